@@ -1,0 +1,9 @@
+"""Errors that a user can mend."""
+
+
+class UserError(Exception):
+    """A wrong input. The message names the value, what is allowed and how to fix it.
+
+    Command-line entry points print it without a traceback and exit with status 2. Anything else that is
+    raised is a bug and keeps its traceback.
+    """

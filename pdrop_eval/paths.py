@@ -1,0 +1,16 @@
+"""Where the project's own data lie, in a checkout and in an installed wheel."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def _shipped(name: str) -> Path:
+    """The folder `name` inside an installed wheel, or beside the package in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+CONF = _shipped("conf")
+TASKS = _shipped("tasks")
+MINI_CHECKPOINT = PACKAGE / "mini" / "checkpoint"
