@@ -1,0 +1,289 @@
+"""Versioned records of runs: one folder a run, written safely, readable without torch.
+
+A run lives in `<root>/<model>/<strategy>-<id>/`, where the id hashes what decides its numbers. Its
+`record.json` is written first with the status `started` and replaced atomically whenever a task is finished, so
+a run that is interrupted keeps every finished task, and the next call with the same identity goes on from there.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import re
+import weakref
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.plain import is_finite_number, to_plain
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: runs are then not guarded against a second process
+    fcntl = None  # type: ignore[assignment]
+
+SCHEMA = 1
+STATUSES = ("started", "completed", "failed")
+
+
+class Run:
+    """One run on disk, from `Run.open`. Holds the folder's lock until `complete`, `fail` or `close`."""
+
+    def __init__(self, folder: Path, record: dict[str, Any], lock: "_Lock"):
+        self.folder = folder
+        self.record = record
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path, model: str, strategy: str, identity: dict, header: dict) -> "Run":
+        """Starts a run, or takes up the one of the same identity where it stopped.
+
+        `identity` is everything that decides the numbers (it names the folder); `header` is merged into a new
+        record and needs at least the dicts `model` and `strategy`. Raises UserError if the folder can't be
+        written, another process holds it, or its record can't be read.
+        """
+        identity = to_plain(identity)
+        folder = Path(root) / _folder_name(model) / f"{_folder_name(strategy)}-{run_id(identity)}"
+        _guarded(folder, lambda: (folder / "samples").mkdir(parents=True, exist_ok=True))
+        run = cls(folder, {}, _Lock(folder))
+        try:
+            if (folder / "record.json").exists():
+                run.record = read_record(folder / "record.json")
+                run._take_up(identity, to_plain(header))
+            else:
+                run.record = _new_record(folder, identity, to_plain(header))
+                run._write()
+        except BaseException:
+            run.close()
+            raise
+        return run
+
+    @property
+    def done(self) -> set[str]:
+        """The names of the finished tasks."""
+        return set(self.record["tasks"])
+
+    @property
+    def completed(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.record["status"] == "completed"
+
+    def add_task(self, task: str, result: dict, samples: list[dict]) -> None:
+        """Stores a finished task: its samples first, then the record that says that they are there.
+
+        Raises ValueError for a result that is no measurement (no finite score, no samples): it would become a
+        number in a table. Raises UserError if it can't be written; the tasks before it stay as they were.
+        """
+        result = to_plain(result)
+        if not is_finite_number(result.get("score")):
+            raise ValueError(f"task {task}: the score is {result.get('score')!r}, not a finite number")
+        if not isinstance(result.get("n"), int) or result["n"] < 1:
+            raise ValueError(f"task {task}: n is {result.get('n')!r}; a score needs at least one sample")
+        lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
+        path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
+        _guarded(self.folder, lambda: write_atomically(path, lines))
+        self._write(tasks={**self.record["tasks"], task: result}, status="started")
+
+    def complete(self) -> None:
+        """Marks the run as completed and lets go of its folder."""
+        self._write(status="completed")
+        self.close()
+
+    def fail(self, message: str) -> None:
+        """Marks the run as failed, with the reason, and lets go of its folder; finished tasks are kept."""
+        try:
+            self._write(status="failed", error=message)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Lets go of the folder. Harmless when called twice."""
+        self._lock.release()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _take_up(self, identity: dict, header: dict) -> None:
+        if self.record.get("identity") != identity:
+            raise UserError(
+                f"{self.folder / 'record.json'} belongs to another run than its folder's name says. "
+                "Was it copied or edited? Move the folder away and run again."
+            )
+        if self.completed:
+            return
+        # The tasks that are still missing may be measured elsewhere than the ones that are there: say so.
+        here = {key: header[key] for key in ("command", "code", "packages", "hardware") if key in header}
+        self.record.pop("error", None)
+        self._write(status="started", resumed=[*self.record.get("resumed", []), {"at": _now(), **here}])
+
+    def _write(self, **changes: Any) -> None:
+        record = {**self.record, **changes, "updated": _now()}
+        text = _json(record, indent=2) + "\n"
+        _guarded(self.folder, lambda: write_atomically(self.folder / "record.json", text))
+        self.record = record  # only now: what is in memory is what is on disk
+
+
+def run_id(identity: dict) -> str:
+    """The first ten hex digits of the SHA-256 of the identity's canonical JSON (sorted keys, no spaces)."""
+    canonical = json.dumps(to_plain(identity), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def load_records(root: Path) -> list[dict]:
+    """All records beneath `root`, oldest first, each with its `folder` (a path, not stored in the file).
+
+    An empty or missing root gives an empty list. Raises UserError for a record that can't be read.
+    """
+    paths = sorted(Path(root).glob("*/*/record.json"))
+    records = [{**read_record(path), "folder": str(path.parent)} for path in paths]
+    return sorted(records, key=lambda record: (record["created"], record["run_id"]))
+
+
+def load_samples(folder: Path, task: str) -> list[dict]:
+    """The stored samples of a finished task, in order. Raises UserError if they are missing or damaged."""
+    path = Path(folder) / "samples" / f"{_folder_name(task)}.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The samples in {path} can't be read ({error}). Move the run's folder away and run it again."
+        ) from error
+
+
+def read_record(path: Path) -> dict:
+    """One record, checked. Raises UserError if it is damaged or of a schema newer than this version knows."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"The record {path} can't be read: {error.strerror}. Check its permissions."
+        ) from error
+    except ValueError as error:
+        raise _damaged(path, f"it is not JSON ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+        raise _damaged(path, "it has no schema number")
+    if record["schema"] > SCHEMA:
+        raise UserError(
+            f"The record {path} has schema {record['schema']}; this version reads up to {SCHEMA}. "
+            "Update pdrop-eval, or use another results folder."
+        )
+    kinds = {"run_id": str, "status": str, "created": str, "model": dict, "strategy": dict, "tasks": dict}
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            raise _damaged(path, f"its field {key!r} is missing or of the wrong kind")
+    if record["status"] not in STATUSES:
+        raise _damaged(path, f"its status is {record['status']!r}, not one of {', '.join(STATUSES)}")
+    return record
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a text file so that a reader, or a crash, sees the old content or the new one, never a part.
+
+    Makes the parent folder if needed. Raises OSError as the system reports it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def unwritable(folder: Path, error: OSError) -> UserError:
+    """The error to show when results can't be written to `folder`: why, and what to do."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        why, fix = "the disk or the quota is full", "free some space"
+    else:
+        why, fix = error.strerror or str(error), "choose a results folder that you can write to"
+    return UserError(
+        f"Results can't be written to {folder}: {why}. Please {fix} and run the same command again; "
+        "tasks that were finished before are kept."
+    )
+
+
+def _new_record(folder: Path, identity: dict, header: Mapping) -> dict[str, Any]:
+    now = _now()
+    fixed = {"schema": SCHEMA, "run_id": folder.name, "status": "started", "created": now, "updated": now}
+    clash = sorted(header.keys() & {*fixed, "identity", "tasks"})
+    if clash:
+        raise ValueError(f"the header may not set {', '.join(clash)}")
+    record = {**fixed, **header, "identity": identity, "tasks": {}}
+    for key in ("model", "strategy"):
+        if not isinstance(record.get(key), dict):
+            raise ValueError(f"the header needs {key!r} as a dict")
+    return record
+
+
+def _guarded(folder: Path, write: Callable[[], Any]) -> None:
+    try:
+        write()
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+class _Lock:
+    """Holds a folder for this process, until `release`, its last reference, or the end of the process."""
+
+    def __init__(self, folder: Path):
+        path = folder / ".lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        self.release = weakref.finalize(self, os.close, descriptor)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} since {_now()}".encode())
+        except BlockingIOError:
+            holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
+            raise UserError(
+                f"The run in {folder} is being written by {holder}. Wait until it has ended, or stop it, "
+                "and run the same command again; tasks that it has finished are not computed twice."
+            ) from None
+        except OSError as error:
+            raise unwritable(folder, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # some systems don't open folders; the file itself is safe already
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _damaged(path: Path, why: str) -> UserError:
+    return UserError(
+        f"The record {path} is damaged: {why}. Restore it from a copy, or move its folder away and run again."
+    )
+
+
+def _folder_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,272 @@
+"""Records: resumed, atomic, locked, and refused with a reason when something is wrong."""
+
+import errno
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pdrop_eval import records
+from pdrop_eval.errors import UserError
+from pdrop_eval.records import Run, load_records, load_samples, run_id
+
+IDENTITY = {"strategy": {"name": "pdrop", "ratio": 0.5}, "seed": 0, "limit": None}
+HEADER = {"model": {"name": "mini"}, "strategy": {"name": "pdrop", "fields": {"ratio": 0.5}}, "seed": 0}
+GQA = {"benchmark": "gqa", "metric": "exact_match", "score": 61.5, "stderr": 2.4, "n": 400}
+POPE = {"benchmark": "pope", "metric": "f1", "score": 85.0, "stderr": 1.0, "n": 300}
+
+
+def open_run(root: Path, **identity) -> Run:
+    return Run.open(root, "mini", "pdrop", {**IDENTITY, **identity}, HEADER)
+
+
+def stored(run: Run) -> dict:
+    return json.loads((run.folder / "record.json").read_text(encoding="utf-8"))
+
+
+def test_a_new_run_is_on_disk_as_started_before_any_task(tmp_path):
+    run = open_run(tmp_path)
+    assert run.folder.parent == tmp_path / "mini"
+    assert run.folder.name == f"pdrop-{run_id(IDENTITY)}"
+    record = stored(run)
+    assert (record["schema"], record["status"], record["tasks"]) == (1, "started", {})
+    assert record["strategy"] == HEADER["strategy"]
+    assert run.done == set()
+
+
+def test_the_run_id_is_the_sha256_of_the_canonical_json():
+    # printf '{"a":1,"b":[true,null]}' | sha256sum
+    assert run_id({"b": (True, None), "a": 1}) == "1cc69c7fa2"
+
+
+def test_the_order_of_keys_does_not_change_the_run_but_a_value_does():
+    assert run_id({"a": 1, "b": 2}) == run_id({"b": 2, "a": 1})
+    assert run_id({"a": 1, "b": 2}) != run_id({"a": 1, "b": 3})
+
+
+def test_finished_tasks_are_kept_and_not_lost_by_the_next_call(tmp_path):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [{"doc_id": 0, "answer": "rot"}, {"doc_id": 1, "answer": "紅\u2028"}])
+    run.close()
+    again = open_run(tmp_path)
+    assert again.done == {"gqa"}
+    again.add_task("pope", POPE, [])
+    again.complete()
+    assert stored(again)["status"] == "completed"
+    assert stored(again)["tasks"] == {"gqa": GQA, "pope": POPE}
+    assert load_samples(again.folder, "gqa")[1] == {"doc_id": 1, "answer": "紅\u2028"}
+
+
+def test_a_resumed_run_says_where_it_was_resumed_but_a_completed_one_is_not_touched(tmp_path):
+    open_run(tmp_path).close()
+    run = Run.open(tmp_path, "mini", "pdrop", IDENTITY, {**HEADER, "hardware": {"cpu": "other"}})
+    assert [entry["hardware"] for entry in stored(run)["resumed"]] == [{"cpu": "other"}]
+    run.complete()
+    before = (run.folder / "record.json").read_bytes()
+    assert open_run(tmp_path).completed
+    assert (run.folder / "record.json").read_bytes() == before
+
+
+def test_a_failed_run_keeps_its_tasks_and_goes_on_as_started(tmp_path):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [])
+    run.fail("pope, sample 7: out of memory")
+    assert stored(run)["error"] == "pope, sample 7: out of memory"
+    assert stored(run)["status"] == "failed"
+    again = open_run(tmp_path)
+    assert again.done == {"gqa"}
+    assert stored(again)["status"] == "started"
+    assert "error" not in stored(again)
+
+
+def test_numpy_and_nan_are_stored_as_plain_json(tmp_path):
+    np = pytest.importorskip("numpy")
+    run = open_run(tmp_path)
+    result = {**GQA, "score": np.float64(61.5), "n": np.int64(400), "metrics": {"x": float("nan")}}
+    run.add_task("gqa", result, [{"hint": float("nan"), "kept": np.array([1, 3])}])
+    assert stored(run)["tasks"]["gqa"]["metrics"] == {"x": None}
+    assert load_samples(run.folder, "gqa") == [{"hint": None, "kept": [1, 3]}]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"score": float("nan")}, {"score": None}, {"score": "N/A"}, {"n": 0}, {"n": None}]
+)
+def test_what_is_no_measurement_never_becomes_a_score(tmp_path, wrong):
+    run = open_run(tmp_path)
+    with pytest.raises(ValueError, match="task gqa"):
+        run.add_task("gqa", {**GQA, **wrong}, [])
+    assert run.done == set()
+    assert stored(run)["tasks"] == {}
+
+
+def test_an_image_in_a_sample_is_refused(tmp_path):
+    with pytest.raises(TypeError, match="bytes"):
+        open_run(tmp_path).add_task("gqa", GQA, [{"image": b"PNG"}])
+
+
+def test_a_crash_in_the_middle_of_a_write_leaves_the_old_record(tmp_path, monkeypatch):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [])
+
+    def crash(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        run.add_task("pope", POPE, [])
+    monkeypatch.undo()
+    assert set(stored(run)["tasks"]) == {"gqa"}
+    assert not list(run.folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(errno.ENOSPC, "disk"), (errno.EROFS, "Read-only"), (errno.EACCES, "denied")]
+)
+def test_a_write_that_fails_is_explained_and_earlier_tasks_stay(tmp_path, monkeypatch, code, words):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [])
+
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(records.os, "fsync", refuse)
+    with pytest.raises(UserError, match=words) as caught:
+        run.add_task("pope", POPE, [])
+    assert str(run.folder) in str(caught.value)
+    assert "kept" in str(caught.value)
+    monkeypatch.undo()
+    assert set(stored(run)["tasks"]) == {"gqa"}
+    assert run.done == {"gqa"}
+    run.add_task("pope", POPE, [])  # once there is room again, the same run goes on
+    assert run.done == {"gqa", "pope"}
+
+
+def test_a_results_folder_that_is_no_folder_is_explained(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(UserError, match="choose a results folder"):
+        open_run(tmp_path / "runs")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind this user")
+def test_a_read_only_results_folder_is_explained(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match="choose a results folder"):
+        open_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"schema": 1, "status": "sta', "not JSON"),
+        ("", "not JSON"),
+        ("[]", "no schema"),
+        ('{"schema": 1}', "'run_id' is missing"),
+        (
+            '{"schema":1,"run_id":"x","status":"odd","created":"","model":{},"strategy":{},"tasks":{}}',
+            "its status is 'odd'",
+        ),
+    ],
+)
+def test_a_damaged_record_is_named_with_the_fix(tmp_path, text, words):
+    run = open_run(tmp_path)
+    run.close()
+    path = run.folder / "record.json"
+    path.write_text(text)
+    for attempt in (lambda: open_run(tmp_path), lambda: load_records(tmp_path)):
+        with pytest.raises(UserError, match=words) as caught:
+            attempt()
+        assert str(path) in str(caught.value)
+        assert "move its folder away" in str(caught.value)
+    assert path.read_text() == text
+
+
+def test_a_record_of_a_newer_schema_is_refused(tmp_path):
+    run = open_run(tmp_path)
+    run.close()
+    path = run.folder / "record.json"
+    path.write_text(json.dumps({**stored(run), "schema": 2}))
+    with pytest.raises(UserError, match=r"schema 2.*reads up to 1.*Update"):
+        load_records(tmp_path)
+
+
+def test_a_record_that_was_copied_to_another_run_is_refused(tmp_path):
+    first, second = open_run(tmp_path, seed=1), open_run(tmp_path, seed=2)
+    (second.folder / "record.json").write_bytes((first.folder / "record.json").read_bytes())
+    second.close()
+    with pytest.raises(UserError, match="belongs to another run"):
+        open_run(tmp_path, seed=2)
+
+
+def _hold(root, ready, release):
+    run = Run.open(root, "mini", "pdrop", IDENTITY, HEADER)
+    ready.set()
+    release.wait(60)
+    run.close()
+
+
+def test_two_processes_on_one_run_are_kept_apart(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, release))
+    other.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(UserError, match=f"being written by process {other.pid}"):
+            open_run(tmp_path)
+        open_run(tmp_path, seed=1)  # another run is free
+    finally:
+        release.set()
+        other.join(60)
+    assert open_run(tmp_path).done == set()
+
+
+def test_a_run_that_is_dropped_or_fails_to_open_lets_go_of_its_folder(tmp_path):
+    run = open_run(tmp_path)
+    del run
+    run = open_run(tmp_path)
+    run.close()
+    run.close()
+    text = (run.folder / "record.json").read_text()
+    (run.folder / "record.json").write_text("damaged")
+    with pytest.raises(UserError):
+        open_run(tmp_path)
+    (run.folder / "record.json").write_text(text)
+    assert open_run(tmp_path).done == set()
+
+
+def test_load_records_gives_every_run_oldest_first_with_its_folder(tmp_path):
+    assert load_records(tmp_path / "nothing") == []
+    second, first = open_run(tmp_path, seed=2), open_run(tmp_path, seed=1)
+    for run, created in ((second, "2026-01-02T00:00:00+00:00"), (first, "2026-01-01T00:00:00+00:00")):
+        (run.folder / "record.json").write_text(json.dumps({**stored(run), "created": created}))
+    loaded = load_records(tmp_path)
+    assert [record["folder"] for record in loaded] == [str(first.folder), str(second.folder)]
+    assert "folder" not in stored(first)
+
+
+def test_missing_samples_are_named(tmp_path):
+    run = open_run(tmp_path)
+    with pytest.raises(UserError, match=r"samples/gqa\.jsonl"):
+        load_samples(run.folder, "gqa")
+
+
+def test_a_header_may_not_overwrite_what_the_record_says_of_itself(tmp_path):
+    with pytest.raises(ValueError, match="status"):
+        Run.open(tmp_path, "mini", "pdrop", IDENTITY, {**HEADER, "status": "completed"})
+
+
+def test_a_model_named_like_a_path_stays_inside_the_root(tmp_path):
+    run = Run.open(tmp_path, "../llava-hf/llava-1.5", "pdrop", IDENTITY, HEADER)
+    assert run.folder.parent == tmp_path / "llava-hf-llava-1.5"
+
+
+def test_records_need_no_torch():
+    code = (
+        "import sys, pdrop_eval.records, pdrop_eval.provenance as p; p.hardware(); p.package_versions()\n"
+        "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
