@@ -1,8 +1,9 @@
 """Versioned records of runs: one folder a run, written safely, readable without torch.
 
 A run lives in `<root>/<model>/<strategy>-<id>/`, where the id hashes what decides its numbers. Its
-`record.json` is written first with the status `started` and replaced atomically whenever a task is finished, so
-a run that is interrupted keeps every finished task, and the next call with the same identity goes on from there.
+`record.json` is written first with the status `started` and replaced atomically whenever a task is finished,
+so a run that is interrupted keeps every finished task, and the next call with the same identity goes on from
+there.
 """
 
 import errno
