@@ -1,0 +1,112 @@
+"""Training samples: one picture with many questions in one sequence, hidden from each other.
+
+Loss on a dozen answers for one pass over the image is what makes training on a processor possible.
+"""
+
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+import torch
+
+from pdrop_eval.mini.model import IMAGE_TOKENS
+from pdrop_eval.mini.pictures import KINDS, Picture
+from pdrop_eval.mini.questions import Question, training_questions
+from pdrop_eval.mini.vocabulary import BOS, EOS, ID, IMAGE, USER, encode, prompt_ids
+
+PREFIX = (BOS, USER, *[IMAGE] * IMAGE_TOKENS)
+TEXT = 144  # tokens of questions and answers per picture
+SHARES = {"objects": 0.36, "signs": 0.22, "chart": 0.18, "page": 0.24}
+IGNORE = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed pictures; B pictures, T = `TEXT` question tokens, P = prefix with the image tokens.
+
+    `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], the patches' labels; `tokens`, `targets`,
+    `positions` int [B, T]; `mask` bool [B, 1, P + T, P + T], True where attention is allowed; `evidence` int
+    [B, T], the key index of the patch that holds the next answer token, and `option` int [B, T], the key index
+    of the right option's word, both -1 where there is none.
+    """
+
+    pixels: torch.Tensor
+    labels: torch.Tensor
+    tokens: torch.Tensor
+    targets: torch.Tensor
+    positions: torch.Tensor
+    mask: torch.Tensor
+    evidence: torch.Tensor
+    option: torch.Tensor
+    tasks: list[list[str]]
+
+
+def draw(rng: Random, easy: bool = False) -> Picture:
+    """A random training picture; easy ones hold fewer things."""
+    kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    fewer = {"objects": 3, "signs": 2, "page": 3} if easy else {}
+    return KINDS[kind](rng, fewer[kind]) if kind in fewer else KINDS[kind](rng)
+
+
+def normalise(image: np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] to float [3, H, W] in -1..1, as the processor does."""
+    return (image.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
+
+
+def pack(questions: list[Question]) -> tuple[np.ndarray, list[str]]:
+    """As many questions as fit, int [6, TEXT]: tokens, targets, segment, position, evidence, option."""
+    rows = np.full((6, TEXT), -1, np.int64)
+    rows[0], rows[1], rows[3] = 0, IGNORE, 0
+    start, tasks = 0, []
+    for question in questions:
+        prompt, answer = prompt_ids(question.prompt), [*encode(question.answer), EOS]
+        sequence = [*prompt, *answer[:-1]]
+        end = start + len(sequence)
+        if end > TEXT:
+            continue
+        ask = start + len(prompt) - 1
+        rows[0, start:end] = sequence
+        rows[1, ask:end] = answer
+        rows[2, start:end] = len(tasks)
+        rows[3, start:end] = len(PREFIX) + np.arange(len(sequence))
+        for i, patch in enumerate(question.evidence[: len(answer) - 1]):
+            rows[4, ask + i] = 2 + patch
+        if question.option is not None:
+            rows[5, ask] = len(PREFIX) + start + prompt.index(ID[f"{question.answer}."]) + 1
+        tasks.append(question.task)
+        start = end
+    return rows, tasks
+
+
+def attention_mask(segments: torch.Tensor) -> torch.Tensor:
+    """bool [B, 1, P + T, P + T]: the prefix is causal; a question sees the prefix and itself."""
+    batch, text = segments.shape
+    prefix = len(PREFIX)
+    mask = torch.ones(prefix + text, prefix + text, dtype=torch.bool).tril().repeat(batch, 1, 1)
+    mask[:, prefix:, prefix:] &= segments[:, :, None] == segments[:, None]
+    return mask[:, None]
+
+
+def make_batch(name: str, indices: range, easy: bool = False) -> Batch:
+    """The pictures `indices` of the endless collection `name`; the same name and index give the same sample."""
+    pixels, labels, rows, tasks = [], [], [], []
+    for index in indices:
+        rng = Random(f"{name}:{index}")
+        picture = draw(rng, easy)
+        packed, asked = pack(training_questions(rng, picture))
+        pixels.append(normalise(picture.image))
+        labels.append(picture.labels)
+        rows.append(packed)
+        tasks.append(asked)
+    tokens, targets, segments, positions, evidence, option = torch.from_numpy(np.stack(rows)).unbind(1)
+    return Batch(
+        torch.from_numpy(np.stack(pixels)),
+        torch.from_numpy(np.stack(labels)),
+        tokens,
+        targets,
+        positions,
+        attention_mask(segments),
+        evidence,
+        option,
+        tasks,
+    )

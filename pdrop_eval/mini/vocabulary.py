@@ -1,0 +1,90 @@
+"""The miniature's tokenizer: words, fixed instructions, and what is to be read character by character."""
+
+import re
+from random import Random
+
+from pdrop_eval.mini.canvas import CHARACTERS
+from pdrop_eval.mini.pictures import KINDS
+from pdrop_eval.mini.questions import (
+    CN_COLORS,
+    CN_LETTER,
+    CN_OPTIONS,
+    CN_SHAPES,
+    LETTER,
+    SCENES,
+    SHORT,
+    WORD,
+    WORDS,
+)
+
+SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:")
+PAD, BOS, EOS, UNKNOWN, IMAGE, USER, ASSISTANT = range(len(SPECIAL))
+# The benchmarks' fixed instructions are one token each: they say the same thing every time.
+INSTRUCTIONS = (SHORT, WORD, LETTER, CN_OPTIONS, CN_LETTER)
+OPTIONS = ("A.", "B.", "C.", "D.", "E.")
+_ENGLISH = """Is there a in the image this What color is shape object objects On on which side of left right Which bar
+ highest lowest value written next to text option Are Does show yes no"""
+_CHINESE = ("是", "什么", "颜色", "的", "图形", "形状", "哪个", "选项", "最高", "最低", "柱子")
+
+ENGLISH = tuple(sorted({*WORDS, *_ENGLISH.split(), *SCENES.values()}))
+CHINESE = (*CN_COLORS.values(), *CN_SHAPES.values(), *_CHINESE)
+TOKENS = (*SPECIAL, *CHARACTERS, *OPTIONS, *".,?:'？", *INSTRUCTIONS, *CHINESE, *ENGLISH)
+ID = {token: i for i, token in enumerate(TOKENS)}
+
+_FIXED = sorted((*SPECIAL, *INSTRUCTIONS, *CHINESE), key=len, reverse=True)
+PATTERN = "|".join(
+    [
+        *(re.escape(piece).replace("\\ ", " ") for piece in _FIXED),
+        r"[A-E]\.",
+        r"[A-Za-z]?[a-z]+",
+        r"[0-9A-Z]",
+        r"\S",
+    ]
+)
+_PIECES = re.compile(PATTERN)
+
+
+def encode(text: str) -> list[int]:
+    """Token ids of `text`, the way the saved tokenizer makes them (a test holds the two together)."""
+    return [ID.get(piece, UNKNOWN) for piece in _PIECES.findall(text)]
+
+
+def prompt_ids(prompt: str) -> list[int]:
+    """Ids of what follows the image in the conversation, up to and including "ASSISTANT:"."""
+    return [*encode(prompt), ASSISTANT]
+
+
+def build_tokenizer():
+    """The fast tokenizer, with the conversation's chat template."""
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel(ID, unk_token="<unk>"))
+    isolate = pre_tokenizers.Split(Regex(PATTERN), "isolated")
+    blanks = pre_tokenizers.Split(Regex(r"\A\s+\z"), "removed")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([isolate, blanks])
+    # Words are set apart by a space, characters are not: "top left" but "4B7".
+    space = decoders.Replace(Regex(r"^(?=[A-Za-z]?[a-z]+$)"), " ")
+    tokenizer.decoder = decoders.Sequence([space, decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        pad_token="<pad>",
+        additional_special_tokens=["<image>", "USER:", "ASSISTANT:"],
+        padding_side="left",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def sample_prompts(seed: int, pictures: int) -> list[str]:
+    """Prompts and answers of some training pictures, to check the vocabulary against."""
+    from pdrop_eval.mini.questions import training_questions
+
+    found = []
+    for kind, draw in KINDS.items():
+        for i in range(pictures):
+            rng = Random(f"{seed}:{kind}:{i}")
+            found += [f"{q.prompt} ASSISTANT: {q.answer}" for q in training_questions(rng, draw(rng))]
+    return found
