@@ -1,0 +1,1 @@
+"""What a strategy costs: theoretical FLOPs and KV-cache bytes."""

@@ -1,0 +1,95 @@
+"""Theoretical FLOPs of a decoder's prefill and bytes of its KV cache, from a config and tokens per layer.
+
+Each report states its convention; figures of different conventions do not compare.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pdrop_eval.schedule import check_choice
+
+FORMULAS = {"pdrop": 3, "fastv": 2}
+UNITS = {"macs": 1, "ops": 2}
+NAMES = {
+    "pdrop": "PyramidDrop Eq. 4 (4nd^2 + 2n^2d + 3ndm a layer)",
+    "fastv": "FastV (4nd^2 + 2n^2d + 2ndm a layer)",
+}
+
+
+@dataclass(frozen=True)
+class FlopsReport:
+    """total: over all layers; per_layer: of each layer; convention: what is counted, in words."""
+
+    total: int
+    per_layer: tuple[int, ...]
+    convention: str
+
+    @property
+    def tflops(self) -> float:
+        """The total in units of 10^12."""
+        return self.total / 1e12
+
+
+def theoretical_flops(
+    config: Any,
+    tokens_per_layer: Sequence[int],
+    *,
+    formula: str = "pdrop",
+    unit: str = "macs",
+    text_tokens: int = 0,
+) -> FlopsReport:
+    """Count the decoder's prefill by formula, layer by layer.
+
+    A layer with n tokens, hidden size d and intermediate size m costs 4nd^2 (q, k, v, o) + 2n^2d (attention) + 3ndm
+    (gated feed-forward): PyramidDrop, Eq. 4. FastV (section 4.2) has 2ndm, a feed-forward without the gate. For
+    grouped-query models the k and v projections count with their own, smaller width.
+
+    config: any transformers config; in a composite one, the text config is used.
+    tokens_per_layer: image tokens of each layer, from `strategy.schedule(...)`.
+    unit: "macs" counts multiply-adds, as both papers do; "ops" counts a multiply-add as two operations.
+    text_tokens: added to every layer. 0 counts image tokens only, as both papers do.
+
+    Left out: embeddings, norms, softmax, the output head, the vision tower, decoding, and the ranking itself (about
+    n·d·(width of k) multiply-adds a drop).
+
+    Raises:
+        UserError: unknown formula or unit.
+    """
+    check_choice("formula", formula, tuple(FORMULAS))
+    check_choice("unit", unit, tuple(UNITS))
+    text = config.get_text_config()
+    d, m = text.hidden_size, text.intermediate_size
+    heads, kv_heads, head_dim = _heads(text)
+    q_width, kv_width = heads * head_dim, kv_heads * head_dim
+    per_layer = []
+    for image_tokens in tokens_per_layer:
+        n = image_tokens + text_tokens
+        projections = 2 * n * d * q_width + 2 * n * d * kv_width
+        attention = 2 * n * n * q_width
+        per_layer.append(UNITS[unit] * (projections + attention + FORMULAS[formula] * n * d * m))
+    counted = "image tokens only" if text_tokens == 0 else f"image tokens and {text_tokens} text tokens"
+    words = "multiply-adds" if unit == "macs" else "operations (2 a multiply-add)"
+    grouped = "" if kv_heads == heads else f", k and v scaled to {kv_heads} of {heads} heads"
+    convention = f"{NAMES[formula]}, {words}, {counted}{grouped}, prefill of the decoder layers"
+    return FlopsReport(sum(per_layer), tuple(per_layer), convention)
+
+
+def kv_cache_bytes(config: Any, tokens_per_layer: Sequence[int], dtype: torch.dtype | str) -> int:
+    """Return the bytes of keys and values that the layers cache for one row of `tokens_per_layer` tokens.
+
+    dtype: of the cache, as a torch dtype or its name ("bfloat16").
+    """
+    text = config.get_text_config()
+    _, kv_heads, head_dim = _heads(text)
+    size = (getattr(torch, dtype) if isinstance(dtype, str) else dtype).itemsize
+    return 2 * kv_heads * head_dim * size * sum(tokens_per_layer)
+
+
+def _heads(text: Any) -> tuple[int, int, int]:
+    """Return query heads, key/value heads and the width of a head."""
+    heads = text.num_attention_heads
+    kv_heads = getattr(text, "num_key_value_heads", None) or heads
+    return heads, kv_heads, getattr(text, "head_dim", None) or text.hidden_size // heads

@@ -1,0 +1,146 @@
+"""Refusals: what can't be right is named, with the way out, before anything is computed."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from pdrop_eval.engine.interface import Drop
+from pdrop_eval.errors import UserError
+from pdrop_eval.schedule import check_layers
+
+ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
+
+
+def check_drops(drops: tuple[Drop, ...], num_layers: int) -> None:
+    """Refuse drop layers outside the model, and ranking layers that come after the drop.
+
+    Raises:
+        UserError: with the allowed layers.
+    """
+    check_layers([drop.layer for drop in drops], num_layers)
+    for drop in drops:
+        if drop.rank_at is not None and not drop.layer - 1 <= drop.rank_at <= drop.layer:
+            raise UserError(
+                f"A drop before layer {drop.layer} can't be ranked at layer {drop.rank_at}: use {drop.layer - 1}, "
+                f"the last layer that sees the tokens, or {drop.layer}."
+            )
+
+
+def check_text_model(config: Any) -> None:
+    """Refuse text models with sliding-window layers.
+
+    Raises:
+        UserError: with the setting that turns the window off.
+    """
+    kinds = getattr(config, "layer_types", None) or ()
+    if getattr(config, "sliding_window", None) is not None or any("sliding" in str(kind) for kind in kinds):
+        raise UserError(
+            f"The text model has sliding-window attention (sliding_window={config.sliding_window}), which counts "
+            "dropped tokens as if they were there. Load it with text_config.sliding_window=None if your sequences "
+            "are shorter than the window, or use a model with full attention."
+        )
+
+
+def mask_kind(implementation: str) -> str:
+    """Return "eager", "sdpa" or "flash" for a transformers attention implementation.
+
+    Raises:
+        UserError: for another one, such as flex attention.
+    """
+    if implementation in ("eager", "sdpa"):
+        return implementation
+    if "flash" in implementation and "paged" not in implementation:
+        return "flash"
+    raise UserError(
+        f"attn_implementation={implementation!r} is not supported: load the model with 'sdpa', 'eager' or "
+        "'flash_attention_2'."
+    )
+
+
+def check_cache(cache: Any) -> int:
+    """Return the number of tokens that `cache` (or None) has seen; refuse caches other than DynamicCache.
+
+    Raises:
+        UserError: for StaticCache and other caches.
+    """
+    if cache is None:
+        return 0
+    if not isinstance(cache, DynamicCache):
+        raise UserError(
+            f"{type(cache).__name__} can't hold layers of different lengths: use DynamicCache, the default."
+        )
+    return cache.get_seq_length()
+
+
+def check_filled(has_images: bool, past: int) -> None:
+    """Refuse new images on a filled cache.
+
+    Raises:
+        UserError: when `past` tokens are cached and images come.
+    """
+    if past and has_images:
+        raise UserError(
+            f"New images on a cache that holds {past} tokens are not supported: start a new sequence with all its "
+            "images (an empty cache), or continue with text only."
+        )
+
+
+def check_forward(inputs: dict[str, Any], past: int) -> None:
+    """Refuse forward arguments that can't be right with tokens removed.
+
+    Raises:
+        UserError: with what to use instead.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2):
+        raise UserError(
+            "attention_mask must be two-dimensional [batch, sequence] (or None) when tokens are dropped."
+        )
+    if isinstance(inputs.get("logits_to_keep"), Tensor) and not past:
+        raise UserError(
+            "logits_to_keep as a tensor indexes the undropped sequence: pass a number of last tokens, or 0 for all "
+            "and use the report's `index` to find columns."
+        )
+    if inputs.get("cu_seq_lens_q") is not None or inputs.get("cu_seqlens_q") is not None:
+        raise UserError(
+            "Packed sequences (cu_seq_lens) can't be dropped from: pass padded rows and an attention_mask."
+        )
+    if inputs.get("shift_labels") is not None:
+        raise UserError(
+            "shift_labels are already shifted, so tokens can't be dropped from them: pass labels."
+        )
+
+
+def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
+    """Refuse generation settings that can't be right with tokens removed.
+
+    arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the model's.
+
+    Raises:
+        UserError: with what to use instead.
+    """
+    config = arguments.get("generation_config") or getattr(model, "generation_config", None)
+
+    def setting(name: str) -> Any:
+        return arguments[name] if name in arguments else getattr(config, name, None)
+
+    for name in ASSISTED:
+        if setting(name):
+            raise UserError(
+                f"Assisted decoding ({name}) rolls the cache back by whole tokens, which layers of different lengths "
+                "don't allow: use greedy, sampling or beam search."
+            )
+    if setting("use_cache") is False:
+        raise UserError(
+            "use_cache=False would choose tokens anew at every step: use use_cache=True, the default."
+        )
+    if setting("cache_implementation") not in (None, "dynamic", "offloaded"):
+        raise UserError(
+            f"cache_implementation={setting('cache_implementation')!r} can't hold layers of different lengths: use "
+            "'dynamic', the default."
+        )
+    if setting("prefill_chunk_size"):
+        raise UserError(
+            "prefill_chunk_size splits the prompt that is to be ranked as a whole: leave it unset."
+        )

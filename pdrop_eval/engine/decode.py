@@ -1,0 +1,104 @@
+"""The state of one forward on a filled cache: each layer goes on from its own shortened length."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdrop_eval.engine import ops
+from pdrop_eval.errors import UserError
+
+
+@dataclass
+class CachedStage:
+    """What one drop left in the caches of the layers from `layer` on.
+
+    columns: cached columns after prefill. valid: [b, columns] bool, or None when none is padding.
+    removed: [b] tokens removed, by which later position ids move down, or None when they keep their numbers.
+    """
+
+    layer: int
+    columns: int
+    valid: Tensor | None
+    removed: Tensor | None
+
+
+@dataclass
+class CacheRecord:
+    """Rides on a cache object (`cache.pdrop_record`): `columns` of the undropped prompt, and the drops."""
+
+    columns: int
+    stages: list[CachedStage] = field(default_factory=list)
+
+
+class Continuation:
+    """One forward on a filled cache: decoding, or more text without new images."""
+
+    def __init__(self, record: CacheRecord | None, past: int, rotary: nn.Module, mask_kind: str):
+        self.record = record
+        self.past = past
+        self.rotary = rotary
+        self.mask_kind = mask_kind
+        self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
+
+    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, hidden: Tensor) -> None:
+        """Start from the decoder's inputs: hidden [b, q, d], attention_mask [b, past + q] or None."""
+        if self.record is None:
+            return
+        q = hidden.shape[1]
+        self.added = self.past + q - self.record.columns
+        if self.added < q:
+            raise UserError(
+                f"The cache was cut to {self.past} tokens, into the {self.record.columns} of its prompt, of which "
+                "some were dropped: start again from an empty cache."
+            )
+        if position_ids is None:
+            position_ids = torch.arange(self.past, self.past + q, device=hidden.device)[None]
+        self.position_ids = position_ids
+        self.new_valid: Tensor | None = None
+        if attention_mask is not None:
+            if attention_mask.shape[1] != self.past + q:
+                raise UserError(
+                    f"attention_mask has {attention_mask.shape[1]} columns: give one for each of the "
+                    f"{self.past} tokens seen (dropped ones included) and the {q} new ones, {self.past + q} in all."
+                )
+            new = attention_mask[:, self.record.columns :].bool()
+            self.new_valid = None if bool(new.all()) else new
+
+    def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """Replace the inputs of layer `number` in `kwargs` where tokens were dropped before it."""
+        stages = self.record.stages if self.record is not None else []
+        passed = [i for i, stage in enumerate(stages) if stage.layer <= number]
+        if passed:
+            i = passed[-1]
+            if i not in self.inputs:
+                self.inputs[i] = self._stage_inputs(stages[i], hidden)
+            kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[i]
+            kwargs["position_ids"] = None
+        return hidden
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Return the decoder's output unchanged."""
+        return hidden
+
+    @torch.no_grad()
+    def _stage_inputs(
+        self, stage: CachedStage, hidden: Tensor
+    ) -> tuple[Tensor | None, tuple[Tensor, Tensor]]:
+        """Return the mask and the position embeddings of one stage."""
+        b, q = hidden.shape[:2]
+        valid = None
+        if stage.valid is not None or self.new_valid is not None:
+            old = hidden.new_ones(b, stage.columns, dtype=torch.bool) if stage.valid is None else stage.valid
+            new = (
+                hidden.new_ones(b, self.added, dtype=torch.bool) if self.new_valid is None else self.new_valid
+            )
+            if old.shape[0] != b:
+                raise UserError(f"The cache was filled with {old.shape[0]} rows, but this forward has {b}.")
+            valid = torch.cat((old, new), dim=1)
+        mask = ops.layer_mask(self.mask_kind, valid, q, stage.columns + self.added, hidden)
+        positions = self.position_ids
+        if stage.removed is not None:
+            positions = positions - stage.removed[:, None]
+        return mask, self.rotary(hidden, position_ids=positions)

@@ -1,0 +1,131 @@
+"""Pure tensor operations of the staged forward; nothing here knows a model or a strategy.
+
+Shapes: b rows, n columns (tokens), t query rows, h heads, g key/value heads, e head dimension.
+"""
+
+import torch
+from torch import Tensor
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary position embeddings in the half-split layout.
+
+    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e].
+    """
+    first, second = x.chunk(2, dim=-1)
+    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
+
+
+def gather_columns(x: Tensor, columns: Tensor) -> Tensor:
+    """Take `columns` [b, m] of x [b or 1, n, ...] in every row: [b, m, ...]."""
+    x = x.expand(columns.shape[0], *x.shape[1:])
+    index = columns.reshape(*columns.shape, *[1] * (x.dim() - 2)).expand(*columns.shape, *x.shape[2:])
+    return x.gather(1, index)
+
+
+def query_scores(
+    query: Tensor, key: Tensor, visible: Tensor, real: Tensor, scaling: float, kind: str = "softmax"
+) -> Tensor:
+    """Score every column by the attention that the query rows pay to it: mean over heads, then over query rows.
+
+    "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype before the
+    mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k without the softmax.
+
+    query: [b, h, t, e] and key: [b, g, n, e], both with positions applied; h is a multiple of g.
+    visible: [b, t, n] bool, the columns a query row may see. real: [b, t] bool, false on filling query rows.
+    Returns [b, n] float32. No tensor is larger than [b, h, t, n].
+    """
+    b, h, t, e = query.shape
+    g, n = key.shape[1], key.shape[2]
+    logits = (query.reshape(b, g, h // g * t, e) @ key.transpose(2, 3)).view(b, h, t, n) * scaling
+    visible = visible & real[:, :, None]
+    if kind == "logits":
+        seen = visible.sum(1)
+        total = (logits.float().mean(1) * visible).sum(1)
+        return torch.where(seen > 0, total / seen.clamp(min=1), -torch.inf)
+    # Filling rows see nothing; they get column 0, so that the softmax stays finite, and weigh nothing below.
+    open_ = visible.clone()
+    open_[:, :, 0] |= ~real
+    weights = logits.float().masked_fill(~open_[:, None], -torch.inf).softmax(-1).to(query.dtype).mean(1)
+    weights = weights.float() * real[:, :, None]
+    return weights.sum(1) / real.sum(1, keepdim=True).clamp(min=1)
+
+
+def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
+    """Mark the `counts` [b] best-scored candidates of each row; ties go to the earlier column.
+
+    scores: [b, n]; candidates: [b, n] bool. Returns [b, n] bool, a subset of `candidates`.
+    """
+    by_score = scores.argsort(dim=-1, descending=True, stable=True)
+    first = (~candidates).gather(1, by_score).to(torch.uint8).argsort(dim=-1, stable=True)
+    order = by_score.gather(1, first)
+    best = torch.arange(scores.shape[1], device=scores.device) < counts[:, None]
+    return torch.zeros_like(candidates).scatter(1, order, best) & candidates
+
+
+def compact(keep: Tensor, length: int, right_aligned: bool) -> tuple[Tensor, Tensor]:
+    """Pack the kept columns of each row into `length` columns, in order, padding on the left or on the right.
+
+    keep: [b, n] bool with at most `length` true per row. Returns (columns [b, length] to gather, valid [b, length]
+    bool, false on padding). Right-aligned, the last column stays the last token of every row.
+    """
+    flag = keep if right_aligned else ~keep
+    order = flag.to(torch.uint8).argsort(dim=-1, stable=True)
+    order = order[:, keep.shape[1] - length :] if right_aligned else order[:, :length]
+    return order, keep.gather(1, order)
+
+
+def last_column(valid: Tensor) -> Tensor:
+    """Return [b, 1]: the last true column of each row of `valid` [b, n]."""
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    return torch.where(valid, columns, 0).amax(1, keepdim=True)
+
+
+def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Find, for each answer span, the last living column before it.
+
+    starts: [b, t] original column of each span's first token, 0 for none. valid: [b, n] bool; index: [b, n] original
+    column of each living column. Returns (columns [b, t], real [b, t] bool).
+    """
+    columns = torch.arange(valid.shape[1], device=valid.device)
+    before = valid[:, None] & (index[:, None] < starts[:, :, None])
+    last = torch.where(before, columns, -1).amax(-1)
+    return last.clamp(min=0), last >= 0
+
+
+def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
+    """Return [b, t]: the columns where a labelled span starts, 0 on filling; t is the most in a row, at least 1.
+
+    A span at column 0 has nothing before it and is left out. labels: [b, n]; valid: [b, n] bool.
+    """
+    labelled = (labels != ignore) & valid
+    start = labelled.clone()
+    start[:, 1:] &= ~labelled[:, :-1]
+    start[:, 0] = False
+    t = max(1, int(start.sum(1).max()))
+    order = (~start).to(torch.uint8).argsort(dim=-1, stable=True)[:, :t]
+    return torch.where(start.gather(1, order), order, 0)
+
+
+def layer_mask(kind: str, valid: Tensor | None, q: int, n: int, like: Tensor) -> Tensor | None:
+    """Build the causal mask of one layer, in the form that its attention implementation takes.
+
+    kind: "eager" gives a float [b, 1, q, n]; "sdpa" a bool [b, 1, q, n], or None where the kernel's own causal mask
+    is right; "flash" a bool [b, n], or None. valid: [b, n] bool, or None when nothing is padding. q query rows are
+    the last of n columns. like: [b, ...] tensor that gives rows, dtype and device.
+    """
+    if kind == "flash":
+        return valid
+    if kind == "sdpa" and valid is None and q in (1, n):
+        return None
+    columns = torch.arange(n, device=like.device)
+    rows = columns[n - q :, None]
+    allowed = (columns <= rows)[None]
+    if valid is not None:
+        # A padding query sees itself: it is never read, and a row that sees nothing would be NaN in some kernels.
+        allowed = allowed & (valid[:, None] | (columns == rows))
+    allowed = allowed[:, None].expand(like.shape[0], 1, q, n)
+    if kind == "sdpa":
+        return allowed
+    floor = torch.finfo(like.dtype).min
+    return torch.zeros(allowed.shape, dtype=like.dtype, device=like.device).masked_fill(~allowed, floor)

@@ -1,0 +1,258 @@
+"""The state of one prefill: ranks, drops and hands every later layer its shortened inputs.
+
+It travels in the layers' keyword arguments, so that two forwards may be in flight before one backward. Each stage is
+computed once and replayed when a checkpointed layer runs again.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pdrop_eval.engine import ops
+from pdrop_eval.engine.decode import CacheRecord, CachedStage
+from pdrop_eval.engine.families import Projection
+from pdrop_eval.engine.interface import Chooser, Drop, Selection, View, resolve_rank_layer
+from pdrop_eval.engine.report import DropRecord, Report
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What stays the same over all forwards of one context."""
+
+    chooser: Chooser
+    drops: tuple[Drop, ...]
+    num_layers: int
+    rotary: nn.Module
+    project: Projection
+    mask_kind: str
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The tokens alive between two drops; b rows, n columns.
+
+    gather: [b, n] column in the stage before, or None where the stage drops nothing.
+    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding. padded: whether any is false.
+    image: [b, n] bool, living image tokens. positions: [b or 1, n] position ids.
+    removed: [b] tokens removed so far. lengths, images: per row, the living tokens and image tokens.
+    """
+
+    gather: Tensor | None
+    index: Tensor
+    valid: Tensor
+    padded: bool
+    image: Tensor
+    positions: Tensor
+    removed: Tensor
+    lengths: list[int]
+    images: list[int]
+
+
+class Prefill:
+    """One forward that starts a sequence."""
+
+    def __init__(self, setup: Setup, report: Report, image: Tensor, labels: Tensor | None):
+        self.setup = setup
+        self.report = report
+        self.image = image
+        self.labels = labels
+        self.stages: list[Stage] = []
+        self.selections: dict[int, Selection] = {}
+        self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
+        self.record: CacheRecord | None = None
+
+    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
+        """Start from the decoder's inputs: attention_mask [b, n] or None, position_ids [b or 1, n] or None."""
+        b, n = self.image.shape
+        device = self.image.device
+        valid = self.image.new_ones(b, n) if attention_mask is None else attention_mask.to(device).bool()
+        image = self.image & valid
+        if position_ids is None:
+            position_ids = torch.arange(n, device=device)[None]
+        self.image_ids = image.cumsum(1) - 1
+        if self.labels is None:
+            self.starts = None
+            has_query = torch.ones(b, dtype=torch.long, device=device)
+        else:
+            self.labels = self.labels.to(device)
+            self.starts = ops.span_starts(self.labels, valid)
+            has_query = (self.starts > 0).any(1).long()
+        # The one read-back of a prefill: from here on, all lengths are host integers.
+        lengths, images, queries = torch.stack((valid.sum(1), image.sum(1), has_query)).tolist()
+        self.droppable = [bool(q) for q in queries]
+        index = torch.arange(n, device=device).expand(b, n)
+        removed = torch.zeros(b, dtype=torch.long, device=device)
+        self.stages = [
+            Stage(
+                None, index, valid, min(lengths) < n, image, position_ids.to(device), removed, lengths, images
+            )
+        ]
+        self.record = CacheRecord(columns=n)
+
+    def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
+        """Rank and drop where it is due before layer `number`, and replace its inputs in `kwargs`."""
+        if number == 0 and kwargs.get("past_key_values") is not None:
+            kwargs["past_key_values"].pdrop_record = self.record
+        for d, drop in enumerate(self.setup.drops):
+            due = resolve_rank_layer(drop, self.setup.num_layers) == number
+            if due and drop.layer == number:
+                self._rank(d, layer, hidden, kwargs["position_embeddings"])
+            if drop.layer == number:
+                hidden = self._drop(d, hidden)
+            if drop.layer <= number:
+                self._replace_inputs(d, hidden, kwargs)
+            if due and drop.layer > number:
+                self._rank(d, layer, hidden, kwargs["position_embeddings"])
+        return hidden
+
+    def finish(self, hidden: Tensor) -> Tensor:
+        """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d], returned shorter."""
+        for d, drop in enumerate(self.setup.drops):
+            if drop.layer == self.setup.num_layers:
+                hidden = self._drop(d, hidden)
+        self._fill_report()
+        return hidden
+
+    def _rank(self, d: int, layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
+        if d in self.selections:
+            return
+        stage = self.stages[-1]
+        hidden = hidden.detach()
+
+        def attention(kind: str) -> Tensor:
+            if self.starts is None:
+                queries = ops.last_column(stage.valid)
+                real = torch.ones_like(queries, dtype=torch.bool)
+            else:
+                queries, real = ops.answer_queries(self.starts, stage.valid, stage.index)
+            columns = torch.arange(stage.valid.shape[1], device=hidden.device)
+            visible = stage.valid[:, None] & (columns <= queries[:, :, None])
+            query, key, scaling = self.setup.project(layer, hidden, queries, *rotary)
+            return ops.query_scores(query, key, visible, real, scaling, kind)
+
+        text = stage.valid & ~stage.image
+        with torch.no_grad():
+            self.selections[d] = self.setup.chooser.select(
+                View(
+                    drop=d,
+                    num_layers=self.setup.num_layers,
+                    hidden=hidden,
+                    image=stage.image,
+                    text=text,
+                    image_tokens=self.stages[0].images,
+                    alive=stage.images,
+                    attention=attention,
+                )
+            )
+
+    def _drop(self, d: int, hidden: Tensor) -> Tensor:
+        selection = self.selections[d]
+        if len(self.stages) == d + 1:
+            self.stages.append(self._next_stage(d, selection))
+        stage = self.stages[d + 1]
+        if selection.hidden_update is not None:
+            hidden = selection.hidden_update(hidden)
+        return hidden if stage.gather is None else ops.gather_columns(hidden, stage.gather)
+
+    @torch.no_grad()
+    def _next_stage(self, d: int, selection: Selection) -> Stage:
+        before = self.stages[-1]
+        chosen, images = _retained(selection, before, self.droppable)
+        self.report_record(d, selection, before, chosen)
+        lengths = [
+            length - (had - has)
+            for length, had, has in zip(before.lengths, before.images, images, strict=True)
+        ]
+        if lengths == before.lengths:
+            stage = replace(before, gather=None)
+        else:
+            keep = before.valid & (chosen | ~before.image)
+            gone = (before.valid & ~keep).long()
+            positions = before.positions
+            if self.setup.chooser.positions == "renumber":
+                positions = (positions - gone.cumsum(1)).clamp(min=0)
+            positions = positions.expand(keep.shape)
+            columns, valid = ops.compact(keep, max(lengths), right_aligned=self.labels is None)
+            stage = Stage(
+                gather=columns,
+                index=before.index.gather(1, columns),
+                valid=valid,
+                padded=min(lengths) < max(lengths),
+                image=chosen.gather(1, columns) & valid,
+                positions=positions.gather(1, columns),
+                removed=before.removed + gone.sum(1),
+                lengths=lengths,
+                images=images,
+            )
+        self._remember(d, stage)
+        return stage
+
+    def _replace_inputs(self, d: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
+        """Give the layer the mask and position embeddings of the stage after drop d, if anything was removed."""
+        stage = self.stages[d + 1]
+        if stage.index.shape[1] == self.image.shape[1] and stage.lengths == self.stages[0].lengths:
+            return
+        if d not in self.inputs:
+            with torch.no_grad():
+                valid = stage.valid if stage.padded else None
+                n = stage.index.shape[1]
+                mask = ops.layer_mask(self.setup.mask_kind, valid, n, n, hidden)
+                self.inputs[d] = (mask, self.setup.rotary(hidden, position_ids=stage.positions))
+        kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[d]
+        # Position ids are spent in the embeddings; gaps in them would be read as packed sequences.
+        kwargs["position_ids"] = None
+
+    def _remember(self, d: int, stage: Stage) -> None:
+        """Note on the cache what decoding needs; the record is shared with the cache from layer 0 on."""
+        assert self.record is not None
+        if stage.lengths == self.stages[0].lengths:
+            return
+        renumber = self.setup.chooser.positions == "renumber"
+        self.record.stages.append(
+            CachedStage(
+                layer=self.setup.drops[d].layer,
+                columns=stage.index.shape[1],
+                valid=stage.valid if stage.padded else None,
+                removed=stage.removed if renumber else None,
+            )
+        )
+
+    def report_record(self, d: int, selection: Selection, before: Stage, chosen: Tensor) -> None:
+        """Note drop d for the report."""
+        ids = self.image_ids.gather(1, before.index)
+        self.report._records.append(DropRecord(ids, before.image, chosen, selection.scores))
+
+    def _fill_report(self) -> None:
+        layers = [drop.layer for drop in self.setup.drops]
+        per_layer = [self.stages[sum(at <= i for at in layers)] for i in range(self.setup.num_layers)]
+        report, last = self.report, self.stages[-1]
+        report.image_tokens = self.stages[0].images
+        report.image_tokens_per_layer = [stage.images for stage in per_layer]
+        report.kv_lengths = [stage.lengths for stage in per_layer]
+        if last.lengths != self.stages[0].lengths:
+            report.index, report.attention_mask = last.index, last.valid
+
+    def output_labels(self) -> Tensor | None:
+        """Return the labels [b, m] of the output's columns, -100 on padding."""
+        last = self.stages[-1]
+        if self.labels is None or last.lengths == self.stages[0].lengths:
+            return self.labels
+        return self.labels.gather(1, last.index).masked_fill(~last.valid, -100)
+
+
+def _retained(selection: Selection, stage: Stage, droppable: list[bool]) -> tuple[Tensor, list[int]]:
+    """Return ([b, n] bool, the image tokens retained; per row, how many); rows not droppable retain all."""
+    device = stage.image.device
+    if selection.keep is not None:
+        free = torch.tensor(droppable, device=device)[:, None]
+        chosen = stage.image & (selection.keep | ~free)
+        return chosen, chosen.sum(1).tolist()
+    if selection.scores is None or selection.counts is None:
+        raise ValueError("A Selection needs either keep, or scores and counts.")
+    counts = [
+        min(int(count), have) if free else have
+        for count, have, free in zip(selection.counts, stage.images, droppable, strict=True)
+    ]
+    return ops.top_mask(selection.scores, stage.image, torch.tensor(counts, device=device)), counts

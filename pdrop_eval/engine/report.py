@@ -1,0 +1,65 @@
+"""What a context yields: which tokens the last prefill retained, and why."""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass
+class DropRecord:
+    """One drop, as tensors; ids count within the row's image tokens.
+
+    ids: [b, n] id of each column. before, after: [b, n] bool, image tokens alive before and after the drop.
+    scores: [b, n] or None.
+    """
+
+    ids: Tensor
+    before: Tensor
+    after: Tensor
+    scores: Tensor | None
+
+
+@dataclass
+class Report:
+    """The outcome of the last prefill (a forward that starts a sequence), replaced by the next one.
+
+    Rows are the rows of that forward: beam search and `num_return_sequences` repeat each prompt's row.
+
+    image_tokens: per row, the number of image tokens before any drop.
+    image_tokens_per_layer: per layer, per row, the image tokens processed.
+    kv_lengths: per layer, per row, the cached tokens after prefill, padding not counted.
+    index: [b, m] column in the full sequence of each column of the output, or None where nothing was shortened.
+        Columns where `attention_mask` is false are padding.
+    attention_mask, labels: [b, m], those of the output, or None where nothing was shortened; `labels` also None
+        where the forward got none.
+    """
+
+    image_tokens: list[int] = field(default_factory=list)
+    image_tokens_per_layer: list[list[int]] = field(default_factory=list)
+    kv_lengths: list[list[int]] = field(default_factory=list)
+    index: Tensor | None = None
+    attention_mask: Tensor | None = None
+    labels: Tensor | None = None
+    _records: list[DropRecord] = field(default_factory=list, repr=False)
+
+    @property
+    def retained(self) -> list[list[Tensor]]:
+        """Per drop, per row: ascending LongTensor (CPU) of the ids of the retained image tokens.
+
+        Ids count within the row's image tokens, from 0, over all its images.
+        """
+        return [_rows(record.ids, record.after) for record in self._records]
+
+    @property
+    def scores(self) -> list[list[Tensor] | None]:
+        """Per drop, per row: float tensor (CPU), the score of each image token alive just before the drop.
+
+        In rising order of id. None for a drop whose strategy gave no scores.
+        """
+        return [None if r.scores is None else _rows(r.scores.float(), r.before) for r in self._records]
+
+
+def _rows(values: Tensor, mask: Tensor) -> list[Tensor]:
+    """Split `values` [b, n] into one CPU tensor per row, of the places where `mask` [b, n] is true."""
+    values, mask = values.detach().cpu(), mask.cpu()
+    return [row[chosen] for row, chosen in zip(values, mask, strict=True)]

@@ -1,0 +1,1 @@
+"""Token-dropping strategies: one file each."""

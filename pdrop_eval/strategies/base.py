@@ -1,0 +1,61 @@
+"""What every strategy is: a dataclass of hyperparameters that says where to drop, how many, and how to rank."""
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from pdrop_eval.engine.interface import Drop, Selection, View
+from pdrop_eval.engine.staged import StagedForward
+from pdrop_eval.schedule import tokens_per_layer
+
+
+class Strategy:
+    """Base of all strategies.
+
+    A subclass is a dataclass whose fields are the paper's hyperparameters. It gives `drops` and `retained`, and may
+    give `rank`, or `select` where ranks and counts don't say enough (merging, counts that depend on the sample).
+    Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
+
+    name: short name in configs and tables. positions: "keep" or "renumber", what becomes of the position ids.
+    """
+
+    name: ClassVar[str]
+    positions: str = "keep"
+
+    def drops(self, num_layers: int) -> tuple[Drop, ...]:
+        """Return the drops in a model of `num_layers` layers, by rising layer."""
+        raise NotImplementedError
+
+    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return how many of a row's `image_tokens` remain after each drop."""
+        raise NotImplementedError
+
+    def rank(self, view: View) -> Tensor:
+        """Return scores [b, n]; the highest-scored image tokens are retained. By default, softmax attention."""
+        return view.attention("softmax")
+
+    def select(self, view: View) -> Selection:
+        """Choose the image tokens to retain: by default, the best by `rank`, as many as `retained` says."""
+        counts = [self.retained(view.num_layers, n)[view.drop] for n in view.image_tokens]
+        return Selection(scores=self.rank(view), counts=counts)
+
+    def schedule(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return the image tokens that each of `num_layers` layers processes.
+
+        Raises:
+            UserError: the strategy does not fit a model of this depth.
+        """
+        layers = [drop.layer for drop in self.drops(num_layers)]
+        return tokens_per_layer(num_layers, layers, self.retained(num_layers, image_tokens), image_tokens)
+
+    def __call__(self, model: nn.Module, image_mask: Tensor | None = None) -> StagedForward:
+        """Return a context manager under which `model` drops tokens; it yields a `Report`.
+
+        model: LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, LlamaForCausalLM or
+            MistralForCausalLM.
+        image_mask: [b, n] bool, true on image tokens; needed by the bare decoders.
+
+        Raises:
+            UserError: what can't be right, before any compute.
+        """
+        return StagedForward(model, self, image_mask)
