@@ -1,0 +1,205 @@
+"""Wrong input is found here, before a model is loaded; most of it before torch is even imported.
+
+Every check raises UserError with the value, what is allowed and the fix, or returns what it found out.
+"""
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.configs import check_choice
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import MINI_CHECKPOINT
+
+FAMILIES = ("llava", "llava_next")
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+_DEFAULT_LAYERS = {"llama": 32, "mistral": 32}  # what transformers takes where a config.json says nothing
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint's config.json says, read without loading anything."""
+
+    family: str
+    layers: int
+    config: dict[str, Any]
+
+
+def check_settings(config: Any) -> None:
+    """The plain values: limit, batch_size, dtype, device, attention, seed, bootstrap and the model's choices."""
+    check_choice("dtype", config.dtype, DTYPES)
+    check_choice("attention", config.attention, ATTENTIONS)
+    _whole("batch_size", config.batch_size, 1)
+    _whole("seed", config.seed, 0)
+    _whole("bootstrap", config.bootstrap, 0)
+    _whole("model.max_new_tokens", config.model.max_new_tokens, 1)
+    check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
+    check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
+    kind = str(config.device).split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
+    if config.limit is not None:
+        _whole("limit", config.limit, 1, "Use limit=null for all questions.")
+
+
+def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | None) -> list[str]:
+    """The tasks to run: those asked for, in the suite's order, or all of the suite."""
+    if asked is None:
+        tasks = list(suite_tasks)
+    else:
+        names = [asked] if isinstance(asked, str) else list(asked)
+        if not names:
+            raise UserError("tasks=[] asks for nothing. Name some tasks, or use tasks=null for all.")
+        for name in names:
+            check_choice(f"task of suite={suite}", name, suite_tasks)
+        tasks = [task for task in suite_tasks if task in names]
+    if "mme" in tasks and limit is not None and limit % 2:
+        raise UserError(
+            f"limit={limit} would cut one of MME's pairs of questions in two, and MME scores only pairs. "
+            f"Use an even limit, such as {limit + 1}, or leave out mme with tasks=[...]."
+        )
+    return tasks
+
+
+def check_results_folder(folder: Path) -> None:
+    """Makes sure, by writing, that records can be written to a folder; makes it if it is missing."""
+    probe = folder / f".write-test-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An administrator may write anywhere; a folder that was made read-only is respected all the same.
+        if not os.access(folder, os.W_OK | os.X_OK) or not folder.stat().st_mode & 0o222:
+            raise PermissionError(13, "it is read-only")
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"Results can't be written to {folder}: {error.strerror or error}. Choose another folder with "
+            "results=<folder>, or change the permissions of this one."
+        ) from error
+
+
+def resolve_checkpoint(pretrained: str) -> Path | str:
+    """The checkpoint's folder, or its id on the Hub ("embedded" is the package's own miniature)."""
+    if pretrained == "embedded":
+        if not (MINI_CHECKPOINT / "config.json").is_file():
+            raise UserError(
+                "The embedded miniature is missing from this installation. Install the package again, train "
+                "it with make train-mini, or give another checkpoint with model.pretrained=<folder>."
+            )
+        return MINI_CHECKPOINT
+    folder = Path(pretrained).expanduser()
+    if folder.is_dir():
+        return folder
+    parts = pretrained.split("/")
+    if len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~") or folder.exists():
+        raise UserError(
+            f"The checkpoint folder {pretrained!r} doesn't exist. Give a folder that holds config.json and "
+            "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded."
+        )
+    return pretrained
+
+
+def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
+    """Reads a checkpoint's config.json (from the Hub if it is there) and checks its family and its weights."""
+    source = resolve_checkpoint(pretrained)
+    if isinstance(source, Path):
+        path = source / "config.json"
+        if not path.is_file():
+            raise UserError(
+                f"{pretrained} holds no config.json, so it is no checkpoint in Hugging Face format. "
+                "Give the folder that save_pretrained wrote."
+            )
+    else:
+        path = _hub_config(source, revision)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Copy or download the checkpoint again.") from error
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UserError(
+            f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "
+            f"pdrop-eval knows. Supported: {', '.join(FAMILIES)} (in transformers' own format)."
+        )
+    if isinstance(source, Path) and not list(source.glob("*.safetensors")):
+        raise UserError(
+            f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
+            "code). Convert it: load it with transformers, then save_pretrained(folder)."
+        )
+    text = config.get("text_config") or {}
+    layers = text.get("num_hidden_layers") or _DEFAULT_LAYERS.get(text.get("model_type", "llama"))
+    if layers is None:
+        raise UserError(f"The config.json of {pretrained} doesn't say how many layers the text model has.")
+    return Checkpoint(family, int(layers), config)
+
+
+def check_device(device: str) -> None:
+    """Makes sure that the device is there; imports torch only for one that isn't the CPU."""
+    if device == "cpu":
+        return
+    import torch
+
+    kind, _, index = str(device).partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index and not index.isdigit():
+            raise UserError(f"device={device}: write cuda or cuda:0.")
+        if int(index or 0) >= count:
+            found = "no GPU that torch can use" if count == 0 else f"only {count} GPU(s), counted from 0"
+            raise UserError(
+                f"device={device} asks for a GPU, but there is {found} here. Use device=cpu, or check the "
+                "driver and that the installed torch is one with CUDA."
+            )
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={device} asks for Apple's GPU, but there is none here. Use device=cpu.")
+
+
+def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
+    """The number of rows of a task's data file, after checking that it is readable and has its columns."""
+    import pyarrow.parquet as parquet
+
+    if not path.is_file():
+        raise UserError(
+            f"The data file {path} is missing. Give a folder with one <task>.parquet each as suite.root, or "
+            "leave suite.root=null and let the suite be rendered."
+        )
+    try:
+        file = parquet.ParquetFile(path)
+        rows, names = file.metadata.num_rows, set(file.schema_arrow.names)
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise UserError(
+            f"The data file {path} can't be read ({error}). Delete it and let it be rendered again, or copy "
+            "it again."
+        ) from error
+    lacking = [column for column in columns if column not in names]
+    if lacking:
+        raise UserError(
+            f"The data file {path} has no column {', '.join(map(repr, lacking))}. Needed: "
+            f"{', '.join(columns)}. It has: {', '.join(sorted(names))}."
+        )
+    if rows == 0:
+        raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
+    return rows
+
+
+def _whole(name: str, value: Any, least: int, hint: str = "") -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(
+            f"{name}={value} is not allowed: it must be a whole number of at least {least}.{' ' + hint if hint else ''}"
+        )
+
+
+def _hub_config(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    from pdrop_eval.hub import hub_commit
+
+    commit = hub_commit(repository, "model", revision)
+    try:
+        return Path(hf_hub_download(repository, "config.json", revision=commit))
+    except OSError as error:
+        raise UserError(f"{repository} on the Hugging Face Hub has no readable config.json: {error}") from error

@@ -1,0 +1,140 @@
+"""The configuration folder as a registry: what can be chosen, strategies by name, wrong overrides explained."""
+
+import difflib
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+
+GROUPS = ("strategy", "model", "suite", "experiment")
+
+OmegaConf.register_new_resolver("tmp", tempfile.gettempdir, replace=True)
+
+
+def options(group: str) -> list[str]:
+    """The choices of a group: the names of the YAML files in `conf/<group>`."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
+    """The configuration that `pdrop-eval` would run with these overrides. Raises UserError for a wrong one."""
+    check_overrides(overrides)
+    return _compose(overrides)
+
+
+def _compose(overrides: Sequence[str]) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():  # inside a Hydra application: leave its state as it is
+        raise RuntimeError("compose_config can't be called while Hydra runs; use the config that it passed")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return compose("evaluate", overrides=list(overrides))
+        except HydraException as error:
+            raise explain(error) from error
+
+
+def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
+    """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
+
+    Raises UserError for an unknown name or field, and what the strategy itself raises for a wrong value.
+    """
+    check_choice("strategy", name, options("strategy"))
+    config = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")
+    known = [key for key in config if key != "_target_"]
+    for key, value in (fields or {}).items():
+        check_choice(f"field of strategy={name}", key, known)
+        config[key] = value
+    return instantiate_strategy(config)
+
+
+def instantiate_strategy(config: Any) -> Any:
+    """The strategy object of a strategy config; this imports torch. Lists become tuples."""
+    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+    return instantiate(fields, _convert_="all")
+
+
+def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -> None:
+    """Raises UserError with the value, the allowed ones and the nearest of them, if it is none of them."""
+    allowed = list(allowed)
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    there = f"Allowed: {', '.join(allowed)}." if allowed else "There is none."
+    raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")
+
+
+def check_command_line(arguments: Sequence[str]) -> None:
+    """Checks the overrides in a command line before Hydra sees them. Raises UserError."""
+    known, _ = get_args_parser().parse_known_args(list(arguments))
+    if known.config_dir or known.config_path or known.config_name:
+        return  # the user's own configuration: Hydra knows better what is allowed
+    check_overrides(known.overrides)
+
+
+def check_overrides(arguments: Sequence[str]) -> None:
+    """Checks choices and keys of overrides such as `strategy=pdrop` or `limit=32`. Raises UserError."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(arguments))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
+            "strategy.ratio=0.6; put quotes around values with spaces, commas or brackets."
+        ) from error
+    chosen: dict[str, list[str]] = {}
+    for override in overrides:
+        if override.key_or_group in GROUPS and not override.is_delete():
+            chosen[override.key_or_group] = _check_group(override)
+    for override in overrides:
+        key = override.key_or_group
+        if not (key in GROUPS or key.startswith("hydra") or override.is_add() or override.is_force_add()):
+            _check_key(key, chosen)
+
+
+def explain(error: HydraException) -> UserError:
+    """Hydra's complaint about a configuration as a UserError."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return UserError(f"The configuration can't be composed: {' '.join(lines)} See pdrop-eval --help.")
+
+
+def _check_group(override: Override) -> list[str]:
+    group = override.key_or_group
+    if override.is_choice_sweep():
+        values = [str(value) for value in override.sweep_iterator()]
+    else:
+        values = ["" if override.value() is None else str(override.value())]
+    for value in values:
+        if not (group == "experiment" and value == ""):
+            fix = f"A new one is a file conf/{group}/{value}.yaml." if value.isidentifier() else ""
+            check_choice(group, value, options(group), fix)
+    return values
+
+
+def _check_key(key: str, chosen: Mapping[str, list[str]]) -> None:
+    group = key.split(".")[0]
+    for choice in chosen.get(group, [None]) if group in GROUPS else [None]:
+        config = _compose([f"{group}={choice}"] if choice else [])
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
+        if name not in keys and name != "_target_":
+            where = f"setting of {group}={choice or _default(group)}" if parent else "setting"
+            check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
+
+
+def _default(group: str) -> str:
+    for entry in OmegaConf.load(CONF / "evaluate.yaml").defaults:
+        if OmegaConf.is_dict(entry) and group in entry:
+            return str(entry[group])
+    return "?"

@@ -1,0 +1,180 @@
+"""`pdrop-eval`: evaluates one strategy on one model and one suite, and records everything about it.
+
+Nothing heavy is imported up here: `pdrop-eval --help` and a run with nothing left to do never load torch.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from pdrop_eval.configs import check_command_line, explain
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+
+
+def main() -> None:
+    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
+    try:
+        check_command_line(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
+    except UserError as error:
+        _leave(str(error), 2)
+    except HydraException as error:
+        _leave(str(explain(error)), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted. The same command goes on where this one stopped.", 130)
+
+
+def _leave(message: str, status: int) -> None:
+    print(f"pdrop-eval: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _job(config: DictConfig) -> None:
+    try:
+        evaluate(config, str(HydraConfig.get().runtime.choices["strategy"]))
+    except UserError as error:
+        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+
+
+def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
+    """Runs what a composed config asks for and is not there yet; returns the record.
+
+    `strategy` is the name that the record and its folder get. Raises UserError for wrong input before a model
+    is loaded, and SampleError for a sample that fails; finished tasks are kept in both cases.
+    """
+    plan = make_plan(config, strategy)
+    record = plan.existing_record()
+    missing = [task for task in plan.tasks if record is None or task not in record["tasks"]]
+    if record is not None and not missing:
+        return _report(plan, record, "Nothing to do: all tasks are in the record already.")
+    return _report(plan, _run(plan, missing))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated config, and what was found out on the way."""
+
+    config: DictConfig
+    strategy: str
+    tasks: list[str]
+    checkpoint: Any
+    commit: str | None
+    data: Any
+    identity: dict[str, Any]
+
+    def existing_record(self) -> dict[str, Any] | None:
+        """The record of an earlier run with the same identity."""
+        from pdrop_eval.records import read_record, run_id
+
+        for path in Path(self.config.results).glob(f"*/*-{run_id(self.identity)}/record.json"):
+            record = read_record(path)
+            if record.get("identity") == self.identity:
+                return {**record, "folder": str(path.parent)}
+        return None
+
+
+def make_plan(config: DictConfig, strategy: str) -> Plan:
+    """Checks a config, gets the data ready, and works out the run's identity, all without torch."""
+    from pdrop_eval import checks, identity
+    from pdrop_eval.hub import hub_commit, set_offline
+    from pdrop_eval.lmms.data import prepare_data
+    from pdrop_eval.lmms.tasks import describe
+
+    checks.check_settings(config)
+    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
+    for task in tasks:
+        describe(task, config.suite.source)
+    checks.check_results_folder(Path(config.results))
+    source = checks.resolve_checkpoint(config.model.pretrained)
+    set_offline(isinstance(source, Path) and config.suite.source != "hub")
+    checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+    commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
+    data = prepare_data(config.suite, tasks)
+    decides = identity.run_identity(config, strategy, identity.checkpoint_sha256(source, commit), data.sha256)
+    return Plan(config, strategy, tasks, checkpoint, commit, data, decides)
+
+
+def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
+    """Computes the missing tasks, each written as soon as it is finished."""
+    from pdrop_eval.checks import check_device
+    from pdrop_eval.header import make_header
+    from pdrop_eval.records import Run
+
+    check_device(plan.config.device)
+    print(f"Loading torch and the model for {len(missing)} task(s): {', '.join(missing)}", file=sys.stderr)
+    strategy, header, tflops = make_header(plan, _command())
+    with Run.open(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity, header) as run:
+        try:
+            model = _load(plan, strategy)
+            for task in missing:
+                _run_one(plan, run, model, task, tflops)
+            run.complete()
+        except Exception as error:
+            run.fail(str(error))
+            raise
+        return {**run.record, "folder": str(run.folder)}
+
+
+def _load(plan: Plan, strategy: Any) -> Any:
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    config = plan.config
+    return PdropLlava(
+        config.model.pretrained,
+        strategy,
+        revision=plan.commit,
+        device=config.device,
+        dtype=config.dtype,
+        batch_size=config.batch_size,
+        attention=config.attention,
+        chat_template=config.model.chat_template,
+        image_processing=config.model.image_processing,
+        max_new_tokens=config.model.max_new_tokens,
+        trust_remote_code=config.model.trust_remote_code,
+    )
+
+
+def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
+    from pdrop_eval.lmms.running import run_task
+    from pdrop_eval.lmms.tasks import describe, materialise
+
+    config, data = plan.config, plan.data
+    info = describe(task, config.suite.source)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = materialise(
+            info, config.suite.source, Path(scratch), data.folder, data.commits.get(task), config.suite.textvqa_ocr
+        )
+        result, samples = run_task(
+            model, info, folder, limit=config.limit, seed=config.seed, resamples=config.bootstrap, tflops=tflops
+        )
+    run.add_task(task, {**result, "data_sha256": data.sha256[task]}, samples)
+
+
+def _report(plan: Plan, record: dict[str, Any], note: str = "") -> dict[str, Any]:
+    from pdrop_eval.summary import summary
+
+    if note:
+        print(note)
+    print(summary(record, plan.tasks, Path(record["folder"]) / "record.json"))
+    return record
+
+
+def _command() -> str:
+    return shlex.join(["pdrop-eval", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

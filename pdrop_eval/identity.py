@@ -1,0 +1,73 @@
+"""What decides a run's numbers: hashed, it names the run's folder. Needs no torch."""
+
+import hashlib
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pdrop_eval import __version__
+from pdrop_eval.paths import PACKAGE, TASKS
+
+# Not part of it: where results go, which of the suite's tasks are asked for now, and what is hashed by content.
+_ELSEWHERE = ("results", "tasks")
+_SOURCES = ("strategies", "engine", "schedule.py", "lmms")
+_PACKAGES = ("torch", "transformers", "lmms-eval")
+
+
+def run_identity(config: Any, strategy: str, model_sha256: str, data_sha256: dict[str, str]) -> dict[str, Any]:
+    """The resolved config with content hashes in the place of paths, and the version of the code.
+
+    The same model and data in other folders give the same identity, and so does `cuda:1` for `cuda:0`.
+    """
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    for key in _ELSEWHERE:
+        plain.pop(key)
+    for group, key in (("model", "pretrained"), ("model", "revision"), ("suite", "root"), ("suite", "tasks")):
+        plain[group].pop(key)
+    plain["device"] = str(plain["device"]).split(":")[0]
+    return {
+        "strategy": strategy,
+        "config": plain,
+        "model_sha256": model_sha256,
+        "data_sha256": data_sha256,
+        "code": {"version": __version__, "sha256": code_sha256()},
+        "packages": {name: version(name) for name in _PACKAGES},
+    }
+
+
+def code_sha256() -> str:
+    """SHA-256 of the source files that numbers come from: strategies, engine, model wrapper, tasks."""
+    sources: list[Path] = []
+    for name in _SOURCES:
+        path = PACKAGE / name
+        sources += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    return hash_files([*sources, *sorted(TASKS.rglob("*.yaml"))])
+
+
+def checkpoint_sha256(source: Path | str, commit: str | None) -> str:
+    """SHA-256 of a checkpoint's files, or, on the Hub, of its id and commit, which fix them."""
+    if isinstance(source, str):
+        return hashlib.sha256(f"{source}@{commit}".encode()).hexdigest()
+    kinds = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+    return hash_files(sorted(path for kind in kinds for path in source.glob(kind)))
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """SHA-256 of the files' names and contents, in the given order."""
+    whole = hashlib.sha256()
+    for path in paths:
+        whole.update(f"{path.name}\0{file_sha256(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of one file's content."""
+    whole = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            whole.update(block)
+    return whole.hexdigest()

@@ -1,0 +1,72 @@
+"""Gets a suite's data ready: rendered or found on disk, or on the Hub; checked and hashed. Needs no torch."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.checks import check_parquet
+from pdrop_eval.errors import UserError
+from pdrop_eval.hub import hub_commit
+from pdrop_eval.identity import file_sha256
+from pdrop_eval.lmms.tasks import describe
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a suite's data are. `folder` holds parquet files (None on the Hub); hashes are by task."""
+
+    folder: Path | None
+    commits: dict[str, str]
+    sha256: dict[str, str]
+
+
+def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
+    """The data of all tasks of a suite; those of `tasks` must be there and have the right columns.
+
+    On the Hub a data set's commit stands for its content. Raises UserError.
+    """
+    if suite.source == "hub":
+        infos = [describe(task, "hub") for task in suite.tasks]
+        commits = {info.task: hub_commit(info.dataset, "dataset", None) for info in infos}
+        return Data(None, commits, dict(commits))
+    folder = _folder(suite.root)
+    for task in tasks:
+        check_parquet(folder / f"{task}.parquet", describe(task, "rendered").columns)
+    there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
+    hashes = {task: file_sha256(folder / f"{task}.parquet") for task in there}
+    _check_manifest(folder, hashes)
+    return Data(folder, {}, hashes)
+
+
+def _folder(root: str | None) -> Path:
+    if root is None:
+        from pdrop_eval.mini.suite import ensure_suite
+
+        return ensure_suite()
+    folder = Path(root).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"suite.root={root} is no folder. Give one with a <task>.parquet each, or leave suite.root=null and "
+            "let the suite be rendered."
+        )
+    return folder
+
+
+def _check_manifest(folder: Path, hashes: dict[str, str]) -> None:
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return
+    try:
+        stated = {task: entry["sha256"] for task, entry in json.loads(path.read_text("utf-8"))["tasks"].items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read ({error!r}). Delete {folder}; it will be rendered again.") from error
+    for task, found in hashes.items():
+        if stated.get(task, found) != found:
+            raise UserError(
+                f"The data file {folder / (task + '.parquet')} is not the one that {path.name} lists: it was "
+                f"changed or damaged. Delete {folder}; it will be rendered again."
+            )
+
+

@@ -1,0 +1,223 @@
+"""LLaVA and LLaVA-NeXT with a token-dropping strategy, as a model that lmms-eval can run.
+
+    python -m lmms_eval --model pdrop_llava \\
+        --model_args pretrained=llava-hf/llava-1.5-7b-hf,strategy=pdrop,ratio=0.5 --tasks pope
+
+Answers don't depend on the batch size (exactly so in float32), and nothing is caught: a sample that fails
+fails the run.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from tqdm import tqdm
+
+from pdrop_eval.configs import check_choice, make_strategy
+from pdrop_eval.lmms.loading import load
+from pdrop_eval.lmms.measure import Measurement, content_hashes
+from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, build_prompt, check_template, to_square
+
+_GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
+_NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
+
+
+class SampleError(RuntimeError):
+    """A sample could not be answered; the message names its task and id."""
+
+
+class PdropLlava(lmms):
+    """A LLaVA or LLaVA-NeXT checkpoint under one strategy.
+
+    `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
+    field with several values is written `layers=8/16/24`. `measurements` holds what was measured, by
+    (task, doc_id). Raises UserError for arguments that can't be right.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str,
+        strategy: Any = "vanilla",
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str = "auto",
+        batch_size: int | str = 1,
+        attention: str = "sdpa",
+        chat_template: str = "checkpoint",
+        image_processing: str = "checkpoint",
+        max_new_tokens: int = 128,
+        trust_remote_code: bool = False,
+        max_batch_size: int | None = None,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        check_choice("chat_template", chat_template, CHAT_TEMPLATES)
+        check_choice("image_processing", image_processing, IMAGE_PROCESSING)
+        self.strategy = make_strategy(strategy, _split_lists(fields)) if isinstance(strategy, str) else strategy
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code)
+        check_template(chat_template, loaded.processor, pretrained)
+        self.loaded = loaded
+        self.device = torch.device(device)
+        self.batch_size = int(batch_size)
+        self.chat_template = chat_template
+        self.image_processing = image_processing
+        self.max_new_tokens = int(max_new_tokens)
+        self.measurements: dict[tuple[str, int], Measurement] = {}
+        self._name = f"{pretrained}@{revision},{self.strategy!r},{loaded.model.dtype},{image_processing},{chat_template}"
+
+    def __repr__(self) -> str:
+        # lmms-eval's response cache takes this as the model's identity
+        return f"PdropLlava({self._name})"
+
+    @property
+    def config(self) -> Any:
+        """The transformers config of the checkpoint."""
+        return self.loaded.model.config
+
+    def clean(self) -> None:
+        """Keeps the model: lmms-eval would delete it after each evaluation."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not offered: dropping is defined for generation."""
+        raise NotImplementedError("pdrop_llava answers generate_until tasks only")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Not offered: each question is answered in one round."""
+        raise NotImplementedError("pdrop_llava answers generate_until tasks only")
+
+    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Answers all requests, in their order. Raises SampleError at the first that fails."""
+        answers: list[GenerationResult | None] = [None] * len(requests)
+        names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
+        with tqdm(
+            total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
+            dynamic_ncols=True, smoothing=0.1,
+        ) as bar:  # fmt: skip
+            for batch in self._batches(requests):
+                for index, answer in zip(batch, self._answer([requests[i] for i in batch]), strict=True):
+                    answers[index] = answer
+                bar.update(len(batch))
+        return answers  # type: ignore[return-value]
+
+    def _batches(self, requests: Sequence[Instance]) -> Iterator[list[int]]:
+        """Indices of requests that run together: one task, split and set of generation arguments."""
+        groups: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            _, arguments, _, _, task, split = request.args
+            groups.setdefault(json.dumps([task, split, arguments], sort_keys=True, default=str), []).append(index)
+        for members in groups.values():
+            # Longest first: little padding, the remaining time is never underestimated, and a batch that
+            # doesn't fit into memory fails at once.
+            members.sort(key=lambda index: -len(requests[index].args[0]))
+            for start in range(0, len(members), self.batch_size):
+                yield members[start : start + self.batch_size]
+
+    def _answer(self, batch: Sequence[Instance]) -> list[GenerationResult]:
+        prompts, images = [], []
+        for request in batch:
+            try:
+                prompt, visuals = self._prompt(request)
+            except Exception as error:
+                raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
+            prompts.append(prompt)
+            images.append(visuals)
+        try:
+            return self._generate(batch, prompts, images)
+        except Exception as error:
+            raise SampleError(f"{_where(batch)} can't be answered: {_reason(error)}") from error
+
+    def _prompt(self, request: Instance) -> tuple[str, list[Any]]:
+        context, _, doc_to_visual, doc_id, task, split = request.args
+        visuals = doc_to_visual(self.task_dict[task][split][doc_id]) if doc_to_visual else []
+        visuals = [image.convert("RGB") for image in visuals or []]
+        return build_prompt(self.chat_template, self.loaded.processor, context, len(visuals)), visuals
+
+    @torch.inference_mode()
+    def _generate(self, batch: Sequence[Instance], prompts: list[str], images: list[list[Any]]) -> list[Any]:
+        processor, model = self.loaded.processor, self.loaded.model
+        pixels = [self._processed(image) for visuals in images for image in visuals]
+        inputs = processor(text=prompts, images=pixels or None, padding=True, return_tensors="pt")
+        inputs = inputs.to(self.device, model.dtype)
+        arguments, until = self._arguments(batch[0].args[1])
+        with self.strategy(model) as report:
+            output = model.generate(**inputs, **arguments, pad_token_id=processor.tokenizer.pad_token_id)
+        new = output[:, inputs["input_ids"].shape[1] :]
+        results = []
+        for row, request in enumerate(batch):
+            first = row * arguments["num_beams"]  # beam search repeats each row
+            mask = inputs["attention_mask"][row]
+            measured = self._measure(request, images[row], mask, report, first, new[row])
+            self.measurements[request.args[4], request.args[3]] = measured
+            text = _cut(processor.tokenizer.decode(new[row], skip_special_tokens=True), until)
+            counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
+            results.append(GenerationResult(text, counts))
+        return results
+
+    def _processed(self, image: Any) -> Any:
+        if self.image_processing == "checkpoint":
+            return image
+        return to_square(image, self.loaded.processor.image_processor.image_mean)
+
+    def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        """A task's generation arguments as transformers wants them, and the texts that end an answer."""
+        given = {key: value for key, value in given.items() if key not in _NOT_OURS}
+        for key in given:
+            check_choice("generation argument of the task", key, _GENERATION)
+        until = given.get("until") or []
+        sample = bool(given.get("do_sample", (given.get("temperature") or 0) > 0))
+        arguments = {
+            "max_new_tokens": int(given.get("max_new_tokens") or self.max_new_tokens),
+            "num_beams": int(given.get("num_beams") or 1),
+            "do_sample": sample,
+            # None: neither the task's nor the checkpoint's sampling values apply to greedy decoding
+            "temperature": given.get("temperature") if sample else None,
+            "top_p": given.get("top_p") if sample else None,
+            "top_k": None,
+        }
+        return arguments, [until] if isinstance(until, str) else list(until)
+
+    def _measure(self, request: Any, images: Any, mask: Any, report: Any, row: int, new: Any) -> Measurement:
+        hashes = content_hashes(request.args[0], images)
+        tokenizer = self.loaded.processor.tokenizer
+        ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}
+        return Measurement(
+            content_sha256=hashes[0],
+            images_sha256=hashes[1],
+            prompt_tokens=int(mask.sum()),
+            image_tokens=report.image_tokens[row],
+            image_tokens_per_layer=tuple(layer[row] for layer in report.image_tokens_per_layer),
+            new_tokens=sum(token not in ends for token in new.tolist()),
+        )
+
+
+def _cut(text: str, until: Sequence[str]) -> str:
+    """The text before the first of the texts that end an answer."""
+    ends = [text.index(stop) for stop in until if stop and stop in text]
+    return text[: min(ends)] if ends else text
+
+
+def _where(batch: Sequence[Instance]) -> str:
+    ids = ", ".join(str(request.args[3]) for request in batch)
+    return f"task {batch[0].args[4]}, sample{'s' if len(batch) > 1 else ''} {ids}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{error} Use a smaller batch_size, or dtype=float16."
+    return f"{type(error).__name__}: {error}"
+
+
+def _split_lists(fields: dict[str, Any]) -> dict[str, Any]:
+    """`layers=8/16/24` as numbers: lmms-eval separates its model arguments by commas."""
+    return {
+        key: [json.loads(part) for part in value.split("/")] if isinstance(value, str) and "/" in value else value
+        for key, value in fields.items()
+    }

@@ -1,0 +1,59 @@
+"""Loads a checkpoint and its processor: safetensors only, no code from the checkpoint unless asked for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import (
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+    LlavaNextForConditionalGeneration,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from pdrop_eval.checks import FAMILIES, check_checkpoint, check_device, resolve_checkpoint
+from pdrop_eval.errors import UserError
+
+_CLASSES = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
+assert set(_CLASSES) == set(FAMILIES)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode on its device, with its processor (padding on the left)."""
+
+    model: PreTrainedModel
+    processor: Any
+    family: str
+
+
+def load(
+    pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool
+) -> Loaded:
+    """Loads the checkpoint; `dtype` may be "auto" (the checkpoint's own). Raises UserError if it can't."""
+    check_device(device)
+    source = str(resolve_checkpoint(pretrained))
+    family = check_checkpoint(pretrained, revision).family
+    common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    transformers_logging.disable_progress_bar()
+    try:
+        processor = AutoProcessor.from_pretrained(source, **common)
+        model = _CLASSES[family].from_pretrained(
+            source,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,
+            **common,
+        )
+    except (OSError, ImportError, ValueError) as error:
+        raise UserError(
+            f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
+            "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "
+            "LlavaProcessor.save_pretrained write them."
+        ) from error
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return Loaded(model.to(device).eval(), processor, family)

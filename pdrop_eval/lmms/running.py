@@ -1,0 +1,146 @@
+"""Runs one task through lmms-eval and turns what comes back into a result and samples for the record."""
+
+import argparse
+import contextlib
+import inspect
+import io
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from tqdm import tqdm
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.measure import Measurement, mean_per_layer, mean_tflops
+from pdrop_eval.lmms.scores import Score, score
+from pdrop_eval.lmms.tasks import TaskInfo
+
+
+def run_task(
+    model: Any, info: TaskInfo, folder: Path, *, limit: int | None, seed: int, resamples: int,
+    tflops: Callable[[Sequence[int]], float],
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
+
+    `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs.
+    """
+    started = time.perf_counter()
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        from lmms_eval.evaluator import simple_evaluate
+        from lmms_eval.tasks import TaskManager
+
+        # lmms-eval's tasks write files for submission; they go where nobody has to look at them
+        paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
+        manager = TaskManager(include_path=str(folder), include_defaults=False)
+        task = manager.load_task_or_group([info.task])[info.task]
+        output = simple_evaluate(
+            model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
+            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+            process_docs_parallel=1,
+        )  # fmt: skip
+        rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
+        measured = [model.measurements[info.task, row["doc_id"]] for row in rows]
+        result = _score(info, task, rows, measured, resamples, seed, paths)
+    entry = {
+        "benchmark": info.benchmark,
+        "metric": info.metric,
+        "score": result.value * info.factor,
+        "stderr": None if result.stderr is None else result.stderr * info.factor,
+        "n": result.n,
+        "clusters": result.clusters,
+        "parts": {name: value * info.factor for name, value in result.parts.items()},
+        "scale": info.record_scale,
+        "higher_is_better": output["higher_is_better"][info.task][info.metric],
+        "metrics": _metrics(output, info.task),
+        "wall_seconds": time.perf_counter() - started,
+        **_efficiency(measured, tflops),
+    }
+    return entry, _samples(info, rows, measured, result)
+
+
+def _score(
+    info: TaskInfo, task: Any, rows: list[dict], measured: list[Measurement], resamples: int, seed: int, paths: Any
+) -> Score:
+    metric = info.metric
+    chosen = [index for index, row in enumerate(rows) if metric in row]
+    if not chosen:
+        raise UserError(
+            f"None of the {len(rows)} questions of {info.task} that were asked counts for {metric}: the limit "
+            "leaves out all that do. Use a larger limit, or limit=null."
+        )
+    aggregation = task.aggregation()[metric]
+    wants_paths = "args" in inspect.signature(aggregation).parameters
+    return score(
+        info.resample,
+        [rows[index][metric] for index in chosen],
+        [rows[index]["doc"] for index in chosen],
+        [measured[index].images_sha256 for index in chosen],
+        (lambda items: float(aggregation(items, args=paths))) if wants_paths else lambda i: float(aggregation(i)),
+        resamples,
+        seed,
+    )
+
+
+def _metrics(output: dict, task: str) -> dict[str, float]:
+    """All of lmms-eval's numbers for the task, in its own units."""
+    found = {}
+    for metric in output["higher_is_better"][task]:
+        value = output["results"][task].get(f"{metric},none")
+        if isinstance(value, (int, float)):  # [] stands for "no sample", None for a submission
+            found[metric] = float(value)
+    return found
+
+
+def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], float]) -> dict[str, Any]:
+    counts = [m.image_tokens for m in measured]
+    return {
+        "retained_tokens_per_layer": mean_per_layer(measured),
+        "image_tokens_mean": sum(counts) / len(counts),
+        "image_tokens_max": max(counts),
+        "tflops_mean": mean_tflops(measured, tflops),
+    }
+
+
+def _samples(info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score) -> list[dict]:
+    scores = iter(result.per_item)
+    return [
+        {
+            "doc_id": row["doc_id"],
+            "prompt": row["arguments"][0],
+            "target": row["target"],
+            "answer": row["filtered_resps"][0],
+            "score": next(scores) if info.metric in row else None,
+            **measurement.to_dict(),
+        }
+        for row, measurement in zip(rows, measured, strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps lmms-eval's prints off the screen, and its global settings of warnings from staying.
+
+    Its warnings and errors go to standard error.
+    """
+    from loguru import logger
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import lmms_eval.evaluator  # resets the logger
+
+        logger.remove()
+        logger.add(sys.stderr, level="ERROR", format="lmms-eval: {message}")
+        with mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar):
+            yield
+
+
+class _NoBar(tqdm):
+    """lmms-eval's own bars, of steps that take no time: not shown."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})

@@ -1,0 +1,118 @@
+"""The tasks: short YAMLs that include lmms-eval's installed ones, filled in with what is known at run time.
+
+`tasks/hub/<task>.yaml` includes the installed YAML and changes what must be (see tasks/README.md);
+`tasks/rendered/<task>.yaml` includes that one and only says where the data are. The folders are the registry
+of tasks. Reading them needs neither lmms-eval nor torch.
+"""
+
+import string
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pdrop_eval.configs import check_choice
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import TASKS
+
+SOURCES = ("rendered", "hub")
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What the runner has to know of a task, all of it read from its YAML chain.
+
+    `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `resample`
+    names what is drawn with replacement for the standard error (see `pdrop_eval.lmms.scores`).
+    """
+
+    task: str
+    benchmark: str
+    metric: str
+    scale: str
+    resample: str
+    split: str
+    columns: tuple[str, ...]
+    dataset: str
+    subset: str | None
+
+    @property
+    def factor(self) -> float:
+        """From lmms-eval's number to the record's."""
+        return 100.0 if self.scale == "percent_of_one" else 1.0
+
+    @property
+    def record_scale(self) -> str:
+        """The scale as the record names it."""
+        return "sum" if self.scale == "sum" else "0-100"
+
+
+def task_names(source: str) -> list[str]:
+    """The tasks that there are for a source of data."""
+    return sorted(path.stem for path in (TASKS / source).glob("*.yaml"))
+
+
+def describe(task: str, source: str) -> TaskInfo:
+    """The task's description. Raises UserError for an unknown source or task."""
+    check_choice("suite.source", source, SOURCES)
+    check_choice("task", task, task_names(source), f"A new one is a file tasks/{source}/{task}.yaml.")
+    config = _read_chain(TASKS / source / f"{task}.yaml")
+    own = config["metadata"]["pdrop_eval"]
+    hub = _read_chain(TASKS / "hub" / f"{task}.yaml")
+    return TaskInfo(
+        task=task,
+        benchmark=own["benchmark"],
+        metric=own["metric"],
+        scale=own["scale"],
+        resample=own["resample"],
+        split=config["test_split"].strip(),
+        columns=tuple(own["columns"]),
+        dataset=hub["dataset_path"],
+        subset=hub.get("dataset_name"),
+    )
+
+
+def materialise(
+    info: TaskInfo, source: str, folder: Path, data: Path | None, revision: str | None, ocr: bool
+) -> Path:
+    """Writes the task's YAML chain with all values filled in; returns the folder to give to a TaskManager.
+
+    `data` is the folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub.
+    """
+    values = {
+        "LMMS_EVAL": str(_installed_tasks()),
+        "DATA": str(data),
+        "REVISION": "null" if revision is None else revision,
+        "OCR": str(bool(ocr)).lower(),
+    }
+    for kind in dict.fromkeys(["hub", source]):
+        text = (TASKS / kind / f"{info.task}.yaml").read_text(encoding="utf-8")
+        target = folder / kind / f"{info.task}.yaml"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(string.Template(text).substitute(values), encoding="utf-8")
+    return folder / source
+
+
+def _installed_tasks() -> Path:
+    spec = find_spec("lmms_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("lmms-eval is not installed. Install it with: pip install lmms-eval==0.7.3")
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+def _read_chain(path: Path) -> dict[str, Any]:
+    """A YAML and what it includes, merged as lmms-eval merges them; functions stay names."""
+    installed = str(_installed_tasks())
+    config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
+    include = config.pop("include", None)
+    base = _read_chain((path.parent / include).resolve()) if include else {}
+    return {**base, **config}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads lmms-eval's YAMLs without importing what their `!function` tags name."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))

@@ -1,0 +1,128 @@
+"""Tiny random checkpoints and tiny data files, with the shapes of the real ones."""
+
+import io
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
+    LlavaProcessor,
+    PreTrainedTokenizerFast,
+)
+
+SPECIAL = ["<unk>", "<s>", "</s>", "<pad>", "<image>"]
+TEMPLATE = (
+    "{% for message in messages %}USER: {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<image>\n{% else %}{{ part['text'] }}{% endif %}{% endfor %}"
+    "{% endfor %} ASSISTANT:"
+)
+SIZE, PATCH = 16, 4  # 16 image tokens
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character."""
+    words = SPECIAL + [chr(c) for c in range(32, 127)] + ["\n"]
+    raw = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    raw.decoder = decoders.Fuse()
+    made = PreTrainedTokenizerFast(
+        tokenizer_object=raw, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
+    made.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    return made
+
+
+def checkpoint(folder: Path, family: str = "llava", layers: int = 4, template: str | None = TEMPLATE) -> Path:
+    """Saves a random model of a family with its processor."""
+    words = tokenizer()
+    text = LlamaConfig(
+        vocab_size=len(words), hidden_size=32, intermediate_size=48, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=4096,
+        pad_token_id=3, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=SIZE,
+        patch_size=PATCH, projection_dim=32,
+    )  # fmt: skip
+    common = dict(vision_config=vision, text_config=text, image_token_index=4)
+    images = dict(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
+    parts = dict(
+        tokenizer=words, patch_size=PATCH, vision_feature_select_strategy="default", chat_template=template,
+        num_additional_image_tokens=1, image_token="<image>",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    if family == "llava":
+        model = LlavaForConditionalGeneration(LlavaConfig(**common))
+        processor = LlavaProcessor(image_processor=CLIPImageProcessor(**images), **parts)
+    else:
+        grid = [[SIZE, 2 * SIZE], [2 * SIZE, SIZE], [2 * SIZE, 2 * SIZE]]
+        model = LlavaNextForConditionalGeneration(LlavaNextConfig(**common, image_grid_pinpoints=grid))
+        image_processor = LlavaNextImageProcessor(**images, image_grid_pinpoints=grid)
+        processor = LlavaNextProcessor(image_processor=image_processor, **parts)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def picture(seed: int, size: tuple[int, int] = (20, 14)) -> Image.Image:
+    """A picture of noise."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def encoded(seed: int, size: tuple[int, int] = (20, 14)) -> dict:
+    """The same, as a data set stores it."""
+    buffer = io.BytesIO()
+    picture(seed, size).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def rows(task: str, n: int) -> list[dict]:
+    """Questions with the columns of a task; the image of question i is picture i // 2."""
+    return [_row(task, i) for i in range(n)]
+
+
+def _row(task: str, i: int) -> dict:
+    image, question = encoded(i // 2), f"Question {'x' * (i % 5)} {i}?"
+    yes = ["Yes", "No"][i % 2]
+    options = {"A": "red", "B": "green", "C": "blue", "D": "cyan"}
+    made = {
+        "mme": {"question_id": f"color/{i // 2}.png", "answer": yes, "category": ["color", "count"][i // 2 % 2]},
+        "scienceqa_img": {"choices": ["one", "two", "three"], "answer": i % 3, "hint": ""},
+        "mmbench_cn_dev": {
+            "index": i, "hint": "nan", "answer": "ABCD"[i % 4], **options, "category": "color",
+            "L2-category": "perception", "source": "x", "split": "dev",
+        },
+        "gqa": {"answer": ["red", "blue"][i % 2]},
+        "pope": {
+            "question_id": str(i), "answer": yes.lower(), "category": ["random", "popular", "adversarial"][i // 2 % 3],
+        },
+        "textvqa_val": {"question_id": i, "answers": [["STOP", "GO"][i % 2]] * 10},
+        "chartqa": {"type": ["human_test", "augmented_test"][i % 2], "answer": str(i)},
+        "docvqa_val": {"answers": [f"word{i}", f"term{i}"]},
+    }[task]  # fmt: skip
+    return {"question": question, "image": image, **made}
+
+
+TASKS = ("mme", "scienceqa_img", "mmbench_cn_dev", "gqa", "pope", "textvqa_val", "chartqa", "docvqa_val")
+
+
+def suite(folder: Path, n: int = 6, tasks: tuple[str, ...] = TASKS) -> Path:
+    """Writes data files for tasks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for task in tasks:
+        data = datasets.Dataset.from_list(rows(task, n)).cast_column("image", datasets.Image())
+        data.to_parquet(folder / f"{task}.parquet")
+    return folder
