@@ -30,7 +30,7 @@ BAR = "bar"
 KEYS = ("name", "date", "code", "total", "fee", "qty", "item", "room", "unit", "box", "job", "vat")
 CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 THINGS = (*SHAPES, BAR, *KEYS)
-# The label planes of a patch: color of what it belongs to, that thing, the character, its place in its string.
+# The label planes of a patch: the color of what it belongs to, that thing, the character, its place.
 PLANES = (len(COLORS), len(THINGS), len(CHARACTERS), 4)
 
 GLYPH_WIDTH, GLYPH_HEIGHT = 6, 8

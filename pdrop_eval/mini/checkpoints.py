@@ -19,7 +19,7 @@ def save_state(folder: Path, progress: dict, modules: dict, optimizers: list[tor
             {k: v.contiguous().clone() for k, v in module.state_dict().items()}, new / f"{name}.safetensors"
         )
     for i, optimizer in enumerate(optimizers):
-        tensors = {}
+        tensors: dict[str, torch.Tensor] = {}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"{index}.{key}": torch.as_tensor(value).clone() for key, value in state.items()}
         save_file(tensors, new / f"optimizer{i}.safetensors")

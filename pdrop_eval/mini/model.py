@@ -49,7 +49,7 @@ def build_config():
     return LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_id=IMAGE,
+        image_token_index=IMAGE,
         image_seq_length=IMAGE_TOKENS,
         vision_feature_select_strategy="default",
         vision_feature_layer=-1,

@@ -37,7 +37,7 @@ class Guide:
 
 
 def packed_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, guide=None, **_):
-    """Attention in the compute dtype, the prefix and the questions apart; [B, heads, N, d] to [B, N, heads, d].
+    """Attention in the compute dtype, prefix and questions apart; [B, heads, N, d] to [B, N, heads, d].
 
     On a processor the fused kernel's backward takes half of a step at these sizes; plain products don't.
     """

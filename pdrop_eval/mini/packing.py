@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from pdrop_eval.mini.model import IMAGE_TOKENS
-from pdrop_eval.mini.pictures import KINDS, Picture
+from pdrop_eval.mini.pictures import Picture, chart, objects, page, signs
 from pdrop_eval.mini.questions import Question, training_questions
 from pdrop_eval.mini.vocabulary import BOS, EOS, ID, IMAGE, USER, encode, prompt_ids
 
@@ -22,12 +22,12 @@ IGNORE = -100
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed pictures; B pictures, T = `TEXT` question tokens, P = prefix with the image tokens.
+    """Packed pictures: B of them, T = `TEXT` question tokens, P = length of the prefix.
 
-    `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], the patches' labels; `tokens`, `targets`,
+    `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], what the patches show; `tokens`, `targets` and
     `positions` int [B, T]; `mask` bool [B, 1, P + T, P + T], True where attention is allowed; `evidence` int
-    [B, T], the key index of the patch that holds the next answer token, and `option` int [B, T], the key index
-    of the right option's word, both -1 where there is none.
+    `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], what patches show; `tokens`, `targets` and
+    of the right option's word, both -1 where there is none; `tasks`, each picture's questions by task.
     """
 
     pixels: torch.Tensor
@@ -44,8 +44,10 @@ class Batch:
 def draw(rng: Random, easy: bool = False) -> Picture:
     """A random training picture; easy ones hold fewer things."""
     kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-    fewer = {"objects": 3, "signs": 2, "page": 3} if easy else {}
-    return KINDS[kind](rng, fewer[kind]) if kind in fewer else KINDS[kind](rng)
+    if kind == "chart":
+        return chart(rng)
+    most = {"objects": 5, "signs": 4, "page": 6}, {"objects": 3, "signs": 2, "page": 3}
+    return {"objects": objects, "signs": signs, "page": page}[kind](rng, most[easy][kind])
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
@@ -57,7 +59,8 @@ def pack(questions: list[Question]) -> tuple[np.ndarray, list[str]]:
     """As many questions as fit, int [6, TEXT]: tokens, targets, segment, position, evidence, option."""
     rows = np.full((6, TEXT), -1, np.int64)
     rows[0], rows[1], rows[3] = 0, IGNORE, 0
-    start, tasks = 0, []
+    start = 0
+    tasks: list[str] = []
     for question in questions:
         prompt, answer = prompt_ids(question.prompt), [*encode(question.answer), EOS]
         sequence = [*prompt, *answer[:-1]]
@@ -88,8 +91,9 @@ def attention_mask(segments: torch.Tensor) -> torch.Tensor:
 
 
 def make_batch(name: str, indices: range, easy: bool = False) -> Batch:
-    """The pictures `indices` of the endless collection `name`; the same name and index give the same sample."""
-    pixels, labels, rows, tasks = [], [], [], []
+    """The samples `indices` of the endless collection `name`, always the same for a name and an index."""
+    pixels, labels, rows = [], [], []
+    tasks: list[list[str]] = []
     for index in indices:
         rng = Random(f"{name}:{index}")
         picture = draw(rng, easy)

@@ -19,7 +19,7 @@ class Item:
     characters, one each; `x` and `y` are its centre in pixels.
     """
 
-    color: str | None
+    color: str
     thing: str
     text: str = ""
     patch: int = 0
@@ -136,7 +136,7 @@ def page(rng: Random, most: int = 6) -> Picture:
         value = _string(rng, 2, 4, 0.7)
         heading = canvas.text(key.upper(), left, row + shift, thing=key, ordered=False)
         patches = canvas.text(value, value_column, row + shift, thing=key)
-        items.append(Item(None, key, value, heading[0], tuple(patches)))
+        items.append(Item("", key, value, heading[0], tuple(patches)))
     return _picture("page", canvas, items)
 
 

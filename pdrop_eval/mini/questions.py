@@ -20,6 +20,8 @@ CN_LETTER = "请直接使用所提供的选项字母作为答案回答。"
 CN_COLORS = dict(zip(COLORS, ("红色", "绿色", "蓝色", "黄色", "紫色", "橙色", "青色", "黑色"), strict=True))
 CN_SHAPES = dict(zip(SHAPES, ("圆形", "方形", "三角形", "星形", "十字形", "菱形"), strict=True))
 NUMBERS = ("one", "two", "three", "four", "five", "six")
+# A true text, a false text and the patches to look at.
+Claim = tuple[str, str, tuple[int, ...]]
 SCENES = {"objects": "drawing", "signs": "sign", "chart": "chart", "page": "page"}
 
 
@@ -55,25 +57,26 @@ def _open(
 
 
 def pope(rng: Random, picture: Picture, present: bool, category: str) -> Question | None:
-    """Is there such a shape? Adversarial ones name color and shape, both of which are in the picture."""
-    items = picture.items
-    pairs = {(i.color, i.thing) for i in items}
-    colors, things = sorted({i.color for i in items}), sorted({i.thing for i in items})
+    """Is there such a shape? None if the picture has no fitting one.
+
+    Adversarial questions name a color and a shape that are both in the picture, together or not; the others
+    name a shape alone.
+    """
+    pairs = {(item.color, item.thing): item.patch for item in picture.items}
+    colors, things = sorted({color for color, _ in pairs}), sorted({thing for _, thing in pairs})
+    patches: tuple[int, ...] = ()
     if category == "adversarial":
-        if present:
-            item = rng.choice(items)
-            name, evidence = f"{item.color} {item.thing}", (item.patch,)
-        else:
-            absent = [(c, t) for c in colors for t in things if (c, t) not in pairs]
-            if not absent:
-                return None
-            name, evidence = " ".join(rng.choice(absent)), ()
+        absent = [(color, thing) for color in colors for thing in things if (color, thing) not in pairs]
+        if not present and not absent:
+            return None
+        named = rng.choice([(i.color, i.thing) for i in picture.items] if present else absent)
+        name = " ".join(named)
+        patches = (pairs[named],) if present else ()
     else:
-        absent = [s for s in SHAPES if s not in things]
-        name = rng.choice(things if present else absent)
-        evidence = tuple(i.patch for i in items if i.thing == name)[:1] if present else ()
+        name = rng.choice(things if present else [shape for shape in SHAPES if shape not in things])
+        patches = tuple(item.patch for item in picture.items if item.thing == name)[:1]
     answer = "yes" if present else "no"
-    return _open("pope", f"Is there a {name} in the image?", answer, evidence, category=category)
+    return _open("pope", f"Is there a {name} in the image?", answer, patches, category=category)
 
 
 def gqa(rng: Random, picture: Picture) -> list[Question]:
@@ -188,7 +191,7 @@ def docvqa(picture: Picture) -> list[Question]:
 
 
 def mme_pair(rng: Random, picture: Picture, category: str) -> list[Question]:
-    """A question to which the answer is yes and its twin to which it is no, or nothing if the picture has none."""
+    """A question whose answer is yes and its twin whose answer is no; empty if the picture has none."""
     yes, no, evidence = _mme_texts(rng, picture, category) or ("", "", ())
     if not yes:
         return []
@@ -200,40 +203,63 @@ def mme_pair(rng: Random, picture: Picture, category: str) -> list[Question]:
     return pair
 
 
-def _mme_texts(rng: Random, picture: Picture, category: str) -> tuple[str, str, tuple[int, ...]] | None:
-    """A true text, a false one and where to look, for one of the six categories that are rendered."""
-    items, item = picture.items, rng.choice(picture.items)
-    if category == "scene":
-        other = rng.choice([word for kind, word in SCENES.items() if kind != picture.kind])
-        return tuple(f"Does this image show a {w}?" for w in (SCENES[picture.kind], other)) + ((),)
-    if category == "OCR" and picture.kind == "signs":
-        wrong = "".join(rng.sample(READABLE, len(item.text)))
-        asked = "Is the text next to the {} {} {}?"
-        texts = (asked.format(item.color, item.thing, text) for text in (item.text, wrong))
-        return (*texts, item.text_patches[:1]) if wrong != item.text else None
-    if picture.kind != "objects":
+def _mme_texts(rng: Random, picture: Picture, category: str) -> Claim | None:
+    """The category's claim about the picture, None if it has none."""
+    item = rng.choice(picture.items)
+    kind = {"scene": picture.kind, "OCR": "signs"}.get(category, "objects")
+    return _MME_CLAIMS[category](rng, picture, item) if picture.kind == kind else None
+
+
+def _scene(rng: Random, picture: Picture, _: Item) -> Claim:
+    other = rng.choice([word for kind, word in SCENES.items() if kind != picture.kind])
+    return f"Does this image show a {SCENES[picture.kind]}?", f"Does this image show a {other}?", ()
+
+
+def _ocr(rng: Random, _: Picture, item: Item) -> Claim | None:
+    wrong = "".join(rng.sample(READABLE, len(item.text)))
+    asked = f"Is the text next to the {item.color} {item.thing} {{}}?"
+    if wrong == item.text:
         return None
-    if category == "existence":
-        absent = [s for s in SHAPES if s not in {i.thing for i in items}]
-        asked = "Is there a {} in this image?"
-        return asked.format(item.thing), asked.format(rng.choice(absent)), (item.patch,)
-    if category == "count":
-        other = rng.choice([n for n in range(2, 6) if n != len(items)])
-        asked = "Are there {} objects in this image?"
-        return asked.format(NUMBERS[len(items) - 1]), asked.format(NUMBERS[other - 1]), ()
-    if category == "position":
-        asked = "Is the {} {} on the {} side of the image?"
-        sides = ("left", "right") if item.x < 48 else ("right", "left")
-        return *(asked.format(item.color, item.thing, side) for side in sides), (item.patch,)
-    single = _unique(items, "thing")
-    if category == "color" and single:
-        item = rng.choice(single)
-        wrong = rng.choice([c for c in COLORS if c != item.color])
-        return *(f"Is the {item.thing} {color}?" for color in (item.color, wrong)), (item.patch,)
-    return None
+    return asked.format(item.text), asked.format(wrong), item.text_patches[:1]
 
 
-MME_CATEGORIES = ("existence", "count", "position", "color", "scene", "OCR")
+def _existence(rng: Random, picture: Picture, item: Item) -> Claim:
+    absent = [s for s in SHAPES if s not in {i.thing for i in picture.items}]
+    asked = "Is there a {} in this image?"
+    return asked.format(item.thing), asked.format(rng.choice(absent)), (item.patch,)
+
+
+def _count(rng: Random, picture: Picture, _: Item) -> Claim:
+    number = len(picture.items)
+    other = rng.choice([n for n in range(2, 6) if n != number])
+    asked = "Are there {} objects in this image?"
+    return asked.format(NUMBERS[number - 1]), asked.format(NUMBERS[other - 1]), ()
+
+
+def _position(_: Random, __: Picture, item: Item) -> Claim:
+    right, wrong = ("left", "right") if item.x < 48 else ("right", "left")
+    asked = f"Is the {item.color} {item.thing} on the {{}} side of the image?"
+    return asked.format(right), asked.format(wrong), (item.patch,)
+
+
+def _color(rng: Random, picture: Picture, _: Item) -> Claim | None:
+    single = _unique(picture.items, "thing")
+    if not single:
+        return None
+    item = rng.choice(single)
+    wrong = rng.choice([c for c in COLORS if c != item.color])
+    return f"Is the {item.thing} {item.color}?", f"Is the {item.thing} {wrong}?", (item.patch,)
+
+
+_MME_CLAIMS = {
+    "existence": _existence,
+    "count": _count,
+    "position": _position,
+    "color": _color,
+    "scene": _scene,
+    "OCR": _ocr,
+}
+MME_CATEGORIES = tuple(_MME_CLAIMS)
 POPE_CATEGORIES = ("random", "popular", "adversarial")
 
 

@@ -62,7 +62,7 @@ def _pope(task: str) -> Iterator[Asked]:
         picture = pictures.objects(rng)
         asked = [questions.pope(rng, picture, yes, c) for c in POPE_CATEGORIES for yes in (True, False)]
         if None not in asked:
-            yield from ((picture, question, i) for question in asked)
+            yield from ((picture, question, i) for question in asked if question)
 
 
 def _asked(task: str) -> Iterator[Asked]:
@@ -165,7 +165,7 @@ def suite_version() -> str:
     """Ten hexadecimal digits that change whenever the code that renders the suite does."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for module in _SOURCES:
-        digest.update(Path(module.__file__).read_bytes())
+        digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:10]
 
 

@@ -51,7 +51,8 @@ class Trainer:
         replicas = dict(self.compute.named_parameters()) | dict(self.heads.named_parameters())
         self.pairs = [(weights[n], replicas[n]) for n in weights if weights[n].requires_grad]
         # Label heads take part in the first stage only.
-        matrices, others = [], []
+        matrices: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
         for name, weight in weights.items():
             if weight.requires_grad:
                 plain = weight.ndim == 2 and not any(
@@ -96,9 +97,12 @@ class Trainer:
         guide = Guide(batch.evidence, batch.option) if guided else None
         logits, targets = answer_logits(self.compute, batch, guide)
         loss = F.cross_entropy(logits, targets)
-        total = loss + 0.6 * sum(guide.losses) if guide else loss
-        total.backward()
-        return loss.item(), {"guide": round(float(sum(guide.losses).detach()), 3)} if guide else {}
+        if not guide:
+            loss.backward()
+            return loss.item(), {}
+        led = torch.stack(guide.losses).sum()
+        (loss + 0.6 * led).backward()
+        return loss.item(), {"guide": round(led.item(), 3)}
 
     def update(self, loss: float) -> float:
         """Average the gradients over the processes and step the optimizers; returns the mean loss."""
@@ -165,7 +169,7 @@ class Trainer:
                     count = counts.setdefault(task, [0, 0])
                     count[0] += whole
                     count[1] += 1
-        gathered = [None] * self.options.processes
+        gathered: list[dict] = [{}] * self.options.processes
         dist.all_gather_object(gathered, counts)
         tasks = sorted({task for part in gathered for task in part})
         sums = {task: [sum(part.get(task, [0, 0])[i] for part in gathered) for i in (0, 1)] for task in tasks}

@@ -22,8 +22,8 @@ PAD, BOS, EOS, UNKNOWN, IMAGE, USER, ASSISTANT = range(len(SPECIAL))
 # The benchmarks' fixed instructions are one token each: they say the same thing every time.
 INSTRUCTIONS = (SHORT, WORD, LETTER, CN_OPTIONS, CN_LETTER)
 OPTIONS = ("A.", "B.", "C.", "D.", "E.")
-_ENGLISH = """Is there a in the image this What color is shape object objects On on which side of left right Which bar
- highest lowest value written next to text option Are Does show yes no"""
+_ENGLISH = """Is there a in the image this What color is shape object objects On on which side of left right
+ Which bar highest lowest value written next to text option Are Does show yes no"""
 _CHINESE = ("是", "什么", "颜色", "的", "图形", "形状", "哪个", "选项", "最高", "最低", "柱子")
 
 ENGLISH = tuple(sorted({*WORDS, *_ENGLISH.split(), *SCENES.values()}))
