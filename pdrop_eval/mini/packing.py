@@ -25,9 +25,9 @@ class Batch:
     """Packed pictures: B of them, T = `TEXT` question tokens, P = length of the prefix.
 
     `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], what the patches show; `tokens`, `targets` and
-    `positions` int [B, T]; `mask` bool [B, 1, P + T, P + T], True where attention is allowed; `evidence` int
-    `pixels` float [B, 3, 96, 96]; `labels` int [B, 4, 144], what patches show; `tokens`, `targets` and
-    of the right option's word, both -1 where there is none; `tasks`, each picture's questions by task.
+    `positions` int [B, T]; `mask` bool [B, 1, P + T, P + T], True where attention is allowed; `evidence`
+    int [B, T], the key index of the patch that holds the next answer token, and `option` int [B, T], that of
+    the right option's word, both -1 where there is none; `tasks`, the task of each question, by picture.
     """
 
     pixels: torch.Tensor
