@@ -36,6 +36,7 @@ class Run:
         self.folder = folder
         self.record = record
         self._lock = lock
+        self._resumed: dict[str, Any] = {}
 
     @classmethod
     def open(cls, root: Path, model: str, strategy: str, identity: dict, header: dict) -> "Run":
@@ -85,7 +86,7 @@ class Run:
         lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
         path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
         _guarded(self.folder, lambda: write_atomically(path, lines))
-        self._write(tasks={**self.record["tasks"], task: result}, status="started")
+        self._write(tasks={**self.record["tasks"], task: result}, status="started", **self._resumed)
 
     def complete(self) -> None:
         """Marks the run as completed and lets go of its folder."""
@@ -115,12 +116,12 @@ class Run:
                 f"{self.folder / 'record.json'} belongs to another run than its folder's name says. "
                 "Was it copied or edited? Move the folder away and run again."
             )
-        if self.completed:
-            return
-        # The tasks that are still missing may be measured elsewhere than the ones that are there: say so.
+        # The tasks to come may be measured elsewhere than the ones that are there: the record will say so.
         here = {key: header[key] for key in ("command", "code", "packages", "hardware") if key in header}
-        self.record.pop("error", None)
-        self._write(status="started", resumed=[*self.record.get("resumed", []), {"at": _now(), **here}])
+        self._resumed = {"resumed": [*self.record.get("resumed", []), {"at": _now(), **here}]}
+        if not self.completed:  # a completed run stays as it is, unless a task is added
+            self.record.pop("error", None)
+            self._write(status="started", **self._resumed)
 
     def _write(self, **changes: Any) -> None:
         record = {**self.record, **changes, "updated": _now()}

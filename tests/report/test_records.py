@@ -67,8 +67,12 @@ def test_a_resumed_run_says_where_it_was_resumed_but_a_completed_one_is_not_touc
     assert [entry["hardware"] for entry in stored(run)["resumed"]] == [{"cpu": "other"}]
     run.complete()
     before = (run.folder / "record.json").read_bytes()
-    assert open_run(tmp_path).completed
+    again = Run.open(tmp_path, "mini", "pdrop", IDENTITY, {**HEADER, "hardware": {"cpu": "third"}})
+    assert again.completed
     assert (run.folder / "record.json").read_bytes() == before
+    again.add_task("gqa", GQA, [])
+    assert [entry["hardware"]["cpu"] for entry in stored(again)["resumed"]] == ["other", "third"]
+    assert stored(again)["status"] == "started"
 
 
 def test_a_failed_run_keeps_its_tasks_and_goes_on_as_started(tmp_path):

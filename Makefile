@@ -1,0 +1,69 @@
+# Every target that needs the environment makes it first. Override the variables on the command line, e.g.
+#   make eval STRATEGY=fastv LIMIT=32 ARGS='strategy.k=3'
+PYTHON ?= python3
+VENV ?= .venv
+STRATEGY ?= pdrop
+MODEL ?= mini
+SUITE ?= table5
+LIMIT ?=
+BATCH_SIZE ?=
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.pdrop-eval-installed
+comma := ,
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup check test eval tables readme suite train-mini constraints clean
+
+help:  ## Show the targets and their variables
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "  Variables: STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"
+	@echo "             PYTHON=$(PYTHON) VENV=$(VENV)"
+
+setup: $(STAMP)  ## Make the environment (the other targets do it when needed)
+
+# uv, not pip, installs: it takes PyTorch and torchvision as the pair that the constraints name, whatever
+# wheels pip's own settings would prefer on this machine.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "error: pdrop-eval needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
+		echo "Name another one: make setup PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@touch $@
+
+check: $(STAMP)  ## Lint, formatting and types (changes nothing)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(STAMP)  ## Run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) on MODEL and SUITE
+	$(BIN)/pdrop-eval $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) suite=$(SUITE) \
+		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
+
+tables: $(STAMP)  ## Print Table 5 of the runs in results/runs and write it to results/tables
+	$(BIN)/pdrop-eval-tables $(ARGS)
+
+readme: $(STAMP)  ## As tables, and put Table 5 into the README
+	$(BIN)/pdrop-eval-tables readme=README.md $(ARGS)
+
+suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
+	$(BIN)/python -m pdrop_eval.mini.suite $(ARGS)
+
+train-mini: $(STAMP)  ## Train the embedded model again, from its seed
+	$(BIN)/python -m pdrop_eval.mini.train $(ARGS)
+
+constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
+	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml - -o constraints.txt
+
+clean:  ## Remove build outputs and caches (keeps the environment and the results)
+	rm -rf build dist outputs multirun .pytest_cache .mypy_cache .ruff_cache
+	find pdrop_eval tests -name __pycache__ -type d -prune -exec rm -rf {} +

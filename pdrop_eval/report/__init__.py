@@ -1,0 +1,1 @@
+"""Reports: records of runs, and the published numbers, as data frames and tables. Needs no torch."""
