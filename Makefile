@@ -62,7 +62,7 @@ train-mini: $(STAMP)  ## Train the embedded model again, from its seed
 
 constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml - -o constraints.txt
+		--no-header --no-annotate pyproject.toml - -o constraints.txt
 
 clean:  ## Remove build outputs and caches (keeps the environment and the results)
 	rm -rf build dist outputs multirun .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def _override(name: str, value: Any) -> str:
     return f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
 
 
+@cache
 def _yaml(path: Path) -> dict | None:
     if not path.is_file():
         return None

@@ -18,8 +18,10 @@ TFLOPS = {"vanilla": 0.000412, "fastv": 0.000251, "pdrop": 0.000187}
 
 
 @pytest.fixture
-def add_run(tmp_path):
+def add_run(tmp_path, monkeypatch):
     """Writes a run to `tmp_path / "runs"`: `add_run("fastv", {"mme": 1500.0, ...}, n=200, **settings)`."""
+
+    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here; test_records keeps it
 
     def add(
         strategy, scores, *, n=200, complete=True, model="mini", suite="table5", commit="c" * 40, **settings

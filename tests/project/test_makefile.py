@@ -1,0 +1,119 @@
+"""The Makefile: makes the environment once, mends a half-made one, and passes failures on.
+
+A stand-in for Python records what it is asked to do, so nothing is downloaded.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
+
+# Makes what `python -m venv` and `pip install uv` would make: an environment whose tools log their arguments.
+STAND_IN = """#!/bin/sh
+echo "$(basename "$0") $*" >> "$LOG"
+case "$1 $2" in
+  "-c "*) exit "${OLD:-0}" ;;
+  "--version "*) echo Python 3.8.1 ;;
+  "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+  "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables; do cp "$0" "$(dirname "$0")/$tool"; done ;;
+  "-m pytest") exit "${FAIL:-0}" ;;
+  "pip install") exit "${FAIL_INSTALL:-0}" ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    python = tmp_path / "stand-in"
+    python.write_text(STAND_IN)
+    python.chmod(0o755)
+    log = tmp_path / "log"
+
+    def run(*arguments, **environment):
+        log.write_text("")
+        env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+        env |= {"LOG": str(log), **environment}
+        command = ["make", f"PYTHON={python}", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        return done, log.read_text().splitlines()
+
+    return run
+
+
+def test_make_alone_shows_every_target(make):
+    done, asked = make()
+    assert done.returncode == 0
+    for target in ("setup", "check", "test", "eval", "tables", "train-mini", "suite", "clean"):
+        assert f"make {target} " in done.stdout
+    assert asked == []
+
+
+def test_eval_makes_the_environment_once(make):
+    done, asked = make("eval", "STRATEGY=fastv")
+    assert done.returncode == 0, done.stderr
+    assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=table5"
+    assert "uv pip install --python .venv/bin/python -c constraints.txt -e .[dev]" in asked
+    _, again = make("eval", "STRATEGY=fastv")
+    assert again == ["pdrop-eval strategy=fastv model=mini suite=table5"]
+
+
+def test_eval_passes_its_settings_on(make):
+    _, asked = make("eval", "STRATEGY=pdrop", "MODEL=m", "SUITE=s", "LIMIT=8", "BATCH_SIZE=2", "ARGS=a=1 b=2")
+    assert asked[-1] == "pdrop-eval strategy=pdrop model=m suite=s limit=8 batch_size=2 a=1 b=2"
+
+
+def test_several_strategies_are_a_sweep(make):
+    _, asked = make("eval", "STRATEGY=vanilla,fastv")
+    assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=table5"
+
+
+@pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
+def test_new_requirements_are_installed(make, tmp_path, changed):
+    make("setup")
+    later = (tmp_path / ".venv" / ".pdrop-eval-installed").stat().st_mtime + 10
+    os.utime(tmp_path / changed, (later, later))
+    _, asked = make("test")
+    assert any(line.startswith("uv pip install") for line in asked)
+
+
+def test_an_environment_that_was_left_half_made_is_finished(make):
+    done, _ = make("test", FAIL_INSTALL="1")
+    assert done.returncode != 0
+    done, asked = make("test")
+    assert done.returncode == 0
+    assert any(line.startswith("uv pip install") for line in asked)
+    assert asked[-1] == "python -m pytest"
+
+
+def test_the_environment_can_be_elsewhere(make, tmp_path):
+    _, asked = make("test", "VENV=other")
+    assert (tmp_path / "other" / "bin" / "python").is_file()
+    assert not (tmp_path / ".venv").exists()
+    assert asked[-1] == "python -m pytest"
+
+
+def test_an_old_python_is_refused_with_the_fix(make, tmp_path):
+    done, _ = make("setup", OLD="1")
+    assert done.returncode != 0
+    assert "needs Python 3.10 or newer" in done.stderr
+    assert "make setup PYTHON=python3.11" in done.stderr
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_failing_tests_fail_the_target(make):
+    done, asked = make("test", FAIL="1")
+    assert asked[-1] == "python -m pytest"
+    assert done.returncode != 0
+
+
+def test_check_only_looks(make):
+    _, asked = make("check")
+    assert asked[-3:] == ["ruff check .", "ruff format --check .", "mypy "]

@@ -1,0 +1,116 @@
+"""The wheel: carries all that a run needs, and works from any folder without writing into the installation."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("pdrop_eval", "conf", "tasks")
+
+
+def run(*command, cwd, check=True, **environment):
+    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAKEFLAGS")} | environment
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=check
+    )
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory):
+    """A copy of what is in the repository, so that building leaves the checkout alone."""
+    done = run("git", "ls-files", "-z", cwd=ROOT, check=False)
+    if done.returncode != 0:
+        pytest.skip("not a git checkout")
+    folder = tmp_path_factory.mktemp("sources")
+    names = [name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()]
+    for name in names:
+        if name.split("/")[0] in (*SHIPPED, "pyproject.toml", "README.md", "LICENSE"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(sources, tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, cwd=sources)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A clean environment that has the wheel, and this one's packages but for the project itself.
+
+    A path in a .pth file brings the packages; the editable install's own .pth there is not followed.
+    """
+    folder = tmp_path_factory.mktemp("env")
+    venv.create(folder, with_pip=False, symlinks=True)
+    variables = {"base": str(folder), "platbase": str(folder)}
+    site = Path(sysconfig.get_path("purelib", scheme="venv" if os.name == "posix" else None, vars=variables))
+    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = folder / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index")
+    run(*pip, wheel, cwd=folder)
+    return folder / "bin", site / "pdrop_eval"
+
+
+def files(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if "__pycache__" not in path.parts}
+
+
+def test_the_wheel_has_every_file_of_the_package_its_configuration_and_its_tasks(sources, wheel):
+    held = set(zipfile.ZipFile(wheel).namelist())
+    wanted = set()
+    for top in SHIPPED:
+        for path in (sources / top).rglob("*"):
+            name = path.relative_to(sources).as_posix()
+            if path.is_file():
+                wanted.add(name if top == "pdrop_eval" else f"pdrop_eval/{name}")
+    assert "pdrop_eval/conf/strategy/pdrop.yaml" in wanted
+    assert "pdrop_eval/tasks/rendered/mme.yaml" in wanted
+    assert "pdrop_eval/report/published.csv" in wanted
+    assert wanted - held == set()
+    tops = {name.split("/")[0] for name in held}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"pdrop_eval"}
+
+
+def test_the_installed_package_finds_its_own_data(installed, tmp_path):
+    binaries, package = installed
+    code = "from pdrop_eval import paths as p; print(p.PACKAGE, p.CONF, p.TASKS, sep='\\n')"
+    shown = run(binaries / "python", "-c", code, cwd=tmp_path).stdout.split()
+    assert shown == [str(package), str(package / "conf"), str(package / "tasks")]
+
+
+def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_path):
+    binaries, package = installed
+    before = files(package)
+    assert "strategy" in run(binaries / "pdrop-eval", "--help", cwd=tmp_path).stdout
+    assert "readme" in run(binaries / "pdrop-eval-tables", "--help", cwd=tmp_path).stdout
+    done = run(binaries / "pdrop-eval-tables", cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert "Run first: pdrop-eval strategy=pdrop model=mini suite=table5" in done.stderr
+    assert files(package) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
+    binaries, package = installed
+    if not (package / "mini" / "checkpoint" / "model.safetensors").is_file():
+        pytest.skip("the miniature's checkpoint is not in the repository")
+    before = files(package)
+    cache = {"PDROP_EVAL_CACHE": os.environ.get("PDROP_EVAL_CACHE", str(tmp_path / "cache"))}
+    command = (binaries / "pdrop-eval", "strategy=pdrop", "tasks=[gqa]", "limit=2", "results=runs")
+    run(*command, cwd=tmp_path, **cache)
+    (record,) = (tmp_path / "runs" / "mini").glob("pdrop-*/record.json")
+    assert '"status": "completed"' in record.read_text()
+    run(binaries / "pdrop-eval-tables", "root=runs", "out=tables", cwd=tmp_path)
+    assert "| PDrop\\*" in (tmp_path / "tables" / "table5.md").read_text()
+    assert files(package) == before
