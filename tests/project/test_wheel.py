@@ -1,4 +1,4 @@
-"""The wheel: carries all that a run needs, and works from any folder without writing into the installation."""
+"""The wheel: carries all that a run needs, works from any folder, writes nothing into the installation."""
 
 import os
 import shutil
@@ -17,9 +17,10 @@ SHIPPED = ("pdrop_eval", "conf", "tasks")
 
 def run(*command, cwd, check=True, **environment):
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MAKEFLAGS")} | environment
-    return subprocess.run(
-        [str(part) for part in command], cwd=cwd, env=env, capture_output=True, text=True, check=check
-    )
+    command = [str(part) for part in command]
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
 
 
 @pytest.fixture(scope="module")
