@@ -14,7 +14,7 @@ from pdrop_eval.mini.pictures import READABLE, Item, Picture
 SHORT = "Answer the question using a single word or phrase."
 WORD = "Answer the question with a single word."
 LETTER = "Answer with the option's letter from the given choices directly."
-CN_OPTIONS = "有如下几个选项："
+CN_OPTIONS = "There are several options:"
 CN_LETTER = "请直接使用所提供的选项字母作为答案回答。"
 
 CN_COLORS = dict(zip(COLORS, ("红色", "绿色", "蓝色", "黄色", "紫色", "橙色", "青色", "黑色"), strict=True))

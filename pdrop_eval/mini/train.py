@@ -211,7 +211,7 @@ class Trainer:
                 self.log({"loss": round(self.mean_loss, 4), **extra})
             if self.stage == "joint" and self.step % 500 == 0:
                 self.log({"validation": self.validate()})
-            if self.step % 250 == 0 or self.step == self.steps():
+            if self.step % self.options.checkpoint_every == 0 or self.step == self.steps():
                 self.checkpoint()
 
     def checkpoint(self) -> None:
@@ -255,10 +255,14 @@ def main() -> None:
     parser.add_argument(
         "--guided", type=float, default=0.65, help="share of the second stage with guided attention"
     )
+    parser.add_argument("--checkpoint-every", type=int, default=250, metavar="STEPS")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "arguments.json").write_text(
+        json.dumps({k: v for k, v in vars(options).items() if k not in ("out", "checkpoint_every")})
+    )
     meeting = folder / f"meeting-{os.getpid()}"
     torch.multiprocessing.spawn(_work, (options, str(meeting.resolve())), nprocs=options.processes)
     meeting.unlink(missing_ok=True)

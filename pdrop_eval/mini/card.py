@@ -1,0 +1,141 @@
+"""Export a trained miniature in Hugging Face format, with a model card of what was measured."""
+
+import argparse
+import json
+import math
+import platform
+import shutil
+from pathlib import Path
+
+from pdrop_eval.mini.checkpoints import load_state
+from pdrop_eval.mini.suite import QUESTIONS, TASKS
+from pdrop_eval.paths import MINI_CHECKPOINT
+
+NAMES = dict(
+    zip(TASKS, ("MME", "SQA-I", "MMB-CN", "GQA", "POPE", "TextVQA", "ChartQA", "DocVQA"), strict=True)
+)
+DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.25, 0.1)
+
+
+def export(run: Path, out: Path) -> None:
+    """Write the last checkpoint of a training run as config, safetensors, tokenizer and processor."""
+    from pdrop_eval.mini.model import build_model, build_processor
+
+    state = load_state(run)
+    if state is None:
+        raise SystemExit(f"There is no checkpoint in {run}. Run `make train-mini` first.")
+    model = build_model()
+    model.load_state_dict(state["modules"]["model"])
+    model.generation_config.max_new_tokens = 16
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out, safe_serialization=True)
+    build_processor().save_pretrained(out)
+    shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
+
+
+def measure(folder: Path) -> dict:
+    """Exact match by task: image, blank image, best constant answer, and after drops at several depths."""
+    from pdrop_eval.mini.answer import best_constant, exact_match, load_mini
+    from pdrop_eval.strategies.fastv import FastV
+    from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+
+    model, processor = load_mini(folder)
+    measured = {
+        "image": exact_match(model, processor),
+        "blank image": exact_match(model, processor, blank=True),
+        "best constant answer": best_constant(),
+        "PyramidDrop λ=0.5": exact_match(model, processor, PyramidDrop(ratio=0.5, stages=4)),
+    }
+    for depth in DEPTHS:
+        for share in SHARES:
+            strategy = FastV(k=depth, r=1 - share)
+            measured[f"{share:.0%} after {depth} layers"] = exact_match(model, processor, strategy)
+            print(
+                f"{share:.0%} after {depth} layers", measured[f"{share:.0%} after {depth} layers"], flush=True
+            )
+    return measured
+
+
+def _log(folder: Path) -> list[dict]:
+    lines = (folder / "training_log.jsonl").read_text().splitlines()
+    # After a resume a step may be logged again: the later line counts.
+    return list({(e["stage"], e["step"], "validation" in e): e for e in map(json.loads, lines)}.values())
+
+
+def draw_curve(folder: Path) -> None:
+    """`curve.svg`: loss and held-out accuracy of the second stage."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "pdrop-eval"
+    from matplotlib import pyplot as plt
+
+    log = [entry for entry in _log(folder) if entry["stage"] == "joint"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    losses = [e for e in log if "loss" in e]
+    left.plot([e["step"] for e in losses], [e["loss"] for e in losses], color="black")
+    left.set(xlabel="step", ylabel="loss (nats per answer token)", yscale="log")
+    checks = [e for e in log if "validation" in e]
+    for task, name in NAMES.items():
+        points = [(e["step"], 100 * e["validation"][task]) for e in checks if task in e["validation"]]
+        right.plot(*zip(*points, strict=True), label=name)
+    right.set(xlabel="step", ylabel="held-out exact match (%)", ylim=(0, 100))
+    right.legend(fontsize="small", ncols=2)
+    figure.savefig(folder / "curve.svg", metadata={"Date": None})
+
+
+def _table(measured: dict) -> str:
+    rows = ["| | " + " | ".join(NAMES.values()) + " | mean |", "|---" * (len(NAMES) + 2) + "|"]
+    for name, shares in measured.items():
+        cells = [f"{100 * shares[task]:.1f}" for task in TASKS]
+        rows.append(
+            f"| {name} | " + " | ".join(cells) + f" | {100 * sum(shares.values()) / len(shares):.1f} |"
+        )
+    return "\n".join(rows)
+
+
+def write_card(folder: Path, measured: dict, run: dict) -> None:
+    """`README.md` and `card.json` beside the weights."""
+    chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
+    above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
+    deviation = 100 * math.sqrt(0.25 / QUESTIONS)
+    (folder / "card.json").write_text(json.dumps({"exact_match": measured, "training": run}, indent=1) + "\n")
+    template = (Path(__file__).parent / "card_template.md").read_text()
+    (folder / "README.md").write_text(
+        template.format(
+            table=_table(measured),
+            above=len(above),
+            below=", ".join(NAMES[t] for t in TASKS if t not in above) or "none",
+            questions=QUESTIONS,
+            deviation=f"{deviation:.1f}",
+            **run,
+        )
+    )
+
+
+def training_facts(folder: Path, arguments: dict) -> dict:
+    """What the log says of the run: minutes of each stage, steps, last loss, and on what it ran."""
+    facts = dict(arguments)
+    for stage in ("vision", "joint"):
+        entries = [e for e in _log(folder) if e["stage"] == stage]
+        facts[f"{stage}_minutes"] = round(entries[-1]["seconds"] / 60)
+        facts[f"{stage}_steps"] = entries[-1]["step"]
+        facts[f"{stage}_loss"] = [e["loss"] for e in entries if "loss" in e][-1]
+    facts["machine"] = platform.machine()
+    return facts
+
+
+def main() -> None:
+    """Parse the command line, export, measure and write the card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path, help="folder of a finished training run")
+    parser.add_argument("--out", type=Path, default=MINI_CHECKPOINT)
+    options = parser.parse_args()
+    export(options.run, options.out)
+    draw_curve(options.out)
+    arguments = json.loads((options.run / "arguments.json").read_text())
+    write_card(options.out, measure(options.out), training_facts(options.out, arguments))
+
+
+if __name__ == "__main__":
+    main()
