@@ -8,6 +8,7 @@ SUITE ?= table5
 LIMIT ?=
 BATCH_SIZE ?=
 ARGS ?=
+TRAINING ?= results/mini-training
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
@@ -45,8 +46,8 @@ test: $(STAMP)  ## Run the tests
 	$(BIN)/python -m pytest $(ARGS)
 
 eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) on MODEL and SUITE
-	$(BIN)/pdrop-eval $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) suite=$(SUITE) \
-		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
+	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
+		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
 tables: $(STAMP)  ## Print Table 5 of the runs in results/runs and write it to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)
@@ -57,8 +58,9 @@ readme: $(STAMP)  ## As tables, and put Table 5 into the README
 suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
 	$(BIN)/python -m pdrop_eval.mini.suite $(ARGS)
 
-train-mini: $(STAMP)  ## Train the embedded model again, from its seed
-	$(BIN)/python -m pdrop_eval.mini.train $(ARGS)
+train-mini: $(STAMP)  ## Train the embedded model again, from its seed, and write its model card
+	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)
+	$(BIN)/python -m pdrop_eval.mini.card $(TRAINING)
 
 constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \

@@ -238,3 +238,7 @@ def _publish(work: Path, folder: Path) -> None:
     except OSError:
         if not (folder / "manifest.json").is_file():
             raise
+
+
+if __name__ == "__main__":
+    print(ensure_suite())

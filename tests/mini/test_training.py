@@ -23,7 +23,7 @@ def model():
 
 
 def test_a_packed_question_gets_the_logits_that_it_gets_alone(model):
-    """Training sees what the processor and transformers' own forward see, with a dozen questions in one row."""
+    """Training computes what transformers' own forward does, with a dozen questions in one row."""
     rng = Random(3)
     picture = pictures.signs(rng)
     asked = training_questions(rng, picture)
