@@ -30,7 +30,7 @@ class Checkpoint:
 
 
 def check_settings(config: Any) -> None:
-    """The plain values: limit, batch_size, dtype, device, attention, seed, bootstrap and the model's choices."""
+    """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
     check_choice("dtype", config.dtype, DTYPES)
     check_choice("attention", config.attention, ATTENTIONS)
     _whole("batch_size", config.batch_size, 1)
@@ -104,7 +104,7 @@ def resolve_checkpoint(pretrained: str) -> Path | str:
 
 
 def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
-    """Reads a checkpoint's config.json (from the Hub if it is there) and checks its family and its weights."""
+    """Reads a checkpoint's config.json, from the Hub if it is there; checks its family and its weights."""
     source = resolve_checkpoint(pretrained)
     if isinstance(source, Path):
         path = source / "config.json"
@@ -118,7 +118,7 @@ def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error}). Copy or download the checkpoint again.") from error
+        raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
@@ -160,7 +160,7 @@ def check_device(device: str) -> None:
 
 def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
     """The number of rows of a task's data file, after checking that it is readable and has its columns."""
-    import pyarrow.parquet as parquet
+    from pyarrow import parquet
 
     if not path.is_file():
         raise UserError(
@@ -189,7 +189,7 @@ def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
 def _whole(name: str, value: Any, least: int, hint: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(
-            f"{name}={value} is not allowed: it must be a whole number of at least {least}.{' ' + hint if hint else ''}"
+            f"{name}={value} is not allowed: it must be a whole number of at least {least}. {hint}".rstrip()
         )
 
 
@@ -202,4 +202,6 @@ def _hub_config(repository: str, revision: str | None) -> Path:
     try:
         return Path(hf_hub_download(repository, "config.json", revision=commit))
     except OSError as error:
-        raise UserError(f"{repository} on the Hugging Face Hub has no readable config.json: {error}") from error
+        raise UserError(
+            f"{repository} on the Hugging Face Hub has no readable config.json: {error}"
+        ) from error

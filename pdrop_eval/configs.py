@@ -1,4 +1,4 @@
-"""The configuration folder as a registry: what can be chosen, strategies by name, wrong overrides explained."""
+"""The configuration folder as a registry: choices, strategies by name, wrong overrides explained."""
 
 import difflib
 import tempfile
@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
-from hydra.utils import instantiate
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.errors import UserError
@@ -28,7 +28,7 @@ def options(group: str) -> list[str]:
 
 
 def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that `pdrop-eval` would run with these overrides. Raises UserError for a wrong one."""
+    """The configuration that `pdrop-eval` runs with these overrides. Raises UserError for a wrong one."""
     check_overrides(overrides)
     return _compose(overrides)
 
@@ -49,7 +49,7 @@ def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     Raises UserError for an unknown name or field, and what the strategy itself raises for a wrong value.
     """
     check_choice("strategy", name, options("strategy"))
-    config = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")
+    config: Any = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")
     known = [key for key in config if key != "_target_"]
     for key, value in (fields or {}).items():
         check_choice(f"field of strategy={name}", key, known)
@@ -59,9 +59,10 @@ def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
 
 def instantiate_strategy(config: Any) -> Any:
     """The strategy object of a strategy config; this imports torch. Lists become tuples."""
-    plain = OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else dict(config)
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-    return instantiate(fields, _convert_="all")
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    # not hydra's `instantiate`: it wraps what a strategy says about a wrong value in an error of its own
+    build = get_class(plain.pop("_target_"))
+    return build(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
 
 
 def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -> None:
@@ -122,7 +123,7 @@ def _check_group(override: Override) -> list[str]:
 
 
 def _check_key(key: str, chosen: Mapping[str, list[str]]) -> None:
-    group = key.split(".")[0]
+    group = key.split(".", maxsplit=1)[0]
     for choice in chosen.get(group, [None]) if group in GROUPS else [None]:
         config = _compose([f"{group}={choice}"] if choice else [])
         parent, _, name = key.rpartition(".")

@@ -33,6 +33,8 @@ def main() -> None:
         _leave(str(error), 2)
     except HydraException as error:
         _leave(str(explain(error)), 2)
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on where this one stopped.", 130)
 
@@ -116,7 +118,9 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     check_device(plan.config.device)
     print(f"Loading torch and the model for {len(missing)} task(s): {', '.join(missing)}", file=sys.stderr)
     strategy, header, tflops = make_header(plan, _command())
-    with Run.open(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity, header) as run:
+    with Run.open(
+        Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity, header
+    ) as run:
         try:
             model = _load(plan, strategy)
             for task in missing:
@@ -151,14 +155,25 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     from pdrop_eval.lmms.running import run_task
     from pdrop_eval.lmms.tasks import describe, materialise
 
-    config, data = plan.config, plan.data
-    info = describe(task, config.suite.source)
+    config, data, source = plan.config, plan.data, plan.config.suite.source
+    info = describe(task, source)
     with tempfile.TemporaryDirectory() as scratch:
         folder = materialise(
-            info, config.suite.source, Path(scratch), data.folder, data.commits.get(task), config.suite.textvqa_ocr
+            info,
+            config.suite.source,
+            Path(scratch),
+            data.folder,
+            data.commits.get(task),
+            config.suite.textvqa_ocr,
         )
         result, samples = run_task(
-            model, info, folder, limit=config.limit, seed=config.seed, resamples=config.bootstrap, tflops=tflops
+            model,
+            info,
+            folder,
+            limit=config.limit,
+            seed=config.seed,
+            resamples=config.bootstrap,
+            tflops=tflops,
         )
     run.add_task(task, {**result, "data_sha256": data.sha256[task]}, samples)
 

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: used only when a model or data set from there is chosen, and never waited for long."""
+"""The Hugging Face Hub: used only for a model or data set from there, and never waited for long."""
 
 import os
 import sys
@@ -50,9 +50,9 @@ def hub_commit(repository: str, kind: str, revision: str | None) -> str:
     try:
         return str(HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=_TIMEOUT).sha)
     except GatedRepoError as error:
-        raise UserError(f"{what} needs its licence accepted on the Hub and a login: hf auth login.") from error
+        raise UserError(f"{what} needs its licence accepted and a login: hf auth login.") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
-        raise UserError(f"{what} doesn't exist on the Hugging Face Hub, or is private. Check the id.") from error
+        raise UserError(f"{what} doesn't exist on the Hub, or is private. Check the id.") from error
     except HfHubHTTPError as error:
         raise UserError(f"The Hugging Face Hub refused {what}: {error}") from error
     except Exception as error:  # whatever the HTTP library calls an unreachable host

@@ -11,13 +11,15 @@ from omegaconf import OmegaConf
 from pdrop_eval import __version__
 from pdrop_eval.paths import PACKAGE, TASKS
 
-# Not part of it: where results go, which of the suite's tasks are asked for now, and what is hashed by content.
+# Not part of it: where results go, and which of the suite's tasks are asked for now.
 _ELSEWHERE = ("results", "tasks")
 _SOURCES = ("strategies", "engine", "schedule.py", "lmms")
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
 
-def run_identity(config: Any, strategy: str, model_sha256: str, data_sha256: dict[str, str]) -> dict[str, Any]:
+def run_identity(
+    config: Any, strategy: str, model_sha256: str, data_sha256: dict[str, str]
+) -> dict[str, Any]:
     """The resolved config with content hashes in the place of paths, and the version of the code.
 
     The same model and data in other folders give the same identity, and so does `cuda:1` for `cuda:0`.

@@ -18,7 +18,9 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path) -> str:
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
     ]
-    return "\n".join([*head, *(_row(task, record["tasks"][task]) for task in tasks), "", *_foot(record, path)])
+    return "\n".join(
+        [*head, *(_row(task, record["tasks"][task]) for task in tasks), "", *_foot(record, path)]
+    )
 
 
 def _row(task: str, entry: dict[str, Any]) -> str:

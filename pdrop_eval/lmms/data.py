@@ -1,6 +1,5 @@
 """Gets a suite's data ready: rendered or found on disk, or on the Hub; checked and hashed. Needs no torch."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,6 @@ def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
         check_parquet(folder / f"{task}.parquet", describe(task, "rendered").columns)
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
     hashes = {task: file_sha256(folder / f"{task}.parquet") for task in there}
-    _check_manifest(folder, hashes)
     return Data(folder, {}, hashes)
 
 
@@ -48,25 +46,7 @@ def _folder(root: str | None) -> Path:
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(
-            f"suite.root={root} is no folder. Give one with a <task>.parquet each, or leave suite.root=null and "
-            "let the suite be rendered."
+            f"suite.root={root} is no folder. Give one with a <task>.parquet each, or leave "
+            "suite.root=null and let the suite be rendered."
         )
     return folder
-
-
-def _check_manifest(folder: Path, hashes: dict[str, str]) -> None:
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return
-    try:
-        stated = {task: entry["sha256"] for task, entry in json.loads(path.read_text("utf-8"))["tasks"].items()}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} can't be read ({error!r}). Delete {folder}; it will be rendered again.") from error
-    for task, found in hashes.items():
-        if stated.get(task, found) != found:
-            raise UserError(
-                f"The data file {folder / (task + '.parquet')} is not the one that {path.name} lists: it was "
-                f"changed or damaged. Delete {folder}; it will be rendered again."
-            )
-
-

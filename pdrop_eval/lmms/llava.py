@@ -60,7 +60,9 @@ class PdropLlava(lmms):
         super().__init__()
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
-        self.strategy = make_strategy(strategy, _split_lists(fields)) if isinstance(strategy, str) else strategy
+        self.strategy = (
+            make_strategy(strategy, _read_fields(fields)) if isinstance(strategy, str) else strategy
+        )
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code)
         check_template(chat_template, loaded.processor, pretrained)
@@ -71,7 +73,8 @@ class PdropLlava(lmms):
         self.image_processing = image_processing
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
-        self._name = f"{pretrained}@{revision},{self.strategy!r},{loaded.model.dtype},{image_processing},{chat_template}"
+        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template)
+        self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
     def __repr__(self) -> str:
         # lmms-eval's response cache takes this as the model's identity
@@ -95,7 +98,7 @@ class PdropLlava(lmms):
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
         """Answers all requests, in their order. Raises SampleError at the first that fails."""
-        answers: list[GenerationResult | None] = [None] * len(requests)
+        answers: list[Any] = [None] * len(requests)
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         with tqdm(
             total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
@@ -105,14 +108,16 @@ class PdropLlava(lmms):
                 for index, answer in zip(batch, self._answer([requests[i] for i in batch]), strict=True):
                     answers[index] = answer
                 bar.update(len(batch))
-        return answers  # type: ignore[return-value]
+        return answers
 
     def _batches(self, requests: Sequence[Instance]) -> Iterator[list[int]]:
         """Indices of requests that run together: one task, split and set of generation arguments."""
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             _, arguments, _, _, task, split = request.args
-            groups.setdefault(json.dumps([task, split, arguments], sort_keys=True, default=str), []).append(index)
+            groups.setdefault(json.dumps([task, split, arguments], sort_keys=True, default=str), []).append(
+                index
+            )
         for members in groups.values():
             # Longest first: little padding, the remaining time is never underestimated, and a batch that
             # doesn't fit into memory fails at once.
@@ -142,7 +147,8 @@ class PdropLlava(lmms):
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[Instance], prompts: list[str], images: list[list[Any]]) -> list[Any]:
-        processor, model = self.loaded.processor, self.loaded.model
+        processor: Any = self.loaded.processor
+        model: Any = self.loaded.model
         pixels = [self._processed(image) for visuals in images for image in visuals]
         inputs = processor(text=prompts, images=pixels or None, padding=True, return_tensors="pt")
         inputs = inputs.to(self.device, model.dtype)
@@ -215,9 +221,12 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _split_lists(fields: dict[str, Any]) -> dict[str, Any]:
-    """`layers=8/16/24` as numbers: lmms-eval separates its model arguments by commas."""
-    return {
-        key: [json.loads(part) for part in value.split("/")] if isinstance(value, str) and "/" in value else value
-        for key, value in fields.items()
-    }
+def _read_fields(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields as lmms-eval's parser leaves them: `8/16/24` is a list (it splits at commas), `None` is text."""
+    return {key: _read(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def _read(value: str) -> Any:
+    if value in ("None", "null"):
+        return None
+    return [json.loads(part) for part in value.split("/")] if "/" in value else value

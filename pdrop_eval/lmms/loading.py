@@ -15,7 +15,10 @@ from transformers.utils import logging as transformers_logging
 from pdrop_eval.checks import FAMILIES, check_checkpoint, check_device, resolve_checkpoint
 from pdrop_eval.errors import UserError
 
-_CLASSES = {"llava": LlavaForConditionalGeneration, "llava_next": LlavaNextForConditionalGeneration}
+_CLASSES: dict[str, Any] = {
+    "llava": LlavaForConditionalGeneration,
+    "llava_next": LlavaNextForConditionalGeneration,
+}
 assert set(_CLASSES) == set(FAMILIES)
 
 

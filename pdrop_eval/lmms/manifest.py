@@ -1,4 +1,4 @@
-"""The entry point through which lmms-eval finds our model. Imported by every lmms-eval process: keep it light."""
+"""The entry point through which lmms-eval finds our model; every lmms-eval process imports it."""
 
 from typing import Any
 

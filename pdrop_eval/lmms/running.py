@@ -64,23 +64,29 @@ def run_task(
 
 
 def _score(
-    info: TaskInfo, task: Any, rows: list[dict], measured: list[Measurement], resamples: int, seed: int, paths: Any
+    info: TaskInfo,
+    task: Any,
+    rows: list[dict],
+    measured: list[Measurement],
+    resamples: int,
+    seed: int,
+    paths: Any,
 ) -> Score:
     metric = info.metric
     chosen = [index for index, row in enumerate(rows) if metric in row]
     if not chosen:
         raise UserError(
-            f"None of the {len(rows)} questions of {info.task} that were asked counts for {metric}: the limit "
-            "leaves out all that do. Use a larger limit, or limit=null."
+            f"None of the {len(rows)} questions of {info.task} that were asked counts for {metric}: the "
+            "limit leaves out all that do. Use a larger limit, or limit=null."
         )
     aggregation = task.aggregation()[metric]
-    wants_paths = "args" in inspect.signature(aggregation).parameters
+    extra = {"args": paths} if "args" in inspect.signature(aggregation).parameters else {}
     return score(
         info.resample,
         [rows[index][metric] for index in chosen],
         [rows[index]["doc"] for index in chosen],
         [measured[index].images_sha256 for index in chosen],
-        (lambda items: float(aggregation(items, args=paths))) if wants_paths else lambda i: float(aggregation(i)),
+        lambda items: float(aggregation(items, **extra)),
         resamples,
         seed,
     )

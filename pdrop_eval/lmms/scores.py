@@ -69,7 +69,14 @@ def _over_images(items, docs, images, aggregate, draws) -> Score:
     sizes = np.bincount(which, minlength=clusters)
     counts = draws.counts(clusters)
     value = _checked(float(aggregate(list(items))), values.mean())
-    return Score(value, draws.error(counts @ sums / (counts @ sizes), clusters), len(items), clusters, {}, tuple(values))
+    return Score(
+        value,
+        draws.error(counts @ sums / (counts @ sizes), clusters),
+        len(items),
+        clusters,
+        {},
+        tuple(values),
+    )
 
 
 def _over_questions(items, docs, images, aggregate, draws) -> Score:
@@ -107,12 +114,12 @@ def _over_categories(items, docs, images, aggregate, draws) -> Score:
     clusters = which.max() + 1
     categories = sorted({doc["category"] for doc in docs})
     members = [[i for i, doc in enumerate(docs) if doc["category"] == name] for name in categories]
-    parts = {name: float(aggregate([items[i] for i in rows])) for name, rows in zip(categories, members, strict=True)}
+    scores = [float(aggregate([items[i] for i in rows])) for rows in members]
     values = []
     for counts in draws.counts(clusters):
         drawn = [[items[i] for i in rows for _ in range(counts[which[i]])] for rows in members]
         values.append(np.mean([aggregate(rows) for rows in drawn if rows]))
-    value = float(np.mean(list(parts.values())))
+    value, parts = float(np.mean(scores)), dict(zip(categories, scores, strict=True))
     earned = tuple(item["score"] for item in items)
     return Score(value, draws.error(np.array(values), clusters), len(items), clusters, parts, earned)
 

@@ -56,12 +56,13 @@ def checkpoint(folder: Path, family: str = "llava", layers: int = 4, template: s
         hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=SIZE,
         patch_size=PATCH, projection_dim=32,
     )  # fmt: skip
-    common = dict(vision_config=vision, text_config=text, image_token_index=4)
-    images = dict(size={"shortest_edge": SIZE}, crop_size={"height": SIZE, "width": SIZE})
-    parts = dict(
-        tokenizer=words, patch_size=PATCH, vision_feature_select_strategy="default", chat_template=template,
-        num_additional_image_tokens=1, image_token="<image>",
-    )  # fmt: skip
+    common = {"vision_config": vision, "text_config": text, "image_token_index": 4}
+    images = {"size": {"shortest_edge": SIZE}, "crop_size": {"height": SIZE, "width": SIZE}}
+    parts = {
+        "tokenizer": words, "patch_size": PATCH, "chat_template": template,
+        "vision_feature_select_strategy": "default",
+        "num_additional_image_tokens": 1, "image_token": "<image>",
+    }  # fmt: skip
     torch.manual_seed(0)
     if family == "llava":
         model = LlavaForConditionalGeneration(LlavaConfig(**common))
@@ -99,7 +100,9 @@ def _row(task: str, i: int) -> dict:
     yes = ["Yes", "No"][i % 2]
     options = {"A": "red", "B": "green", "C": "blue", "D": "cyan"}
     made = {
-        "mme": {"question_id": f"color/{i // 2}.png", "answer": yes, "category": ["color", "count"][i // 2 % 2]},
+        "mme": {
+            "question_id": f"{i // 2}.png", "answer": yes, "category": ["color", "count"][i // 2 % 2],
+        },
         "scienceqa_img": {"choices": ["one", "two", "three"], "answer": i % 3, "hint": ""},
         "mmbench_cn_dev": {
             "index": i, "hint": "nan", "answer": "ABCD"[i % 4], **options, "category": "color",
@@ -107,7 +110,8 @@ def _row(task: str, i: int) -> dict:
         },
         "gqa": {"answer": ["red", "blue"][i % 2]},
         "pope": {
-            "question_id": str(i), "answer": yes.lower(), "category": ["random", "popular", "adversarial"][i // 2 % 3],
+            "question_id": str(i), "answer": yes.lower(),
+            "category": ["random", "popular", "adversarial"][i // 2 % 3],
         },
         "textvqa_val": {"question_id": i, "answers": [["STOP", "GO"][i % 2]] * 10},
         "chartqa": {"type": ["human_test", "augmented_test"][i % 2], "answer": str(i)},

@@ -1,0 +1,108 @@
+"""Every YAML in conf/ can be composed, and what it names can be built."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from pdrop_eval import configs
+from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.tasks import describe, task_names
+from pdrop_eval.paths import CONF, TASKS
+
+GROUPS = {group: configs.options(group) for group in configs.GROUPS}
+
+
+def test_every_file_in_the_folder_is_a_choice_of_a_known_group():
+    found = {str(path.relative_to(CONF)) for path in CONF.glob("*/**/*.yaml")}
+    assert found == {f"{group}/{name}.yaml" for group in GROUPS for name in GROUPS[group]}
+
+
+@pytest.mark.parametrize("name", GROUPS["strategy"])
+def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
+    config = configs.compose_config([f"strategy={name}"])
+    strategy = configs.instantiate_strategy(config.strategy)
+    assert strategy.name in GROUPS["strategy"]
+    assert {*config.strategy} - {"_target_"} == {field.name for field in fields(strategy)}
+    assert strategy == configs.make_strategy(name)
+
+
+@pytest.mark.parametrize("name", GROUPS["model"])
+def test_a_model_file_has_the_keys_of_the_others(name):
+    model = configs.compose_config([f"model={name}"]).model
+    assert model.name == name
+    assert set(model) == set(OmegaConf.load(CONF / "model" / "mini.yaml"))
+    assert model.trust_remote_code is False
+
+
+@pytest.mark.parametrize("name", GROUPS["suite"])
+def test_a_suite_file_names_tasks_that_there_are(name):
+    suite = configs.compose_config([f"suite={name}"]).suite
+    assert suite.name == name
+    benchmarks = [describe(task, suite.source).benchmark for task in suite.tasks]
+    assert benchmarks == [
+        "mme", "scienceqa_image", "mmbench_cn", "gqa", "pope", "textvqa", "chartqa", "docvqa",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_an_experiment_composes(name):
+    assert configs.compose_config([f"experiment={name}"]).suite.name == "table5"
+
+
+def test_the_default_run_is_pyramiddrop_on_the_miniature():
+    config = configs.compose_config()
+    assert (config.model.name, config.suite.name) == ("mini", "table5")
+    assert configs.instantiate_strategy(config.strategy).name == "pdrop"
+
+
+def test_explicit_layers_become_tuples():
+    strategy = configs.make_strategy(
+        "pdrop", {"ratio": None, "stages": None, "layers": [1, 3], "ratios": [0.5, 0.25]}
+    )
+    assert strategy.schedule(4, 16) == (16, 8, 8, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("strategy=pdorp", ["'pdorp'", "fastv", "pdrop", "vanilla", "Did you mean pdrop?"]),
+        ("model=mini2", ["'mini2'", "llava_1_5_7b", "Did you mean mini?"]),
+        ("suite=table6", ["'table6'", "table5_hub", "Did you mean table5?"]),
+        ("experiment=table6", ["'table6'", "Did you mean table5?"]),
+        ("strategy.rato=0.3", ["'rato'", "ratio, stages", "Did you mean ratio?"]),
+        ("limt=3", ["'limt'", "batch_size", "Did you mean limit?"]),
+        ("model.pretraind=x", ["'pretraind'", "Did you mean pretrained?"]),
+        ("strategy=[", ["strategy=[", "name=value"]),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_is_allowed(override, words):
+    with pytest.raises(UserError) as error:
+        configs.compose_config([override])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_key_is_checked_against_the_strategies_that_were_chosen():
+    configs.check_overrides(["strategy=fastv", "strategy.k=3"])
+    with pytest.raises(UserError, match="strategy=vanilla: 'k'"):
+        configs.check_overrides(["strategy=fastv,vanilla", "strategy.k=3"])
+
+
+def test_every_choice_of_a_sweep_is_checked():
+    configs.check_overrides(["strategy=vanilla,fastv,pdrop", "limit=2,4"])
+    with pytest.raises(UserError, match="'pdorp'"):
+        configs.check_overrides(["strategy=vanilla,pdorp"])
+
+
+def test_the_task_files_of_both_sources_belong_together():
+    assert set(task_names("rendered")) <= set(task_names("hub"))
+
+
+def test_a_task_chain_ends_in_the_installed_file_whatever_its_place():
+    info = describe("docvqa_val", "rendered")
+    assert (info.metric, info.split, info.subset) == ("anls", "validation", "DocVQA")
+    for path in TASKS.rglob("*.yaml"):
+        assert str(Path.home()) not in path.read_text()
+        assert "site-packages" not in path.read_text()

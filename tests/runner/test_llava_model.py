@@ -1,0 +1,243 @@
+"""The lmms-eval model wrapper on tiny random checkpoints."""
+
+import pytest
+import runner_tiny as tiny
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+
+pytestmark = pytest.mark.usefixtures("lmms_eval")
+
+# (context, images): ragged lengths, one without an image, one with two
+ASKED = [
+    ("What?", [1]),
+    ("What is to be seen in this picture?", [2]),
+    ("Say something.", []),
+    ("Are these two alike?", [3, 4]),
+    ("What is written there, if anything?", [5]),
+]
+
+
+def make(folder, **changes):
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    arguments = {"strategy": "pdrop", "ratio": 0.5, "device": "cpu", "dtype": "float32", **changes}
+    return PdropLlava(str(folder), **arguments)
+
+
+def requests(model, asked=ASKED, task="quiz", sizes=None, **generation):
+    """Instances as lmms-eval builds them, with their documents put where the model looks for them."""
+    from lmms_eval.api.instance import Instance
+
+    generation = {"max_new_tokens": 6, "do_sample": False, "until": ["\n\n"], **generation}
+    model.task_dict[task] = {"test": [images for _, images in asked]}
+
+    def visual(images):
+        return [tiny.picture(seed, (sizes or {}).get(seed, (20, 14))) for seed in images]
+
+    return [
+        Instance(
+            request_type="generate_until",
+            arguments=(context, dict(generation), visual, i, task, "test"),
+            idx=0,
+            metadata={"task": task, "doc_id": i, "repeats": 1},
+        )
+        for i, (context, _) in enumerate(asked)
+    ]
+
+
+def texts(results):
+    return [result.text for result in results]
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+@pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
+def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):
+    folder = request.getfixturevalue(family)
+    asked, sizes = ASKED, {2: (40, 14), 5: (14, 33)}
+    answers = {}
+    for batch_size in (1, 2, 5):
+        model = (
+            make(folder, strategy=strategy, batch_size=batch_size)
+            if strategy == "pdrop"
+            else make_plain(folder, strategy, batch_size)
+        )
+        answers[batch_size] = texts(model.generate_until(requests(model, asked, sizes=sizes)))
+        measured = [model.measurements["quiz", i].image_tokens for i in range(5)]
+        assert measured[2] == 0
+        assert measured[3] == 2 * measured[0]
+    assert answers[1] == answers[2] == answers[5]
+    assert len(set(answers[1])) > 1
+
+
+def make_plain(folder, strategy, batch_size):
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    return PdropLlava(str(folder), strategy, device="cpu", dtype="float32", batch_size=batch_size)
+
+
+def test_each_sample_is_measured(llava):
+    model = make(llava, batch_size=3)
+    model.generate_until(requests(model))
+    one, none, two = (model.measurements["quiz", i] for i in (0, 2, 3))
+    # 16 image tokens, 4 layers, 4 stages: int(16 / 2), int(16 / 4), int(16 / 8)
+    assert one.image_tokens_per_layer == (16, 8, 4, 2)
+    assert none.image_tokens_per_layer == (0, 0, 0, 0)
+    assert two.image_tokens_per_layer == (32, 16, 8, 4)
+    # "USER: <image>\nWhat? ASSISTANT:", one token a character, 16 for the image
+    assert one.prompt_tokens == len("USER: ") + 16 + len("\nWhat? ASSISTANT:")
+    assert 0 < one.new_tokens <= 6
+
+
+def test_equal_content_has_an_equal_hash_and_other_content_another(llava):
+    model = make(llava, batch_size=4)
+    asked = [("What?", [1]), ("What?", [1]), ("What?", [2]), ("Why?", [1])]
+    model.generate_until(requests(model, asked))
+    whole = [model.measurements["quiz", i].content_sha256 for i in range(4)]
+    images = [model.measurements["quiz", i].images_sha256 for i in range(4)]
+    assert whole[0] == whole[1]
+    assert len(set(whole)) == 3
+    assert images[0] == images[1] == images[3] != images[2]
+
+
+def test_an_answer_ends_where_the_task_says(llava):
+    model = make(llava)
+    whole = texts(model.generate_until(requests(model, max_new_tokens=12)))
+    stop = whole[0][2]
+    cut = texts(model.generate_until(requests(model, max_new_tokens=12, until=[stop])))
+    assert cut == [text.split(stop)[0] for text in whole]
+    assert cut[0] == whole[0][: whole[0].index(stop)]
+
+
+def test_tasks_and_generation_arguments_are_not_mixed_in_a_batch(llava):
+    model = make(llava, batch_size=8)
+    mixed = (
+        requests(model, task="a") + requests(model, task="b") + requests(model, task="b", max_new_tokens=3)
+    )
+    batches = [[mixed[i] for i in batch] for batch in model._batches(mixed)]
+    kinds = [{(r.args[4], r.args[1]["max_new_tokens"]) for r in batch} for batch in batches]
+    assert kinds == [{("a", 6)}, {("b", 6)}, {("b", 3)}]
+    assert [len(r.args[0]) for r in batches[0]] == sorted((len(c) for c, _ in ASKED), reverse=True)
+
+
+def test_a_task_without_a_limit_gets_the_models(llava):
+    model = make(llava, max_new_tokens=4)
+    made = requests(model)
+    for request in made:
+        del request.args[1]["max_new_tokens"]
+    model.generate_until(made)
+    assert max(model.measurements["quiz", i].new_tokens for i in range(5)) == 4
+
+
+def test_a_sample_that_cannot_be_prepared_fails_with_task_and_id(llava):
+    from pdrop_eval.lmms.llava import SampleError
+
+    model = make(llava, batch_size=2)
+    made = requests(model)
+
+    def broken(images):
+        if images == [3, 4]:
+            raise OSError("image file is truncated")
+        return [tiny.picture(seed) for seed in images]
+
+    for request in made:
+        request.arguments = (*request.args[:2], broken, *request.args[3:])
+    with pytest.raises(SampleError, match=r"task quiz, sample 3 can't be prepared: image file is truncated"):
+        model.generate_until(made)
+
+
+def test_a_forward_pass_that_fails_names_the_samples_of_its_batch(llava, monkeypatch):
+    from pdrop_eval.lmms.llava import SampleError
+
+    model = make(llava, batch_size=2)
+
+    def fail(**_):
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(model.loaded.model, "generate", fail)
+    with pytest.raises(SampleError, match=r"task quiz, samples \d, \d can't be answered: RuntimeError: boom"):
+        model.generate_until(requests(model))
+
+
+def test_an_unknown_generation_argument_is_not_ignored(llava):
+    from pdrop_eval.lmms.llava import SampleError
+
+    model = make(llava)
+    with pytest.raises(SampleError, match="'min_p'"):
+        model.generate_until(requests(model, min_p=0.1))
+
+
+def test_sampling_only_where_the_task_asks_for_it(llava):
+    model = make(llava)
+    greedy = {"do_sample": False, "temperature": 0.7, "top_p": 0.9}
+    assert model._arguments(greedy)[0]["temperature"] is None
+    assert model._arguments({"temperature": 0.7})[0]["do_sample"] is True
+    assert model._arguments({"temperature": 0})[0]["do_sample"] is False
+
+
+def test_beam_search_is_measured_on_the_right_rows(llava):
+    model = make(llava, batch_size=5)
+    model.generate_until(requests(model, num_beams=2))
+    assert [model.measurements["quiz", i].image_tokens for i in range(5)] == [16, 16, 0, 32, 16]
+
+
+def test_padding_the_image_changes_what_the_model_sees(llava):
+    models = [make(llava, image_processing=kind) for kind in ("checkpoint", "pad")]
+    pixels = [
+        m.loaded.processor.image_processor(m._processed(tiny.picture(1, (40, 10))))["pixel_values"]
+        for m in models
+    ]
+    assert pixels[0][0].shape == pixels[1][0].shape
+    assert not (pixels[0][0] == pixels[1][0]).all()
+
+
+def test_a_strategy_object_will_do_too(llava):
+    model = make_plain(llava, PyramidDrop(layers=(1,), ratios=(0.25,)), 1)
+    model.generate_until(requests(model))
+    assert model.measurements["quiz", 0].image_tokens_per_layer == (16, 4, 4, 4)
+
+
+def test_lists_are_written_with_slashes_in_model_arguments(llava):
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    line = f"pretrained={llava},strategy=pdrop,ratio=None,stages=None,layers=1/3,ratios=0.5/0.25,device=cpu"
+    model = PdropLlava.create_from_arg_string(line, {"batch_size": 2})
+    assert model.strategy == PyramidDrop(layers=(1, 3), ratios=(0.5, 0.25))
+
+
+def test_the_name_says_what_decides_the_answers(llava):
+    names = {
+        repr(make(llava, **c))
+        for c in ({}, {"ratio": 0.4}, {"dtype": "bfloat16"}, {"chat_template": "vicuna"})
+    }
+    assert len(names) == 4
+    assert repr(make(llava)) == repr(make(llava, batch_size=3))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"strategy": "prdop"}, "Did you mean pdrop"),
+        ({"rato": 0.3}, "'rato'"),
+        ({"ratio": 1.5}, "1.5"),
+        ({"chat_template": "vikuna"}, "vicuna"),
+        ({"image_processing": "crop"}, "pad"),
+        ({"device": "cuda:99"}, "device=cuda:99"),
+    ],
+)
+def test_wrong_arguments_are_refused(llava, arguments, words):
+    with pytest.raises(UserError, match=words):
+        make(llava, **arguments)
+
+
+def test_it_survives_lmms_evals_cleaning(llava):
+    model = make(llava)
+    model.clean()
+    assert model.generate_until(requests(model))
+
+
+def test_other_kinds_of_request_are_refused(llava):
+    model = make(llava)
+    for call in (model.loglikelihood, model.generate_until_multi_round):
+        with pytest.raises(NotImplementedError):
+            call([])

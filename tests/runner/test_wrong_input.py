@@ -1,0 +1,225 @@
+"""Wrong input is named, with what is allowed and the fix, before a model is loaded."""
+
+import json
+import shutil
+
+import pytest
+import runner_tiny as tiny
+import torch
+from pyarrow import parquet
+from safetensors.torch import load_file
+
+from pdrop_eval import checks, evaluate, hub
+from pdrop_eval.configs import compose_config
+from pdrop_eval.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_model_is_loaded(monkeypatch):
+    monkeypatch.setattr(evaluate, "_load", lambda *_: pytest.fail("a model was loaded"))
+
+
+def refused(llava, data, *overrides):
+    """The message with which a run on the tiny checkpoint and data is refused."""
+    given = [f"model.pretrained={llava}", f"suite.root={data}", *overrides]
+    config = compose_config(given)
+    strategy = next((o.split("=")[1] for o in overrides if o.startswith("strategy=")), "pdrop")
+    with pytest.raises(UserError) as error:
+        evaluate.evaluate(config, strategy)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["strategy.ratio=0"], ["0", "(0, 1]"]),
+        (["strategy.ratio=1.5"], ["1.5", "(0, 1]"]),
+        (["strategy=fastv", "strategy.r=1.5"], ["1.5", "[0, 1]"]),
+        (["strategy=fastv", "strategy.k=9"], ["9", "4"]),
+        (["strategy.stages=5"], ["5", "4"]),
+        (["strategy.score=max"], ["'max'", "softmax"]),
+        (["tasks=[mmee]"], ["'mmee'", "Did you mean mme?", "docvqa_val"]),
+        (["tasks=[]"], ["tasks=null"]),
+        (["suite.tasks=[gqaa]"], ["'gqaa'", "Did you mean gqa?"]),
+        (["limit=3"], ["limit=3", "MME", "4"]),
+        (["limit=0"], ["limit=0", "at least 1"]),
+        (["limit=-2"], ["limit=-2", "at least 1"]),
+        (["limit=0.5"], ["limit=0.5", "whole number"]),
+        (["batch_size=0"], ["batch_size=0"]),
+        (["seed=-1"], ["seed=-1"]),
+        (["dtype=float8"], ["'float8'", "bfloat16"]),
+        (["device=gpu"], ["'gpu'", "cuda"]),
+        (["attention=flash"], ["'flash'", "flash_attention_2"]),
+        (["model.chat_template=llama"], ["'llama'", "vicuna"]),
+        (["model.image_processing=crop"], ["'crop'", "pad"]),
+        (["suite.source=disk"], ["'disk'", "rendered", "hub"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(llava, data, overrides, words, monkeypatch):
+    message = refused(llava, data, *overrides)
+    for word in words:
+        assert word in message
+
+
+def test_layers_outside_the_model(llava, data):
+    message = refused(
+        llava,
+        data,
+        "strategy.ratio=null",
+        "strategy.stages=null",
+        "strategy.layers=[8,16]",
+        "strategy.ratios=[.5,.25]",
+    )
+    assert "(8, 16)" in message
+    assert "4" in message
+
+
+def test_an_odd_limit_is_fine_without_mme(llava, data):
+    assert checks.check_tasks(["gqa"], ["mme", "gqa"], "table5", 3) == ["gqa"]
+
+
+def test_no_gpu(llava, data, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    message = refused(llava, data, "device=cuda")
+    assert "device=cuda" in message
+    assert "device=cpu" in message
+
+
+@pytest.mark.parametrize("name", ["nowhere", "./nowhere", "/nowhere/at/all", "a/b/c"])
+def test_a_missing_checkpoint_folder(llava, data, name):
+    message = refused(llava, data, f"model.pretrained={name}")
+    assert repr(name) in message
+    assert "config.json" in message
+
+
+def test_a_folder_that_is_no_checkpoint(data, tmp_path):
+    assert "config.json" in refused(tmp_path, data)
+
+
+def test_a_checkpoint_that_is_no_vision_language_model(data, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    message = refused(tmp_path, data)
+    assert "'llama'" in message
+    assert "llava, llava_next" in message
+
+
+def test_a_damaged_config(data, tmp_path):
+    (tmp_path / "config.json").write_text("{")
+    assert "no valid JSON" in refused(tmp_path, data)
+
+
+def test_weights_that_are_not_safetensors(llava, data, tmp_path):
+    folder = tmp_path / "pickled"
+    shutil.copytree(llava, folder)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    assert "*.safetensors" in refused(folder, data)
+
+
+def test_the_embedded_miniature_may_be_missing(data, monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "MINI_CHECKPOINT", tmp_path)
+    assert "make train-mini" in refused("embedded", data)
+
+
+def test_a_suite_folder_that_is_not_there(llava):
+    assert "suite.root=nowhere" in refused(llava, "nowhere")
+
+
+def test_a_missing_data_file(llava, data, tmp_path):
+    shutil.copy(data / "gqa.parquet", tmp_path)
+    message = refused(llava, tmp_path)
+    assert "mme.parquet is missing" in message
+    assert "suite.root" in message
+
+
+def test_a_damaged_data_file(llava, tmp_path):
+    (tmp_path / "gqa.parquet").write_bytes(b"PAR1 but not really")
+    message = refused(llava, tmp_path, "tasks=[gqa]")
+    assert "gqa.parquet can't be read" in message
+
+
+def test_a_missing_column(llava, data, tmp_path):
+    table = parquet.read_table(data / "pope.parquet").drop_columns(["category"])
+    parquet.write_table(table, tmp_path / "pope.parquet")
+    message = refused(llava, tmp_path, "tasks=[pope]")
+    assert "no column 'category'" in message
+    assert "question_id" in message
+
+
+def test_an_empty_data_file(llava, data, tmp_path):
+    parquet.write_table(parquet.read_table(data / "gqa.parquet").slice(0, 0), tmp_path / "gqa.parquet")
+    assert "no question" in refused(llava, tmp_path, "tasks=[gqa]")
+
+
+def test_results_where_nothing_can_be_written(llava, data, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked").chmod(0o555)
+    for folder in (tmp_path / "file" / "runs", "/proc/runs", tmp_path / "locked"):
+        message = refused(llava, data, f"results={folder}")
+        assert str(folder) in message
+        assert "results=<folder>" in message
+    (tmp_path / "locked").chmod(0o755)
+
+
+def test_a_write_that_the_system_refuses_counts_even_for_root(llava, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks.os, "access", lambda *_: False)
+    assert "read-only" in refused(llava, data, f"results={tmp_path}")
+
+
+@pytest.mark.parametrize("overrides", [["model=llava_1_5_7b"], ["model=llava_next_7b"], ["suite=table5_hub"]])
+def test_the_hub_while_offline(llava, overrides, tmp_path, monkeypatch):
+    monkeypatch.setattr(hub, "_set_by_us", False)
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    config = compose_config([*overrides, *([f"model.pretrained={llava}"] if "suite" in overrides[0] else [])])
+    with pytest.raises(UserError) as error:
+        evaluate.evaluate(config, "pdrop")
+    assert "HF_HUB_OFFLINE=1" in str(error.value)
+    assert "Connect to the network once" in str(error.value)
+
+
+def test_the_hub_out_of_reach(monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def unreachable(*_, timeout, **__):
+        assert timeout <= 10
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
+    with pytest.raises(UserError, match=r"organisation/name.*can't be reached.*no route to host"):
+        hub.hub_commit("organisation/name", "model", None)
+
+
+def test_what_is_in_the_cache_is_used_without_network(monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    reference = tmp_path / "models--organisation--name" / "refs" / "main"
+    reference.parent.mkdir(parents=True)
+    reference.write_text("c0ffee")
+    assert hub.hub_commit("organisation/name", "model", None) == "c0ffee"
+
+
+def test_offline_is_switched_by_what_is_chosen_unless_the_user_has_said_so(monkeypatch):
+    monkeypatch.setattr(hub, "_set_by_us", False)
+    hub.set_offline(False)
+    assert hub.os.environ["HF_HUB_OFFLINE"] == "1"  # the user's, from the fixture
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    hub.set_offline(False)
+    assert hub.os.environ["HF_HUB_OFFLINE"] == "0"
+    hub.set_offline(True)
+    assert hub.os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_nothing_is_written_for_a_run_that_is_refused(llava, data, tmp_path):
+    refused(llava, data, "strategy.ratio=2", f"results={tmp_path}/runs")
+    assert list((tmp_path / "runs").rglob("*")) == []
+
+
+def test_the_tiny_suite_has_all_columns(data):
+    for task in tiny.TASKS:
+        assert parquet.ParquetFile(data / f"{task}.parquet").metadata.num_rows == 6
