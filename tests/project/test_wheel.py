@@ -54,8 +54,7 @@ def installed(wheel, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("env")
     venv.create(folder, with_pip=False, symlinks=True)
-    variables = {"base": str(folder), "platbase": str(folder)}
-    site = Path(sysconfig.get_path("purelib", scheme="venv" if os.name == "posix" else None, vars=variables))
+    (site,) = folder.glob("lib/python*/site-packages")
     (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
     python = folder / "bin" / "python"
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-deps", "--no-index")
