@@ -17,7 +17,7 @@ COLUMNS = [
     "folder", "run_id", "model", "checkpoint", "suite", "strategy", "changes", "limit", "seed", "dtype",
     "batch_size", "status", "created", "version", "commit", "dirty", "tflops", "convention", "kv_cache_bytes",
     "image_tokens", "image_tokens_per_layer", "task", "benchmark", "metric", "score", "stderr", "n",
-    "data_sha256", "wall_seconds",
+    "data_sha256", "wall_seconds", "tflops_mean",
 ]  # fmt: skip
 
 
@@ -112,7 +112,7 @@ def _run_columns(record: dict) -> dict[str, Any]:
 
 
 def _task_columns(result: dict) -> dict[str, Any]:
-    names = ("benchmark", "metric", "score", "stderr", "n", "data_sha256", "wall_seconds")
+    names = ("benchmark", "metric", "score", "stderr", "n", "data_sha256", "wall_seconds", "tflops_mean")
     return {name: result.get(name) for name in names}
 
 

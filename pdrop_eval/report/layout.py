@@ -44,7 +44,11 @@ def _measured(group: Group) -> Section:
         "Standard errors (Avg: the benchmarks taken as independent). Rows with the same questions are "
         f"paired: {DELTA} is then more certain than the errors of the two rows together suggest."
     )
-    tables = [("Scores", scores_table(group)), (errors, errors_table(rows)), ("Cost", cost_table(rows))]
+    cost = (
+        f"Cost of a question's image tokens: by the schedule, for {_values(rows, 'image_tokens') or '?'} of "
+        "them, and the mean TFLOPs at those that the questions really had."
+    )
+    tables = [("Scores", scores_table(group)), (errors, errors_table(rows)), (cost, cost_table(rows))]
     notes = [*_run_notes(group), *_comparison_notes(rows), *_missing_notes(group)]
     return Section(f"Table 5, measured: {group.model} on suite {group.suite}", text, tables, notes)
 
@@ -91,16 +95,17 @@ def errors_table(rows: list[Row]) -> pd.DataFrame:
 
 
 def cost_table(rows: list[Row]) -> pd.DataFrame:
-    """TFLOPs, KV cache and how many image tokens each layer processes, by the schedule."""
+    """TFLOPs, by the schedule and as processed, KV cache and image tokens a layer."""
     table = {
         _label(row): [
             _tflops(row.tflops),
+            _tflops(row.tflops_mean),
             _bytes(row.run.get("kv_cache_bytes")),
             _run_lengths(row.run.get("image_tokens_per_layer")),
         ]
         for row in rows
     }
-    return _table("Strategy", table, ["TFLOPs", "KV cache", LAYERS])
+    return _table("Strategy", table, ["TFLOPs", "TFLOPs mean", "KV cache", LAYERS])
 
 
 def command(strategy: str, model: str, suite: str | None, limit: Any = None, changes: str = "") -> str:

@@ -11,6 +11,7 @@ from pdrop_eval.report.layout import DELTA, LAYERS, RUN, Section
 
 # Column heads of the terminal in two lines: the whole of Table 5 then fits into 80 columns.
 _NARROW = {
+    "TFLOPs mean": ("TFLOPs", "mean"),
     "SQA-I": ("SQA", "-I"),
     "MMB-CN": ("MMB", "-CN"),
     "TextVQA": ("Text", "VQA"),

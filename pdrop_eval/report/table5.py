@@ -51,6 +51,7 @@ class Row:
     strategy: str
     cells: dict[str, Cell]
     tflops: float | None = None
+    tflops_mean: float | None = None  # at the image tokens that the questions really had
     run: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -140,7 +141,9 @@ def measured_groups(frame: pd.DataFrame) -> list[Group]:
 def _row(strategy: str, of_row: pd.DataFrame) -> Row:
     results = _records(of_row)
     cells = {r["benchmark"]: Cell(r["score"], r["stderr"], int(r["n"]), r["data_sha256"]) for r in results}
-    return Row(strategy, cells, results[0]["tflops"], results[0])
+    counted = [r for r in results if r["tflops_mean"] is not None]
+    mean = sum(r["tflops_mean"] * r["n"] for r in counted) / sum(r["n"] for r in counted) if counted else None
+    return Row(strategy, cells, results[0]["tflops"], mean, results[0])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -57,7 +57,16 @@ def add_run(tmp_path, monkeypatch):
             for task, benchmark in TASKS.items():
                 if benchmark in scores:
                     result = {"benchmark": benchmark, "metric": "m", "score": scores[benchmark], "n": n}
-                    run.add_task(task, {**result, "stderr": 2.0, "data_sha256": f"data of {task}"}, [])
+                    run.add_task(
+                        task,
+                        {
+                            **result,
+                            "stderr": 2.0,
+                            "tflops_mean": TFLOPS.get(strategy),
+                            "data_sha256": f"data of {task}",
+                        },
+                        [],
+                    )
             if complete:
                 run.complete()
         return run

@@ -1,5 +1,6 @@
 """From records to Table 5: which run is shown, what is subtracted, and what is said of the rest."""
 
+import json
 import math
 import re
 import subprocess
@@ -12,7 +13,7 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.records import load_records
 from pdrop_eval.report.cli import END, START, make_tables, with_table
 from pdrop_eval.report.frame import changes_from_default, to_frame
-from pdrop_eval.report.layout import scores_table, sections
+from pdrop_eval.report.layout import cost_table, scores_table, sections
 from pdrop_eval.report.render import markdown, terminal
 from pdrop_eval.report.table5 import measured_groups
 
@@ -132,6 +133,18 @@ def test_rows_of_different_checkpoints_are_not_subtracted(three, groups, tmp_pat
     (group,) = groups()
     assert group.delta == {}
     assert "differ in checkpoint" in notes(group)
+
+
+def test_the_mean_cost_weighs_benchmarks_by_their_questions(add_run, groups):
+    run = add_run("pdrop", {"gqa": 60.0, "pope": 80.0})
+    path = run.folder / "record.json"
+    record = json.loads(path.read_text())
+    record["tasks"]["gqa"] |= {"n": 100, "tflops_mean": 2.0}
+    record["tasks"]["pope"] |= {"n": 300, "tflops_mean": 4.0}
+    path.write_text(json.dumps(record))
+    row = next(row for row in groups()[0].rows if row.run)
+    assert row.tflops_mean == 3.5  # (100 * 2 + 300 * 4) / 400
+    assert cost_table([row])["TFLOPs mean"].tolist() == ["3.5"]
 
 
 def test_models_and_suites_are_kept_apart(add_run, all_scores, groups):
