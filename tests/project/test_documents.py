@@ -1,0 +1,101 @@
+"""What README and CONTRIBUTING tell people to do works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from pdrop_eval.configs import check_command_line
+from pdrop_eval.report.cli import END, START
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TABLE = ROOT / "results" / "tables" / "table5.md"
+
+
+def commands(text, name):
+    """Every call of a command in a document's shell blocks and inline code, as words without comments."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    lines = [*blocks.splitlines(), *(code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", text))]
+    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{name} ")]
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_every_make_command_names_a_target_and_known_variables(text):
+    calls = commands(text, "make")
+    assert len(calls) >= 2
+    targets = re.findall(r"^([a-z-]+):", MAKEFILE, re.M)
+    variables = re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.M)
+    for target, *settings in calls:
+        assert target in targets
+        for setting in settings:
+            assert setting.partition("=")[0] in variables
+
+
+def test_every_evaluation_in_the_readme_is_a_valid_configuration():
+    calls = []
+    for target, *settings in commands(README, "make"):
+        if target == "eval":
+            values = dict(setting.split("=", 1) for setting in settings)
+            names = {"STRATEGY": "strategy", "MODEL": "model", "SUITE": "suite", "LIMIT": "limit"}
+            names["BATCH_SIZE"] = "batch_size"
+            call = [f"{names[key]}={value}" for key, value in values.items() if key in names]
+            calls.append(call + shlex.split(values.get("ARGS", "")))
+    calls += [call for call in commands(README, "pdrop-eval") if call != ["--help"]]
+    assert len(calls) >= 6
+    for call in calls:
+        check_command_line(call)  # raises UserError for what does not exist
+
+
+def test_the_readme_shows_the_table_that_was_measured():
+    block = README.partition(START)[2].partition(END)[0].strip()
+    if TABLE.is_file():
+        assert block == TABLE.read_text(encoding="utf-8").strip(), "run make readme"
+    else:
+        assert block.startswith("Nothing measured yet."), (
+            "results/tables/table5.md is missing: run make readme"
+        )
+
+
+@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
+def test_links_and_named_files_exist(text):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
+    named = re.findall(r"`((?:pdrop_eval|conf|tasks|tests)/[\w/.]+\.(?:py|md))`", text)
+    assert len(links) >= 1
+    examples = {"pdrop_eval/strategies/uniform.py"}
+    assert [name for name in {*links, *named} - examples if not (ROOT / name).exists()] == []
+
+
+@pytest.fixture
+def tiny_llava():
+    """A random LLaVA of 8 layers, and one prompt: 16 image tokens between 3 and 5 of text."""
+    text = LlamaConfig(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=8, num_attention_heads=4
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, image_size=16,
+        patch_size=4, projection_dim=32,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(vision_config=vision, text_config=text, image_token_index=4)
+    ).eval()
+    ids = torch.tensor([[1, 7, 8, *[4] * 16, 9, 10, 11, 12, 13]])
+    pixels = torch.rand(1, 3, 16, 16)
+    return model, {"input_ids": ids, "attention_mask": torch.ones_like(ids), "pixel_values": pixels}
+
+
+def test_the_library_example_of_the_readme_runs(tiny_llava, capsys):
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    model, inputs = tiny_llava
+    scope = {"model": model, "inputs": inputs}
+    exec(example, scope)
+    # 24 tokens, of which 16, 8, 4 and 2 are image tokens in the four stages of two layers
+    lengths = [24, 24, 16, 16, 12, 12, 10, 10]
+    assert [[int(n) for n in layer] for layer in scope["drop"].kv_lengths] == [[n] for n in lengths]
+    assert capsys.readouterr().out.strip() != ""
