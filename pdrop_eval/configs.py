@@ -1,6 +1,7 @@
 """The configuration folder as a registry: choices, strategies by name, wrong overrides explained."""
 
 import difflib
+import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,14 @@ from pdrop_eval.paths import CONF
 
 GROUPS = ("strategy", "model", "suite", "experiment")
 
-OmegaConf.register_new_resolver("tmp", tempfile.gettempdir, replace=True)
+
+def _scratch() -> str:
+    """A folder of this user for what Hydra insists on writing in a sweep."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(tempfile.gettempdir(), f"pdrop-eval-{user}")
+
+
+OmegaConf.register_new_resolver("scratch", _scratch, replace=True)
 
 
 def options(group: str) -> list[str]:
@@ -76,16 +84,28 @@ def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -
     raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")
 
 
-def check_command_line(arguments: Sequence[str]) -> None:
-    """Checks the overrides in a command line before Hydra sees them. Raises UserError."""
-    known, _ = get_args_parser().parse_known_args(list(arguments))
+def check_command_line(arguments: Sequence[str]) -> list[str]:
+    """Checks the overrides in a command line before Hydra sees them; returns it with the flags first.
+
+    Hydra reads `a=1 -m b=2` only as `-m a=1 b=2`. Raises UserError.
+    """
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    ordered = [argument for argument in arguments if argument not in overrides] + overrides
+    known, _ = get_args_parser().parse_known_args(ordered)
     if known.config_dir or known.config_path or known.config_name:
-        return  # the user's own configuration: Hydra knows better what is allowed
-    check_overrides(known.overrides)
+        return ordered  # the user's own configuration: Hydra knows better what is allowed
+    parsed = check_overrides(known.overrides)
+    sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
+    if sweeps and not (known.multirun or any(o.key_or_group == "experiment" for o in parsed)):
+        raise UserError(
+            f"{sweeps[0]} has several values. Add -m to run one after the other; a list is written in "
+            "brackets, tasks=[gqa,pope]."
+        )
+    return ordered
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Checks choices and keys of overrides such as `strategy=pdrop` or `limit=32`. Raises UserError."""
+def check_overrides(arguments: Sequence[str]) -> list[Override]:
+    """Parses overrides such as `strategy=pdrop` or `limit=32`, checks choices and keys. Raises UserError."""
     try:
         overrides = OverridesParser.create().parse_overrides(list(arguments))
     except OverrideParseException as error:
@@ -101,6 +121,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
         key = override.key_or_group
         if not (key in GROUPS or key.startswith("hydra") or override.is_add() or override.is_force_add()):
             _check_key(key, chosen)
+    return overrides
 
 
 def explain(error: HydraException) -> UserError:

@@ -27,7 +27,7 @@ def main() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     try:
-        check_command_line(sys.argv[1:])
+        sys.argv[1:] = check_command_line(sys.argv[1:])
         hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
     except UserError as error:
         _leave(str(error), 2)

@@ -12,8 +12,8 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path) -> str:
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "
         f"({record['suite']['source']})",
-        f"{model['dtype']}, batch size {record['batch_size']}, limit {limit}, image processing "
-        f"{model['image_processing']}, prompt {model['chat_template']}",
+        f"{model['dtype']}, batch size {record['batch_size']}, limit {limit}, "
+        f"images: {model['image_processing']}, prompt: {model['chat_template']}",
         *textwrap.wrap(f"image tokens per layer: {_runs(efficiency['image_tokens_per_layer'])}", 80),
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",

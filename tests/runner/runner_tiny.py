@@ -125,8 +125,13 @@ TASKS = ("mme", "scienceqa_img", "mmbench_cn_dev", "gqa", "pope", "textvqa_val",
 
 def suite(folder: Path, n: int = 6, tasks: tuple[str, ...] = TASKS) -> Path:
     """Writes data files for tasks."""
-    folder.mkdir(parents=True, exist_ok=True)
     for task in tasks:
-        data = datasets.Dataset.from_list(rows(task, n)).cast_column("image", datasets.Image())
-        data.to_parquet(folder / f"{task}.parquet")
+        write(task, rows(task, n), folder)
     return folder
+
+
+def write(task: str, content: list[dict], folder: Path) -> None:
+    """Writes a task's data file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = datasets.Dataset.from_list(content).cast_column("image", datasets.Image())
+    data.to_parquet(folder / f"{task}.parquet")

@@ -1,0 +1,320 @@
+"""Whole runs on tiny random checkpoints: records, resuming, sweeps, the 7B configurations."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import runner_tiny as tiny
+
+from pdrop_eval import evaluate
+from pdrop_eval.configs import compose_config
+from pdrop_eval.records import load_records, load_samples
+
+pytestmark = pytest.mark.usefixtures("lmms_eval")
+QUICK = ["tasks=[gqa,chartqa]", "limit=4"]
+
+
+def run(llava, data, results, *overrides, strategy="pdrop"):
+    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={results}", f"strategy={strategy}"]
+    return evaluate.evaluate(compose_config([*given, *overrides]), strategy)
+
+
+def command(monkeypatch, *arguments):
+    """Runs the console script in this process; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["pdrop-eval", *map(str, arguments)])
+    try:
+        evaluate.main()
+    except SystemExit as leaving:
+        return leaving.code
+    return 0
+
+
+@pytest.fixture(scope="module")
+def whole(llava, data, tmp_path_factory, lmms_eval):
+    """The record of a run on all eight tasks."""
+    return run(llava, data, tmp_path_factory.mktemp("results"))
+
+
+def test_a_record_says_what_was_run(whole, llava):
+    record = json.loads((Path(whole["folder"]) / "record.json").read_text())
+    assert record["status"] == "completed"
+    assert record["run_id"].startswith("pdrop-")
+    assert record["config"]["model"]["pretrained"] == str(llava)
+    assert record["seed"] == 1
+    assert record["strategy"]["fields"]["ratio"] == 0.5
+    assert record["suite"] == {"name": "table5", "source": "rendered"}
+    assert record["packages"]["lmms-eval"] == "0.7.3"
+    assert record["code"]["version"]
+    assert record["hardware"]["cores"] >= 1
+    assert record["model"]["family"] == "llava"
+    assert record["model"]["layers"] == 4
+    assert len(record["model"]["sha256"]) == 64
+    assert record["batch_size"] == 8
+    assert record["limit"] is None
+
+
+def test_a_record_has_the_theoretical_cost_with_its_convention(whole):
+    efficiency = whole["efficiency"]
+    assert efficiency["image_tokens"] == 16
+    assert efficiency["image_tokens_per_layer"] == [16, 8, 4, 2]
+    # a layer: 4 n d^2 + 2 n^2 d + 3 n d m with d = 32, m = 48: n * 8704 + n^2 * 64
+    macs = sum(n * (4 * 32 * 32 + 3 * 32 * 48) + n * n * 64 for n in (16, 8, 4, 2))
+    assert efficiency["tflops"] == pytest.approx(macs / 1e12)
+    assert "multiply-adds" in efficiency["convention"]
+    # keys and values, 32 wide, 4 bytes
+    assert efficiency["kv_cache_bytes"] == 2 * 32 * 4 * (16 + 8 + 4 + 2)
+
+
+def test_every_task_has_a_score_with_its_error_and_basis(whole):
+    assert list(whole["tasks"]) == list(tiny.TASKS)
+    keys = ["mme", "scienceqa_image", "mmbench_cn", "gqa", "pope", "textvqa", "chartqa", "docvqa"]
+    assert [entry["benchmark"] for entry in whole["tasks"].values()] == keys
+    for entry in whole["tasks"].values():
+        assert entry["n"] == 6
+        assert entry["clusters"] == 3 if entry["benchmark"] != "mmbench_cn" else 6
+        assert entry["stderr"] >= 0
+        assert 0 <= entry["score"] <= (400 if entry["scale"] == "sum" else 100)
+        assert entry["higher_is_better"] is True
+        assert entry["metrics"]
+        assert entry["wall_seconds"] > 0
+        assert len(entry["data_sha256"]) == 64
+        assert entry["retained_tokens_per_layer"] == [16, 8, 4, 2]
+        assert entry["image_tokens_mean"] == entry["image_tokens_max"] == 16
+        assert entry["tflops_mean"] == pytest.approx(whole["efficiency"]["tflops"])
+    assert whole["tasks"]["mme"]["scale"] == "sum"
+    assert set(whole["tasks"]["pope"]["parts"]) == {"random", "popular", "adversarial"}
+
+
+def test_every_sample_is_kept_in_order(whole):
+    for task in tiny.TASKS:
+        samples = load_samples(Path(whole["folder"]), task)
+        assert [sample["doc_id"] for sample in samples] == list(range(6))
+        assert len({sample["content_sha256"] for sample in samples}) == 6
+        assert len({sample["images_sha256"] for sample in samples}) == 3
+        assert all(sample["answer"] is not None and sample["prompt"] for sample in samples)
+        assert all(0 <= sample["score"] <= 1 for sample in samples)
+
+
+def test_a_second_call_recomputes_nothing(whole, llava, data, monkeypatch, capsys):
+    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    path = Path(whole["folder"]) / "record.json"
+    before = path.stat().st_mtime_ns
+    again = run(llava, data, path.parents[2])
+    assert path.stat().st_mtime_ns == before
+    assert again["tasks"] == whole["tasks"]
+    out = capsys.readouterr().out
+    assert "Nothing to do" in out
+    assert str(path) in out
+
+
+def test_the_summary_fits_a_terminal(whole, llava, data, capsys):
+    run(llava, data, Path(whole["folder"]).parents[1])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith("record:")) <= 80
+    assert sum(line.startswith(tiny.TASKS) for line in lines) >= 8
+
+
+def test_nothing_to_do_never_imports_torch(whole, llava, data):
+    code = (
+        "import sys; from pdrop_eval.evaluate import main; "
+        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'suite.root={data}', "
+        f"'results={Path(whole['folder']).parents[1]}']; main(); "
+        "print([m for m in ('torch', 'transformers', 'lmms_eval', 'datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Nothing to do" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_help_needs_no_torch_and_names_the_choices():
+    code = (
+        "import sys, atexit; from pdrop_eval.evaluate import main; sys.argv = ['pdrop-eval', '--help']\n"
+        "atexit.register(lambda: print('torch' in sys.modules or 'transformers' in sys.modules))\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "strategy: fastv, pdrop, vanilla" in done.stdout
+    assert "pdrop-eval -m strategy=vanilla,fastv,pdrop" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+class Killed(BaseException):
+    """What ends a process without giving it the chance to clean up."""
+
+
+def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path, monkeypatch):
+    original = evaluate._run_one
+
+    def dies_at_the_second(plan, run, model, task, tflops):
+        if run.done:
+            raise Killed
+        original(plan, run, model, task, tflops)
+
+    monkeypatch.setattr(evaluate, "_run_one", dies_at_the_second)
+    with pytest.raises(Killed):
+        run(llava, data, tmp_path, *QUICK)
+    [record] = load_records(tmp_path)
+    assert record["status"] == "started"
+    assert list(record["tasks"]) == ["gqa"]
+
+    computed = []
+    monkeypatch.setattr(evaluate, "_run_one", lambda *a: (computed.append(a[3]), original(*a)))
+    after = run(llava, data, tmp_path, *QUICK)
+    assert computed == ["chartqa"]
+    assert after["status"] == "completed"
+    assert after["tasks"]["gqa"] == record["tasks"]["gqa"]
+    assert len(load_records(tmp_path)) == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_path):
+    code = (
+        "import os, signal, sys; from pdrop_eval import records; from pdrop_eval.evaluate import main\n"
+        "write = records.write_atomically\n"
+        "def dies(path, text):\n"  # samples of the second task on disk, the record not yet
+        "    if '\"chartqa\"' in text and path.name == 'record.json' and '\"gqa\": {' in text:\n"
+        "        if '\"chartqa\": {' in text: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    write(path, text)\n"
+        "records.write_atomically = dies\n"
+        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'suite.root={data}', 'results={tmp_path}', "
+        f"{', '.join(map(repr, QUICK))}]\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    [record] = load_records(tmp_path)
+    assert (record["status"], list(record["tasks"])) == ("started", ["gqa"])
+    after = run(llava, data, tmp_path, *QUICK)
+    assert (after["status"], list(after["tasks"])) == ("completed", ["gqa", "chartqa"])
+    assert after["tasks"]["gqa"] == record["tasks"]["gqa"]
+    assert len(load_records(tmp_path)) == 1
+
+
+def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, monkeypatch):
+    from pdrop_eval.lmms import llava as wrapper
+
+    original = wrapper.build_prompt
+
+    def broken(template, processor, context, images):
+        if "Question xxx 3?" in context and "single word." in context:  # ChartQA's third
+            raise ValueError("unreadable")
+        return original(template, processor, context, images)
+
+    monkeypatch.setattr(wrapper, "build_prompt", broken)
+    with pytest.raises(wrapper.SampleError, match="task chartqa, sample 3 can't be prepared: unreadable"):
+        run(llava, data, tmp_path, *QUICK)
+    [record] = load_records(tmp_path)
+    assert record["status"] == "failed"
+    assert "task chartqa, sample 3" in record["error"]
+    assert list(record["tasks"]) == ["gqa"]
+
+    monkeypatch.setattr(wrapper, "build_prompt", original)
+    assert run(llava, data, tmp_path, *QUICK)["status"] == "completed"
+
+
+def test_other_tasks_of_the_suite_are_added_to_the_same_record(llava, data, tmp_path):
+    first = run(llava, data, tmp_path, "tasks=[gqa]", "limit=2")
+    both = run(llava, data, tmp_path, "tasks=[docvqa_val,gqa]", "limit=2")
+    assert both["run_id"] == first["run_id"]
+    assert both["tasks"]["gqa"] == first["tasks"]["gqa"]
+    assert set(both["tasks"]) == {"gqa", "docvqa_val"}
+
+
+def identity(llava, data, results, *overrides, strategy="pdrop"):
+    config = compose_config(
+        [f"model.pretrained={llava}", f"suite.root={data}", f"results={results}", *overrides]
+    )
+    return evaluate.make_plan(config, strategy).identity
+
+
+def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_path):
+    base = identity(llava, data, tmp_path / "a")
+    assert identity(llava, data, tmp_path / "b") == base
+    assert identity(llava, data, tmp_path / "a", "tasks=[gqa]") == base
+    moved = tiny.suite(tmp_path / "moved")
+    assert identity(llava, moved, tmp_path / "a") == base
+    shorter = tiny.suite(tmp_path / "shorter", n=4)
+    others = [
+        identity(llava, data, tmp_path, *change)
+        for change in (["limit=2"], ["seed=2"], ["strategy.ratio=0.6"], ["batch_size=2"], ["dtype=bfloat16"])
+    ]
+    others += [identity(llava_next, data, tmp_path), identity(llava, shorter, tmp_path)]
+    others += [identity(llava, data, tmp_path, "strategy=fastv", strategy="fastv")]
+    assert all(other != base for other in others)
+
+
+def test_a_sweep_is_one_run_for_each_strategy(llava, data, tmp_path, monkeypatch, capsys):
+    status = command(
+        monkeypatch,
+        "experiment=table5",
+        f"model.pretrained={llava}",
+        f"suite.root={data}",
+        f"results={tmp_path}/runs",
+        "tasks=[gqa]",
+        "limit=4",
+    )
+    assert status == 0
+    records = {record["strategy"]["name"]: record for record in load_records(tmp_path / "runs")}
+    assert set(records) == {"vanilla", "fastv", "pdrop"}
+    layers = {name: r["tasks"]["gqa"]["retained_tokens_per_layer"] for name, r in records.items()}
+    assert layers == {"vanilla": [16] * 4, "fastv": [16, 16, 8, 8], "pdrop": [16, 8, 4, 2]}
+    assert sorted(os.listdir(tmp_path)) == ["runs"]
+
+
+@pytest.mark.parametrize(
+    ("config", "family", "tokens"), [("llava_1_5_7b", "llava", 16), ("llava_next_7b", "llava_next", 80)]
+)
+def test_the_7b_configurations_run_on_a_tiny_checkpoint_of_their_kind(
+    config, family, tokens, data, tmp_path, request
+):
+    folder = request.getfixturevalue(family)
+    record = run(folder, data, tmp_path, f"model={config}", *QUICK, "dtype=bfloat16")
+    assert record["model"]["name"] == config
+    assert record["model"]["family"] == family
+    assert record["model"]["chat_template"] == "vicuna"
+    assert record["model"]["dtype"] == "bfloat16"
+    # LLaVA-NeXT by its config: 4 tiles and the overview of 16 tokens each
+    assert record["efficiency"]["image_tokens"] == tokens
+    assert record["tasks"]["gqa"]["image_tokens_mean"] >= 16
+    assert Path(record["folder"]).parent.name == config
+
+
+def test_a_limit_that_leaves_nothing_to_score_says_so(llava, tmp_path):
+    from pdrop_eval.errors import UserError
+
+    rows = [{**row, "category": "code_reasoning"} for row in tiny.rows("mme", 4)]
+    tiny.write("mme", rows, tmp_path / "data")
+    with pytest.raises(UserError, match=r"None of the 2 questions of mme .* mme_perception_score"):
+        run(llava, tmp_path / "data", tmp_path / "runs", "tasks=[mme]", "limit=2")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["strategy=pdorp"],
+        ["strategy.rato=1"],
+        ["limit=0"],
+        ["strategy=vanilla,fastv"],
+        ["batch_size=0,1", "-m", "limit=2"],
+    ],
+)
+def test_a_user_error_is_one_message_and_status_2(arguments, monkeypatch, capsys, llava, data, tmp_path):
+    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={tmp_path}"]
+    assert command(monkeypatch, *arguments, *given) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("pdrop-eval: ")
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_an_interruption_from_the_keyboard_says_how_to_go_on(monkeypatch, capsys, llava, data, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate, "_run", interrupted)
+    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={tmp_path}"]
+    assert command(monkeypatch, *given) == 130
+    assert "The same command goes on" in capsys.readouterr().err

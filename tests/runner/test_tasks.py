@@ -1,0 +1,183 @@
+"""lmms-eval's own scoring on the rendered suite: the gold reaches the maximum, a constant its chance."""
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import datasets
+import pytest
+import runner_tiny as tiny
+
+from pdrop_eval.configs import compose_config
+from pdrop_eval.lmms.tasks import describe, materialise, task_names
+from pdrop_eval.mini.suite import ensure_suite
+
+LIMIT = 60
+TASKS = tuple(task_names("rendered"))
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    return ensure_suite(tmp_path_factory.mktemp("cache"))
+
+
+def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
+    """The record's entry for a model that gives `answer(doc)`."""
+    from lmms_eval.api.model import lmms
+
+    from pdrop_eval.lmms.measure import Measurement, content_hashes
+    from pdrop_eval.lmms.running import run_task
+
+    class Fake(lmms):
+        measurements: dict = {}  # noqa: RUF012
+
+        def generate_until(self, requests):
+            said = []
+            for request in requests:
+                context, _, doc_to_visual, doc_id, name, split = request.args
+                doc = self.task_dict[name][split][doc_id]
+                hashes = content_hashes(context, doc_to_visual(doc))
+                self.measurements[name, doc_id] = Measurement(*hashes, 20, 16, (16, 8), 1)
+                said.append(answer(doc))
+            return said
+
+        def loglikelihood(self, requests):
+            raise NotImplementedError
+
+        def generate_until_multi_round(self, requests):
+            raise NotImplementedError
+
+        def clean(self):
+            pass
+
+    info = describe(task, "rendered")
+    folder = materialise(info, "rendered", tmp_path, rendered, None, ocr=False)
+    return run_task(Fake(), info, folder, limit=limit, seed=1, resamples=200, tflops=sum)[0]
+
+
+def gold(task):
+    return {
+        "scienceqa_img": lambda doc: "ABCDE"[doc["answer"]],
+        "textvqa_val": lambda doc: doc["answers"][0],
+        "docvqa_val": lambda doc: doc["answers"][0],
+    }.get(task, lambda doc: doc["answer"])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_gold_reaches_the_maximum_and_nonsense_nothing(task, rendered, tmp_path, lmms_eval):
+    entry = evaluate_with(gold(task), task, rendered, tmp_path)
+    docs = docs_of(task, rendered)
+    maximum = 200 * len({doc["category"] for doc in docs}) if task == "mme" else 100
+    assert entry["score"] == pytest.approx(maximum)
+    assert entry["stderr"] == pytest.approx(0)
+    assert entry["n"] == LIMIT
+    assert evaluate_with(lambda doc: "zzz", task, rendered, tmp_path)["score"] == 0
+
+
+def docs_of(task, rendered, limit=LIMIT):
+    data = datasets.load_dataset("parquet", data_files=str(rendered / f"{task}.parquet"), split="train")
+    return data.remove_columns("image").select(range(limit)).to_list()
+
+
+@pytest.mark.parametrize("task", ["mme", "pope", "scienceqa_img", "mmbench_cn_dev"])
+def test_a_constant_answer_reaches_its_chance(task, rendered, tmp_path, lmms_eval):
+    said = "Yes" if task in ("mme", "pope") else "A"
+    entry = evaluate_with(lambda doc: said, task, rendered, tmp_path)
+    docs = docs_of(task, rendered)
+    if task == "mme":  # one of each pair: accuracy 50, accuracy+ 0
+        assert entry["score"] == pytest.approx(50 * len({doc["category"] for doc in docs}))
+    elif task == "pope":  # half of the answers are yes: precision 1/2, recall 1
+        assert entry["score"] == pytest.approx(100 * 2 / 3)
+    else:
+        letters = Counter(gold(task)(doc) for doc in docs)
+        assert entry["score"] == pytest.approx(100 * letters["A"] / LIMIT)
+        assert 0 < entry["score"] < 60
+
+
+def test_the_chinese_task_asks_in_chinese_and_never_guesses(rendered, tmp_path, lmms_eval, monkeypatch):
+    import lmms_eval.tasks.mmbench.mmbench_evals as evals
+
+    monkeypatch.setattr(evals.MMBench_Evaluator, "get_chat_response", lambda *_: pytest.fail("asked an API"))
+    monkeypatch.setattr(evals.rd, "randint", lambda *_: pytest.fail("guessed"))
+    entry = evaluate_with(lambda doc: "?", "mmbench_cn_dev", rendered, tmp_path, limit=4)
+    assert entry["score"] == 0
+
+
+def test_ocr_tokens_come_with_the_option(rendered, tmp_path, lmms_eval):
+    from lmms_eval.tasks import TaskManager
+
+    prompts = {}
+    for ocr in (False, True):
+        folder = materialise(
+            describe("textvqa_val", "rendered"), "rendered", tmp_path / str(ocr), rendered, None, ocr=ocr
+        )
+        task = TaskManager(include_path=str(folder), include_defaults=False).load_task_or_group("textvqa_val")
+        doc = task["textvqa_val"].test_docs()[0]
+        prompts[ocr] = task["textvqa_val"].doc_to_text(doc)
+    assert "OCR" not in prompts[False]
+    assert "Reference OCR token" in prompts[True]
+
+
+@pytest.mark.parametrize("task", compose_config().suite.tasks)
+def test_the_hub_variant_differs_from_the_installed_task_in_its_data_only(task, tmp_path, lmms_eval):
+    from lmms_eval.utils import load_yaml_config
+
+    info = describe(task, "hub")
+    folder = materialise(info, "hub", tmp_path, None, "c0ffee", ocr=False)
+    ours = load_yaml_config(str(folder / f"{task}.yaml"))
+    theirs = load_yaml_config(find_installed(task))
+    assert ours["dataset_kwargs"] == {"revision": "c0ffee"}
+    assert ours["dataset_path"] == theirs["dataset_path"] == info.dataset
+    changed = {key for key in ours if text(ours[key]) != text(theirs.get(key))}
+    allowed = {
+        "gqa": {"process_docs"},
+        "mmbench_cn_dev": {"metric_list"},
+        "textvqa_val": {"metric_list", "lmms_eval_specific_kwargs"},
+    }
+    assert changed - {"dataset_kwargs", "metadata"} <= allowed.get(task, set())
+
+
+def text(value):
+    """What a YAML value says; functions are imported anew each time, at other addresses."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))
+
+
+def find_installed(task):
+    import lmms_eval.tasks
+
+    [path] = Path(lmms_eval.tasks.__file__).parent.glob(f"*/{task}.yaml")
+    return str(path)
+
+
+def test_gqa_joins_questions_with_their_images(monkeypatch):
+    from pdrop_eval.lmms.gqa import join_gqa_images
+
+    images = datasets.Dataset.from_list([{"id": f"i{i}", "image": tiny.encoded(i)} for i in range(2)])
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *_, **__: images.cast_column("image", datasets.Image())
+    )
+    questions = datasets.Dataset.from_list([{"question": "?", "imageId": i} for i in ("i1", "i0", "i1")])
+    joined = join_gqa_images(questions)
+    pixels = [image.tobytes() for image in joined["image"]]
+    assert pixels == [tiny.picture(i).tobytes() for i in (1, 0, 1)]
+
+
+def test_the_stock_command_runs_our_model(llava, tmp_path):
+    tiny.suite(tmp_path / "data", n=4, tasks=("chartqa",))
+    info = describe("chartqa", "rendered")
+    folder = materialise(info, "rendered", tmp_path / "tasks", tmp_path / "data", None, ocr=False)
+    yaml = folder / "chartqa.yaml"
+    yaml.write_text(yaml.read_text().replace("include:", "task: tiny_chartqa\ninclude:"))
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "lmms_eval", "--model", "pdrop_llava", "--tasks", "tiny_chartqa",
+            "--model_args", f"pretrained={llava},strategy=pdrop,ratio=0.5,device=cpu",
+            "--include_path", str(folder), "--batch_size", "2", "--output_path", str(tmp_path / "out"),
+        ],
+        capture_output=True, text=True, check=False, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "relaxed_overall" in done.stdout
+    assert "4/4" in done.stderr
