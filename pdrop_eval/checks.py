@@ -7,6 +7,7 @@ import json
 import os
 import uuid
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from pdrop_eval.paths import MINI_CHECKPOINT
 FAMILIES = ("llava", "llava_next")
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
-_DEFAULT_LAYERS = {"llama": 32, "mistral": 32}  # what transformers takes where a config.json says nothing
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,6 @@ class Checkpoint:
     """What a checkpoint's config.json says, read without loading anything."""
 
     family: str
-    layers: int
     config: dict[str, Any]
 
 
@@ -42,6 +41,13 @@ def check_settings(config: Any) -> None:
     kind = str(config.device).split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
+    if config.attention == "flash_attention_2":
+        _check_flash_attention(config)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: pdrop-eval runs in one process. Start it without "
+            "torchrun or accelerate, one command for each GPU (CUDA_VISIBLE_DEVICES) and strategy."
+        )
     if config.limit is not None:
         _whole("limit", config.limit, 1, "Use limit=null for all questions.")
 
@@ -130,11 +136,16 @@ def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
             f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
             "code). Convert it: load it with transformers, then save_pretrained(folder)."
         )
-    text = config.get("text_config") or {}
-    layers = text.get("num_hidden_layers") or _DEFAULT_LAYERS.get(text.get("model_type", "llama"))
-    if layers is None:
-        raise UserError(f"The config.json of {pretrained} doesn't say how many layers the text model has.")
-    return Checkpoint(family, int(layers), config)
+    return Checkpoint(family, config)
+
+
+def check_image_processing(choice: str, family: str) -> None:
+    """Refuses what LLaVA-NeXT can't do: it cuts an image into tiles, where there is nothing to pad."""
+    if choice == "pad" and family != "llava":
+        raise UserError(
+            f"model.image_processing=pad is for LLaVA-1.5; a checkpoint of type {family} cuts images into "
+            "tiles. Use model.image_processing=checkpoint."
+        )
 
 
 def check_device(device: str) -> None:
@@ -184,6 +195,16 @@ def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
     if rows == 0:
         raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
     return rows
+
+
+def _check_flash_attention(config: Any) -> None:
+    if find_spec("flash_attn") is None:
+        raise UserError("attention=flash_attention_2 needs the package flash-attn. Install it, or use sdpa.")
+    if config.dtype == "float32" or config.device == "cpu":
+        raise UserError(
+            f"attention=flash_attention_2 can't be used with dtype={config.dtype}, device={config.device}: "
+            "it needs float16 or bfloat16 on a GPU. Use attention=sdpa, or change these."
+        )
 
 
 def _whole(name: str, value: Any, least: int, hint: str = "") -> None:

@@ -61,6 +61,8 @@ def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
     record = plan.existing_record()
     missing = [task for task in plan.tasks if record is None or task not in record["tasks"]]
     if record is not None and not missing:
+        if record["status"] != "completed":  # ended between its last task and its last word
+            record = _complete(plan)
         return _report(plan, record, "Nothing to do: all tasks are in the record already.")
     return _report(plan, _run(plan, missing))
 
@@ -103,6 +105,7 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     source = checks.resolve_checkpoint(config.model.pretrained)
     set_offline(isinstance(source, Path) and config.suite.source != "hub")
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+    checks.check_image_processing(config.model.image_processing, checkpoint.family)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, tasks)
     decides = identity.run_identity(config, strategy, identity.checkpoint_sha256(source, commit), data.sha256)
@@ -129,6 +132,16 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
         except Exception as error:
             run.fail(str(error))
             raise
+        return {**run.record, "folder": str(run.folder)}
+
+
+def _complete(plan: Plan) -> dict[str, Any]:
+    """Marks a record whose tasks are all there as completed."""
+    from pdrop_eval.records import Run
+
+    root, model_name = Path(plan.config.results), plan.config.model.name
+    with Run.open(root, model_name, plan.strategy, plan.identity, {}) as run:
+        run.complete()
         return {**run.record, "folder": str(run.folder)}
 
 

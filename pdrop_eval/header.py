@@ -11,6 +11,7 @@ from pdrop_eval import provenance
 from pdrop_eval.checks import resolve_checkpoint
 from pdrop_eval.configs import instantiate_strategy
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
+from pdrop_eval.errors import UserError
 
 if TYPE_CHECKING:
     from pdrop_eval.evaluate import Plan
@@ -26,9 +27,10 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     config = plan.config
     strategy = instantiate_strategy(config.strategy)
     source = str(resolve_checkpoint(config.model.pretrained))
-    transformers_config = AutoConfig.from_pretrained(source, revision=plan.commit or "main")
+    transformers_config = _read_config(source, plan)
+    layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
-    schedule = strategy.schedule(plan.checkpoint.layers, image_tokens)
+    schedule = strategy.schedule(layers, image_tokens)
     flops = theoretical_flops(transformers_config, schedule)
     header = {
         "command": command,
@@ -37,7 +39,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
         "hardware": provenance.hardware(),
-        "model": _model(plan, image_tokens),
+        "model": _model(plan, layers, image_tokens),
         "strategy": {"name": plan.strategy, "fields": asdict(strategy)},
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "batch_size": config.batch_size,
@@ -69,7 +71,21 @@ def nominal_image_tokens(config: Any) -> int:
     return per_tile * (1 + tiles)
 
 
-def _model(plan: "Plan", image_tokens: int) -> dict[str, Any]:
+def _read_config(source: str, plan: "Plan") -> Any:
+    try:
+        return AutoConfig.from_pretrained(
+            source,
+            revision=plan.commit or "main",
+            trust_remote_code=plan.config.model.trust_remote_code,
+        )
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"The config.json of {plan.config.model.pretrained} can't be read by the installed transformers: "
+            f"{error} Use a checkpoint that transformers itself has saved."
+        ) from error
+
+
+def _model(plan: "Plan", layers: int, image_tokens: int) -> dict[str, Any]:
     model = plan.config.model
     return {
         "name": model.name,
@@ -79,7 +95,7 @@ def _model(plan: "Plan", image_tokens: int) -> dict[str, Any]:
         "sha256": plan.identity["model_sha256"],
         "family": plan.checkpoint.family,
         "dtype": plan.config.dtype,
-        "layers": plan.checkpoint.layers,
+        "layers": layers,
         "image_tokens": image_tokens,
         "image_processing": model.image_processing,
         "chat_template": model.chat_template,

@@ -32,12 +32,14 @@ def _row(task: str, entry: dict[str, Any]) -> str:
 
 
 def _foot(record: dict[str, Any], path: Path) -> list[str]:
-    others = [name for name in ("vanilla", "fastv", "pdrop") if name != record["strategy"]["name"]]
+    other = "vanilla" if record["strategy"]["name"] != "vanilla" else "pdrop"
+    results = record["config"]["results"]
+    tables = "pdrop-eval-tables" + ("" if results == "results/runs" else f" root={results}")
     return [
         "mme is a sum over categories (200 each at most), the others are 0 to 100.",
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         f"record: {path}",
-        f"next: pdrop-eval strategy={others[0]}, then pdrop-eval-tables",
+        f"next: the same command with strategy={other}, then {tables}",
     ]
 
 

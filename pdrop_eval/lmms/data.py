@@ -1,5 +1,6 @@
 """Gets a suite's data ready: rendered or found on disk, or on the Hub; checked and hashed. Needs no torch."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +41,10 @@ def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
 
 def _folder(root: str | None) -> Path:
     if root is None:
-        from pdrop_eval.mini.suite import ensure_suite
+        from pdrop_eval.mini.suite import default_root, ensure_suite, suite_version
 
+        if not (default_root() / f"suite-{suite_version()}").is_dir():
+            print("Rendering the suite's images and questions (once, some seconds)", file=sys.stderr)
         return ensure_suite()
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():

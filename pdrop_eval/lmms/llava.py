@@ -17,6 +17,7 @@ from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from tqdm import tqdm
 
+from pdrop_eval.checks import check_image_processing
 from pdrop_eval.configs import check_choice, make_strategy
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, content_hashes
@@ -66,6 +67,9 @@ class PdropLlava(lmms):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code)
         check_template(chat_template, loaded.processor, pretrained)
+        check_image_processing(image_processing, loaded.family)
+        with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
+            pass
         self.loaded = loaded
         self.device = torch.device(device)
         self.batch_size = int(batch_size)

@@ -79,11 +79,13 @@ def materialise(
 ) -> Path:
     """Writes the task's YAML chain with all values filled in; returns the folder to give to a TaskManager.
 
-    `data` is the folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub.
+    `folder` has to stay until the task has run: a rendered task's data are unpacked there. `data` is the
+    folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub.
     """
     values = {
         "LMMS_EVAL": str(_installed_tasks()),
         "DATA": str(data),
+        "CACHE": str(folder / "cache"),
         "REVISION": "null" if revision is None else revision,
         "OCR": str(bool(ocr)).lower(),
     }

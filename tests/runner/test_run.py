@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import datasets
 import pytest
 import runner_tiny as tiny
 
 from pdrop_eval import evaluate
 from pdrop_eval.configs import compose_config
+from pdrop_eval.lmms.tasks import describe
 from pdrop_eval.records import load_records, load_samples
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
@@ -114,7 +116,7 @@ def test_a_second_call_recomputes_nothing(whole, llava, data, monkeypatch, capsy
 def test_the_summary_fits_a_terminal(whole, llava, data, capsys):
     run(llava, data, Path(whole["folder"]).parents[1])
     lines = capsys.readouterr().out.splitlines()
-    assert max(len(line) for line in lines if not line.startswith("record:")) <= 80
+    assert max(len(line) for line in lines if "/" not in line) <= 80
     assert sum(line.startswith(tiny.TASKS) for line in lines) >= 8
 
 
@@ -143,6 +145,27 @@ def test_the_help_needs_no_torch_and_names_the_choices():
 
 class Killed(BaseException):
     """What ends a process without giving it the chance to clean up."""
+
+
+def test_a_run_that_only_lacks_its_last_word_is_completed(llava, data, tmp_path, monkeypatch):
+    record = run(llava, data, tmp_path, *QUICK)
+    path = Path(record["folder"]) / "record.json"
+    path.write_text(path.read_text().replace('"completed"', '"started"'))
+    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    after = run(llava, data, tmp_path, *QUICK)
+    assert after["status"] == json.loads(path.read_text())["status"] == "completed"
+    assert after["tasks"] == record["tasks"]
+
+
+def test_the_same_command_elsewhere_gives_the_same_numbers(llava, data, tmp_path):
+    first, second = (run(llava, data, tmp_path / name, *QUICK) for name in "ab")
+    for task in ("gqa", "chartqa"):
+        timed = {"wall_seconds"}
+        assert {k: v for k, v in first["tasks"][task].items() if k not in timed} == {
+            k: v for k, v in second["tasks"][task].items() if k not in timed
+        }
+        samples = [load_samples(Path(record["folder"]), task) for record in (first, second)]
+        assert samples[0] == samples[1]
 
 
 def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path, monkeypatch):
@@ -279,6 +302,31 @@ def test_the_7b_configurations_run_on_a_tiny_checkpoint_of_their_kind(
     assert record["efficiency"]["image_tokens"] == tokens
     assert record["tasks"]["gqa"]["image_tokens_mean"] >= 16
     assert Path(record["folder"]).parent.name == config
+
+
+def test_the_hubs_data_take_the_same_path(llava, data, tmp_path, monkeypatch):
+    asked = {}
+
+    def from_disk(path, name=None, **given):
+        assert given["revision"] == f"commit of {path}"
+        info = next(i for i in infos if (i.dataset, i.subset) == (path, name))
+        asked[info.task] = given["revision"]
+        split = datasets.Dataset.from_parquet(str(data / f"{info.task}.parquet"), cache_dir=str(tmp_path))
+        return datasets.DatasetDict({info.split: split})
+
+    infos = [describe(task, "hub") for task in tiny.TASKS]
+    config = compose_config([f"model.pretrained={llava}", "suite=table5_hub", "suite.textvqa_ocr=false"])
+    with monkeypatch.context() as patched:
+        patched.setattr(datasets, "load_dataset", from_disk)
+        patched.setattr("pdrop_eval.lmms.data.hub_commit", lambda path, *_: f"commit of {path}")
+        patched.setattr("pdrop_eval.lmms.gqa.join_gqa_images", lambda questions: questions)
+        record = evaluate.evaluate(config, "pdrop")
+    assert list(record["tasks"]) == list(asked) == list(tiny.TASKS)
+    assert record["suite"] == {"name": "table5_hub", "source": "hub"}
+    assert record["tasks"]["pope"]["data_sha256"] == asked["pope"]
+    local = run(llava, data, tmp_path / "local")
+    for task in tiny.TASKS:
+        assert record["tasks"][task]["score"] == local["tasks"][task]["score"]
 
 
 def test_a_limit_that_leaves_nothing_to_score_says_so(llava, tmp_path):

@@ -52,6 +52,7 @@ def refused(llava, data, *overrides):
         (["attention=flash"], ["'flash'", "flash_attention_2"]),
         (["model.chat_template=llama"], ["'llama'", "vicuna"]),
         (["model.image_processing=crop"], ["'crop'", "pad"]),
+        (["attention=flash_attention_2"], ["flash-attn", "sdpa"]),
         (["suite.source=disk"], ["'disk'", "rendered", "hub"]),
     ],
 )
@@ -76,6 +77,32 @@ def test_layers_outside_the_model(llava, data):
 
 def test_an_odd_limit_is_fine_without_mme(llava, data):
     assert checks.check_tasks(["gqa"], ["mme", "gqa"], "table5", 3) == ["gqa"]
+
+
+def test_flash_attention_on_a_cpu(llava, data, monkeypatch):
+    monkeypatch.setattr(checks, "find_spec", lambda _: True)
+    message = refused(llava, data, "attention=flash_attention_2")
+    assert "dtype=float32, device=cpu" in message
+
+
+def test_padding_for_a_model_that_cuts_tiles(llava_next, data):
+    message = refused(llava_next, data, "model.image_processing=pad")
+    assert "llava_next" in message
+    assert "image_processing=checkpoint" in message
+
+
+def test_several_processes(llava, data, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "one process" in refused(llava, data)
+
+
+def test_a_config_that_transformers_cannot_read(llava, data, tmp_path):
+    folder = tmp_path / "odd"
+    shutil.copytree(llava, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"] = {"model_type": "from_the_future"}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert "from_the_future" in refused(folder, data)
 
 
 def test_no_gpu(llava, data, monkeypatch):
