@@ -56,13 +56,14 @@ def prompt_ids(prompt: str) -> list[int]:
 
 def build_tokenizer():
     """The fast tokenizer, with the conversation's chat template."""
-    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.WordLevel(ID, unk_token="<unk>"))
     isolate = pre_tokenizers.Split(Regex(PATTERN), "isolated")
     blanks = pre_tokenizers.Split(Regex(r"\A\s+\z"), "removed")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([isolate, blanks])
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
     # Words are set apart by a space, characters are not: "top left" but "4B7".
     space = decoders.Replace(Regex(r"^(?=[A-Za-z]?[a-z]+$)"), " ")
     tokenizer.decoder = decoders.Sequence([space, decoders.Fuse(), decoders.Strip(" ", 1, 0)])

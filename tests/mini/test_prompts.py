@@ -5,7 +5,9 @@ import warnings
 import pytest
 
 from pdrop_eval.lmms import tasks
-from pdrop_eval.mini import suite, vocabulary
+from pdrop_eval.lmms.prompts import build_prompt
+from pdrop_eval.mini import packing, suite, vocabulary
+from pdrop_eval.mini.model import build_processor
 
 
 @pytest.fixture(scope="module")
@@ -58,3 +60,11 @@ def test_training_knows_every_word_that_it_asks():
 def test_words_are_apart_and_characters_together(tokenizer):
     for text in ("4B7", "left side", "42", "红色", "A", "yes"):
         assert tokenizer.decode(vocabulary.encode(text)) == text
+
+
+def test_the_runner_builds_the_sequence_of_training():
+    picture, question, _ = suite.render("docvqa_val", 1)[0]
+    processor = build_processor()
+    text = build_prompt("checkpoint", processor, question.prompt, images=1)
+    ids = processor(images=picture.image, text=text, return_tensors="pt")["input_ids"][0].tolist()
+    assert ids == [*packing.PREFIX, *vocabulary.prompt_ids(question.prompt)]

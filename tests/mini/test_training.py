@@ -41,8 +41,8 @@ def test_a_packed_question_gets_the_logits_that_it_gets_alone(model):
         model.set_attn_implementation("sdpa")
         alone = []
         for question in asked[: len(tasks)]:
-            text = f"<s>USER: <image>\n{question.prompt} ASSISTANT:"
-            inputs = processor(images=picture.image, text=text, return_tensors="pt", add_special_tokens=False)
+            text = f"USER: <image>\n{question.prompt} ASSISTANT:"
+            inputs = processor(images=picture.image, text=text, return_tensors="pt")
             answer = [*encode(question.answer), EOS]
             inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([answer[:-1]])], 1)
             logits = model(input_ids=inputs["input_ids"], pixel_values=inputs["pixel_values"]).logits
