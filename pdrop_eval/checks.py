@@ -181,6 +181,8 @@ def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
     try:
         file = parquet.ParquetFile(path)
         rows, names = file.metadata.num_rows, set(file.schema_arrow.names)
+        for _ in file.iter_batches(batch_size=64):  # damage deep inside shows only when it is read
+            pass
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise UserError(
             f"The data file {path} can't be read ({error}). Delete it and let it be rendered again, or copy "

@@ -33,8 +33,6 @@ def main() -> None:
         _leave(str(error), 2)
     except HydraException as error:
         _leave(str(explain(error)), 2)
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on where this one stopped.", 130)
 
@@ -49,6 +47,8 @@ def _job(config: DictConfig) -> None:
         evaluate(config, str(HydraConfig.get().runtime.choices["strategy"]))
     except UserError as error:
         _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
@@ -187,6 +187,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
             seed=config.seed,
             resamples=config.bootstrap,
             tflops=tflops,
+            truncated_images=source == "hub",  # real data sets have some
         )
     run.add_task(task, {**result, "data_sha256": data.sha256[task]}, samples)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from PIL import ImageFile
+from tenacity import RetryError
 from tqdm import tqdm
 
 from pdrop_eval.errors import UserError
@@ -23,21 +25,22 @@ from pdrop_eval.lmms.tasks import TaskInfo
 
 def run_task(
     model: Any, info: TaskInfo, folder: Path, *, limit: int | None, seed: int, resamples: int,
-    tflops: Callable[[Sequence[int]], float],
+    tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
 
-    `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs.
+    `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs;
+    `truncated_images` lets an image file that ends too early pass, as lmms-eval does.
     """
     started = time.perf_counter()
-    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+    with _quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
         from lmms_eval.evaluator import simple_evaluate
         from lmms_eval.tasks import TaskManager
 
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
         paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
         manager = TaskManager(include_path=str(folder), include_defaults=False)
-        task = manager.load_task_or_group([info.task])[info.task]
+        task = _load_task(manager, info)
         output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
@@ -61,6 +64,26 @@ def run_task(
         **_efficiency(measured, tflops),
     }
     return entry, _samples(info, rows, measured, result)
+
+
+def _load_task(manager: Any, info: TaskInfo) -> Any:
+    """The task with its data. What goes wrong here are the data: lmms-eval tries a few times by itself."""
+    try:
+        return manager.load_task_or_group([info.task])[info.task]
+    except Exception as error:
+        reason: BaseException = error
+        while (inner := _cause(reason)) is not None:
+            reason = inner
+        raise UserError(
+            f"The data of {info.task} ({info.dataset}) can't be loaded: {type(reason).__name__}: {reason}. "
+            "Check the network, the disk space and the cache of data sets, and run the same command again."
+        ) from error
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, RetryError):
+        return error.last_attempt.exception()
+    return error.__cause__
 
 
 def _score(
@@ -128,10 +151,10 @@ def _samples(info: TaskInfo, rows: list[dict], measured: list[Measurement], resu
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps lmms-eval's prints off the screen, and its global settings of warnings from staying.
+def _quiet(truncated_images: bool) -> Iterator[None]:
+    """Keeps lmms-eval's prints off the screen, and what it sets for the whole process from staying.
 
-    Its warnings and errors go to standard error.
+    Its errors go to standard error.
     """
     from loguru import logger
 
@@ -141,7 +164,11 @@ def _quiet() -> Iterator[None]:
 
         logger.remove()
         logger.add(sys.stderr, level="ERROR", format="lmms-eval: {message}")
-        with mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar):
+        with (
+            mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar),
+            # lmms-eval's import sets it: half an image would be asked about as if it were whole
+            mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated_images),
+        ):
             yield
 
 

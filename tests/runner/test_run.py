@@ -237,6 +237,27 @@ def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, mo
     assert run(llava, data, tmp_path, *QUICK)["status"] == "completed"
 
 
+def test_half_an_image_is_not_asked_about(llava, tmp_path):
+    from pdrop_eval.lmms.llava import SampleError
+
+    rows = tiny.rows("gqa", 4)
+    rows[3]["image"] = {"bytes": rows[3]["image"]["bytes"][:-60], "path": None}
+    tiny.write("gqa", rows, tmp_path / "data")
+    with pytest.raises(SampleError, match=r"task gqa, sample 3 can't be prepared: .*truncated"):
+        run(llava, tmp_path / "data", tmp_path / "runs", "tasks=[gqa]")
+
+
+def test_data_that_cannot_be_loaded_say_why(llava, data, tmp_path, monkeypatch):
+    from pdrop_eval.errors import UserError
+
+    def full(*_, **__):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("lmms_eval.api.task.ConfigurableTask.download", full)
+    with pytest.raises(UserError, match=r"data of gqa .*GQA.* OSError: No space left on device"):
+        run(llava, data, tmp_path, *QUICK)
+
+
 def test_other_tasks_of_the_suite_are_added_to_the_same_record(llava, data, tmp_path):
     first = run(llava, data, tmp_path, "tasks=[gqa]", "limit=2")
     both = run(llava, data, tmp_path, "tasks=[docvqa_val,gqa]", "limit=2")

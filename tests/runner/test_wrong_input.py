@@ -165,6 +165,13 @@ def test_a_damaged_data_file(llava, tmp_path):
     assert "gqa.parquet can't be read" in message
 
 
+def test_damage_inside_a_data_file(llava, data, tmp_path):
+    content = bytearray((data / "gqa.parquet").read_bytes())
+    content[100:2000] = bytes(1900)
+    (tmp_path / "gqa.parquet").write_bytes(content)
+    assert "gqa.parquet can't be read" in refused(llava, tmp_path, "tasks=[gqa]")
+
+
 def test_a_missing_column(llava, data, tmp_path):
     table = parquet.read_table(data / "pope.parquet").drop_columns(["category"])
     parquet.write_table(table, tmp_path / "pope.parquet")
