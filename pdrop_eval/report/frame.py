@@ -14,7 +14,7 @@ from pdrop_eval.paths import CONF
 # Settings that can change a score; the device and the folder do not belong here.
 SETTINGS = ("seed", "dtype", "batch_size", "attention")
 COLUMNS = [
-    "folder", "run_id", "model", "checkpoint", "suite", "strategy", "changes", "limit", "seed", "dtype",
+    "folder", "run_id", "model", "checkpoint", "suite", "source", "strategy", "changes", "limit", "seed", "dtype",
     "batch_size", "status", "created", "version", "commit", "dirty", "tflops", "convention", "kv_cache_bytes",
     "image_tokens", "image_tokens_per_layer", "task", "benchmark", "metric", "score", "stderr", "n",
     "data_sha256", "wall_seconds", "tflops_mean",
@@ -95,7 +95,7 @@ def _yaml(path: Path) -> dict | None:
 
 def _run_columns(record: dict) -> dict[str, Any]:
     model, code, efficiency = record["model"], record.get("code") or {}, record.get("efficiency") or {}
-    config = record.get("config") or {}
+    config, suite = record.get("config") or {}, record.get("suite") or {}
     same_names = ("folder", "run_id", "limit", "seed", "batch_size", "status", "created")
     efficiency_names = ("tflops", "convention", "kv_cache_bytes", "image_tokens", "image_tokens_per_layer")
     return {
@@ -105,7 +105,8 @@ def _run_columns(record: dict) -> dict[str, Any]:
         "model": model.get("name"),
         "checkpoint": model.get("sha256") or model.get("commit") or model.get("revision"),
         "dtype": model.get("dtype"),
-        "suite": (record.get("suite") or {}).get("name"),
+        "suite": suite.get("name"),
+        "source": suite.get("source"),
         "strategy": record["strategy"].get("name"),
         "changes": " ".join(changes_from_default(config)),
     }

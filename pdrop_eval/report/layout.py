@@ -38,11 +38,12 @@ def _measured(group: Group) -> Section:
         "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Avg is the mean with "
         f"MME / 20; {DELTA} is {LABELS['pdrop']} minus {LABELS['fastv']}, with MME / 20. "
         f"Settings: {_settings(rows)}",
+        f"Questions: {_questions(rows)}",
         f"TFLOPs: {_values(rows, 'convention') or 'convention not recorded'}.",
     ]
     errors = (
         "Standard errors (Avg: the benchmarks taken as independent). Rows with the same questions are "
-        f"paired: {DELTA} is then more certain than the errors of the two rows together suggest."
+        f"paired: {DELTA} is then mostly more certain than the errors of the two rows suggest."
     )
     cost = (
         f"Cost of a question's image tokens: by the schedule, for {_values(rows, 'image_tokens') or '?'} of "
@@ -194,6 +195,15 @@ def _settings(rows: list[Row]) -> str:
         "code": ", ".join(commits),
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items() if value) + "."
+
+
+def _questions(rows: list[Row]) -> str:
+    sources = {row.run.get("source") for row in rows}
+    if sources == {"rendered"}:
+        return "rendered by this project in the form of the eight benchmarks; not the benchmarks themselves."
+    if sources == {"hub"}:
+        return "the benchmarks themselves, from the Hugging Face Hub."
+    return f"from {_values(rows, 'source') or 'an unknown source'}."
 
 
 def _commit(run: dict[str, Any]) -> str:
