@@ -1,5 +1,7 @@
-"""How many image tokens each layer processes: pure integers, the one source for the drop, FLOPs and tables."""
+"""How many image tokens each layer processes: pure integers, the one source for the drop, FLOPs and
+tables."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
@@ -12,8 +14,8 @@ ROUNDINGS = ("floor", "progressive")
 def stage_layers(num_layers: int, stages: int) -> tuple[int, ...]:
     """Return the layers before which `stages` equal stages of a model of `num_layers` layers are separated.
 
-    Stage i ends after floor(i * num_layers / stages) layers: (8, 16, 24) for 32 layers and 4 stages, as in the
-    PyramidDrop paper, section 4.1.
+    Stage i ends after floor(i * num_layers / stages) layers: (8, 16, 24) for 32 layers and 4 stages, as in
+    the PyramidDrop paper, section 4.1.
 
     Raises:
         UserError: the model has fewer layers than there are stages.
@@ -31,7 +33,7 @@ def stage_ratios(ratio: float, stages: int) -> tuple[float, ...]:
     The powers are exact in decimal (0.7 gives 0.49 and not 0.48999...), like the lists typed by hand for the
     official code.
     """
-    exact = Fraction(str(ratio))
+    exact = _exact(ratio)
     return tuple(float(exact**i) for i in range(1, stages))
 
 
@@ -40,9 +42,10 @@ def retained_counts(image_tokens: int, ratios: Sequence[float], rounding: str = 
 
     `ratios` are cumulative: the share of the original image tokens that remains after each drop.
 
-    - "floor" is the official code's way: int(image_tokens * ratio), always from the original count, in floats.
-    - "progressive" is the paper's (PyramidDrop, section 3.2): each drop removes ceil((1 - step) * alive), where
-      step is the ratio to the drop before.
+    - "floor" is the official code's way: int(image_tokens * ratio), always from the original count, in
+      floats.
+    - "progressive" is the paper's (PyramidDrop, section 3.2): each drop removes ceil((1 - step) * alive),
+      where step is the ratio to the drop before.
     """
     if rounding == "floor":
         return tuple(int(image_tokens * ratio) for ratio in ratios)
@@ -50,9 +53,9 @@ def retained_counts(image_tokens: int, ratios: Sequence[float], rounding: str = 
         raise UserError(f"rounding={rounding!r} is unknown: use one of {', '.join(map(repr, ROUNDINGS))}.")
     counts, alive, before = [], image_tokens, Fraction(1)
     for ratio in ratios:
-        step = Fraction(str(ratio)) / before
+        step = _exact(ratio) / before
         alive -= math.ceil((1 - step) * alive)
-        before = Fraction(str(ratio))
+        before = _exact(ratio)
         counts.append(alive)
     return tuple(counts)
 
@@ -62,7 +65,8 @@ def tokens_per_layer(
 ) -> tuple[int, ...]:
     """Return the image tokens that each of `num_layers` layers processes.
 
-    `counts[i]` tokens remain from layer index `layers[i]` on. A drop at `num_layers` comes after the last layer.
+    `counts[i]` tokens remain from layer index `layers[i]` on. A drop at `num_layers` comes after the last
+    layer.
 
     Raises:
         UserError: layers or counts that can't be (see `check_layers`), or counts that grow.
@@ -80,10 +84,11 @@ def tokens_per_layer(
 
 
 def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
-    """Check that drop layers are integers >= 1, strictly increasing and, where the depth is known, in the model.
+    """Check that drop layers are integers >= 1, strictly increasing and, where the depth is known, in the
+    model.
 
-    A drop at layer k happens before layer index k, when k layers have seen all tokens; k = `num_layers` is a drop
-    after the last layer.
+    A drop at layer k happens before layer index k, when k layers have seen all tokens; k = `num_layers` is a
+    drop after the last layer.
 
     Raises:
         UserError: otherwise.
@@ -91,7 +96,7 @@ def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
     for layer in layers:
         if isinstance(layer, bool) or not isinstance(layer, int):
             raise UserError(f"Drop layer {layer!r} is not an integer.")
-    if any(after <= before for before, after in zip(layers, layers[1:], strict=False)):
+    if any(after <= before for before, after in itertools.pairwise(layers)):
         raise UserError(f"Drop layers {tuple(layers)} must increase, each named once.")
     last = (
         "the model's number of layers"
@@ -110,9 +115,10 @@ def check_ratios(ratios: Sequence[float]) -> None:
     """
     for ratio in ratios:
         check_number("ratio", ratio, low=0, high=1, low_open=True)
-    if any(after > before for before, after in zip(ratios, ratios[1:], strict=False)):
+    if any(after > before for before, after in itertools.pairwise(ratios)):
         raise UserError(
-            f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give them "
+            f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give "
+            "them "
             "in falling order, such as (0.5, 0.25, 0.125)."
         )
 
@@ -142,4 +148,9 @@ def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
 
 def complement(share: float) -> float:
     """Return 1 - share, exact in decimal: 0.1 for 0.9, where floats give 0.0999..."""
-    return float(1 - Fraction(str(share)))
+    return float(1 - _exact(share))
+
+
+def _exact(share: float) -> Fraction:
+    """Return the number that was meant: 7/10 for 0.7, and 1/3 for 0.3333333333333333."""
+    return Fraction(str(share)).limit_denominator(10**12)

@@ -43,17 +43,17 @@ def theoretical_flops(
 ) -> FlopsReport:
     """Count the decoder's prefill by formula, layer by layer.
 
-    A layer with n tokens, hidden size d and intermediate size m costs 4nd^2 (q, k, v, o) + 2n^2d (attention) + 3ndm
-    (gated feed-forward): PyramidDrop, Eq. 4. FastV (section 4.2) has 2ndm, a feed-forward without the gate. For
-    grouped-query models the k and v projections count with their own, smaller width.
+    A layer with n tokens, hidden size d and intermediate size m costs 4nd^2 (q, k, v, o) + 2n^2d (attention)
+    + 3ndm (gated feed-forward): PyramidDrop, Eq. 4. FastV (section 4.2) has 2ndm, a feed-forward without the
+    gate. For grouped-query models the k and v projections count with their own, smaller width.
 
     config: any transformers config; in a composite one, the text config is used.
     tokens_per_layer: image tokens of each layer, from `strategy.schedule(...)`.
     unit: "macs" counts multiply-adds, as both papers do; "ops" counts a multiply-add as two operations.
     text_tokens: added to every layer. 0 counts image tokens only, as both papers do.
 
-    Left out: embeddings, norms, softmax, the output head, the vision tower, decoding, and the ranking itself (about
-    n·d·(width of k) multiply-adds a drop).
+    Left out: embeddings, norms, softmax, the output head, the vision tower, decoding, and the ranking itself
+    (about n·d·(width of k) multiply-adds a drop).
 
     Raises:
         UserError: unknown formula or unit.

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
@@ -22,7 +23,8 @@ def check_drops(drops: tuple[Drop, ...], num_layers: int) -> None:
     for drop in drops:
         if drop.rank_at is not None and not drop.layer - 1 <= drop.rank_at <= drop.layer:
             raise UserError(
-                f"A drop before layer {drop.layer} can't be ranked at layer {drop.rank_at}: use {drop.layer - 1}, "
+                f"A drop before layer {drop.layer} can't be ranked at layer {drop.rank_at}: use "
+                f"{drop.layer - 1}, "
                 f"the last layer that sees the tokens, or {drop.layer}."
             )
 
@@ -36,9 +38,28 @@ def check_text_model(config: Any) -> None:
     kinds = getattr(config, "layer_types", None) or ()
     if getattr(config, "sliding_window", None) is not None or any("sliding" in str(kind) for kind in kinds):
         raise UserError(
-            f"The text model has sliding-window attention (sliding_window={config.sliding_window}), which counts "
-            "dropped tokens as if they were there. Load it with text_config.sliding_window=None if your sequences "
+            f"The text model has sliding-window attention (sliding_window={config.sliding_window}), which "
+            "counts "
+            "dropped tokens as if they were there. Load it with text_config.sliding_window=None if your "
+            "sequences "
             "are shorter than the window, or use a model with full attention."
+        )
+
+
+def check_image_mask(mask: Tensor | None, model: str, finds_images: bool) -> None:
+    """Refuse a missing image mask where the model can't tell image tokens, and a mask of the wrong kind.
+
+    Raises:
+        UserError: with the kind of tensor to pass.
+    """
+    if mask is None and not finds_images:
+        raise UserError(
+            f"{model} can't tell image tokens from text: pass image_mask, a boolean tensor [batch, sequence] "
+            "that is true on image tokens."
+        )
+    if mask is not None and (mask.dtype != torch.bool or mask.dim() != 2):
+        raise UserError(
+            f"image_mask must be a boolean tensor [batch, sequence], not {mask.dtype} {list(mask.shape)}."
         )
 
 
@@ -81,7 +102,8 @@ def check_filled(has_images: bool, past: int) -> None:
     """
     if past and has_images:
         raise UserError(
-            f"New images on a cache that holds {past} tokens are not supported: start a new sequence with all its "
+            f"New images on a cache that holds {past} tokens are not supported: start a new sequence with "
+            "all its "
             "images (an empty cache), or continue with text only."
         )
 
@@ -99,7 +121,8 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
         )
     if isinstance(inputs.get("logits_to_keep"), Tensor) and not past:
         raise UserError(
-            "logits_to_keep as a tensor indexes the undropped sequence: pass a number of last tokens, or 0 for all "
+            "logits_to_keep as a tensor indexes the undropped sequence: pass a number of last tokens, or 0 "
+            "for all "
             "and use the report's `index` to find columns."
         )
     if inputs.get("cu_seq_lens_q") is not None or inputs.get("cu_seqlens_q") is not None:
@@ -115,7 +138,8 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
 def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
     """Refuse generation settings that can't be right with tokens removed.
 
-    arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the model's.
+    arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the
+        model's.
 
     Raises:
         UserError: with what to use instead.
@@ -128,7 +152,8 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
     for name in ASSISTED:
         if setting(name):
             raise UserError(
-                f"Assisted decoding ({name}) rolls the cache back by whole tokens, which layers of different lengths "
+                f"Assisted decoding ({name}) rolls the cache back by whole tokens, which layers of different "
+                "lengths "
                 "don't allow: use greedy, sampling or beam search."
             )
     if setting("use_cache") is False:
@@ -137,7 +162,8 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
         )
     if setting("cache_implementation") not in (None, "dynamic", "offloaded"):
         raise UserError(
-            f"cache_implementation={setting('cache_implementation')!r} can't hold layers of different lengths: use "
+            f"cache_implementation={setting('cache_implementation')!r} can't hold layers of different "
+            "lengths: use "
             "'dynamic', the default."
         )
     if setting("prefill_chunk_size"):

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
+from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.errors import UserError
 
 
@@ -35,33 +36,35 @@ class CacheRecord:
 class Continuation:
     """One forward on a filled cache: decoding, or more text without new images."""
 
-    def __init__(self, record: CacheRecord | None, past: int, rotary: nn.Module, mask_kind: str):
+    def __init__(self, record: CacheRecord | None, past: int, rotary: nn.Module, attention: str):
         self.record = record
         self.past = past
         self.rotary = rotary
-        self.mask_kind = mask_kind
+        self.attention = attention
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
 
-    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, hidden: Tensor) -> None:
-        """Start from the decoder's inputs: hidden [b, q, d], attention_mask [b, past + q] or None."""
+    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
+        """Start from the decoder's inputs: tokens [b, q, ...], attention_mask [b, past + q] or None."""
         if self.record is None:
             return
-        q = hidden.shape[1]
+        q = tokens.shape[1]
         self.added = self.past + q - self.record.columns
         if self.added < q:
             raise UserError(
-                f"The cache was cut to {self.past} tokens, into the {self.record.columns} of its prompt, of which "
+                f"The cache was cut to {self.past} tokens, into the {self.record.columns} of its prompt, of "
+                "which "
                 "some were dropped: start again from an empty cache."
             )
         if position_ids is None:
-            position_ids = torch.arange(self.past, self.past + q, device=hidden.device)[None]
+            position_ids = torch.arange(self.past, self.past + q, device=tokens.device)[None]
         self.position_ids = position_ids
         self.new_valid: Tensor | None = None
         if attention_mask is not None:
             if attention_mask.shape[1] != self.past + q:
                 raise UserError(
                     f"attention_mask has {attention_mask.shape[1]} columns: give one for each of the "
-                    f"{self.past} tokens seen (dropped ones included) and the {q} new ones, {self.past + q} in all."
+                    f"{self.past} tokens seen (dropped ones included) and the {q} new ones, {self.past + q} "
+                    "in all."
                 )
             new = attention_mask[:, self.record.columns :].bool()
             self.new_valid = None if bool(new.all()) else new
@@ -97,7 +100,7 @@ class Continuation:
             if old.shape[0] != b:
                 raise UserError(f"The cache was filled with {old.shape[0]} rows, but this forward has {b}.")
             valid = torch.cat((old, new), dim=1)
-        mask = ops.layer_mask(self.mask_kind, valid, q, stage.columns + self.added, hidden)
+        mask = ops.layer_mask(mask_kind(self.attention), valid, q, stage.columns + self.added, hidden)
         positions = self.position_ids
         if stage.removed is not None:
             positions = positions - stage.removed[:, None]

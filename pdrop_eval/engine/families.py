@@ -1,7 +1,8 @@
-"""What is special to a model family: where its decoder is, which inputs are images, how its attention projects.
+"""What is special to a model family: where its decoder is, which inputs are images, how its attention
+projects.
 
-To add a family, add a subclass of `Family` and its line in `FAMILIES`; a text model whose attention differs from
-Llama's gets a function like `llama_query_key` and its line in `PROJECTIONS`.
+To add a family, add a subclass of `Family` and its line in `FAMILIES`; a text model whose attention differs
+from Llama's gets a function like `llama_query_key` and its line in `PROJECTIONS`.
 """
 
 from collections.abc import Callable
@@ -35,7 +36,8 @@ class Family:
 
 
 class Llava(Family):
-    """LLaVA and LLaVA-NeXT: every image token, newline tokens included, is a placeholder id in `input_ids`."""
+    """LLaVA and LLaVA-NeXT: every image token, newline tokens included, is a placeholder id in
+    `input_ids`."""
 
     finds_images = True
 
@@ -87,12 +89,14 @@ def family_of(model: nn.Module) -> Family:
             break
     else:
         raise UserError(
-            f"{type(model).__name__} is not a known model family: use one of {', '.join(FAMILIES)} (unwrapped: the "
+            f"{type(model).__name__} is not a known model family: use one of {', '.join(FAMILIES)} "
+            "(unwrapped: the "
             "model itself, not a data-parallel or adapter wrapper around it)."
         )
     if family.config.model_type not in PROJECTIONS:
         raise UserError(
-            f"{type(model).__name__} with a text model of type {family.config.model_type!r} is not supported: use "
+            f"{type(model).__name__} with a text model of type {family.config.model_type!r} is not "
+            "supported: use "
             f"one of {', '.join(map(repr, PROJECTIONS))}."
         )
     return family

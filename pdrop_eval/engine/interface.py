@@ -11,10 +11,11 @@ from torch import Tensor
 class Drop:
     """One place in the decoder where image tokens are removed.
 
-    layer: the drop happens before this layer index; equal to the number of layers, it comes after the last one.
-    rank_at: the layer whose attention ranks the tokens, on the hidden states that enter it: `layer` itself, or
-        `layer - 1`, the last one that sees the tokens about to go. None means `layer`, or the last layer when the
-        drop comes after it.
+    layer: the drop happens before this layer index; equal to the number of layers, it comes after the last
+        one.
+    rank_at: the layer whose attention ranks the tokens, on the hidden states that enter it: `layer` itself,
+        or `layer - 1`, the last one that sees the tokens about to go. None means `layer`, or the last layer
+        when the drop comes after it.
     """
 
     layer: int
@@ -29,8 +30,9 @@ class View:
     hidden: [b, n, d] hidden states that enter the ranking layer.
     image: [b, n] bool, true on the image tokens still alive. text: [b, n] bool, true on the text tokens.
     image_tokens: per row, the number of image tokens before any drop. alive: per row, the number alive now.
-    attention: attention("softmax") or attention("logits") gives [b, n] float scores: how much the instruction's
-        query row attends to each column, mean over heads (see `ops.query_scores`). Costs one query row.
+    attention: attention("softmax") or attention("logits") gives [b, n] float scores: how much the
+        instruction's query row attends to each column, mean over heads (see `ops.query_scores`). Costs one
+        query row.
     """
 
     drop: int
@@ -50,8 +52,8 @@ class Selection:
     scores: [b, n] float; only the columns of image tokens matter. Ties go to the earlier token.
     counts: per row, how many image tokens to retain; may differ between rows.
     keep: [b, n] bool, in place of `counts`: the image tokens to retain.
-    hidden_update: maps the hidden states [b, n, d] that enter the drop to those from which the retained rows are
-        taken, for strategies that merge dropped tokens into retained ones.
+    hidden_update: maps the hidden states [b, n, d] that enter the drop to those from which the retained rows
+        are taken, for strategies that merge dropped tokens into retained ones.
     """
 
     scores: Tensor | None = None

@@ -24,12 +24,13 @@ def gather_columns(x: Tensor, columns: Tensor) -> Tensor:
 
 
 def query_scores(
-    query: Tensor, key: Tensor, visible: Tensor, real: Tensor, scaling: float, kind: str = "softmax"
+    query: Tensor, key: Tensor, visible: Tensor, real: Tensor, *, scaling: float, kind: str = "softmax"
 ) -> Tensor:
-    """Score every column by the attention that the query rows pay to it: mean over heads, then over query rows.
+    """Score every column by the attention that the query rows pay to it: mean over heads, then over query
+    rows.
 
-    "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype before the
-    mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k without the softmax.
+    "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype before
+    the mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k without the softmax.
 
     query: [b, h, t, e] and key: [b, g, n, e], both with positions applied; h is a multiple of g.
     visible: [b, t, n] bool, the columns a query row may see. real: [b, t] bool, false on filling query rows.
@@ -66,8 +67,8 @@ def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
 def compact(keep: Tensor, length: int, right_aligned: bool) -> tuple[Tensor, Tensor]:
     """Pack the kept columns of each row into `length` columns, in order, padding on the left or on the right.
 
-    keep: [b, n] bool with at most `length` true per row. Returns (columns [b, length] to gather, valid [b, length]
-    bool, false on padding). Right-aligned, the last column stays the last token of every row.
+    keep: [b, n] bool with at most `length` true per row. Returns (columns [b, length] to gather, valid [b,
+    length] bool, false on padding). Right-aligned, the last column stays the last token of every row.
     """
     flag = keep if right_aligned else ~keep
     order = flag.to(torch.uint8).argsort(dim=-1, stable=True)
@@ -84,8 +85,8 @@ def last_column(valid: Tensor) -> Tensor:
 def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     """Find, for each answer span, the last living column before it.
 
-    starts: [b, t] original column of each span's first token, 0 for none. valid: [b, n] bool; index: [b, n] original
-    column of each living column. Returns (columns [b, t], real [b, t] bool).
+    starts: [b, t] original column of each span's first token, 0 for none. valid: [b, n] bool; index: [b, n]
+    original column of each living column. Returns (columns [b, t], real [b, t] bool).
     """
     columns = torch.arange(valid.shape[1], device=valid.device)
     before = valid[:, None] & (index[:, None] < starts[:, :, None])
@@ -94,7 +95,8 @@ def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor
 
 
 def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
-    """Return [b, t]: the columns where a labelled span starts, 0 on filling; t is the most in a row, at least 1.
+    """Return [b, t]: the columns where a labelled span starts, 0 on filling; t is the most in a row, at least
+    1.
 
     A span at column 0 has nothing before it and is left out. labels: [b, n]; valid: [b, n] bool.
     """
@@ -110,9 +112,9 @@ def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
 def layer_mask(kind: str, valid: Tensor | None, q: int, n: int, like: Tensor) -> Tensor | None:
     """Build the causal mask of one layer, in the form that its attention implementation takes.
 
-    kind: "eager" gives a float [b, 1, q, n]; "sdpa" a bool [b, 1, q, n], or None where the kernel's own causal mask
-    is right; "flash" a bool [b, n], or None. valid: [b, n] bool, or None when nothing is padding. q query rows are
-    the last of n columns. like: [b, ...] tensor that gives rows, dtype and device.
+    kind: "eager" gives a float [b, 1, q, n]; "sdpa" a bool [b, 1, q, n], or None where the kernel's own
+    causal mask is right; "flash" a bool [b, n], or None. valid: [b, n] bool, or None when nothing is padding.
+    q query rows are the last of n columns. like: [b, ...] tensor that gives rows, dtype and device.
     """
     if kind == "flash":
         return valid
@@ -122,7 +124,7 @@ def layer_mask(kind: str, valid: Tensor | None, q: int, n: int, like: Tensor) ->
     rows = columns[n - q :, None]
     allowed = (columns <= rows)[None]
     if valid is not None:
-        # A padding query sees itself: it is never read, and a row that sees nothing would be NaN in some kernels.
+        # A padding query sees itself: it is never read, and a row that sees nothing is NaN in some kernels.
         allowed = allowed & (valid[:, None] | (columns == rows))
     allowed = allowed[:, None].expand(like.shape[0], 1, q, n)
     if kind == "sdpa":

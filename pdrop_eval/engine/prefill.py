@@ -1,7 +1,7 @@
 """The state of one prefill: ranks, drops and hands every later layer its shortened inputs.
 
-It travels in the layers' keyword arguments, so that two forwards may be in flight before one backward. Each stage is
-computed once and replayed when a checkpointed layer runs again.
+It travels in the layers' keyword arguments, so that two forwards may be in flight before one backward. Each
+stage is computed once and replayed when a checkpointed layer runs again.
 """
 
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
-from pdrop_eval.engine.decode import CacheRecord, CachedStage
+from pdrop_eval.engine.checks import mask_kind
+from pdrop_eval.engine.decode import CachedStage, CacheRecord
 from pdrop_eval.engine.families import Projection
 from pdrop_eval.engine.interface import Chooser, Drop, Selection, View, resolve_rank_layer
 from pdrop_eval.engine.report import DropRecord, Report
@@ -26,7 +27,7 @@ class Setup:
     num_layers: int
     rotary: nn.Module
     project: Projection
-    mask_kind: str
+    attention: str
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Stage:
     """The tokens alive between two drops; b rows, n columns.
 
     gather: [b, n] column in the stage before, or None where the stage drops nothing.
-    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding. padded: whether any is false.
+    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding. padded: whether any is
+        false.
     image: [b, n] bool, living image tokens. positions: [b or 1, n] position ids.
     removed: [b] tokens removed so far. lengths, images: per row, the living tokens and image tokens.
     """
@@ -63,8 +65,8 @@ class Prefill:
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
         self.record: CacheRecord | None = None
 
-    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None) -> None:
-        """Start from the decoder's inputs: attention_mask [b, n] or None, position_ids [b or 1, n] or None."""
+    def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
+        """Start from the decoder's inputs: attention_mask [b, n], position_ids [b or 1, n], or None."""
         b, n = self.image.shape
         device = self.image.device
         valid = self.image.new_ones(b, n) if attention_mask is None else attention_mask.to(device).bool()
@@ -108,7 +110,8 @@ class Prefill:
         return hidden
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d], returned shorter."""
+        """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d], returned
+        shorter."""
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
@@ -130,7 +133,7 @@ class Prefill:
             columns = torch.arange(stage.valid.shape[1], device=hidden.device)
             visible = stage.valid[:, None] & (columns <= queries[:, :, None])
             query, key, scaling = self.setup.project(layer, hidden, queries, *rotary)
-            return ops.query_scores(query, key, visible, real, scaling, kind)
+            return ops.query_scores(query, key, visible, real, scaling=scaling, kind=kind)
 
         text = stage.valid & ~stage.image
         with torch.no_grad():
@@ -160,7 +163,7 @@ class Prefill:
     def _next_stage(self, d: int, selection: Selection) -> Stage:
         before = self.stages[-1]
         chosen, images = _retained(selection, before, self.droppable)
-        self.report_record(d, selection, before, chosen)
+        self._note(d, selection, before, chosen)
         lengths = [
             length - (had - has)
             for length, had, has in zip(before.lengths, before.images, images, strict=True)
@@ -190,7 +193,8 @@ class Prefill:
         return stage
 
     def _replace_inputs(self, d: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
-        """Give the layer the mask and position embeddings of the stage after drop d, if anything was removed."""
+        """Give the layer the mask and position embeddings of the stage after drop d, if anything was
+        removed."""
         stage = self.stages[d + 1]
         if stage.index.shape[1] == self.image.shape[1] and stage.lengths == self.stages[0].lengths:
             return
@@ -198,7 +202,7 @@ class Prefill:
             with torch.no_grad():
                 valid = stage.valid if stage.padded else None
                 n = stage.index.shape[1]
-                mask = ops.layer_mask(self.setup.mask_kind, valid, n, n, hidden)
+                mask = ops.layer_mask(mask_kind(self.setup.attention), valid, n, n, hidden)
                 self.inputs[d] = (mask, self.setup.rotary(hidden, position_ids=stage.positions))
         kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[d]
         # Position ids are spent in the embeddings; gaps in them would be read as packed sequences.
@@ -219,15 +223,16 @@ class Prefill:
             )
         )
 
-    def report_record(self, d: int, selection: Selection, before: Stage, chosen: Tensor) -> None:
+    def _note(self, d: int, selection: Selection, before: Stage, chosen: Tensor) -> None:
         """Note drop d for the report."""
         ids = self.image_ids.gather(1, before.index)
-        self.report._records.append(DropRecord(ids, before.image, chosen, selection.scores))
+        self.report.records.append(DropRecord(ids, before.image, chosen, selection.scores))
 
     def _fill_report(self) -> None:
         layers = [drop.layer for drop in self.setup.drops]
         per_layer = [self.stages[sum(at <= i for at in layers)] for i in range(self.setup.num_layers)]
         report, last = self.report, self.stages[-1]
+        report.columns = self.image.shape[1]
         report.image_tokens = self.stages[0].images
         report.image_tokens_per_layer = [stage.images for stage in per_layer]
         report.kv_lengths = [stage.lengths for stage in per_layer]

@@ -28,10 +28,10 @@ class Report:
     image_tokens: per row, the number of image tokens before any drop.
     image_tokens_per_layer: per layer, per row, the image tokens processed.
     kv_lengths: per layer, per row, the cached tokens after prefill, padding not counted.
-    index: [b, m] column in the full sequence of each column of the output, or None where nothing was shortened.
-        Columns where `attention_mask` is false are padding.
-    attention_mask, labels: [b, m], those of the output, or None where nothing was shortened; `labels` also None
-        where the forward got none.
+    index: [b, m] column in the full sequence of each column of the output, or None where nothing was
+        shortened. Columns where `attention_mask` is false are padding.
+    attention_mask, labels: [b, m], those of the output, or None where nothing was shortened; `labels` also
+        None where the forward got none.
     """
 
     image_tokens: list[int] = field(default_factory=list)
@@ -40,7 +40,8 @@ class Report:
     index: Tensor | None = None
     attention_mask: Tensor | None = None
     labels: Tensor | None = None
-    _records: list[DropRecord] = field(default_factory=list, repr=False)
+    columns: int = 0
+    records: list[DropRecord] = field(default_factory=list, repr=False)
 
     @property
     def retained(self) -> list[list[Tensor]]:
@@ -48,7 +49,7 @@ class Report:
 
         Ids count within the row's image tokens, from 0, over all its images.
         """
-        return [_rows(record.ids, record.after) for record in self._records]
+        return [_rows(record.ids, record.after) for record in self.records]
 
     @property
     def scores(self) -> list[list[Tensor] | None]:
@@ -56,7 +57,18 @@ class Report:
 
         In rising order of id. None for a drop whose strategy gave no scores.
         """
-        return [None if r.scores is None else _rows(r.scores.float(), r.before) for r in self._records]
+        return [None if r.scores is None else _rows(r.scores.float(), r.before) for r in self.records]
+
+    def scatter(self, output: Tensor, fill: float = 0.0) -> Tensor:
+        """Put an output of the shortened sequence back to the columns of the full one.
+
+        output: [b, m, ...], such as the logits. Returns [b, columns, ...], `fill` where a token was dropped.
+        """
+        if self.index is None or self.attention_mask is None:
+            return output
+        full = output.new_full((output.shape[0], self.columns, *output.shape[2:]), fill)
+        rows, places = self.attention_mask.nonzero(as_tuple=True)
+        return full.index_put((rows, self.index[rows, places]), output[rows, places])
 
 
 def _rows(values: Tensor, mask: Tensor) -> list[Tensor]:

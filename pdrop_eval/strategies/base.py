@@ -1,4 +1,5 @@
-"""What every strategy is: a dataclass of hyperparameters that says where to drop, how many, and how to rank."""
+"""What every strategy is: a dataclass of hyperparameters that says where to drop, how many, and how to
+rank."""
 
 from typing import ClassVar
 
@@ -12,9 +13,9 @@ from pdrop_eval.schedule import tokens_per_layer
 class Strategy:
     """Base of all strategies.
 
-    A subclass is a dataclass whose fields are the paper's hyperparameters. It gives `drops` and `retained`, and may
-    give `rank`, or `select` where ranks and counts don't say enough (merging, counts that depend on the sample).
-    Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
+    A subclass is a dataclass whose fields are the paper's hyperparameters. It gives `drops` and `retained`,
+    and may give `rank`, or `select` where ranks and counts don't say enough (merging, counts that depend on
+    the sample). Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
 
     name: short name in configs and tables. positions: "keep" or "renumber", what becomes of the position ids.
     """
@@ -31,7 +32,8 @@ class Strategy:
         raise NotImplementedError
 
     def rank(self, view: View) -> Tensor:
-        """Return scores [b, n]; the highest-scored image tokens are retained. By default, softmax attention."""
+        """Return scores [b, n]; the highest-scored image tokens are retained. By default, softmax
+        attention."""
         return view.attention("softmax")
 
     def select(self, view: View) -> Selection:

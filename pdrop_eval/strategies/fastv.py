@@ -15,23 +15,25 @@ ROUNDINGS = ("round", "floor")
 class FastV(Strategy):
     """FastV (Chen et al., ECCV 2024, arXiv 2403.06764, section 4).
 
-    After K layers, the R of the image tokens that get the least attention are removed; K layers see all of them.
-    The attention is that of the K-th layer (index K-1): softmax, mean over heads, row of the last prompt token. The
-    retained tokens keep their position ids.
+    After K layers, the R of the image tokens that get the least attention are removed; K layers see all of
+    them. The attention is that of the K-th layer (index K-1): softmax, mean over heads, row of the last
+    prompt token. The retained tokens keep their position ids.
 
     k: K, layers that see all image tokens; 1 to the model's depth.
     r: R, share of the image tokens that is removed, in [0, 1].
-    rounding: of the retained count. "round" is round(N * (1 - R)), the Hugging Face implementation; "floor" is
-        int(N * retained), the one for lmms-eval.
-    attention_rank: retained count given directly, as in the original implementation; r and rounding are then unused.
+    rounding: of the retained count. "round" is round(N * (1 - R)), the Hugging Face implementation; "floor"
+        is int(N * retained), the one for lmms-eval.
+    attention_rank: retained count given directly, as in the original implementation; r and rounding are then
+        unused.
     positions: "keep" (the official way) or "renumber".
 
     Deliberate differences from the official code:
-    - Tokens are chosen once, at prefill. Without a KV cache the official code chooses anew at every generated token.
-    - Several images in a row share the budget, and the span of image tokens is found, not configured: the official
-      code takes one fixed span.
-    - With labels (training, or scoring an answer), the query rows are those before each answer, as in PyramidDrop:
-      FastV defines inference only, and the last row would look at the answer.
+    - Tokens are chosen once, at prefill. Without a KV cache the official code chooses anew at every generated
+      token.
+    - Several images in a row share the budget, and the span of image tokens is found, not configured: the
+      official code takes one fixed span.
+    - With labels (training, or scoring an answer), the query rows are those before each answer, as in
+      PyramidDrop: FastV defines inference only, and the last row would look at the answer.
     """
 
     k: int = 2

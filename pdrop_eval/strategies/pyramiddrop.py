@@ -18,36 +18,41 @@ DEFAULT_RATIO, DEFAULT_STAGES = 0.5, 4
 class PyramidDrop(Strategy):
     """PyramidDrop (Xing et al., CVPR 2025, arXiv 2410.17247, section 3.2).
 
-    The decoder is split into S stages. At the end of each stage but the last, the image tokens are ranked by the
-    attention that the last instruction token pays to them, and the share lambda of them is retained.
+    The decoder is split into S stages. At the end of each stage but the last, the image tokens are ranked by
+    the attention that the last instruction token pays to them, and the share lambda of them is retained.
 
     Give either `ratio` and `stages`, and the layers follow from the model's depth, or `layers` and `ratios`.
 
     ratio: lambda, the share of the image tokens that remains after each stage, in (0, 1]; 0.5 by default.
     stages: S, the number of stages; 4 by default, drops after 1/4, 2/4 and 3/4 of the layers.
-    layers: drop before each of these layer indices of the model itself, each in 1..depth, rising. The depth itself is
-        a drop after the last layer (ranked by the last layer: there is no next one).
-    ratios: for each of `layers`, the share of the original image tokens that remains, in (0, 1], never growing.
+    layers: drop before each of these layer indices of the model itself, each in 1..depth, rising. The depth
+        itself is a drop after the last layer (ranked by the last layer: there is no next one).
+    ratios: for each of `layers`, the share of the original image tokens that remains, in (0, 1], never
+        growing.
     rank_with: "next_layer" ranks with the projections of the layer after the drop, the official code's way;
         "last_layer" with those of the stage's last layer, the paper's Eq. 2.
-    score: "softmax" is the attention of the official code: over the whole sequence, in float32, mean over heads;
-        "logits" is the plain similarity q·k of the paper, with the layer's norm and positions, mean over heads.
+    score: "softmax" is the attention of the official code: over the whole sequence, in float32, mean over
+        heads; "logits" is the plain similarity q·k of the paper, with the layer's norm and positions, mean
+        over heads.
     rounding: "floor" is int(N0 * cumulative ratio), the official code's way; "progressive" removes
         ceil((1 - lambda) * alive) at each drop, the paper's.
-    positions: "renumber" closes the gaps in the position ids after every drop, the official code's way; "keep" leaves
-        each token its own.
+    positions: "renumber" closes the gaps in the position ids after every drop, the official code's way;
+        "keep" leaves each token its own.
 
-    With labels (training), the query rows are those before each answer span, and their scores are averaged; where
-    the last token before an answer is an image token (captions), it is the last one still alive. Rows without labels
-    are not dropped. The choice carries no gradient, and the loss runs on the shortened sequence.
+    With labels (training), the query rows are those before each answer span, and their scores are averaged;
+    where the last token before an answer is an image token (captions), it is the last one still alive. Rows
+    without labels are not dropped. The choice carries no gradient, and the loss runs on the shortened
+    sequence.
 
     Deliberate differences from the official code:
     - All images of a row are ranked together, with one budget: the official code tracks only the first.
-    - One query row and the keys are projected for the ranking, not the queries, keys and values of all tokens:
-      the paper's O(n); the chosen tokens are the same.
-    - Key heads are shared out to query heads, so that GQA models work; rows of a batch are repacked to the right
-      without labels, so that the last column stays the last token; with labels to the left, as officially.
-    - Equal scores (half precision) are resolved in favour of the earlier token, so that a run can be repeated.
+    - One query row and the keys are projected for the ranking, not the queries, keys and values of all
+      tokens: the paper's O(n); the chosen tokens are the same.
+    - Key heads are shared out to query heads, so that GQA models work; rows of a batch are repacked to the
+      right without labels, so that the last column stays the last token; with labels to the left, as
+      officially.
+    - Equal scores (half precision) are resolved in favour of the earlier token, so that a run can be
+      repeated.
     """
 
     ratio: float | None = None
@@ -84,7 +89,8 @@ class PyramidDrop(Strategy):
         self.layers, self.ratios = tuple(self.layers), tuple(self.ratios)
         if len(self.layers) != len(self.ratios):
             raise UserError(
-                f"{len(self.layers)} layers need as many ratios, but there are {len(self.ratios)}: one cumulative "
+                f"{len(self.layers)} layers need as many ratios, but there are {len(self.ratios)}: one "
+                "cumulative "
                 "ratio for each drop, without the leading 1."
             )
         schedule.check_layers(self.layers)
