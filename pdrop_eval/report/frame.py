@@ -14,10 +14,10 @@ from pdrop_eval.paths import CONF
 # Settings that can change a score; the device and the folder do not belong here.
 SETTINGS = ("seed", "dtype", "batch_size", "attention")
 COLUMNS = [
-    "folder", "run_id", "model", "checkpoint", "suite", "source", "strategy", "changes", "limit", "seed", "dtype",
-    "batch_size", "status", "created", "version", "commit", "dirty", "tflops", "convention", "kv_cache_bytes",
-    "image_tokens", "image_tokens_per_layer", "task", "benchmark", "metric", "score", "stderr", "n",
-    "data_sha256", "wall_seconds", "tflops_mean",
+    "folder", "run_id", "model", "checkpoint", "suite", "source", "strategy", "changes", "limit", "seed",
+    "dtype", "batch_size", "status", "created", "version", "commit", "dirty", "tflops", "convention",
+    "kv_cache_bytes", "image_tokens", "image_tokens_per_layer", "task", "benchmark", "metric", "score",
+    "stderr", "n", "data_sha256", "wall_seconds", "tflops_mean",
 ]  # fmt: skip
 
 
