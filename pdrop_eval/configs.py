@@ -4,6 +4,7 @@ import difflib
 import os
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -146,13 +147,18 @@ def _check_group(override: Override) -> list[str]:
 def _check_key(key: str, chosen: Mapping[str, list[str]]) -> None:
     group = key.split(".", maxsplit=1)[0]
     for choice in chosen.get(group, [None]) if group in GROUPS else [None]:
-        config = _compose([f"{group}={choice}"] if choice else [])
+        config = _defaults_with(f"{group}={choice}" if choice else None)
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
         if name not in keys and name != "_target_":
             where = f"setting of {group}={choice or _default(group)}" if parent else "setting"
             check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
+
+
+@lru_cache
+def _defaults_with(choice: str | None) -> DictConfig:
+    return _compose([choice] if choice else [])
 
 
 def _default(group: str) -> str:

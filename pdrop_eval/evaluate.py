@@ -3,6 +3,7 @@
 Nothing heavy is imported up here: `pdrop-eval --help` and a run with nothing left to do never load torch.
 """
 
+import gc
 import os
 import shlex
 import sys
@@ -149,6 +150,7 @@ def _load(plan: Plan, strategy: Any) -> Any:
     from pdrop_eval.lmms.llava import PdropLlava
 
     config = plan.config
+    gc.collect()  # in a sweep, the model of the run before may still wait for it
     return PdropLlava(
         config.model.pretrained,
         strategy,

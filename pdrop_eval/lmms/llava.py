@@ -61,9 +61,11 @@ class PdropLlava(lmms):
         super().__init__()
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
-        self.strategy = (
-            make_strategy(strategy, _read_fields(fields)) if isinstance(strategy, str) else strategy
-        )
+        if isinstance(strategy, str):
+            strategy = make_strategy(strategy, _read_fields(fields))
+        elif fields:
+            raise TypeError(f"unknown arguments: {', '.join(fields)}")
+        self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code)
         check_template(chat_template, loaded.processor, pretrained)

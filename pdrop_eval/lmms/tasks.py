@@ -7,6 +7,7 @@ of tasks. Reading them needs neither lmms-eval nor torch.
 
 import string
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,7 @@ def task_names(source: str) -> list[str]:
     return sorted(path.stem for path in (TASKS / source).glob("*.yaml"))
 
 
+@lru_cache
 def describe(task: str, source: str) -> TaskInfo:
     """The task's description. Raises UserError for an unknown source or task."""
     check_choice("suite.source", source, SOURCES)

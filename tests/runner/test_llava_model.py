@@ -21,7 +21,7 @@ ASKED = [
 def make(folder, **changes):
     from pdrop_eval.lmms.llava import PdropLlava
 
-    arguments = {"strategy": "pdrop", "ratio": 0.5, "device": "cpu", "dtype": "float32", **changes}
+    arguments = {"strategy": "pdrop", "device": "cpu", "dtype": "float32", **changes}
     return PdropLlava(str(folder), **arguments)
 
 
@@ -57,23 +57,13 @@ def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):
     asked, sizes = ASKED, {2: (40, 14), 5: (14, 33)}
     answers = {}
     for batch_size in (1, 2, 5):
-        model = (
-            make(folder, strategy=strategy, batch_size=batch_size)
-            if strategy == "pdrop"
-            else make_plain(folder, strategy, batch_size)
-        )
+        model = make(folder, strategy=strategy, batch_size=batch_size)
         answers[batch_size] = texts(model.generate_until(requests(model, asked, sizes=sizes)))
         measured = [model.measurements["quiz", i].image_tokens for i in range(5)]
         assert measured[2] == 0
         assert measured[3] == 2 * measured[0]
     assert answers[1] == answers[2] == answers[5]
     assert len(set(answers[1])) > 1
-
-
-def make_plain(folder, strategy, batch_size):
-    from pdrop_eval.lmms.llava import PdropLlava
-
-    return PdropLlava(str(folder), strategy, device="cpu", dtype="float32", batch_size=batch_size)
 
 
 def test_each_sample_is_measured(llava):
@@ -192,9 +182,21 @@ def test_padding_the_image_changes_what_the_model_sees(llava):
 
 
 def test_a_strategy_object_will_do_too(llava):
-    model = make_plain(llava, PyramidDrop(layers=(1,), ratios=(0.25,)), 1)
+    model = make(llava, strategy=PyramidDrop(layers=(1,), ratios=(0.25,)))
     model.generate_until(requests(model))
     assert model.measurements["quiz", 0].image_tokens_per_layer == (16, 4, 4, 4)
+
+
+def test_a_strategy_object_leaves_no_room_for_fields(llava):
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    with pytest.raises(TypeError, match="ratio"):
+        PdropLlava(str(llava), PyramidDrop(), device="cpu", ratio=0.3)
+
+
+def test_a_strategy_that_does_not_fit_is_refused_at_once(llava):
+    with pytest.raises(UserError, match="9"):
+        make(llava, strategy="fastv", k=9)
 
 
 def test_lists_are_written_with_slashes_in_model_arguments(llava):
