@@ -1,7 +1,10 @@
 """What README and CONTRIBUTING tell people to do works."""
 
+import os
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -37,19 +40,24 @@ def test_every_make_command_names_a_target_and_known_variables(text):
             assert setting.partition("=")[0] in variables
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_every_evaluation_in_the_readme_is_a_valid_configuration():
-    calls = []
-    for target, *settings in commands(README, "make"):
-        if target == "eval":
-            values = dict(setting.split("=", 1) for setting in settings)
-            names = {"STRATEGY": "strategy", "MODEL": "model", "SUITE": "suite", "LIMIT": "limit"}
-            names["BATCH_SIZE"] = "batch_size"
-            call = [f"{names[key]}={value}" for key, value in values.items() if key in names]
-            calls.append(call + shlex.split(values.get("ARGS", "")))
-    calls += [call for call in commands(README, "pdrop-eval") if call != ["--help"]]
+    calls = [call for call in commands(README, "pdrop-eval") if call != ["--help"]]
+    calls += [evaluation(settings) for target, *settings in commands(README, "make") if target == "eval"]
     assert len(calls) >= 6
     for call in calls:
         check_command_line(call)  # raises UserError for what does not exist
+
+
+def evaluation(settings):
+    """The arguments that `make eval` would give to pdrop-eval."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
+    command = ["make", "--dry-run", "eval", *settings]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
+    recipe = done.stdout.replace("\\\n", " ").splitlines()[-1]
+    program, *arguments = shlex.split(recipe)
+    assert program == ".venv/bin/pdrop-eval"
+    return arguments
 
 
 def test_the_readme_shows_the_table_that_was_measured():
