@@ -118,8 +118,7 @@ def check_ratios(ratios: Sequence[float]) -> None:
     if any(after > before for before, after in itertools.pairwise(ratios)):
         raise UserError(
             f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give "
-            "them "
-            "in falling order, such as (0.5, 0.25, 0.125)."
+            "them in falling order, such as (0.5, 0.25, 0.125)."
         )
 
 

@@ -39,10 +39,8 @@ def check_text_model(config: Any) -> None:
     if getattr(config, "sliding_window", None) is not None or any("sliding" in str(kind) for kind in kinds):
         raise UserError(
             f"The text model has sliding-window attention (sliding_window={config.sliding_window}), which "
-            "counts "
-            "dropped tokens as if they were there. Load it with text_config.sliding_window=None if your "
-            "sequences "
-            "are shorter than the window, or use a model with full attention."
+            "counts dropped tokens as if they were there. Load it with text_config.sliding_window=None if "
+            "your sequences are shorter than the window, or use a model with full attention."
         )
 
 
@@ -103,8 +101,7 @@ def check_filled(has_images: bool, past: int) -> None:
     if past and has_images:
         raise UserError(
             f"New images on a cache that holds {past} tokens are not supported: start a new sequence with "
-            "all its "
-            "images (an empty cache), or continue with text only."
+            "all its images (an empty cache), or continue with text only."
         )
 
 
@@ -122,8 +119,7 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
     if isinstance(inputs.get("logits_to_keep"), Tensor) and not past:
         raise UserError(
             "logits_to_keep as a tensor indexes the undropped sequence: pass a number of last tokens, or 0 "
-            "for all "
-            "and use the report's `index` to find columns."
+            "for all and use the report's `index` to find columns."
         )
     if inputs.get("cu_seq_lens_q") is not None or inputs.get("cu_seqlens_q") is not None:
         raise UserError(
@@ -153,8 +149,7 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
         if setting(name):
             raise UserError(
                 f"Assisted decoding ({name}) rolls the cache back by whole tokens, which layers of different "
-                "lengths "
-                "don't allow: use greedy, sampling or beam search."
+                "lengths don't allow: use greedy, sampling or beam search."
             )
     if setting("use_cache") is False:
         raise UserError(
@@ -163,8 +158,7 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
     if setting("cache_implementation") not in (None, "dynamic", "offloaded"):
         raise UserError(
             f"cache_implementation={setting('cache_implementation')!r} can't hold layers of different "
-            "lengths: use "
-            "'dynamic', the default."
+            "lengths: use 'dynamic', the default."
         )
     if setting("prefill_chunk_size"):
         raise UserError(

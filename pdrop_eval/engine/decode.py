@@ -52,8 +52,7 @@ class Continuation:
         if self.added < q:
             raise UserError(
                 f"The cache was cut to {self.past} tokens, into the {self.record.columns} of its prompt, of "
-                "which "
-                "some were dropped: start again from an empty cache."
+                "which some were dropped: start again from an empty cache."
             )
         if position_ids is None:
             position_ids = torch.arange(self.past, self.past + q, device=tokens.device)[None]

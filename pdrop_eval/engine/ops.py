@@ -26,8 +26,7 @@ def gather_columns(x: Tensor, columns: Tensor) -> Tensor:
 def query_scores(
     query: Tensor, key: Tensor, visible: Tensor, real: Tensor, *, scaling: float, kind: str = "softmax"
 ) -> Tensor:
-    """Score every column by the attention that the query rows pay to it: mean over heads, then over query
-    rows.
+    """Score every column by the attention that query rows pay to it: mean over heads, then over rows.
 
     "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype before
     the mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k without the softmax.
@@ -95,10 +94,10 @@ def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor
 
 
 def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
-    """Return [b, t]: the columns where a labelled span starts, 0 on filling; t is the most in a row, at least
-    1.
+    """Return [b, t]: the columns where a labelled span starts, 0 on filling.
 
-    A span at column 0 has nothing before it and is left out. labels: [b, n]; valid: [b, n] bool.
+    t is the most spans in a row, at least 1. A span at column 0 has nothing before it and is left out.
+    labels: [b, n]; valid: [b, n] bool.
     """
     labelled = (labels != ignore) & valid
     start = labelled.clone()

@@ -35,8 +35,8 @@ class Stage:
     """The tokens alive between two drops; b rows, n columns.
 
     gather: [b, n] column in the stage before, or None where the stage drops nothing.
-    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding. padded: whether any is
-        false.
+    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding.
+    padded: whether there is any padding.
     image: [b, n] bool, living image tokens. positions: [b or 1, n] position ids.
     removed: [b] tokens removed so far. lengths, images: per row, the living tokens and image tokens.
     """
@@ -110,8 +110,7 @@ class Prefill:
         return hidden
 
     def finish(self, hidden: Tensor) -> Tensor:
-        """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d], returned
-        shorter."""
+        """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d]."""
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
@@ -193,10 +192,9 @@ class Prefill:
         return stage
 
     def _replace_inputs(self, d: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
-        """Give the layer the mask and position embeddings of the stage after drop d, if anything was
-        removed."""
+        """Give the layer the mask and position embeddings of the stage after drop d, if it is shorter."""
         stage = self.stages[d + 1]
-        if stage.index.shape[1] == self.image.shape[1] and stage.lengths == self.stages[0].lengths:
+        if stage.lengths == self.stages[0].lengths:
             return
         if d not in self.inputs:
             with torch.no_grad():

@@ -32,8 +32,7 @@ class Strategy:
         raise NotImplementedError
 
     def rank(self, view: View) -> Tensor:
-        """Return scores [b, n]; the highest-scored image tokens are retained. By default, softmax
-        attention."""
+        """Return scores [b, n], by which image tokens are retained: by default, softmax attention."""
         return view.attention("softmax")
 
     def select(self, view: View) -> Selection:

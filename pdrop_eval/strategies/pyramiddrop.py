@@ -27,8 +27,7 @@ class PyramidDrop(Strategy):
     stages: S, the number of stages; 4 by default, drops after 1/4, 2/4 and 3/4 of the layers.
     layers: drop before each of these layer indices of the model itself, each in 1..depth, rising. The depth
         itself is a drop after the last layer (ranked by the last layer: there is no next one).
-    ratios: for each of `layers`, the share of the original image tokens that remains, in (0, 1], never
-        growing.
+    ratios: for each of `layers`, the share of the original image tokens that remains; (0, 1], not growing.
     rank_with: "next_layer" ranks with the projections of the layer after the drop, the official code's way;
         "last_layer" with those of the stage's last layer, the paper's Eq. 2.
     score: "softmax" is the attention of the official code: over the whole sequence, in float32, mean over
@@ -90,8 +89,7 @@ class PyramidDrop(Strategy):
         if len(self.layers) != len(self.ratios):
             raise UserError(
                 f"{len(self.layers)} layers need as many ratios, but there are {len(self.ratios)}: one "
-                "cumulative "
-                "ratio for each drop, without the leading 1."
+                "cumulative ratio for each drop, without the leading 1."
             )
         schedule.check_layers(self.layers)
         schedule.check_ratios(self.ratios)

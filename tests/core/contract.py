@@ -1,0 +1,235 @@
+"""What every strategy is tested on: add a strategy, or a tiny model of a family, with one line.
+
+The names of all strategies in pdrop_eval/strategies are known here.
+"""
+# ruff: noqa: F821
+
+import copy
+import importlib
+import pkgutil
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+import torch
+from transformers import (
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    MistralConfig,
+    MistralForCausalLM,
+)
+
+from pdrop_eval import strategies
+from pdrop_eval.strategies.base import Strategy
+
+for module in pkgutil.iter_modules(strategies.__path__):
+    found = vars(importlib.import_module(f"{strategies.__name__}.{module.name}"))
+    globals().update(
+        {name: cls for name, cls in found.items() if isinstance(cls, type) and issubclass(cls, Strategy)}
+    )
+
+STRATEGIES = [
+    Vanilla(),
+    FastV(k=2, r=0.5),
+    PyramidDrop(ratio=0.5, stages=4),
+    PyramidDrop(
+        layers=(1, 5, 8),
+        ratios=(0.7, 0.3, 0.1),
+        rank_with="last_layer",
+        score="logits",
+        rounding="progressive",
+        positions="keep",
+    ),
+]
+FAMILIES = {
+    "llava": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, llama(kv_heads=4)),
+    "llava_gqa": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, llama(kv_heads=2)),
+    "llava_mistral": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, mistral()),
+    "llava_next": lambda: multimodal(LlavaNextForConditionalGeneration, LlavaNextConfig, llama(kv_heads=4)),
+    "llava_next_mistral": lambda: multimodal(LlavaNextForConditionalGeneration, LlavaNextConfig, mistral()),
+    "bare_llama": lambda: LlamaForCausalLM(llama(kv_heads=1)),
+    "bare_mistral": lambda: MistralForCausalLM(mistral()),
+}
+
+LAYERS, HIDDEN, IMAGE_ID, IMAGE_SIZE, PATCHES = 8, 32, 60, 20, 25
+IMAGE = "image"
+# One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.
+ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [7], [3, IMAGE, 19])
+SIZES = ((20, 40), (40, 25), (40, 40), (30, 40))  # of the images in turn, for LLaVA-NeXT
+
+
+def strategy_id(strategy):
+    """The strategy's name, numbered where it comes more than once."""
+    same = [other for other in STRATEGIES if other.name == strategy.name]
+    return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
+
+
+def keep_all(strategy):
+    """The same strategy, told to retain every image token."""
+    kept = copy.copy(strategy)
+    kept.retained = lambda num_layers, n: (n,) * len(strategy.drops(num_layers))
+    return kept
+
+
+def text_settings(**changes):
+    settings = {
+        "vocab_size": 64,
+        "hidden_size": HIDDEN,
+        "intermediate_size": 48,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": 4,
+        "pad_token_id": 0,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "attn_implementation": "sdpa",
+    }
+    return {**settings, **changes}
+
+
+def llama(kv_heads, **changes):
+    return LlamaConfig(**text_settings(num_key_value_heads=kv_heads, **changes))
+
+
+def mistral(**changes):
+    return MistralConfig(**text_settings(**{"num_key_value_heads": 2, "sliding_window": None, **changes}))
+
+
+def multimodal(model_class, config_class, text):
+    vision = CLIPVisionConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=4,
+        projection_dim=16,
+    )
+    extra = {}
+    if config_class is LlavaNextConfig:
+        extra["image_grid_pinpoints"] = [[20, 40], [40, 20], [40, 40]]
+    config = config_class(vision_config=vision, text_config=text, image_token_id=IMAGE_ID, **extra)
+    return model_class(config)
+
+
+@cache
+def model_of(family, attention="sdpa", dtype=torch.float32):
+    """A tiny model with weights large enough to attend unevenly; shared, so don't change it."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.normal_(0, 0.3)
+    model.set_attn_implementation(attention)
+    return model.to(dtype).eval()
+
+
+@dataclass
+class Case:
+    """A model with a batch: `inputs` go to forward or generate, `options` to the strategy."""
+
+    model: torch.nn.Module
+    rows: list
+    inputs: dict
+    options: dict = field(default_factory=dict)
+    image_tokens: list = field(default_factory=list)
+    lengths: list = field(default_factory=list)
+
+    def alone(self, number):
+        """The same model with one row, unpadded."""
+        return build(self.model, self.rows, only=number)
+
+    def under(self, strategy):
+        """The strategy's context on this case."""
+        return strategy(self.model, **self.options)
+
+    def forward(self, **changes):
+        with torch.no_grad():
+            return self.model(**{**self.inputs, **changes})
+
+    def generate(self, new=6, **changes):
+        """Generated tokens [b, new]; ids of the prompt, where there are any, are cut off."""
+        settings = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, **changes}
+        return self.model.generate(**self.inputs, **settings)[:, -new:]
+
+    def with_inputs(self, **changes):
+        return replace(self, inputs={**self.inputs, **changes})
+
+
+def case_of(family, attention="sdpa", dtype=torch.float32, rows=ROWS):
+    return build(model_of(family, attention, dtype), list(rows))
+
+
+def build(model, rows, only=None):
+    """A left-padded batch of `rows`, or only one of them, which has the same contents then."""
+    bare = not hasattr(model.config, "vision_config")
+    pixels, sizes, built, number = [], [], [], 0
+    for i, row in enumerate(rows):
+        random = torch.Generator().manual_seed(100 + i)
+        parts = []
+        for part in row:
+            if part != IMAGE:
+                parts.append(torch.randint(3, IMAGE_ID, (part,), generator=random))
+                continue
+            size = SIZES[number % len(SIZES)]
+            number += 1
+            crops = torch.randn(image_crops(model, size), 3, IMAGE_SIZE, IMAGE_SIZE, generator=random)
+            if only in (None, i):
+                pixels.append(crops)
+                sizes.append(size)
+            parts.append(torch.full((image_length(model, size),), IMAGE_ID))
+        if only in (None, i):
+            built.append(torch.cat(parts))
+    longest = max(map(len, built))
+    ids = torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0)) for row in built])
+    mask = torch.stack(
+        [torch.nn.functional.pad(torch.ones_like(row), (longest - len(row), 0)) for row in built]
+    )
+    image = ids == IMAGE_ID
+    case = Case(model, rows, {"input_ids": ids, "attention_mask": mask})
+    case.image_tokens, case.lengths = image.sum(1).tolist(), mask.sum(1).tolist()
+    if bare:
+        case.inputs = {"inputs_embeds": embed(model, ids), "attention_mask": mask}
+        case.options = {"image_mask": image}
+    elif pixels:
+        case.inputs.update(pixel_inputs(model, pixels, sizes))
+    return case
+
+
+def embed(model, ids):
+    """Embeddings in which no two image tokens are alike."""
+    table = model.get_input_embeddings()(ids).detach()
+    place = torch.randn(512, table.shape[-1], generator=torch.Generator().manual_seed(7)).to(table.dtype)
+    image = ids == IMAGE_ID
+    return torch.where(image[..., None], place[image.cumsum(1)], table)
+
+
+def is_next(model):
+    return hasattr(model.config, "image_grid_pinpoints")
+
+
+def image_crops(model, size):
+    """Crops of an image: the base and those of its grid."""
+    return 1 + (4 if size in ((40, 40), (40, 25), (30, 40)) else 2) if is_next(model) else 1
+
+
+def image_length(model, size):
+    """Image tokens: 25, and for LLaVA-NeXT those of the unpadded grid, with a newline after each row."""
+    if not is_next(model):
+        return PATCHES
+    # A crop is 5x5 patches. 20x40 fills its 5x10 grid; 40x25 and 30x40 leave borders of the 10x10 grid.
+    rows, columns = {(20, 40): (5, 10), (40, 25): (10, 6), (40, 40): (10, 10), (30, 40): (8, 10)}[size]
+    return PATCHES + rows * (columns + 1)
+
+
+def pixel_inputs(model, pixels, sizes):
+    dtype = model.dtype
+    if not is_next(model):
+        return {"pixel_values": torch.cat(pixels).to(dtype)}
+    most = max(map(len, pixels))
+    padded = [torch.nn.functional.pad(crops, (0, 0, 0, 0, 0, 0, 0, most - len(crops))) for crops in pixels]
+    return {"pixel_values": torch.stack(padded).to(dtype), "image_sizes": torch.tensor(sizes)}

@@ -1,0 +1,162 @@
+"""Every strategy on every family (the lists are in contract.py)."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from contract import FAMILIES, IMAGE_ID, ROWS, STRATEGIES, case_of, keep_all, strategy_id
+
+from pdrop_eval import Vanilla
+
+pytestmark = [
+    pytest.mark.parametrize("family", FAMILIES),
+    pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id),
+]
+
+
+def hooks(model):
+    """The number of hooks on each module; transformers keeps some of its own on vision towers."""
+    return {
+        name: len(module._forward_pre_hooks) + len(module._forward_hooks)
+        for name, module in model.named_modules()
+    }
+
+
+def test_keeping_all_is_vanilla_bit_for_bit(strategy, family):
+    case = case_of(family)
+    plain, tokens = case.forward(), case.generate()
+    with case.under(keep_all(strategy)) as drop:
+        kept, kept_tokens = case.forward(), case.generate()
+    assert torch.equal(plain.logits, kept.logits)
+    assert torch.equal(tokens, kept_tokens)
+    assert drop.kv_lengths == [case.lengths] * 8
+    for per_row in drop.retained:
+        assert [ids.tolist() for ids in per_row] == [list(range(n)) for n in case.image_tokens]
+
+
+def test_retained_tokens_follow_the_schedule(strategy, family):
+    case = case_of(family)
+    with case.under(strategy) as drop:
+        output = case.forward()
+    assert drop.image_tokens == case.image_tokens
+    schedules = [strategy.schedule(8, n) for n in case.image_tokens]
+    text = [length - n for length, n in zip(case.lengths, case.image_tokens, strict=True)]
+    cache = output.past_key_values.layers
+    for layer in range(8):
+        images = [schedule[layer] for schedule in schedules]
+        assert drop.image_tokens_per_layer[layer] == images
+        assert drop.kv_lengths[layer] == [n + t for n, t in zip(images, text, strict=True)]
+        assert cache[layer].keys.shape[2] == max(drop.kv_lengths[layer])
+    before = [set(range(n)) for n in case.image_tokens]
+    for d in range(len(drop.retained)):
+        for row, ids in enumerate(drop.retained[d]):
+            assert ids.dtype == torch.int64
+            assert ids.tolist() == sorted(set(ids.tolist()))
+            assert set(ids.tolist()) <= before[row]
+            assert len(ids) == strategy.retained(8, case.image_tokens[row])[d]
+            assert len(drop.scores[d][row]) == len(before[row])
+            before[row] = set(ids.tolist())
+
+
+def test_the_best_scored_tokens_are_retained(strategy, family):
+    case = case_of(family)
+    with case.under(strategy) as drop:
+        case.forward()
+    alive = [torch.arange(n) for n in case.image_tokens]
+    for d in range(len(drop.retained)):
+        for row, ids in enumerate(drop.retained[d]):
+            best = drop.scores[d][row].topk(len(ids)).indices
+            assert alive[row][best].sort().values.tolist() == ids.tolist()
+            alive[row] = ids
+
+
+def test_a_batch_equals_its_rows_alone(strategy, family):
+    case = case_of(family)
+    with case.under(strategy) as drop:
+        logits, tokens = case.forward().logits[:, -1], case.generate()
+    retained, lengths = drop.retained, drop.kv_lengths
+    for row in range(len(ROWS)):
+        alone = case.alone(row)
+        with alone.under(strategy) as drop:
+            assert torch.allclose(alone.forward().logits[0, -1], logits[row], atol=1e-4)
+            assert torch.equal(alone.generate()[0], tokens[row])
+        assert [ids[0].tolist() for ids in drop.retained] == [ids[row].tolist() for ids in retained]
+        assert [layer[0] for layer in drop.kv_lengths] == [layer[row] for layer in lengths]
+
+
+def test_cached_decoding_equals_one_forward(strategy, family):
+    """With labels the query row is the one before the answer, as in generation: one forward must agree."""
+    case = case_of(family).alone(1)
+    with case.under(strategy):
+        steps = case.model.generate(
+            **case.inputs,
+            max_new_tokens=6,
+            min_new_tokens=6,
+            do_sample=False,
+            suppress_tokens=[IMAGE_ID],
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    answer = steps.sequences[:, -6:]
+    full = extended(case, answer)
+    with full.under(strategy):
+        logits = full.forward().logits[0, -7:-1]
+    assert torch.allclose(logits, torch.cat(steps.logits), atol=1e-4)
+
+
+def extended(case, answer):
+    """The case with the answer appended to its prompt, and labels on it."""
+    inputs, options = dict(case.inputs), dict(case.options)
+    if "input_ids" in inputs:
+        inputs["input_ids"] = torch.cat((inputs["input_ids"], answer), 1)
+    else:
+        embedded = case.model.get_input_embeddings()(answer).detach()
+        inputs["inputs_embeds"] = torch.cat((inputs["inputs_embeds"], embedded), 1)
+        options["image_mask"] = torch.nn.functional.pad(options["image_mask"], (0, 6))
+    prompt = inputs["attention_mask"]
+    inputs["attention_mask"] = torch.nn.functional.pad(prompt, (0, 6), value=1)
+    inputs["labels"] = torch.cat((torch.full_like(prompt, -100), answer), 1)
+    return replace(case, inputs=inputs, options=options)
+
+
+def test_nothing_is_left_behind(strategy, family):
+    case = case_of(family)
+    case.forward()
+    before = hooks(case.model)
+    with case.under(strategy):
+        during = hooks(case.model)
+        case.forward()
+    hooked = [name for name in before if during[name] > before[name]]
+    assert sum(".layers." in name for name in hooked) == 8
+    assert len(hooked) == 10  # the model, its decoder and the eight layers
+    assert hooks(case.model) == before
+    assert "generate" not in vars(case.model)
+
+
+def test_nothing_is_left_behind_after_an_error(strategy, family):
+    case = case_of(family)
+    case.forward()
+    before = hooks(case.model)
+    decoder = case.model.get_decoder()
+    failing = decoder.layers[6].register_forward_pre_hook(lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError), case.under(strategy):
+        case.forward()
+    failing.remove()
+    assert hooks(case.model) == before
+    assert "generate" not in vars(case.model)
+    with case.under(strategy) as drop:
+        case.forward()
+    assert len(drop.kv_lengths) == 8
+
+
+def test_contexts_follow_each_other(strategy, family):
+    case = case_of(family)
+    plain = case.forward().logits
+    with case.under(strategy) as first:
+        once = case.forward().logits
+    with case.under(Vanilla()):
+        assert torch.equal(case.forward().logits, plain)
+    with case.under(strategy) as second:
+        assert torch.equal(case.forward().logits, once)
+    assert first.kv_lengths == second.kv_lengths
+    assert torch.equal(case.forward().logits, plain)
