@@ -1,0 +1,131 @@
+"""Removing tokens equals hiding them: an independent oracle agrees on prefill and 8 decoded tokens."""
+
+import math
+
+import oracle
+import pytest
+import torch
+from contract import FAMILIES, IMAGE, IMAGE_ID, case_of
+from oracle import OracleDrop
+
+from pdrop_eval import FastV, PyramidDrop
+
+NEW = 8
+
+
+def fixed(*drops):
+    return lambda n: [OracleDrop(layer, rank, int(n * share), kind) for layer, rank, share, kind in drops]
+
+
+def progressive(n):
+    first = n - math.ceil(0.3 * n)
+    return [OracleDrop(2, 2, first), OracleDrop(4, 4, first - math.ceil(0.3 * first))]
+
+
+# The strategy, what the oracle is told to do for n image tokens (by hand), and whether positions close up.
+PAIRS = {
+    "fastv": (FastV(), fixed((2, 1, 0.5, "softmax")), False),
+    "fastv_renumbered": (
+        FastV(k=3, r=0.75, rounding="floor", positions="renumber"),
+        fixed((3, 2, 0.25, "softmax")),
+        True,
+    ),
+    "pdrop": (PyramidDrop(), fixed(*((i, i, 0.5 ** (i // 2), "softmax") for i in (2, 4, 6))), True),
+    "pdrop_keep": (
+        PyramidDrop(positions="keep", stages=2),
+        fixed((4, 4, 0.5, "softmax")),
+        False,
+    ),
+    "pdrop_last_layer": (
+        PyramidDrop(rank_with="last_layer"),
+        fixed(*((i, i - 1, 0.5 ** (i // 2), "softmax") for i in (2, 4, 6))),
+        True,
+    ),
+    "pdrop_logits": (
+        PyramidDrop(score="logits"),
+        fixed(*((i, i, 0.5 ** (i // 2), "logits") for i in (2, 4, 6))),
+        True,
+    ),
+    "pdrop_paper": (
+        PyramidDrop(ratio=0.5, stages=4, rank_with="last_layer", score="logits", rounding="progressive"),
+        lambda n: [
+            OracleDrop(i, i - 1, n // 2 ** (i // 2), "logits") for i in (2, 4, 6)
+        ],  # halves rounded down
+        True,
+    ),
+    "pdrop_progressive": (
+        PyramidDrop(layers=(2, 4), ratios=(0.7, 0.49), rounding="progressive"),
+        progressive,
+        True,
+    ),
+    "pdrop_neighbours": (
+        PyramidDrop(layers=(1, 2, 8), ratios=(0.8, 0.4, 0.2), rank_with="last_layer"),
+        fixed((1, 0, 0.8, "softmax"), (2, 1, 0.4, "softmax"), (8, 7, 0.2, "softmax")),
+        True,
+    ),
+}
+
+
+def decoder_inputs(case):
+    """What the decoder is fed, images merged in: caught from a forward without any strategy."""
+    caught = {}
+    decoder = case.model.get_decoder()
+
+    def catch(module, args, kwargs):
+        caught["embeds"] = kwargs["inputs_embeds"]
+
+    handle = decoder.register_forward_pre_hook(catch, with_kwargs=True)
+    case.forward()
+    handle.remove()
+    return caught["embeds"]
+
+
+def check(case, name, row):
+    """Compares row `row` of the case's batch with the oracle on that row alone."""
+    strategy, plan, renumber = PAIRS[name]
+    with case.under(strategy) as drop:
+        output = case.model.generate(
+            **case.inputs,
+            max_new_tokens=NEW,
+            min_new_tokens=NEW,
+            do_sample=False,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    embeds = decoder_inputs(case)[row][-case.lengths[row] :]
+    image = case.options.get("image_mask", case.inputs.get("input_ids") == IMAGE_ID)[row][
+        -case.lengths[row] :
+    ]
+    tokens = output.sequences[row, -NEW:]
+    full = torch.cat((embeds, case.model.get_input_embeddings()(tokens[:-1])))
+    image = torch.nn.functional.pad(image, (0, NEW - 1))
+    with torch.no_grad():
+        logits, chosen = oracle.run(
+            case.model, full, image, plan(int(image.sum())), renumber, case.lengths[row]
+        )
+    assert [ids[row].tolist() for ids in drop.retained] == chosen
+    logits = logits[-NEW:]
+    assert torch.allclose(torch.stack(output.logits)[:, row], logits, rtol=0, atol=1e-4)
+    assert logits.argmax(-1).tolist() == tokens.tolist()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_agrees(family):
+    case = case_of(family)
+    for row in (0, 1, 3):
+        check(case, "pdrop", row)
+    check(case, "fastv", 1)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("family", ["bare_llama", "llava_gqa"])
+def test_every_option_agrees(name, family):
+    check(case_of(family), name, 1)
+
+
+def test_eager_attention_agrees():
+    check(case_of("llava_gqa", attention="eager"), "pdrop", 1)
+
+
+def test_an_image_at_the_very_start_agrees():
+    check(case_of("bare_mistral", rows=[[IMAGE, 6], [2, IMAGE, 3]]), "pdrop", 0)
