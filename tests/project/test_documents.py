@@ -1,6 +1,5 @@
 """What README and CONTRIBUTING tell people to do works."""
 
-import os
 import re
 import shlex
 import shutil
@@ -41,17 +40,20 @@ def test_every_make_command_names_a_target_and_known_variables(text):
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_every_evaluation_in_the_readme_is_a_valid_configuration():
+def test_every_evaluation_in_the_readme_is_a_valid_configuration(make_environment):
     calls = [call for call in commands(README, "pdrop-eval") if call != ["--help"]]
-    calls += [evaluation(settings) for target, *settings in commands(README, "make") if target == "eval"]
+    calls += [
+        evaluation(settings, make_environment)
+        for target, *settings in commands(README, "make")
+        if target == "eval"
+    ]
     assert len(calls) >= 6
     for call in calls:
         check_command_line(call)  # raises UserError for what does not exist
 
 
-def evaluation(settings):
+def evaluation(settings, env):
     """The arguments that `make eval` would give to pdrop-eval."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     command = ["make", "--dry-run", "eval", *settings]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True)
     recipe = done.stdout.replace("\\\n", " ").splitlines()[-1]

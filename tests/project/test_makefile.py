@@ -29,7 +29,7 @@ exit 0
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path, make_environment):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     python = tmp_path / "stand-in"
@@ -39,8 +39,7 @@ def make(tmp_path):
 
     def run(*arguments, **environment):
         log.write_text("")
-        env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-        env |= {"LOG": str(log), **environment}
+        env = {**make_environment, "LOG": str(log), **environment}
         command = ["make", f"PYTHON={python}", *arguments]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
         return done, log.read_text().splitlines()
