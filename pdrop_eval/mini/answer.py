@@ -6,7 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 
-from pdrop_eval.mini.suite import TASKS, render
+from pdrop_eval.mini.suite import QUESTIONS, TASKS, render
 
 BATCH = 60
 
@@ -31,21 +31,28 @@ def _inputs(processor, rows, blank: bool):
 
 
 @torch.no_grad()
-def exact_match(model, processor, strategy=None, blank: bool = False) -> dict[str, float]:
-    """Share of exactly right greedy answers by task, 0 to 1, while `strategy` drops tokens."""
-    shares = {}
+def answer_suite(
+    model, processor, strategy=None, blank: bool = False, questions: int = QUESTIONS
+) -> dict[str, list[str]]:
+    """Greedy answers to the first `questions` questions of each task while `strategy` drops tokens."""
+    found: dict[str, list[str]] = {}
     with strategy(model) if strategy else nullcontext():
         for task in TASKS:
-            rows, right = render(task), 0
+            rows, found[task] = render(task, questions), []
             for start in range(0, len(rows), BATCH):
-                part = rows[start : start + BATCH]
-                inputs = _inputs(processor, part, blank)
+                inputs = _inputs(processor, rows[start : start + BATCH], blank)
                 output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
-                answers = processor.batch_decode(
-                    output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-                )
-                right += sum(a.strip() == q.answer for a, (_, q, _) in zip(answers, part, strict=True))
-            shares[task] = right / len(rows)
+                new = output[:, inputs["input_ids"].shape[1] :]
+                found[task] += [a.strip() for a in processor.batch_decode(new, skip_special_tokens=True)]
+    return found
+
+
+def exact_match(answers: dict[str, list[str]]) -> dict[str, float]:
+    """Share of exactly right answers by task, 0 to 1."""
+    shares = {}
+    for task, given in answers.items():
+        right = [a == question.answer for a, (_, question, _) in zip(given, render(task), strict=False)]
+        shares[task] = sum(right) / len(right)
     return shares
 
 

@@ -14,7 +14,7 @@ from pdrop_eval.paths import MINI_CHECKPOINT
 NAMES = dict(
     zip(TASKS, ("MME", "SQA-I", "MMB-CN", "GQA", "POPE", "TextVQA", "ChartQA", "DocVQA"), strict=True)
 )
-DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.25, 0.1)
+DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.1)
 
 
 def export(run: Path, out: Path) -> None:
@@ -33,27 +33,29 @@ def export(run: Path, out: Path) -> None:
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
 
 
-def measure(folder: Path) -> dict:
-    """Exact match by task: image, blank image, best constant answer, and after drops at several depths."""
-    from pdrop_eval.mini.answer import best_constant, exact_match, load_mini
+def measure(folder: Path) -> tuple[dict, dict]:
+    """Exact match by task, and the answers with the image.
+
+    With the image, with a blank one, for the best constant answer, and after drops at several depths.
+    """
+    from pdrop_eval.mini.answer import answer_suite, best_constant, exact_match, load_mini
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
 
     model, processor = load_mini(folder)
+    answers = answer_suite(model, processor)
     measured = {
-        "image": exact_match(model, processor),
-        "blank image": exact_match(model, processor, blank=True),
+        "image": exact_match(answers),
+        "blank image": exact_match(answer_suite(model, processor, blank=True)),
         "best constant answer": best_constant(),
-        "PyramidDrop λ=0.5": exact_match(model, processor, PyramidDrop(ratio=0.5, stages=4)),
+        "PyramidDrop, λ=0.5": exact_match(answer_suite(model, processor, PyramidDrop())),
     }
     for depth in DEPTHS:
         for share in SHARES:
-            strategy = FastV(k=depth, r=1 - share)
-            measured[f"{share:.0%} after {depth} layers"] = exact_match(model, processor, strategy)
-            print(
-                f"{share:.0%} after {depth} layers", measured[f"{share:.0%} after {depth} layers"], flush=True
-            )
-    return measured
+            name = f"{share:.0%} after {depth} layer{'s' if depth > 1 else ''}"
+            measured[name] = exact_match(answer_suite(model, processor, FastV(k=depth, r=1 - share)))
+            print(name, measured[name], flush=True)
+    return measured, answers
 
 
 def _log(folder: Path) -> list[dict]:
@@ -62,8 +64,8 @@ def _log(folder: Path) -> list[dict]:
     return list({(e["stage"], e["step"], "validation" in e): e for e in map(json.loads, lines)}.values())
 
 
-def draw_curve(folder: Path) -> None:
-    """`curve.svg`: loss and held-out accuracy of the second stage."""
+def draw_curve(folder: Path, guided: float) -> None:
+    """`curve.svg`: loss and held-out accuracy of the second stage, guided up to step `guided`."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -81,6 +83,9 @@ def draw_curve(folder: Path) -> None:
         right.plot(*zip(*points, strict=True), label=name)
     right.set(xlabel="step", ylabel="held-out exact match (%)", ylim=(0, 100))
     right.legend(fontsize="small", ncols=2)
+    left.axvline(guided, color="grey", linestyle=":")
+    left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
+    right.axvline(guided, color="grey", linestyle=":")
     figure.savefig(folder / "curve.svg", metadata={"Date": None})
 
 
@@ -94,12 +99,13 @@ def _table(measured: dict) -> str:
     return "\n".join(rows)
 
 
-def write_card(folder: Path, measured: dict, run: dict) -> None:
+def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
     """`README.md` and `card.json` beside the weights."""
     chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
     above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
     deviation = 100 * math.sqrt(0.25 / QUESTIONS)
-    (folder / "card.json").write_text(json.dumps({"exact_match": measured, "training": run}, indent=1) + "\n")
+    card = {"exact_match": measured, "training": run, "answers": answers}
+    (folder / "card.json").write_text(json.dumps(card, ensure_ascii=False) + "\n", encoding="utf-8")
     template = (Path(__file__).parent / "card_template.md").read_text()
     (folder / "README.md").write_text(
         template.format(
@@ -132,9 +138,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=MINI_CHECKPOINT)
     options = parser.parse_args()
     export(options.run, options.out)
-    draw_curve(options.out)
-    arguments = json.loads((options.run / "arguments.json").read_text())
-    write_card(options.out, measure(options.out), training_facts(options.out, arguments))
+    facts = training_facts(options.out, json.loads((options.run / "arguments.json").read_text()))
+    draw_curve(options.out, facts["guided"] * facts["joint_steps"])
+    write_card(options.out, *measure(options.out), facts)
 
 
 if __name__ == "__main__":

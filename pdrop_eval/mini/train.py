@@ -251,9 +251,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2, 4, 8), help="of one thread each")
     parser.add_argument("--vision-steps", type=int, default=1500)
-    parser.add_argument("--joint-steps", type=int, default=4000)
+    parser.add_argument("--joint-steps", type=int, default=3000)
     parser.add_argument(
-        "--guided", type=float, default=0.2, help="share of the second stage with guided attention"
+        "--guided", type=float, default=0.75, help="share of the second stage with guided attention"
     )
     parser.add_argument("--checkpoint-every", type=int, default=250, metavar="STEPS")
     options = parser.parse_args()
