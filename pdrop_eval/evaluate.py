@@ -115,13 +115,14 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
 
 def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
+    print("Loading torch and transformers", file=sys.stderr)
     from pdrop_eval.checks import check_device
     from pdrop_eval.header import make_header
     from pdrop_eval.records import Run
 
     check_device(plan.config.device)
-    print(f"Loading torch and the model for {len(missing)} task(s): {', '.join(missing)}", file=sys.stderr)
     strategy, header, tflops = make_header(plan, _command())
+    print(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}", file=sys.stderr)
     with Run.open(
         Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity, header
     ) as run:

@@ -13,7 +13,7 @@ from pdrop_eval.paths import PACKAGE, TASKS
 
 # Not part of it: where results go, and which of the suite's tasks are asked for now.
 _ELSEWHERE = ("results", "tasks")
-_SOURCES = ("strategies", "engine", "schedule.py", "lmms")
+_SOURCES = ("strategies", "engine", "efficiency", "schedule.py", "header.py", "lmms")
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
 
@@ -42,7 +42,7 @@ def run_identity(
 
 
 def code_sha256() -> str:
-    """SHA-256 of the source files that numbers come from: strategies, engine, model wrapper, tasks."""
+    """SHA-256 of the source files that a record's numbers come from."""
     sources: list[Path] = []
     for name in _SOURCES:
         path = PACKAGE / name

@@ -5,6 +5,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from numbers import Integral, Real
 
 from pdrop_eval.errors import UserError
 
@@ -94,8 +95,8 @@ def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
         UserError: otherwise.
     """
     for layer in layers:
-        if isinstance(layer, bool) or not isinstance(layer, int):
-            raise UserError(f"Drop layer {layer!r} is not an integer.")
+        if isinstance(layer, bool) or not isinstance(layer, Integral):
+            raise UserError(f"Drop layer {layer!r} is not a whole number: use one from 1 to the depth.")
     if any(after <= before for before, after in itertools.pairwise(layers)):
         raise UserError(f"Drop layers {tuple(layers)} must increase, each named once.")
     last = (
@@ -128,7 +129,7 @@ def check_number(name: str, value: object, low: float, high: float, low_open: bo
     Raises:
         UserError: otherwise.
     """
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
     if is_number and low <= value <= high and not (low_open and value == low):  # type: ignore[operator]
         return
     bracket = "(" if low_open else "["

@@ -36,9 +36,10 @@ def check_text_model(config: Any) -> None:
         UserError: with the setting that turns the window off.
     """
     kinds = getattr(config, "layer_types", None) or ()
-    if getattr(config, "sliding_window", None) is not None or any("sliding" in str(kind) for kind in kinds):
+    window = getattr(config, "sliding_window", None)
+    if window is not None or any("sliding" in str(kind) for kind in kinds):
         raise UserError(
-            f"The text model has sliding-window attention (sliding_window={config.sliding_window}), which "
+            f"The text model has sliding-window attention (sliding_window={window}), which "
             "counts dropped tokens as if they were there. Load it with text_config.sliding_window=None if "
             "your sequences are shorter than the window, or use a model with full attention."
         )

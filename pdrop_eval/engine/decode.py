@@ -45,7 +45,7 @@ class Continuation:
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs: tokens [b, q, ...], attention_mask [b, past + q] or None."""
-        if self.record is None:
+        if self.record is None or not self.record.stages:
             return
         q = tokens.shape[1]
         self.added = self.past + q - self.record.columns

@@ -69,7 +69,10 @@ class Prefill:
         """Start from the decoder's inputs: attention_mask [b, n], position_ids [b or 1, n], or None."""
         b, n = self.image.shape
         device = self.image.device
-        valid = self.image.new_ones(b, n) if attention_mask is None else attention_mask.to(device).bool()
+        # Masks of other forms come only where nothing is dropped; lengths then count padding too.
+        valid = self.image.new_ones(b, n)
+        if isinstance(attention_mask, Tensor) and attention_mask.shape == valid.shape:
+            valid = attention_mask.to(device).bool()
         image = self.image & valid
         if position_ids is None:
             position_ids = torch.arange(n, device=device)[None]

@@ -28,7 +28,8 @@ class StagedForward:
     """Removes image tokens between the layers of `model` while the context is open.
 
     Entering yields a `Report`, which each prefill fills anew. Call the model as usual: `forward`, `generate`,
-    and `backward` while the context is still open.
+    and `backward` while the context is still open. A cache that was filled here is to be continued here or in
+    another context: outside of one, the model knows nothing of the layers' different lengths.
 
     image_mask: [b, n] bool, true on image tokens. Needed by bare decoders, which can't tell; a multimodal
         model finds its own and needs it only when it is given `inputs_embeds`.
@@ -97,6 +98,10 @@ class StagedForward:
             before = vars(model).get("generate")
             vars(model)["generate"] = self._checked(model.generate)
             stack.callback(_restore, model, "generate", before)
+            # Continuous batching would swallow the refusal and hand out empty answers.
+            before = vars(model).get("generate_batch")
+            vars(model)["generate_batch"] = _refuse_batch
+            stack.callback(_restore, model, "generate_batch", before)
 
     def _checked(self, generate: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap `generate` so that it refuses what can't be right before it computes anything."""
@@ -184,6 +189,10 @@ def _before_layer(number: int, layer: nn.Module, args: Any, kwargs: Inputs) -> t
     state = kwargs.pop(STATE)
     hidden, rest = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
     return (state.enter_layer(number, layer, hidden, kwargs), *rest), kwargs
+
+
+def _refuse_batch(*args: Any, **kwargs: Any) -> Any:
+    raise UserError("generate_batch packs sequences, from which tokens can't be dropped: use generate.")
 
 
 def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Inputs) -> Inputs:

@@ -1,5 +1,6 @@
 """Gets a suite's data ready: rendered or found on disk, or on the Hub; checked and hashed. Needs no torch."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,8 +36,20 @@ def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
     for task in tasks:
         check_parquet(folder / f"{task}.parquet", describe(task, "rendered").columns)
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
-    hashes = {task: file_sha256(folder / f"{task}.parquet") for task in there}
-    return Data(folder, {}, hashes)
+    return Data(folder, {}, {task: _content_sha256(folder, task) for task in there})
+
+
+def _content_sha256(folder: Path, task: str) -> str:
+    """The manifest's hash of pixels and fields if the file is the one that was rendered, else the file's own.
+
+    A file's bytes depend on the versions of the libraries that wrote it, its content does not.
+    """
+    found = file_sha256(folder / f"{task}.parquet")
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return found
+    entry = json.loads(manifest.read_text(encoding="utf-8")).get("tasks", {}).get(task, {})
+    return str(entry["sha256"]) if entry.get("file_sha256") == found else found
 
 
 def _folder(root: str | None) -> Path:

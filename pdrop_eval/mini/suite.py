@@ -193,9 +193,14 @@ def _write_task(task: str, folder: Path) -> dict:
         if getattr(kind, "dtype", "") == "null"
     }
     data = data.cast(datasets.Features({**data.features, **strings, "image": datasets.Image()}))
-    data.to_parquet(folder / f"{task}.parquet")
+    path = folder / f"{task}.parquet"
+    data.to_parquet(path)
     hashes = [content_hash(picture, row) for picture, _, row in rendered]
-    return {"sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(), "rows": len(rows)}
+    return {
+        "rows": len(rows),
+        "sha256": hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "file_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
 def ensure_suite(root: Path | None = None) -> Path:

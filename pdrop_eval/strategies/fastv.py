@@ -44,7 +44,7 @@ class FastV(Strategy):
     name: ClassVar[str] = "fastv"
 
     def __post_init__(self) -> None:
-        check_layers([self.k])
+        _check_k(self.k)
         check_number("r", self.r, low=0, high=1)
         check_choice("rounding", self.rounding, ROUNDINGS)
         check_choice("positions", self.positions, ("keep", "renumber"))
@@ -54,7 +54,7 @@ class FastV(Strategy):
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the one drop, before layer K, ranked by layer K-1."""
-        check_layers([self.k], num_layers)
+        _check_k(self.k, num_layers)
         return (Drop(layer=self.k, rank_at=self.k - 1),)
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
@@ -64,3 +64,11 @@ class FastV(Strategy):
         if self.rounding == "round":
             return (round(image_tokens * (1 - self.r)),)
         return (int(image_tokens * complement(self.r)),)
+
+
+def _check_k(k: int, num_layers: int | None = None) -> None:
+    """Refuse a K that is not a layer of the model, under the name that the user gave it."""
+    try:
+        check_layers([k], num_layers)
+    except UserError as error:
+        raise UserError(f"k={k!r} is not allowed. {error}") from None

@@ -84,7 +84,11 @@ class PyramidDrop(Strategy):
         assert self.layers is not None
         assert self.ratios is not None
         if self.ratio is not None or self.stages is not None:
-            raise UserError("Give either ratio and stages, or layers and ratios, not both.")
+            raise UserError(
+                f"ratio={self.ratio}, stages={self.stages} and layers={list(self.layers)}, "
+                f"ratios={list(self.ratios)} are two schedules: give one pair, and None for the other "
+                "(on the command line: strategy.ratio=null strategy.stages=null)."
+            )
         self.layers, self.ratios = tuple(self.layers), tuple(self.ratios)
         if len(self.layers) != len(self.ratios):
             raise UserError(

@@ -244,6 +244,30 @@ def test_vanilla_refuses_nothing_that_the_model_can_do():
     assert drop.retained == []
 
 
+def test_vanilla_allows_a_static_cache_and_masks_of_any_form():
+    case = case_of("llava_gqa")
+    plain = case.model.generate(
+        **case.inputs, max_new_tokens=2, do_sample=False, cache_implementation="static"
+    )
+    ids = torch.randint(3, 60, (1, 8), generator=torch.Generator().manual_seed(0))
+    causal = torch.ones(8, 8, dtype=torch.bool).tril()[None, None]
+    expected = case.model(input_ids=ids).logits
+    with Vanilla()(case.model):
+        again = case.model.generate(
+            **case.inputs, max_new_tokens=2, do_sample=False, cache_implementation="static"
+        )
+        torch.testing.assert_close(case.model(input_ids=ids, attention_mask=causal).logits, expected)
+    assert torch.equal(plain, again)
+
+
+def test_continuous_batching_is_refused_and_is_there_again_afterwards():
+    model = model_of("llava_gqa")
+    before = model.generate_batch
+    with PyramidDrop()(model), pytest.raises(UserError, match="use generate"):
+        model.generate_batch([[1, 2, 3]])
+    assert model.generate_batch == before
+
+
 @pytest.mark.parametrize(
     ("make", "match"),
     [
@@ -258,16 +282,16 @@ def test_vanilla_refuses_nothing_that_the_model_can_do():
         (lambda: PyramidDrop(layers=(4, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(2, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(0, 2), ratios=(0.5, 0.2)), "outside the model"),
-        (lambda: PyramidDrop(layers=(1.5,), ratios=(0.5,)), "not an integer"),
+        (lambda: PyramidDrop(layers=(1.5,), ratios=(0.5,)), "not a whole number"),
         (lambda: PyramidDrop(layers=(2, 4), ratios=(0.5,)), "as many ratios"),
         (lambda: PyramidDrop(layers=(2, 4)), "together"),
-        (lambda: PyramidDrop(ratio=0.5, layers=(2,), ratios=(0.5,)), "not both"),
+        (lambda: PyramidDrop(ratio=0.5, layers=(2,), ratios=(0.5,)), "two schedules"),
         (lambda: PyramidDrop(rank_with="first"), "rank_with='first'.*'next_layer', 'last_layer'"),
         (lambda: PyramidDrop(score="cosine"), "score='cosine'.*'softmax', 'logits'"),
         (lambda: PyramidDrop(rounding="up"), "rounding='up'.*'floor'"),
         (lambda: PyramidDrop(positions="new"), "positions='new'.*'renumber', 'keep'"),
         (lambda: FastV(k=0), "outside the model"),
-        (lambda: FastV(k=1.0), "not an integer"),
+        (lambda: FastV(k=1.0), "k=1.0 is not allowed"),
         (lambda: FastV(r=1.5), r"r=1.5 .*\[0, 1\]"),
         (lambda: FastV(rounding="up"), "rounding='up'.*'round', 'floor'"),
         (lambda: FastV(attention_rank=-1), "attention_rank=-1"),

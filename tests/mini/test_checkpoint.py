@@ -6,8 +6,13 @@ import pytest
 
 from pdrop_eval.mini import answer, suite
 from pdrop_eval.paths import MINI_CHECKPOINT
+from pdrop_eval.strategies.fastv import FastV
 
 FIRST = 30  # questions of each task that are asked again
+
+
+def mean(shares):
+    return sum(shares.values()) / len(shares)
 
 
 @pytest.fixture(scope="module")
@@ -43,21 +48,33 @@ def test_the_model_gives_the_answers_of_its_card(card, mini):
     assert sum(a != b for a, b in pairs) <= 0.02 * len(pairs)
 
 
-def test_it_needs_the_image(card):
+@pytest.fixture(scope="module")
+def asked(mini):
+    """Exact match on the first questions, now: with the image, without, and with 10% of it."""
+    return {
+        "image": answer.exact_match(answer.answer_suite(*mini, questions=FIRST)),
+        "blank image": answer.exact_match(answer.answer_suite(*mini, blank=True, questions=FIRST)),
+        "10% after 1 layer": answer.exact_match(
+            answer.answer_suite(*mini, FastV(k=1, r=0.9), questions=FIRST)
+        ),
+    }
+
+
+def test_the_card_agrees_with_what_is_measured_now(card, asked):
+    """Over all tasks; 240 questions have a standard error below 3.3 points."""
+    for name, shares in asked.items():
+        assert abs(mean(shares) - mean(card["exact_match"][name])) < 0.1, name
+
+
+def test_it_needs_the_image(card, asked):
     """At least 20 points above the blank image and the best constant answer on six tasks or more."""
-    shares = card["exact_match"]
-    chance = {t: max(shares["blank image"][t], shares["best constant answer"][t]) for t in suite.TASKS}
-    assert sum(shares["image"][task] >= chance[task] + 0.2 for task in suite.TASKS) >= 6
+    for measured in (card["exact_match"], asked):
+        blank, constant = measured["blank image"], card["exact_match"]["best constant answer"]
+        chance = {task: max(blank[task], constant[task]) for task in suite.TASKS}
+        assert sum(measured["image"][task] >= chance[task] + 0.2 for task in suite.TASKS) >= 6
 
 
-def test_it_needs_many_image_tokens(card):
+def test_it_needs_many_image_tokens(card, asked):
     """Without 90% of them after the first layer, the loss is visible."""
-    shares = card["exact_match"]
-    mean = {name: sum(shares[name].values()) / len(shares[name]) for name in ("image", "10% after 1 layer")}
-    assert mean["image"] - mean["10% after 1 layer"] > 0.1
-
-
-def test_a_blank_image_is_answered_as_the_card_says(card, mini):
-    blind = answer.exact_match({"gqa": answer.answer_suite(*mini, blank=True, questions=FIRST)["gqa"]})
-    assert abs(blind["gqa"] - card["exact_match"]["blank image"]["gqa"]) < 0.3
-    assert blind["gqa"] < card["exact_match"]["image"]["gqa"] - 0.2
+    for measured in (card["exact_match"], asked):
+        assert mean(measured["image"]) - mean(measured["10% after 1 layer"]) > 0.2

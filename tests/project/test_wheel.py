@@ -103,8 +103,7 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
 
 def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
     binaries, package = installed
-    if not (package / "mini" / "checkpoint" / "model.safetensors").is_file():
-        pytest.skip("the miniature's checkpoint is not in the repository")
+    assert (package / "mini" / "checkpoint" / "model.safetensors").is_file()
     before = files(package)
     cache = {"PDROP_EVAL_CACHE": os.environ.get("PDROP_EVAL_CACHE", str(tmp_path / "cache"))}
     command = (binaries / "pdrop-eval", "strategy=pdrop", "tasks=[gqa]", "limit=2", "results=runs")
