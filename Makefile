@@ -34,7 +34,8 @@ $(STAMP): pyproject.toml constraints.txt
 		echo "Name another one: make setup PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
-	$(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	@echo "Installing PyTorch and the other packages into $(VENV) (about 6 GB; a minute or more the first time)"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
 	@touch $@
 
 check: $(STAMP)  ## Lint, formatting and types (changes nothing)

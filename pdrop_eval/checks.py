@@ -36,6 +36,8 @@ def check_settings(config: Any) -> None:
     _whole("seed", config.seed, 0)
     _whole("bootstrap", config.bootstrap, 0)
     _whole("model.max_new_tokens", config.model.max_new_tokens, 1)
+    if config.model.threads is not None:
+        _whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
     kind = str(config.device).split(":")[0]

@@ -148,9 +148,13 @@ def _complete(plan: Plan) -> dict[str, Any]:
 
 
 def _load(plan: Plan, strategy: Any) -> Any:
+    import torch
+
     from pdrop_eval.lmms.llava import PdropLlava
 
     config = plan.config
+    if config.model.threads is not None:
+        torch.set_num_threads(config.model.threads)
     gc.collect()  # in a sweep, the model of the run before may still wait for it
     return PdropLlava(
         config.model.pretrained,

@@ -1,5 +1,6 @@
 """What is printed at the end of a run: at most 80 columns."""
 
+import os
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,23 @@ def _row(task: str, entry: dict[str, Any]) -> str:
 
 
 def _foot(record: dict[str, Any], path: Path) -> list[str]:
-    other = "vanilla" if record["strategy"]["name"] != "vanilla" else "pdrop"
-    results = record["config"]["results"]
-    tables = "pdrop-eval-tables" + ("" if results == "results/runs" else f" root={results}")
     return [
         "mme is a sum over categories (200 each at most), the others are 0 to 100.",
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         f"record: {path}",
-        f"next: the same command with strategy={other}, then {tables}",
+        f"next: {_next(record, path)}",
     ]
+
+
+def _next(record: dict[str, Any], path: Path) -> str:
+    """A strategy of Table 5 that this model has no record of, or else the table; in the words of make."""
+    made = "MAKELEVEL" in os.environ
+    missing = [name for name in ("vanilla", "fastv", "pdrop") if not any(path.parents[1].glob(f"{name}-*"))]
+    if missing:
+        return f"make eval STRATEGY={missing[0]}" if made else f"the same command with strategy={missing[0]}"
+    results = record["config"]["results"]
+    root = "" if results == "results/runs" else f" root={results}"
+    return "make tables" if made else f"pdrop-eval-tables{root}"
 
 
 def _runs(tokens: list[int]) -> str:

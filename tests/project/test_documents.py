@@ -101,11 +101,20 @@ def tiny_llava():
 
 
 def test_the_library_example_of_the_readme_runs(tiny_llava, capsys):
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    example, _ = re.findall(r"```python\n(.*?)```", README, re.S)
     model, inputs = tiny_llava
     scope = {"model": model, "inputs": inputs}
     exec(example, scope)
     # 24 tokens, of which 16, 8, 4 and 2 are image tokens in the four stages of two layers
     lengths = [24, 24, 16, 16, 12, 12, 10, 10]
     assert [[int(n) for n in layer] for layer in scope["drop"].kv_lengths] == [[n] for n in lengths]
+    assert capsys.readouterr().out.strip() != ""
+
+
+def test_the_library_example_runs_on_the_miniature_as_the_readme_loads_it(capsys):
+    example, load = re.findall(r"```python\n(.*?)```", README, re.S)
+    scope: dict = {}
+    exec(load + example, scope)
+    # 10 text tokens: <s> USER: What color is the star ? <instruction> ASSISTANT:; and 144, 72, 36, 18 of the image
+    assert scope["drop"].kv_lengths == [[10 + n] for n in (144, 144, 72, 72, 36, 36, 18, 18)]
     assert capsys.readouterr().out.strip() != ""

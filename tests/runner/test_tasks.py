@@ -11,6 +11,7 @@ import pytest
 import runner_tiny as tiny
 
 from pdrop_eval.configs import compose_config
+from pdrop_eval.lmms.offline import write_tasks
 from pdrop_eval.lmms.tasks import describe, materialise, task_names
 from pdrop_eval.mini.suite import ensure_suite
 
@@ -181,3 +182,13 @@ def test_the_stock_command_runs_our_model(llava, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "relaxed_overall" in done.stdout
     assert "4/4" in done.stderr
+
+
+def test_lmms_eval_finds_the_offline_tasks_under_their_own_names(tmp_path, lmms_eval):
+    from lmms_eval.tasks import TaskManager
+
+    names = write_tasks(tmp_path)
+    assert names == [f"{task}_rendered" for task in task_names("rendered")]
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    task = manager.load_task_or_group(["docvqa_val_rendered"])["docvqa_val_rendered"]
+    assert len(task.eval_docs) == 240
