@@ -115,6 +115,6 @@ def test_the_library_example_runs_on_the_miniature_as_the_readme_loads_it(capsys
     example, load = re.findall(r"```python\n(.*?)```", README, re.S)
     scope: dict = {}
     exec(load + example, scope)
-    # 10 text tokens: <s> USER: What color is the star ? <instruction> ASSISTANT:; and 144, 72, 36, 18 of the image
+    # <s> USER: What color is the star ? <instruction> ASSISTANT: are 10 tokens; the image has 144, 72, 36, 18
     assert scope["drop"].kv_lengths == [[10 + n] for n in (144, 144, 72, 72, 36, 36, 18, 18)]
     assert capsys.readouterr().out.strip() != ""
