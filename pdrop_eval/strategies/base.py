@@ -1,6 +1,7 @@
 """What every strategy is: a dataclass of hyperparameters that says where to drop, how many, and how to
 rank."""
 
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from pdrop_eval.engine.staged import StagedForward
 from pdrop_eval.schedule import tokens_per_layer
 
 
-class Strategy:
+class Strategy(ABC):
     """Base of all strategies.
 
     A subclass is a dataclass whose fields are the paper's hyperparameters. It gives `drops` and `retained`,
@@ -23,13 +24,16 @@ class Strategy:
     name: ClassVar[str]
     positions: str = "keep"
 
+    @abstractmethod
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the drops in a model of `num_layers` layers, by rising layer."""
-        raise NotImplementedError
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
-        """Return how many of a row's `image_tokens` remain after each drop."""
-        raise NotImplementedError
+        """Return how many of a row's `image_tokens` remain after each drop.
+
+        A strategy whose `select` decides by the sample may do without; it then has no schedule.
+        """
+        raise NotImplementedError(f"{type(self).__name__} doesn't say how many image tokens it retains.")
 
     def rank(self, view: View) -> Tensor:
         """Return scores [b, n], by which image tokens are retained: by default, softmax attention."""

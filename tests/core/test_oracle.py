@@ -80,7 +80,7 @@ def decoder_inputs(case):
     return caught["embeds"]
 
 
-def check(case, name, row):
+def assert_agrees(case, name, row):
     """Compares row `row` of the case's batch with the oracle on that row alone."""
     strategy, plan, renumber = PAIRS[name]
     with case.under(strategy) as drop:
@@ -113,19 +113,19 @@ def check(case, name, row):
 def test_every_family_agrees(family):
     case = case_of(family)
     for row in (0, 1, 3):
-        check(case, "pdrop", row)
-    check(case, "fastv", 1)
+        assert_agrees(case, "pdrop", row)
+    assert_agrees(case, "fastv", 1)
 
 
 @pytest.mark.parametrize("name", PAIRS)
 @pytest.mark.parametrize("family", ["bare_llama", "llava_gqa"])
 def test_every_option_agrees(name, family):
-    check(case_of(family), name, 1)
+    assert_agrees(case_of(family), name, 1)
 
 
 def test_eager_attention_agrees():
-    check(case_of("llava_gqa", attention="eager"), "pdrop", 1)
+    assert_agrees(case_of("llava_gqa", attention="eager"), "pdrop", 1)
 
 
 def test_an_image_at_the_very_start_agrees():
-    check(case_of("bare_mistral", rows=[[IMAGE, 6], [2, IMAGE, 3]]), "pdrop", 0)
+    assert_agrees(case_of("bare_mistral", rows=[[IMAGE, 6], [2, IMAGE, 3]]), "pdrop", 0)

@@ -42,7 +42,7 @@ class Untouched:
         assert self.runs == 0
 
 
-def refused(case, strategy, match, run):
+def assert_refused(case, strategy, match, run):
     with Untouched(case.model), pytest.raises(UserError, match=match), case.under(strategy):
         run()
 
@@ -52,9 +52,11 @@ def refused(case, strategy, match, run):
 def test_static_caches(strategy, family):
     case = case_of(family)
     cache = StaticCache(config=case.model.config.get_text_config(), max_cache_len=80)
-    refused(case, strategy, "DynamicCache", lambda: case.forward(past_key_values=cache, use_cache=True))
-    refused(case, strategy, "DynamicCache", lambda: case.generate(past_key_values=cache))
-    refused(case, strategy, "cache_implementation='static'.*'dynamic'", lambda: static(case))
+    assert_refused(
+        case, strategy, "DynamicCache", lambda: case.forward(past_key_values=cache, use_cache=True)
+    )
+    assert_refused(case, strategy, "DynamicCache", lambda: case.generate(past_key_values=cache))
+    assert_refused(case, strategy, "cache_implementation='static'.*'dynamic'", lambda: static(case))
 
 
 def static(case):
@@ -66,32 +68,36 @@ def static(case):
 @pytest.mark.parametrize("setting", [{"prompt_lookup_num_tokens": 2}, {"assistant_early_exit": 2}])
 def test_decoding_that_rolls_back(strategy, family, setting):
     case = case_of(family)
-    refused(case, strategy, "greedy, sampling or beam", lambda: case.generate(**setting))
+    assert_refused(case, strategy, "greedy, sampling or beam", lambda: case.generate(**setting))
 
 
 @every_dropping
 def test_assisted_decoding(strategy):
     case = case_of("llava_gqa")
-    refused(case, strategy, "assistant_model", lambda: case.generate(assistant_model=model_of("bare_llama")))
+    assert_refused(
+        case, strategy, "assistant_model", lambda: case.generate(assistant_model=model_of("bare_llama"))
+    )
 
 
 @every_dropping
 @every_family
 def test_generation_without_a_cache(strategy, family):
     case = case_of(family)
-    refused(case, strategy, "use_cache=True", lambda: case.generate(use_cache=False))
+    assert_refused(case, strategy, "use_cache=True", lambda: case.generate(use_cache=False))
 
 
 def test_settings_of_the_generation_config_count_too():
     case = case_of("llava")
     config = case.model.generation_config.__class__(use_cache=False, max_new_tokens=2)
-    refused(case, PyramidDrop(), "use_cache=True", lambda: case.model.generate(generation_config=config))
+    assert_refused(
+        case, PyramidDrop(), "use_cache=True", lambda: case.model.generate(generation_config=config)
+    )
 
 
 @every_dropping
 def test_chunked_prefill(strategy):
     case = case_of("bare_llama")
-    refused(case, strategy, "prefill_chunk_size", lambda: case.generate(prefill_chunk_size=8))
+    assert_refused(case, strategy, "prefill_chunk_size", lambda: case.generate(prefill_chunk_size=8))
 
 
 @every_dropping
@@ -102,8 +108,8 @@ def test_new_images_on_a_filled_cache(strategy, family):
         cache = case.forward(use_cache=True).past_key_values
     mask = torch.ones(4, 2 * case.inputs["attention_mask"].shape[1], dtype=torch.long)
     again = {"past_key_values": cache, "attention_mask": mask}
-    refused(case, strategy, "text only", lambda: case.forward(**again))
-    refused(case, strategy, "text only", lambda: case.with_inputs(**again).generate())
+    assert_refused(case, strategy, "text only", lambda: case.forward(**again))
+    assert_refused(case, strategy, "text only", lambda: case.with_inputs(**again).generate())
 
 
 @every_dropping
@@ -173,13 +179,13 @@ def test_a_mask_that_is_none(mask):
 def test_a_mask_of_another_batch():
     case = case_of("bare_llama")
     case.options = {"image_mask": torch.ones(4, 3, dtype=torch.bool)}
-    refused(case, PyramidDrop(), r"shape \(4, 3\).*59", case.forward)
+    assert_refused(case, PyramidDrop(), r"shape \(4, 3\).*59", case.forward)
 
 
 def test_embeddings_in_which_nobody_knows_the_images():
     case = case_of("llava")
     embeds = torch.zeros(1, 4, 32)
-    refused(case, PyramidDrop(), "image_mask", lambda: case.model(inputs_embeds=embeds))
+    assert_refused(case, PyramidDrop(), "image_mask", lambda: case.model(inputs_embeds=embeds))
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
@@ -196,15 +202,17 @@ def test_nested_contexts(strategy):
 def test_attention_masks_that_are_not_of_tokens(strategy):
     case = case_of("bare_llama")
     four = torch.ones(4, 1, 59, 59, dtype=torch.bool)
-    refused(case, strategy, "two-dimensional", lambda: case.forward(attention_mask=four))
+    assert_refused(case, strategy, "two-dimensional", lambda: case.forward(attention_mask=four))
 
 
 @every_dropping
 def test_forward_arguments_that_index_the_undropped_sequence(strategy):
     case = case_of("llava")
-    refused(case, strategy, "logits_to_keep", lambda: case.forward(logits_to_keep=torch.tensor([3])))
-    refused(case, strategy, "cu_seq_lens", lambda: case.forward(cu_seq_lens_q=torch.tensor([0, 3])))
-    refused(case, strategy, "shift_labels", lambda: case.forward(shift_labels=case.inputs["input_ids"]))
+    assert_refused(case, strategy, "logits_to_keep", lambda: case.forward(logits_to_keep=torch.tensor([3])))
+    assert_refused(case, strategy, "cu_seq_lens", lambda: case.forward(cu_seq_lens_q=torch.tensor([0, 3])))
+    assert_refused(
+        case, strategy, "shift_labels", lambda: case.forward(shift_labels=case.inputs["input_ids"])
+    )
 
 
 def test_a_module_inside_the_model():

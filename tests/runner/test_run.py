@@ -11,7 +11,7 @@ import datasets
 import pytest
 import runner_tiny as tiny
 
-from pdrop_eval import evaluate, summary
+from pdrop_eval import evaluate
 from pdrop_eval.configs import compose_config
 from pdrop_eval.lmms.tasks import describe
 from pdrop_eval.records import load_records, load_samples
@@ -39,22 +39,6 @@ def command(monkeypatch, *arguments):
 def whole(llava, data, tmp_path_factory, lmms_eval):
     """The record of a run on all eight tasks."""
     return run(llava, data, tmp_path_factory.mktemp("results"))
-
-
-def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
-    record = {"strategy": {"name": "pdrop"}, "config": {"results": "elsewhere"}}
-    path = tmp_path / "pdrop-1" / "record.json"
-    path.parent.mkdir()
-    monkeypatch.delenv("MAKELEVEL", raising=False)
-    assert summary._next(record, path) == "the same command with strategy=vanilla"
-    (tmp_path / "vanilla-1").mkdir()
-    assert summary._next(record, path) == "the same command with strategy=fastv"
-    monkeypatch.setenv("MAKELEVEL", "1")
-    assert summary._next(record, path) == "make eval STRATEGY=fastv"
-    (tmp_path / "fastv-1").mkdir()
-    assert summary._next(record, path) == "make tables"
-    monkeypatch.delenv("MAKELEVEL")
-    assert summary._next(record, path) == "pdrop-eval-tables root=elsewhere"
 
 
 def test_a_record_says_what_was_run(whole, llava):

@@ -1,0 +1,19 @@
+"""What is printed at the end of a run."""
+
+from pdrop_eval import summary
+
+
+def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
+    record = {"strategy": {"name": "pdrop"}, "config": {"results": "elsewhere"}}
+    path = tmp_path / "pdrop-1" / "record.json"
+    path.parent.mkdir()
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    assert summary._next(record, path) == "the same command with strategy=vanilla"
+    (tmp_path / "vanilla-1").mkdir()
+    assert summary._next(record, path) == "the same command with strategy=fastv"
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert summary._next(record, path) == "make eval STRATEGY=fastv"
+    (tmp_path / "fastv-1").mkdir()
+    assert summary._next(record, path) == "make tables"
+    monkeypatch.delenv("MAKELEVEL")
+    assert summary._next(record, path) == "pdrop-eval-tables root=elsewhere"
