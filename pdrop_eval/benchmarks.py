@@ -1,4 +1,4 @@
-"""The registry of the paper's sixteen benchmarks, read from `benchmarks.yaml`. Needs neither torch nor pandas."""
+"""The registry of the paper's sixteen benchmarks, read from `benchmarks.yaml`. No torch, no pandas."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
