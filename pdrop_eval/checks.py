@@ -13,7 +13,7 @@ from typing import Any
 
 from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
-from pdrop_eval.paths import MINI_CHECKPOINT
+from pdrop_eval.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
 
 FAMILIES = ("llava", "llava_next")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -32,7 +32,8 @@ def check_settings(config: Any) -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
     check_choice("dtype", config.dtype, DTYPES)
     check_choice("attention", config.attention, ATTENTIONS)
-    _whole("batch_size", config.batch_size, 1)
+    if config.batch_size != "auto":
+        _whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
     _whole("seed", config.seed, 0)
     _whole("bootstrap", config.bootstrap, 0)
     _whole("model.max_new_tokens", config.model.max_new_tokens, 1)
@@ -45,11 +46,6 @@ def check_settings(config: Any) -> None:
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
     if config.attention == "flash_attention_2":
         _check_flash_attention(config)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise UserError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']}: pdrop-eval runs in one process. Start it without "
-            "torchrun or accelerate, one command for each GPU (CUDA_VISIBLE_DEVICES) and strategy."
-        )
     if config.limit is not None:
         _whole("limit", config.limit, 1, "Use limit=null for all questions.")
 
@@ -90,25 +86,48 @@ def check_results_folder(folder: Path) -> None:
         ) from error
 
 
+class MissingCheckpoint(UserError):
+    """A checkpoint that is not there yet; an experiment goes on without it."""
+
+
 def resolve_checkpoint(pretrained: str) -> Path | str:
-    """The checkpoint's folder, or its id on the Hub ("embedded" is the package's own miniature)."""
-    if pretrained == "embedded":
-        if not (MINI_CHECKPOINT / "config.json").is_file():
-            raise UserError(
-                "The embedded miniature is missing from this installation. Install the package again, train "
-                "it with make train-mini, or give another checkpoint with model.pretrained=<folder>."
-            )
-        return MINI_CHECKPOINT
+    """The checkpoint's folder, or its id on the Hub.
+
+    "embedded" is the package's own miniature, "embedded:<name>" another one of its family. What starts with
+    "checkpoints/" is always a folder, never an id. Raises MissingCheckpoint.
+    """
+    if pretrained == "embedded" or pretrained.startswith("embedded:"):
+        return _embedded(pretrained.partition(":")[2])
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
         return folder
     parts = pretrained.split("/")
+    if parts[0] == "checkpoints":
+        raise MissingCheckpoint(
+            f"The checkpoint {pretrained!r} isn't there: no such one is published, it has to be trained. Give "
+            "the folder of yours, which holds config.json and *.safetensors, with model.pretrained=<folder>."
+        )
     if len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~") or folder.exists():
-        raise UserError(
+        raise MissingCheckpoint(
             f"The checkpoint folder {pretrained!r} doesn't exist. Give a folder that holds config.json and "
             "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded."
         )
     return pretrained
+
+
+def _embedded(name: str) -> Path:
+    folder = MINI_CHECKPOINTS / name if name else MINI_CHECKPOINT
+    if (folder / "config.json").is_file():
+        return folder
+    if name:
+        raise MissingCheckpoint(
+            f"The embedded checkpoint {name!r} isn't trained yet: there is no {folder}. Use model=mini, or "
+            "give a checkpoint of your own with model.pretrained=<folder>."
+        )
+    raise MissingCheckpoint(
+        "The embedded miniature is missing from this installation. Install the package again, train it with "
+        "make train-mini, or give another checkpoint with model.pretrained=<folder>."
+    )
 
 
 def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
@@ -177,8 +196,8 @@ def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
 
     if not path.is_file():
         raise UserError(
-            f"The data file {path} is missing. Give a folder with one <task>.parquet each as suite.root, or "
-            "leave suite.root=null and let the suite be rendered."
+            f"The data file {path} is missing. Give a folder with one <task>.parquet each as data.root, or "
+            "leave data.root=null and let the suite be rendered."
         )
     try:
         file = parquet.ParquetFile(path)

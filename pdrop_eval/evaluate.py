@@ -108,7 +108,7 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
     checks.check_image_processing(config.model.image_processing, checkpoint.family)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
-    data = prepare_data(config.suite, tasks)
+    data = prepare_data(config.suite, config.data.root, tasks)
     decides = identity.run_identity(config, strategy, identity.checkpoint_sha256(source, commit), data.sha256)
     return Plan(config, strategy, tasks, checkpoint, commit, data, decides)
 

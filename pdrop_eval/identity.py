@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from pdrop_eval import __version__
 from pdrop_eval.paths import PACKAGE, TASKS
 
-# Not part of it: where results go, and which of the suite's tasks are asked for now.
-_ELSEWHERE = ("results", "tasks")
+# Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges.
+_ELSEWHERE = ("results", "tasks", "data", "judge")
 _SOURCES = ("strategies", "engine", "efficiency", "schedule.py", "header.py", "lmms")
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
@@ -28,7 +28,7 @@ def run_identity(
     assert isinstance(plain, dict)
     for key in _ELSEWHERE:
         plain.pop(key)
-    for group, key in (("model", "pretrained"), ("model", "revision"), ("suite", "root"), ("suite", "tasks")):
+    for group, key in (("model", "pretrained"), ("model", "revision"), ("suite", "tasks")):
         plain[group].pop(key)
     plain["device"] = str(plain["device"]).split(":")[0]
     return {

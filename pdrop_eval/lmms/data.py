@@ -23,7 +23,7 @@ class Data:
     sha256: dict[str, str]
 
 
-def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
+def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     """The data of all tasks of a suite; those of `tasks` must be there and have the right columns.
 
     On the Hub a data set's commit stands for its content. Raises UserError.
@@ -32,7 +32,7 @@ def prepare_data(suite: Any, tasks: Sequence[str]) -> Data:
         infos = [describe(task, "hub") for task in suite.tasks]
         commits = {info.task: hub_commit(info.dataset, "dataset", None) for info in infos}
         return Data(None, commits, dict(commits))
-    folder = _folder(suite.root)
+    folder = _folder(root)
     for task in tasks:
         check_parquet(folder / f"{task}.parquet", describe(task, "rendered").columns)
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
@@ -62,7 +62,7 @@ def _folder(root: str | None) -> Path:
     folder = Path(root).expanduser().resolve()
     if not folder.is_dir():
         raise UserError(
-            f"suite.root={root} is no folder. Give one with a <task>.parquet each, or leave "
-            "suite.root=null and let the suite be rendered."
+            f"data.root={root} is no folder. Give one with a <task>.parquet each, or leave "
+            "data.root=null and let the suite be rendered."
         )
     return folder

@@ -36,8 +36,9 @@ def score(
 ) -> Score:  # fmt: skip
     """The score of a task from what lmms-eval's `process_results` gave for each sample.
 
-    `kind` is "images" (mean; questions of one image are a cluster), "pairs" (MME), "questions" (MMBench) or
-    "categories" (POPE: the mean over categories). `aggregate` is lmms-eval's own aggregation for the metric.
+    `kind` is "images" (mean; questions of one image are a cluster), "pairs" (MME), "questions" (MMBench),
+    "categories" (POPE: the mean over categories) or "groups" (MMStar: the mean over groups of their means).
+    `aggregate` is lmms-eval's own aggregation for the metric.
     `items`, `docs` and `images` (an identifier of each sample's images) have one entry per sample.
     """
     if not items:
@@ -61,8 +62,8 @@ class _Draws:
 
 
 def _over_images(items, docs, images, aggregate, draws) -> Score:
-    """A mean over questions; the clusters are the images."""
-    values = np.array([float(item) for item in items])
+    """A mean over questions; the clusters are the images. An item that is no number is aggregated alone."""
+    values = np.array([float(aggregate([item]) if isinstance(item, dict) else item) for item in items])
     which = _numbered(images)
     clusters = which.max() + 1
     sums = np.bincount(which, values, clusters)
@@ -124,11 +125,34 @@ def _over_categories(items, docs, images, aggregate, draws) -> Score:
     return Score(value, draws.error(np.array(values), clusters), len(items), clusters, parts, earned)
 
 
+def _over_groups(items, docs, images, aggregate, draws) -> Score:
+    """MMStar: the mean over its subcategories of their means; an image is drawn with all its questions.
+
+    A subcategory that a draw leaves out doesn't count in that draw, as lmms-eval's own function has it.
+    """
+    which = _numbered(images)
+    clusters = which.max() + 1
+    groups = sorted({item["l2_category"] for item in items})
+    values = np.array([float(item["score"]) for item in items])
+    drawn = draws.counts(clusters)[:, which]  # [resamples, questions]
+    parts, means = {}, []
+    for group in groups:
+        rows = np.flatnonzero([item["l2_category"] == group for item in items])
+        parts[group] = float(values[rows].mean())
+        sizes = drawn[:, rows].sum(axis=1)
+        sums = drawn[:, rows] @ values[rows]
+        means.append(np.divide(sums, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0))
+    value = _checked(float(aggregate(list(items))), float(np.mean(list(parts.values()))))
+    error = draws.error(np.nanmean(np.array(means), axis=0), clusters)
+    return Score(value, error, len(items), clusters, parts, tuple(values))
+
+
 _KINDS: dict[str, Callable[..., Score]] = {
     "images": _over_images,
     "questions": _over_questions,
     "pairs": _over_pairs,
     "categories": _over_categories,
+    "groups": _over_groups,
 }
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from pdrop_eval.benchmarks import by_task
 from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import TASKS
@@ -23,10 +24,11 @@ SOURCES = ("rendered", "hub")
 
 @dataclass(frozen=True)
 class TaskInfo:
-    """What the runner has to know of a task, all of it read from its YAML chain.
+    """What the runner has to know of a task: its entry in the registry of benchmarks, and where its data are.
 
     `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `resample`
-    names what is drawn with replacement for the standard error (see `pdrop_eval.lmms.scores`).
+    names what is drawn with replacement for the standard error (see `pdrop_eval.lmms.scores`); `judge` is
+    true for a task that only a language model can score.
     """
 
     task: str
@@ -36,6 +38,7 @@ class TaskInfo:
     resample: str
     split: str
     columns: tuple[str, ...]
+    judge: bool
     dataset: str
     subset: str | None
 
@@ -51,8 +54,9 @@ class TaskInfo:
 
 
 def task_names(source: str) -> list[str]:
-    """The tasks that there are for a source of data."""
-    return sorted(path.stem for path in (TASKS / source).glob("*.yaml"))
+    """The tasks that there are for a source of data, in the registry's order."""
+    found = {path.stem for path in (TASKS / source).glob("*.yaml")}
+    return [*(task for task in by_task() if task in found), *sorted(found - set(by_task()))]
 
 
 @lru_cache
@@ -60,17 +64,22 @@ def describe(task: str, source: str) -> TaskInfo:
     """The task's description. Raises UserError for an unknown source or task."""
     check_choice("suite.source", source, SOURCES)
     check_choice("task", task, task_names(source), f"A new one is a file tasks/{source}/{task}.yaml.")
-    config = _read_chain(TASKS / source / f"{task}.yaml")
-    own = config["metadata"]["pdrop_eval"]
-    hub = _read_chain(TASKS / "hub" / f"{task}.yaml")
+    own = by_task().get(task)
+    if own is None:
+        raise UserError(
+            f"The task {task} has a file in tasks/{source}, but no entry in pdrop_eval/benchmarks.yaml, "
+            "which says how it is scored. Add one."
+        )
+    hub = read_chain(TASKS / "hub" / f"{task}.yaml")
     return TaskInfo(
         task=task,
-        benchmark=own["benchmark"],
-        metric=own["metric"],
-        scale=own["scale"],
-        resample=own["resample"],
-        split=config["test_split"].strip(),
-        columns=tuple(own["columns"]),
+        benchmark=own.key,
+        metric=own.metric,
+        scale=own.scale,
+        resample=own.resample,
+        split=own.split,
+        columns=own.columns,
+        judge=own.judge,
         dataset=hub["dataset_path"],
         subset=hub.get("dataset_name"),
     )
@@ -106,12 +115,12 @@ def _installed_tasks() -> Path:
     return Path(spec.submodule_search_locations[0]) / "tasks"
 
 
-def _read_chain(path: Path) -> dict[str, Any]:
+def read_chain(path: Path) -> dict[str, Any]:
     """A YAML and what it includes, merged as lmms-eval merges them; functions stay names."""
     installed = str(_installed_tasks())
     config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
     include = config.pop("include", None)
-    base = _read_chain((path.parent / include).resolve()) if include else {}
+    base = read_chain((path.parent / include).resolve()) if include else {}
     return {**base, **config}
 
 

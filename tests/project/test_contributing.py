@@ -29,7 +29,7 @@ import runner_tiny
 
 runner_tiny.checkpoint(Path("tiny"), layers=4)
 runner_tiny.suite(Path("data"), n=2, tasks=("gqa",))
-sys.argv[1:] = ["strategy=uniform", "tasks=[gqa]", "model.pretrained=tiny", "suite.root=data", "results=runs"]
+sys.argv[1:] = ["strategy=uniform", "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
 from pdrop_eval.evaluate import main
 
 main()

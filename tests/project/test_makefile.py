@@ -58,10 +58,10 @@ def test_make_alone_shows_every_target(make):
 def test_eval_makes_the_environment_once(make):
     done, asked = make("eval", "STRATEGY=fastv")
     assert done.returncode == 0, done.stderr
-    assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=table5"
+    assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=mini"
     assert "uv pip install --quiet --python .venv/bin/python -c constraints.txt -e .[dev]" in asked
     _, again = make("eval", "STRATEGY=fastv")
-    assert again == ["pdrop-eval strategy=fastv model=mini suite=table5"]
+    assert again == ["pdrop-eval strategy=fastv model=mini suite=mini"]
 
 
 def test_eval_passes_its_settings_on(make):
@@ -71,7 +71,7 @@ def test_eval_passes_its_settings_on(make):
 
 def test_several_strategies_are_a_sweep(make):
     _, asked = make("eval", "STRATEGY=vanilla,fastv")
-    assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=table5"
+    assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=mini"
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])

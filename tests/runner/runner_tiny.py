@@ -116,11 +116,37 @@ def _row(task: str, i: int) -> dict:
         "textvqa_val": {"question_id": i, "answers": [["STOP", "GO"][i % 2]] * 10},
         "chartqa": {"type": ["human_test", "augmented_test"][i % 2], "answer": str(i)},
         "docvqa_val": {"answers": [f"word{i}", f"term{i}"]},
-    }[task]  # fmt: skip
-    return {"question": question, "image": image, **made}
+        "seedbench": {
+            "image": [image], "choice_a": "red", "choice_b": "green", "choice_c": "blue", "choice_d": "cyan",
+            "answer": "ABCD"[i % 4], "data_type": "image", "question_id": str(i),
+        },
+        "mmstar": {
+            "index": i, "answer": "ABCD"[i % 4], "category": ["math", "logical reasoning"][i % 2],
+            "l2_category": ["geometry", "diagram reasoning"][i % 2],
+        },
+        "ocrvqa": {
+            "answer": f"Title {i}", "question_id": f"b{i // 2}_{i % 2}", "image_id": f"b{i // 2}",
+            "title": "t", "genre": "g",
+        },
+        "vqav2_val": {"question_id": i, "answers": opinions(*["red"] * 7, *["blue"] * 3)},
+        "vizwiz_vqa_val": {"question_id": f"v{i}.jpg", "answers": ["red"] * 7 + ["unanswerable"] * 3},
+        "mmvet": {"question_id": f"v1_{i}", "answer": f"{i}", "capability": "rec,ocr", "image_source": "x"},
+    }  # fmt: skip
+    made["mmbench_en_dev"], made["infovqa_val"] = made["mmbench_cn_dev"], made["docvqa_val"]
+    return {"question": question, "image": image, **made[task]}
 
 
-TASKS = ("mme", "scienceqa_img", "mmbench_cn_dev", "gqa", "pope", "textvqa_val", "chartqa", "docvqa_val")
+def opinions(*answers: str) -> list[dict]:
+    """VQAv2's annotators."""
+    return [
+        {"answer": answer, "answer_confidence": "yes", "answer_id": i} for i, answer in enumerate(answers, 1)
+    ]
+
+
+TASKS = (
+    "mme", "mmbench_en_dev", "mmbench_cn_dev", "seedbench", "mmstar", "pope", "docvqa_val", "infovqa_val",
+    "textvqa_val", "chartqa", "ocrvqa", "vqav2_val", "vizwiz_vqa_val", "gqa", "scienceqa_img", "mmvet",
+)  # fmt: skip
 
 
 def suite(folder: Path, n: int = 6, tasks: tuple[str, ...] = TASKS) -> Path:
@@ -133,5 +159,6 @@ def suite(folder: Path, n: int = 6, tasks: tuple[str, ...] = TASKS) -> Path:
 def write(task: str, content: list[dict], folder: Path) -> None:
     """Writes a task's data file."""
     folder.mkdir(parents=True, exist_ok=True)
-    data = datasets.Dataset.from_list(content).cast_column("image", datasets.Image())
+    image = datasets.List(datasets.Image()) if task == "seedbench" else datasets.Image()
+    data = datasets.Dataset.from_list(content).cast_column("image", image)
     data.to_parquet(folder / f"{task}.parquet")

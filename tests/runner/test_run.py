@@ -21,7 +21,7 @@ QUICK = ["tasks=[gqa,chartqa]", "limit=4"]
 
 
 def run(llava, data, results, *overrides, strategy="pdrop"):
-    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={results}", f"strategy={strategy}"]
+    given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", f"strategy={strategy}"]
     return evaluate.evaluate(compose_config([*given, *overrides]), strategy)
 
 
@@ -48,7 +48,7 @@ def test_a_record_says_what_was_run(whole, llava):
     assert record["config"]["model"]["pretrained"] == str(llava)
     assert record["seed"] == 1
     assert record["strategy"]["fields"]["ratio"] == 0.5
-    assert record["suite"] == {"name": "table5", "source": "rendered"}
+    assert record["suite"] == {"name": "mini", "source": "rendered"}
     assert record["packages"]["lmms-eval"] == "0.7.3"
     assert record["code"]["version"]
     assert record["hardware"]["cores"] >= 1
@@ -123,7 +123,7 @@ def test_the_summary_fits_a_terminal(whole, llava, data, capsys):
 def test_nothing_to_do_never_imports_torch(whole, llava, data):
     code = (
         "import sys; from pdrop_eval.evaluate import main; "
-        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'suite.root={data}', "
+        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'data.root={data}', "
         f"'results={Path(whole['folder']).parents[1]}']; main(); "
         "print([m for m in ('torch', 'transformers', 'lmms_eval', 'datasets') if m in sys.modules])"
     )
@@ -202,7 +202,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_pa
         "        if '\"chartqa\": {' in text: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    write(path, text)\n"
         "records.write_atomically = dies\n"
-        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'suite.root={data}', 'results={tmp_path}', "
+        f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'data.root={data}', 'results={tmp_path}', "
         f"{', '.join(map(repr, QUICK))}]\nmain()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
@@ -268,7 +268,7 @@ def test_other_tasks_of_the_suite_are_added_to_the_same_record(llava, data, tmp_
 
 def identity(llava, data, results, *overrides, strategy="pdrop"):
     config = compose_config(
-        [f"model.pretrained={llava}", f"suite.root={data}", f"results={results}", *overrides]
+        [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", *overrides]
     )
     return evaluate.make_plan(config, strategy).identity
 
@@ -294,7 +294,7 @@ def test_a_sweep_is_one_run_for_each_strategy(llava, data, tmp_path, monkeypatch
         monkeypatch,
         "experiment=table5",
         f"model.pretrained={llava}",
-        f"suite.root={data}",
+        f"data.root={data}",
         f"results={tmp_path}/runs",
         "tasks=[gqa]",
         "limit=4",
@@ -336,14 +336,14 @@ def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypa
         return datasets.DatasetDict({info.split: split})
 
     infos = [describe(task, "hub") for task in tiny.TASKS]
-    config = compose_config([f"model.pretrained={llava}", "suite=table5_hub", "suite.textvqa_ocr=false"])
+    config = compose_config([f"model.pretrained={llava}", "suite=paper", "suite.textvqa_ocr=false"])
     with monkeypatch.context() as patched:
         patched.setattr(datasets, "load_dataset", from_disk)
         patched.setattr("pdrop_eval.lmms.data.hub_commit", lambda path, *_: f"commit of {path}")
         patched.setattr("pdrop_eval.lmms.gqa.join_gqa_images", lambda questions: questions)
         record = evaluate.evaluate(config, "pdrop")
     assert list(record["tasks"]) == list(asked) == list(tiny.TASKS)
-    assert record["suite"] == {"name": "table5_hub", "source": "hub"}
+    assert record["suite"] == {"name": "paper", "source": "hub"}
     assert record["tasks"]["pope"]["data_sha256"] == asked["pope"]
     for task in tiny.TASKS:
         assert record["tasks"][task]["score"] == whole["tasks"][task]["score"]
@@ -370,7 +370,7 @@ def test_a_limit_that_leaves_nothing_to_score_says_so(llava, tmp_path):
 )
 def test_a_user_error_is_one_message_and_status_2(arguments, monkeypatch, capsys, llava, data, tmp_path):
     monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
-    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={tmp_path}"]
+    given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]
     assert command(monkeypatch, *arguments, *given) == 2
     captured = capsys.readouterr()
     assert captured.err.startswith("pdrop-eval: ")
@@ -383,6 +383,6 @@ def test_an_interruption_from_the_keyboard_says_how_to_go_on(monkeypatch, capsys
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate, "_run", interrupted)
-    given = [f"model.pretrained={llava}", f"suite.root={data}", f"results={tmp_path}"]
+    given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]
     assert command(monkeypatch, *given) == 130
     assert "The same command goes on" in capsys.readouterr().err

@@ -77,6 +77,42 @@ def test_pope_is_the_mean_of_its_categories_f1():
     ).stderr == pytest.approx(expected, rel=0.03)
 
 
+def mmstar_items(*rows):
+    return [{"question_id": i, "l2_category": group, "score": right} for i, (group, right) in enumerate(rows)]
+
+
+def test_mmstar_is_the_mean_of_its_groups_means():
+    from lmms_eval.tasks.mmstar.utils import mmstar_aggregate_results
+
+    # geometry: 2 of 3 right. diagrams: both right. Image a has the first three questions, b the others.
+    items = mmstar_items(("geo", 1.0), ("geo", 1.0), ("dia", 1.0), ("geo", 0.0), ("dia", 1.0))
+    images = ["a", "a", "a", "b", "b"]
+    result = score("groups", items, [{}] * 5, images, mmstar_aggregate_results, resamples=20000)
+    assert result.value == pytest.approx((2 / 3 + 1) / 2)
+    assert result.parts == pytest.approx({"geo": 2 / 3, "dia": 1})
+    assert (result.n, result.clusters, result.per_item) == (5, 2, (1, 1, 1, 0, 1))
+    # both images: 5/6 (two draws of four); a twice: 1; b twice: (0 + 1) / 2
+    expected = math.sqrt((2 * (5 / 6) ** 2 + 1 + 0.25) / 4 - ((2 * 5 / 6 + 1 + 0.5) / 4) ** 2)
+    assert result.stderr == pytest.approx(expected, rel=0.03)
+
+
+def test_a_group_that_is_not_drawn_does_not_count():
+    from lmms_eval.tasks.mmstar.utils import mmstar_aggregate_results
+
+    # one right question of one group, one wrong of the other: both 1/2, one of them twice 1 or 0
+    items = mmstar_items(("geo", 1.0), ("dia", 0.0))
+    result = score("groups", items, [{}] * 2, ["a", "b"], mmstar_aggregate_results, resamples=20000)
+    assert (result.value, result.stderr) == (0.5, pytest.approx(math.sqrt(0.125), rel=0.03))
+
+
+def test_an_item_that_is_no_number_is_aggregated_alone():
+    from lmms_eval.tasks.seedbench.utils import seed_aggregation_result
+
+    items = [{"pred": said, "answer": "B", "question_id": "1"} for said in ("B", "A", "b", "B")]
+    result = score("images", items, [{}] * 4, list("aabb"), seed_aggregation_result)
+    assert (result.value, result.per_item, result.clusters) == (0.75, (1, 0, 1, 1), 2)
+
+
 def test_mmbench_counts_a_question_only_if_all_of_its_copies_are_right():
     from lmms_eval.tasks.mmbench.cn_utils import mmbench_evaluator
 
