@@ -14,3 +14,4 @@ def _shipped(name: str) -> Path:
 CONF = _shipped("conf")
 TASKS = _shipped("tasks")
 MINI_CHECKPOINT = PACKAGE / "mini" / "checkpoint"
+MINI_CHECKPOINTS = PACKAGE / "mini" / "checkpoints"  # of the other miniatures, by name
