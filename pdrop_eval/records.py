@@ -6,33 +6,27 @@ so a run that is interrupted keeps every finished task, and the next call with t
 there.
 """
 
-import errno
 import hashlib
 import json
-import os
 import re
-import weakref
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.errors import UserError
+from pdrop_eval.files import Lock, unwritable, write_atomically
+from pdrop_eval.migration import SCHEMA, migrate
 from pdrop_eval.plain import is_finite_number, to_plain
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: runs are then not guarded against a second process
-    fcntl = None  # type: ignore[assignment]
-
-SCHEMA = 1
 STATUSES = ("started", "completed", "failed")
+TASK_STATUSES = ("scored", "needs_judge")
 
 
 class Run:
     """One run on disk, from `Run.open`. Holds the folder's lock until `complete`, `fail` or `close`."""
 
-    def __init__(self, folder: Path, record: dict[str, Any], lock: "_Lock"):
+    def __init__(self, folder: Path, record: dict[str, Any], lock: Lock):
         self.folder = folder
         self.record = record
         self._lock = lock
@@ -49,7 +43,7 @@ class Run:
         identity = to_plain(identity)
         folder = Path(root) / _folder_name(model) / f"{_folder_name(strategy)}-{run_id(identity)}"
         _guarded(folder, lambda: (folder / "samples").mkdir(parents=True, exist_ok=True))
-        run = cls(folder, {}, _Lock(folder))
+        run = cls(folder, {}, Lock(folder))
         try:
             if (folder / "record.json").exists():
                 run.record = read_record(folder / "record.json")
@@ -72,17 +66,21 @@ class Run:
         """Whether nothing is left to do."""
         return self.record["status"] == "completed"
 
-    def add_task(self, task: str, result: dict, samples: list[dict]) -> None:
+    def add_task(self, task: str, result: dict, samples: list[dict], predictions: dict | None = None) -> None:
         """Stores a finished task: its samples first, then the record that says that they are there.
 
-        Raises ValueError for a result that is no measurement (no finite score, no samples): it would become a
-        number in a table. Raises UserError if it can't be written; the tasks before it stay as they were.
+        The result's `status` is "scored" (if it says nothing) or "needs_judge": then there is no score, and
+        `predictions`, the answers in the form in which they are judged, become a file that the result names.
+        A task that is there already is replaced. Raises ValueError for a result that is no measurement (no
+        finite score, no samples): it would become a number in a table. Raises UserError if it can't be
+        written; the tasks before it stay as they were.
         """
-        result = to_plain(result)
-        if not is_finite_number(result.get("score")):
-            raise ValueError(f"task {task}: the score is {result.get('score')!r}, not a finite number")
-        if not isinstance(result.get("n"), int) or result["n"] < 1:
-            raise ValueError(f"task {task}: n is {result.get('n')!r}; a score needs at least one sample")
+        result = {"status": "scored", **to_plain(result)}
+        _check_result(task, result, predictions)
+        if predictions is not None:
+            result["predictions"] = f"predictions/{_folder_name(task)}.json"
+            answers = _json(to_plain(predictions), indent=1) + "\n"
+            _guarded(self.folder, lambda: write_atomically(self.folder / result["predictions"], answers))
         lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
         path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
         _guarded(self.folder, lambda: write_atomically(path, lines))
@@ -158,7 +156,11 @@ def load_samples(folder: Path, task: str) -> list[dict]:
 
 
 def read_record(path: Path) -> dict:
-    """One record, checked. Raises UserError if it is damaged or of a schema newer than this version knows."""
+    """One record, checked, in the present schema.
+
+    Raises UserError if it is damaged, of a schema newer than this version knows, or of an older one that
+    can't be brought to the present.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -180,38 +182,13 @@ def read_record(path: Path) -> dict:
             raise _damaged(path, f"its field {key!r} is missing or of the wrong kind")
     if record["status"] not in STATUSES:
         raise _damaged(path, f"its status is {record['status']!r}, not one of {', '.join(STATUSES)}")
-    return record
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old content or the new one, never a part.
-
-    Makes the parent folder if needed. Raises OSError as the system reports it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def unwritable(folder: Path, error: OSError) -> UserError:
-    """The error to show when results can't be written to `folder`: why, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        why, fix = "the disk or the quota is full", "free some space"
-    else:
-        why, fix = error.strerror or str(error), "choose a results folder that you can write to"
-    return UserError(
-        f"Results can't be written to {folder}: {why}. Please {fix} and run the same command again; "
-        "tasks that were finished before are kept."
-    )
+        return migrate(record)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"The record {path} was written by an earlier version (schema {record['schema']}) and can't be "
+            f"read as one of schema {SCHEMA}: {error}. Move its folder away and run it again."
+        ) from error
 
 
 def _new_record(folder: Path, identity: dict, header: Mapping) -> dict[str, Any]:
@@ -227,50 +204,26 @@ def _new_record(folder: Path, identity: dict, header: Mapping) -> dict[str, Any]
     return record
 
 
+def _check_result(task: str, result: dict, predictions: dict | None) -> None:
+    score, n = result.get("score"), result.get("n")
+    if result["status"] not in TASK_STATUSES:
+        raise ValueError(
+            f"task {task}: the status is {result['status']!r}, not one of {', '.join(TASK_STATUSES)}"
+        )
+    if result["status"] == "needs_judge":
+        if score is not None or not (predictions or result.get("predictions")):
+            raise ValueError(f"task {task}: what needs a judge has predictions and no score")
+    elif not is_finite_number(score):
+        raise ValueError(f"task {task}: the score is {score!r}, not a finite number")
+    if not isinstance(n, int) or n < 1:
+        raise ValueError(f"task {task}: n is {n!r}; a score needs at least one sample")
+
+
 def _guarded(folder: Path, write: Callable[[], Any]) -> None:
     try:
         write()
     except OSError as error:
         raise unwritable(folder, error) from error
-
-
-class _Lock:
-    """Holds a folder for this process, until `release`, its last reference, or the end of the process."""
-
-    def __init__(self, folder: Path):
-        path = folder / ".lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise unwritable(folder, error) from error
-        self.release = weakref.finalize(self, os.close, descriptor)
-        try:
-            if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} since {_now()}".encode())
-        except BlockingIOError:
-            holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
-            raise UserError(
-                f"The run in {folder} is being written by {holder}. Wait until it has ended, or stop it, "
-                "and run the same command again; tasks that it has finished are not computed twice."
-            ) from None
-        except OSError as error:
-            raise unwritable(folder, error) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:  # some systems don't open folders; the file itself is safe already
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _damaged(path: Path, why: str) -> UserError:

@@ -10,14 +10,21 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval import records
+from pdrop_eval import files
 from pdrop_eval.errors import UserError
 from pdrop_eval.records import Run, load_records, load_samples, run_id
 
 IDENTITY = {"strategy": {"name": "pdrop", "ratio": 0.5}, "seed": 0, "limit": None}
 HEADER = {"model": {"name": "mini"}, "strategy": {"name": "pdrop", "fields": {"ratio": 0.5}}, "seed": 0}
-GQA = {"benchmark": "gqa", "metric": "exact_match", "score": 61.5, "stderr": 2.4, "n": 400}
-POPE = {"benchmark": "pope", "metric": "f1", "score": 85.0, "stderr": 1.0, "n": 300}
+GQA = {
+    "status": "scored",
+    "benchmark": "gqa",
+    "metric": "exact_match",
+    "score": 61.5,
+    "stderr": 2.4,
+    "n": 400,
+}
+POPE = {"status": "scored", "benchmark": "pope", "metric": "f1", "score": 85.0, "stderr": 1.0, "n": 300}
 
 
 def open_run(root: Path, **identity) -> Run:
@@ -33,7 +40,7 @@ def test_a_new_run_is_on_disk_as_started_before_any_task(tmp_path):
     assert run.folder.parent == tmp_path / "mini"
     assert run.folder.name == f"pdrop-{run_id(IDENTITY)}"
     record = stored(run)
-    assert (record["schema"], record["status"], record["tasks"]) == (1, "started", {})
+    assert (record["schema"], record["status"], record["tasks"]) == (2, "started", {})
     assert record["strategy"] == HEADER["strategy"]
     assert run.done == set()
 
@@ -107,6 +114,78 @@ def test_what_is_no_measurement_never_becomes_a_score(tmp_path, wrong):
     assert stored(run)["tasks"] == {}
 
 
+MMVET = {"status": "needs_judge", "benchmark": "mmvet", "metric": "g", "score": None, "stderr": None, "n": 2}
+
+
+def test_what_needs_a_judge_is_kept_without_a_score_and_with_its_predictions(tmp_path):
+    run = open_run(tmp_path)
+    run.add_task("mmvet", MMVET, [{"doc_id": 0}], predictions={"v1_0": "a", "v1_1": "b"})
+    run.complete()
+    assert run.done == {"mmvet"}
+    assert stored(run)["tasks"]["mmvet"] == {**MMVET, "predictions": "predictions/mmvet.json"}
+    answers = (run.folder / "predictions" / "mmvet.json").read_text(encoding="utf-8")
+    assert json.loads(answers) == {"v1_0": "a", "v1_1": "b"}
+
+
+def test_a_judged_task_takes_the_place_of_the_unjudged_one(tmp_path):
+    run = open_run(tmp_path)
+    run.add_task("mmvet", MMVET, [{"doc_id": 0}], predictions={"v1_0": "a"})
+    entry = {**stored(run)["tasks"]["mmvet"], "status": "scored", "score": 31.0, "stderr": 2.0}
+    run.add_task("mmvet", entry, [{"doc_id": 0, "score": 0.31}])
+    assert stored(run)["tasks"]["mmvet"] == entry
+    assert entry["predictions"] == "predictions/mmvet.json"
+
+
+@pytest.mark.parametrize("wrong", [{"score": 0.0}, {"n": 0}, {"status": "judged"}])
+def test_what_needs_a_judge_has_no_score(tmp_path, wrong):
+    with pytest.raises(ValueError, match="task mmvet"):
+        open_run(tmp_path).add_task("mmvet", {**MMVET, **wrong}, [], predictions={"v1_0": "a"})
+
+
+def test_what_needs_a_judge_has_predictions(tmp_path):
+    with pytest.raises(ValueError, match="has predictions and no score"):
+        open_run(tmp_path).add_task("mmvet", MMVET, [])
+
+
+def old_record(tmp_path, **model):
+    """A record as schema 1 had it."""
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [])
+    record = {**stored(run), "schema": 1, "model": {"image_tokens": 144, **model}}
+    del record["tasks"]["gqa"]["status"]
+    path = run.folder / "record.json"
+    path.write_text(json.dumps(record))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "known"),
+    [
+        ("mini", "llava", ("llava-1.5", 1, "mini")),
+        ("llava_1_5_7b", "llava", ("llava-1.5", 1, "7b")),
+        ("llava_next_7b", "llava_next", ("llava-next", 5, "7b")),
+        ("my_own", "llava", ("llava-1.5", 1, "my_own")),
+    ],
+)
+def test_a_record_of_schema_1_is_read_as_one_of_schema_2(tmp_path, name, family, known):
+    path = old_record(tmp_path, name=name, family=family)
+    before = path.read_bytes()
+    [record] = load_records(tmp_path)
+    model = record["model"]
+    assert (record["schema"], record["migrated_from"]) == (2, 1)
+    assert (model["architecture"], model["patches"], model["size"]) == known
+    assert (model["train"], model["train_ratio"], model["training"]) == ("vanilla", None, None)
+    assert model["image_tokens"] == 144
+    assert record["tasks"] == {"gqa": GQA}
+    assert path.read_bytes() == before
+
+
+def test_a_record_of_schema_1_that_does_not_say_enough_is_refused(tmp_path):
+    old_record(tmp_path, name="mini")
+    with pytest.raises(UserError, match=r"schema 1\).*doesn't name the model's family.*Move its folder away"):
+        load_records(tmp_path)
+
+
 def test_an_image_in_a_sample_is_refused(tmp_path):
     with pytest.raises(TypeError, match="bytes"):
         open_run(tmp_path).add_task("gqa", GQA, [{"image": b"PNG"}])
@@ -119,7 +198,7 @@ def test_a_crash_in_the_middle_of_a_write_leaves_the_old_record(tmp_path, monkey
     def crash(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records.os, "replace", crash)
+    monkeypatch.setattr(files.os, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
         run.add_task("pope", POPE, [])
     monkeypatch.undo()
@@ -137,7 +216,7 @@ def test_a_write_that_fails_is_explained_and_earlier_tasks_stay(tmp_path, monkey
     def refuse(*_):
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr(records.os, "fsync", refuse)
+    monkeypatch.setattr(files.os, "fsync", refuse)
     with pytest.raises(UserError, match=words) as caught:
         run.add_task("pope", POPE, [])
     assert str(run.folder) in str(caught.value)
@@ -192,8 +271,8 @@ def test_a_record_of_a_newer_schema_is_refused(tmp_path):
     run = open_run(tmp_path)
     run.close()
     path = run.folder / "record.json"
-    path.write_text(json.dumps({**stored(run), "schema": 2}))
-    with pytest.raises(UserError, match=r"schema 2.*reads up to 1.*Update"):
+    path.write_text(json.dumps({**stored(run), "schema": 3}))
+    with pytest.raises(UserError, match=r"schema 3.*reads up to 2.*Update"):
         load_records(tmp_path)
 
 
