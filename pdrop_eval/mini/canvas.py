@@ -1,8 +1,10 @@
-"""A 96 x 96 picture with shapes, bars and text, and what each of its 12 x 12 patches shows.
+"""A picture with shapes, bars and text, and what each of the 12 x 12 patches of its small version shows.
 
-Drawing snaps to the patch grid with a jitter of a pixel: a character falls on one patch, which is what lets
-a vision tower of three layers read it. The patch labels are the training signal of the vision tower; the
-rendered suite does not use them.
+A picture is 288 pixels wide and 288 high, or 576 for a tall one. A model with one grid of 96 x 96 pixels sees
+a third of that. Coordinates are therefore given in units: 96 across and 96 down, a unit being a pixel of that
+grid. Large text falls on one patch a character, with a jitter of a pixel, which is what lets a vision tower
+of three layers read it. Small print is half that size: a single grid blurs it, the tiles of LLaVA-NeXT show it.
+The patch labels are the training signal of the vision tower; the rendered suite does not use them.
 """
 
 from functools import cache
@@ -11,7 +13,9 @@ from random import Random
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-SIZE = 96
+SIZE = 96  # units, and pixels of a single grid
+SCALE = 3  # pixels of the picture to a unit
+SIDE = SIZE * SCALE
 PATCH = 8
 GRID = SIZE // PATCH
 
@@ -28,33 +32,47 @@ COLORS = {
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
 BAR = "bar"
 KEYS = ("name", "date", "code", "total", "fee", "qty", "item", "room", "unit", "box", "job", "vat")
-CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-THINGS = (*SHAPES, BAR, *KEYS)
+# Strings that belong to no shape, bar or key.
+PARTS = ("title", "author")
+CHARACTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ%"
+THINGS = (*SHAPES, BAR, *KEYS, *PARTS)
+PLACES = 8
 # The label planes of a patch: the color of what it belongs to, that thing, the character, its place.
-PLANES = (len(COLORS), len(THINGS), len(CHARACTERS), 4)
+PLANES = (len(COLORS), len(THINGS), len(CHARACTERS), PLACES)
 
-GLYPH_WIDTH, GLYPH_HEIGHT = 6, 8
-_COVERED = 6  # pixels of a patch that a shape must cover to label it
+GLYPH_WIDTH, GLYPH_HEIGHT = 7, 8  # units of large text
+PRINT = 12  # pixels from one character of small print to the next
+_COVERED = 6 * SCALE * SCALE  # pixels of a patch that a shape must cover to label it
 
 
 @cache
-def _glyph(character: str) -> np.ndarray:
-    """The character's pixels, bool [GLYPH_HEIGHT, GLYPH_WIDTH], from Pillow's built-in bitmap font."""
+def _bitmap(character: str) -> np.ndarray:
+    """The character's pixels, uint8 [GLYPH_HEIGHT, <= GLYPH_WIDTH], 0 or 255, from Pillow's bitmap font."""
     cell = Image.new("L", (12, 12), 0)
     ImageDraw.Draw(cell).text((3, 0), character, font=ImageFont.load_default_imagefont(), fill=255)
-    pixels = np.array(cell) > 127
+    pixels = np.where(np.array(cell) > 127, 255, 0).astype(np.uint8)
     left = int(np.nonzero(pixels.any(0))[0][0])
     top = int(np.nonzero(pixels.any(1))[0][0])
     return pixels[top : top + GLYPH_HEIGHT, left : left + GLYPH_WIDTH]
 
 
 @cache
+def _glyph(character: str, width: int, height: int) -> np.ndarray:
+    """Ink of a character, float [h, w, 1] in 0..1, as large as `width` x `height` pixels for a full glyph."""
+    bitmap = Image.fromarray(_bitmap(character))
+    across = round(bitmap.width * width / GLYPH_WIDTH)
+    down = round(bitmap.height * height / GLYPH_HEIGHT)
+    ink = np.asarray(bitmap.resize((across, down), Image.Resampling.BICUBIC), np.float32) / 255
+    return ink[..., None]
+
+
+@cache
 def _shape_mask(shape: str, radius: int) -> np.ndarray:
-    """Coverage of each pixel, float [2r+1, 2r+1] in 0..1, from a four times larger drawing."""
+    """Coverage of each pixel, float [2r+1, 2r+1] in 0..1, from a drawing three times as large."""
     side = 2 * radius + 1
-    image = Image.new("L", (side * 4, side * 4), 0)
+    image = Image.new("L", (side * 3, side * 3), 0)
     draw = ImageDraw.Draw(image)
-    end = side * 4 - 1
+    end = side * 3 - 1
     mid = end / 2
     if shape == "circle":
         draw.ellipse((0, 0, end, end), fill=255)
@@ -75,43 +93,75 @@ def _shape_mask(shape: str, radius: int) -> np.ndarray:
     return np.asarray(image.resize((side, side), Image.Resampling.BOX), dtype=np.float32) / 255
 
 
+def tint(color: str, strength: float) -> tuple[int, int, int]:
+    """A color mixed with white; `strength` 1 is the color itself."""
+    red, green, blue = (round(255 - strength * (255 - channel)) for channel in COLORS[color])
+    return red, green, blue
+
+
 def patch_at(x: int, y: int) -> int:
-    """The index, row by row, of the patch under pixel (x, y)."""
+    """The index, row by row, of the patch under unit (x, y)."""
     return (y // PATCH) * GRID + x // PATCH
 
 
 class Canvas:
     """A picture under construction.
 
-    `pixels` is float [96, 96, 3]; `labels` is int [4, 12, 12], one plane each for color, thing, character and
-    place in the string, 0 where there is none.
+    `pixels` is float [288 or 576, 288, 3]; `labels` is int [4, 12, 12], one plane each for color, thing,
+    character and place in the string, 0 where there is none.
     """
 
-    def __init__(self, rng: Random):
-        self.pixels = np.full((SIZE, SIZE, 3), rng.randint(225, 255), np.float32)
+    def __init__(self, rng: Random, tall: bool = False):
+        self.down = SCALE * 2 if tall else SCALE  # pixels to a unit, vertically
+        self.pixels = np.full((SIZE * self.down, SIDE, 3), rng.randint(225, 255), np.float32)
         self.labels = np.zeros((4, GRID, GRID), np.int64)
         self._rng = rng
 
+    def _blend(
+        self, ink: np.ndarray, left: int, top: int, color: tuple[int, int, int]
+    ) -> tuple[slice, slice]:
+        """Paint `color` where `ink` [h, w, 1] says, cut at the borders; returns the rows and columns."""
+        height, width = self.pixels.shape[:2]
+        x, y = max(left, 0), max(top, 0)
+        ink = ink[y - top : height - top, x - left : width - left]
+        rows, columns = slice(y, y + ink.shape[0]), slice(x, x + ink.shape[1])
+        self.pixels[rows, columns] += ink * (np.asarray(color, np.float32) - self.pixels[rows, columns])
+        return rows, columns
+
     def _label(self, covered: np.ndarray, color: str, thing: str) -> None:
-        """Label the patches of which `covered` [96, 96] fills enough; returns nothing."""
-        patches = covered.reshape(GRID, PATCH, GRID, PATCH).sum((1, 3)) > _COVERED
+        """Label the patches of which `covered` [height, width] fills enough."""
+        cells = covered.reshape(GRID, PATCH * self.down, GRID, PATCH * SCALE).sum((1, 3))
+        patches = cells > _COVERED * self.down / SCALE
         self.labels[0][patches] = 1 + list(COLORS).index(color)
         self.labels[1][patches] = 1 + THINGS.index(thing)
 
-    def shape(self, shape: str, color: str, radius: int, x: int, y: int) -> int:
-        """Draw a shape around (x, y); returns the patch of its centre."""
-        mask = _shape_mask(shape, radius)
-        covered = np.zeros((SIZE, SIZE), np.float32)
-        covered[y - radius : y + radius + 1, x - radius : x + radius + 1] = mask
-        self.pixels += covered[..., None] * (np.asarray(COLORS[color], np.float32) - self.pixels)
+    def fill(self, left: int, top: int, right: int, bottom: int, color: tuple[int, int, int]) -> None:
+        """Fill a rectangle given in units, unlabelled: background, an axis, a grid line."""
+        self.pixels[top * self.down : bottom * self.down, left * SCALE : right * SCALE] = color
+
+    def line(self, left: int, y: int, right: int, grey: int, above: int = 0) -> None:
+        """A line of one pixel, unlabelled, from `left` to `right`, or from `y` to so many units `above`."""
+        top = (y - above) * self.down
+        width = 1 if above else (right - left) * SCALE
+        self.pixels[top : y * self.down + 1, left * SCALE : left * SCALE + width] = grey
+
+    def shape(self, shape: str, color: str, radius: float, x: int, y: int) -> int:
+        """Draw a shape around unit (x, y), `radius` in units across; returns the patch of its centre."""
+        mask = _shape_mask(shape, round(radius * SCALE))[..., None]
+        reach = mask.shape[0] // 2
+        rows, columns = self._blend(mask, x * SCALE - reach, y * self.down - reach, COLORS[color])
+        covered = np.zeros(self.pixels.shape[:2], np.float32)
+        top, left = rows.start - (y * self.down - reach), columns.start - (x * SCALE - reach)
+        size = rows.stop - rows.start, columns.stop - columns.start
+        covered[rows, columns] = mask[top : top + size[0], left : left + size[1], 0]
         self._label(covered, color, shape)
         return patch_at(x, y)
 
     def bar(self, color: str, left: int, top: int, right: int, bottom: int) -> int:
-        """Fill a rectangle; returns the patch of the middle of its top."""
-        self.pixels[top:bottom, left:right] = COLORS[color]
-        covered = np.zeros((SIZE, SIZE), np.float32)
-        covered[top:bottom, left:right] = 1
+        """Fill a labelled rectangle given in units; returns the patch of the middle of its top."""
+        self.fill(left, top, right, bottom, COLORS[color])
+        covered = np.zeros(self.pixels.shape[:2], np.float32)
+        covered[top * self.down : bottom * self.down, left * SCALE : right * SCALE] = 1
         self._label(covered, color, BAR)
         return patch_at((left + right) // 2, top)
 
@@ -130,18 +180,16 @@ class Canvas:
         thing: str | None = None,
         ordered: bool = True,
     ) -> list[int]:
-        """Write a string, a character a patch, from patch (column, row); returns the patches.
+        """Write a string in large letters, one a patch, from patch (column, row); returns the patches.
 
         `color` and `thing` say what the string belongs to; `ordered` labels each character's place.
         """
-        x = column * PATCH + self._rng.randint(0, 2)
-        y = row * PATCH + self._rng.randint(-1, 1)
+        x = column * PATCH * SCALE + self._rng.randint(0, 2 * SCALE)
+        y = row * PATCH * self.down + self._rng.randint(-self.down, self.down)
         patches = []
         for place, character in enumerate(text):
-            glyph = _glyph(character)
-            top, left = max(y, 0), x + place * PATCH
-            area = self.pixels[top : y + glyph.shape[0], left : left + glyph.shape[1]]
-            area[glyph[top - y : top - y + area.shape[0], : area.shape[1]]] = 0
+            ink = _glyph(character, GLYPH_WIDTH * SCALE, GLYPH_HEIGHT * self.down)
+            self._blend(ink, x + place * PATCH * SCALE, max(y, 0), (0, 0, 0))
             at = row, column + place
             self.labels[2][at] = 1 + CHARACTERS.index(character)
             self.labels[3][at] = 1 + place if ordered else 0
@@ -152,11 +200,18 @@ class Canvas:
             patches.append(row * GRID + column + place)
         return patches
 
-    def line(self, left: int, top: int, right: int, bottom: int, grey: int) -> None:
-        """Fill a thin rectangle in grey, unlabelled: an axis or a grid line."""
-        self.pixels[top:bottom, left:right] = grey
+    def small_print(self, text: str, x: int, y: int, grey: int = 0) -> None:
+        """Write a string in small print from unit (x, y), unlabelled: a single grid can't read it."""
+        for place, character in enumerate(text):
+            if character != " ":
+                ink = _glyph(character, GLYPH_WIDTH * SCALE // 2, GLYPH_HEIGHT * SCALE // 2)
+                self._blend(ink, x * SCALE + place * PRINT, y * self.down, (grey,) * 3)
 
     def finish(self) -> np.ndarray:
-        """The picture with sensor noise, uint8 [96, 96, 3]."""
-        noise = np.random.default_rng(self._rng.getrandbits(32)).integers(-6, 7, (SIZE, SIZE, 1))
-        return np.clip(self.pixels + noise, 0, 255).astype(np.uint8)
+        """The picture, uint8 [288 or 576, 288, 3]."""
+        return np.clip(self.pixels, 0, 255).astype(np.uint8)
+
+
+def shrink(image: np.ndarray) -> np.ndarray:
+    """What a model with a single grid sees of a picture: uint8 [H, W, 3] to [96, 96, 3]."""
+    return np.asarray(Image.fromarray(image).resize((SIZE, SIZE), Image.Resampling.BILINEAR))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from transformers import AttentionInterface
 from transformers.masking_utils import AttentionMaskInterface, eager_mask
 
-from pdrop_eval.mini.canvas import CHARACTERS, COLORS, PLANES, THINGS
+from pdrop_eval.mini.canvas import CHARACTERS, COLORS, PLACES, PLANES, THINGS
 from pdrop_eval.mini.packing import PREFIX, Batch
 from pdrop_eval.mini.vocabulary import ID
 
@@ -83,7 +83,7 @@ class PatchLabels(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.none = nn.Parameter(torch.randn(4, width))
-        self.places = nn.Parameter(torch.randn(4, width))
+        self.places = nn.Parameter(torch.randn(PLACES, width))
         words = [ID[word] for word in (*COLORS, *THINGS, *CHARACTERS)]
         self.register_buffer("words", torch.tensor(words), persistent=False)
 

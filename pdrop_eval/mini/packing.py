@@ -9,14 +9,26 @@ from random import Random
 import numpy as np
 import torch
 
+from pdrop_eval.mini.canvas import SIZE, shrink
+from pdrop_eval.mini.lessons import training_questions
 from pdrop_eval.mini.model import IMAGE_TOKENS
-from pdrop_eval.mini.pictures import Picture, chart, objects, page, signs
-from pdrop_eval.mini.questions import Question, training_questions
+from pdrop_eval.mini.pictures import KINDS, Picture
+from pdrop_eval.mini.questions import Question
 from pdrop_eval.mini.vocabulary import BOS, EOS, ID, IMAGE, USER, encode, prompt_ids
 
 PREFIX = (BOS, USER, *[IMAGE] * IMAGE_TOKENS)
-TEXT = 144  # tokens of questions and answers per picture
-SHARES = {"objects": 0.36, "signs": 0.22, "chart": 0.18, "page": 0.24}
+TEXT = 176  # tokens of questions and answers per picture
+SHARES = {
+    "objects": 0.34,
+    "signs": 0.14,
+    "chart": 0.13,
+    "page": 0.14,
+    "poster": 0.1,
+    "cover": 0.08,
+    "photo": 0.07,
+}
+# Kinds that can be drawn with fewer things, and how many at most in easy pictures.
+EASY = {"objects": 3, "signs": 2, "page": 3, "poster": 2}
 IGNORE = -100
 
 
@@ -44,15 +56,18 @@ class Batch:
 def draw(rng: Random, easy: bool = False) -> Picture:
     """A random training picture; easy ones hold fewer things."""
     kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
-    if kind == "chart":
-        return chart(rng)
-    most = {"objects": 5, "signs": 4, "page": 6}, {"objects": 3, "signs": 2, "page": 3}
-    return {"objects": objects, "signs": signs, "page": page}[kind](rng, most[easy][kind])
+    return KINDS[kind](rng, EASY[kind]) if easy and kind in EASY else KINDS[kind](rng)
 
 
 def normalise(image: np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] to float [3, H, W] in -1..1, as the processor does."""
-    return (image.astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
+    """A picture, uint8 [H, W, 3], as the processor makes it: float [3, 96, 96] in -1..1."""
+    return (shrink(image).astype(np.float32) / 127.5 - 1).transpose(2, 0, 1)
+
+
+def noise(rng: Random) -> np.ndarray:
+    """Sensor noise for training, float [1, 96, 96]: the same in the three channels, up to 6 of 255 steps."""
+    seeded = np.random.default_rng(rng.getrandbits(32))
+    return seeded.integers(-6, 7, (1, SIZE, SIZE)).astype(np.float32) / 127.5
 
 
 def pack(questions: list[Question]) -> tuple[np.ndarray, list[str]]:
@@ -75,10 +90,16 @@ def pack(questions: list[Question]) -> tuple[np.ndarray, list[str]]:
         for i, patch in enumerate(question.evidence[: len(answer) - 1]):
             rows[4, ask + i] = 2 + patch
         if question.option is not None:
-            rows[5, ask] = len(PREFIX) + start + prompt.index(ID[f"{question.answer}."]) + 1
+            rows[5, ask] = len(PREFIX) + start + _letter(prompt, question.answer) + 1
         tasks.append(question.task)
         start = end
     return rows, tasks
+
+
+def _letter(prompt: list[int], letter: str) -> int:
+    """Where an option's letter stands in a prompt."""
+    mark = next(mark for mark in ".:" if ID[f"{letter}{mark}"] in prompt)
+    return prompt.index(ID[f"{letter}{mark}"])
 
 
 def attention_mask(segments: torch.Tensor) -> torch.Tensor:
@@ -98,7 +119,7 @@ def make_batch(name: str, indices: range, easy: bool = False) -> Batch:
         rng = Random(f"{name}:{index}")
         picture = draw(rng, easy)
         packed, asked = pack(training_questions(rng, picture))
-        pixels.append(normalise(picture.image))
+        pixels.append(normalise(picture.image) + noise(rng))
         labels.append(picture.labels)
         rows.append(packed)
         tasks.append(asked)

@@ -1,4 +1,4 @@
-"""Questions about a picture, in the words of the eight benchmarks, with the patches that hold the answer.
+"""Facts about a picture in the words of the sixteen benchmarks, with the patches that hold the answer.
 
 `fields` are the columns that the benchmark's data set has for the question; `prompt` is the text that
 lmms-eval makes of them for a LLaVA model. A test holds the two together, so that the miniature is trained on
@@ -8,21 +8,61 @@ the very prompts with which it is evaluated.
 from dataclasses import dataclass, field
 from random import Random
 
-from pdrop_eval.mini.canvas import COLORS, KEYS, SHAPES
-from pdrop_eval.mini.pictures import READABLE, Item, Picture
+from pdrop_eval.mini.canvas import SHAPES
+from pdrop_eval.mini.facts import Fact, facts
+from pdrop_eval.mini.pictures import Picture
 
 SHORT = "Answer the question using a single word or phrase."
 WORD = "Answer the question with a single word."
 LETTER = "Answer with the option's letter from the given choices directly."
-CN_OPTIONS = "There are several options:"
+STAR_LETTER = "Answer with the option's letter from the given choices directly"  # MMStar: no full stop
 CN_LETTER = "请直接使用所提供的选项字母作为答案回答。"
+OPTIONS = "There are several options:"
+STAR_OPTIONS = "Options:"
+INSUFFICIENT = "When the provided information is insufficient, respond with 'Unanswerable'."
+REASON = (
+    "First please perform reasoning, and think step by step to provide best answer to the following question:"
+)
 
-CN_COLORS = dict(zip(COLORS, ("红色", "绿色", "蓝色", "黄色", "紫色", "橙色", "青色", "黑色"), strict=True))
-CN_SHAPES = dict(zip(SHAPES, ("圆形", "方形", "三角形", "星形", "十字形", "菱形"), strict=True))
-NUMBERS = ("one", "two", "three", "four", "five", "six")
-# A true text, a false text and the patches to look at.
-Claim = tuple[str, str, tuple[int, ...]]
-SCENES = {"objects": "drawing", "signs": "sign", "chart": "chart", "page": "page"}
+# Which facts each benchmark asks for, without their form.
+ASKED = {
+    "gqa": {"color", "shape", "side", "order", "neighbour"},
+    "vqav2": {"color", "shape", "count", "order", "more"},
+    "textvqa": {"text", "print"},
+    "chartqa": {"value", "extreme", "print"},
+    "docvqa": {"entry", "print"},
+    "infovqa": {"title", "percentage", "extreme", "print"},
+    "ocrvqa": {"title", "author", "genre", "related", "print"},
+    "vizwiz": {"color", "text"},
+    "mmvet": {"color", "shape", "part", "neighbour", "count", "text", "value", "extreme", "entry", "title"},
+}
+CAPABILITIES = {
+    "color": "rec", "shape": "rec", "part": "rec,spat", "neighbour": "rec,spat", "count": "rec,math",
+    "text": "ocr,spat", "value": "ocr,spat", "extreme": "ocr,math", "entry": "ocr", "title": "ocr",
+}  # fmt: skip
+# MMStar's categories, in its own names; what is asked under them is rendered, not science.
+STAR = {
+    "scene": ("coarse perception", "image scene and topic"),
+    "color": ("fine-grained perception", "recognition"),
+    "part": ("fine-grained perception", "localization"),
+    "shape": ("instance reasoning", "single-instance reasoning"),
+    "neighbour": ("instance reasoning", "cross-instance relation reasoning"),
+    "extreme": ("logical reasoning", "diagram reasoning"),
+    "percentage": ("science & technology", "geography & earth science & agriculture"),
+    "genre": ("science & technology", "biology & chemistry & physics"),
+    "count": ("math", "numeric commonsense and calculation"),
+    "value": ("math", "statistical reasoning"),
+}
+# SEED-Bench's question types, by number.
+SEED = {"scene": 1, "shape": 2, "color": 3, "part": 4, "count": 5, "neighbour": 6, "extreme": 8, "text": 9,
+        "value": 9, "entry": 9, "title": 9}  # fmt: skip
+FORMS = ("scienceqa_img", "mmbench_en_dev", "mmbench_cn_dev", "seedbench", "mmstar")
+FORM_KINDS = {
+    "scienceqa_img": {"color", "shape", "extreme", "count"},
+    "mmbench_en_dev": {"color", "shape", "part", "count", "neighbour", "scene", "extreme", "text"},
+    "seedbench": set(SEED),
+    "mmstar": set(STAR),
+}
 
 
 @dataclass(frozen=True)
@@ -31,7 +71,7 @@ class Question:
 
     `task` is the lmms-eval task, or "train" for exercises that no benchmark asks. `evidence` has a patch for
     each token of the answer (empty: nothing in particular to look at); `option` is the place of the right
-    option among the options in the prompt, or None.
+    option among the options in the prompt, or None; `small` marks what only small print says.
     """
 
     task: str
@@ -40,20 +80,124 @@ class Question:
     fields: dict = field(default_factory=dict)
     evidence: tuple[int, ...] = ()
     option: int | None = None
+    small: bool = False
+    kind: str = ""
 
 
-def _unique(items: tuple[Item, ...], attribute: str) -> list[Item]:
-    """The items whose color or thing no other item shares."""
-    values = [getattr(item, attribute) for item in items]
-    return [item for item in items if values.count(getattr(item, attribute)) == 1]
+def ask(task: str, fact: Fact, suffix: str = SHORT, prefix: str = "", **fields) -> Question:
+    """A fact as an open question."""
+    prompt = "\n".join(part for part in (prefix, fact.text, suffix) if part)
+    given = {"question": fact.text, "answer": fact.answer, **fields}
+    return Question(task, prompt, fact.answer, given, fact.evidence, small=fact.small, kind=fact.kind)
 
 
-def _open(
-    task: str, text: str, answer: str, evidence: tuple[int, ...], suffix: str = SHORT, **fields
-) -> Question:
-    return Question(
-        task, f"{text}\n{suffix}", answer, {"question": text, "answer": answer, **fields}, evidence
-    )
+def open_questions(rng: Random, picture: Picture) -> list[Question]:
+    """The picture's questions in the form of the benchmarks with open answers."""
+    known = facts(rng, picture)
+    made = []
+    for fact in known:
+        asked = [name for name, kinds in ASKED.items() if fact.kind in kinds]
+        tasks = _OPEN[picture.kind]
+        made += [_FORM_OF[name](fact) for name in asked if name in tasks]
+    return made
+
+
+def _chartqa(fact: Fact) -> Question:
+    split = "human_test" if fact.kind == "extreme" else "augmented_test"
+    return ask("chartqa", fact, WORD, type=split)
+
+
+_FORM_OF = {
+    "gqa": lambda fact: ask("gqa", fact),
+    "vqav2": lambda fact: ask("vqav2_val", fact),
+    "textvqa": lambda fact: ask("textvqa_val", fact),
+    "chartqa": _chartqa,
+    "docvqa": lambda fact: ask("docvqa_val", fact),
+    "infovqa": lambda fact: ask("infovqa_val", fact),
+    "ocrvqa": lambda fact: ask("ocrvqa", fact),
+    "vizwiz": lambda fact: ask("vizwiz_vqa_val", fact, f"{INSUFFICIENT}\n{SHORT}"),
+    "mmvet": lambda fact: ask("mmvet", fact, "", REASON, capability=CAPABILITIES[fact.kind]),
+}
+# The benchmarks that ask about a kind of picture.
+_OPEN = {
+    "objects": ("gqa", "vqav2", "mmvet"),
+    "signs": ("textvqa", "mmvet"),
+    "chart": ("chartqa", "mmvet"),
+    "page": ("docvqa", "mmvet"),
+    "poster": ("infovqa", "mmvet"),
+    "cover": ("ocrvqa", "mmvet"),
+    "photo": ("vizwiz",),
+}
+
+
+def _choices(rng: Random, answer: str, others: tuple[str, ...], count: int) -> tuple[list[str], int]:
+    """The answer among `count - 1` others in random order, and its place."""
+    wrong = [other for other in others if other != answer]
+    options = [answer, *rng.sample(wrong, min(count - 1, len(wrong)))]
+    rng.shuffle(options)
+    return options, options.index(answer)
+
+
+def choose(rng: Random, form: str, fact: Fact) -> Question | None:
+    """A fact as a multiple-choice question in a benchmark's form; None if it doesn't suit that benchmark."""
+    text, answer, others = fact.text, fact.answer, fact.others
+    if form == "mmbench_cn_dev":
+        if fact.chinese is None:
+            return None
+        text, answer, others = fact.chinese
+    elif fact.kind not in FORM_KINDS[form]:
+        return None
+    count = rng.choice((3, 4)) if form == "scienceqa_img" else 4
+    if len({*others} - {answer}) < (2 if form == "scienceqa_img" else 3):
+        return None
+    options, place = _choices(rng, answer, others, count)
+    prompt, fields = _WRITE[form](text, options, place, fact)
+    return Question(form, prompt, "ABCD"[place], fields, fact.evidence[:1], place, kind=fact.kind)
+
+
+def _lines(options: list[str]) -> list[str]:
+    return [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False)]
+
+
+def _science(text: str, options: list[str], place: int, _: Fact) -> tuple[str, dict]:
+    fields = {"question": text, "choices": options, "answer": place, "hint": ""}
+    return "\n".join([text, *_lines(options), LETTER]), fields
+
+
+def _mmbench(last: str):
+    def write(text: str, options: list[str], place: int, _: Fact) -> tuple[str, dict]:
+        fields = {"question": text, "answer": "ABCD"[place], **dict(zip("ABCD", options, strict=True))}
+        return "\n".join([f"{text} {OPTIONS}", *_lines(options), "", last]), fields
+
+    return write
+
+
+def _seed(text: str, options: list[str], place: int, fact: Fact) -> tuple[str, dict]:
+    letters = (f"choice_{letter}" for letter in "abcd")
+    fields = {"question": text, "answer": "ABCD"[place], **dict(zip(letters, options, strict=True))}
+    return "\n".join([text, *_lines(options), LETTER]), {**fields, "question_type_id": SEED[fact.kind]}
+
+
+def _mmstar(text: str, options: list[str], place: int, fact: Fact) -> tuple[str, dict]:
+    listed = ", ".join(f"{letter}: {option}" for letter, option in zip("ABCD", options, strict=True))
+    asked = f"{text}\n{STAR_OPTIONS} {listed}"
+    names = dict(zip(("category", "l2_category"), STAR[fact.kind], strict=True))
+    return f"{asked}\n{STAR_LETTER}", {"question": asked, "answer": "ABCD"[place], **names}
+
+
+_WRITE = {
+    "scienceqa_img": _science,
+    "mmbench_en_dev": _mmbench(LETTER),
+    "mmbench_cn_dev": _mmbench(CN_LETTER),
+    "seedbench": _seed,
+    "mmstar": _mmstar,
+}
+
+
+def multiple_choice(rng: Random, picture: Picture, form: str) -> list[Question]:
+    """All multiple-choice questions about a picture in one benchmark's form."""
+    found = [choose(rng, form, fact) for fact in facts(rng, picture) if not fact.small]
+    return [question for question in found if question]
 
 
 def pope(rng: Random, picture: Picture, present: bool, category: str) -> Question | None:
@@ -73,240 +217,13 @@ def pope(rng: Random, picture: Picture, present: bool, category: str) -> Questio
         name = " ".join(named)
         patches = (pairs[named],) if present else ()
     else:
-        name = rng.choice(things if present else [shape for shape in SHAPES if shape not in things])
+        names = things if present else [shape for shape in SHAPES if shape not in things]
+        if not names:
+            return None
+        name = rng.choice(names)
         patches = tuple(item.patch for item in picture.items if item.thing == name)[:1]
-    answer = "yes" if present else "no"
-    return _open("pope", f"Is there a {name} in the image?", answer, patches, category=category)
+    fact = Fact("existence", f"Is there a {name} in the image?", "yes" if present else "no", (), patches)
+    return ask("pope", fact, category=category)
 
 
-def gqa(rng: Random, picture: Picture) -> list[Question]:
-    """Color of a shape, shape of a color, and the side of the picture that a thing is on."""
-    made = []
-    for item in _unique(picture.items, "thing"):
-        made.append(_open("gqa", f"What color is the {item.thing}?", item.color, (item.patch,)))
-    for item in _unique(picture.items, "color"):
-        made.append(_open("gqa", f"What shape is the {item.color} object?", item.thing, (item.patch,)))
-    item = rng.choice(picture.items)
-    side = "left" if item.x < 48 else "right"
-    made.append(
-        _open("gqa", f"On which side of the image is the {item.color} {item.thing}?", side, (item.patch,))
-    )
-    return made
-
-
-def _choices(rng: Random, answer: str, others: list[str], count: int) -> tuple[list[str], int]:
-    """The answer among `count - 1` others in random order, and its place."""
-    options = [answer, *rng.sample([o for o in others if o != answer], count - 1)]
-    rng.shuffle(options)
-    return options, options.index(answer)
-
-
-def science(rng: Random, text: str, answer: str, others: list[str], evidence: tuple[int, ...]) -> Question:
-    """A multiple-choice question in ScienceQA's form, three or four options."""
-    options, place = _choices(rng, answer, others, min(len(others), rng.choice((3, 4))))
-    listed = "\n".join(f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=False))
-    fields = {"question": text, "choices": options, "answer": place, "hint": ""}
-    return Question("scienceqa_img", f"{text}\n{listed}\n{LETTER}", "ABCD"[place], fields, evidence, place)
-
-
-def mmbench_cn(rng: Random, text: str, answer: str, others: list[str], evidence: tuple[int, ...]) -> Question:
-    """A multiple-choice question in MMBench-CN's form, four options."""
-    options, place = _choices(rng, answer, others, 4)
-    lines = [f"{letter}. {option}" for letter, option in zip("ABCD", options, strict=True)]
-    prompt = "\n".join([f"{text} {CN_OPTIONS}", *lines, "", CN_LETTER])
-    fields = {"question": text, "answer": "ABCD"[place], **dict(zip("ABCD", options, strict=True))}
-    return Question("mmbench_cn_dev", prompt, "ABCD"[place], fields, evidence, place)
-
-
-def multiple_choice(rng: Random, picture: Picture) -> list[Question]:
-    """English and Chinese multiple choice about the picture's shapes or bars."""
-    made = []
-    colors, shapes = list(COLORS), list(SHAPES)
-    if picture.kind == "objects":
-        for item in _unique(picture.items, "thing"):
-            seen = (item.patch,)
-            made.append(science(rng, f"What color is the {item.thing}?", item.color, colors, seen))
-            asked = f"{CN_SHAPES[item.thing]}是什么颜色？"
-            made.append(mmbench_cn(rng, asked, CN_COLORS[item.color], list(CN_COLORS.values()), seen))
-        for item in _unique(picture.items, "color"):
-            seen = (item.patch,)
-            made.append(science(rng, f"What shape is the {item.color} object?", item.thing, shapes, seen))
-            asked = f"{CN_COLORS[item.color]}的图形是什么形状？"
-            made.append(mmbench_cn(rng, asked, CN_SHAPES[item.thing], list(CN_SHAPES.values()), seen))
-    elif picture.kind == "chart":
-        for item, word, chinese in _extremes(picture):
-            seen, names = (item.patch,), [i.color for i in picture.items]
-            if len(names) == 3:
-                made.append(science(rng, f"Which bar is the {word}?", item.color, names, seen))
-            else:
-                listed = [CN_COLORS[name] for name in names]
-                made.append(
-                    mmbench_cn(rng, f"{chinese}的柱子是什么颜色？", CN_COLORS[item.color], listed, seen)
-                )
-    return made
-
-
-def _extremes(picture: Picture) -> list[tuple[Item, str, str]]:
-    """The highest and the lowest bar, in English and Chinese; none where two share the value."""
-    values = sorted((int(item.text), i) for i, item in enumerate(picture.items))
-    if len({value for value, _ in values}) < len(values):
-        return []
-    return [
-        (picture.items[values[-1][1]], "highest", "最高"),
-        (picture.items[values[0][1]], "lowest", "最低"),
-    ]
-
-
-def textvqa(picture: Picture) -> list[Question]:
-    """What is written beside each shape."""
-    asked = "What is written next to the {} {}?"
-    return [
-        _open("textvqa_val", asked.format(i.color, i.thing), i.text, i.text_patches) for i in picture.items
-    ]
-
-
-def chartqa(picture: Picture) -> list[Question]:
-    """The value of each bar, and which is the highest and the lowest."""
-    made = [
-        _open(
-            "chartqa",
-            f"What is the value of the {i.color} bar?",
-            i.text,
-            i.text_patches,
-            WORD,
-            type="augmented_test",
-        )
-        for i in picture.items
-    ]
-    for item, word, _ in _extremes(picture):
-        made.append(
-            _open("chartqa", f"Which bar is the {word}?", item.color, (item.patch,), WORD, type="human_test")
-        )
-    return made
-
-
-def docvqa(picture: Picture) -> list[Question]:
-    """The value of each key on a page."""
-    return [_open("docvqa_val", f"What is the {i.thing}?", i.text, i.text_patches) for i in picture.items]
-
-
-def mme_pair(rng: Random, picture: Picture, category: str) -> list[Question]:
-    """A question whose answer is yes and its twin whose answer is no; empty if the picture has none."""
-    yes, no, evidence = _mme_texts(rng, picture, category) or ("", "", ())
-    if not yes:
-        return []
-    ask = " Please answer yes or no."
-    pair = []
-    for text, answer, seen in ((yes, "Yes", evidence), (no, "No", ())):
-        fields = {"question": text + ask, "answer": answer, "category": category}
-        pair.append(Question("mme", f"{text}\n{SHORT}", answer.lower(), fields, seen))
-    return pair
-
-
-def _mme_texts(rng: Random, picture: Picture, category: str) -> Claim | None:
-    """The category's claim about the picture, None if it has none."""
-    item = rng.choice(picture.items)
-    kind = {"scene": picture.kind, "OCR": "signs"}.get(category, "objects")
-    return _MME_CLAIMS[category](rng, picture, item) if picture.kind == kind else None
-
-
-def _scene(rng: Random, picture: Picture, _: Item) -> Claim:
-    other = rng.choice([word for kind, word in SCENES.items() if kind != picture.kind])
-    return f"Does this image show a {SCENES[picture.kind]}?", f"Does this image show a {other}?", ()
-
-
-def _ocr(rng: Random, _: Picture, item: Item) -> Claim | None:
-    wrong = "".join(rng.sample(READABLE, len(item.text)))
-    asked = f"Is the text next to the {item.color} {item.thing} {{}}?"
-    if wrong == item.text:
-        return None
-    return asked.format(item.text), asked.format(wrong), item.text_patches[:1]
-
-
-def _existence(rng: Random, picture: Picture, item: Item) -> Claim:
-    absent = [s for s in SHAPES if s not in {i.thing for i in picture.items}]
-    asked = "Is there a {} in this image?"
-    return asked.format(item.thing), asked.format(rng.choice(absent)), (item.patch,)
-
-
-def _count(rng: Random, picture: Picture, _: Item) -> Claim:
-    number = len(picture.items)
-    other = rng.choice([n for n in range(2, 6) if n != number])
-    asked = "Are there {} objects in this image?"
-    return asked.format(NUMBERS[number - 1]), asked.format(NUMBERS[other - 1]), ()
-
-
-def _position(_: Random, __: Picture, item: Item) -> Claim:
-    right, wrong = ("left", "right") if item.x < 48 else ("right", "left")
-    asked = f"Is the {item.color} {item.thing} on the {{}} side of the image?"
-    return asked.format(right), asked.format(wrong), (item.patch,)
-
-
-def _color(rng: Random, picture: Picture, _: Item) -> Claim | None:
-    single = _unique(picture.items, "thing")
-    if not single:
-        return None
-    item = rng.choice(single)
-    wrong = rng.choice([c for c in COLORS if c != item.color])
-    return f"Is the {item.thing} {item.color}?", f"Is the {item.thing} {wrong}?", (item.patch,)
-
-
-_MME_CLAIMS = {
-    "existence": _existence,
-    "count": _count,
-    "position": _position,
-    "color": _color,
-    "scene": _scene,
-    "OCR": _ocr,
-}
-MME_CATEGORIES = tuple(_MME_CLAIMS)
 POPE_CATEGORIES = ("random", "popular", "adversarial")
-
-
-def exercises(rng: Random, picture: Picture) -> list[Question]:
-    """Training only: Chinese open questions, and finding a named option without looking at the picture."""
-    made = []
-    if picture.kind == "objects":
-        for item in _unique(picture.items, "thing"):
-            made.append(
-                Question(
-                    "train", f"{CN_SHAPES[item.thing]}是什么颜色？", CN_COLORS[item.color], {}, (item.patch,)
-                )
-            )
-        for item in _unique(picture.items, "color"):
-            asked = f"{CN_COLORS[item.color]}的图形是什么形状？"
-            made.append(Question("train", asked, CN_SHAPES[item.thing], {}, (item.patch,)))
-    words = rng.choice((list(COLORS), list(SHAPES)))
-    answer = rng.choice(words)
-    find = science(rng, f"Which option is {answer}?", answer, words, ())
-    made.append(Question("train", find.prompt, find.answer, {}, (), find.option))
-    chinese = rng.choice((list(CN_COLORS.values()), list(CN_SHAPES.values())))
-    answer = rng.choice(chinese)
-    find = mmbench_cn(rng, f"哪个选项是{answer}？", answer, chinese, ())
-    made.append(Question("train", find.prompt, find.answer, {}, (), find.option))
-    return made
-
-
-def training_questions(rng: Random, picture: Picture) -> list[Question]:
-    """Everything that can be asked of a picture, yes and no in balance, in random order."""
-    made = exercises(rng, picture)
-    if picture.kind == "objects":
-        for category in POPE_CATEGORIES:
-            pair = [pope(rng, picture, present, category) for present in (True, False)]
-            made += [question for question in pair if question and None not in pair]
-        made += gqa(rng, picture)
-    categories = rng.sample(MME_CATEGORIES, 3) if picture.kind == "objects" else ("scene", "OCR")
-    for category in categories:
-        made += mme_pair(rng, picture, category)
-    made += multiple_choice(rng, picture)
-    if picture.kind == "signs":
-        made += textvqa(picture)
-    elif picture.kind == "chart":
-        made += chartqa(picture)
-    elif picture.kind == "page":
-        made += docvqa(picture)
-    rng.shuffle(made)
-    return made
-
-
-WORDS = (*COLORS, *SHAPES, "bar", *KEYS, *NUMBERS)

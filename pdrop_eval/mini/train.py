@@ -19,10 +19,10 @@ import torch.distributed as dist
 from torch.nn import functional as F
 
 from pdrop_eval.mini.checkpoints import load_state, save_state
+from pdrop_eval.mini.facts import CN_COLORS, CN_SHAPES
 from pdrop_eval.mini.model import build_model
 from pdrop_eval.mini.network import Guide, PatchLabels, answer_logits
 from pdrop_eval.mini.packing import make_batch
-from pdrop_eval.mini.questions import CN_COLORS, CN_SHAPES
 from pdrop_eval.mini.vocabulary import EOS, ID
 
 BATCH = {"vision": 32, "joint": 16}  # pictures a step, over all processes

@@ -3,41 +3,46 @@
 import re
 from random import Random
 
-from pdrop_eval.mini.canvas import CHARACTERS
-from pdrop_eval.mini.pictures import KINDS
+from pdrop_eval.mini.canvas import BAR, CHARACTERS, COLORS, KEYS, PARTS, SHAPES
+from pdrop_eval.mini.claims import NUMBERS
+from pdrop_eval.mini.facts import CN_COLORS, CN_SHAPES, PLURALS, SCENES, UNANSWERABLE
+from pdrop_eval.mini.pictures import GENRES, KINDS, SMALL_KEYS
 from pdrop_eval.mini.questions import (
-    CN_COLORS,
     CN_LETTER,
-    CN_OPTIONS,
-    CN_SHAPES,
+    INSUFFICIENT,
     LETTER,
-    SCENES,
+    OPTIONS,
+    REASON,
     SHORT,
+    STAR_LETTER,
+    STAR_OPTIONS,
     WORD,
-    WORDS,
 )
 
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>", "<image>", "USER:", "ASSISTANT:")
 PAD, BOS, EOS, UNKNOWN, IMAGE, USER, ASSISTANT = range(len(SPECIAL))
 # The benchmarks' fixed instructions are one token each: they say the same thing every time.
-INSTRUCTIONS = (SHORT, WORD, LETTER, CN_OPTIONS, CN_LETTER)
-OPTIONS = ("A.", "B.", "C.", "D.", "E.")
+INSTRUCTIONS = (SHORT, WORD, LETTER, STAR_LETTER, OPTIONS, STAR_OPTIONS, CN_LETTER, INSUFFICIENT, REASON)
+LETTERS = tuple(f"{letter}{mark}" for mark in ".:" for letter in "ABCDE")
 _ENGLISH = """Is there a in the image this What color is shape object objects On on which side of left right
- Which bar highest lowest value written next to text option Are Does show yes no"""
+ top bottom part Which bar highest lowest value written next to text option Are Does show yes no above How
+ many are more than small print percentage shown year book Who wrote genre related In was printed does"""
 _CHINESE = ("是", "什么", "颜色", "的", "图形", "形状", "哪个", "选项", "最高", "最低", "柱子")
 
-ENGLISH = tuple(sorted({*WORDS, *_ENGLISH.split(), *SCENES.values()}))
+_NAMES = (*COLORS, *SHAPES, BAR, *KEYS, *PARTS, *NUMBERS, *PLURALS.values(), *GENRES.values(), *SMALL_KEYS)
+ENGLISH = tuple(sorted({*_NAMES, *_ENGLISH.split(), *SCENES.values(), UNANSWERABLE}))
 CHINESE = (*CN_COLORS.values(), *CN_SHAPES.values(), *_CHINESE)
-TOKENS = (*SPECIAL, *CHARACTERS, *OPTIONS, *".,?:'？", *INSTRUCTIONS, *CHINESE, *ENGLISH)
+TOKENS = (*SPECIAL, *CHARACTERS, *LETTERS, *".,?:'？", *INSTRUCTIONS, *CHINESE, *ENGLISH)
 ID = {token: i for i, token in enumerate(TOKENS)}
+assert len(ID) == len(TOKENS)
 
 _FIXED = sorted((*SPECIAL, *INSTRUCTIONS, *CHINESE), key=len, reverse=True)
 PATTERN = "|".join(
     [
         *(re.escape(piece).replace("\\ ", " ") for piece in _FIXED),
-        r"[A-E]\.",
+        r"[A-E][.:]",
         r"[A-Za-z]?[a-z]+",
-        r"[0-9A-Z]",
+        r"[0-9A-Z%]",
         r"\S",
     ]
 )
@@ -81,7 +86,7 @@ def build_tokenizer():
 
 def sample_prompts(seed: int, pictures: int) -> list[str]:
     """Prompts and answers of some training pictures, to check the vocabulary against."""
-    from pdrop_eval.mini.questions import training_questions
+    from pdrop_eval.mini.lessons import training_questions
 
     found = []
     for kind, draw in KINDS.items():
