@@ -86,7 +86,7 @@ def check_results_folder(folder: Path) -> None:
         ) from error
 
 
-class MissingCheckpoint(UserError):
+class MissingCheckpointError(UserError):
     """A checkpoint that is not there yet; an experiment goes on without it."""
 
 
@@ -94,7 +94,7 @@ def resolve_checkpoint(pretrained: str) -> Path | str:
     """The checkpoint's folder, or its id on the Hub.
 
     "embedded" is the package's own miniature, "embedded:<name>" another one of its family. What starts with
-    "checkpoints/" is always a folder, never an id. Raises MissingCheckpoint.
+    "checkpoints/" is always a folder, never an id. Raises MissingCheckpointError.
     """
     if pretrained == "embedded" or pretrained.startswith("embedded:"):
         return _embedded(pretrained.partition(":")[2])
@@ -103,12 +103,12 @@ def resolve_checkpoint(pretrained: str) -> Path | str:
         return folder
     parts = pretrained.split("/")
     if parts[0] == "checkpoints":
-        raise MissingCheckpoint(
-            f"The checkpoint {pretrained!r} isn't there: no such one is published, it has to be trained. Give "
-            "the folder of yours, which holds config.json and *.safetensors, with model.pretrained=<folder>."
+        raise MissingCheckpointError(
+            f"The checkpoint {pretrained!r} isn't there: none is published, it has to be trained. "
+            "Give your own, a folder with config.json and *.safetensors, as model.pretrained=<folder>."
         )
     if len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~") or folder.exists():
-        raise MissingCheckpoint(
+        raise MissingCheckpointError(
             f"The checkpoint folder {pretrained!r} doesn't exist. Give a folder that holds config.json and "
             "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded."
         )
@@ -120,11 +120,11 @@ def _embedded(name: str) -> Path:
     if (folder / "config.json").is_file():
         return folder
     if name:
-        raise MissingCheckpoint(
+        raise MissingCheckpointError(
             f"The embedded checkpoint {name!r} isn't trained yet: there is no {folder}. Use model=mini, or "
             "give a checkpoint of your own with model.pretrained=<folder>."
         )
-    raise MissingCheckpoint(
+    raise MissingCheckpointError(
         "The embedded miniature is missing from this installation. Install the package again, train it with "
         "make train-mini, or give another checkpoint with model.pretrained=<folder>."
     )

@@ -18,8 +18,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from pdrop_eval import parallel
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
+from pdrop_eval.parallel import one_first, rank, say, together
 from pdrop_eval.paths import CONF
 
 
@@ -36,6 +38,10 @@ def main() -> None:
         _leave(str(explain(error)), 2)
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on where this one stopped.", 130)
+    except parallel.ElsewhereError:
+        sys.exit(1)  # the process that failed says why
+    finally:
+        parallel.stop()
 
 
 def _leave(message: str, status: int) -> None:
@@ -58,14 +64,14 @@ def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
     `strategy` is the name that the record and its folder get. Raises UserError for wrong input before a model
     is loaded, and SampleError for a sample that fails; finished tasks are kept in both cases.
     """
-    plan = make_plan(config, strategy)
-    record = plan.existing_record()
+    parallel.start()
+    plan, record = one_first(lambda: _prepare(config, strategy))
     missing = [task for task in plan.tasks if record is None or task not in record["tasks"]]
     if record is not None and not missing:
-        if record["status"] != "completed":  # ended between its last task and its last word
+        if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
-        return _report(plan, record, "Nothing to do: all tasks are in the record already.")
-    return _report(plan, _run(plan, missing))
+        return _report(plan, *_judged(plan, record, "Nothing to do: all tasks are in the record already."))
+    return _report(plan, *_judged(plan, _run(plan, missing)))
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,7 @@ class Plan:
     commit: str | None
     data: Any
     identity: dict[str, Any]
+    judge: Any = None
 
     def existing_record(self) -> dict[str, Any] | None:
         """The record of an earlier run with the same identity."""
@@ -91,14 +98,22 @@ class Plan:
         return None
 
 
+def _prepare(config: DictConfig, strategy: str) -> tuple[Plan, dict[str, Any] | None]:
+    plan = make_plan(config, strategy)
+    return plan, plan.existing_record()
+
+
 def make_plan(config: DictConfig, strategy: str) -> Plan:
     """Checks a config, gets the data ready, and works out the run's identity, all without torch."""
     from pdrop_eval import checks, identity
+    from pdrop_eval.anyres import check_anyres
     from pdrop_eval.hub import hub_commit, set_offline
+    from pdrop_eval.judge import make_judge
     from pdrop_eval.lmms.data import prepare_data
     from pdrop_eval.lmms.tasks import describe
 
     checks.check_settings(config)
+    judge = make_judge(config.judge)
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
     for task in tasks:
         describe(task, config.suite.source)
@@ -107,27 +122,25 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     set_offline(isinstance(source, Path) and config.suite.source != "hub")
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
     checks.check_image_processing(config.model.image_processing, checkpoint.family)
+    check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
     decides = identity.run_identity(config, strategy, identity.checkpoint_sha256(source, commit), data.sha256)
-    return Plan(config, strategy, tasks, checkpoint, commit, data, decides)
+    return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge)
 
 
 def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
-    print("Loading torch and transformers", file=sys.stderr)
+    say("Loading torch and transformers")
     from pdrop_eval.checks import check_device
     from pdrop_eval.header import make_header
-    from pdrop_eval.records import Run
 
     check_device(plan.config.device)
     strategy, header, tflops = make_header(plan, _command())
-    print(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}", file=sys.stderr)
-    with Run.open(
-        Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity, header
-    ) as run:
+    say(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
+    with together(lambda: _open(plan, header)) as run:
         try:
-            model = _load(plan, strategy)
+            model = together(lambda: _load(plan, strategy))
             for task in missing:
                 _run_one(plan, run, model, task, tflops)
             run.complete()
@@ -137,12 +150,40 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
         return {**run.record, "folder": str(run.folder)}
 
 
-def _complete(plan: Plan) -> dict[str, Any]:
-    """Marks a record whose tasks are all there as completed."""
+def _open(plan: Plan, header: dict[str, Any]) -> Any:
+    """The run's record; with several processes, only the first one's is real."""
     from pdrop_eval.records import Run
 
-    root, model_name = Path(plan.config.results), plan.config.model.name
-    with Run.open(root, model_name, plan.strategy, plan.identity, {}) as run:
+    if rank() > 0:
+        return _Onlooker()
+    config = plan.config
+    return Run.open(Path(config.results), config.model.name, plan.strategy, plan.identity, header)
+
+
+class _Onlooker:
+    """Stands in for the run's record in the processes that don't write it."""
+
+    record: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    folder = None
+
+    def __enter__(self) -> "_Onlooker":
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def add_task(self, *result: Any, **more: Any) -> None:
+        """Another process does it."""
+
+    def complete(self) -> None:
+        """Another process does it."""
+
+    def fail(self, message: str) -> None:
+        """Another process does it."""
+
+
+def _complete(plan: Plan) -> dict[str, Any]:
+    """Marks a record whose tasks are all there as completed."""
+    with _open(plan, {}) as run:
         run.complete()
         return {**run.record, "folder": str(run.folder)}
 
@@ -160,11 +201,12 @@ def _load(plan: Plan, strategy: Any) -> Any:
         config.model.pretrained,
         strategy,
         revision=plan.commit,
-        device=config.device,
+        device=parallel.local_device(config.device),
         dtype=config.dtype,
         batch_size=config.batch_size,
         attention=config.attention,
         chat_template=config.model.chat_template,
+        anyres=config.model.anyres,
         image_processing=config.model.image_processing,
         max_new_tokens=config.model.max_new_tokens,
         trust_remote_code=config.model.trust_remote_code,
@@ -172,6 +214,7 @@ def _load(plan: Plan, strategy: Any) -> Any:
 
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
+    from pdrop_eval.lmms.mmvet import submission
     from pdrop_eval.lmms.running import run_task
     from pdrop_eval.lmms.tasks import describe, materialise
 
@@ -186,22 +229,40 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
             data.commits.get(task),
             config.suite.textvqa_ocr,
         )
-        result, samples = run_task(
-            model,
-            info,
-            folder,
-            limit=config.limit,
-            seed=config.seed,
-            resamples=config.bootstrap,
-            tflops=tflops,
-            truncated_images=source == "hub",  # real data sets have some
+        result, samples = together(
+            lambda: run_task(
+                model,
+                info,
+                folder,
+                limit=config.limit,
+                seed=config.seed,
+                resamples=config.bootstrap,
+                tflops=tflops,
+                truncated_images=source == "hub",  # real data sets have some
+            )
         )
-    run.add_task(task, {**result, "data_sha256": data.sha256[task]}, samples)
+    predictions = submission(samples) if info.judge else None
+    result = {**result, "data_sha256": data.sha256[task]}
+    together(lambda: run.add_task(task, result, samples, predictions))
+
+
+def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:
+    """The record after the judge has scored what is left to it, if there is a judge; and what to say of it."""
+    from pdrop_eval.judging import judge_run, left_to
+
+    left = left_to(plan.judge, record, plan.tasks) if rank() == 0 else []
+    if not left:
+        return record, note
+    return judge_run(
+        plan.judge, record, left, plan.config
+    ), f"Judged by {plan.judge.model}: {', '.join(left)}."
 
 
 def _report(plan: Plan, record: dict[str, Any], note: str = "") -> dict[str, Any]:
     from pdrop_eval.summary import summary
 
+    if rank() > 0:
+        return record
     if note:
         print(note)
     print(summary(record, plan.tasks, Path(record["folder"]) / "record.json"))

@@ -1,17 +1,23 @@
 """A run's record header: everything about it that is known before the first sample. Imports torch."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 from transformers import AutoConfig
+from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-from pdrop_eval import provenance
+from pdrop_eval import anyres, provenance
 from pdrop_eval.checks import resolve_checkpoint
 from pdrop_eval.configs import instantiate_strategy
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.prompts import system_prompt
+from pdrop_eval.models import ARCHITECTURES
+from pdrop_eval.parallel import world_size
 
 if TYPE_CHECKING:
     from pdrop_eval.evaluate import Plan
@@ -39,10 +45,16 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
         "hardware": provenance.hardware(),
-        "model": _model(plan, layers, image_tokens),
+        "model": _model(plan, transformers_config),
         "strategy": {"name": plan.strategy, "fields": asdict(strategy)},
         "suite": {"name": config.suite.name, "source": config.suite.source},
+        "inputs": {
+            "images": _image_preparation(source, plan),
+            "system_prompt": system_prompt(config.model.chat_template),
+            "textvqa_ocr": config.suite.get("textvqa_ocr"),
+        },
         "batch_size": config.batch_size,
+        "processes": world_size(),
         "limit": config.limit,
         "efficiency": {
             "image_tokens": image_tokens,
@@ -66,27 +78,28 @@ def nominal_image_tokens(config: Any) -> int:
     per_tile = patches + (1 if config.vision_feature_select_strategy == "full" else 0)
     if config.model_type != "llava_next":
         return per_tile
-    size = vision.image_size
-    tiles = max((height // size) * (width // size) for height, width in config.image_grid_pinpoints)
-    return per_tile * (1 + tiles)
+    return per_tile * anyres.patches(config.image_grid_pinpoints, vision.image_size)
 
 
 def _read_config(source: str, plan: "Plan") -> Any:
+    model = plan.config.model
     try:
-        return AutoConfig.from_pretrained(
-            source,
-            revision=plan.commit or "main",
-            trust_remote_code=plan.config.model.trust_remote_code,
+        config = AutoConfig.from_pretrained(
+            source, revision=plan.commit or "main", trust_remote_code=model.trust_remote_code
         )
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(
-            f"The config.json of {plan.config.model.pretrained} can't be read by the installed transformers: "
+            f"The config.json of {model.pretrained} can't be read by the installed transformers: "
             f"{error} Use a checkpoint that transformers itself has saved."
         ) from error
+    if model.anyres is not None:
+        config.image_grid_pinpoints = anyres.pinpoints(model.anyres, config.vision_config.image_size)
+    return config
 
 
-def _model(plan: "Plan", layers: int, image_tokens: int) -> dict[str, Any]:
+def _model(plan: "Plan", config: Any) -> dict[str, Any]:
     model = plan.config.model
+    resolutions = getattr(config, "image_grid_pinpoints", None)
     return {
         "name": model.name,
         "pretrained": model.pretrained,
@@ -94,9 +107,48 @@ def _model(plan: "Plan", layers: int, image_tokens: int) -> dict[str, Any]:
         "commit": plan.commit,
         "sha256": plan.identity["model_sha256"],
         "family": plan.checkpoint.family,
+        # What it is, read from the checkpoint; what can't be read there, from the configuration.
+        "architecture": ARCHITECTURES[plan.checkpoint.family],
+        "patches": anyres.patches(resolutions, config.vision_config.image_size) if resolutions else 1,
+        "train_patches": model.patches,
+        "size": model.size,
+        "train": model.train,
+        "train_ratio": model.train_ratio,
+        "training": training_record(resolve_checkpoint(model.pretrained)),
         "dtype": plan.config.dtype,
-        "layers": layers,
-        "image_tokens": image_tokens,
+        "layers": config.get_text_config().num_hidden_layers,
+        "image_tokens": nominal_image_tokens(config),
+        "anyres": [list(resolution) for resolution in resolutions] if resolutions else None,
         "image_processing": model.image_processing,
         "chat_template": model.chat_template,
+        "system_prompt": system_prompt(model.chat_template),
     }
+
+
+def training_record(source: Path | str) -> dict[str, Any] | None:
+    """What the checkpoint's folder says about its training, if it does. Raises UserError if it is damaged."""
+    path = Path(source) / "training_record.json"
+    if not isinstance(source, Path) or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object. Copy the checkpoint again.")
+    return found
+
+
+def _image_preparation(source: str, plan: "Plan") -> str:
+    """What becomes of an image that is no square: "pad", "centre_crop", "resize" or, of LLaVA-NeXT, "tiles".
+
+    A checkpoint of LLaVA-1.5 may bring either processor: llava-hf's crops the centre, the original code pads.
+    """
+    if plan.checkpoint.family == "llava_next":
+        return "tiles"
+    if plan.config.model.image_processing == "pad":
+        return "pad"
+    found = get_image_processor_config(source, revision=plan.commit or "main")
+    if found.get("do_pad"):
+        return "pad"
+    return "centre_crop" if found.get("do_center_crop", True) else "resize"

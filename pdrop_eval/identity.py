@@ -12,8 +12,8 @@ from pdrop_eval import __version__
 from pdrop_eval.paths import PACKAGE, TASKS
 
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges.
-_ELSEWHERE = ("results", "tasks", "data", "judge")
-_SOURCES = ("strategies", "engine", "efficiency", "schedule.py", "header.py", "lmms")
+_ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size")
+_SOURCES = ("strategies", "engine", "efficiency", "schedule.py", "header.py", "anyres.py", "lmms")
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
 
@@ -55,7 +55,9 @@ def checkpoint_sha256(source: Path | str, commit: str | None) -> str:
     if isinstance(source, str):
         return hashlib.sha256(f"{source}@{commit}".encode()).hexdigest()
     kinds = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
-    return hash_files(sorted(path for kind in kinds for path in source.glob(kind)))
+    # what a training cost changes no answer
+    files = {path for kind in kinds for path in source.glob(kind) if path.name != "training_record.json"}
+    return hash_files(sorted(files))
 
 
 def hash_files(paths: Iterable[Path]) -> str:

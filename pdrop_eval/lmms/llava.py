@@ -9,7 +9,7 @@ fails the run.
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,7 +22,9 @@ from pdrop_eval.configs import check_choice, make_strategy
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, content_hashes
 from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, build_prompt, check_template, to_square
+from pdrop_eval.parallel import together, world_size
 
+_AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
 _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
 
@@ -35,8 +37,10 @@ class PdropLlava(lmms):
     """A LLaVA or LLaVA-NeXT checkpoint under one strategy.
 
     `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
-    field with several values is written `layers=8/16/24`. `measurements` holds what was measured, by
-    (task, doc_id). Raises UserError for arguments that can't be right.
+    field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
+    `pdrop_eval.anyres`. `batch_size="auto"` begins with a large one and halves it whenever the memory is
+    full. `measurements` holds what was measured, by (task, doc_id). Raises UserError for arguments that can't
+    be right.
     """
 
     is_simple = True
@@ -52,6 +56,7 @@ class PdropLlava(lmms):
         batch_size: int | str = 1,
         attention: str = "sdpa",
         chat_template: str = "checkpoint",
+        anyres: Any = None,
         image_processing: str = "checkpoint",
         max_new_tokens: int = 128,
         trust_remote_code: bool = False,
@@ -67,24 +72,30 @@ class PdropLlava(lmms):
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
         self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code)
+        loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code, anyres)
         check_template(chat_template, loaded.processor, pretrained)
         check_image_processing(image_processing, loaded.family)
         with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
             pass
         self.loaded = loaded
-        self.device = torch.device(device)
-        self.batch_size = int(batch_size)
+        self.placed = torch.device(device)
+        self.auto_batch = batch_size == "auto"
+        self.batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
         self.chat_template = chat_template
         self.image_processing = image_processing
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
-        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template)
+        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres)
         self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
     def __repr__(self) -> str:
         # lmms-eval's response cache takes this as the model's identity
         return f"PdropLlava({self._name})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval puts the numbers that processes exchange: gloo connects them, on the CPU."""
+        return torch.device("cpu") if world_size() > 1 else self.placed
 
     @property
     def config(self) -> Any:
@@ -103,33 +114,34 @@ class PdropLlava(lmms):
         raise NotImplementedError("pdrop_llava answers generate_until tasks only")
 
     def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
-        """Answers all requests, in their order. Raises SampleError at the first that fails."""
+        """Answers all requests, in their order. Raises SampleError at the first that fails.
+
+        Of several processes that share a run, all fail when one does.
+        """
+        return together(lambda: self._answer_all(requests))
+
+    def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         with tqdm(
             total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
             dynamic_ncols=True, smoothing=0.1,
         ) as bar:  # fmt: skip
-            for batch in self._batches(requests):
-                for index, answer in zip(batch, self._answer([requests[i] for i in batch]), strict=True):
-                    answers[index] = answer
-                bar.update(len(batch))
+            for group in _groups(requests):
+                while group:
+                    batch = group[: self.batch_size]
+                    try:
+                        found = self._answer([requests[i] for i in batch])
+                    except SampleError as error:
+                        if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
+                            raise
+                        self.batch_size = len(batch) // 2
+                        continue
+                    for index, answer in zip(batch, found, strict=True):
+                        answers[index] = answer
+                    group = group[len(batch) :]
+                    bar.update(len(batch))
         return answers
-
-    def _batches(self, requests: Sequence[Instance]) -> Iterator[list[int]]:
-        """Indices of requests that run together: one task, split and set of generation arguments."""
-        groups: dict[str, list[int]] = {}
-        for index, request in enumerate(requests):
-            _, arguments, _, _, task, split = request.args
-            groups.setdefault(json.dumps([task, split, arguments], sort_keys=True, default=str), []).append(
-                index
-            )
-        for members in groups.values():
-            # Longest first: little padding, the remaining time is never underestimated, and a batch that
-            # doesn't fit into memory fails at once.
-            members.sort(key=lambda index: -len(requests[index].args[0]))
-            for start in range(0, len(members), self.batch_size):
-                yield members[start : start + self.batch_size]
 
     def _answer(self, batch: Sequence[Instance]) -> list[GenerationResult]:
         prompts, images = [], []
@@ -157,7 +169,7 @@ class PdropLlava(lmms):
         model: Any = self.loaded.model
         pixels = [self._processed(image) for visuals in images for image in visuals]
         inputs = processor(text=prompts, images=pixels or None, padding=True, return_tensors="pt")
-        inputs = inputs.to(self.device, model.dtype)
+        inputs = inputs.to(self.placed, model.dtype)
         arguments, until = self._arguments(batch[0].args[1])
         with self.strategy(model) as report:
             output = model.generate(**inputs, **arguments, pad_token_id=processor.tokenizer.pad_token_id)
@@ -210,6 +222,26 @@ class PdropLlava(lmms):
         )
 
 
+def _groups(requests: Sequence[Instance]) -> list[list[int]]:
+    """Indices of requests that may run together: one task, split and set of generation arguments."""
+    groups: dict[str, list[int]] = {}
+    for index, request in enumerate(requests):
+        _, arguments, _, _, task, split = request.args
+        kind = json.dumps([task, split, arguments], sort_keys=True, default=str)
+        groups.setdefault(kind, []).append(index)
+    # Longest first: little padding, the remaining time is never underestimated, and a batch that doesn't fit
+    # into memory fails at once.
+    return [sorted(group, key=lambda index: -len(requests[index].args[0])) for group in groups.values()]
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    # MPS and the CPU have no exception of their own for it
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+    )
+
+
 def _cut(text: str, until: Sequence[str]) -> str:
     """The text before the first of the texts that end an answer."""
     ends = [text.index(stop) for stop in until if stop and stop in text]
@@ -222,8 +254,8 @@ def _where(batch: Sequence[Instance]) -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"{error} Use a smaller batch_size, or dtype=float16."
+    if _is_out_of_memory(error):
+        return f"{error} Use a smaller batch_size, batch_size=auto, or dtype=float16."
     return f"{type(error).__name__}: {error}"
 
 

@@ -12,6 +12,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from pdrop_eval.anyres import check_anyres, pinpoints, tile_size
 from pdrop_eval.checks import FAMILIES, check_checkpoint, check_device, resolve_checkpoint
 from pdrop_eval.errors import UserError
 
@@ -32,12 +33,18 @@ class Loaded:
 
 
 def load(
-    pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool
-) -> Loaded:
-    """Loads the checkpoint; `dtype` may be "auto" (the checkpoint's own). Raises UserError if it can't."""
+    pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
+    anyres: Any = None,
+) -> Loaded:  # fmt: skip
+    """Loads the checkpoint; `dtype` may be "auto" (the checkpoint's own). Raises UserError if it can't.
+
+    `anyres` replaces LLaVA-NeXT's grids (see `pdrop_eval.anyres`).
+    """
     check_device(device)
     source = str(resolve_checkpoint(pretrained))
-    family = check_checkpoint(pretrained, revision).family
+    checkpoint = check_checkpoint(pretrained, revision)
+    family = checkpoint.family
+    check_anyres(anyres, checkpoint.config)
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     transformers_logging.disable_progress_bar()
     try:
@@ -59,4 +66,8 @@ def load(
     tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    resolutions = pinpoints(anyres, tile_size(checkpoint.config))
+    if resolutions is not None:  # the one cuts the image, the other puts the features together
+        processor.image_processor.image_grid_pinpoints = resolutions
+        model.config.image_grid_pinpoints = resolutions
     return Loaded(model.to(device).eval(), processor, family)

@@ -11,11 +11,11 @@ CHAT_TEMPLATES = ("checkpoint", "vicuna")
 IMAGE_PROCESSING = ("checkpoint", "pad")
 
 # The system sentence and the turns of LLaVA-1.5's own evaluation (conversation template "vicuna_v1").
-_VICUNA = (
+_SYSTEM = (
     "A chat between a curious user and an artificial intelligence assistant. "
-    "The assistant gives helpful, detailed, and polite answers to the user's questions. "
-    "USER: {content} ASSISTANT:"
+    "The assistant gives helpful, detailed, and polite answers to the user's questions."
 )
+_VICUNA = _SYSTEM + " USER: {content} ASSISTANT:"
 
 
 def build_prompt(template: str, processor: Any, context: str, images: int) -> str:
@@ -31,6 +31,11 @@ def build_prompt(template: str, processor: Any, context: str, images: int) -> st
         return _VICUNA.format(content=(token + "\n") * missing + context)
     content = [{"type": "image"}] * missing + [{"type": "text", "text": context}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
+def system_prompt(template: str) -> str | None:
+    """The system sentence that a choice of template puts first; None if that is up to the checkpoint's."""
+    return _SYSTEM if template == "vicuna" else None
 
 
 def check_template(template: str, processor: Any, pretrained: str) -> None:

@@ -21,6 +21,7 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.measure import Measurement, mean_per_layer, mean_tflops
 from pdrop_eval.lmms.scores import Score, score
 from pdrop_eval.lmms.tasks import TaskInfo
+from pdrop_eval.parallel import gather, one_first, rank
 
 
 def run_task(
@@ -28,6 +29,8 @@ def run_task(
     tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
+
+    Of several processes, only the first one returns them; the others return nothing.
 
     `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs;
     `truncated_images` lets an image file that ends too early pass, as lmms-eval does.
@@ -40,30 +43,60 @@ def run_task(
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
         paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
         manager = TaskManager(include_path=str(folder), include_defaults=False)
-        task = _load_task(manager, info)
+        task = one_first(lambda: _load_task(manager, info))
         output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
-            process_docs_parallel=1,
+            process_docs_parallel=1, distributed_executor_backend="torchrun",
         )  # fmt: skip
+        measurements, batch_size = _of_all_processes(model)
+        if rank() > 0:  # lmms-eval has told only the first process
+            return {}, []
         rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
-        measured = [model.measurements[info.task, row["doc_id"]] for row in rows]
-        result = _score(info, task, rows, measured, resamples, seed, paths)
+        measured = [measurements[info.task, row["doc_id"]] for row in rows]
+        result = None if info.judge else _score(info, task, rows, measured, resamples, seed, paths)
     entry = {
         "benchmark": info.benchmark,
         "metric": info.metric,
+        **(_scored(result, info) if result else _unscored(rows)),
+        "scale": info.record_scale,
+        "higher_is_better": output["higher_is_better"][info.task][info.metric],
+        "metrics": _metrics(output, info.task),
+        "batch_size": batch_size,
+        "wall_seconds": time.perf_counter() - started,
+        **_efficiency(measured, tflops),
+    }
+    return entry, _samples(info, rows, measured, result)
+
+
+def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
+    return {
+        "status": "scored",
         "score": result.value * info.factor,
         "stderr": None if result.stderr is None else result.stderr * info.factor,
         "n": result.n,
         "clusters": result.clusters,
         "parts": {name: value * info.factor for name, value in result.parts.items()},
-        "scale": info.record_scale,
-        "higher_is_better": output["higher_is_better"][info.task][info.metric],
-        "metrics": _metrics(output, info.task),
-        "wall_seconds": time.perf_counter() - started,
-        **_efficiency(measured, tflops),
     }
-    return entry, _samples(info, rows, measured, result)
+
+
+def _unscored(rows: list[dict]) -> dict[str, Any]:
+    return {
+        "status": "needs_judge",
+        "score": None,
+        "stderr": None,
+        "n": len(rows),
+        "clusters": None,
+        "parts": {},
+    }
+
+
+def _of_all_processes(model: Any) -> tuple[dict[tuple[str, int], Measurement], int]:
+    """What every process has measured, and the smallest batch that one of them used."""
+    measurements: dict[tuple[str, int], Measurement] = {}
+    for part in gather(model.measurements):
+        measurements |= part
+    return measurements, min(gather(model.batch_size))
 
 
 def _load_task(manager: Any, info: TaskInfo) -> Any:
@@ -135,8 +168,10 @@ def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], f
     }
 
 
-def _samples(info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score) -> list[dict]:
-    scores = iter(result.per_item)
+def _samples(
+    info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score | None
+) -> list[dict]:
+    scores = iter(result.per_item if result else [None] * len(rows))
     return [
         {
             "doc_id": row["doc_id"],
@@ -144,6 +179,7 @@ def _samples(info: TaskInfo, rows: list[dict], measured: list[Measurement], resu
             "target": row["target"],
             "answer": row["filtered_resps"][0],
             "score": next(scores) if info.metric in row else None,
+            **({"to_judge": row[info.metric]} if info.judge else {}),
             **measurement.to_dict(),
         }
         for row, measurement in zip(rows, measured, strict=True)

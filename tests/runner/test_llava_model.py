@@ -2,6 +2,7 @@
 
 import pytest
 import runner_tiny as tiny
+import torch
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
@@ -104,10 +105,93 @@ def test_tasks_and_generation_arguments_are_not_mixed_in_a_batch(llava):
     mixed = (
         requests(model, task="a") + requests(model, task="b") + requests(model, task="b", max_new_tokens=3)
     )
-    batches = [[mixed[i] for i in batch] for batch in model._batches(mixed)]
+    batches = []
+    answer = model._answer
+    model._answer = lambda batch: batches.append(batch) or answer(batch)
+    model.generate_until(mixed)
     kinds = [{(r.args[4], r.args[1]["max_new_tokens"]) for r in batch} for batch in batches]
     assert kinds == [{("a", 6)}, {("b", 6)}, {("b", 3)}]
     assert [len(r.args[0]) for r in batches[0]] == sorted((len(c) for c, _ in ASKED), reverse=True)
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_an_automatic_batch_is_halved_until_it_fits_and_stays_so(family, request, monkeypatch):
+    model = make(request.getfixturevalue(family), batch_size="auto")
+    assert model.batch_size == 8
+    expected = texts(model.generate_until(requests(model)))
+    sizes, generate = [], model._generate
+
+    def with_memory_for_two(batch, *given):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(batch, *given)
+
+    monkeypatch.setattr(model, "_generate", with_memory_for_two)
+    assert texts(model.generate_until(requests(model))) == expected
+    assert sizes == [5, 2, 2, 1]
+    assert model.batch_size == 2
+
+
+def test_a_sample_too_large_for_any_batch_fails(llava, monkeypatch):
+    from pdrop_eval.lmms.llava import SampleError
+
+    model = make(llava, batch_size="auto")
+
+    def too_large(*_):
+        raise RuntimeError("MPS backend out of memory")
+
+    monkeypatch.setattr(model, "_generate", too_large)
+    with pytest.raises(SampleError, match=r"sample \d can't be answered: MPS backend out of memory"):
+        model.generate_until(requests(model))
+    assert model.batch_size == 1
+
+
+def test_a_batch_that_was_asked_for_is_never_changed(llava, monkeypatch):
+    from pdrop_eval.lmms.llava import SampleError
+
+    model = make(llava, batch_size=4)
+
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(model, "_generate", too_large)
+    with pytest.raises(SampleError, match="batch_size=auto"):
+        model.generate_until(requests(model))
+    assert model.batch_size == 4
+
+
+# The tiny model's tiles are 16 pixels and 16 tokens. The overview gives 16; the grid gives its tokens without
+# the padding and one more a row of them.
+@pytest.mark.parametrize(
+    ("anyres", "size", "tokens"),
+    [
+        ("p5", (64, 64), 16 + 8 * 8 + 8),  # 2x2 tiles, 8x8 tokens
+        ("p9", (64, 64), 16 + 8 * 8 + 8),  # still the largest square of at most 8 tiles
+        ("p5", (128, 64), 16 + 8 * 4 + 4),  # 1 row of 2 tiles: 2x2 would only add padding
+        ("p9", (128, 64), 16 + 16 * 8 + 8),  # 2 rows of 4 tiles
+        ("p9", (128, 16), 16 + 32 * 4 + 4),  # 1 row of 8 tiles: 9 times 16 tokens and 4
+        ([[16, 48]], (48, 16), 16 + 12 * 4 + 4),
+    ],
+)
+def test_the_grids_decide_how_many_tokens_an_image_has(llava_next, anyres, size, tokens):
+    model = make(llava_next, anyres=anyres)
+    model.generate_until(requests(model, [("What?", [1])], sizes={1: size}))
+    assert model.measurements["quiz", 0].image_tokens == tokens
+
+
+def test_answers_do_not_depend_on_the_batch_with_nine_tiles(llava_next):
+    sizes = {1: (128, 64), 2: (16, 128), 5: (40, 40)}
+    answers = []
+    for batch_size in (1, 5):
+        model = make(llava_next, anyres="p9", batch_size=batch_size)
+        answers.append(texts(model.generate_until(requests(model, sizes=sizes))))
+    assert answers[0] == answers[1]
+
+
+def test_grids_are_not_for_a_model_that_takes_one_tile(llava):
+    with pytest.raises(UserError, match=r"model.anyres=p5 .* llava "):
+        make(llava, anyres="p5")
 
 
 def test_a_task_without_a_limit_gets_the_models(llava):
