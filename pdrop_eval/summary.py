@@ -20,25 +20,42 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path) -> str:
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
     ]
     return "\n".join(
-        [*head, *(_row(task, record["tasks"][task]) for task in tasks), "", *_foot(record, path)]
+        [*head, *(_row(task, record["tasks"][task]) for task in tasks), "", *_foot(record, tasks, path)]
     )
 
 
 def _row(task: str, entry: dict[str, Any]) -> str:
+    if entry["status"] == "needs_judge":
+        return f"{task:<16}{'needs judge':>21}{entry['n']:>7}{_cost(entry)}"
     stderr = "-" if entry["stderr"] is None else f"{entry['stderr']:.2f}"
+    return f"{task:<16}{entry['score']:>10.2f} +- {stderr:<7}{entry['n']:>7}{_cost(entry)}"
+
+
+def _cost(entry: dict[str, Any]) -> str:
     layers = entry["retained_tokens_per_layer"]
     tokens = f"{sum(layers) / len(layers):.1f}" if layers else "-"
     tflops = "-" if entry["tflops_mean"] is None else f"{entry['tflops_mean']:.3g}"
-    return f"{task:<16}{entry['score']:>10.2f} +- {stderr:<7}{entry['n']:>7}{tokens:>14}{tflops:>11}"
+    return f"{tokens:>14}{tflops:>11}"
 
 
-def _foot(record: dict[str, Any], path: Path) -> list[str]:
+def _foot(record: dict[str, Any], tasks: list[str], path: Path) -> list[str]:
+    unjudged = [task for task in tasks if record["tasks"][task]["status"] == "needs_judge"]
     return [
         "mme is a sum over categories (200 each at most), the others are 0 to 100.",
+        *(_unjudged(record, unjudged) if unjudged else []),
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         f"record: {path}",
         f"next: {_next(record, path)}",
     ]
+
+
+def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
+    files = ", ".join(record["tasks"][task]["predictions"] for task in tasks)
+    return textwrap.wrap(
+        f"{', '.join(tasks)}: the answers are in {files}, beside the record. A language model scores them: "
+        "the same command with judge.model=<name> (and judge.base_url for another server than OpenAI's).",
+        80,
+    )
 
 
 def _next(record: dict[str, Any], path: Path) -> str:

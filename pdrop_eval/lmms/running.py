@@ -81,14 +81,8 @@ def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
 
 
 def _unscored(rows: list[dict]) -> dict[str, Any]:
-    return {
-        "status": "needs_judge",
-        "score": None,
-        "stderr": None,
-        "n": len(rows),
-        "clusters": None,
-        "parts": {},
-    }
+    nothing = {"score": None, "stderr": None, "clusters": None, "parts": {}}
+    return {"status": "needs_judge", "n": len(rows), **nothing}
 
 
 def _of_all_processes(model: Any) -> tuple[dict[tuple[str, int], Measurement], int]:

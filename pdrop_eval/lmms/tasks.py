@@ -94,7 +94,7 @@ def materialise(
     folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub.
     """
     values = {
-        "LMMS_EVAL": str(_installed_tasks()),
+        "LMMS_EVAL": str(installed_tasks()),
         "DATA": str(data),
         "CACHE": str(folder / "cache"),
         "REVISION": "null" if revision is None else revision,
@@ -108,7 +108,8 @@ def materialise(
     return folder / source
 
 
-def _installed_tasks() -> Path:
+def installed_tasks() -> Path:
+    """The folder of lmms-eval's own task files. Raises UserError if it isn't installed."""
     spec = find_spec("lmms_eval")
     if spec is None or not spec.submodule_search_locations:
         raise UserError("lmms-eval is not installed. Install it with: pip install lmms-eval==0.7.3")
@@ -117,7 +118,7 @@ def _installed_tasks() -> Path:
 
 def read_chain(path: Path) -> dict[str, Any]:
     """A YAML and what it includes, merged as lmms-eval merges them; functions stay names."""
-    installed = str(_installed_tasks())
+    installed = str(installed_tasks())
     config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
     include = config.pop("include", None)
     base = read_chain((path.parent / include).resolve()) if include else {}

@@ -1,0 +1,251 @@
+"""MM-Vet and its judge, over real HTTP: a server of our own that answers well, badly, late or not at all."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+
+from pdrop_eval import evaluate, judge
+from pdrop_eval.configs import compose_config
+from pdrop_eval.errors import UserError
+from pdrop_eval.judge import Judge, JudgeError, make_judge
+from pdrop_eval.lmms import mmvet
+from pdrop_eval.records import load_samples
+
+
+def completion(text):
+    return 200, json.dumps({"model": "stub-2026", "choices": [{"message": {"content": text}}]})
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A judge on this machine; `say` is a function of the request that returns status and body."""
+    monkeypatch.setattr(judge, "_PAUSE", 0.0)
+    state = SimpleNamespace(say=lambda asked: completion("1.0"), asked=[], headers=[])
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            state.asked.append(asked)
+            state.headers.append((self.path, self.headers.get("Authorization")))
+            status, body = state.say(asked)
+            try:
+                self.send_response(status)
+                self.end_headers()
+                self.wfile.write(body.encode())
+            except OSError:
+                pass  # the client has given up waiting
+
+        def log_message(self, *_):
+            pass
+
+    running = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    running.daemon_threads = True
+    threading.Thread(target=running.serve_forever, daemon=True).start()
+    state.url = f"http://127.0.0.1:{running.server_port}/v1"
+    yield state
+    running.shutdown()
+    running.server_close()
+
+
+def judge_at(server, **changes):
+    return Judge(**{"model": "m", "base_url": server.url, "key": "k", "timeout": 5, "retries": 2, **changes})
+
+
+def ask(server, **changes):
+    return judge_at(server, **changes).ask("prompt", mmvet.read_score)
+
+
+def test_a_good_answer_is_a_score(server):
+    server.say = lambda asked: completion(" 0.7\n")
+    assert ask(server) == (0.7, "stub-2026")
+    [asked] = server.asked
+    assert asked["messages"] == [{"role": "user", "content": "prompt"}]
+    assert (asked["model"], asked["temperature"]) == ("m", 0.0)
+    assert server.headers == [("/v1/chat/completions", "Bearer k")]
+
+
+def test_without_a_key_none_is_sent(server):
+    ask(server, key=None)
+    assert server.headers[0][1] is None
+
+
+@pytest.mark.parametrize("text", ["", "I think it is right", "1.5", "-0.1", "nan", "7/10"])
+def test_an_answer_that_is_no_score_is_asked_for_again_and_then_a_failure(server, text):
+    server.say = lambda asked: completion(text)
+    with pytest.raises(JudgeError, match=r"The judge m at http.* no score in 3 tries: .*number from 0 to 1"):
+        ask(server)
+    assert [asked["temperature"] for asked in server.asked] == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "words"),
+    [
+        (500, "oops", "HTTP 500.*oops"),
+        (429, "slow down", "HTTP 429"),
+        (200, "<html>", "no chat completion"),
+        (200, '{"choices": []}', "no chat completion"),
+    ],
+)
+def test_a_server_in_trouble_is_asked_again_and_then_a_failure(server, status, body, words):
+    server.say = lambda asked: (status, body)
+    with pytest.raises(JudgeError, match=f"no score in 3 tries: .*{words}"):
+        ask(server)
+    assert [asked["temperature"] for asked in server.asked] == [0.0] * 3
+
+
+def test_a_trouble_that_passes_is_no_failure(server):
+    answers = iter([(503, "busy"), completion("maybe"), completion("0.4")])
+    server.say = lambda asked: next(answers)
+    assert ask(server)[0] == 0.4
+
+
+def test_a_refusal_is_not_repeated(server):
+    server.say = lambda asked: (401, "wrong key")
+    with pytest.raises(JudgeError, match=r"refused: HTTP 401.*wrong key.*judge.model and the key"):
+        ask(server)
+    assert len(server.asked) == 1
+
+
+def test_a_server_that_does_not_answer_in_time(server):
+    server.say = lambda asked: (time.sleep(1), completion("1.0"))[1]
+    with pytest.raises(JudgeError, match=r"in 1 tries: no answer within 0.1 s"):
+        ask(server, timeout=0.1, retries=0)
+
+
+def test_a_server_that_is_not_there(server):
+    with pytest.raises(JudgeError, match="no connection"):
+        ask(server, base_url="http://127.0.0.1:9/v1", retries=0)
+
+
+def settings(**changes):
+    return OmegaConf.create({**OmegaConf.to_container(compose_config().judge), **changes})
+
+
+def test_no_model_is_no_judge():
+    assert make_judge(compose_config().judge) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"base_url": "localhost:8000"}, "judge.base_url=localhost:8000.*http"),
+        ({"timeout": 0}, "judge.timeout=0"),
+        ({"retries": -1}, "judge.retries=-1"),
+        ({"retries": 0.5}, "judge.retries=0.5"),
+        ({"api_key_env": "PDROP_NO_SUCH_KEY"}, "PDROP_NO_SUCH_KEY is not set.*judge.api_key_env=null"),
+    ],
+)
+def test_a_wrong_setting_of_the_judge_is_named(changes, words, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    with pytest.raises(UserError, match=words):
+        make_judge(settings(model="m", **changes))
+
+
+def test_the_key_is_not_shown(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+    made = make_judge(settings(model="m"))
+    assert made.key == "secret-key"
+    assert "secret" not in repr(made) + str(made.describe())
+
+
+def test_the_judge_is_asked_with_mm_vets_own_few_shot_prompt():
+    asked = {"question": "What is x?", "answer": "-1<AND>-5", "prediction": "x = -1"}
+    prompt = mmvet.judge_prompt(asked)
+    assert prompt.startswith("Compare the ground truth and prediction from AI models")
+    assert "gpt_query_prompt | Ground truth | Prediction | Correctness\n--- | --- | --- | ---" in prompt
+    assert prompt.endswith("\nWhat is x? | -1 <AND> -5 | x = -1 |")
+
+
+def run(llava, data, results, *overrides):
+    given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[mmvet]"]
+    return evaluate.evaluate(compose_config([*given, "model.max_new_tokens=4", *overrides]), "pdrop")
+
+
+@pytest.fixture
+def short_answers(monkeypatch, lmms_eval):
+    """1,024 tokens of a random model take their time."""
+    from pdrop_eval.lmms.llava import PdropLlava
+
+    arguments = PdropLlava._arguments
+
+    def short(self, given):
+        return arguments(self, {**given, "max_new_tokens": 4})
+
+    monkeypatch.setattr(PdropLlava, "_arguments", short)
+
+
+def test_without_a_judge_mm_vet_has_answers_and_no_score(llava, data, tmp_path, short_answers, capsys):
+    record = run(llava, data, tmp_path)
+    entry = record["tasks"]["mmvet"]
+    assert record["status"] == "completed"
+    assert (entry["status"], entry["score"], entry["stderr"], entry["n"]) == ("needs_judge", None, None, 6)
+    answers = json.loads((Path(record["folder"]) / entry["predictions"]).read_text())
+    samples = load_samples(Path(record["folder"]), "mmvet")
+    assert answers == {f"v1_{i}": sample["answer"] for i, sample in enumerate(samples)}
+    assert "needs judge" in capsys.readouterr().out
+
+
+def score_by_question(asked):
+    """0.0, 0.1 ... 0.5 for questions 0 to 5."""
+    number = asked["messages"][0]["content"].rpartition(" | ")[0].rpartition(" | ")[2]
+    return completion(str(int(number) / 10))
+
+
+def test_a_judge_scores_the_stored_answers_without_a_model(
+    llava, data, tmp_path, short_answers, server, monkeypatch, capsys
+):
+    before = run(llava, data, tmp_path)
+    monkeypatch.setattr(evaluate, "_load", lambda *_: pytest.fail("a model was loaded"))
+    server.say = score_by_question
+    given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=null"]
+    record = run(llava, data, tmp_path, *given)
+    entry = record["tasks"]["mmvet"]
+    assert (record["run_id"], record["status"]) == (before["run_id"], "completed")
+    assert entry["status"] == "scored"
+    assert entry["score"] == pytest.approx(25)  # the mean of 0, 10, ... 50
+    assert entry["stderr"] > 0
+    assert entry["clusters"] == 3
+    assert entry["parts"] == pytest.approx({"ocr": 25, "rec": 25})
+    assert entry["predictions"] == before["tasks"]["mmvet"]["predictions"]
+    assert (entry["judge"]["model"], entry["judge"]["base_url"]) == ("m", server.url)
+    assert entry["judge"]["answered"] == ["stub-2026"]
+    scores = [sample["score"] for sample in load_samples(Path(record["folder"]), "mmvet")]
+    assert scores == [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]
+    assert "Judged by m: mmvet" in capsys.readouterr().out
+
+    count = len(server.asked)
+    assert run(llava, data, tmp_path, *given)["tasks"] == record["tasks"]  # the same judge isn't asked twice
+    assert len(server.asked) == count
+    assert run(llava, data, tmp_path)["tasks"] == record["tasks"]  # and without one the score stays
+    another = run(llava, data, tmp_path, *given, "judge.model=n")
+    assert another["tasks"]["mmvet"]["judge"]["model"] == "n"
+
+
+def test_a_judge_that_fails_leaves_the_answers_unscored(
+    llava, data, tmp_path, short_answers, server, monkeypatch
+):
+    server.say = lambda asked: (
+        (500, "oops") if "| 3 |" in asked["messages"][0]["content"] else completion("1")
+    )
+    given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=null", "judge.retries=0"]
+    with pytest.raises(JudgeError, match=r"MM-Vet, question v1_3: .*HTTP 500.*The answers are kept"):
+        run(llava, data, tmp_path, *given)
+    record = run(llava, data, tmp_path)
+    assert (record["status"], record["tasks"]["mmvet"]["status"]) == ("completed", "needs_judge")
+    server.say = lambda asked: completion("1.0")
+    assert run(llava, data, tmp_path, *given)["tasks"]["mmvet"]["score"] == 100
+
+
+def test_a_run_with_a_judge_is_scored_at_once(llava, data, tmp_path, short_answers, server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", "abc")
+    given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=MY_KEY"]
+    record = run(llava, data, tmp_path, *given)
+    assert record["tasks"]["mmvet"]["score"] == 100
+    assert {key for _, key in server.headers} == {"Bearer abc"}
+    assert "abc" not in (Path(record["folder"]) / "record.json").read_text()
