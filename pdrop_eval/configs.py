@@ -97,7 +97,7 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
         return ordered  # the user's own configuration: Hydra knows better what is allowed
     parsed = check_overrides(known.overrides)
     sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
-    if sweeps and not (known.multirun or any(o.key_or_group == "experiment" for o in parsed)):
+    if sweeps and not known.multirun:
         raise UserError(
             f"{sweeps[0]} has several values. Add -m to run one after the other; a list is written in "
             "brackets, tasks=[gqa,pope]."

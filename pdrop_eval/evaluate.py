@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from pdrop_eval import parallel
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
+from pdrop_eval.experiments import run_experiment
 from pdrop_eval.parallel import one_first, rank, say, together
 from pdrop_eval.paths import CONF
 
@@ -51,7 +52,11 @@ def _leave(message: str, status: int) -> None:
 
 def _job(config: DictConfig) -> None:
     try:
-        evaluate(config, str(HydraConfig.get().runtime.choices["strategy"]))
+        hydra_config = HydraConfig.get()
+        if config.runs is None:
+            evaluate(config, str(hydra_config.runtime.choices["strategy"]))
+        else:
+            run_experiment(config, list(hydra_config.overrides.task), evaluate)
     except UserError as error:
         _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
@@ -66,7 +71,7 @@ def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
     """
     parallel.start()
     plan, record = one_first(lambda: _prepare(config, strategy))
-    missing = [task for task in plan.tasks if record is None or task not in record["tasks"]]
+    missing = plan.missing(record)
     if record is not None and not missing:
         if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
@@ -86,6 +91,15 @@ class Plan:
     data: Any
     identity: dict[str, Any]
     judge: Any = None
+
+    def missing(self, record: dict[str, Any] | None) -> list[str]:
+        """The tasks that the record lacks, or has on other data."""
+        from pdrop_eval.lmms.data import changed
+
+        if record is None:
+            return self.tasks
+        stale = changed(self.data, record["tasks"])
+        return [task for task in self.tasks if task not in record["tasks"] or task in stale]
 
     def existing_record(self) -> dict[str, Any] | None:
         """The record of an earlier run with the same identity."""
@@ -119,13 +133,16 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
         describe(task, config.suite.source)
     checks.check_results_folder(Path(config.results))
     source = checks.resolve_checkpoint(config.model.pretrained)
-    set_offline(isinstance(source, Path) and config.suite.source != "hub")
+    from_hub = config.suite.source == "hub" and config.data.root is None
+    set_offline(isinstance(source, Path) and not from_hub)
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
     checks.check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
-    decides = identity.run_identity(config, strategy, identity.checkpoint_sha256(source, commit), data.sha256)
+    decides = identity.run_identity(
+        config, strategy, identity.checkpoint_sha256(source, commit), data.identity
+    )
     return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge)
 
 
@@ -228,6 +245,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
             data.folder,
             data.commits.get(task),
             config.suite.textvqa_ocr,
+            data.local.get(task),
         )
         result, samples = together(
             lambda: run_task(

@@ -10,6 +10,7 @@ from pdrop_eval import configs
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.tasks import describe, task_names
+from pdrop_eval.models import model_configs
 from pdrop_eval.paths import CONF, TASKS
 
 GROUPS = {group: configs.options(group) for group in configs.GROUPS}
@@ -35,6 +36,22 @@ def test_a_model_file_has_the_keys_of_the_others(name):
     assert model.name == name
     assert set(model) == set(OmegaConf.load(CONF / "model" / "mini.yaml"))
     assert model.trust_remote_code is False
+    assert OmegaConf.to_container(model) == model_configs()[name]
+
+
+@pytest.mark.parametrize("name", GROUPS["model"])
+def test_a_models_name_says_what_it_is(name):
+    model = model_configs()[name]
+    ratio = f"0.{name[-1]}" if "_pdrop_0" in name else None
+    assert model["size"] == ("7b" if "_7b" in name else "mini")
+    assert model["architecture"] == ("llava-next" if "_next_" in name else "llava-1.5")
+    assert model["patches"] == (9 if "_p9" in name else 5 if "_next_" in name else 1)
+    assert model["anyres"] == {1: None, 5: "p5", 9: "p9"}[model["patches"]]
+    assert (model["train"], model["train_ratio"]) == (("pdrop", float(ratio)) if ratio else ("vanilla", None))
+    published = {"mini": "embedded", "llava_1_5_7b": "llava-hf/llava-1.5-7b-hf",
+                 "llava_next_7b": "llava-hf/llava-v1.6-vicuna-7b-hf"}  # fmt: skip
+    own = f"checkpoints/{name}" if model["size"] == "7b" else f"embedded:{name}"
+    assert model["pretrained"] == published.get(name, own)
 
 
 @pytest.mark.parametrize("name", GROUPS["suite"])

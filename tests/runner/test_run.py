@@ -292,7 +292,8 @@ def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_p
 def test_a_sweep_is_one_run_for_each_strategy(llava, data, tmp_path, monkeypatch, capsys):
     status = command(
         monkeypatch,
-        "experiment=table5",
+        "-m",
+        "strategy=vanilla,fastv,pdrop",
         f"model.pretrained={llava}",
         f"data.root={data}",
         f"results={tmp_path}/runs",

@@ -1,0 +1,99 @@
+"""Experiments: a list of runs in one YAML, as a table of the paper needs them. Needs no torch.
+
+Hydra's sweeps try every combination; the rows of a table are pairs of a checkpoint and a strategy. So an
+experiment has a plain list `runs`, and the runs are composed and evaluated here, one after the other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from hydra import compose
+from omegaconf import DictConfig, OmegaConf
+
+from pdrop_eval.checks import MissingCheckpointError, resolve_checkpoint
+from pdrop_eval.configs import check_choice
+from pdrop_eval.errors import UserError
+from pdrop_eval.models import model_configs
+from pdrop_eval.parallel import rank, say
+
+SUITES = {"7b": "paper"}  # by the size of the models; all others run on the rendered suite
+_OURS = ("experiment", "size", "model", "strategy", "tasks")
+
+
+def run_experiment(
+    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[DictConfig, str], Any]
+) -> None:
+    """Evaluates the runs of a composed config, leaving out those whose checkpoint isn't there.
+
+    `overrides` are those of the command line. `size=` picks the models ("mini" if it isn't given), `model=`
+    and `strategy=` pick single runs, everything else holds for each of them. Raises UserError for overrides
+    that an experiment can't have, or if no run is left.
+    """
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    runs = _chosen(OmegaConf.to_container(config.runs), given)
+    _check_settings(given, runs)
+    plans = [_overrides(run, config, overrides, given) for run in runs]
+    done, reasons = 0, []
+    for number, (run, plan) in enumerate(zip(runs, plans, strict=True), 1):
+        composed = compose("evaluate", overrides=plan)
+        title = f"[{number}/{len(runs)}] model={run['model']} strategy={run['strategy']}"
+        try:
+            resolve_checkpoint(composed.model.pretrained)
+        except MissingCheckpointError as error:
+            reasons.append(str(error))
+            say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
+            continue
+        say(title)
+        evaluate(composed, run["strategy"])
+        done += 1
+    if not done:
+        raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
+    if rank() == 0:
+        left = f"; {len(reasons)} left out, as their checkpoints aren't there" if reasons else ""
+        print(f"{done} of {len(runs)} runs are done{left}.")
+
+
+def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
+    models = model_configs()
+    if "model" in given:
+        check_choice("model of this experiment", given["model"], dict.fromkeys(run["model"] for run in runs))
+        runs = [run for run in runs if run["model"] == given["model"]]
+    if "size" in given or "model" not in given:
+        sizes = dict.fromkeys(models[run["model"]]["size"] for run in runs)
+        size = given.get("size", "mini")
+        check_choice("size of this experiment's models", size, sizes)
+        runs = [run for run in runs if models[run["model"]]["size"] == size]
+    if "strategy" in given:
+        check_choice(
+            "strategy of these runs", given["strategy"], dict.fromkeys(run["strategy"] for run in runs)
+        )
+        runs = [run for run in runs if run["strategy"] == given["strategy"]]
+    return list(runs)
+
+
+def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> None:
+    for key in given:
+        if key.startswith("strategy."):
+            raise UserError(
+                f"{key} can't be set in an experiment: its runs bring their settings. Run it on its own, "
+                "without experiment=."
+            )
+    names = list(dict.fromkeys(run["model"] for run in runs))
+    if "model.pretrained" in given and len(names) > 1:
+        raise UserError(
+            f"model.pretrained is one checkpoint, but these runs have {len(names)} models. Say which it is, "
+            f"with model= and one of {', '.join(names)}."
+        )
+
+
+def _overrides(
+    run: dict[str, Any], config: DictConfig, overrides: Sequence[str], given: dict[str, str]
+) -> list[str]:
+    """The overrides that compose one run: those of the command line, and the run's own."""
+    size = model_configs()[run["model"]]["size"]
+    suite = [] if "suite" in given else [f"suite={SUITES.get(size, 'mini')}"]
+    names = [config.tasks] if isinstance(config.tasks, str) else config.tasks
+    tasks = [] if names is None else [f"tasks=[{','.join(names)}]"]
+    common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]
+    own = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+    return [*suite, *tasks, *own, *common]

@@ -1,0 +1,210 @@
+"""Experiments: the runs of each table, which of them are chosen, and what is left out."""
+
+import csv
+import shutil
+import sys
+
+import pytest
+import runner_tiny as tiny
+from omegaconf import OmegaConf
+
+from pdrop_eval import checks, evaluate, experiments
+from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.configs import compose_config, options
+from pdrop_eval.errors import UserError
+from pdrop_eval.experiments import _overrides
+from pdrop_eval.models import model_configs
+from pdrop_eval.paths import CONF, PACKAGE
+from pdrop_eval.records import load_records
+
+NAMES = {"llava-1.5-7b": "llava-1.5", "llava-next-7b": "llava-next"}
+with open(PACKAGE / "report" / "published.csv", encoding="utf-8") as file:
+    PUBLISHED = list(csv.DictReader(file))
+
+
+def experiment(name):
+    return OmegaConf.load(CONF / "experiment" / f"{name}.yaml")
+
+
+def row(run):
+    """A run as a row of a table: architecture, patches, training, its lambda, inference, its lambda."""
+    model = model_configs()[run["model"]]
+    ratios = [float(o.removeprefix("strategy.ratio=")) for o in run.get("overrides", [])]
+    train = (model["architecture"], model["patches"], model["train"], model["train_ratio"])
+    return (*train, run["strategy"], ratios[0] if ratios else None)
+
+
+def published_rows(table):
+    rows = set()
+    for r in PUBLISHED:
+        if r["table"] == table:
+            ratio = float(r["lam"]) if r["lam"] else None
+            # Table 3's trainings are those of Table 1, with lambda 0.5
+            train = (r["train"], (ratio or 0.5) if r["train"] == "pdrop" else None)
+            infer = (r["infer"], ratio if r["infer"] == "pdrop" else None)
+            rows.add((NAMES[r["model"]], int(r["patches"]), *train, *infer))
+    return rows
+
+
+@pytest.mark.parametrize("table", "12345")
+def test_the_7b_runs_of_a_table_are_its_published_rows(table):
+    runs = [run for run in experiment(f"table{table}").runs if model_configs()[run.model]["size"] == "7b"]
+    assert len(runs) == len(published_rows(table))
+    assert {row(run) for run in runs} == published_rows(table)
+
+
+@pytest.mark.parametrize("table", "12345")
+def test_the_miniatures_run_the_same_rows(table):
+    runs = [run for run in experiment(f"table{table}").runs if model_configs()[run.model]["size"] == "mini"]
+    rows = {row(run) for run in runs}
+    assert len(runs) == len(rows)
+    # Tables 2 and 3 have LLaVA-NeXT alone; the miniature LLaVA-1.5 does what its five patches do
+    more = {("llava-1.5", 1, *r[2:]) for r in published_rows(table) if r[1] == 5}
+    assert rows == published_rows(table) | more
+
+
+@pytest.mark.parametrize("table", "12345")
+def test_a_tables_tasks_are_its_published_benchmarks(table):
+    columns = {r["benchmark"] for r in PUBLISHED if r["table"] == table} - {"avg"}
+    assert set(experiment(f"table{table}").tasks) == {benchmarks()[key].task for key in columns}
+
+
+@pytest.mark.parametrize("name", options("experiment"))
+def test_every_run_of_every_experiment_composes(name):
+    config = compose_config([f"experiment={name}"])
+    for run in OmegaConf.to_container(config.runs):
+        composed = compose_config(_overrides(run, config, [], {}))
+        size = model_configs()[run["model"]]["size"]
+        assert (composed.model.name, composed.model.size) == (run["model"], size)
+        assert composed.suite.name == {"mini": "mini", "7b": "paper"}[size]
+        assert list(composed.tasks) == list(config.tasks)
+        assert composed.runs is None
+
+
+def command(monkeypatch, *arguments):
+    """Runs the console script in this process; returns its exit status."""
+    monkeypatch.setattr(sys, "argv", ["pdrop-eval", *map(str, arguments)])
+    try:
+        evaluate.main()
+    except SystemExit as leaving:
+        return leaving.code
+    return 0
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The runs that an experiment would evaluate, with the tasks and suite of each."""
+    runs = []
+
+    def note(config, strategy):
+        field = config.strategy.get("ratio")
+        runs.append(
+            (config.model.name, strategy, field, config.suite.name, tuple(config.tasks), config.limit)
+        )
+
+    monkeypatch.setattr(evaluate, "evaluate", note)
+    monkeypatch.setattr(experiments, "resolve_checkpoint", lambda _: None)
+    return runs
+
+
+def test_the_miniatures_are_the_default(asked, monkeypatch, capsys):
+    assert command(monkeypatch, "experiment=table4", "limit=2") == 0
+    tasks = ("mme", "mmbench_en_dev", "gqa", "mmbench_cn_dev", "seedbench", "docvqa_val", "infovqa_val")
+    common = ("mini", tasks, 2)
+    assert asked == [
+        (name, strategy, ratio, *common)
+        for base in ("mini_next_p5", "mini")
+        for name, strategy, ratio in [
+            (base, "vanilla", None),
+            (f"{base}_pdrop_04", "pdrop", 0.4),
+            (f"{base}_pdrop_05", "pdrop", 0.5),
+            (f"{base}_pdrop_06", "pdrop", 0.6),
+        ]
+    ]
+    assert "8 of 8 runs are done." in capsys.readouterr().out
+
+
+def test_a_size_brings_its_suite_unless_one_is_given(asked, monkeypatch):
+    assert command(monkeypatch, "experiment=table5", "size=7b", "tasks=[gqa]") == 0
+    assert {(name, suite, tasks) for name, _, _, suite, tasks, _ in asked} == {
+        ("llava_1_5_7b", "paper", ("gqa",)),
+        ("llava_next_7b", "paper", ("gqa",)),
+    }
+    asked.clear()
+    assert command(monkeypatch, "experiment=table5", "size=7b", "suite=mini") == 0
+    assert {run[3] for run in asked} == {"mini"}
+
+
+def test_a_model_or_a_strategy_picks_single_runs(asked, monkeypatch):
+    assert command(monkeypatch, "experiment=table5", "model=llava_1_5_7b", "strategy=fastv") == 0
+    assert [run[:4] for run in asked] == [("llava_1_5_7b", "fastv", None, "paper")]
+
+
+def test_several_experiments_are_a_sweep(asked, monkeypatch):
+    given = ["-m", "experiment=table1,table3", "model=mini"]
+    assert command(monkeypatch, *given) == 0
+    assert [run[:2] for run in asked] == [("mini", "vanilla"), ("mini", "vanilla"), ("mini", "fastv")]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["size=13b"], ["'13b'", "mini, 7b"]),
+        (["model=llava_next_7b_p9"], ["'llava_next_7b_p9'", "mini_next_p5", "Did you mean llava_next_7b?"]),
+        (["strategy.ratio=0.4"], ["strategy.ratio", "experiment="]),
+        (["model.pretrained=somewhere"], ["2 models", "mini_next_p5, mini"]),
+        (["limit=2,4"], ["Add -m"]),
+    ],
+)
+def test_what_an_experiment_cannot_be_told_is_refused(asked, monkeypatch, capsys, overrides, words):
+    assert command(monkeypatch, "experiment=table5", *overrides) == 2
+    message = capsys.readouterr().err
+    assert asked == []
+    assert message.startswith("pdrop-eval: ")
+    for word in words:
+        assert word in message
+
+
+def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp_path, monkeypatch, capsys):
+    trained = tmp_path / "checkpoints" / "mini_pdrop_05"
+    shutil.copytree(llava, trained)
+    monkeypatch.setattr(checks, "MINI_CHECKPOINT", llava)
+    monkeypatch.setattr(checks, "MINI_CHECKPOINTS", trained.parent)
+    given = ["experiment=table3", f"data.root={data}", f"results={tmp_path}/runs", "tasks=[pope]", "limit=4"]
+    assert command(monkeypatch, *given) == 0
+    captured = capsys.readouterr()
+    assert "4 of 8 runs are done; 4 left out" in captured.out
+    [line] = [line for line in captured.err.splitlines() if "model=mini_next_p5 strategy=fastv" in line]
+    assert line.startswith("[3/8] model=mini_next_p5 strategy=fastv: left out. The embedded checkpoint")
+    assert line.endswith("mini_next_p5.")
+    records = load_records(tmp_path / "runs")
+    assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
+        ("mini", "vanilla", "vanilla"),
+        ("mini", "vanilla", "fastv"),
+        ("mini_pdrop_05", "pdrop", "fastv"),
+        ("mini_pdrop_05", "pdrop", "pdrop"),
+    }
+    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("a finished run was computed again"))
+    assert command(monkeypatch, *given) == 0
+
+
+def test_an_experiment_of_which_nothing_can_be_run_says_why(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checks, "MINI_CHECKPOINTS", tmp_path)
+    assert command(monkeypatch, "experiment=table5", "model=mini_next_p5") == 2
+    assert "None of the 3 runs" in (message := capsys.readouterr().err)
+    assert "isn't trained yet" in message
+
+
+def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path):
+    config = compose_config(["experiment=table5", "results=x"])
+    run = {"model": "mini", "strategy": "pdrop", "overrides": ["strategy.ratio=0.5"]}
+    common = [f"data.root={data}", f"results={tmp_path}", f"model.pretrained={llava}"]
+    within = compose_config(_overrides(run, config, common, {}))
+    alone = compose_config(["model=mini", "strategy=pdrop", *common, f"tasks=[{','.join(tiny.TASKS[:2])}]"])
+    assert evaluate.make_plan(within, "pdrop").identity == evaluate.make_plan(alone, "pdrop").identity
+
+
+@pytest.mark.parametrize("name", ["llava_1_5_7b_pdrop_05", "llava_next_7b_p9"])
+def test_a_7b_checkpoint_that_nobody_publishes_is_asked_for(name):
+    with pytest.raises(UserError, match=rf"checkpoints/{name}.*model.pretrained=<folder>"):
+        evaluate.make_plan(compose_config([f"model={name}"]), "pdrop")
