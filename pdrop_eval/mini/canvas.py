@@ -3,8 +3,8 @@
 A picture is 288 pixels wide and 288 high, or 576 for a tall one. A model with one grid of 96 x 96 pixels sees
 a third of that. Coordinates are therefore given in units: 96 across and 96 down, a unit being a pixel of that
 grid. Large text falls on one patch a character, with a jitter of a pixel, which is what lets a vision tower
-of three layers read it. Small print is half that size: a single grid blurs it, the tiles of LLaVA-NeXT show it.
-The patch labels are the training signal of the vision tower; the rendered suite does not use them.
+of three layers read it. Small print is half that size: a single grid blurs it, the tiles of LLaVA-NeXT show
+it. The patch labels are the training signal of the vision tower; the rendered suite does not use them.
 """
 
 from functools import cache

@@ -55,7 +55,8 @@ def default_root() -> Path:
     return Path(os.environ.get("PDROP_EVAL_CACHE") or Path.home() / ".cache" / "pdrop-eval").expanduser()
 
 
-def _png(picture: Picture) -> bytes:
+def png(picture: Picture) -> bytes:
+    """The picture as a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture.image).save(buffer, "PNG")
     return buffer.getvalue()
@@ -66,7 +67,7 @@ def _write_task(task: str, folder: Path) -> dict:
     import datasets
 
     rendered = render(task)
-    images: list = [{"bytes": _png(picture), "path": None} for picture, _, _ in rendered]
+    images: list = [{"bytes": png(picture), "path": None} for picture, _, _ in rendered]
     feature: Any = datasets.Image()
     if task in columns.LISTS:
         images, feature = [[image] for image in images], datasets.Sequence(datasets.Image())
