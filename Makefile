@@ -16,7 +16,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval tables readme suite train-mini constraints clean
+.PHONY: help setup check test eval tables readme benchmarks-doc suite train-mini constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,11 +50,14 @@ eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) 
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
-tables: $(STAMP)  ## Print Table 5 of the runs in results/runs and write it to results/tables
+tables: $(STAMP)  ## Print Tables 1 to 5 and the overview of results/runs, write them to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)
 
-readme: $(STAMP)  ## As tables, and put Table 5 into the README
+readme: $(STAMP)  ## As tables, and put Tables 1 to 5 into the README
 	$(BIN)/pdrop-eval-tables readme=README.md $(ARGS)
+
+benchmarks-doc: $(STAMP)  ## Write docs/benchmarks.md from the registry of benchmarks
+	$(BIN)/python -m pdrop_eval.report.catalogue docs/benchmarks.md
 
 suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
 	$(BIN)/python -m pdrop_eval.mini.suite $(ARGS)

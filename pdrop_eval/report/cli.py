@@ -13,80 +13,72 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
 SETTINGS = ("table", "root", "out", "readme")
-START, END = "<!-- table5 -->", "<!-- /table5 -->"
+ALL, OVERVIEW = "all", "overview"
+CHOICES = ("1", "2", "3", "4", "5", ALL, OVERVIEW)
 
 
 def main() -> None:
-    """Prints Table 5 and writes it; exits with 2 and one line of advice where a user can mend the cause."""
+    """Prints tables and writes them; exits with 2 and one line of advice where a user can mend the cause."""
     try:
         _check_arguments(sys.argv[1:])
         _run()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="tables")
 def _run(config: Any) -> None:
     try:
-        check_choice("table", str(config.table), ["5"])
-        print(make_tables(Path(config.root), Path(config.out), config.readme and Path(config.readme)), end="")
+        check_choice("table", str(config.table), CHOICES)
+        root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
+        print(make_tables(root, out, str(config.table), readme), end="")
     except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(error)
 
 
-def make_tables(root: Path, out: Path, readme: Path | None = None) -> str:
-    """Writes Table 5 of the records beneath `root` to `out`, and returns it for a terminal.
+def make_tables(root: Path, out: Path, which: str = ALL, readme: Path | None = None) -> str:
+    """Writes the tables of the records beneath `root` to `out`, and returns them for a terminal.
 
-    Raises UserError if there is nothing to show, a record can't be read, or the files can't be written.
+    which: a table's number, overview, or all. Raises UserError if there is nothing to show, a record can't be
+    read, two records contradict each other, or the files can't be written.
     """
-    # pandas takes a second to import: --help and wrong arguments shall not wait for it.
     from pdrop_eval.records import load_records, unwritable, write_atomically
-    from pdrop_eval.report.frame import to_frame
-    from pdrop_eval.report.layout import command, sections
-    from pdrop_eval.report.render import latex, markdown, terminal
-    from pdrop_eval.report.table5 import as_frame, measured_groups, published_groups
+    from pdrop_eval.report.commands import command
+    from pdrop_eval.report.readme import COMPACT, with_blocks
+    from pdrop_eval.report.reports import make_reports, readme_blocks, short_tables
+    from pdrop_eval.report.runs import to_runs
+    from pdrop_eval.report.terminal import terminal
 
-    groups = measured_groups(to_frame(load_records(root)))
-    if not groups:
+    runs = to_runs(load_records(root))
+    if not runs:
         raise UserError(
-            f"No benchmark of Table 5 is finished in {root}. Run first: {command('pdrop', 'mini', 'table5')} "
+            f"No benchmark is finished in {root}. Run first: {command('pdrop', 'mini', 'mini')} "
             "(or name the folder of your records: root=DIR)."
         )
-    parts = sections(groups)
-    numbers = as_frame({"measured": groups, "published": published_groups()})
-    files = {
-        out / "table5.md": markdown(parts),
-        out / "table5.csv": numbers.to_csv(index=False, float_format="%.10g"),
-        out / "table5.tex": latex(parts),
-    }
+    reports = make_reports(runs, which)
+    files = {out / name: text for report in reports for name, text in report.files().items()}
+    if which == ALL:
+        files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
-        files[readme] = with_table(readme, markdown(parts))
+        files[readme] = with_blocks(readme, readme_blocks(runs))
     for path, text in files.items():
         try:
             write_atomically(path, text)
         except OSError as error:
             raise unwritable(path.parent, error) from error
-    width = shutil.get_terminal_size().columns
-    return terminal(parts, width) + "\nWritten: " + ", ".join(str(path) for path in files) + "\n"
+    sections = [section for report in reports for section in report.sections]
+    return f"{terminal(sections, shutil.get_terminal_size().columns)}\n{_written(list(files))}"
 
 
-def with_table(path: Path, table: str) -> str:
-    """A Markdown file's text with `table` between its two markers. Raises UserError if they are not there."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{path} can't be read: {error.strerror}. Name a Markdown file: readme=README.md"
-        ) from error
-    before, start, rest = text.partition(START)
-    _, end, after = rest.partition(END)
-    if not start or not end:
-        raise UserError(
-            f"{path} has no place for the table. Put a line {START} and a line {END} where it shall be."
-        )
-    return f"{before}{START}\n{table.rstrip()}\n{END}{after}"
+def _written(paths: list[Path]) -> str:
+    names: dict[Path, list[str]] = {}
+    for path in paths:
+        names.setdefault(path.with_suffix(""), []).append(path.suffix.lstrip("."))
+    lines = [
+        f"  {stem}.{{{','.join(kinds)}}}" if len(kinds) > 1 else f"  {stem}.{kinds[0]}"
+        for stem, kinds in names.items()
+    ]
+    return "\n".join(["Written:", *lines]) + "\n"
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
@@ -94,6 +86,11 @@ def _check_arguments(arguments: Sequence[str]) -> None:
         name, equals, _ = argument.partition("=")
         if equals and not name.startswith(("-", "hydra.")):
             check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-tables --help lists them.")
+
+
+def _leave(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

@@ -1,265 +1,223 @@
-"""What Table 5 says, as sections of text and small tables of strings; `render` gives them a format."""
+"""A filled table as a section of text: its scores, its intervals and what they cost."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
-import pandas as pd
-
-from pdrop_eval.paths import PACKAGE
+from pdrop_eval.benchmarks import benchmarks, names
+from pdrop_eval.report import numbers
+from pdrop_eval.report.cells import Cell
+from pdrop_eval.report.commands import Note
+from pdrop_eval.report.grid import (
+    CARE,
+    CHANGED,
+    DELTA,
+    LAYERS,
+    NOT_COMPARABLE,
+    Band,
+    Grid,
+    Line,
+    Section,
+    Shown,
+    plain,
+    shown_score,
+)
+from pdrop_eval.report.notes import part_notes, questions, settings, values
 from pdrop_eval.report.published import CITATION
-from pdrop_eval.report.table5 import BENCHMARKS, LABELS, Cell, Group, Row, published_groups
+from pdrop_eval.report.runs import Run
+from pdrop_eval.report.spec import HOURS, PATCHES, TFLOPS, Table
+from pdrop_eval.report.tables import Group, Part, Row
 
-MISSING = "-"
-DELTA = "Δ"
-CHANGED = "*"
-LAYERS = "Image tokens x layers"
-RUN = "Run: "  # what follows it in a note is a command, kept whole
-
-
-@dataclass
-class Section:
-    """A part of the report: what it is, its tables with their titles, and notes."""
-
-    title: str
-    text: list[str]
-    tables: list[tuple[str, pd.DataFrame]]
-    notes: list[str]
+# The one place where the paper's own numbers do not give what it prints, by table.
+MISPRINTS = {5: f", but for MMB-CN of LLaVA-NeXT-7B, where the paper prints {DELTA} +0.1"}
+_MARKS = {"yes": "", "with care": CARE, "no": NOT_COMPARABLE}
 
 
-def sections(measured: list[Group]) -> list[Section]:
-    """The whole report: a section for each measured model and suite, then the published table."""
-    return [*map(_measured, measured), _published()]
-
-
-def _measured(group: Group) -> Section:
-    rows = [row for row in group.rows if row.run]
-    text = [
-        "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Avg is the mean with "
-        f"MME / 20; {DELTA} is {LABELS['pdrop']} minus {LABELS['fastv']}, with MME / 20. "
-        f"Settings: {_settings(rows)}",
-        f"Questions: {_questions(rows)}",
-        f"TFLOPs: {_values(rows, 'convention') or 'convention not recorded'}.",
-    ]
-    errors = (
-        "Standard errors (Avg: the benchmarks taken as independent). Rows with the same questions are "
-        f"paired: {DELTA} is then mostly more certain than the errors of the two rows suggest."
-    )
-    cost = (
-        f"Cost of a question's image tokens: by the schedule, for {_values(rows, 'image_tokens') or '?'} of "
-        "them, and the mean TFLOPs at those that the questions really had."
-    )
-    tables = [("Scores", scores_table(group)), (errors, errors_table(rows)), (cost, cost_table(rows))]
-    notes = [*_run_notes(group), *_comparison_notes(rows), *_missing_notes(group)]
-    return Section(f"Table 5, measured: {group.model} on suite {group.suite}", text, tables, notes)
-
-
-def _published() -> Section:
-    groups = published_groups()
-    text = [
-        f"Printed numbers of Table 5 of {CITATION}. TFLOPs: multiply-adds of the image tokens only (its "
-        f"Eq. 4). Avg and {DELTA} are computed here by the rules above and agree with what is printed, but "
-        f"for MMB-CN of LLaVA-NeXT-7B, where the paper prints {DELTA} +0.1."
-    ]
-    tables = [(group.model, scores_table(group)) for group in groups]
-    return Section("Table 5, published (not measured here)", text, tables, [])
-
-
-def scores_table(group: Group) -> pd.DataFrame:
-    """Table 5 itself: TFLOPs, scores and average as text; a row a strategy, then the delta row."""
-    rows = {
-        _label(row): [
-            _tflops(row.tflops),
-            *(_score(row.cells.get(name)) for name in BENCHMARKS),
-            _score(row.average),
-        ]
-        for row in group.rows
-    }
-    delta = group.delta
-    rows[DELTA] = ["", *(_difference(delta.get(name)) for name in [*BENCHMARKS, "avg"])]
-    return _table("Strategy", rows, ["TFLOPs", *BENCHMARKS.values(), "Avg"])
-
-
-def errors_table(rows: list[Row]) -> pd.DataFrame:
-    """The standard error of every score, and the number of questions behind it."""
-    names = list(BENCHMARKS)
-    table = {
-        _label(row): [*(_stderr(row.cells.get(name)) for name in names), _stderr(row.average)] for row in rows
-    }
-    counts = {_label(row): [*(_count(row.cells.get(name)) for name in names), ""] for row in rows}
-    shown = {tuple(values) for values in counts.values()}
-    if len(shown) == 1:
-        table["questions"] = next(iter(counts.values()))
-    else:
-        table |= {f"n {label}": values for label, values in counts.items()}
-    return _table("± of", table, [*BENCHMARKS.values(), "Avg"])
-
-
-def cost_table(rows: list[Row]) -> pd.DataFrame:
-    """TFLOPs, by the schedule and as processed, KV cache and image tokens a layer."""
-    table = {
-        _label(row): [
-            _tflops(row.tflops),
-            _tflops(row.tflops_mean),
-            _bytes(row.run.get("kv_cache_bytes")),
-            _run_lengths(row.run.get("image_tokens_per_layer")),
-        ]
-        for row in rows
-    }
-    return _table("Strategy", table, ["TFLOPs", "TFLOPs mean", "KV cache", LAYERS])
-
-
-def command(strategy: str, model: str, suite: str | None, limit: Any = None, changes: str = "") -> str:
-    """The command that measures a row: `make` in a checkout, the console script elsewhere."""
-    if (PACKAGE.parent / "Makefile").is_file():
-        run, limit_name = f"make eval STRATEGY={strategy} MODEL={model} SUITE={suite}", "LIMIT"
-        rest = f" ARGS='{changes}'" if changes else ""
-    else:
-        run, limit_name = f"pdrop-eval strategy={strategy} model={model} suite={suite}", "limit"
-        rest = f" {changes}" if changes else ""
-    return run + (f" {limit_name}={int(limit)}" if limit else "") + rest
-
-
-def _table(corner: str, rows: dict[str, list[str]], columns: list[str]) -> pd.DataFrame:
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return frame.rename_axis(corner).reset_index()
-
-
-def _label(row: Row) -> str:
-    return row.label + (CHANGED if row.run.get("limit") or row.run.get("changes") else "")
-
-
-def _run_notes(group: Group) -> list[str]:
-    notes = []
-    for row in group.rows:
-        if not row.run:
-            continue
-        described = _described(row.run)
-        if described:
-            notes.append(f"{_label(row)} was run with {described}.")
-    records = [f"{row.label} {row.run['run_id']}" for row in group.rows if row.run]
-    notes.append(f"Records: {', '.join(records)}.")
-    if group.others:
-        listed = [f"{run['run_id']} ({_described(run) or 'older or less complete'})" for run in group.others]
-        notes.append(
-            "Not shown, because the run nearest to the default configuration stands for its strategy: "
-            f"{', '.join(listed)}."
+def measured_section(part: Part) -> Section:
+    """What was measured, and what is missing of it."""
+    table, runs = part.table, part.runs
+    title = f"Table {table.number}, measured: size {part.size}, suite {part.suite}"
+    if not runs:
+        return Section(
+            title, ["Nothing of this table is measured yet."], [scores_grid(part)], part_notes(part)
         )
-    return notes
+    text = [
+        f"{table.heading}. {_rules(table)}{settings(runs)}",
+        f"Questions: {questions(runs)}",
+        f"{_unit(part)}: {values(runs, 'efficiency', 'convention') or 'convention not recorded'}.",
+    ]
+    grids = [scores_grid(part), intervals_grid(part), cost_grid(part)]
+    return Section(title, text, grids, part_notes(part))
 
 
-def _described(run: dict[str, Any]) -> str:
-    limit = f"limit={int(run['limit'])} (the first questions of each benchmark)" if run.get("limit") else ""
-    return ", ".join(part for part in (limit, run.get("changes")) if part)
+def published_section(part: Part) -> Section:
+    """What the paper prints, and how far a measurement can be compared with it."""
+    table = part.table
+    agree = f"Averages{f' and {DELTA}' if table.delta else ''} are computed here from the printed scores"
+    text = [
+        f"Printed numbers of Table {table.number} of {CITATION}: {table.title}. TFLOPs: multiply-adds of the "
+        f"image tokens only (its Eq. 4). {agree} and agree with what is printed"
+        f"{MISPRINTS.get(table.number, '')}."
+    ]
+    title = f"Table {table.number}, published (not measured here)"
+    return Section(title, text, [scores_grid(part)], comparison_notes(table.benchmarks))
 
 
-def _comparison_notes(rows: list[Row]) -> list[str]:
-    if len(rows) < 2:
-        return []
-    names = ("checkpoint", "dtype", "batch_size", "seed", "commit")
-    unlike = [name.replace("_", " ") for name in names if len({str(row.run.get(name)) for row in rows}) > 1]
-    notes = [f"The rows differ in {', '.join(unlike)}: compare them with care."] if unlike else []
-    first = rows[0]
-    for row in rows[1:]:
-        differ = Group.other_questions(first, row)
-        if differ:
-            which = "all" if set(differ) == first.cells.keys() & row.cells.keys() else _names(differ)
-            notes.append(f"{first.label} and {row.label} answered other questions: {which} benchmarks.")
-    return notes
+def scores_grid(part: Part, title: str = "Scores") -> Grid:
+    """The paper's table itself: facts, scores, average, and a line of differences where it has one."""
+    table, unit = part.table, _unit(part)
+    facts = {HOURS: _hours_head(part), PATCHES: "#patches", TFLOPS: unit}
+    heads = [*table.labels, *(facts[fact] for fact in table.facts), *_heads(part), table.average]
+    bands = []
+    for group in part.groups:
+        lines = [_score_line(table, row, unit) for row in group.rows]
+        if table.delta:
+            lines.append(_delta_line(table, group))
+        bands.append(Band(group.name + (" (not in the paper)" if group.beyond else ""), lines))
+    return Grid(title, heads, bands, labels=len(table.labels))
 
 
-def _missing_notes(group: Group) -> list[str]:
-    limits = {row.run.get("limit") for row in group.rows if row.run}
-    shared = limits.pop() if len(limits) == 1 else None  # so that the new row can be compared with the others
-    notes = []
-    for row in group.rows:
-        missing = [name for name in BENCHMARKS if name not in row.cells]
-        if missing:
-            limit, changes = (row.run.get("limit"), row.run.get("changes") or "") if row.run else (shared, "")
-            what = "" if len(missing) == len(BENCHMARKS) else f" {_names(missing)}"
-            run = command(row.strategy, group.model, group.suite, limit, changes)
-            notes.append(f"Not measured yet: {row.label}{what}. {RUN}{run}")
-    return notes
-
-
-def _settings(rows: list[Row]) -> str:
-    checkpoint = ", ".join(
-        sorted({str(row.run["checkpoint"])[:12] for row in rows if row.run.get("checkpoint")})
+def intervals_grid(part: Part) -> Grid:
+    """Half of the 95% interval of every score, and the number of questions behind it."""
+    table = part.table
+    bands, counts = [], []
+    for group in part.groups:
+        rows = [row for row in group.rows if row.run]
+        counts += [_counts(table, row) for row in rows]
+        lines = [
+            plain(
+                [
+                    *_labels(table, row),
+                    *(_half(row.cells[name]) for name in table.benchmarks),
+                    _half(row.average),
+                ]
+            )
+            for row in rows
+        ]
+        if lines:
+            bands.append(Band(group.name, lines))
+    if len({tuple(line) for line in counts}) == 1:
+        bands[-1].lines.append(
+            plain(["questions", *[""] * (len(table.labels) - 1), *counts[0], ""], apart=True)
+        )
+    else:
+        lines = [plain([*_labels(table, row), *_counts(table, row), ""]) for row in part.rows if row.run]
+        bands.append(Band("Questions", lines))
+    title = (
+        f"95% intervals: the score ± this (1.96 bootstrap standard errors; {table.average}: the benchmarks "
+        "taken as independent). Rows that answered the same questions are paired: their difference is mostly "
+        "more certain than this suggests."
     )
-    commits = sorted({_commit(row.run) for row in rows})
-    parts = {
-        "checkpoint": checkpoint,
-        "dtype": _values(rows, "dtype"),
-        "batch": _values(rows, "batch_size"),
-        "seed": _values(rows, "seed"),
-        "code": ", ".join(commits),
+    heads = [*table.labels, *names(table.benchmarks).values(), table.average]
+    return Grid(title, heads, bands, labels=len(table.labels))
+
+
+def cost_grid(part: Part) -> Grid:
+    """What the image tokens of a question cost: by the schedule, and at the tokens that were processed."""
+    table, unit = part.table, _unit(part)
+    heads = [*table.labels, unit, f"{unit} mean", "Tokens", "Tokens mean", "Tokens max", "KV cache", LAYERS]
+    bands = []
+    for group in part.groups:
+        lines = [
+            plain([*_labels(table, row), *_cost(row.run, unit, table.benchmarks)])
+            for row in group.rows
+            if row.run
+        ]
+        if lines:
+            bands.append(Band(group.name, lines))
+    title = (
+        "Cost of a question's image tokens: by the schedule, for the nominal number of tokens (as in the "
+        "paper), and at the tokens that the questions really had: their mean and most, and the mean FLOPs."
+    )
+    return Grid(title, heads, bands, labels=len(table.labels), left=True)
+
+
+def comparison_notes(keys: Iterable[str]) -> list[Note]:
+    """How far a measurement on the real data can be compared with the published number, from the registry."""
+    found = [benchmarks()[key] for key in keys]
+    notes = []
+    for comparable, words in (
+        ("with care", f"{CARE} compare with care"),
+        ("no", f"{NOT_COMPARABLE} not comparable"),
+    ):
+        reasons: dict[str, list[str]] = {}
+        for benchmark in found:
+            if benchmark.comparable == comparable:
+                reasons.setdefault(benchmark.why, []).append(benchmark.name)
+        notes += [Note(f"{words}, {', '.join(which)}: {why}") for why, which in reasons.items()]
+    plainly = [benchmark.name for benchmark in found if benchmark.comparable == "yes"]
+    if plainly:
+        notes.append(Note(f"A measurement on the real data is comparable for {', '.join(plainly)}."))
+    return notes
+
+
+def _score_line(table: Table, row: Row, unit: str) -> Line:
+    facts = {
+        HOURS: Shown(numbers.NONE if row.hours is None else numbers.hours(row.hours[0])),
+        PATCHES: Shown(str(row.key.patches)),
+        TFLOPS: Shown(numbers.flops(row.tflops, unit)),
     }
-    return "; ".join(f"{name} {value}" for name, value in parts.items() if value) + "."
+    labels = [Shown(label) for label in _labels(table, row)]
+    scores = [shown_score(row.cells[name]) for name in table.benchmarks]
+    return Line([*labels, *(facts[fact] for fact in table.facts), *scores, shown_score(row.average)])
 
 
-def _questions(rows: list[Row]) -> str:
-    sources = {row.run.get("source") for row in rows}
-    if sources == {"rendered"}:
-        return "rendered by this project in the form of the eight benchmarks; not the benchmarks themselves."
-    if sources == {"hub"}:
-        return "the benchmarks themselves, from the Hugging Face Hub."
-    return f"from {_values(rows, 'source') or 'an unknown source'}."
+def _delta_line(table: Table, group: Group) -> Line:
+    empty = [""] * (len(table.labels) - 1 + len(table.facts))
+    differences = [numbers.difference(group.delta.get(name)) for name in [*table.benchmarks, "avg"]]
+    return plain([DELTA, *empty, *differences], apart=True)
 
 
-def _commit(run: dict[str, Any]) -> str:
-    commit = f" at {run['commit'][:10]}" if run.get("commit") else ""
-    return f"{run.get('version') or 'unknown version'}{commit}{' with changes' if run.get('dirty') else ''}"
+def _heads(part: Part) -> list[str]:
+    """Benchmarks by the paper's names, marked where published and measured numbers meet."""
+    sources = {run.of("suite", "source") for run in part.runs}
+    meet = part.suite is None or sources == {"hub"}
+    marks = {name: _MARKS[benchmarks()[name].comparable] if meet else "" for name in part.table.benchmarks}
+    return [head + marks[name] for name, head in names(part.table.benchmarks).items()]
 
 
-def _values(rows: Iterable[Row], name: str) -> str:
-    values = {row.run[name] for row in rows if row.run.get(name) is not None}
-    plain = {
-        str(int(value)) if isinstance(value, float) and value.is_integer() else str(value) for value in values
-    }
-    return ", ".join(sorted(plain))
+def _hours_head(part: Part) -> str:
+    units = {row.hours[1] for row in part.rows if row.hours}
+    return " or ".join(sorted(units)) or "GPU hours"
 
 
-def _names(benchmarks: Iterable[str]) -> str:
-    return ", ".join(BENCHMARKS[name] for name in benchmarks)
+def _labels(table: Table, row: Row) -> list[str]:
+    labels = [str(getattr(row.key, name)) for name in table.labels.values()]
+    if len({*table.labels} & {"Train & Infer"}) and row.key.train != row.key.strategy:
+        labels[-1] = f"{row.key.trained} & {row.key.inferred}"
+    return [*labels[:-1], labels[-1] + (CHANGED if row.run and row.run.deviations else "")]
 
 
-def _score(cell: Cell | None) -> str:
-    return MISSING if cell is None else f"{cell.score:.1f}"
+def _counts(table: Table, row: Row) -> list[str]:
+    return [numbers.count(row.cells[name].n) for name in table.benchmarks]
 
 
-def _stderr(cell: Cell | None) -> str:
-    return MISSING if cell is None or cell.stderr is None else f"{cell.stderr:.1f}"
+def _half(cell: Cell | None) -> str:
+    return numbers.score(cell.half_width if cell else None)
 
 
-def _count(cell: Cell | None) -> str:
-    return MISSING if cell is None or cell.n is None else str(cell.n)
+def _cost(run: Run | None, unit: str, keys: tuple[str, ...]) -> list[str]:
+    assert run is not None
+    return [
+        numbers.flops(run.of("efficiency", "tflops"), unit),
+        numbers.flops(run.mean("tflops_mean", keys), unit),
+        numbers.count(run.of("efficiency", "image_tokens")),
+        numbers.score(run.mean("image_tokens_mean", keys)),
+        numbers.count(run.most("image_tokens_max", keys)),
+        numbers.size(run.of("efficiency", "kv_cache_bytes")),
+        numbers.run_lengths(run.of("efficiency", "image_tokens_per_layer")),
+    ]
 
 
-def _difference(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    text = f"{value:+.1f}"
-    return "+0.0" if text == "-0.0" else text
+def _unit(part: Part) -> str:
+    return numbers.flops_unit([row.tflops for row in part.rows])
 
 
-def _tflops(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.3g}"
-
-
-def _bytes(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.2f} MB"
-
-
-def _run_lengths(tokens: Any) -> str:
-    """`[144, 144, 72]` as `144 x2, 72 x1`."""
-    if not isinstance(tokens, (list, tuple)):
-        return MISSING
-    runs: list[list[int]] = []
-    for count in tokens:
-        if runs and runs[-1][0] == count:
-            runs[-1][1] += 1
-        else:
-            runs.append([count, 1])
-    return ", ".join(f"{count} x{layers}" for count, layers in runs)
+def _rules(table: Table) -> str:
+    with_mme = "mme" in table.benchmarks
+    scales = (
+        "Scores on the paper's scales: MME is a sum, the others run from 0 to 100."
+        if with_mme
+        else "Scores run from 0 to 100."
+    )
+    mean = f" {table.average} is the mean{' with MME / 20' if with_mme else ''}."
+    delta = f" {DELTA} is {table.delta.words}{', with MME / 20' if with_mme else ''}." if table.delta else ""
+    return f"{scales}{mean}{delta} Settings: "

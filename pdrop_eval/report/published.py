@@ -1,8 +1,11 @@
 """The numbers that the PyramidDrop paper prints: data to compare with, never measured here."""
 
+import csv
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
-import pandas as pd
+from pdrop_eval.report.rows import RowKey
 
 CITATION = (
     "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction, "
@@ -12,10 +15,47 @@ CITATION = (
 # strategy at inference), lam (PyramidDrop's ratio), patches (images the picture is cut into), gpu_hours,
 # infer_tflops, benchmark (or avg) and score as printed. Taken from the version under double-blind review.
 FILE = Path(__file__).with_name("published.csv")
-MODEL_NAMES = {"llava-next-7b": "LLaVA-NeXT-7B", "llava-1.5-7b": "LLaVA-1.5-7B"}
+SIZE = "7b"
+# The λ of a model that was trained with PyramidDrop, where the table doesn't vary it.
+DEFAULT_RATIO = 0.5
 
 
-def published(table: int) -> pd.DataFrame:
-    """One table of the paper, a row a printed number, in the paper's order."""
-    numbers = pd.read_csv(FILE)
-    return numbers[numbers["table"] == table].reset_index(drop=True)
+@dataclass
+class PublishedRow:
+    """One row of a table as printed: scores by benchmark in the table's order, and the printed average."""
+
+    key: RowKey
+    gpu_hours: float | None
+    tflops: float
+    scores: dict[str, float] = field(default_factory=dict)
+    average: float | None = None
+
+
+@cache
+def published(table: int) -> tuple[PublishedRow, ...]:
+    """One table of the paper, in its order of rows and columns."""
+    rows: dict[RowKey, PublishedRow] = {}
+    with open(FILE, encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            if int(line["table"]) != table:
+                continue
+            key = _key(line)
+            hours = float(line["gpu_hours"]) if line["gpu_hours"] else None
+            row = rows.setdefault(key, PublishedRow(key, hours, float(line["infer_tflops"])))
+            if line["benchmark"] == "avg":
+                row.average = float(line["score"])
+            else:
+                row.scores[line["benchmark"]] = float(line["score"])
+    return tuple(rows.values())
+
+
+def _key(line: dict[str, str]) -> RowKey:
+    lam = float(line["lam"]) if line["lam"] else DEFAULT_RATIO
+    return RowKey(
+        architecture=line["model"].removesuffix(f"-{SIZE}"),
+        patches=int(line["patches"]),
+        train=line["train"],
+        train_ratio=lam if line["train"] == "pdrop" else None,
+        strategy=line["infer"],
+        ratio=lam if line["infer"] == "pdrop" else None,
+    )

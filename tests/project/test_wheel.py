@@ -96,7 +96,7 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
     assert "readme" in run(binaries / "pdrop-eval-tables", "--help", cwd=tmp_path).stdout
     done = run(binaries / "pdrop-eval-tables", cwd=tmp_path, check=False)
     assert done.returncode == 2
-    assert "Run first: pdrop-eval strategy=pdrop model=mini suite=table5" in done.stderr
+    assert "Run first: pdrop-eval strategy=pdrop model=mini suite=mini" in done.stderr
     assert files(package) == before
     assert list(tmp_path.iterdir()) == []
 

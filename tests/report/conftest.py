@@ -1,31 +1,25 @@
 """Records as the runner writes them, in small."""
 
 import pytest
+from report_records import FIELDS, LLAVA_15, TABLE_5, TFLOPS, TOKENS, entry, wait_for_judge
 
-from pdrop_eval.records import Run
-
-FIELDS = {
-    "vanilla": {"_target_": "pdrop_eval.strategies.vanilla.Vanilla"},
-    "fastv": {"_target_": "pdrop_eval.strategies.fastv.FastV", "k": 2, "r": 0.5},
-    "pdrop": {"_target_": "pdrop_eval.strategies.pyramiddrop.PyramidDrop", "ratio": 0.5, "stages": 4},
-}
-TASKS = {
-    "mme": "mme", "scienceqa_img": "scienceqa_image", "mmbench_cn_dev": "mmbench_cn", "gqa": "gqa",
-    "pope": "pope", "textvqa_val": "textvqa", "chartqa": "chartqa", "docvqa_val": "docvqa",
-}  # fmt: skip
-TOKENS = {"vanilla": [144] * 8, "fastv": [144] * 2 + [72] * 6, "pdrop": [144, 144, 72, 72, 36, 36, 18, 18]}
-TFLOPS = {"vanilla": 0.000412, "fastv": 0.000251, "pdrop": 0.000187}
+from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.records import Run, load_records
+from pdrop_eval.report.runs import to_runs
 
 
 @pytest.fixture
 def add_run(tmp_path, monkeypatch):
-    """Writes a run to `tmp_path / "runs"`: `add_run("fastv", {"mme": 1500.0, ...}, n=200, **settings)`."""
+    """Writes a run to `tmp_path / "runs"`: `add_run("fastv", {"mme": 1500.0, ...}, n=200, **settings)`.
 
+    kind: the model's architecture, patches, size and training. judge: benchmarks whose answers wait for one.
+    """
     monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here; test_records keeps it
 
     def add(
-        strategy, scores, *, n=200, complete=True, model="mini", suite="table5", commit="c" * 40, **settings
-    ):
+        strategy, scores, *, n=200, complete=True, model="mini", kind=LLAVA_15, suite="mini",
+        source="rendered", commit="c" * 40, training=None, judge=(), efficiency=None, **settings,
+    ):  # fmt: skip
         fields = {**FIELDS.get(strategy, {"_target_": "a.B"}), **settings.pop("fields", {})}
         config = {
             "strategy": fields,
@@ -41,34 +35,32 @@ def add_run(tmp_path, monkeypatch):
             "limit": config["limit"],
             "batch_size": config["batch_size"],
             "code": {"version": "0.1.0", "commit": commit, "dirty": False},
-            "model": {"name": model, "sha256": "ab" * 32, "dtype": config["dtype"]},
+            "model": {
+                "name": model,
+                "sha256": "ab" * 32,
+                "dtype": config["dtype"],
+                **kind,
+                "training": training,
+            },
             "strategy": {"name": strategy, "fields": {}},
-            "suite": {"name": suite, "source": "rendered"},
+            "suite": {"name": suite, "source": source},
             "efficiency": {
                 "image_tokens": 144,
                 "image_tokens_per_layer": TOKENS.get(strategy, [144] * 8),
                 "tflops": TFLOPS.get(strategy, 0.0003),
                 "convention": "multiply-adds, image tokens only",
                 "kv_cache_bytes": 1_179_648,
+                **(efficiency or {}),
             },
         }
-        identity = {"config": config, "model": model, "suite": suite, "commit": commit}
+        identity = {"config": config, "model": model, "kind": kind, "suite": suite, "commit": commit}
         with Run.open(tmp_path / "runs", model, strategy, identity, header) as run:
-            for task, benchmark in TASKS.items():
-                if benchmark in scores:
-                    result = {"benchmark": benchmark, "metric": "m", "score": scores[benchmark], "n": n}
-                    run.add_task(
-                        task,
-                        {
-                            **result,
-                            "stderr": 2.0,
-                            "tflops_mean": TFLOPS.get(strategy),
-                            "data_sha256": f"data of {task}",
-                        },
-                        [],
-                    )
+            for benchmark, score in scores.items():
+                run.add_task(benchmarks()[benchmark].task, entry(strategy, benchmark, score, n), [])
             if complete:
                 run.complete()
+        if judge:
+            wait_for_judge(run.folder / "record.json", judge, n)
         return run
 
     return add
@@ -76,9 +68,15 @@ def add_run(tmp_path, monkeypatch):
 
 @pytest.fixture
 def all_scores():
-    """Eight scores: MME and the same number everywhere else."""
+    """MME, and the same number for every other benchmark; Table 5's unless others are named."""
 
-    def make(mme, others):
-        return {benchmark: mme if benchmark == "mme" else others for benchmark in TASKS.values()}
+    def make(mme, others, keys=TABLE_5):
+        return {key: mme if key == "mme" else others for key in keys}
 
     return make
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """What the tables see of the records that were written."""
+    return lambda: to_runs(load_records(tmp_path / "runs"))

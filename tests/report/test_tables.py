@@ -1,26 +1,27 @@
-"""From records to Table 5: which run is shown, what is subtracted, and what is said of the rest."""
+"""From runs to the paper's tables: what fills a row, what is subtracted, and what is said of the rest."""
 
-import json
 import math
-import re
-import subprocess
-import sys
 
-import pandas as pd
 import pytest
+from report_records import LLAVA_15, NEXT_P5, TABLE_5, edit
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.records import load_records
-from pdrop_eval.report.cli import END, START, make_tables, with_table
-from pdrop_eval.report.frame import changes_from_default, to_frame
-from pdrop_eval.report.layout import cost_table, scores_table, sections
-from pdrop_eval.report.render import markdown, terminal
-from pdrop_eval.report.table5 import measured_groups
+from pdrop_eval.report.cells import Cell, average, difference
+from pdrop_eval.report.layout import cost_grid, intervals_grid, measured_section, scores_grid
+from pdrop_eval.report.spec import TABLES
+from pdrop_eval.report.tables import measured_parts
+
+PDROP_05 = {"train": "pdrop", "train_ratio": 0.5}
 
 
 @pytest.fixture
-def groups(tmp_path):
-    return lambda: measured_groups(to_frame(load_records(tmp_path / "runs")))
+def part(runs):
+    """The only measured part of a table."""
+
+    def one(number):
+        (found,) = measured_parts(TABLES[number], runs())
+        return found
+
+    return one
 
 
 @pytest.fixture
@@ -31,255 +32,257 @@ def three(add_run, all_scores):
     add_run("pdrop", all_scores(1500, 66.0))
 
 
-def table(group):
-    return scores_table(group).set_index("Strategy")
+def table(part, group="LLaVA-1.5 mini"):
+    """Lines of a group by their labels, cells by their heads."""
+    grid = scores_grid(part)
+    (band,) = [band for band in grid.bands if band.name == group]
+    lines = [[cell.text for cell in line.cells] for line in band.lines]
+    return {" ".join(line[: grid.labels]).strip(): dict(zip(grid.heads, line, strict=True)) for line in lines}
 
 
-def notes(group):
-    return "\n".join(sections([group])[0].notes)
+def notes(part):
+    return "\n".join("\n".join([note.text, *note.commands]) for note in measured_section(part).notes)
 
 
-def test_the_average_divides_mme_by_twenty_and_the_delta_is_pdrop_minus_fastv(three, groups):
-    (group,) = groups()
-    scores = table(group)
-    assert list(scores.index) == ["vanilla", "FastV", "PDrop", "Δ"]
+def test_the_average_divides_mme_by_twenty_and_the_delta_is_pdrop_minus_fastv(three, part):
+    found = table(part(5))
+    assert list(found) == ["vanilla", "FastV", "PDrop", "Δ"]
     # vanilla (1600/20 + 7*70)/8 = 71.25; FastV (70 + 420)/8 = 61.25; PDrop (75 + 462)/8 = 67.125
-    assert scores["Avg"].tolist() == ["71.2", "61.2", "67.1", "+5.9"]
-    assert scores.loc["Δ", ["MME", "GQA"]].tolist() == ["+5.0", "+6.0"]
-    assert scores.loc["PDrop", "MME"] == "1500.0"
-    assert scores["TFLOPs"].tolist() == ["0.000412", "0.000251", "0.000187", ""]
+    assert [line["Avg"] for line in found.values()] == ["71.2", "61.2", "67.1", "+5.9"]
+    assert (found["Δ"]["MME"], found["Δ"]["GQA"]) == ("+5.0", "+6.0")
+    assert found["PDrop"]["MME"] == "1500.0"
+    assert [line["GFLOPs"] for line in found.values()] == ["0.412", "0.251", "0.187", ""]
 
 
-def test_the_standard_error_of_the_average_has_mme_on_the_common_scale(three, groups):
-    average = groups()[0].rows[0].average
-    # Every stderr is 2.0, MME's becomes 0.1: sqrt(7 * 4 + 0.01) / 8
-    assert average.stderr == pytest.approx(math.sqrt(28.01) / 8)
+def test_the_standard_error_of_an_average_has_mme_on_the_common_scale():
+    cells = {"mme": Cell("measured", 1000.0, 40.0), "gqa": Cell("measured", 60.0, 1.5)}
+    mean = average(cells, ["mme", "gqa"])
+    assert mean.score == 55.0  # (50 + 60) / 2
+    assert mean.stderr == pytest.approx(1.25)  # sqrt(2^2 + 1.5^2) / 2
+    assert mean.half_width == pytest.approx(1.96 * 1.25)
 
 
-def test_an_average_over_fewer_benchmarks_is_not_formed(add_run, all_scores, groups):
+def test_an_average_without_a_known_error_has_none():
+    cells = {"mme": Cell("measured", 1000.0, 40.0), "gqa": Cell("measured", 60.0)}
+    assert average(cells, ["mme", "gqa"]).stderr is None
+
+
+def test_only_the_same_questions_are_subtracted_and_no_average_formed_over_the_rest():
+    one = {"mme": Cell("measured", 1400.0, n=10), "gqa": Cell("measured", 62.0, n=10, data="a")}
+    other = {"mme": Cell("measured", 1300.0, n=10), "gqa": Cell("measured", 60.0, n=10, data="b")}
+    assert difference(one, other, ["mme", "gqa"]) == {"mme": 5.0}
+
+
+def test_an_average_over_fewer_benchmarks_is_not_formed(add_run, all_scores, part):
     scores = all_scores(1500, 66.0)
     del scores["docvqa"]
     add_run("pdrop", scores, complete=False)
-    (group,) = groups()
-    assert table(group).loc["PDrop", ["DocVQA", "Avg"]].tolist() == ["-", "-"]
-    assert table(group).loc["FastV"].tolist() == ["-"] * 10
-    assert "PDrop DocVQA. Run: make eval STRATEGY=pdrop MODEL=mini SUITE=table5" in notes(group)
-    assert "FastV. Run: make eval STRATEGY=fastv MODEL=mini SUITE=table5" in notes(group)
+    found = table(part(5))
+    assert (found["PDrop"]["DocVQA"], found["PDrop"]["Avg"]) == ("-", "-")
+    assert set(found["FastV"].values()) == {"FastV", "-"}
+    text = notes(part(5))
+    assert "Not measured yet (DocVQA): LLaVA-1.5 trained without dropping: PDrop." in text
+    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini" in text
+    assert "make eval STRATEGY=fastv MODEL=mini SUITE=mini" in text
 
 
-def test_the_default_configuration_is_shown_and_the_others_are_named(add_run, all_scores, groups):
-    add_run("pdrop", all_scores(1500, 66.0))
-    changed = add_run("pdrop", all_scores(1590, 69.0), fields={"ratio": 0.6})
-    seeded = add_run("pdrop", all_scores(1580, 68.0), seed=7)
-    limited = add_run("pdrop", all_scores(1570, 67.0), limit=32, n=32)
-    (group,) = groups()
-    assert table(group).loc["PDrop", "GQA"] == "66.0"
-    assert f"{changed.folder.name} (strategy.ratio=0.6)" in notes(group)
-    assert f"{seeded.folder.name} (seed=7)" in notes(group)
-    assert f"{limited.folder.name} (limit=32 " in notes(group)
+def test_the_intervals_are_196_standard_errors(three, part):
+    grid = intervals_grid(part(5))
+    # Every stderr is 2.0: 1.96 * 2 = 3.9; the average's is sqrt(7 * 4 + 0.01) / 8 = 0.6616, times 1.96 = 1.3
+    (band,) = grid.bands
+    texts = [[cell.text for cell in line.cells] for line in band.lines]
+    assert texts[0] == ["vanilla", *["3.9"] * 8, "1.3"]
+    assert texts[-1] == ["questions", *["200"] * 8, ""]
+    assert math.sqrt(28.01) / 8 * 1.96 == pytest.approx(1.297, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"seed": 7}, {"limit": 64}),
-        ({"limit": 64}, {"limit": 32}),
-        ({"limit": 32}, {"fields": {"ratio": 0.6}}),
-        ({"seed": 7}, {"seed": 7, "dtype": "float16"}),
-    ],
-)
-def test_of_changed_runs_the_one_nearest_to_the_default_is_shown(add_run, all_scores, groups, one, other):
-    add_run("pdrop", all_scores(1500, 11.0), **other)
-    add_run("pdrop", all_scores(1500, 22.0), **one)
-    add_run("pdrop", all_scores(1500, 33.0), **other, batch_size=4)
-    assert table(groups()[0]).loc["PDrop*", "GQA"] == "22.0"
+def test_numbers_of_questions_are_told_row_by_row_where_they_differ(add_run, all_scores, part):
+    add_run("fastv", all_scores(1400, 60.0))
+    add_run("pdrop", all_scores(1500, 66.0), n=100, commit="e" * 40)
+    last = intervals_grid(part(5)).bands[-1]
+    assert last.name == "Questions"
+    assert [[cell.text for cell in line.cells][:2] for line in last.lines] == [
+        ["FastV", "200"],
+        ["PDrop", "100"],
+    ]
 
 
-def test_of_equal_runs_the_more_complete_then_the_newer_is_shown(add_run, all_scores, groups):
-    add_run("fastv", all_scores(1500, 11.0), commit="a" * 40)
-    add_run("fastv", all_scores(1500, 22.0), commit="b" * 40)
-    add_run("fastv", {"gqa": 33.0}, commit="d" * 40, complete=False)
-    (group,) = groups()
-    assert table(group).loc["FastV", "GQA"] == "22.0"
-
-
-def test_a_limited_row_is_marked_and_not_subtracted_from_a_full_one(add_run, all_scores, groups):
+def test_a_run_with_a_limit_is_partial_marked_and_not_subtracted_from_a_full_one(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0))
     add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
-    (group,) = groups()
-    assert "PDrop*" in table(group).index
-    assert "PDrop* was run with limit=32" in notes(group)
-    assert set(table(group).loc["Δ"]) == {"", "-"}
-    assert "FastV and PDrop answered other questions: all benchmarks" in notes(group)
+    found = part(5)
+    assert table(found)["PDrop*"]["GQA"] == "66.0"
+    row = next(row for row in found.rows if row.run and row.run.limit)
+    assert {cell.state for cell in row.cells.values()} == {"partial"}
+    assert row.average.state == "partial"
+    assert set(table(found)["Δ"].values()) == {"Δ", "", "-"}
+    assert "* PDrop: limit=32 (the first questions of each benchmark)." in notes(found)
+    assert "FastV and PDrop answered other questions: MME, SQA-I" in notes(found)
 
 
-def test_rows_with_the_same_limit_are_subtracted(add_run, all_scores, groups):
+def test_rows_with_the_same_limit_are_subtracted_and_the_missing_ones_get_it_too(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0), limit=32, n=32)
     add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
-    (group,) = groups()
-    assert table(group).loc["Δ", "GQA"] == "+6.0"
-    assert "vanilla. Run: make eval STRATEGY=vanilla MODEL=mini SUITE=table5 LIMIT=32" in notes(group)
+    assert table(part(5))["Δ"]["GQA"] == "+6.0"
+    assert "make eval STRATEGY=vanilla MODEL=mini SUITE=mini LIMIT=32" in notes(part(5))
 
 
-def test_a_changed_row_is_completed_with_its_own_settings(add_run, groups):
-    add_run("fastv", {"gqa": 60.0}, fields={"k": 3}, dtype="bfloat16", complete=False)
-    text = notes(groups()[0])
-    assert "make eval STRATEGY=fastv MODEL=mini SUITE=table5 ARGS='strategy.k=3 dtype=bfloat16'" in text
+def test_a_changed_row_is_completed_with_its_own_settings(add_run, part):
+    add_run("fastv", {"gqa": 60.0}, dtype="bfloat16", complete=False)
+    assert "make eval STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=bfloat16'" in notes(part(5))
 
 
-def test_rows_of_different_checkpoints_are_not_subtracted(three, groups, tmp_path):
-    path = next((tmp_path / "runs" / "mini").glob("pdrop-*/record.json"))
-    path.write_text(path.read_text().replace("ab" * 32, "cd" * 32))
-    (group,) = groups()
-    assert group.delta == {}
-    assert "differ in checkpoint" in notes(group)
+def test_rows_of_different_checkpoints_of_one_model_are_not_subtracted(add_run, all_scores, part):
+    add_run("fastv", all_scores(1400, 60.0))
+    other = add_run("pdrop", all_scores(1500, 66.0))
+    edit(other, lambda record: record["model"].update(sha256="cd" * 32))
+    found = part(5)
+    assert [group.delta for group in found.groups] == [{}, {}]
+    assert "The rows of mini differ in checkpoint: compare them with care." in notes(found)
 
 
-def test_the_mean_cost_weighs_benchmarks_by_their_questions(add_run, groups):
-    run = add_run("pdrop", {"gqa": 60.0, "pope": 80.0})
-    path = run.folder / "record.json"
-    record = json.loads(path.read_text())
-    record["tasks"]["gqa"] |= {"n": 100, "tflops_mean": 2.0}
-    record["tasks"]["pope"] |= {"n": 300, "tflops_mean": 4.0}
-    path.write_text(json.dumps(record))
-    row = next(row for row in groups()[0].rows if row.run)
-    assert row.tflops_mean == 3.5  # (100 * 2 + 300 * 4) / 400
-    assert cost_table([row])["TFLOPs mean"].tolist() == ["3.5"]
+def test_runs_that_claim_one_row_are_all_named(add_run, all_scores, part):
+    shown = add_run("pdrop", all_scores(1500, 66.0))
+    seeded = add_run("pdrop", all_scores(1580, 68.0), seed=7)
+    found = part(5)
+    assert table(found)["PDrop"]["GQA"] == "66.0"
+    assert f"Shown is {shown.folder.name}" in notes(found)
+    assert f"not {seeded.folder.name} (seed=7)." in notes(found)
 
 
-def test_models_and_suites_are_kept_apart(add_run, all_scores, groups):
+def test_other_settings_of_a_strategy_do_not_fill_the_papers_row(add_run, all_scores, part):
+    add_run("vanilla", all_scores(1600, 70.0))
+    add_run("pdrop", all_scores(1590, 69.0), fields={"ratio": 0.6})
+    assert table(part(5))["PDrop"]["GQA"] == "-"
+
+
+def test_a_failed_run_says_why_its_cells_are_missing(add_run, part):
+    run = add_run("pdrop", {"gqa": 60.0}, complete=False)
+    edit(run, lambda record: record.update(status="failed", error="pope, sample 7: out of memory\nmore"))
+    row = next(row for row in part(5).rows if row.run)
+    assert row.cells["pope"].why == f"{run.folder.name} stopped before it: pope, sample 7: out of memory"
+
+
+def test_sizes_and_suites_are_kept_apart(add_run, all_scores, runs):
     add_run("pdrop", all_scores(1500, 66.0))
-    add_run("pdrop", all_scores(1400, 55.0), suite="table5_hub")
-    add_run("pdrop", all_scores(1300, 44.0), model="llava_1_5_7b")
-    assert [(group.model, group.suite) for group in groups()] == [
-        ("llava_1_5_7b", "table5"),
-        ("mini", "table5"),
-        ("mini", "table5_hub"),
+    add_run("pdrop", all_scores(1400, 55.0), suite="paper", source="hub")
+    add_run("pdrop", all_scores(1300, 44.0), model="llava_1_5_7b", kind={**LLAVA_15, "size": "7b"})
+    parts = measured_parts(TABLES[5], runs())
+    assert [(part.size, part.suite) for part in parts] == [
+        ("7b", "mini"),
+        ("mini", "mini"),
+        ("mini", "paper"),
     ]
+    assert [group.name for group in parts[0].groups] == ["LLaVA-NeXT-7B", "LLaVA-1.5-7B"]
+    assert [group.name for group in parts[1].groups] == ["LLaVA-NeXT mini", "LLaVA-1.5 mini"]
 
 
-def test_a_strategy_of_ones_own_gets_a_row_after_the_papers(three, add_run, all_scores, groups):
-    add_run("random", all_scores(1000, 40.0))
-    assert list(table(groups()[0]).index) == ["vanilla", "FastV", "PDrop", "random", "Δ"]
+def test_models_of_one_size_fill_the_rows_of_their_architecture_and_patches(add_run, part):
+    add_run("vanilla", {"pope": 85.0})
+    add_run("vanilla", {"pope": 86.0}, model="mini_next_p5", kind=NEXT_P5)
+    add_run(
+        "pdrop", {"pope": 87.0}, model="mini_next_p9_pdrop_05", kind={**NEXT_P5, "patches": 9, **PDROP_05}
+    )
+    popes = [
+        [cell.text for cell in line.cells][-2] for band in scores_grid(part(1)).bands for line in band.lines
+    ]
+    # LLaVA-NeXT p5 vanilla, PDrop; p9 vanilla, PDrop; LLaVA-1.5 vanilla, PDrop
+    assert popes == ["86.0", "-", "-", "87.0", "85.0", "-"]
 
 
-def test_changes_are_written_as_overrides():
-    config = {
-        "strategy": {
-            "_target_": "pdrop_eval.strategies.pyramiddrop.PyramidDrop",
-            "ratio": None,
-            "stages": 4,
-            "layers": [8, 16],
-        },
-        "seed": 3,
-        "device": "cuda",
+def test_table_3_subtracts_fastv_on_the_two_trainings(add_run, all_scores, part):
+    keys = TABLES[3].benchmarks
+    add_run("fastv", all_scores(1400, 60.0, keys), model="mini_next_p5", kind=NEXT_P5)
+    add_run(
+        "fastv", all_scores(1420, 63.0, keys), model="mini_next_p5_pdrop_05", kind={**NEXT_P5, **PDROP_05}
+    )
+    found = table(part(3), "LLaVA-NeXT mini")
+    assert list(found) == ["vanilla vanilla", "PDrop PDrop", "vanilla FastV", "PDrop FastV", "Δ"]
+    # MME (1420 - 1400) / 20 = 1.0, five others 3.0: the average is 16 / 6 = 2.67
+    assert (found["Δ"]["MME"], found["Δ"]["POPE"], found["Δ"]["Average"]) == ("+1.0", "+3.0", "+2.7")
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_a_measured_model_that_the_paper_lacks_here_gets_a_marked_group(add_run, part, number):
+    add_run("vanilla", {"textvqa": 58.0})
+    group = part(number).groups[-1]
+    assert (group.name, group.beyond) == ("LLaVA-1.5 mini", True)
+    assert len(group.rows) == {2: 2, 3: 4}[number]
+    assert group.rows[0].cells["textvqa"].score == 58.0
+    assert scores_grid(part(number)).bands[-1].name == "LLaVA-1.5 mini (not in the paper)"
+
+
+def test_without_such_a_model_there_is_no_such_group(add_run, part):
+    add_run("vanilla", {"textvqa": 58.0}, model="mini_next_p5", kind=NEXT_P5)
+    assert [group.name for group in part(2).groups] == ["LLaVA-NeXT mini"]
+
+
+def test_table_4_tells_its_rows_by_lambda(add_run, all_scores, part):
+    keys = TABLES[4].benchmarks
+    for ratio in (0.4, 0.6):
+        kind = {**LLAVA_15, "train": "pdrop", "train_ratio": ratio}
+        add_run(
+            "pdrop",
+            all_scores(1400, 100 * ratio, keys),
+            model=f"m{ratio}",
+            kind=kind,
+            fields={"ratio": ratio},
+        )
+    found = table(part(4))
+    assert {name: line["GQA"] for name, line in found.items()} == {
+        "vanilla": "-",
+        "0.4": "40.0",
+        "0.5": "-",
+        "0.6": "60.0",
     }
-    assert changes_from_default(config) == ["strategy.ratio=null", "strategy.layers=[8,16]", "seed=3"]
 
 
-def test_the_terminal_table_fits_80_columns(three, groups):
-    text = terminal(sections(groups()), 80)
-    too_wide = [line for line in text.splitlines() if len(line) > 80]
-    assert too_wide == []
-    assert re.search(r"^vanilla +0\.000412 +1600\.0 +70\.0", text, re.M)
-    assert "144 x2, 72 x2, 36 x2, 18 x2" in text
+def test_a_strategy_of_ones_own_gets_a_row_after_the_papers(three, add_run, all_scores, part):
+    add_run("random", all_scores(1000, 40.0))
+    assert list(table(part(5))) == ["vanilla", "FastV", "PDrop", "random", "Δ"]
+    assert "random" not in table(part(4))
 
 
-def test_measured_and_published_are_told_apart(three, groups):
-    text = markdown(sections(groups()))
-    measured, published = text.split("### Table 5, published (not measured here)")
-    assert "### Table 5, measured: mini on suite table5" in measured
-    assert "checkpoint abababababab" in measured
-    assert "not the benchmarks themselves" in measured
-    assert "multiply-adds, image tokens only" in measured
-    assert "| PDrop      |" in published
-    assert "arXiv 2410.17247" in published
-    assert "1533.0" not in measured
-
-
-def test_all_formats_are_written_with_the_same_numbers(three, tmp_path):
-    shown = make_tables(tmp_path / "runs", tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "table5.csv",
-        "table5.md",
-        "table5.tex",
-    ]
-    numbers = pd.read_csv(tmp_path / "out" / "table5.csv")
-    measured = numbers[numbers["source"] == "measured"].set_index("strategy")
-    assert measured.loc["pdrop", "avg"] == pytest.approx(67.125)
-    assert measured.loc["pdrop-fastv", "mme"] == pytest.approx(5.0)
-    assert measured.loc["vanilla", "gqa_n"] == 200
-    latex = (tmp_path / "out" / "table5.tex").read_text()
-    assert latex.count(r"\begin{table}") == latex.count(r"\end{table}") == 5
-    assert r"\toprule" in latex
-    assert r"$\Delta$ &  & +5.0 & +6.0" in latex
-    assert "PDrop" in shown
-    assert str(tmp_path / "out" / "table5.md") in shown
-
-
-def test_latex_special_characters_are_escaped(add_run, all_scores, tmp_path):
-    add_run("my_way", all_scores(1, 2.0), model="llava_1_5_7b")
-    make_tables(tmp_path / "runs", tmp_path)
-    lines = (tmp_path / "table5.tex").read_text().splitlines()
-    assert any(line.startswith(r"my\_way & ") for line in lines)
-    assert not [line for line in lines if not line.startswith("%") and re.search(r"(?<!\\)[_%#]", line)]
-
-
-def test_the_readme_gets_the_table_between_its_marks_and_keeps_the_rest(three, tmp_path):
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{START}\nold\n{END}\nafter\n")
-    make_tables(tmp_path / "runs", tmp_path / "out", readme)
-    table = (tmp_path / "out" / "table5.md").read_text()
-    assert readme.read_text() == f"before\n{START}\n{table}{END}\nafter\n"
-
-
-def test_a_readme_without_a_place_for_the_table_is_refused(tmp_path):
-    (tmp_path / "README.md").write_text("nothing")
-    with pytest.raises(UserError, match="Put a line <!-- table5 -->"):
-        with_table(tmp_path / "README.md", "x")
-
-
-def test_without_records_the_command_to_run_is_named_and_nothing_is_written(tmp_path):
-    with pytest.raises(UserError, match=r"make eval STRATEGY=pdrop MODEL=mini SUITE=table5"):
-        make_tables(tmp_path / "runs", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_output_folder_that_is_a_file_is_explained(three, tmp_path):
-    (tmp_path / "out").write_text("")
-    with pytest.raises(UserError, match="can't be written"):
-        make_tables(tmp_path / "runs", tmp_path / "out")
-
-
-def run_script(*arguments, cwd):
-    command = [sys.executable, "-m", "pdrop_eval.report.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize(
-    ("argument", "words"),
-    [
-        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme. Did you mean root?"),
-        ("table=6", "Unknown table: '6'. Allowed: 5."),
-        ("root=nowhere", "No benchmark of Table 5 is finished in nowhere. Run first: make eval"),
-    ],
-)
-def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words):
-    done = run_script(argument, cwd=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_script_prints_the_table_and_needs_no_torch(three, tmp_path):
-    code = (
-        "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "sys.argv[1:] = ['root=runs', 'out=o']\n"
-        "from pdrop_eval.report.cli import main; main()"
+def test_hours_come_from_the_checkpoints_record_of_its_training(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    training = {"device_hours": 1.26, "device_label": "CPU hours"}
+    add_run("vanilla", all_scores(1400, 60.0, keys))
+    add_run(
+        "pdrop",
+        all_scores(1400, 60.0, keys),
+        model="mini_pdrop_05",
+        kind={**LLAVA_15, **PDROP_05},
+        training=training,
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "Table 5, measured: mini on suite table5" in done.stdout
-    assert (tmp_path / "o" / "table5.md").is_file()
+    found = table(part(1))
+    assert (found["vanilla"]["CPU hours"], found["PDrop"]["CPU hours"]) == ("-", "1.3")
+    assert "No hours where the checkpoint has no record of its training." in notes(part(1))
+
+
+def test_the_cost_is_told_at_nominal_and_at_processed_tokens(add_run, part):
+    run = add_run("pdrop", {"gqa": 60.0, "pope": 80.0})
+    edit(run, lambda record: record["tasks"]["gqa"].update(n=100, tflops_mean=2e-3, image_tokens_mean=100.0))
+    edit(run, lambda record: record["tasks"]["pope"].update(n=300, tflops_mean=4e-3, image_tokens_max=150))
+    grid = cost_grid(part(5))
+    (line,) = grid.bands[0].lines
+    shown = dict(zip(grid.heads, [cell.text for cell in line.cells], strict=True))
+    # mean TFLOPs (100 * 2e-3 + 300 * 4e-3) / 400 = 3.5e-3; mean tokens (100 * 100 + 300 * 144) / 400 = 133
+    assert shown == {
+        "Strategy": "PDrop",
+        "GFLOPs": "0.187",
+        "GFLOPs mean": "3.5",
+        "Tokens": "144",
+        "Tokens mean": "133.0",
+        "Tokens max": "150",
+        "KV cache": "1.18 MB",
+        "Image tokens x layers": "144 x2, 72 x2, 36 x2, 18 x2",
+    }
+
+
+def test_rendered_questions_are_not_compared_with_published_ones_but_real_ones_are_marked(add_run, runs):
+    add_run("vanilla", {"docvqa": 60.0})
+    add_run("vanilla", {"docvqa": 60.0}, suite="paper", source="hub")
+    rendered, real = (scores_grid(part).heads for part in measured_parts(TABLES[5], runs()))
+    assert "DocVQA" in rendered
+    assert "DocVQA†" in real
+    assert len(TABLE_5) == len(TABLES[5].benchmarks)

@@ -1,0 +1,100 @@
+"""Which command fills an empty row, and what it needs that isn't there."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pdrop_eval.paths import MINI_CHECKPOINT, PACKAGE
+from pdrop_eval.report.rows import RowKey
+from pdrop_eval.report.settings import USERS_FOLDER, choices
+
+FOLDER = "<folder>"  # stands for the user's checkpoint
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A run that fills a row. needs: the checkpoint that has to be there first, in words; empty if it is."""
+
+    model: str | None
+    command: str = ""
+    needs: str = ""
+
+
+@dataclass
+class Note:
+    """Something to be said beneath a table, and the commands that go with it."""
+
+    text: str
+    commands: list[str] = field(default_factory=list)
+
+
+def fill(
+    size: str,
+    suite: str,
+    key: RowKey,
+    model: str | None = None,
+    settings: Iterable[str] = (),
+    folders: Mapping[str, str] | None = None,
+) -> Fill:
+    """The run of a row. `model` is the one that has filled a part of it; `settings` are overrides to keep.
+
+    folders: where the checkpoints of models were in other runs, for those that everyone has elsewhere.
+    """
+    found = model or find_model(size, key)
+    if found is None:
+        words = f"size={size}, architecture={key.architecture}, patches={key.patches}, train={key.train}"
+        return Fill(None, needs=f"a conf/model/<name>.yaml ({words}) with a checkpoint {key.training}")
+    changes = list(settings)
+    default = choices("strategy").get(key.strategy, {}).get("ratio")
+    if key.ratio is not None and key.ratio != default:
+        changes.append(f"strategy.ratio={key.ratio:g}")
+    source = str(choices("model").get(found, {}).get("pretrained"))
+    needs = ""
+    if not is_there(source) and not any(change.startswith("model.pretrained=") for change in changes):
+        known = (folders or {}).get(found, source)
+        needs = "" if known != source else f"a checkpoint {key.training}"
+        changes.append(f"model.pretrained={FOLDER if needs else known}")
+    return Fill(found, command(key.strategy, found, suite, changes), needs)
+
+
+def find_model(size: str, key: RowKey) -> str | None:
+    """The file in `conf/model` that is this row's model; of several, the one with the shortest name."""
+    wanted = {
+        "size": size,
+        "architecture": key.architecture,
+        "patches": key.patches,
+        "train": key.train,
+        "train_ratio": key.train_ratio,
+    }
+    fitting = [
+        name
+        for name, model in choices("model").items()
+        if all(model.get(field) == value for field, value in wanted.items())
+    ]
+    return min(fitting, key=lambda name: (len(name), name), default=None)
+
+
+def is_there(pretrained: str) -> bool:
+    """Whether a checkpoint can be had without more ado: it is shipped, a folder here, or on the Hub."""
+    kind, _, name = pretrained.partition(":")
+    if kind == "embedded":
+        folder = PACKAGE / "mini" / "checkpoints" / name if name else MINI_CHECKPOINT
+        return (folder / "config.json").is_file()
+    local = pretrained.startswith((USERS_FOLDER, "/", ".", "~"))
+    return Path(pretrained).expanduser().is_dir() or not local
+
+
+def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:
+    """The command that measures a row: `make` in a checkout, the console script elsewhere."""
+    changes = list(settings)
+    limit = [change for change in changes if change.startswith("limit=")]
+    rest = [change for change in changes if not change.startswith("limit=")]
+    if not (PACKAGE.parent / "Makefile").is_file():
+        run = [f"pdrop-eval strategy={strategy} model={model} suite={suite}", *limit, *map(_quoted, rest)]
+        return " ".join(run)
+    run = [f"make eval STRATEGY={strategy} MODEL={model} SUITE={suite}", *(text.upper() for text in limit)]
+    return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")
+
+
+def _quoted(setting: str) -> str:
+    return f"'{setting}'" if set(setting) & set("<>[](){}$*? ") else setting

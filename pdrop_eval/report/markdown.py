@@ -1,0 +1,62 @@
+"""The report as GitHub's Markdown, with headings of the third level so that it can stand in a README."""
+
+import re
+from collections.abc import Container
+
+from pdrop_eval.report.grid import Grid, Section
+
+MODEL = "Model"
+
+
+def markdown(sections: list[Section]) -> str:
+    """All sections; the commands of a note stand in code blocks."""
+    parts = []
+    for section in sections:
+        parts += [f"### {section.title}", *map(escaped, section.text)]
+        for grid in section.grids:
+            title = escaped(grid.title)
+            parts += [f"**{title}**" if len(title) < 40 else title, markdown_grid(grid)]
+        if section.notes:
+            parts.append("\n".join(_note(note.text, note.commands) for note in section.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_grid(grid: Grid) -> str:
+    """One table; the names of several bands become a first column."""
+    named = any(band.name for band in grid.bands)
+    heads = ([MODEL] if named else []) + grid.heads
+    rows = []
+    for band in grid.bands:
+        for index, line in enumerate(band.lines):
+            name = [band.name if index == 0 else ""] if named else []
+            rows.append([escaped(text) for text in [*name, *(cell.text for cell in line.cells)]])
+    labels = grid.labels + named
+    right = set(range(labels, len(heads) - grid.left))
+    return pipes([escaped(head) for head in heads], rows, right)
+
+
+def pipes(heads: list[str], rows: list[list[str]], right: Container[int] = ()) -> str:
+    """A table of texts that are escaped already; `right` are the columns that are aligned to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(heads, *rows, strict=True)]
+
+    def line(texts: list[str]) -> str:
+        padded = [
+            text.rjust(width) if index in right else text.ljust(width)
+            for index, (text, width) in enumerate(zip(texts, widths, strict=True))
+        ]
+        return f"| {' | '.join(padded)} |"
+
+    rules = ["-" * (width - 1) + ":" if index in right else "-" * width for index, width in enumerate(widths)]
+    return "\n".join([line(heads), line(rules), *map(line, rows)])
+
+
+def escaped(text: str) -> str:
+    """Text whose special characters are shown as they are."""
+    return re.sub(r"[*_|<>]", lambda match: "\\" + match[0], text)
+
+
+def _note(text: str, commands: list[str]) -> str:
+    lines = [f"- {escaped(text)}"]
+    if commands:
+        lines += ["", "  ```sh", *(f"  {command}" for command in commands), "  ```", ""]
+    return "\n".join(lines)

@@ -1,0 +1,182 @@
+"""What has to be said beneath a measured table: which runs fill it, what differs, and what is missing."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from pdrop_eval.benchmarks import names
+from pdrop_eval.report.cells import other_questions
+from pdrop_eval.report.commands import Fill, Note, fill
+from pdrop_eval.report.grid import CHANGED
+from pdrop_eval.report.runs import Run
+from pdrop_eval.report.spec import HOURS
+from pdrop_eval.report.tables import Part, Row
+
+LISTED = 8  # the runs that a note names; of more, the number is enough
+
+
+def part_notes(part: Part) -> list[Note]:
+    """Everything to be said of a measured part, the missing rows with their commands last."""
+    notes = [*_deviations(part), *_records(part), *_not_shown(part), *_comparison(part)]
+    if any(group.beyond for group in part.groups):
+        notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
+    if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
+        notes.append(Note("No hours where the checkpoint has no record of its training."))
+    return notes + _missing(part)
+
+
+def settings(runs: list[Run]) -> str:
+    """What the runs were made with, in one line."""
+    parts = {
+        "dtype": values(runs, "model", "dtype"),
+        "batch": _listed({str(run.record.get("batch_size")) for run in runs}),
+        "seed": _listed({str(run.record.get("seed")) for run in runs}),
+        "images": values(runs, "model", "image_processing"),
+        "prompt": values(runs, "model", "chat_template"),
+        "code": _listed({_code(run) for run in runs}),
+    }
+    return "; ".join(f"{name} {value}" for name, value in parts.items() if value) + "."
+
+
+def questions(runs: list[Run]) -> str:
+    """Where the questions are from, and what that means."""
+    sources = {run.of("suite", "source") for run in runs}
+    if sources == {"rendered"}:
+        return (
+            "rendered by this project in the form of the benchmarks; not the benchmarks themselves, so no "
+            "score here can be compared with a published one."
+        )
+    if sources == {"hub"}:
+        return "the benchmarks themselves."
+    return f"from {values(runs, 'suite', 'source') or 'an unknown source'}."
+
+
+def checkpoint_folders(runs: Iterable[Run]) -> dict[str, str]:
+    """Where the runs had the checkpoints of their models."""
+    configs = [(run.model, (run.of("config", "model") or {}).get("pretrained")) for run in runs]
+    return {model: str(pretrained) for model, pretrained in configs if pretrained}
+
+
+def values(runs: Iterable[Run], part: str, name: str) -> str:
+    """The values of a record's field, where it has one."""
+    found = {run.of(part, name) for run in runs}
+    return _listed({str(value) for value in found if value is not None})
+
+
+def _deviations(part: Part) -> list[Note]:
+    notes = []
+    for row in part.rows:
+        if row.run and row.run.deviations:
+            first = " (the first questions of each benchmark)" if row.run.limit else ""
+            notes.append(Note(f"{CHANGED} {_name(row)}: {' '.join(row.run.deviations)}{first}."))
+    return notes
+
+
+def _records(part: Part) -> list[Note]:
+    filled = [f"{_name(row)} {row.run.id}" for row in part.rows if row.run]
+    models = sorted({f"{run.model} {str(run.checkpoint)[:12]}" for run in part.runs if run.checkpoint})
+    notes = [Note(f"Records: {'; '.join(filled)}.")] if filled else []
+    return notes + ([Note(f"Checkpoints: {', '.join(models)}.")] if models else [])
+
+
+def _not_shown(part: Part) -> list[Note]:
+    notes = []
+    for row in part.rows:
+        if row.others and row.run:
+            reasons = [f"{run.id} ({' '.join(run.deviations) or _why(run, row.run)})" for run in row.others]
+            more = f" and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
+            notes.append(
+                Note(
+                    f"{_name(row)} is claimed by several runs. Shown is {row.run.id}, the nearest to the "
+                    f"default configuration; not {', '.join(reasons[:LISTED])}{more}."
+                )
+            )
+    return notes
+
+
+def _why(run: Run, chosen: Run) -> str:
+    if run.id == chosen.id:
+        return f"the same run in {run.folder}"
+    return (
+        "less complete" if len(run.results) < len(chosen.results) else f"older: {run.record['created'][:10]}"
+    )
+
+
+def _comparison(part: Part) -> list[Note]:
+    notes = []
+    for group in part.groups:
+        by_model: dict[str, list[Row]] = defaultdict(list)
+        for row in group.rows:
+            if row.run:
+                by_model[row.run.model].append(row)
+        for rows in by_model.values():
+            notes += _within_model(rows)
+        filled = [row for row in group.rows if row.run]
+        for row in filled[1:]:
+            differ = other_questions(filled[0].cells, row.cells)
+            if differ:
+                which = _listed_names(differ)
+                notes.append(Note(f"{_name(filled[0])} and {_name(row)} answered other questions: {which}."))
+    return notes
+
+
+def _within_model(rows: list[Row]) -> list[Note]:
+    runs = [row.run for row in rows if row.run]
+    seen = {
+        "checkpoint": {run.checkpoint for run in runs},
+        "dtype": {run.of("model", "dtype") for run in runs},
+        "batch size": {run.record.get("batch_size") for run in runs},
+        "seed": {run.record.get("seed") for run in runs},
+        "commit": {run.of("code", "commit") for run in runs},
+    }
+    unlike = [name for name, found in seen.items() if len(found) > 1]
+    if not unlike:
+        return []
+    return [Note(f"The rows of {runs[0].model} differ in {', '.join(unlike)}: compare them with care.")]
+
+
+def _missing(part: Part) -> list[Note]:
+    """One note a model and what it lacks, with one command a run."""
+    limits = {run.limit for run in part.runs}
+    shared = limits.pop() if len(limits) == 1 else None  # so that a new row can be compared with the others
+    grouped: dict[tuple[str, str], list[tuple[Row, Fill]]] = defaultdict(list)
+    for row in part.rows:
+        if not row.missing:
+            continue
+        kept = row.run.deviations if row.run else ([f"limit={shared}"] if shared else [])
+        model = row.run.model if row.run else None
+        found = fill(part.size, str(part.suite), row.key, model, kept, checkpoint_folders(part.runs))
+        what = f" ({_listed_names(row.missing)})" if row.run else ""
+        grouped[found.needs, what].append((row, found))
+    return [_missing_note(needs, what, rows) for (needs, what), rows in grouped.items()]
+
+
+def _missing_note(needs: str, what: str, rows: list[tuple[Row, Fill]]) -> Note:
+    by_model: dict[str, list[str]] = defaultdict(list)
+    for row, _ in rows:
+        by_model[row.key.model].append(row.key.inferred)
+    which = "; ".join(f"{model}: {', '.join(found)}" for model, found in by_model.items())
+    why = f" Needs {needs}." if needs else ""
+    commands = [found.command for _, found in rows if found.command]
+    return Note(f"Not measured yet{what}: {which}.{why}", commands)
+
+
+def _name(row: Row) -> str:
+    key = row.key
+    patches = f" p{key.patches}" if key.patches > 1 else ""
+    ratio = f" λ={key.train_ratio}" if key.train_ratio else ""
+    trained = "" if key.train == "vanilla" else f"{key.trained}-trained{ratio} "
+    return f"{trained}{key.inferred}{patches}"
+
+
+def _listed_names(benchmarks: Iterable[str]) -> str:
+    return ", ".join(names(benchmarks).values())
+
+
+def _listed(found: set[str]) -> str:
+    return ", ".join(sorted(found - {"None"}))
+
+
+def _code(run: Run) -> str:
+    commit = f" at {run.of('code', 'commit')[:10]}" if run.of("code", "commit") else ""
+    changed = " with changes" if run.of("code", "dirty") else ""
+    return f"{run.of('code', 'version') or 'unknown version'}{commit}{changed}"

@@ -1,0 +1,65 @@
+"""Numbers as they are printed."""
+
+from typing import Any
+
+NONE = "-"
+
+
+def score(value: float | None) -> str:
+    """With one decimal, as in the paper."""
+    return NONE if value is None else f"{value:.1f}"
+
+
+def difference(value: float | None) -> str:
+    """With a sign, and zero as +0.0, as in the paper."""
+    if value is None:
+        return NONE
+    text = f"{value:+.1f}"
+    return "+0.0" if text == "-0.0" else text
+
+
+def count(value: Any) -> str:
+    """A whole number."""
+    return NONE if value is None else f"{value:.0f}"
+
+
+def flops(value: float | None, unit: str) -> str:
+    """TFLOPs in a unit from `flops_unit`, with the paper's digits: 20.8, 9.46, 11.0."""
+    if value is None:
+        return NONE
+    scaled = value * _PER_TERA[unit]
+    return f"{scaled:.1f}" if scaled >= 10 else f"{scaled:.3g}"
+
+
+def flops_unit(values: list[float | None]) -> str:
+    """The unit in which the largest of some TFLOPs is a readable number."""
+    largest = max((value for value in values if value is not None), default=1.0)
+    return "TFLOPs" if largest >= 0.1 else "GFLOPs"
+
+
+def hours(value: float) -> str:
+    """Device hours: whole from ten on."""
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def size(value: float | None) -> str:
+    """Bytes."""
+    if value is None:
+        return NONE
+    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.2f} MB"
+
+
+def run_lengths(tokens: Any) -> str:
+    """`[144, 144, 72]` as `144 x2, 72 x1`."""
+    if not isinstance(tokens, (list, tuple)):
+        return NONE
+    runs: list[list[int]] = []
+    for number in tokens:
+        if runs and runs[-1][0] == number:
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    return ", ".join(f"{number} x{layers}" for number, layers in runs)
+
+
+_PER_TERA = {"TFLOPs": 1.0, "GFLOPs": 1e3}

@@ -1,0 +1,62 @@
+"""Which reports there are: each paper table and the overview, in every format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pdrop_eval.report.grid import Section
+from pdrop_eval.report.latex import latex
+from pdrop_eval.report.layout import measured_section, published_section
+from pdrop_eval.report.markdown import markdown
+from pdrop_eval.report.overview import TITLE, overview, overview_sheet
+from pdrop_eval.report.page import page
+from pdrop_eval.report.readme import COMPACT, WHOLE, compact
+from pdrop_eval.report.runs import Run
+from pdrop_eval.report.sheet import sheet
+from pdrop_eval.report.spec import TABLES, Table
+from pdrop_eval.report.tables import measured_parts, published_part
+
+
+@dataclass
+class Report:
+    """One report: its sections, and what makes its CSV."""
+
+    name: str
+    title: str
+    sections: list[Section]
+    sheet: Callable[[], str]
+
+    def files(self) -> dict[str, str]:
+        """Name and content of its files."""
+        return {
+            f"{self.name}.md": markdown(self.sections),
+            f"{self.name}.csv": self.sheet(),
+            f"{self.name}.tex": latex(self.sections),
+            f"{self.name}.html": page(self.title, self.sections),
+        }
+
+
+def make_reports(runs: list[Run], which: str) -> list[Report]:
+    """The reports that are asked for: a table's number, overview, or all of them."""
+    tables = [table for number, table in TABLES.items() if which in (str(number), "all")]
+    reports = [table_report(table, runs) for table in tables]
+    if which in ("overview", "all"):
+        reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
+    return reports
+
+
+def table_report(table: Table, runs: list[Run]) -> Report:
+    """A table of the paper: a section for each measured size and suite, then the published one."""
+    measured, published = measured_parts(table, runs), published_part(table)
+    sections = [*map(measured_section, measured), published_section(published)]
+    title = f"Table {table.number}: {table.title}"
+    return Report(table.name, title, sections, lambda: sheet([*measured, published]))
+
+
+def readme_blocks(runs: list[Run]) -> dict[str, str]:
+    """What a README shows: Tables 1 to 4 in short, Table 5 as it is in its file."""
+    return {COMPACT: short_tables(runs), WHOLE: markdown(table_report(TABLES[5], runs).sections)}
+
+
+def short_tables(runs: list[Run]) -> str:
+    """Tables 1 to 4 with what was measured of them, as Markdown."""
+    return compact([part for number in range(1, 5) for part in measured_parts(TABLES[number], runs)])

@@ -1,0 +1,157 @@
+"""Records as runs: what each one is in the tables' terms, and which run stands for a row.
+
+Of several runs that could fill a row, the one nearest to the default configuration does, for all of its
+cells: all questions before a limit and a higher limit before a lower one, then the fewest changes of the
+configuration, then the most finished benchmarks, then the newest. The others are named beneath the table.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.report.rows import RowKey
+from pdrop_eval.report.settings import changes_from_default
+
+SCORED, NEEDS_JUDGE = "scored", "needs_judge"
+
+
+@dataclass
+class Run:
+    """One record. `results` holds the entries of its finished tasks by benchmark."""
+
+    record: dict[str, Any]
+    strategy: str
+    changes: list[str]
+    key: RowKey | None  # None: the record doesn't say enough of the model, or the strategy has other settings
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The run's name: the strategy and the hash of what decides its numbers."""
+        return self.record["run_id"]
+
+    @property
+    def folder(self) -> str:
+        """Where the record is."""
+        return str(self.record.get("folder") or self.id)
+
+    @property
+    def model(self) -> str:
+        """The model's name, as in `conf/model`."""
+        return str(self.record["model"].get("name"))
+
+    @property
+    def size(self) -> str:
+        """The family of checkpoints that the model belongs to; the model's name where none is recorded."""
+        return str(self.record["model"].get("size") or self.model)
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return str(self.of("suite", "name"))
+
+    @property
+    def limit(self) -> int | None:
+        """How many questions of each benchmark were asked at most; None for all."""
+        limit = self.record.get("limit")
+        return None if limit is None else int(limit)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """What identifies the weights: their hash, or else the commit."""
+        model = self.record["model"]
+        return model.get("sha256") or model.get("commit") or model.get("revision")
+
+    @property
+    def hours(self) -> tuple[float, str] | None:
+        """The device hours of its training with their unit, if the checkpoint came with a record of it."""
+        training = self.of("model", "training")
+        if not isinstance(training, Mapping) or training.get("device_hours") is None:
+            return None
+        return float(training["device_hours"]), str(training.get("device_label") or "GPU hours")
+
+    def of(self, part: str, name: str) -> Any:
+        """A field of one of the record's dicts; None if either is missing."""
+        return (self.record.get(part) or {}).get(name)
+
+    def mean(self, name: str, benchmarks: Iterable[str]) -> float | None:
+        """The mean of a per-question figure over all questions of some benchmarks."""
+        known = [r for b, r in self.results.items() if b in set(benchmarks) and r.get(name) is not None]
+        questions = sum(result["n"] for result in known)
+        return sum(result[name] * result["n"] for result in known) / questions if questions else None
+
+    def most(self, name: str, benchmarks: Iterable[str]) -> float | None:
+        """The largest of a per-question figure."""
+        wanted = set(benchmarks)
+        return max((r[name] for b, r in self.results.items() if b in wanted and r.get(name)), default=None)
+
+    @property
+    def deviations(self) -> list[str]:
+        """What is not the default, beside the settings of the strategy: those say which row it is."""
+        limit = [f"limit={self.limit}"] if self.limit else []
+        return [*limit, *(change for change in self.changes if not change.startswith("strategy."))]
+
+
+def to_runs(records: Iterable[dict[str, Any]]) -> list[Run]:
+    """The records that have a finished task. Raises UserError if two of one run contradict each other."""
+    runs = [_run(record) for record in records]
+    found = [run for run in runs if run.results]
+    _check_contradictions(found)
+    return found
+
+
+def pick(runs: Iterable[Run], benchmarks: Iterable[str]) -> tuple[Run | None, list[Run]]:
+    """The run that stands for a row with these benchmarks, and those that it was preferred to, best first."""
+    wanted = set(benchmarks)
+    able = [run for run in runs if wanted & run.results.keys()]
+    ordered = sorted(able, key=lambda run: _preference(run, wanted))
+    return (ordered[0], ordered[1:]) if ordered else (None, [])
+
+
+def _preference(run: Run, wanted: set[str]) -> tuple:
+    limit = float("inf") if run.limit is None else run.limit
+    newest = -datetime.fromisoformat(run.record["created"]).timestamp()
+    return -limit, len(run.deviations), -len(wanted & run.results.keys()), newest, run.folder
+
+
+def _run(record: dict[str, Any]) -> Run:
+    config = record.get("config") or {}
+    changes = changes_from_default(config)
+    strategy = str(record["strategy"].get("name"))
+    ratio = {**(record["strategy"].get("fields") or {}), **(config.get("strategy") or {})}.get("ratio")
+    results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
+    return Run(record, strategy, changes, _key(record["model"], strategy, ratio, changes), results)
+
+
+def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]) -> RowKey | None:
+    """The row that a record belongs to, if its strategy has the settings of `conf/` (λ apart)."""
+    free = "strategy.ratio=" if strategy == "pdrop" else "\n"
+    other = [change for change in changes if change.startswith("strategy.") and not change.startswith(free)]
+    if other or not model.get("architecture") or not model.get("patches") or not model.get("train"):
+        return None
+    if strategy == "pdrop" and ratio is None:
+        return None
+    return RowKey(
+        architecture=str(model["architecture"]),
+        patches=int(model["patches"]),
+        train=str(model["train"]),
+        train_ratio=model.get("train_ratio"),
+        strategy=strategy,
+        ratio=float(ratio) if strategy == "pdrop" else None,
+    )
+
+
+def _check_contradictions(runs: list[Run]) -> None:
+    """A run's id stands for all that decides its numbers: with one id, the numbers must be the same."""
+    seen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        first = seen.setdefault((run.model, run.id), run)
+        for benchmark in first.results.keys() & run.results.keys():
+            one, other = first.results[benchmark].get("score"), run.results[benchmark].get("score")
+            if one is not None and other is not None and one != other:
+                raise UserError(
+                    f"Two records of the run {run.id} contradict each other in {benchmark}: {first.folder} "
+                    f"says {one}, {run.folder} says {other}. Move the one that you don't trust elsewhere."
+                )

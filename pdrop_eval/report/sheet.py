@@ -1,0 +1,103 @@
+"""A table as CSV with every digit: a line a row of the table, with the state of every cell."""
+
+import csv
+import io
+from typing import Any
+
+from pdrop_eval.report.cells import Cell
+from pdrop_eval.report.commands import fill
+from pdrop_eval.report.notes import checkpoint_folders
+from pdrop_eval.report.rows import RowKey
+from pdrop_eval.report.runs import Run
+from pdrop_eval.report.tables import Part, Row
+
+_KEY = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio")
+_RUN = ("run_id", "limit", "changes", "device_hours", "device_label", "tflops", "tflops_mean")
+# Of every benchmark and the average: score (under the plain name), state, 95% interval, number of questions.
+_CELL = ("state", "low", "high", "n")
+PLACES = ".10g"
+
+
+def sheet(parts: list[Part]) -> str:
+    """All parts of one table; a line of differences has `delta` as its strategy and only scores."""
+    keys = parts[0].table.benchmarks
+    columns = ["source", "size", "suite", *_KEY, *_RUN, *keys, "avg"]
+    columns += [f"{key}_{name}" for key in [*keys, "avg"] for name in _CELL] + ["command"]
+    return write_csv(columns, [line for part in parts for line in _lines(part)])
+
+
+def write_csv(columns: list[str], lines: list[dict[str, Any]]) -> str:
+    """Lines by column name; what is missing is left empty."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, columns, lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({name: _plain(value) for name, value in line.items()})
+    return stream.getvalue()
+
+
+def run_columns(run: Run | None) -> dict[str, Any]:
+    """What a line says of the run behind it."""
+    if run is None:
+        return {}
+    hours, label = run.hours or (None, None)
+    return {
+        "run_id": run.id,
+        "limit": run.limit,
+        "changes": " ".join(run.changes),
+        "device_hours": hours,
+        "device_label": label,
+        "tflops": run.of("efficiency", "tflops"),
+        "tflops_mean": run.mean("tflops_mean", run.results),
+    }
+
+
+def cell_columns(name: str, cell: Cell | None) -> dict[str, Any]:
+    """What a line says of one cell."""
+    if cell is None:
+        return {f"{name}_state": "missing"}
+    found = {name: cell.score, f"{name}_state": cell.state, f"{name}_n": cell.n}
+    if cell.score is not None and cell.half_width is not None:
+        found |= {f"{name}_low": cell.score - cell.half_width, f"{name}_high": cell.score + cell.half_width}
+    return found
+
+
+def key_columns(key: RowKey) -> dict[str, Any]:
+    """What a line says of its row."""
+    return {name: getattr(key, name) for name in _KEY}
+
+
+def _lines(part: Part) -> list[dict[str, Any]]:
+    head = {
+        "source": "published" if part.suite is None else "measured",
+        "size": part.size,
+        "suite": part.suite,
+    }
+    lines = []
+    for group in part.groups:
+        lines += [{**head, **_line(part, row)} for row in group.rows]
+        if group.delta:
+            first = group.rows[0].key
+            of_group = {"architecture": first.architecture, "patches": first.patches, "strategy": "delta"}
+            lines.append({**head, **of_group, **group.delta})
+    return lines
+
+
+def _line(part: Part, row: Row) -> dict[str, Any]:
+    facts: dict[str, Any] = {"tflops": row.tflops}
+    if row.hours:
+        facts |= {"device_hours": row.hours[0], "device_label": row.hours[1]}
+    line = key_columns(row.key) | run_columns(row.run) | facts
+    for name in part.table.benchmarks:
+        line |= cell_columns(name, row.cells[name])
+    line |= cell_columns("avg", row.average)
+    if row.missing and part.suite is not None:
+        kept = row.run.deviations if row.run else []
+        model = row.run.model if row.run else None
+        folders = checkpoint_folders(part.runs)
+        line["command"] = fill(part.size, part.suite, row.key, model, kept, folders).command
+    return line
+
+
+def _plain(value: Any) -> Any:
+    return format(value, PLACES) if isinstance(value, float) else value

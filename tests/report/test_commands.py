@@ -1,0 +1,99 @@
+"""The command beneath a missing row fills it, or says what it lacks."""
+
+import pytest
+
+from pdrop_eval.configs import check_command_line
+from pdrop_eval.paths import CONF
+from pdrop_eval.report import commands
+from pdrop_eval.report.commands import command, fill, find_model, is_there
+from pdrop_eval.report.rows import RowKey
+from pdrop_eval.report.settings import choices
+from pdrop_eval.report.spec import TABLES
+
+VANILLA = RowKey("llava-1.5", 1, "vanilla", None, "vanilla", None)
+LAMBDA_04 = RowKey("llava-1.5", 1, "pdrop", 0.4, "pdrop", 0.4)
+FACTS = {"architecture": "llava-1.5", "patches": 1, "size": "mini", "train": "vanilla", "train_ratio": None}
+
+
+@pytest.fixture
+def models(monkeypatch):
+    """Models to choose from, in the place of `conf/model`."""
+
+    def put(**found):
+        groups = {"model": found, "strategy": choices("strategy", CONF)}
+        monkeypatch.setattr(commands, "choices", groups.get)
+
+    return put
+
+
+def test_a_model_is_found_by_what_it_is(models):
+    models(
+        mini={**FACTS, "pretrained": "embedded"},
+        mini_again={**FACTS, "pretrained": "embedded"},
+        big={**FACTS, "size": "7b", "pretrained": "org/big"},
+        p5={**FACTS, "architecture": "llava-next", "patches": 5, "pretrained": "embedded:p5"},
+    )
+    assert find_model("mini", VANILLA) == "mini"
+    assert find_model("7b", VANILLA) == "big"
+    assert find_model("mini", LAMBDA_04) is None
+    assert fill("mini", "mini", VANILLA).command == "make eval STRATEGY=vanilla MODEL=mini SUITE=mini"
+
+
+def test_without_a_model_the_file_to_write_is_described(models):
+    models()
+    found = fill("mini", "mini", LAMBDA_04)
+    assert found.command == ""
+    assert found.needs == (
+        "a conf/model/<name>.yaml (size=mini, architecture=llava-1.5, patches=1, train=pdrop) with a "
+        "checkpoint trained with PDrop λ=0.4"
+    )
+
+
+def test_a_checkpoint_that_is_not_there_is_asked_for(models):
+    models(m04={**FACTS, "train": "pdrop", "train_ratio": 0.4, "pretrained": "checkpoints/nothing-here"})
+    found = fill("mini", "mini", LAMBDA_04)
+    assert found.needs == "a checkpoint trained with PDrop λ=0.4"
+    assert found.command == (
+        "make eval STRATEGY=pdrop MODEL=m04 SUITE=mini ARGS='strategy.ratio=0.4 model.pretrained=<folder>'"
+    )
+
+
+def test_the_folder_of_another_run_of_the_model_is_taken(models):
+    models(m04={**FACTS, "train": "pdrop", "train_ratio": 0.4, "pretrained": "checkpoints/nothing-here"})
+    found = fill("mini", "mini", LAMBDA_04, folders={"m04": "/data/m04"})
+    assert found.needs == ""
+    assert found.command.endswith("ARGS='strategy.ratio=0.4 model.pretrained=/data/m04'")
+
+
+def test_what_counts_as_there(tmp_path):
+    assert is_there("embedded")
+    assert not is_there("embedded:never-trained")
+    assert is_there("org/on-the-hub")
+    assert is_there(str(tmp_path))
+    assert not is_there(str(tmp_path / "no"))
+
+
+def test_outside_of_a_checkout_the_console_script_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "pdrop_eval")
+    found = command("pdrop", "mini", "mini", ["limit=32", "model.pretrained=<folder>", "seed=2"])
+    assert (
+        found == "pdrop-eval strategy=pdrop model=mini suite=mini limit=32 'model.pretrained=<folder>' seed=2"
+    )
+
+
+@pytest.mark.parametrize(("size", "suite"), [("mini", "mini"), ("7b", "paper")])
+@pytest.mark.parametrize("number", TABLES)
+def test_every_row_of_the_paper_has_a_shipped_model_and_a_command_that_is_valid(
+    monkeypatch, tmp_path, number, size, suite
+):
+    monkeypatch.setattr(commands, "is_there", lambda pretrained: True)
+    monkeypatch.setattr(
+        commands, "PACKAGE", tmp_path / "p"
+    )  # the console script's words are the ones to check
+    for keys in {**TABLES[number].groups(), **TABLES[number].groups_beyond()}.values():
+        for key in keys:
+            found = fill(size, suite, key)
+            assert found.model is not None, key
+            program, *arguments = found.command.split()
+            assert program == "pdrop-eval"
+            check_command_line(arguments)  # raises UserError for what does not exist

@@ -1,0 +1,177 @@
+"""From records to runs: the row a run belongs to, what is not the default, and which of several counts."""
+
+import pytest
+from report_records import LLAVA_15, edit
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+from pdrop_eval.records import load_records
+from pdrop_eval.report.frame import to_frame
+from pdrop_eval.report.rows import RowKey
+from pdrop_eval.report.runs import pick, to_runs
+from pdrop_eval.report.settings import changes_from_default, choices
+
+
+def test_changes_are_written_as_overrides():
+    config = {
+        "strategy": {
+            "_target_": "pdrop_eval.strategies.pyramiddrop.PyramidDrop",
+            "ratio": None,
+            "stages": 4,
+            "layers": [8, 16],
+        },
+        "seed": 3,
+        "device": "cuda",
+    }
+    assert changes_from_default(config) == ["strategy.ratio=null", "strategy.layers=[8,16]", "seed=3"]
+
+
+def test_the_shipped_strategies_have_the_papers_settings():
+    strategies = choices("strategy", CONF)
+    assert (strategies["fastv"]["k"], strategies["fastv"]["r"]) == (2, 0.5)
+    assert (strategies["pdrop"]["ratio"], strategies["pdrop"]["stages"]) == (0.5, 4)
+
+
+def test_a_suites_place_is_no_change_but_its_prompt_is(tmp_path):
+    (tmp_path / "suite").mkdir()
+    (tmp_path / "suite" / "s.yaml").write_text("name: s\nroot: null\ntextvqa_ocr: true\ntasks: [a, b]\n")
+    config = {"suite": {"name": "s", "root": "/data", "textvqa_ocr": False, "tasks": ["a"]}}
+    assert changes_from_default(config, tmp_path) == ["suite.textvqa_ocr=false"]
+
+
+def test_a_users_folder_for_a_checkpoint_of_his_own_is_no_change(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "trained.yaml").write_text("name: trained\npretrained: checkpoints/trained\n")
+    (tmp_path / "model" / "hub.yaml").write_text("name: hub\npretrained: org/hub\n")
+    mine = {"pretrained": "/data/mine"}
+    assert changes_from_default({"model": {"name": "trained", **mine}}, tmp_path) == []
+    assert changes_from_default({"model": {"name": "hub", **mine}}, tmp_path) == [
+        "model.pretrained=/data/mine"
+    ]
+
+
+def test_a_config_file_takes_over_what_its_defaults_say(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "base.yaml").write_text("name: base\nthreads: 1\n")
+    (tmp_path / "model" / "other.yaml").write_text("defaults: [base, _self_]\nname: other\n")
+    assert choices("model", tmp_path)["other"] == {"name": "other", "threads": 1}
+
+
+def test_a_run_belongs_to_the_row_of_its_model_training_and_strategy(add_run, runs):
+    kind = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.4}
+    add_run("pdrop", {"gqa": 60.0}, kind=kind, fields={"ratio": 0.4})
+    add_run("fastv", {"gqa": 60.0})
+    keys = {run.key for run in runs()}
+    assert keys == {
+        RowKey("llava-1.5", 1, "pdrop", 0.4, "pdrop", 0.4),
+        RowKey("llava-1.5", 1, "vanilla", None, "fastv", None),
+    }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "fields"), [("fastv", {"k": 3}), ("fastv", {"r": 0.75}), ("pdrop", {"stages": 3})]
+)
+def test_other_settings_of_a_strategy_than_the_papers_belong_to_no_row(add_run, runs, strategy, fields):
+    add_run(strategy, {"gqa": 60.0}, fields=fields)
+    assert [run.key for run in runs()] == [None]
+
+
+@pytest.mark.parametrize("lacking", ["architecture", "patches", "train"])
+def test_a_model_of_which_too_little_is_known_belongs_to_no_row(add_run, runs, lacking):
+    add_run("fastv", {"gqa": 60.0}, kind={**LLAVA_15, lacking: None})
+    assert [run.key for run in runs()] == [None]
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({"seed": 7}, {"limit": 64}),
+        ({"limit": 64}, {"limit": 32}),
+        ({"seed": 7}, {"seed": 7, "dtype": "float16"}),
+        ({}, {"seed": 7}),
+    ],
+)
+def test_of_changed_runs_the_one_nearest_to_the_default_counts(add_run, runs, better, worse):
+    add_run("pdrop", {"gqa": 11.0, "pope": 11.0}, **worse)
+    expected = add_run("pdrop", {"gqa": 22.0}, **better)
+    add_run("pdrop", {"gqa": 33.0}, **worse, batch_size=4)
+    chosen, others = pick(runs(), ["gqa", "pope"])
+    assert chosen.id == expected.folder.name
+    assert len(others) == 2
+
+
+def test_of_equal_runs_the_more_complete_then_the_newer_counts(add_run, runs):
+    for commit, created, scores in (
+        ("a", "2026-01-01", {"gqa": 1.0, "pope": 1.0}),
+        ("b", "2026-01-02", {"gqa": 2.0, "pope": 2.0}),
+        ("d", "2026-01-03", {"gqa": 3.0, "mme": 3.0}),
+    ):
+        run = add_run("fastv", scores, commit=commit * 40)
+        edit(run, lambda record, day=created: record.update(created=f"{day}T00:00:00+00:00"))
+    chosen, others = pick(runs(), ["gqa", "pope"])
+    assert chosen.results["gqa"]["score"] == 2.0
+    assert [run.results["gqa"]["score"] for run in others] == [1.0, 3.0]
+
+
+def test_a_run_without_any_of_the_benchmarks_does_not_count(add_run, runs):
+    add_run("fastv", {"mme": 1000.0})
+    assert pick(runs(), ["gqa"]) == (None, [])
+
+
+def copy_of(run, change):
+    """The run's record once more, in another folder."""
+    copy = run.folder.with_name("copied")
+    copy.mkdir()
+    (copy / "record.json").write_bytes((run.folder / "record.json").read_bytes())
+    run.folder = copy
+    edit(run, change)
+
+
+def test_two_records_of_one_run_that_contradict_each_other_are_refused_with_both_names(add_run, runs):
+    run = add_run("fastv", {"gqa": 60.0})
+    first = run.folder
+    copy_of(run, lambda record: record["tasks"]["gqa"].update(score=61.0))
+    with pytest.raises(
+        UserError, match=r"in gqa: .*copied says 61\.0, .* says 60\.0\. Move the one"
+    ) as caught:
+        runs()
+    assert str(first) in str(caught.value)
+    assert str(run.folder) in str(caught.value)
+
+
+def test_a_plain_copy_of_a_record_changes_nothing(add_run, runs):
+    run = add_run("fastv", {"gqa": 60.0})
+    copy_of(run, lambda record: None)
+    assert [found.results["gqa"]["score"] for found in runs()] == [60.0, 60.0]
+
+
+def test_figures_per_question_are_weighed_by_the_questions(add_run, runs):
+    run = add_run("pdrop", {"gqa": 60.0, "pope": 80.0, "mme": 1000.0})
+    edit(run, lambda record: record["tasks"]["gqa"].update(n=100, tflops_mean=2.0, image_tokens_max=9))
+    edit(run, lambda record: record["tasks"]["pope"].update(n=300, tflops_mean=4.0, image_tokens_max=7))
+    (found,) = runs()
+    assert found.mean("tflops_mean", ["gqa", "pope"]) == 3.5  # (100 * 2 + 300 * 4) / 400
+    assert found.most("image_tokens_max", ["gqa", "pope"]) == 9
+    assert found.mean("tflops_mean", ["docvqa"]) is None
+
+
+def test_the_frame_has_a_row_for_each_finished_benchmark(add_run, tmp_path):
+    add_run("fastv", {"gqa": 60.0, "pope": 80.0}, seed=7)
+    add_run("vanilla", {})
+    frame = to_frame(load_records(tmp_path / "runs"))
+    assert frame["benchmark"].tolist() == ["gqa", "pope"]
+    assert frame["task"].tolist() == ["gqa", "pope"]
+    assert frame["score"].tolist() == [60.0, 80.0]
+    assert frame.loc[0, ["strategy", "model", "size", "changes", "n"]].tolist() == [
+        "fastv",
+        "mini",
+        "mini",
+        "seed=7",
+        200,
+    ]
+
+
+def test_the_frame_of_no_records_is_empty_but_has_its_columns():
+    assert to_frame([]).empty
+    assert "tflops_mean" in to_frame([]).columns
+    assert to_runs([]) == []

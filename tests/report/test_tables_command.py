@@ -1,0 +1,145 @@
+"""pdrop-eval-tables: what it writes, what it puts into a README, and how it ends on wrong input."""
+
+import subprocess
+import sys
+
+import pytest
+from report_records import edit
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.report.cli import make_tables
+from pdrop_eval.report.readme import COMPACT, WHOLE, marks, with_blocks
+
+FORMATS = ("md", "csv", "tex", "html")
+
+
+@pytest.fixture
+def one(add_run, all_scores):
+    """One run with Table 5's benchmarks."""
+    return add_run("pdrop", all_scores(1500, 66.0))
+
+
+def test_all_tables_and_the_overview_are_printed_and_written_in_every_format(one, tmp_path):
+    shown = make_tables(tmp_path / "runs", tmp_path / "out")
+    names = [*(f"table{number}" for number in range(1, 6)), "overview"]
+    expected = {f"{name}.{kind}" for name in names for kind in FORMATS} | {"tables1-4.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == expected
+    for number in range(1, 6):
+        assert f"Table {number}, measured: size mini, suite mini" in shown
+        assert f"Table {number}, published (not measured here)" in shown
+    assert "Overview: all benchmarks" in shown
+    assert f"{tmp_path / 'out' / 'table5'}.{{md,csv,tex,html}}" in shown
+
+
+@pytest.mark.parametrize("which", ["2", "overview"])
+def test_one_report_alone(one, tmp_path, which):
+    shown = make_tables(tmp_path / "runs", tmp_path / "out", which)
+    name = which if which == "overview" else f"table{which}"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{name}.{kind}" for kind in FORMATS}
+    assert ("Table 2" in shown) == (which == "2")
+    assert "Table 5" not in shown
+
+
+def test_the_readme_gets_its_blocks_between_their_marks_and_keeps_the_rest(one, tmp_path):
+    readme = tmp_path / "README.md"
+    (start, end), (short_start, short_end) = marks(WHOLE), marks(COMPACT)
+    readme.write_text(f"before\n{start}\nold\n{end}\nbetween\n{short_start}\n{short_end}\nafter\n")
+    make_tables(tmp_path / "runs", tmp_path / "out", readme=readme)
+    whole, short = ((tmp_path / "out" / name).read_text() for name in ("table5.md", "tables1-4.md"))
+    assert readme.read_text() == (
+        f"before\n{start}\n{whole.strip()}\n{end}\nbetween\n{short_start}\n{short.strip()}\n{short_end}\nafter\n"
+    )
+
+
+def test_the_short_tables_have_the_measured_rows_and_name_the_others(one, tmp_path):
+    make_tables(tmp_path / "runs", tmp_path / "out")
+    short = (tmp_path / "out" / "tables1-4.md").read_text()
+    assert [line for line in short.splitlines() if line.startswith("### ")] == [
+        f"### Table {number}, measured: size mini, suite mini" for number in range(1, 5)
+    ]
+    assert "Not measured yet: LLaVA-NeXT p5 trained without dropping: vanilla;" in short
+    assert "`results/tables/table1.md`" in short
+
+
+def test_a_readme_without_a_place_for_the_tables_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(UserError, match="Put a line <!-- table5 --> and a line <!-- /table5 -->"):
+        with_blocks(tmp_path / "README.md", {WHOLE: "x"})
+
+
+def test_a_readme_that_is_not_there_is_explained(tmp_path):
+    with pytest.raises(UserError, match="can't be read"):
+        with_blocks(tmp_path / "README.md", {WHOLE: "x"})
+
+
+def test_without_records_the_command_to_run_is_named_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError, match=r"make eval STRATEGY=pdrop MODEL=mini SUITE=mini"):
+        make_tables(tmp_path / "runs", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_explained(one, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UserError, match="can't be written"):
+        make_tables(tmp_path / "runs", tmp_path / "out")
+
+
+def test_a_record_of_the_first_schema_is_migrated_and_fills_its_row(one, tmp_path):
+    def to_first(record):
+        record["schema"] = 1
+        kept = {
+            "name": "mini",
+            "sha256": "ab" * 32,
+            "family": "llava",
+            "dtype": "float32",
+            "image_tokens": 144,
+        }
+        record["model"] = kept
+        for entry in record["tasks"].values():
+            entry.pop("status", None)
+
+    edit(one, to_first)
+    make_tables(tmp_path / "runs", tmp_path / "out", "5")
+    rows = [line for line in (tmp_path / "out" / "table5.md").read_text().splitlines() if "| PDrop" in line]
+    assert "66.0" in rows[1]  # of LLaVA-NeXT, LLaVA-1.5 and the published ones
+
+
+def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
+    edit(one, lambda record: record.update(schema=99))
+    with pytest.raises(UserError, match="schema 99"):
+        make_tables(tmp_path / "runs", tmp_path / "out")
+
+
+def run_script(*arguments, cwd):
+    command = [sys.executable, "-m", "pdrop_eval.report.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme. Did you mean root?"),
+        ("table=6", "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, all, overview."),
+        ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
+    ],
+)
+def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words):
+    done = run_script(argument, cwd=tmp_path)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_prints_the_table_and_needs_neither_torch_nor_pandas(one, tmp_path):
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'transformers', 'pandas', 'numpy', 'lmms_eval'): sys.modules[name] = None\n"
+        "sys.argv[1:] = ['root=runs', 'out=o', 'table=5']\n"
+        "from pdrop_eval.report.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "Table 5, measured: size mini, suite mini" in done.stdout
+    assert (tmp_path / "o" / "table5.html").is_file()
