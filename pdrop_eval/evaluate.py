@@ -265,7 +265,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
 
 
 def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:
-    """The record after the judge has scored what is left to it, if there is a judge; and what to say of it."""
+    """The record after the judge, if there is one, has scored what is left to it; and what to say of it."""
     from pdrop_eval.judging import judge_run, left_to
 
     left = left_to(plan.judge, record, plan.tasks) if rank() == 0 else []

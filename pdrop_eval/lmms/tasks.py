@@ -5,19 +5,24 @@
 of tasks. Reading them needs neither lmms-eval nor torch.
 """
 
+import json
 import string
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pdrop_eval.benchmarks import by_task
 from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.gqa import use_local_images
 from pdrop_eval.paths import TASKS
+
+if TYPE_CHECKING:
+    from pdrop_eval.lmms.local import Local
 
 SOURCES = ("rendered", "hub")
 
@@ -86,12 +91,19 @@ def describe(task: str, source: str) -> TaskInfo:
 
 
 def materialise(
-    info: TaskInfo, source: str, folder: Path, data: Path | None, revision: str | None, ocr: bool
+    info: TaskInfo,
+    source: str,
+    folder: Path,
+    data: Path | None,
+    revision: str | None,
+    ocr: bool,
+    local: "Local | None" = None,
 ) -> Path:
     """Writes the task's YAML chain with all values filled in; returns the folder to give to a TaskManager.
 
     `folder` has to stay until the task has run: a rendered task's data are unpacked there. `data` is the
-    folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub.
+    folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub, `local` the
+    files of a data set that was downloaded.
     """
     values = {
         "LMMS_EVAL": str(installed_tasks()),
@@ -105,7 +117,18 @@ def materialise(
         target = folder / kind / f"{info.task}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(string.Template(text).substitute(values), encoding="utf-8")
-    return folder / source
+    use_local_images(local.images if local else ())
+    if local is None:
+        return folder / source
+    target = folder / "local" / f"{info.task}.yaml"
+    target.parent.mkdir(exist_ok=True)
+    files = json.dumps({info.split: [str(path) for path in local.files]})
+    target.write_text(
+        f"include: ../{source}/{info.task}.yaml\ndataset_path: {local.kind}\ndataset_name: null\n"
+        f"dataset_kwargs: {{data_files: {files}}}\n",
+        encoding="utf-8",
+    )
+    return target.parent
 
 
 def installed_tasks() -> Path:

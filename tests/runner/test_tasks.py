@@ -39,6 +39,7 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
 
     class Fake(lmms):
         measurements: dict = {}  # noqa: RUF012
+        batch_size = 1
 
         def generate_until(self, requests):
             said = []
