@@ -7,13 +7,13 @@ import platform
 import shutil
 from pathlib import Path
 
+from pdrop_eval.benchmarks import by_task
 from pdrop_eval.mini.checkpoints import load_state
 from pdrop_eval.mini.suite import QUESTIONS, TASKS
+from pdrop_eval.mini.vocabulary import TOKENS
 from pdrop_eval.paths import MINI_CHECKPOINT
 
-NAMES = dict(
-    zip(TASKS, ("MME", "SQA-I", "MMB-CN", "GQA", "POPE", "TextVQA", "ChartQA", "DocVQA"), strict=True)
-)
+NAMES = {task: by_task()[task].name for task in TASKS}
 DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.1)
 
 
@@ -82,7 +82,7 @@ def draw_curve(folder: Path, guided: float) -> None:
         points = [(e["step"], 100 * e["validation"][task]) for e in checks if task in e["validation"]]
         right.plot(*zip(*points, strict=True), label=name)
     right.set(xlabel="step", ylabel="held-out exact match (%)", ylim=(0, 100))
-    right.legend(fontsize="small", ncols=2)
+    right.legend(fontsize="x-small", ncols=3)
     left.axvline(guided, color="grey", linestyle=":")
     left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
     right.axvline(guided, color="grey", linestyle=":")
@@ -90,12 +90,26 @@ def draw_curve(folder: Path, guided: float) -> None:
 
 
 def _table(measured: dict) -> str:
-    rows = ["| | " + " | ".join(NAMES.values()) + " | mean |", "|---" * (len(NAMES) + 2) + "|"]
-    for name, shares in measured.items():
-        cells = [f"{100 * shares[task]:.1f}" for task in TASKS]
-        rows.append(
-            f"| {name} | " + " | ".join(cells) + f" | {100 * sum(shares.values()) / len(shares):.1f} |"
-        )
+    """A row a task, a column a setting."""
+    rows = ["| | " + " | ".join(measured) + " |", "|---" * (len(measured) + 1) + "|"]
+    for task, name in NAMES.items():
+        rows.append(f"| {name} | " + " | ".join(f"{100 * s[task]:.1f}" for s in measured.values()) + " |")
+    means = (100 * sum(shares.values()) / len(shares) for shares in measured.values())
+    return "\n".join([*rows, "| mean | " + " | ".join(f"{mean:.1f}" for mean in means) + " |"])
+
+
+def print_sizes(answers: dict[str, list[str]]) -> str:
+    """Exact match on large text and on small print, of the tasks that ask for both: a Markdown table."""
+    from pdrop_eval.mini.suite import render
+
+    rows = ["| | large text | small print |", "|---|---|---|"]
+    for task, given in answers.items():
+        right: dict[bool, list[bool]] = {False: [], True: []}
+        for answer, (_, question, _) in zip(given, render(task), strict=True):
+            right[question.small].append(answer == question.answer)
+        if right[True]:
+            cells = (f"{100 * sum(r) / len(r):.1f} (n={len(r)})" for r in right.values())
+            rows.append(f"| {NAMES[task]} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
@@ -110,6 +124,9 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
     (folder / "README.md").write_text(
         template.format(
             table=_table(measured),
+            sizes=print_sizes(answers),
+            vocabulary=len(TOKENS),
+            tasks=len(TASKS),
             above=len(above),
             below=", ".join(NAMES[t] for t in TASKS if t not in above) or "none",
             questions=QUESTIONS,

@@ -250,8 +250,8 @@ def main() -> None:
     parser.add_argument("--out", default="results/mini-training", help="folder of checkpoints and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2, 4, 8), help="of one thread each")
-    parser.add_argument("--vision-steps", type=int, default=1500)
-    parser.add_argument("--joint-steps", type=int, default=3000)
+    parser.add_argument("--vision-steps", type=int, default=1800)
+    parser.add_argument("--joint-steps", type=int, default=5500)
     parser.add_argument(
         "--guided", type=float, default=0.75, help="share of the second stage with guided attention"
     )
