@@ -5,8 +5,9 @@ from collections.abc import Iterable
 
 from pdrop_eval.benchmarks import names
 from pdrop_eval.report.cells import other_questions
-from pdrop_eval.report.commands import Fill, Note, fill
+from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import CHANGED
+from pdrop_eval.report.missing import missing_notes
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.spec import HOURS
 from pdrop_eval.report.tables import Part, Row
@@ -21,7 +22,7 @@ def part_notes(part: Part) -> list[Note]:
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
         notes.append(Note("No hours where the checkpoint has no record of its training."))
-    return notes + _missing(part)
+    return notes + missing_notes(part)
 
 
 def settings(runs: list[Run]) -> str:
@@ -32,6 +33,7 @@ def settings(runs: list[Run]) -> str:
         "seed": _listed({str(run.record.get("seed")) for run in runs}),
         "images": values(runs, "model", "image_processing"),
         "prompt": values(runs, "model", "chat_template"),
+        "OCR tokens for TextVQA": values(runs, "suite", "textvqa_ocr"),
         "code": _listed({_code(run) for run in runs}),
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items() if value) + "."
@@ -48,12 +50,6 @@ def questions(runs: list[Run]) -> str:
     if sources == {"hub"}:
         return "the benchmarks themselves."
     return f"from {values(runs, 'suite', 'source') or 'an unknown source'}."
-
-
-def checkpoint_folders(runs: Iterable[Run]) -> dict[str, str]:
-    """Where the runs had the checkpoints of their models."""
-    configs = [(run.model, (run.of("config", "model") or {}).get("pretrained")) for run in runs]
-    return {model: str(pretrained) for model, pretrained in configs if pretrained}
 
 
 def values(runs: Iterable[Run], part: str, name: str) -> str:
@@ -114,7 +110,7 @@ def _comparison(part: Part) -> list[Note]:
         for row in filled[1:]:
             differ = other_questions(filled[0].cells, row.cells)
             if differ:
-                which = _listed_names(differ)
+                which = ", ".join(names(differ).values())
                 notes.append(Note(f"{_name(filled[0])} and {_name(row)} answered other questions: {which}."))
     return notes
 
@@ -134,42 +130,12 @@ def _within_model(rows: list[Row]) -> list[Note]:
     return [Note(f"The rows of {runs[0].model} differ in {', '.join(unlike)}: compare them with care.")]
 
 
-def _missing(part: Part) -> list[Note]:
-    """One note a model and what it lacks, with one command a run."""
-    limits = {run.limit for run in part.runs}
-    shared = limits.pop() if len(limits) == 1 else None  # so that a new row can be compared with the others
-    grouped: dict[tuple[str, str], list[tuple[Row, Fill]]] = defaultdict(list)
-    for row in part.rows:
-        if not row.missing:
-            continue
-        kept = row.run.deviations if row.run else ([f"limit={shared}"] if shared else [])
-        model = row.run.model if row.run else None
-        found = fill(part.size, str(part.suite), row.key, model, kept, checkpoint_folders(part.runs))
-        what = f" ({_listed_names(row.missing)})" if row.run else ""
-        grouped[found.needs, what].append((row, found))
-    return [_missing_note(needs, what, rows) for (needs, what), rows in grouped.items()]
-
-
-def _missing_note(needs: str, what: str, rows: list[tuple[Row, Fill]]) -> Note:
-    by_model: dict[str, list[str]] = defaultdict(list)
-    for row, _ in rows:
-        by_model[row.key.model].append(row.key.inferred)
-    which = "; ".join(f"{model}: {', '.join(found)}" for model, found in by_model.items())
-    why = f" Needs {needs}." if needs else ""
-    commands = [found.command for _, found in rows if found.command]
-    return Note(f"Not measured yet{what}: {which}.{why}", commands)
-
-
 def _name(row: Row) -> str:
     key = row.key
     patches = f" p{key.patches}" if key.patches > 1 else ""
     ratio = f" λ={key.train_ratio}" if key.train_ratio else ""
     trained = "" if key.train == "vanilla" else f"{key.trained}-trained{ratio} "
     return f"{trained}{key.inferred}{patches}"
-
-
-def _listed_names(benchmarks: Iterable[str]) -> str:
-    return ", ".join(names(benchmarks).values())
 
 
 def _listed(found: set[str]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pdrop_eval.benchmarks import benchmarks, names
 from pdrop_eval.report import numbers
-from pdrop_eval.report.cells import JUDGE, Cell, measured_cell
+from pdrop_eval.report.cells import JUDGE, measured_cell
 from pdrop_eval.report.commands import Note, command
 from pdrop_eval.report.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
 from pdrop_eval.report.notes import LISTED, questions
@@ -15,7 +15,7 @@ from pdrop_eval.report.sheet import cell_columns, run_columns, write_csv
 
 TITLE = "Overview: all benchmarks of all runs"
 # What the user has to say, for the benchmarks that a language model judges.
-JUDGE_SETTINGS = ("judge.base_url=<url>", "judge.model=<name>")
+JUDGE_SETTINGS = ("judge.model=<name>",)
 
 
 def overview(runs: list[Run]) -> list[Section]:
@@ -58,7 +58,7 @@ def _section(suite: str, runs: list[Run]) -> Section:
         "questions are in overview.csv, and in overview.html under the pointer.",
         f"Questions: {questions(chosen)}",
     ]
-    notes = [*_deviations(chosen), *_left(left), *_homeless(chosen), *_judge(chosen)]
+    notes = [*_deviations(chosen), *_left(left), *_homeless(chosen), *_judges(chosen), *_judge(chosen)]
     return Section(
         f"{TITLE} on suite {suite}", text, [Grid("Scores", heads, list(bands.values()), left=True)], notes
     )
@@ -119,16 +119,26 @@ def _homeless(runs: list[Run]) -> list[Note]:
     ]
 
 
+def _judges(runs: list[Run]) -> list[Note]:
+    """Who judged: scores of different judges do not compare."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for key, entry in run.results.items():
+            if entry.get("judge") and entry.get("score") is not None:
+                found[f"{benchmarks()[key].name} was judged by {entry['judge'].get('model')}"].append(run.id)
+    return [Note(f"{words}: {', '.join(ids)}.") for words, ids in found.items()]
+
+
 def _judge(runs: list[Run]) -> list[Note]:
     waiting: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         for key in benchmarks():
-            if _cell(run, key).state == JUDGE:
+            if measured_cell(run, key).state == JUDGE:
                 waiting[benchmarks()[key].name].append(run)
     return [
         Note(
-            f"{name} needs a judge: a language model behind an OpenAI-compatible address. The answers are "
-            "stored; nothing is generated again.",
+            f"{name} needs a judge: a language model behind an OpenAI-compatible address (judge.base_url). "
+            "The answers are stored; nothing is generated again.",
             [
                 command(run.strategy, run.model, run.suite, [*_settings(run), *JUDGE_SETTINGS])
                 for run in of_benchmark
@@ -140,7 +150,3 @@ def _judge(runs: list[Run]) -> list[Note]:
 
 def _settings(run: Run) -> list[str]:
     return [*run.deviations, *(change for change in run.changes if change.startswith("strategy."))]
-
-
-def _cell(run: Run, key: str) -> Cell:
-    return measured_cell(run, key)

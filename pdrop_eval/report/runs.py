@@ -133,6 +133,8 @@ def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]
         return None
     if strategy == "pdrop" and ratio is None:
         return None
+    if model.get("train_patches", model["patches"]) != model["patches"]:
+        return None  # another grid of patches than it was trained with: the paper has no such row
     return RowKey(
         architecture=str(model["architecture"]),
         patches=int(model["patches"]),

@@ -5,8 +5,7 @@ import io
 from typing import Any
 
 from pdrop_eval.report.cells import Cell
-from pdrop_eval.report.commands import fill
-from pdrop_eval.report.notes import checkpoint_folders
+from pdrop_eval.report.missing import can_be_filled, fill_row
 from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.tables import Part, Row
@@ -91,11 +90,8 @@ def _line(part: Part, row: Row) -> dict[str, Any]:
     for name in part.table.benchmarks:
         line |= cell_columns(name, row.cells[name])
     line |= cell_columns("avg", row.average)
-    if row.missing and part.suite is not None:
-        kept = row.run.deviations if row.run else []
-        model = row.run.model if row.run else None
-        folders = checkpoint_folders(part.runs)
-        line["command"] = fill(part.size, part.suite, row.key, model, kept, folders).command
+    if row.missing and part.suite is not None and can_be_filled(part):
+        line["command"] = fill_row(part, row).command
     return line
 
 

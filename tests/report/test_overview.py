@@ -1,7 +1,7 @@
 """The overview: every benchmark of every run, also what has no place in the paper's tables."""
 
 import pytest
-from report_records import LLAVA_15
+from report_records import LLAVA_15, edit
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.report.overview import overview
@@ -36,17 +36,16 @@ def test_a_run_that_waits_for_a_judge_says_so_and_how_to_go_on(add_run, shown):
     heads, bands, notes = shown()
     assert dict(zip(heads, bands["mini"][0], strict=True))["MM-Vet"] == "needs judge"
     assert "MM-Vet needs a judge" in notes
-    assert (
-        "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='judge.base_url=<url> judge.model=<name>'"
-        in notes
-    )
+    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='judge.model=<name>'" in notes
 
 
-def test_a_judged_score_is_a_score(add_run, shown):
-    add_run("pdrop", {"mmvet": 31.5})
+def test_a_judged_score_is_a_score_and_its_judge_is_named(add_run, shown):
+    run = add_run("pdrop", {"mmvet": 31.5})
+    edit(run, lambda record: record["tasks"]["mmvet"].update(judge={"model": "a-judge"}))
     heads, bands, notes = shown()
     assert dict(zip(heads, bands["mini"][0], strict=True))["MM-Vet"] == "31.5"
-    assert "judge" not in notes
+    assert f"MM-Vet was judged by a-judge: {run.folder.name}." in notes
+    assert "needs a judge" not in notes
 
 
 def test_other_settings_and_models_have_lines_of_their_own_in_the_papers_order(add_run, shown):

@@ -1,7 +1,7 @@
 """From records to runs: the row a run belongs to, what is not the default, and which of several counts."""
 
 import pytest
-from report_records import LLAVA_15, edit
+from report_records import LLAVA_15, NEXT_P5, edit
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
@@ -74,6 +74,12 @@ def test_a_run_belongs_to_the_row_of_its_model_training_and_strategy(add_run, ru
 def test_other_settings_of_a_strategy_than_the_papers_belong_to_no_row(add_run, runs, strategy, fields):
     add_run(strategy, {"gqa": 60.0}, fields=fields)
     assert [run.key for run in runs()] == [None]
+
+
+def test_a_model_with_other_patches_than_it_was_trained_with_belongs_to_no_row(add_run, runs):
+    add_run("vanilla", {"gqa": 60.0}, kind={**NEXT_P5, "patches": 9, "train_patches": 5})
+    add_run("vanilla", {"gqa": 60.0}, kind={**NEXT_P5, "train_patches": 5})
+    assert {run.key for run in runs()} == {None, RowKey("llava-next", 5, "vanilla", None, "vanilla", None)}
 
 
 @pytest.mark.parametrize("lacking", ["architecture", "patches", "train"])

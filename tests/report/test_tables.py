@@ -5,6 +5,7 @@ import math
 import pytest
 from report_records import LLAVA_15, NEXT_P5, TABLE_5, edit
 
+from pdrop_eval.paths import CONF
 from pdrop_eval.report.cells import Cell, average, difference
 from pdrop_eval.report.layout import cost_grid, intervals_grid, measured_section, scores_grid
 from pdrop_eval.report.spec import TABLES
@@ -132,6 +133,15 @@ def test_a_changed_row_is_completed_with_its_own_settings(add_run, part):
     assert "make eval STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=bfloat16'" in notes(part(5))
 
 
+def test_a_missing_row_gets_the_settings_that_all_others_share(add_run, part):
+    add_run("fastv", {"gqa": 60.0}, dtype="float16", device="cuda", batch_size=16)
+    add_run("vanilla", {"gqa": 60.0}, dtype="float16", device="cuda", seed=2)
+    text = notes(part(5))
+    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='dtype=float16 device=cuda'" in text
+    assert "pdrop-eval experiment=table5 size=mini dtype=float16 device=cuda" in text
+    assert "STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=float16 batch_size=16 device=cuda'" in text
+
+
 def test_rows_of_different_checkpoints_of_one_model_are_not_subtracted(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0))
     other = add_run("pdrop", all_scores(1500, 66.0))
@@ -154,6 +164,25 @@ def test_other_settings_of_a_strategy_do_not_fill_the_papers_row(add_run, all_sc
     add_run("vanilla", all_scores(1600, 70.0))
     add_run("pdrop", all_scores(1590, 69.0), fields={"ratio": 0.6})
     assert table(part(5))["PDrop"]["GQA"] == "-"
+
+
+def test_the_experiment_that_measures_all_rows_is_named(add_run, runs, part):
+    add_run("pdrop", {"gqa": 60.0})
+    assert "pdrop-eval experiment=table5 size=mini" in notes(part(5))
+    assert (CONF / "experiment" / "table5.yaml").is_file()
+
+
+def test_a_suite_that_is_no_more_has_no_commands(add_run, part):
+    add_run("pdrop", {"gqa": 60.0}, suite="table5")
+    assert "What is missing can't be measured: there is no suite table5 in conf/suite." in notes(part(5))
+    assert "make eval" not in notes(part(5))
+
+
+def test_a_complete_table_has_no_commands(add_run, all_scores, part):
+    for kind, model in ((LLAVA_15, "mini"), (NEXT_P5, "mini_next_p5")):
+        for strategy in ("vanilla", "fastv", "pdrop"):
+            add_run(strategy, all_scores(1500, 66.0), kind=kind, model=model)
+    assert "eval" not in notes(part(5)).replace("pdrop_eval", "")
 
 
 def test_a_failed_run_says_why_its_cells_are_missing(add_run, part):
