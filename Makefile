@@ -16,7 +16,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval tables readme benchmarks-doc suite train-mini constraints clean
+.PHONY: help setup check test eval doctor tables readme benchmarks-doc suite train-mini constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ test: $(STAMP)  ## Run the tests
 eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) on MODEL and SUITE
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
+
+doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: packages, disk, data, checkpoints
+	$(BIN)/pdrop-eval-doctor model=$(MODEL) suite=$(SUITE) $(ARGS)
 
 tables: $(STAMP)  ## Print Tables 1 to 5 and the overview of results/runs, write them to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)

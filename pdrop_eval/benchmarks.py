@@ -28,6 +28,7 @@ class Benchmark:
     columns: tuple[str, ...]
     comparable: str
     why: str
+    unique: str | None = None
     judge: bool = False
 
     @property

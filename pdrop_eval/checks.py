@@ -6,6 +6,8 @@ Every check raises UserError with the value, what is allowed and the fix, or ret
 import json
 import os
 import uuid
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -190,8 +192,11 @@ def check_device(device: str) -> None:
         raise UserError(f"device={device} asks for Apple's GPU, but there is none here. Use device=cpu.")
 
 
-def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
-    """The number of rows of a task's data file, after checking that it is readable and has its columns."""
+def check_parquet(path: Path, columns: tuple[str, ...], unique: str | None = None) -> int:
+    """The number of rows of a task's data file, after checking that it is readable and has its columns.
+
+    No value of the column `unique` may be there twice.
+    """
     from pyarrow import parquet
 
     if not path.is_file():
@@ -217,7 +222,21 @@ def check_parquet(path: Path, columns: tuple[str, ...]) -> int:
         )
     if rows == 0:
         raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
+    if unique is not None:
+        check_unique([path], unique, file.read([unique])[unique].to_pylist())
     return rows
+
+
+def check_unique(paths: Sequence[Path], column: str, values: Sequence[Any]) -> None:
+    """Refuses data in which two questions have the same number: their answers would be mixed up."""
+    twice = [str(value) for value, count in Counter(values).items() if count > 1]
+    if twice:
+        more = f" and {len(twice) - 3} others" if len(twice) > 3 else ""
+        where = paths[0] if len(paths) == 1 else paths[0].parent
+        raise UserError(
+            f"In {where} every question must have its own {column}, but there is more than one with "
+            f"{', '.join(twice[:3])}{more}. Was a file copied twice? Remove the copies."
+        )
 
 
 def _check_flash_attention(config: Any) -> None:

@@ -46,7 +46,8 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
         return _downloaded(_given(str(root)), tasks)
     folder = _folder(root)
     for task in tasks:
-        check_parquet(folder / f"{task}.parquet", describe(task, "rendered").columns)
+        info = describe(task, "rendered")
+        check_parquet(folder / f"{task}.parquet", info.columns, info.unique)
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
     sha256 = {task: _content_sha256(folder, task) for task in there}
     return Data(folder, {}, sha256, sha256, {})

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pdrop_eval.checks import check_image_processing
 from pdrop_eval.configs import check_choice, make_strategy
+from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, content_hashes
 from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, build_prompt, check_template, to_square
@@ -31,6 +32,10 @@ _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA c
 
 class SampleError(RuntimeError):
     """A sample could not be answered; the message names its task and id."""
+
+
+class UnreadableSampleError(SampleError, UserError):
+    """A sample's picture or text is damaged: the data are to be mended, not the code."""
 
 
 class PdropLlava(lmms):
@@ -148,6 +153,11 @@ class PdropLlava(lmms):
         for request in batch:
             try:
                 prompt, visuals = self._prompt(request)
+            except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of a damaged picture
+                raise UnreadableSampleError(
+                    f"{_where([request])} can't be prepared: {error}. Mend or replace the task's data and run "
+                    "the same command again, or leave the task out with tasks=[...]; finished tasks are kept."
+                ) from error
             except Exception as error:
                 raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
             prompts.append(prompt)

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from pdrop_eval.checks import check_unique
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
 from pdrop_eval.identity import file_sha256
@@ -44,6 +45,10 @@ def find_local(info: TaskInfo, root: Path) -> Local:
             f"{root / info.dataset.partition('/')[2]}), or leave data.root=null for the Hub."
         )
     columns = check_files(found, needed_columns(info))
+    if info.unique in columns:
+        check_unique(
+            found.files, str(info.unique), [v for path in found.files for v in _read(found, path, info)]
+        )
     if info.task == "gqa" and "image" not in columns:
         images = _first(info, root, GQA_IMAGES)
         if images is None:
@@ -199,6 +204,21 @@ def _parquet(path: Path) -> tuple[list[str], int]:
 
     file = parquet.ParquetFile(path)
     return file.schema_arrow.names, file.metadata.num_rows
+
+
+def _read(local: Local, path: Path, info: TaskInfo) -> list[Any]:
+    """The column of a file that must be unique; of SEED-Bench its questions about images."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = [str(info.unique), *(["data_type"] if info.task == "seedbench" else [])]
+    if local.kind == "parquet":
+        table = parquet.read_table(path, columns=names)
+    else:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_stream(source).read_all().select(names)
+    kinds = table["data_type"].to_pylist() if len(names) > 1 else ["image"] * table.num_rows
+    return [v for v, kind in zip(table[names[0]].to_pylist(), kinds, strict=True) if kind == "image"]
 
 
 def _arrow(path: Path) -> tuple[list[str], int]:

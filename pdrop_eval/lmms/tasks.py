@@ -43,6 +43,7 @@ class TaskInfo:
     resample: str
     split: str
     columns: tuple[str, ...]
+    unique: str | None
     judge: bool
     dataset: str
     subset: str | None
@@ -84,6 +85,7 @@ def describe(task: str, source: str) -> TaskInfo:
         resample=own.resample,
         split=own.split,
         columns=own.columns,
+        unique=own.unique,
         judge=own.judge,
         dataset=hub["dataset_path"],
         subset=hub.get("dataset_name"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -245,6 +246,22 @@ def test_half_an_image_is_not_asked_about(llava, tmp_path):
     tiny.write("gqa", rows, tmp_path / "data")
     with pytest.raises(SampleError, match=r"task gqa, sample 3 can't be prepared: .*truncated"):
         run(llava, tmp_path / "data", tmp_path / "runs", "tasks=[gqa]")
+
+
+def test_a_picture_that_is_none_is_one_message_and_finished_tasks_are_kept(
+    llava, data, tmp_path, monkeypatch, capsys
+):
+    rows = tiny.rows("chartqa", 4)
+    rows[2]["image"] = {"bytes": b"no picture at all", "path": None}
+    tiny.write("gqa", tiny.rows("gqa", 4), tmp_path / "data")
+    tiny.write("chartqa", rows, tmp_path / "data")
+    given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'data'}", f"results={tmp_path / 'runs'}"]
+    assert command(monkeypatch, *given, "tasks=[gqa,chartqa]") == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(r"^pdrop-eval: task chartqa, sample 2 can't be prepared: .*tasks=\[", said, re.M)
+    [record] = load_records(tmp_path / "runs")
+    assert (record["status"], list(record["tasks"])) == ("failed", ["gqa"])
 
 
 def test_data_that_cannot_be_loaded_say_why(llava, data, tmp_path, monkeypatch):

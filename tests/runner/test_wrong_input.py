@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 from pdrop_eval import checks, evaluate, hub
 from pdrop_eval.configs import compose_config
 from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.tasks import describe
+from pdrop_eval.records import run_id
 
 
 @pytest.fixture(autouse=True)
@@ -178,6 +180,46 @@ def test_a_missing_column(llava, data, tmp_path):
 def test_an_empty_data_file(llava, data, tmp_path):
     parquet.write_table(parquet.read_table(data / "gqa.parquet").slice(0, 0), tmp_path / "gqa.parquet")
     assert "no question" in refused(llava, tmp_path, "tasks=[gqa]")
+
+
+@pytest.mark.parametrize(
+    ("task", "column"), [("mmbench_en_dev", "index"), ("vqav2_val", "question_id"), ("mmvet", "question_id")]
+)
+def test_two_questions_with_one_number(llava, tmp_path, task, column):
+    rows = tiny.rows(task, 4)
+    rows[3][column] = rows[1][column]
+    tiny.write(task, rows, tmp_path)
+    message = refused(llava, tmp_path, f"tasks=[{task}]")
+    assert f"its own {column}, but there is more than one with {rows[1][column]}." in message
+    assert "Remove the copies" in message
+
+
+def test_two_questions_with_one_number_in_downloaded_data(llava, tmp_path):
+    for name in ("test-00000-of-00002", "test-00001-of-00002"):  # the same file under two names
+        tiny.write("mmvet", tiny.rows("mmvet", 2), tmp_path / "MMVet")
+        (tmp_path / "MMVet" / "mmvet.parquet").rename(tmp_path / "MMVet" / f"{name}.parquet")
+    message = refused(llava, tmp_path, "suite=paper", "tasks=[mmvet]")
+    assert "more than one with v1_0, v1_1." in message
+
+
+@pytest.mark.parametrize("task", tiny.TASKS)
+def test_every_task_needs_its_columns(llava, data, tmp_path, task):
+    for column in describe(task, "rendered").columns:
+        table = parquet.read_table(data / f"{task}.parquet").drop_columns([column])
+        parquet.write_table(table, tmp_path / f"{task}.parquet")
+        assert f"no column '{column}'" in refused(llava, tmp_path, f"tasks=[{task}]")
+
+
+def test_a_record_of_a_newer_version_in_the_results(llava, data, tmp_path):
+    plan = evaluate.make_plan(
+        compose_config([f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]), "pdrop"
+    )
+    path = tmp_path / "mini" / f"pdrop-{run_id(plan.identity)}" / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({"schema": 99}))
+    message = refused(llava, data, f"results={tmp_path}")
+    assert "schema 99" in message
+    assert "Update pdrop-eval" in message
 
 
 def test_results_where_nothing_can_be_written(llava, data, tmp_path):

@@ -1,0 +1,141 @@
+"""The doctor: every thing that a run needs, one line each, with the fix."""
+
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+import runner_tiny as tiny
+from pyarrow import parquet
+
+from pdrop_eval import doctor, inputs
+from pdrop_eval.configs import compose_config
+from pdrop_eval.doctor import Finding, examine
+
+
+def findings(llava, root, *overrides):
+    """What the doctor finds, by the name of the thing."""
+    given = [f"model.pretrained={llava}", f"data.root={root}", *overrides]
+    return {finding.what: finding for finding in examine(compose_config(given))}
+
+
+def test_a_machine_with_everything_is_well(llava, data):
+    found = findings(llava, data)
+    assert {what for what, finding in found.items() if finding.status == "FAIL"} == set()
+    for what in ("python", "packages", "device", "disk", "results", "mini", *tiny.TASKS):
+        assert found[what].status == "ok"
+    assert found["mme"].text.startswith("6 rows")
+    assert found["judge"].status == "warn"
+    assert found["mini"].text.startswith("llava, safetensors")
+
+
+def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
+    for task in ("gqa", "pope", "mmvet"):
+        shutil.copy(data / f"{task}.parquet", tmp_path)
+    table = parquet.read_table(tmp_path / "pope.parquet").drop_columns(["category"])
+    parquet.write_table(table, tmp_path / "pope.parquet")
+    (tmp_path / "gqa.parquet").write_bytes(b"broken")
+    checkpoint = tmp_path / "checkpoint"
+    shutil.copytree(llava, checkpoint)
+    (checkpoint / "model.safetensors").unlink()
+    found = findings(
+        checkpoint, tmp_path, "tasks=[gqa,pope,mmvet,mme]", "results=/proc/runs", "judge.model=m",
+        "judge.api_key_env=PDROP_NO_SUCH_KEY",
+    )  # fmt: skip
+    failed = {what: finding.text for what, finding in found.items() if finding.status == "FAIL"}
+    assert "can't be read" in failed["gqa"]
+    assert "no column 'category'" in failed["pope"]
+    assert "mme.parquet is missing" in failed["mme"]
+    assert "*.safetensors" in failed["mini"]
+    assert "/proc/runs" in failed["results"]
+    assert "PDROP_NO_SUCH_KEY" in failed["judge"]
+    assert found["mmvet"].status == "ok"
+
+
+def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch):
+    needs = ["torch>=99", "no-such-package>=1", "pillow>=1", "ruff>=99; extra == 'dev'"]
+    monkeypatch.setattr(doctor, "requires", lambda _: needs)
+    found = list(doctor._packages(None))
+    assert [(f.status, f.what, f.fix) for f in found[:2]] == [
+        ("FAIL", "torch", "pip install 'torch>=99'"),
+        ("FAIL", "no-such-package", "pip install 'no-such-package>=1'"),
+    ]
+    assert found[2].status == "ok"
+    assert found[2].text.startswith("pillow ")
+    assert len(found) == 3
+
+
+def test_a_full_disk(monkeypatch, llava, data):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    assert findings(llava, data)["disk"].status == "FAIL"
+
+
+def test_a_model_of_7b_on_a_processor_is_warned_about(llava, data):
+    found = findings(llava, data, "model=llava_1_5_7b")
+    assert found["device"].status == "warn"
+    assert "device=cuda" in found["device"].fix
+    assert "llava_1_5_7b_pdrop_04" in found["other checkpoints"].text
+
+
+def test_no_gpu_for_a_run_that_wants_one(llava, data, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert findings(llava, data, "device=cuda")["device"].status == "FAIL"
+
+
+def test_a_hub_out_of_reach_is_waited_for_only_once(llava, monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+
+    def unreachable(*_, **__):
+        time.sleep(0.5)
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
+    config = compose_config(["suite=paper", f"model.pretrained={llava}"])
+    start = time.perf_counter()
+    found = list(inputs.data(config))
+    assert time.perf_counter() - start < 4  # one after the other they would take 8 seconds
+    assert [finding.status for finding in found] == ["FAIL"] * 16
+    assert "no route to host" in found[0].text
+
+
+def test_downloaded_data_are_looked_at(llava, tmp_path):
+    tiny.suite(tmp_path / "data", n=4, tasks=("pope",))
+    found = findings(llava, tmp_path / "data", "suite=paper", "tasks=[pope,gqa]")
+    assert (found["pope"].status, found["pope"].text[:6]) == ("ok", "4 rows")
+    assert found["gqa"].status == "FAIL"
+    assert "hf download" in found["gqa"].text
+
+
+def test_a_line_fits_a_terminal_and_ends_with_the_fix():
+    line = doctor._line(Finding("warn", "python", "word " * 30, "use another"))
+    assert max(map(len, line.splitlines())) <= 80
+    assert line.startswith("warn python ")
+    assert " ".join(line.split()).endswith("word -> use another")
+
+
+def test_the_command_exits_with_what_it_found(llava, data, tmp_path, monkeypatch, capsys):
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["pdrop-eval-doctor", *map(str, arguments)])
+        try:
+            doctor.main()
+        except SystemExit as leaving:
+            return leaving.code
+        return 0
+
+    given = [f"model.pretrained={llava}", f"data.root={data}"]
+    assert command(*given, "tasks=[gqa]") == 0
+    assert "Nothing stands in the way" in capsys.readouterr().out
+    (tmp_path / "file").touch()
+    assert command(*given, f"results={tmp_path}/file", "tasks=[gqa]") == 1
+    assert "1 of these must be mended" in capsys.readouterr().out
+    assert command("suite=papers") == 2
+    assert "Did you mean paper?" in capsys.readouterr().err
+
+
+def test_the_help_needs_no_settings():
+    command = [sys.executable, "-m", "pdrop_eval.doctor", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "pdrop-eval-doctor suite=paper" in done.stdout
