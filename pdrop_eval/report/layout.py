@@ -61,18 +61,21 @@ def published_section(part: Part) -> Section:
     return Section(title, text, [scores_grid(part)], comparison_notes(table.benchmarks))
 
 
-def scores_grid(part: Part, title: str = "Scores") -> Grid:
-    """The paper's table itself: facts, scores, average, and a line of differences where it has one."""
+def scores_grid(part: Part, whole: bool = True) -> Grid:
+    """The paper's table itself: facts, scores, average, and a line of differences where it has one.
+
+    whole: also with a line of differences that has none, as in the paper's form of the table.
+    """
     table, unit = part.table, _unit(part)
     facts = {HOURS: _hours_head(part), PATCHES: "#patches", TFLOPS: unit}
     heads = [*table.labels, *(facts[fact] for fact in table.facts), *_heads(part), table.average]
     bands = []
     for group in part.groups:
         lines = [_score_line(table, row, unit) for row in group.rows]
-        if table.delta:
+        if table.delta and (whole or group.delta):
             lines.append(_delta_line(table, group))
         bands.append(Band(group.name + (" (not in the paper)" if group.beyond else ""), lines))
-    return Grid(title, heads, bands, labels=len(table.labels))
+    return Grid("Scores", heads, bands, labels=len(table.labels))
 
 
 def intervals_grid(part: Part) -> Grid:

@@ -8,9 +8,9 @@ STYLE = """
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-.scroll { overflow-x: auto; margin: 1rem 0; }
+figure { margin: 1rem 0; } figcaption { padding-bottom: .4rem; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }
-caption { text-align: left; white-space: normal; padding-bottom: .4rem; }
 th, td { padding: .2rem .6rem; text-align: right; font-weight: normal; }
 th.label, td.text { text-align: left; }
 thead th { border-top: 2px solid; border-bottom: 1px solid; font-weight: 600; vertical-align: bottom; }
@@ -57,8 +57,8 @@ def _grid(grid: Grid) -> str:
     ]
     bodies = "\n".join(_band(grid, band) for band in grid.bands)
     return (
-        f'<div class="scroll"><table>\n<caption>{escape(grid.title)}</caption>\n'
-        f"<thead><tr>{''.join(heads)}</tr></thead>\n{bodies}\n</table></div>"
+        f'<figure>\n<figcaption>{escape(grid.title)}</figcaption>\n<div class="scroll"><table>\n'
+        f"<thead><tr>{''.join(heads)}</tr></thead>\n{bodies}\n</table></div>\n</figure>"
     )
 
 

@@ -48,14 +48,14 @@ def _short(part: Part) -> Section:
     """The rows that were measured, and the names of the others."""
     filled = [replace(group, rows=[row for row in group.rows if row.run]) for group in part.groups]
     shown = replace(part, groups=[group for group in filled if group.rows])
-    grids = [scores_grid(shown)] if shown.groups else []
+    grids = [scores_grid(shown, whole=False)] if shown.groups else []
     missing: dict[str, list[str]] = {}
     for row in part.rows:
         if row.run is None:
             missing.setdefault(row.key.model, []).append(row.key.inferred)
     listed = "; ".join(f"{model}: {', '.join(found)}" for model, found in missing.items())
     notes = [Note(f"Not measured yet: {listed}.")] if missing else []
-    rest = "commands for what is missing, intervals, costs and the published numbers"
-    notes.append(Note(f"With {rest}: `results/tables/{part.table.name}.md`."))
+    more = "The commands for it, intervals" if missing else "Intervals"
+    notes.append(Note(f"{more}, costs and the published numbers: `results/tables/{part.table.name}.md`."))
     title = f"Table {part.table.number}, measured: size {part.size}, suite {part.suite}"
     return Section(title, [f"{part.table.heading}."], grids, notes)
