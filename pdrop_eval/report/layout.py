@@ -184,8 +184,6 @@ def _hours_head(part: Part) -> str:
 
 def _labels(table: Table, row: Row) -> list[str]:
     labels = [str(getattr(row.key, name)) for name in table.labels.values()]
-    if len({*table.labels} & {"Train & Infer"}) and row.key.train != row.key.strategy:
-        labels[-1] = f"{row.key.trained} & {row.key.inferred}"
     return [*labels[:-1], labels[-1] + (CHANGED if row.run and row.run.deviations else "")]
 
 
