@@ -5,6 +5,8 @@ VENV ?= .venv
 STRATEGY ?= pdrop
 MODEL ?= mini
 SUITE ?= mini
+EXPERIMENT ?= table5
+SIZE ?=
 LIMIT ?=
 BATCH_SIZE ?=
 ARGS ?=
@@ -16,12 +18,14 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval doctor tables readme benchmarks-doc suite train-mini constraints clean
+.PHONY: help setup check test eval experiment doctor tables readme benchmarks-doc suite contact-sheets train-mini \
+	constraints clean
 
 help:  ## Show the targets and their variables
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"
+	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE)"
 	@echo "             PYTHON=$(PYTHON) VENV=$(VENV)"
 
 setup: $(STAMP)  ## Make the environment (the other targets do it when needed)
@@ -50,6 +54,10 @@ eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) 
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
+experiment: $(STAMP)  ## Run what a table of the paper needs: EXPERIMENT=table1 to table5, SIZE=mini or 7b
+	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \
+		$(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
+
 doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: packages, disk, data, checkpoints
 	$(BIN)/pdrop-eval-doctor model=$(MODEL) suite=$(SUITE) $(ARGS)
 
@@ -64,6 +72,9 @@ benchmarks-doc: $(STAMP)  ## Write docs/benchmarks.md from the registry of bench
 
 suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
 	$(BIN)/python -m pdrop_eval.mini.suite $(ARGS)
+
+contact-sheets: $(STAMP)  ## Pages with pictures and questions of the embedded suite, for a person to look at
+	$(BIN)/python -m pdrop_eval.mini.sheets $(ARGS)
 
 train-mini: $(STAMP)  ## Train the embedded model again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)
