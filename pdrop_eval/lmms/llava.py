@@ -155,8 +155,8 @@ class PdropLlava(lmms):
                 prompt, visuals = self._prompt(request)
             except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of a damaged picture
                 raise UnreadableSampleError(
-                    f"{_where([request])} can't be prepared: {error}. Mend or replace the task's data and run "
-                    "the same command again, or leave the task out with tasks=[...]; finished tasks are kept."
+                    f"{_where([request])} can't be prepared: {error}. Mend or replace the task's data and "
+                    "run the same command again, or leave the task out with tasks=[...]. Finished tasks stay."
                 ) from error
             except Exception as error:
                 raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
