@@ -81,7 +81,7 @@ def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
 
 
 def _unscored(rows: list[dict]) -> dict[str, Any]:
-    nothing = {"score": None, "stderr": None, "clusters": None, "parts": {}}
+    nothing: dict[str, Any] = {"score": None, "stderr": None, "clusters": None, "parts": {}}
     return {"status": "needs_judge", "n": len(rows), **nothing}
 
 
