@@ -3,6 +3,8 @@
 import re
 from collections.abc import Container
 
+from tabulate import tabulate
+
 from pdrop_eval.report.grid import Grid, Section
 
 MODEL = "Model"
@@ -37,17 +39,8 @@ def markdown_grid(grid: Grid) -> str:
 
 def pipes(heads: list[str], rows: list[list[str]], right: Container[int] = ()) -> str:
     """A table of texts that are escaped already; `right` are the columns that are aligned to the right."""
-    widths = [max(3, *map(len, column)) for column in zip(heads, *rows, strict=True)]
-
-    def line(texts: list[str]) -> str:
-        padded = [
-            text.rjust(width) if index in right else text.ljust(width)
-            for index, (text, width) in enumerate(zip(texts, widths, strict=True))
-        ]
-        return f"| {' | '.join(padded)} |"
-
-    rules = ["-" * (width - 1) + ":" if index in right else "-" * width for index, width in enumerate(widths)]
-    return "\n".join([line(heads), line(rules), *map(line, rows)])
+    aligned = ["right" if index in right else "left" for index in range(len(heads))]
+    return tabulate(rows, heads, tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
 def escaped(text: str) -> str:

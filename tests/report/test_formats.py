@@ -209,6 +209,6 @@ def test_measured_and_published_are_told_apart(reports):
     assert "### Table 5, measured: size mini, suite mini" in measured
     assert "not the benchmarks themselves" in measured
     assert "multiply-adds, image tokens only" in measured
-    assert "| PDrop    |" in published
+    assert "| PDrop      |" in published
     assert "arXiv 2410.17247" in published
     assert "1533.0" not in measured
