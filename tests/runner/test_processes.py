@@ -72,7 +72,7 @@ def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, 
         "from pdrop_eval.lmms import llava; from pdrop_eval.evaluate import main\n"
         "original = llava.build_prompt\n"
         "def broken(template, processor, context, images):\n"
-        "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # the second process's second question
+        "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process
         "    return original(template, processor, context, images)\n"
         "llava.build_prompt = broken; main()"
     )
