@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.checks import check_parquet
+from pdrop_eval.data_checks import check_parquet
 from pdrop_eval.errors import UserError
 from pdrop_eval.hub import hub_commit
 from pdrop_eval.identity import file_sha256
@@ -47,7 +47,7 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     folder = _folder(root)
     for task in tasks:
         info = describe(task, "rendered")
-        check_parquet(folder / f"{task}.parquet", info.columns, info.unique)
+        check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
     sha256 = {task: _content_sha256(folder, task) for task in there}
     return Data(folder, {}, sha256, sha256, {})

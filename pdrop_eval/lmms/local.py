@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from pdrop_eval.checks import check_unique
+from pdrop_eval.data_checks import check_pairs, check_unique
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
 from pdrop_eval.identity import file_sha256
@@ -46,9 +46,9 @@ def find_local(info: TaskInfo, root: Path) -> Local:
         )
     columns = check_files(found, needed_columns(info))
     if info.unique in columns:
-        check_unique(
-            found.files, str(info.unique), [v for path in found.files for v in _read(found, path, info)]
-        )
+        check_unique(found.files, str(info.unique), _numbers(found, info))
+    if info.resample == "pairs":
+        check_pairs(found.files, _rows(found, ["category", "question_id"]))
     if info.task == "gqa" and "image" not in columns:
         images = _first(info, root, GQA_IMAGES)
         if images is None:
@@ -206,19 +206,25 @@ def _parquet(path: Path) -> tuple[list[str], int]:
     return file.schema_arrow.names, file.metadata.num_rows
 
 
-def _read(local: Local, path: Path, info: TaskInfo) -> list[Any]:
-    """The column of a file that must be unique; of SEED-Bench its questions about images."""
+def _numbers(local: Local, info: TaskInfo) -> list[Any]:
+    """The column that must be unique; of SEED-Bench only the questions about images."""
+    names = [str(info.unique), *(["data_type"] if info.task == "seedbench" else [])]
+    return [row[names[0]] for row in _rows(local, names) if row.get("data_type", "image") == "image"]
+
+
+def _rows(local: Local, columns: list[str]) -> list[dict[str, Any]]:
+    """Some columns of all files."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    names = [str(info.unique), *(["data_type"] if info.task == "seedbench" else [])]
-    if local.kind == "parquet":
-        table = parquet.read_table(path, columns=names)
-    else:
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_stream(source).read_all().select(names)
-    kinds = table["data_type"].to_pylist() if len(names) > 1 else ["image"] * table.num_rows
-    return [v for v, kind in zip(table[names[0]].to_pylist(), kinds, strict=True) if kind == "image"]
+    rows: list[dict[str, Any]] = []
+    for path in local.files:
+        if local.kind == "parquet":
+            rows += parquet.read_table(path, columns=columns).to_pylist()
+        else:
+            with pa.memory_map(str(path)) as source:
+                rows += pa.ipc.open_stream(source).read_all().select(columns).to_pylist()
+    return rows
 
 
 def _arrow(path: Path) -> tuple[list[str], int]:

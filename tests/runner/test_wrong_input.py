@@ -194,6 +194,15 @@ def test_two_questions_with_one_number(llava, tmp_path, task, column):
     assert "Remove the copies" in message
 
 
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+def test_a_picture_of_mme_with_one_question_or_three(llava, tmp_path, suite):
+    tiny.write("mme", tiny.rows("mme", 5), tmp_path)
+    message = refused(llava, tmp_path, f"suite={suite}", "tasks=[mme]")
+    assert "1 have not, such as 2.png (color): 1" in message
+    tiny.write("mme", [*tiny.rows("mme", 4), tiny.rows("mme", 1)[0]], tmp_path)
+    assert "such as 0.png (color): 3" in refused(llava, tmp_path, f"suite={suite}", "tasks=[mme]")
+
+
 def test_two_questions_with_one_number_in_downloaded_data(llava, tmp_path):
     for name in ("test-00000-of-00002", "test-00001-of-00002"):  # the same file under two names
         tiny.write("mmvet", tiny.rows("mmvet", 2), tmp_path / "MMVet")
