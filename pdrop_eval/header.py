@@ -20,7 +20,7 @@ from pdrop_eval.models import ARCHITECTURES
 from pdrop_eval.parallel import world_size
 
 if TYPE_CHECKING:
-    from pdrop_eval.evaluate import Plan
+    from pdrop_eval.plan import Plan
 
 Tflops = Callable[[Sequence[int]], float]
 

@@ -2,7 +2,9 @@
 
     torchrun --nproc_per_node=2 -m pdrop_eval.evaluate strategy=pdrop
 
-Only the first process writes and prints. In a single process all of this does nothing and imports no torch.
+Only the first process writes and prints. Answers and scores are those of one process; lmms-eval's own means,
+under `metrics`, add up in another order and may differ in the last digit. In a single process all of this
+does nothing and imports no torch.
 """
 
 import os
