@@ -1,5 +1,6 @@
 """The seven kinds of picture: scenes, signs, charts, pages, infographics, book covers and bad photographs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
@@ -238,7 +239,7 @@ def photo(rng: Random) -> Picture:
     return Picture("photo", image, plain.items, labels, blurred=blurred)
 
 
-KINDS = {
+KINDS: dict[str, Callable[..., Picture]] = {
     "objects": objects,
     "signs": signs,
     "chart": chart,

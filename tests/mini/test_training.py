@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from pdrop_eval.mini import network, packing, pictures
 from pdrop_eval.mini.checkpoints import load_state
-from pdrop_eval.mini.model import build_model, build_processor
 from pdrop_eval.mini.lessons import training_questions
+from pdrop_eval.mini.model import build_model, build_processor
 from pdrop_eval.mini.train import Trainer
 from pdrop_eval.mini.vocabulary import EOS, TOKENS, encode
 
