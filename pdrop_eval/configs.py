@@ -70,7 +70,17 @@ def instantiate_strategy(config: Any) -> Any:
     """The strategy object of a strategy config; this imports torch. Lists become tuples."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
     # not hydra's `instantiate`: it wraps what a strategy says about a wrong value in an error of its own
-    build = get_class(plain.pop("_target_"))
+    target = plain.pop("_target_")
+    try:
+        build = get_class(target)
+    except Exception as error:  # whatever is wrong with a strategy's own file
+        reason: BaseException = error
+        while reason.__cause__ or reason.__context__:
+            reason = reason.__cause__ or reason.__context__ or reason
+        raise UserError(
+            f"The strategy {target} can't be imported: {type(reason).__name__}: {reason}. Check its file and "
+            "the _target_ in conf/strategy."
+        ) from error
     return build(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
 
 

@@ -63,10 +63,10 @@ def _job(config: DictConfig) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
+def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
     """Runs what a composed config asks for and is not there yet; returns the record.
 
-    `strategy` is the name that the record and its folder get. Raises UserError for wrong input before a model
+    `strategy` is the name that the record and its folder get; `advise` prints what to run next. Raises UserError for wrong input before a model
     is loaded, and SampleError for a sample that fails; finished tasks are kept in both cases.
     """
     parallel.start()
@@ -75,8 +75,9 @@ def evaluate(config: DictConfig, strategy: str) -> dict[str, Any]:
     if record is not None and not missing:
         if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
-        return _report(plan, *_judged(plan, record, "Nothing to do: all tasks are in the record already."))
-    return _report(plan, *_judged(plan, _run(plan, missing)))
+        note = "Nothing to do: all tasks are in the record already."
+        return _report(plan, *_judged(plan, record, note), advise)
+    return _report(plan, *_judged(plan, _run(plan, missing)), advise)
 
 
 def _prepare(config: DictConfig, strategy: str) -> tuple[Plan, dict[str, Any] | None]:
@@ -214,14 +215,14 @@ def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[st
     ), f"Judged by {plan.judge.model}: {', '.join(left)}."
 
 
-def _report(plan: Plan, record: dict[str, Any], note: str = "") -> dict[str, Any]:
+def _report(plan: Plan, record: dict[str, Any], note: str, advise: bool) -> dict[str, Any]:
     from pdrop_eval.summary import summary
 
     if rank() > 0:
         return record
     if note:
         print(note)
-    print(summary(record, plan.tasks, Path(record["folder"]) / "record.json"))
+    print(summary(record, plan.tasks, Path(record["folder"]) / "record.json", advise))
     return record
 
 

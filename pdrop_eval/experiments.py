@@ -21,7 +21,7 @@ _OURS = ("experiment", "size", "model", "strategy", "tasks")
 
 
 def run_experiment(
-    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[DictConfig, str], Any]
+    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[DictConfig, str, bool], Any]
 ) -> None:
     """Evaluates the runs of a composed config, leaving out those whose checkpoint isn't there.
 
@@ -44,7 +44,7 @@ def run_experiment(
             say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
             continue
         say(title)
-        evaluate(composed, run["strategy"])
+        evaluate(composed, run["strategy"], False)
         done += 1
     if not done:
         raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")

@@ -67,7 +67,10 @@ def hub_commit(repository: str, kind: str, revision: str | None) -> str:
 
 def _advice(kind: str) -> str:
     if kind == "dataset":
-        return "Connect to the network once, or use suite=mini, which needs none."
+        return (
+            "Connect to the network once, name what you have downloaded with data.root=<folder>, or use "
+            "suite=mini, which needs no network."
+        )
     return "Connect to the network once, or give a local folder with model.pretrained=<folder>."
 
 

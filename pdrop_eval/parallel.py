@@ -9,6 +9,7 @@ does nothing and imports no torch.
 
 import os
 import sys
+import textwrap
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -37,7 +38,7 @@ def rank() -> int:
 def say(text: str) -> None:
     """A line on standard error, once however many processes there are."""
     if rank() == 0:
-        print(text, file=sys.stderr)
+        print(textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
 
 
 def local_device(device: str) -> str:

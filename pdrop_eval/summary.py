@@ -6,28 +6,39 @@ from pathlib import Path
 from typing import Any
 
 
-def summary(record: dict[str, Any], tasks: list[str], path: Path) -> str:
-    """The scores of `tasks` in a record, what they cost, where the record is, and what to run next."""
+def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool = True) -> str:
+    """The scores of `tasks` in a record, what they cost, where the record is, and what to run next (`advise`)."""
     model, efficiency = record["model"], record["efficiency"]
     limit = record["limit"] or "none"
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "
         f"({record['suite']['source']})",
-        f"{model['dtype']}, batch size {record['batch_size']}, limit {limit}, "
+        f"{model['dtype']}, batch size {_batch(record, tasks)}, limit {limit}, "
         f"images: {model['image_processing']}, prompt: {model['chat_template']}",
         *textwrap.wrap(f"image tokens per layer: {_runs(efficiency['image_tokens_per_layer'])}", 80),
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
     ]
     return "\n".join(
-        [*head, *(_row(task, record["tasks"][task]) for task in tasks), "", *_foot(record, tasks, path)]
+        [
+            *head,
+            *(_row(task, record["tasks"][task]) for task in tasks),
+            "",
+            *_foot(record, tasks, path, advise),
+        ]
     )
+
+
+def _batch(record: dict[str, Any], tasks: list[str]) -> str:
+    """The batch sizes that the tasks were run with: `batch_size=auto` may have found several."""
+    used = {record["tasks"][task].get("batch_size", record["batch_size"]) for task in tasks}
+    return "/".join(map(str, sorted(used)))
 
 
 def _row(task: str, entry: dict[str, Any]) -> str:
     if entry["status"] == "needs_judge":
         return f"{task:<16}{'needs judge':>21}{entry['n']:>7}{_cost(entry)}"
-    stderr = "-" if entry["stderr"] is None else f"{entry['stderr']:.2f}"
+    stderr = f"{entry['stderr']:.2f}" if entry["stderr"] else "-"  # 0: nothing varied, so nothing is known
     return f"{task:<16}{entry['score']:>10.2f} +- {stderr:<7}{entry['n']:>7}{_cost(entry)}"
 
 
@@ -38,14 +49,16 @@ def _cost(entry: dict[str, Any]) -> str:
     return f"{tokens:>14}{tflops:>11}"
 
 
-def _foot(record: dict[str, Any], tasks: list[str], path: Path) -> list[str]:
+def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) -> list[str]:
+    alike = [task for task in tasks if record["tasks"][task].get("stderr") == 0]
     unjudged = [task for task in tasks if record["tasks"][task]["status"] == "needs_judge"]
     return [
-        "mme is a sum over categories (200 each at most), the others are 0 to 100.",
+        *(["mme is a sum over categories (200 each at most)."] if "mme" in tasks else []),
+        *(["stderr -: all questions came out alike, so nothing can be said."] if alike else []),
         *(_unjudged(record, unjudged) if unjudged else []),
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         f"record: {path}",
-        f"next: {_next(record, path)}",
+        *([f"next: {_next(record, path)}"] if advise else []),
     ]
 
 
@@ -63,7 +76,7 @@ def _next(record: dict[str, Any], path: Path) -> str:
     made = "MAKELEVEL" in os.environ
     missing = [name for name in ("vanilla", "fastv", "pdrop") if not any(path.parents[1].glob(f"{name}-*"))]
     if missing:
-        return f"make eval STRATEGY={missing[0]}" if made else f"the same command with strategy={missing[0]}"
+        return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]
     root = "" if results == "results/runs" else f" root={results}"
     return "make tables" if made else f"pdrop-eval-tables{root}"

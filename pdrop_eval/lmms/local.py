@@ -40,9 +40,10 @@ def find_local(info: TaskInfo, root: Path) -> Local:
     if found is None:
         raise UserError(
             f"data.root={root} holds no data for {info.task}: neither {info.task}.parquet, nor its split "
-            f"{info.split!r} as Parquet or Arrow files in {', '.join(p.name for p in _places(info, root))}. "
+            f"{info.split!r} as Parquet or Arrow files in {', '.join(str(p.relative_to(root)) for p in _places(info, root))}. "
             f"Download it (hf download --repo-type dataset {info.dataset} --local-dir "
-            f"{root / info.dataset.partition('/')[2]}), or leave data.root=null for the Hub."
+            f"{root / info.dataset.partition('/')[2]}), or leave data.root=null for the Hub. "
+            "`pdrop-eval-doctor` with the same settings lists every data set that is missing."
         )
     columns = check_files(found, needed_columns(info))
     if info.unique in columns:

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -42,8 +41,8 @@ main()
 
 def steps():
     """The blocks of the example by the file that they belong to."""
-    found = re.findall(r"`([\w/.]+)`[^`]*\n\n +```\w+\n(.*?)\n +```", STEPS, re.S)
-    return {path: textwrap.dedent(block) + "\n" for path, block in found}
+    found = re.findall(r"`([\w/.]+)`[^`]*\n\n```\w+\n(.*?)\n```", STEPS, re.S)
+    return {path: block + "\n" for path, block in found}
 
 
 @pytest.fixture(scope="module")
