@@ -8,7 +8,7 @@ from pdrop_eval.report.cells import other_questions
 from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import CHANGED
 from pdrop_eval.report.missing import missing_notes
-from pdrop_eval.report.runs import Run
+from pdrop_eval.report.runs import Run, unlike
 from pdrop_eval.report.spec import HOURS
 from pdrop_eval.report.tables import Part, Row
 
@@ -78,7 +78,7 @@ def _not_shown(part: Part) -> list[Note]:
     notes = []
     for row in part.rows:
         if row.others and row.run:
-            reasons = [f"{run.id} ({' '.join(run.deviations) or _why(run, row.run)})" for run in row.others]
+            reasons = [f"{run.id} ({unlike(run, row.run)})" for run in row.others]
             more = f" and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
             notes.append(
                 Note(
@@ -87,14 +87,6 @@ def _not_shown(part: Part) -> list[Note]:
                 )
             )
     return notes
-
-
-def _why(run: Run, chosen: Run) -> str:
-    if run.id == chosen.id:
-        return f"the same run in {run.folder}"
-    return (
-        "less complete" if len(run.results) < len(chosen.results) else f"older: {run.record['created'][:10]}"
-    )
 
 
 def _comparison(part: Part) -> list[Note]:
@@ -124,10 +116,10 @@ def _within_model(rows: list[Row]) -> list[Note]:
         "seed": {run.record.get("seed") for run in runs},
         "commit": {run.of("code", "commit") for run in runs},
     }
-    unlike = [name for name, found in seen.items() if len(found) > 1]
-    if not unlike:
+    differ = [name for name, found in seen.items() if len(found) > 1]
+    if not differ:
         return []
-    return [Note(f"The rows of {runs[0].model} differ in {', '.join(unlike)}: compare them with care.")]
+    return [Note(f"The rows of {runs[0].model} differ in {', '.join(differ)}: compare them with care.")]
 
 
 def _name(row: Row) -> str:

@@ -10,7 +10,7 @@ from pdrop_eval.report.commands import Note, command
 from pdrop_eval.report.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
 from pdrop_eval.report.notes import LISTED, questions
 from pdrop_eval.report.rows import strategy_name
-from pdrop_eval.report.runs import Run, pick
+from pdrop_eval.report.runs import Run, pick, unlike
 from pdrop_eval.report.sheet import cell_columns, run_columns, write_csv
 
 TITLE = "Overview: all benchmarks of all runs"
@@ -64,13 +64,13 @@ def _section(suite: str, runs: list[Run]) -> Section:
     )
 
 
-def _chosen(runs: list[Run]) -> tuple[list[Run], list[Run]]:
-    """One run for each suite, model, strategy and settings of it, in this order; and the others."""
+def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
+    """One run for each suite, model, strategy and settings of it, in this order; the others, each with it."""
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
         grouped[run.suite, run.model, _rank(run.strategy), _label(run)].append(run)
     picked = [pick(grouped[key], benchmarks()) for key in sorted(grouped)]
-    return [run for run, _ in picked if run], [other for _, others in picked for other in others]
+    return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
 
 
 def _rank(strategy: str) -> tuple[int, str]:
@@ -95,11 +95,11 @@ def _deviations(runs: list[Run]) -> list[Note]:
     return [Note(f"{CHANGED} {run.id}: {' '.join(run.deviations)}.") for run in runs if run.deviations]
 
 
-def _left(runs: list[Run]) -> list[Note]:
-    if not runs:
+def _left(left: list[tuple[Run, Run]]) -> list[Note]:
+    if not left:
         return []
-    more = f" and {len(runs) - LISTED} more" if len(runs) > LISTED else ""
-    listed = ", ".join(run.id for run in runs[:LISTED])
+    more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
+    listed = ", ".join(f"{run.id} ({unlike(run, chosen)})" for run, chosen in left[:LISTED])
     return [Note(f"Not shown, because another run of the same strategy stands for it: {listed}{more}.")]
 
 

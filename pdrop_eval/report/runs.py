@@ -2,19 +2,24 @@
 
 Of several runs that could fill a row, the one nearest to the default configuration does, for all of its
 cells: all questions before a limit and a higher limit before a lower one, then the fewest changes of the
-configuration, then the most finished benchmarks, then the newest. The others are named beneath the table.
+configuration, then the most finished benchmarks, then the code that is installed now, then the newest. The
+others are named beneath the table, with what is different.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pdrop_eval.errors import UserError
+from pdrop_eval.identity import code_sha256
 from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.settings import changes_from_default
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
+# What decides a run's numbers beside its configuration, in the words of a note.
+_IDENTITY = {"model_sha256": "checkpoint", "data_sha256": "data", "packages": "packages"}
 
 
 @dataclass
@@ -65,6 +70,11 @@ class Run:
         return model.get("sha256") or model.get("commit") or model.get("revision")
 
     @property
+    def source(self) -> str | None:
+        """The hash of the code that made it; None where it isn't recorded."""
+        return (self.of("identity", "code") or {}).get("sha256")
+
+    @property
     def hours(self) -> tuple[float, str] | None:
         """The device hours of its training with their unit, if the checkpoint came with a record of it."""
         training = self.of("model", "training")
@@ -110,10 +120,36 @@ def pick(runs: Iterable[Run], benchmarks: Iterable[str]) -> tuple[Run | None, li
     return (ordered[0], ordered[1:]) if ordered else (None, [])
 
 
+def unlike(run: Run, chosen: Run) -> str:
+    """What tells a run from the one that it stood back for, in words."""
+    if run.id == chosen.id:
+        return f"the same run in {run.folder}"
+    words = [f"model={run.model}"] if run.model != chosen.model else []
+    words += ["all questions"] if chosen.limit and not run.limit else []
+    words += [change for change in run.deviations if change not in chosen.deviations]
+    back = [change for change in chosen.deviations if change not in run.deviations]
+    words += [f"without {change}" for change in back if not change.startswith("limit=")]
+    if run.source != chosen.source:
+        words.append("the code that is installed now" if run.source == installed_code() else "other code")
+    for name, word in _IDENTITY.items():
+        one, other = run.of("identity", name), chosen.of("identity", name)
+        if one and other and one != other:
+            words.append(f"other {word}")
+    words += ["less complete"] if len(run.results) < len(chosen.results) else []
+    return ", ".join(words) or f"older: {run.record['created'][:10]}"
+
+
+@cache
+def installed_code() -> str:
+    """The hash of the code that a run would have now."""
+    return code_sha256()
+
+
 def _preference(run: Run, wanted: set[str]) -> tuple:
     limit = float("inf") if run.limit is None else run.limit
+    other_code = run.source != installed_code()
     newest = -datetime.fromisoformat(run.record["created"]).timestamp()
-    return -limit, len(run.deviations), -len(wanted & run.results.keys()), newest, run.folder
+    return -limit, len(run.deviations), -len(wanted & run.results.keys()), other_code, newest, run.folder
 
 
 def _run(record: dict[str, Any]) -> Run:
