@@ -17,6 +17,8 @@ MISSING, JUDGE = "missing", "needs judge"
 DIVISOR = {"mme": 20.0}
 # Half of a 95% interval is so many standard errors, if the score is about normally distributed.
 WIDTH_95 = 1.96
+# A standard error below this is that of equal values: zero, but for rounding.
+_ZERO = 1e-9
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,13 @@ class Cell:
 
     @property
     def half_width(self) -> float | None:
-        """Half the width of the 95% interval."""
-        return None if self.stderr is None else WIDTH_95 * self.stderr
+        """Half the width of the 95% interval; None where the bootstrap can't see one."""
+        return None if self.stderr is None or self.alike else WIDTH_95 * self.stderr
+
+    @property
+    def alike(self) -> bool:
+        """Whether all that was drawn came out alike: a standard error of 0 is no certainty."""
+        return self.stderr is not None and self.stderr < _ZERO
 
     @property
     def questions(self) -> tuple[int | None, str | None]:

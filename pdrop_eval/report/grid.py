@@ -78,6 +78,8 @@ def shown_score(cell: Cell | None) -> Shown:
     facts = [cell.state, cell.why]
     if cell.n is not None:
         facts.append(f"n {count(cell.n)}")
+    if cell.alike:
+        facts.append("no 95% interval: nothing varied")
     if cell.half_width is not None:
         low, high = cell.score - cell.half_width, cell.score + cell.half_width
         facts.append(f"95% interval {score(low)} to {score(high)}")

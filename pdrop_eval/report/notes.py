@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from pdrop_eval.benchmarks import names
-from pdrop_eval.report.cells import other_questions
+from pdrop_eval.report.cells import Cell, other_questions
 from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import CHANGED
 from pdrop_eval.report.missing import missing_notes
@@ -17,12 +17,28 @@ LISTED = 8  # the runs that a note names; of more, the number is enough
 
 def part_notes(part: Part) -> list[Note]:
     """Everything to be said of a measured part, the missing rows with their commands last."""
-    notes = [*_deviations(part), *_records(part), *_not_shown(part), *_comparison(part)]
+    cells = [cell for row in part.rows for cell in row.cells.values()]
+    notes = [*_deviations(part), *alike_notes(cells, part.table.average)]
+    notes += [*_records(part), *_not_shown(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
         notes.append(Note("No hours where the checkpoint has no record of its training."))
     return notes + missing_notes(part)
+
+
+def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:
+    """What a missing interval means, if one is missing because nothing varied."""
+    if not any(cell.alike for cell in cells):
+        return []
+    mean = f" The interval of {average} leaves this out." if average else ""
+    return [
+        Note(
+            "No interval where all questions (or images; for MME within each category) came out alike: a "
+            "bootstrap can't see what didn't vary. By the rule of three the true score may be up to about "
+            f"300/n points away, n being the number of questions, on the 0-to-100 scale.{mean}"
+        )
+    ]
 
 
 def settings(runs: list[Run]) -> str:

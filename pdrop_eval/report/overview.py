@@ -8,10 +8,10 @@ from pdrop_eval.report import numbers
 from pdrop_eval.report.cells import JUDGE, measured_cell
 from pdrop_eval.report.commands import Note, command
 from pdrop_eval.report.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
-from pdrop_eval.report.notes import LISTED, questions
+from pdrop_eval.report.notes import LISTED, alike_notes, questions
 from pdrop_eval.report.rows import strategy_name
 from pdrop_eval.report.runs import Run, pick, unlike
-from pdrop_eval.report.sheet import cell_columns, run_columns, write_csv
+from pdrop_eval.report.sheet import CELL, cell_columns, run_columns, write_csv
 
 TITLE = "Overview: all benchmarks of all runs"
 # What the user has to say, for the benchmarks that a language model judges.
@@ -30,7 +30,7 @@ def overview_sheet(runs: list[Run]) -> str:
     """The same as CSV, with every digit."""
     keys = list(benchmarks())
     columns = ["suite", "source", "model", "size", "strategy", *run_columns(runs[0])] if runs else []
-    columns += [*keys, *(f"{key}_{name}" for key in keys for name in ("state", "low", "high", "n"))]
+    columns += [*keys, *(f"{key}_{name}" for key in keys for name in CELL)]
     lines = []
     for chosen in _chosen(runs)[0]:
         line: dict[str, Any] = {"suite": chosen.suite, "source": chosen.of("suite", "source")}
@@ -58,7 +58,15 @@ def _section(suite: str, runs: list[Run]) -> Section:
         "questions are in overview.csv, and in overview.html under the pointer.",
         f"Questions: {questions(chosen)}",
     ]
-    notes = [*_deviations(chosen), *_left(left), *_homeless(chosen), *_judges(chosen), *_judge(chosen)]
+    cells = [measured_cell(run, key) for run in chosen for key in benchmarks()]
+    notes = [
+        *_deviations(chosen),
+        *alike_notes(cells),
+        *_left(left),
+        *_homeless(chosen),
+        *_judges(chosen),
+        *_judge(chosen),
+    ]
     return Section(
         f"{TITLE} on suite {suite}", text, [Grid("Scores", heads, list(bands.values()), left=True)], notes
     )

@@ -12,8 +12,9 @@ from pdrop_eval.report.tables import Part, Row
 
 _KEY = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio")
 _RUN = ("run_id", "limit", "changes", "device_hours", "device_label", "tflops", "tflops_mean")
-# Of every benchmark and the average: score (under the plain name), state, 95% interval, number of questions.
-_CELL = ("state", "low", "high", "n")
+# Of every benchmark and the average: score (under the plain name), state, standard error, 95% interval (none
+# where the standard error is 0: a bootstrap can't see what didn't vary), number of questions.
+CELL = ("state", "stderr", "low", "high", "n")
 PLACES = ".10g"
 
 
@@ -21,7 +22,7 @@ def sheet(parts: list[Part]) -> str:
     """All parts of one table; a line of differences has `delta` as its strategy and only scores."""
     keys = parts[0].table.benchmarks
     columns = ["source", "size", "suite", *_KEY, *_RUN, *keys, "avg"]
-    columns += [f"{key}_{name}" for key in [*keys, "avg"] for name in _CELL] + ["command"]
+    columns += [f"{key}_{name}" for key in [*keys, "avg"] for name in CELL] + ["command"]
     return write_csv(columns, [line for part in parts for line in _lines(part)])
 
 
@@ -56,6 +57,7 @@ def cell_columns(name: str, cell: Cell | None) -> dict[str, Any]:
     if cell is None:
         return {f"{name}_state": "missing"}
     found = {name: cell.score, f"{name}_state": cell.state, f"{name}_n": cell.n}
+    found[f"{name}_stderr"] = 0.0 if cell.alike else cell.stderr
     if cell.score is not None and cell.half_width is not None:
         found |= {f"{name}_low": cell.score - cell.half_width, f"{name}_high": cell.score + cell.half_width}
     return found

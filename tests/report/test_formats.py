@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from report_records import LLAVA_15, NEXT_P5
+from report_records import LLAVA_15, NEXT_P5, edit
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.report.grid import Band, Grid, Note, Section, Shown, plain
@@ -152,6 +152,20 @@ def test_the_page_tells_the_state_of_each_cell_and_its_interval(reports):
     )
 
 
+def test_no_format_shows_an_interval_where_all_came_out_alike(add_run, runs):
+    run = add_run("pdrop", {"gqa": 100.0}, n=8)
+    edit(run, lambda record: record["tasks"]["gqa"].update(stderr=0.0))
+    for report in make_reports(runs(), "all")[-2:]:
+        files = report.files()
+        hints = {state.get("title") for state in parsed(files[f"{report.name}.html"]).states}
+        assert "measured, n 8, no 95% interval: nothing varied" in hints
+        (row,) = [row for row in rows_of(report) if row["gqa_n"] == "8"]
+        assert (row["gqa_stderr"], row["gqa_low"], row["gqa_high"]) == ("0", "", "")
+        for kind in ("md", "tex", "html"):
+            assert files[f"{report.name}.{kind}"].count("300/n points away") == 1
+        assert "300/n points away" in " ".join(terminal(report.sections, 80).split())
+
+
 def test_latex_escapes_everything(nasty):
     lines = [line for line in latex(nasty).splitlines() if not line.startswith("%")]
     row = next(
@@ -185,7 +199,7 @@ def test_the_csv_has_every_digit_and_every_state(reports):
     # (1234.5/20 + 7*66.6)/8 = (61.725 + 466.2)/8
     assert pdrop["avg"] == "65.990625"
     assert (pdrop["gqa"], pdrop["gqa_state"], pdrop["gqa_n"]) == ("66.6", "measured", "200")
-    assert (pdrop["gqa_low"], pdrop["gqa_high"]) == ("62.68", "70.52")
+    assert (pdrop["gqa_stderr"], pdrop["gqa_low"], pdrop["gqa_high"]) == ("2", "62.68", "70.52")
     assert measured["llava-1.5", "delta"]["gqa"] == "6.6"
     assert measured["llava-next", "vanilla"]["gqa_state"] == "partial"
     missing = measured["llava-next", "pdrop"]

@@ -97,6 +97,29 @@ def test_the_intervals_are_196_standard_errors(three, part):
     assert math.sqrt(28.01) / 8 * 1.96 == pytest.approx(1.297, abs=1e-3)
 
 
+def test_where_all_came_out_alike_there_is_no_interval_and_one_note(add_run, all_scores, part):
+    run = add_run("vanilla", all_scores(1600, 100.0))
+    edit(run, lambda record: record["tasks"]["gqa"].update(stderr=0.0))
+    edit(run, lambda record: record["tasks"]["pope"].update(stderr=1e-14))  # equal values, but for rounding
+    found = part(5)
+    line = [cell.text for cell in intervals_grid(found).bands[0].lines[0].cells]
+    # stderr 2.0 of five, MME's on their scale 0.1: sqrt(5 * 4 + 0.01) / 8 = 0.559, times 1.96 = 1.1
+    assert line == ["vanilla", "3.9", "3.9", "3.9", "-", "-", "3.9", "3.9", "3.9", "1.1"]
+    assert notes(found).count("a bootstrap can't see what didn't vary") == 1
+    assert "300/n points away" in notes(found)
+    assert "The interval of Avg leaves this out." in notes(found)
+
+
+def test_where_something_varied_nothing_is_said_of_intervals(three, part):
+    assert "bootstrap can't see" not in notes(part(5))
+
+
+def test_an_average_of_which_nothing_varied_has_no_interval():
+    cells = {"mme": Cell("measured", 2000.0, 0.0), "gqa": Cell("measured", 100.0, 0.0)}
+    mean = average(cells, ["mme", "gqa"])
+    assert (mean.stderr, mean.half_width) == (0.0, None)
+
+
 def test_numbers_of_questions_are_told_row_by_row_where_they_differ(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0))
     add_run("pdrop", all_scores(1500, 66.0), n=100, commit="e" * 40)
