@@ -30,6 +30,10 @@ class Checkpoint:
 
 def check_settings(config: Any) -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
+    if config.size is not None and config.runs is None:
+        raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
+    if config.data.root is not None and not str(config.data.root).strip():
+        raise UserError("data.root= names no folder. Use data.root=<folder>, or data.root=null.")
     check_choice("dtype", config.dtype, DTYPES)
     check_choice("attention", config.attention, ATTENTIONS)
     if config.batch_size != "auto":

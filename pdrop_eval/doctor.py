@@ -5,6 +5,7 @@
 takes the settings of `pdrop-eval`. Exits with 1 if something fails. Fetches no data and renders nothing.
 """
 
+import contextlib
 import os
 import platform
 import shutil
@@ -19,7 +20,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pdrop_eval import checks, inputs
-from pdrop_eval.configs import compose_config
+from pdrop_eval.anyres import check_anyres
+from pdrop_eval.configs import compose_config, instantiate_strategy
 from pdrop_eval.errors import UserError
 from pdrop_eval.inputs import Finding
 
@@ -35,6 +37,7 @@ def main() -> None:
         return
     try:
         config = compose_config(sys.argv[1:])
+        _check_one_run(config)
     except UserError as error:
         print(f"pdrop-eval-doctor: {error}", file=sys.stderr)
         sys.exit(2)
@@ -48,11 +51,22 @@ def main() -> None:
     sys.exit(1 if failures else 0)
 
 
+def _check_one_run(config: Any) -> None:
+    """Raises UserError for an experiment, and for tasks or a limit that no run can have."""
+    if config.runs is not None:
+        raise UserError(
+            "An experiment is several runs. Examine them one by one: model=<name> suite=<name>, as "
+            "conf/experiment lists them."
+        )
+    checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
+
+
 def examine(config: Any) -> Iterator[Finding]:
     """All findings about the run that a composed config asks for, as they are made."""
     for part in (
         _python,
         _packages,
+        _settings,
         _device,
         _hub,
         _disk,
@@ -111,10 +125,25 @@ def _packages(config: Any) -> Iterator[Finding]:
     yield Finding("ok", "packages", ", ".join(good))
 
 
+def _settings(config: Any) -> Iterator[Finding]:
+    """The plain values, the strategy's own, and those that must suit the checkpoint, if that is there."""
+    try:
+        checks.check_settings(config)
+        instantiate_strategy(config.strategy)
+        with contextlib.suppress(checks.MissingCheckpointError):
+            if isinstance(checks.resolve_checkpoint(config.model.pretrained), Path):
+                found = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+                check_anyres(config.model.anyres, found.config)
+                checks.check_image_processing(config.model.image_processing, found.family)
+    except (UserError, ValueError, TypeError) as error:
+        yield Finding("FAIL", "settings", str(error))
+    else:
+        yield Finding("ok", "settings", "strategy, model and run are consistent")
+
+
 def _device(config: Any) -> Iterator[Finding]:
     try:
         checks.check_device(str(config.device))
-        checks.check_settings(config)
     except UserError as error:
         yield Finding("FAIL", "device", str(error))
         return

@@ -66,8 +66,9 @@ def _job(config: DictConfig) -> None:
 def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
     """Runs what a composed config asks for and is not there yet; returns the record.
 
-    `strategy` is the name that the record and its folder get; `advise` prints what to run next. Raises UserError for wrong input before a model
-    is loaded, and SampleError for a sample that fails; finished tasks are kept in both cases.
+    `strategy` is the name that the record and its folder get; `advise` prints what to run next. Raises
+    UserError for wrong input before a model is loaded, and SampleError for a sample that fails; finished
+    tasks are kept in both cases.
     """
     parallel.start()
     plan, record = one_first(lambda: _prepare(config, strategy))

@@ -11,12 +11,13 @@ from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.checks import MissingCheckpointError, resolve_checkpoint
-from pdrop_eval.configs import check_choice
+from pdrop_eval.configs import check_choice, options
 from pdrop_eval.errors import UserError
 from pdrop_eval.models import model_configs
 from pdrop_eval.parallel import rank, say
 
 SUITES = {"7b": "paper"}  # by the size of the models; all others run on the rendered suite
+_RUN = ("model", "strategy", "overrides")
 _OURS = ("experiment", "size", "model", "strategy", "tasks")
 
 
@@ -30,7 +31,8 @@ def run_experiment(
     that an experiment can't have, or if no run is left.
     """
     given = dict(override.split("=", 1) for override in overrides if "=" in override)
-    runs = _chosen(OmegaConf.to_container(config.runs), given)
+    listed = OmegaConf.to_container(config.runs) if OmegaConf.is_list(config.runs) else config.runs
+    runs = _chosen(_checked(listed), given)
     _check_settings(given, runs)
     plans = [_overrides(run, config, overrides, given) for run in runs]
     done, reasons = 0, []
@@ -51,6 +53,20 @@ def run_experiment(
     if rank() == 0:
         left = f"; {len(reasons)} left out, as their checkpoints aren't there" if reasons else ""
         print(f"{done} of {len(runs)} runs are done{left}.")
+
+
+def _checked(runs: Any) -> list[dict[str, Any]]:
+    """The list of runs of a YAML. Raises UserError if it is none."""
+    for run in runs if isinstance(runs, list) and runs else [None]:
+        if not isinstance(run, dict) or not {"model", "strategy"} <= run.keys() <= {*_RUN}:
+            raise UserError(
+                f"runs={run if run is not None else runs} is no list of runs. Each is a model and a "
+                "strategy, and may have overrides: runs=[{model: mini, strategy: pdrop, "
+                "overrides: [strategy.ratio=0.4]}]."
+            )
+        check_choice("model", run["model"], options("model"))
+        check_choice("strategy", run["strategy"], options("strategy"))
+    return list(runs)
 
 
 def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:

@@ -11,6 +11,14 @@ _VARIABLE = "HF_HUB_OFFLINE"
 _set_by_us = False
 
 
+class HubUnreachableError(UserError):
+    """The Hub doesn't answer, and what is needed is not in the cache; `reason` is the network's."""
+
+    def __init__(self, message: str, reason: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 def set_offline(offline: bool) -> None:
     """Turns the Hub off or on for this process; a HF_HUB_OFFLINE that the user has set is left as it is."""
     global _set_by_us  # noqa: PLW0603 - one process, one switch: libraries read it from the environment
@@ -59,9 +67,9 @@ def hub_commit(repository: str, kind: str, revision: str | None) -> str:
         if cached:
             set_offline(True)
             return cached
-        raise UserError(
-            f"{what} is needed, but the Hugging Face Hub can't be reached ({type(error).__name__}: {error}). "
-            f"{_advice(kind)}"
+        reason = f"{type(error).__name__}: {error}"
+        raise HubUnreachableError(
+            f"{what} is needed, but the Hugging Face Hub can't be reached ({reason}). {_advice(kind)}", reason
         ) from error
 
 

@@ -13,7 +13,10 @@ from pdrop_eval.paths import PACKAGE, TASKS
 
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges.
 _ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size")
-_SOURCES = ("strategies", "engine", "efficiency", "schedule.py", "header.py", "anyres.py", "lmms")
+_SOURCES = (
+    "strategies", "engine", "efficiency", "schedule.py", "header.py", "anyres.py", "benchmarks.py",
+    "benchmarks.yaml", "lmms",
+)  # fmt: skip
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
 

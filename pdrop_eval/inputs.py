@@ -86,7 +86,7 @@ def _all(look: Callable[[str], Finding], tasks: Sequence[str]) -> Iterator[Findi
 def _on_hub(task: str) -> Finding:
     from huggingface_hub import constants
 
-    from pdrop_eval.hub import hub_commit
+    from pdrop_eval.hub import HubUnreachableError, hub_commit
     from pdrop_eval.lmms.local import count_rows, find_local
     from pdrop_eval.lmms.tasks import describe
 
@@ -95,7 +95,11 @@ def _on_hub(task: str) -> Finding:
         found = find_local(info, Path(constants.HF_HUB_CACHE))
         return Finding("ok", task, f"{count_rows(found)} rows of {info.dataset} in the Hub's cache")
     except UserError:
-        commit = hub_commit(info.dataset, "dataset", None)
+        try:
+            commit = hub_commit(info.dataset, "dataset", None)
+        except HubUnreachableError as error:
+            text = f"{info.dataset}: not cached, and the Hub can't be reached ({error.reason})"
+            return Finding("FAIL", task, text, "connect once, or data.root=<folder>")
     fix = f"hf download --repo-type dataset {info.dataset}"
     return Finding("warn", task, f"{info.dataset} at {commit[:7]} is fetched by the first run", fix)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool = True) -> str:
-    """The scores of `tasks` in a record, what they cost, where the record is, and what to run next (`advise`)."""
+    """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
     model, efficiency = record["model"], record["efficiency"]
     limit = record["limit"] or "none"
     head = [

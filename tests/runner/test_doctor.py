@@ -139,3 +139,25 @@ def test_the_help_needs_no_settings():
     command = [sys.executable, "-m", "pdrop_eval.doctor", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "pdrop-eval-doctor suite=paper" in done.stdout
+
+
+@pytest.mark.parametrize(("setting", "said"), [
+    ("strategy.ratio=2", "ratio=2 is not allowed"),
+    ("model.anyres=p9", "is for LLaVA-NeXT"),
+    ("dtype=f32", "Did you mean float32"),
+])  # fmt: skip
+def test_a_setting_that_the_run_would_refuse_fails_here_too(llava, data, setting, said):
+    found = findings(llava, data, "tasks=[gqa]", setting)
+    assert found["settings"].status == "FAIL"
+    assert said in found["settings"].text
+
+
+@pytest.mark.parametrize(("argument", "said"), [
+    ("tasks=[foo]", "Unknown task"), ("limit=3", "Use an even limit"), ("experiment=table5", "several runs"),
+])  # fmt: skip
+def test_what_no_run_can_be_is_one_line_and_status_2(monkeypatch, capsys, argument, said):
+    monkeypatch.setattr(sys, "argv", ["pdrop-eval-doctor", argument])
+    with pytest.raises(SystemExit) as end:
+        doctor.main()
+    assert end.value.code == 2
+    assert said in capsys.readouterr().err

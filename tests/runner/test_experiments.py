@@ -96,7 +96,8 @@ def asked(monkeypatch):
     """The runs that an experiment would evaluate, with the tasks and suite of each."""
     runs = []
 
-    def note(config, strategy):
+    def note(config, strategy, advise):
+        assert not advise  # what to run next is the experiment's to say
         field = config.strategy.get("ratio")
         runs.append(
             (config.model.name, strategy, field, config.suite.name, tuple(config.tasks), config.limit)
@@ -174,9 +175,9 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
     assert command(monkeypatch, *given) == 0
     captured = capsys.readouterr()
     assert "4 of 8 runs are done; 4 left out" in captured.out
-    [line] = [line for line in captured.err.splitlines() if "model=mini_next_p5 strategy=fastv" in line]
-    assert line.startswith("[3/8] model=mini_next_p5 strategy=fastv: left out. The embedded checkpoint")
-    assert line.endswith("mini_next_p5.")
+    said = " ".join(captured.err.split())
+    assert "[3/8] model=mini_next_p5 strategy=fastv: left out. The embedded checkpoint 'mini_next_p5'" in said
+    assert max(map(len, captured.err.splitlines())) <= 80 + len(str(tmp_path))  # a path is not broken
     records = load_records(tmp_path / "runs")
     assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
         ("mini", "vanilla", "vanilla"),
@@ -208,3 +209,15 @@ def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path
 def test_a_7b_checkpoint_that_nobody_publishes_is_asked_for(name):
     with pytest.raises(UserError, match=rf"checkpoints/{name}.*model.pretrained=<folder>"):
         evaluate.make_plan(compose_config([f"model={name}"]), "pdrop")
+
+
+@pytest.mark.parametrize("runs", ["3", "[]", "[{model: mini}]", "[{model: mini, strategy: pdrop, limit: 4}]"])
+def test_a_list_of_runs_that_is_none_is_refused(runs):
+    config = compose_config([f"runs={runs}"])
+    with pytest.raises(UserError, match="is no list of runs"):
+        experiments.run_experiment(config, [], lambda *_: None)
+
+
+def test_size_without_an_experiment_is_refused():
+    with pytest.raises(UserError, match="Name one: experiment=table5"):
+        checks.check_settings(compose_config(["size=7b"]))
