@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pdrop_eval.benchmarks import names
 from pdrop_eval.report.cells import Cell, other_questions
 from pdrop_eval.report.commands import Note
-from pdrop_eval.report.grid import CHANGED
+from pdrop_eval.report.grid import CHANGED, DELTA
 from pdrop_eval.report.missing import missing_notes
 from pdrop_eval.report.runs import Run, unlike
 from pdrop_eval.report.spec import HOURS
@@ -19,7 +19,7 @@ def part_notes(part: Part) -> list[Note]:
     """Everything to be said of a measured part, the missing rows with their commands last."""
     cells = [cell for row in part.rows for cell in row.cells.values()]
     notes = [*_deviations(part), *alike_notes(cells, part.table.average)]
-    notes += [*_records(part), *_not_shown(part), *_comparison(part)]
+    notes += [*question_notes(part), *_records(part), *_not_shown(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
@@ -114,13 +114,41 @@ def _comparison(part: Part) -> list[Note]:
                 by_model[row.run.model].append(row)
         for rows in by_model.values():
             notes += _within_model(rows)
-        filled = [row for row in group.rows if row.run]
-        for row in filled[1:]:
-            differ = other_questions(filled[0].cells, row.cells)
-            if differ:
-                which = ", ".join(names(differ).values())
-                notes.append(Note(f"{_name(filled[0])} and {_name(row)} answered other questions: {which}."))
     return notes
+
+
+def question_notes(part: Part) -> list[Note]:
+    """Which rows didn't answer the same questions, so that their scores and averages don't compare."""
+    alike: list[list[Row]] = []
+    differ: set[str] = set()
+    for row in part.rows:
+        if row.run is None:
+            continue
+        unlike_it = [{k for one in rows for k in other_questions(one.cells, row.cells)} for rows in alike]
+        differ |= set().union(*unlike_it)
+        homes = [rows for rows, found in zip(alike, unlike_it, strict=True) if not found]
+        if homes:
+            homes[0].append(row)
+        else:
+            alike.append([row])
+    if len(alike) < 2:
+        return []
+    keys = [name for name in part.table.benchmarks if name in differ]
+    which = "" if len(keys) == len(part.table.benchmarks) else f" (of {', '.join(names(keys).values())})"
+    asked = [f"{', '.join(map(_name, rows))}: {_asked(rows, keys)}" for rows in alike]
+    other = ", but of other data" if len({_asked(rows, keys) for rows in alike}) < len(alike) else ""
+    delta = f" {DELTA} is formed only where both rows answered the same ones." if part.table.delta else ""
+    return [
+        Note(
+            f"Not the same questions{which}; don't compare these rows, nor their averages. "
+            f"{'; '.join(asked)}{other}.{delta}"
+        )
+    ]
+
+
+def _asked(rows: list[Row], keys: list[str]) -> str:
+    counts = sorted({str(row.cells[name].n) for row in rows for name in keys if row.cells[name].n}, key=int)
+    return f"{' to '.join(counts[:: max(len(counts) - 1, 1)])} questions a benchmark"
 
 
 def _within_model(rows: list[Row]) -> list[Note]:

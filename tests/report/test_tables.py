@@ -141,7 +141,46 @@ def test_a_run_with_a_limit_is_partial_marked_and_not_subtracted_from_a_full_one
     assert row.average.state == "partial"
     assert set(table(found)["Δ"].values()) == {"Δ", "", "-"}
     assert "* PDrop: limit=32 (the first questions of each benchmark)." in notes(found)
-    assert "FastV and PDrop answered other questions: MME, SQA-I" in notes(found)
+    assert (
+        "Not the same questions; don't compare these rows, nor their averages. FastV: 200 questions a "
+        "benchmark; PDrop: 32 questions a benchmark. Δ is formed only"
+    ) in notes(found)
+
+
+def test_rows_of_other_questions_are_grouped_across_the_models_of_a_table(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    add_run("vanilla", all_scores(1600, 70.0, keys), limit=16, n=16)
+    add_run("vanilla", all_scores(1600, 70.0, keys), model="mini_next_p5", kind=NEXT_P5)
+    trained = {**NEXT_P5, **PDROP_05}
+    add_run("pdrop", all_scores(1600, 70.0, keys), model="mini_next_p5_pdrop_05", kind=trained)
+    assert (
+        "vanilla p5, PDrop-trained λ=0.5 PDrop p5: 200 questions a benchmark; "
+        "vanilla: 16 questions a benchmark."
+    ) in notes(part(1))
+    assert "Δ is formed" not in notes(part(1))
+
+
+def test_other_data_with_the_same_number_of_questions_are_named_by_benchmark(add_run, all_scores, part):
+    add_run("fastv", all_scores(1400, 60.0))
+    run = add_run("pdrop", all_scores(1500, 66.0))
+    edit(run, lambda record: record["tasks"]["gqa"].update(data_sha256="others"))
+    assert (
+        "Not the same questions (of GQA); don't compare these rows, nor their averages. FastV: 200 questions "
+        "a benchmark; PDrop: 200 questions a benchmark, but of other data."
+    ) in notes(part(5))
+
+
+def test_numbers_of_questions_that_vary_by_benchmark_are_a_range(add_run, all_scores, part):
+    add_run("fastv", all_scores(1400, 60.0))
+    run = add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
+    edit(run, lambda record: record["tasks"]["gqa"].update(n=30))
+    edit(run, lambda record: record["tasks"]["pope"].update(n=31))
+    assert "FastV: 200 questions a benchmark; PDrop: 30 to 32 questions a benchmark." in notes(part(5))
+
+
+def test_rows_of_the_same_questions_may_be_compared_also_if_one_is_unfinished(three, add_run, part):
+    add_run("random", {"gqa": 50.0})
+    assert "Not the same questions" not in notes(part(5))
 
 
 def test_rows_with_the_same_limit_are_subtracted_and_the_missing_ones_get_it_too(add_run, all_scores, part):
