@@ -11,7 +11,8 @@ from pdrop_eval.data_checks import check_parquet
 from pdrop_eval.errors import UserError
 from pdrop_eval.hub import hub_commit
 from pdrop_eval.identity import file_sha256
-from pdrop_eval.lmms.local import Local, find_local, local_sha256
+from pdrop_eval.lmms.layout import Local
+from pdrop_eval.lmms.local import find_local, local_sha256
 from pdrop_eval.lmms.tasks import describe
 
 

@@ -22,7 +22,7 @@ from pdrop_eval.lmms.gqa import use_local_images
 from pdrop_eval.paths import TASKS
 
 if TYPE_CHECKING:
-    from pdrop_eval.lmms.local import Local
+    from pdrop_eval.lmms.layout import Local
 
 SOURCES = ("rendered", "hub")
 

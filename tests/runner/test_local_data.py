@@ -44,7 +44,7 @@ def test_a_single_file_with_the_tasks_name(tmp_path):
         "docvqa_val/anything.parquet",
         "docvqa_val/validation/0000.parquet",
         "DocVQA/DocVQA/validation-00000-of-00001.parquet",
-        "DocVQA/data/validation-00000-of-00001.parquet",
+        "DocVQA/DocVQA/data/validation-00000-of-00001.parquet",
         "lmms-lab-encoder/DocVQA/DocVQA/validation-00000-of-00001.parquet",
     ],
 )
@@ -71,6 +71,86 @@ def test_english_and_chinese_mmbench_are_told_apart(tmp_path):
     for subset, task in (("en", "mmbench_en_dev"), ("cn", "mmbench_cn_dev")):
         put(tmp_path / f"MMBench/{subset}/dev-00000-of-00001.parquet", task)
         assert found(task, tmp_path) == [f"MMBench/{subset}/dev-00000-of-00001.parquet"]
+
+
+@pytest.mark.parametrize("task", ["docvqa_val", "infovqa_val", "mmbench_en_dev", "mmbench_cn_dev"])
+@pytest.mark.parametrize("folder", ["", "data/", "other/"])
+def test_files_that_may_be_of_another_subset_are_not_taken(tmp_path, task, folder):
+    info = describe(task, "hub")
+    name = info.dataset.partition("/")[2]
+    put(tmp_path / name / f"{folder}{info.split}-00000-of-00001.parquet", task)
+    with pytest.raises(UserError) as error:
+        found(task, tmp_path)
+    for words in (f"of the subset '{info.subset}'", f"{tmp_path}/{task};", "could be of another subset"):
+        assert words in str(error.value)
+
+
+def test_the_subset_of_another_task_is_not_taken(tmp_path):
+    put(tmp_path / "DocVQA/DocVQA/validation-00000-of-00001.parquet", "docvqa_val")
+    with pytest.raises(UserError, match="no data for infovqa_val"):
+        found("infovqa_val", tmp_path)
+    put(tmp_path / "docvqa_val/validation-00000-of-00001.parquet", "docvqa_val")
+    with pytest.raises(UserError, match="no data for infovqa_val"):
+        found("infovqa_val", tmp_path)
+
+
+def test_what_save_to_disk_wrote_belongs_to_a_subset_only_in_its_folder(tmp_path):
+    datasets.DatasetDict({"validation": table("docvqa_val")}).save_to_disk(tmp_path / "DocVQA")
+    for task in ("docvqa_val", "infovqa_val"):
+        with pytest.raises(UserError, match=f"no data for {task}"):
+            found(task, tmp_path)
+    datasets.DatasetDict({"validation": table("infovqa_val")}).save_to_disk(
+        tmp_path / "DocVQA/InfographicVQA"
+    )
+    assert found("infovqa_val", tmp_path) == ["DocVQA/InfographicVQA/validation/data-00000-of-00001.arrow"]
+
+
+def test_a_card_tells_subsets_apart_wherever_their_files_lie(tmp_path):
+    for name in ("d", "i"):
+        put(tmp_path / f"DocVQA/data/{name}-00000-of-00001.parquet", "docvqa_val")
+    (tmp_path / "DocVQA/README.md").write_text(
+        "---\nconfigs:\n- config_name: DocVQA\n  data_files:\n  - split: validation\n    path: data/d-*\n"
+        "- config_name: InfographicVQA\n  data_files:\n  - split: validation\n    path: data/i-*\n---\n"
+    )
+    assert found("docvqa_val", tmp_path) == ["DocVQA/data/d-00000-of-00001.parquet"]
+    assert found("infovqa_val", tmp_path) == ["DocVQA/data/i-00000-of-00001.parquet"]
+
+
+def test_a_part_that_is_missing_is_named_with_the_fix(tmp_path):
+    for i in (0, 2):
+        put(tmp_path / f"POPE/data/test-0000{i}-of-00004-c0ffee.parquet", "pope")
+    with pytest.raises(UserError) as error:
+        found("pope", tmp_path)
+    for words in (
+        "data of pope", "test-00001-of-00004, test-00003-of-00004 of 4 parts are missing",
+        "hf download --repo-type dataset lmms-lab-encoder/POPE",
+    ):  # fmt: skip
+        assert words in str(error.value)
+
+
+def test_a_missing_part_of_gqas_images_is_named(tmp_path):
+    folder = gqa_as_the_hub_has_it(tmp_path) / "testdev_balanced_images"
+    (folder / "testdev-00000-of-00001.parquet").rename(folder / "testdev-00001-of-00002.parquet")
+    with pytest.raises(UserError, match=r"testdev-00000-of-00002 of 2 parts is missing"):
+        found("gqa", tmp_path)
+
+
+@pytest.mark.parametrize("other", ["test-00000-of-00002.parquet", "test-00000-of-00001-abc.parquet"])
+def test_parts_of_two_versions_are_refused(tmp_path, other):
+    put(tmp_path / "POPE/test-00000-of-00001.parquet", "pope")
+    put(tmp_path / "POPE" / other, "pope")
+    with pytest.raises(UserError, match="more than one version of lmms-lab-encoder/POPE"):
+        found("pope", tmp_path)
+
+
+def test_a_file_that_the_card_names_and_that_is_missing_is_named(tmp_path):
+    put(tmp_path / "MMStar/a.parquet", "mmstar")
+    (tmp_path / "MMStar/README.md").write_text(
+        "---\nconfigs:\n- config_name: val\n  data_files:\n"
+        "  - split: val\n    path: [a.parquet, b.parquet]\n---\n"
+    )
+    with pytest.raises(UserError, match=r"names b.parquet for the split 'val', which is missing"):
+        found("mmstar", tmp_path)
 
 
 def test_a_card_names_files_of_any_name(tmp_path):
