@@ -9,6 +9,7 @@ from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.settings import USERS_FOLDER, choices
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
+DEFAULT_SIZE = "mini"  # of an experiment that names none
 
 
 @dataclass(frozen=True)
@@ -86,13 +87,23 @@ def is_there(pretrained: str) -> bool:
 
 def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:
     """The command that measures a row: `make` in a checkout, the console script elsewhere."""
+    return _command("eval", [f"strategy={strategy}", f"model={model}", f"suite={suite}"], settings)
+
+
+def experiment(table: str, size: str, settings: Iterable[str] = ()) -> str:
+    """The command that measures all rows of a table, likewise. The miniatures need not be named."""
+    named = [] if size == DEFAULT_SIZE else [f"size={size}"]
+    return _command("experiment", [f"experiment={table}", *named], settings)
+
+
+def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
     changes = list(settings)
     limit = [change for change in changes if change.startswith("limit=")]
     rest = [change for change in changes if not change.startswith("limit=")]
     if not (PACKAGE.parent / "Makefile").is_file():
-        run = [f"pdrop-eval strategy={strategy} model={model} suite={suite}", *limit, *map(_quoted, rest)]
-        return " ".join(run)
-    run = [f"make eval STRATEGY={strategy} MODEL={model} SUITE={suite}", *(text.upper() for text in limit)]
+        return " ".join(["pdrop-eval", *named, *limit, *map(_quoted, rest)])
+    variables = [setting.partition("=") for setting in [*named, *limit]]
+    run = [f"make {target}", *(f"{name.upper()}={value}" for name, _, value in variables)]
     return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from pdrop_eval.benchmarks import names
-from pdrop_eval.report.commands import Fill, Note, fill
+from pdrop_eval.report.commands import Fill, Note, experiment, fill
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.settings import choices, override
 from pdrop_eval.report.tables import Part, Row
@@ -27,8 +27,7 @@ def missing_notes(part: Part) -> list[Note]:
             grouped[found.needs, what].append((row, found))
     notes = [_note(needs, what, rows) for (needs, what), rows in grouped.items()]
     if EXPERIMENTS.get(part.size) == part.suite:
-        experiment = f"pdrop-eval experiment={part.table.name} size={part.size}"
-        command = " ".join([experiment, *_shared(part.runs)])
+        command = experiment(part.table.name, part.size, _shared(part.runs))
         notes.append(Note("All rows that have their checkpoint, one after the other:", [command]))
     return notes
 

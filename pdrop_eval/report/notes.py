@@ -18,13 +18,23 @@ LISTED = 8  # the runs that a note names; of more, the number is enough
 def part_notes(part: Part) -> list[Note]:
     """Everything to be said of a measured part, the missing rows with their commands last."""
     cells = [cell for row in part.rows for cell in row.cells.values()]
-    notes = [*_deviations(part), *alike_notes(cells, part.table.average)]
+    notes = [*deviation_notes(part), *alike_notes(cells, part.table.average)]
     notes += [*question_notes(part), *_records(part), *_not_shown(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
         notes.append(Note("No hours where the checkpoint has no record of its training."))
     return notes + missing_notes(part)
+
+
+def deviation_notes(part: Part) -> list[Note]:
+    """What of each row's run is not the default: the footnotes of its mark."""
+    notes = []
+    for row in part.rows:
+        if row.run and row.run.deviations:
+            first = " (the first questions of each benchmark)" if row.run.limit else ""
+            notes.append(Note(f"{CHANGED} {_name(row)}: {' '.join(row.run.deviations)}{first}."))
+    return notes
 
 
 def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:
@@ -37,6 +47,35 @@ def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:
             "No interval where all questions (or images; for MME within each category) came out alike: a "
             "bootstrap can't see what didn't vary. By the rule of three the true score may be up to about "
             f"300/n points away, n being the number of questions, on the 0-to-100 scale.{mean}"
+        )
+    ]
+
+
+def question_notes(part: Part) -> list[Note]:
+    """Which rows didn't answer the same questions, so that their scores and averages don't compare."""
+    alike: list[list[Row]] = []
+    differ: set[str] = set()
+    for row in part.rows:
+        if row.run is None:
+            continue
+        unlike_it = [{k for one in rows for k in other_questions(one.cells, row.cells)} for rows in alike]
+        differ |= set().union(*unlike_it)
+        homes = [rows for rows, found in zip(alike, unlike_it, strict=True) if not found]
+        if homes:
+            homes[0].append(row)
+        else:
+            alike.append([row])
+    if len(alike) < 2:
+        return []
+    keys = [name for name in part.table.benchmarks if name in differ]
+    which = "" if len(keys) == len(part.table.benchmarks) else f" (of {', '.join(names(keys).values())})"
+    asked = [f"{', '.join(map(_name, rows))}: {_asked(rows, keys)}" for rows in alike]
+    other = ", but of other data" if len({_asked(rows, keys) for rows in alike}) < len(alike) else ""
+    delta = f" {DELTA} is formed only where both rows answered the same ones." if part.table.delta else ""
+    return [
+        Note(
+            f"Not the same questions{which}; don't compare these rows, nor their averages. "
+            f"{'; '.join(asked)}{other}.{delta}"
         )
     ]
 
@@ -74,15 +113,6 @@ def values(runs: Iterable[Run], part: str, name: str) -> str:
     return _listed({str(value) for value in found if value is not None})
 
 
-def _deviations(part: Part) -> list[Note]:
-    notes = []
-    for row in part.rows:
-        if row.run and row.run.deviations:
-            first = " (the first questions of each benchmark)" if row.run.limit else ""
-            notes.append(Note(f"{CHANGED} {_name(row)}: {' '.join(row.run.deviations)}{first}."))
-    return notes
-
-
 def _records(part: Part) -> list[Note]:
     filled = [f"{_name(row)} {row.run.id}" for row in part.rows if row.run]
     models = sorted({f"{run.model} {str(run.checkpoint)[:12]}" for run in part.runs if run.checkpoint})
@@ -115,35 +145,6 @@ def _comparison(part: Part) -> list[Note]:
         for rows in by_model.values():
             notes += _within_model(rows)
     return notes
-
-
-def question_notes(part: Part) -> list[Note]:
-    """Which rows didn't answer the same questions, so that their scores and averages don't compare."""
-    alike: list[list[Row]] = []
-    differ: set[str] = set()
-    for row in part.rows:
-        if row.run is None:
-            continue
-        unlike_it = [{k for one in rows for k in other_questions(one.cells, row.cells)} for rows in alike]
-        differ |= set().union(*unlike_it)
-        homes = [rows for rows, found in zip(alike, unlike_it, strict=True) if not found]
-        if homes:
-            homes[0].append(row)
-        else:
-            alike.append([row])
-    if len(alike) < 2:
-        return []
-    keys = [name for name in part.table.benchmarks if name in differ]
-    which = "" if len(keys) == len(part.table.benchmarks) else f" (of {', '.join(names(keys).values())})"
-    asked = [f"{', '.join(map(_name, rows))}: {_asked(rows, keys)}" for rows in alike]
-    other = ", but of other data" if len({_asked(rows, keys) for rows in alike}) < len(alike) else ""
-    delta = f" {DELTA} is formed only where both rows answered the same ones." if part.table.delta else ""
-    return [
-        Note(
-            f"Not the same questions{which}; don't compare these rows, nor their averages. "
-            f"{'; '.join(asked)}{other}.{delta}"
-        )
-    ]
 
 
 def _asked(rows: list[Row], keys: list[str]) -> str:

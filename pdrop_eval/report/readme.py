@@ -1,4 +1,4 @@
-"""The tables in a README: Table 5 as it is, and Tables 1 to 4 with their scores only."""
+"""The tables in a README: Table 5 as it is, and Tables 1 to 4 with their scores and footnotes only."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +8,7 @@ from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import Section
 from pdrop_eval.report.layout import scores_grid
 from pdrop_eval.report.markdown import markdown
+from pdrop_eval.report.notes import deviation_notes, question_notes
 from pdrop_eval.report.tables import Part
 
 WHOLE, COMPACT = "table5", "tables1-4"
@@ -54,7 +55,8 @@ def _short(part: Part) -> Section:
         if row.run is None:
             missing.setdefault(row.key.model, []).append(row.key.inferred)
     listed = "; ".join(f"{model}: {', '.join(found)}" for model, found in missing.items())
-    notes = [Note(f"Not measured yet: {listed}.")] if missing else []
+    notes = [*deviation_notes(part), *question_notes(part)]
+    notes += [Note(f"Not measured yet: {listed}.")] if missing else []
     more = "The commands for it, intervals" if missing else "Intervals"
     notes.append(Note(f"{more}, costs and the published numbers: `results/tables/{part.table.name}.md`."))
     title = f"Table {part.table.number}, measured: size {part.size}, suite {part.suite}"

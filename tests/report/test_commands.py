@@ -5,7 +5,7 @@ import pytest
 from pdrop_eval.configs import check_command_line
 from pdrop_eval.paths import CONF
 from pdrop_eval.report import commands
-from pdrop_eval.report.commands import command, fill, find_model, is_there
+from pdrop_eval.report.commands import command, experiment, fill, find_model, is_there
 from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.settings import choices
 from pdrop_eval.report.spec import TABLES
@@ -79,6 +79,19 @@ def test_outside_of_a_checkout_the_console_script_is_named(monkeypatch, tmp_path
     assert (
         found == "pdrop-eval strategy=pdrop model=mini suite=mini limit=32 'model.pretrained=<folder>' seed=2"
     )
+
+
+def test_an_experiment_is_a_target_in_a_checkout_and_a_setting_elsewhere(monkeypatch, tmp_path):
+    settings = ["limit=8", "dtype=float16"]
+    assert experiment("table5", "mini") == "make experiment EXPERIMENT=table5"
+    assert experiment("table2", "7b", settings) == (
+        "make experiment EXPERIMENT=table2 SIZE=7b LIMIT=8 ARGS='dtype=float16'"
+    )
+    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "pdrop_eval")
+    assert experiment("table5", "mini") == "pdrop-eval experiment=table5"
+    found = experiment("table2", "7b", settings)
+    assert found == "pdrop-eval experiment=table2 size=7b limit=8 dtype=float16"
+    check_command_line(found.split()[1:])  # raises UserError for what does not exist
 
 
 @pytest.mark.parametrize(("size", "suite"), [("mini", "mini"), ("7b", "paper")])

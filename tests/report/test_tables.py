@@ -200,7 +200,7 @@ def test_a_missing_row_gets_the_settings_that_all_others_share(add_run, part):
     add_run("vanilla", {"gqa": 60.0}, dtype="float16", device="cuda", seed=2)
     text = notes(part(5))
     assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='dtype=float16 device=cuda'" in text
-    assert "pdrop-eval experiment=table5 size=mini dtype=float16 device=cuda" in text
+    assert "make experiment EXPERIMENT=table5 ARGS='dtype=float16 device=cuda'" in text
     assert "STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=float16 batch_size=16 device=cuda'" in text
 
 
@@ -230,7 +230,7 @@ def test_other_settings_of_a_strategy_do_not_fill_the_papers_row(add_run, all_sc
 
 def test_the_experiment_that_measures_all_rows_is_named(add_run, runs, part):
     add_run("pdrop", {"gqa": 60.0})
-    assert "pdrop-eval experiment=table5 size=mini" in notes(part(5))
+    assert "make experiment EXPERIMENT=table5\n" in f"{notes(part(5))}\n"
     assert (CONF / "experiment" / "table5.yaml").is_file()
 
 

@@ -1,14 +1,16 @@
 """pdrop-eval-tables: what it writes, what it puts into a README, and how it ends on wrong input."""
 
+import re
 import subprocess
 import sys
 
 import pytest
-from report_records import edit
+from report_records import LLAVA_15, edit
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.report.cli import make_tables
 from pdrop_eval.report.readme import COMPACT, WHOLE, marks, with_blocks
+from pdrop_eval.report.spec import TABLES
 
 FORMATS = ("md", "csv", "tex", "html")
 
@@ -59,6 +61,20 @@ def test_the_short_tables_have_the_measured_rows_and_name_the_others(one, tmp_pa
     ]
     assert "Not measured yet: LLaVA-NeXT p5 trained without dropping: vanilla;" in short
     assert "`results/tables/table1.md`" in short
+
+
+def test_the_short_tables_say_what_their_marks_mean(add_run, all_scores, tmp_path):
+    keys = TABLES[1].benchmarks
+    add_run("vanilla", all_scores(1500, 66.0, keys), limit=8, n=8)
+    kind = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
+    add_run("pdrop", all_scores(1500, 66.0, keys), kind=kind, model="mini_pdrop_05", seed=7)
+    make_tables(tmp_path / "runs", tmp_path / "out")
+    short = (tmp_path / "out" / "tables1-4.md").read_text()
+    first = short.split("### ")[1].replace("\\", "")
+    assert re.findall(r"(\w+\*) ", first.split("- *")[0]) == ["vanilla*", "PDrop*"]
+    assert "- * vanilla: limit=8 (the first questions of each benchmark)." in first
+    assert "- * PDrop-trained λ=0.5 PDrop: seed=7." in first
+    assert "vanilla: 8 questions a benchmark; PDrop-trained λ=0.5 PDrop: 200 questions" in first
 
 
 def test_a_readme_without_a_place_for_the_tables_is_refused(tmp_path):
