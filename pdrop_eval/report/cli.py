@@ -4,13 +4,16 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 
 from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
+
+if TYPE_CHECKING:
+    from pdrop_eval.report.reports import Report
 
 SETTINGS = ("table", "root", "out", "readme")
 ALL, OVERVIEW = "all", "overview"
@@ -47,7 +50,6 @@ def make_tables(root: Path, out: Path, which: str = ALL, readme: Path | None = N
     from pdrop_eval.report.readme import COMPACT, with_blocks
     from pdrop_eval.report.reports import make_reports, readme_blocks, short_tables
     from pdrop_eval.report.runs import to_runs
-    from pdrop_eval.report.terminal import terminal
 
     runs = to_runs(load_records(root))
     if not runs:
@@ -66,8 +68,25 @@ def make_tables(root: Path, out: Path, which: str = ALL, readme: Path | None = N
             write_atomically(path, text)
         except OSError as error:
             raise unwritable(path.parent, error) from error
-    sections = [section for report in reports for section in report.sections]
-    return f"{terminal(sections, shutil.get_terminal_size().columns)}\n{_written(list(files))}"
+    return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
+
+
+def _shown(reports: list["Report"], out: Path, whole: bool) -> str:
+    """The reports for a terminal. Not whole: a line in the place of a table that has nothing to show yet."""
+    from pdrop_eval.report.terminal import fold, terminal
+
+    width = shutil.get_terminal_size().columns
+    parts: list[str] = []
+    for report in reports:
+        for name in report.empty if not whole else ():
+            file = out / f"{report.name}.md"
+            line = f"{name}: nothing measured yet; all of it, with the commands, in {file}"
+            parts.append(fold(line, width, "  ") + "\n")
+        sections = report.sections if whole else report.screen
+        if sections:
+            parts += ["\n"] if parts else []
+            parts.append(terminal(sections, width))
+    return "".join(parts)
 
 
 def _written(paths: list[Path]) -> str:

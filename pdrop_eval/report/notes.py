@@ -8,7 +8,7 @@ from pdrop_eval.report.cells import Cell, other_questions
 from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import CHANGED, DELTA
 from pdrop_eval.report.missing import missing_notes
-from pdrop_eval.report.runs import Run, unlike
+from pdrop_eval.report.runs import Run, installed_code, unlike
 from pdrop_eval.report.spec import HOURS
 from pdrop_eval.report.tables import Part, Row
 
@@ -41,7 +41,7 @@ def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:
     """What a missing interval means, if one is missing because nothing varied."""
     if not any(cell.alike for cell in cells):
         return []
-    mean = f" The interval of {average} leaves this out." if average else ""
+    mean = f" The interval of {average} leaves this out, and is too narrow." if average else ""
     return [
         Note(
             "No interval where all questions (or images; for MME within each category) came out alike: a "
@@ -126,10 +126,12 @@ def _not_shown(part: Part) -> list[Note]:
         if row.others and row.run:
             reasons = [f"{run.id} ({unlike(run, row.run)})" for run in row.others]
             more = f" and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
+            now = row.run.source == installed_code()
+            past = "" if now else " It was made by other code than is installed now."
             notes.append(
                 Note(
                     f"{_name(row)} is claimed by several runs. Shown is {row.run.id}, the nearest to the "
-                    f"default configuration; not {', '.join(reasons[:LISTED])}{more}."
+                    f"default configuration; not {', '.join(reasons[:LISTED])}{more}.{past}"
                 )
             )
     return notes

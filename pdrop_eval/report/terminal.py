@@ -37,14 +37,21 @@ def terminal(sections: list[Section], width: int) -> str:
     width = max(width, MIN_WIDTH)
     parts = []
     for section in sections:
-        parts += ["=" * min(width, 80), section.title, *(_fold(text, width) for text in section.text)]
+        parts += ["=" * min(width, 80), section.title, *(fold(text, width) for text in section.text)]
         for grid in section.grids:
-            parts += ["", _fold(grid.title, width), _grid(grid, width)]
+            parts += ["", fold(grid.title, width), _grid(grid, width)]
         parts.append("")
         for note in section.notes:
-            parts += [_fold(note.text, width, "  "), *(_command(text, width) for text in note.commands)]
+            parts += [fold(note.text, width, "  "), *(_command(text, width) for text in note.commands)]
         parts.append("")
     return "\n".join(parts).rstrip() + "\n"
+
+
+def fold(text: str, width: int, indent: str = "") -> str:
+    """Prose in lines of at most this width, but for longer words; all but the first are indented."""
+    return textwrap.fill(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _grid(grid: Grid, width: int) -> str:
@@ -99,12 +106,6 @@ def _narrow(head: str) -> tuple[str, str]:
     first, second = _NARROW.get(plain, (plain, ""))
     mark = head[len(plain) :]
     return (first, second + mark) if second else (first + mark, second)
-
-
-def _fold(text: str, width: int, indent: str = "") -> str:
-    return textwrap.fill(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
 
 
 def _command(text: str, width: int) -> str:

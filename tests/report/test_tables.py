@@ -5,6 +5,7 @@ import math
 import pytest
 from report_records import LLAVA_15, NEXT_P5, TABLE_5, edit
 
+from pdrop_eval.identity import code_sha256
 from pdrop_eval.paths import CONF
 from pdrop_eval.report.cells import Cell, average, difference
 from pdrop_eval.report.layout import cost_grid, intervals_grid, measured_section, scores_grid
@@ -107,7 +108,7 @@ def test_where_all_came_out_alike_there_is_no_interval_and_one_note(add_run, all
     assert line == ["vanilla", "3.9", "3.9", "3.9", "-", "-", "3.9", "3.9", "3.9", "1.1"]
     assert notes(found).count("a bootstrap can't see what didn't vary") == 1
     assert "300/n points away" in notes(found)
-    assert "The interval of Avg leaves this out." in notes(found)
+    assert "The interval of Avg leaves this out, and is too narrow." in notes(found)
 
 
 def test_where_something_varied_nothing_is_said_of_intervals(three, part):
@@ -219,7 +220,12 @@ def test_runs_that_claim_one_row_are_all_named(add_run, all_scores, part):
     found = part(5)
     assert table(found)["PDrop"]["GQA"] == "66.0"
     assert f"Shown is {shown.folder.name}" in notes(found)
-    assert f"not {seeded.folder.name} (seed=7)." in notes(found)
+    # records without the hash of their code: not known to be of the installed one
+    expected = f"not {seeded.folder.name} (seed=7). It was made by other code than is installed now."
+    assert expected in notes(found)
+    edit(shown, lambda record: record["identity"].update(code={"sha256": code_sha256()}))
+    assert f"not {seeded.folder.name} (seed=7, other code).\n" in notes(part(5))
+    assert "than is installed now" not in notes(part(5))
 
 
 def test_other_settings_of_a_strategy_do_not_fill_the_papers_row(add_run, all_scores, part):

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 
 import pytest
 from report_records import LLAVA_15, edit
@@ -27,10 +28,48 @@ def test_all_tables_and_the_overview_are_printed_and_written_in_every_format(one
     expected = {f"{name}.{kind}" for name in names for kind in FORMATS} | {"tables1-4.md"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
     for number in range(1, 6):
-        assert f"Table {number}, measured: size mini, suite mini" in shown
-        assert f"Table {number}, published (not measured here)" in shown
+        text = (tmp_path / "out" / f"table{number}.md").read_text()
+        assert f"Table {number}, measured: size mini, suite mini" in text
+        assert f"Table {number}, published (not measured here)" in text
     assert "Overview: all benchmarks" in shown
     assert f"{tmp_path / 'out' / 'table5'}.{{md,csv,tex,html}}" in shown
+
+
+def test_a_table_of_which_nothing_is_measured_is_one_line_on_the_screen(one, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    out = tmp_path / "out"
+    lines = make_tables(tmp_path / "runs", out).splitlines()
+    # PDrop on the vanilla-trained model is a row of Table 5 only
+    assert lines[:4] == [
+        f"Table {number}: nothing measured yet; all of it, with the commands, in {out / f'table{number}.md'}"
+        for number in range(1, 5)
+    ]
+    titles = [line for before, line in pairwise(lines) if before.startswith("===")]
+    assert titles == [
+        "Table 5, measured: size mini, suite mini",
+        "Table 5, published (not measured here)",
+        "Overview: all benchmarks of all runs on suite mini",
+    ]
+    assert "make eval STRATEGY=vanilla" in (out / "table2.md").read_text()
+    assert "Table 2, published" in make_tables(tmp_path / "runs", out, "2")
+
+
+def test_runs_that_belong_to_no_table_leave_a_line_of_each(add_run, tmp_path):
+    add_run("pdrop", {"gqa": 60.0}, kind={**LLAVA_15, "train": None})
+    shown = make_tables(tmp_path / "runs", tmp_path / "out")
+    assert re.findall(r"^Table (\d): nothing measured yet", shown, re.M) == ["1", "2", "3", "4", "5"]
+    assert "published (not measured here)" not in shown
+
+
+def test_a_size_of_which_nothing_is_measured_is_one_line_above_the_others(one, add_run, all_scores, tmp_path):
+    add_run("pdrop", all_scores(1500, 66.0), model="llava_1_5_7b", kind={**LLAVA_15, "size": "7b"})
+    add_run("vanilla", all_scores(1500, 66.0))
+    shown = " ".join(make_tables(tmp_path / "runs", tmp_path / "out").split())
+    assert "Table 1, size 7b, suite mini: nothing measured yet;" in shown
+    assert "Table 1, measured: size mini" in shown
+    assert "Table 1, published" in shown
+    assert "Table 1, measured: size 7b" not in shown
+    assert "Table 5, measured: size 7b" in shown
 
 
 @pytest.mark.parametrize("which", ["2", "overview"])
