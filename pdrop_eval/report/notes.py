@@ -127,7 +127,7 @@ def _not_shown(part: Part) -> list[Note]:
             reasons = [f"{run.id} ({unlike(run, row.run)})" for run in row.others]
             more = f" and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
             now = row.run.source == installed_code()
-            past = "" if now else " It was made by other code than is installed now."
+            past = "" if now else " The shown one was made by other code than is installed now."
             notes.append(
                 Note(
                     f"{_name(row)} is claimed by several runs. Shown is {row.run.id}, the nearest to the "

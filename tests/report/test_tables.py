@@ -221,7 +221,9 @@ def test_runs_that_claim_one_row_are_all_named(add_run, all_scores, part):
     assert table(found)["PDrop"]["GQA"] == "66.0"
     assert f"Shown is {shown.folder.name}" in notes(found)
     # records without the hash of their code: not known to be of the installed one
-    expected = f"not {seeded.folder.name} (seed=7). It was made by other code than is installed now."
+    expected = (
+        f"not {seeded.folder.name} (seed=7). The shown one was made by other code than is installed now."
+    )
     assert expected in notes(found)
     edit(shown, lambda record: record["identity"].update(code={"sha256": code_sha256()}))
     assert f"not {seeded.folder.name} (seed=7, other code).\n" in notes(part(5))
