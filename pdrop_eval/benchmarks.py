@@ -28,7 +28,7 @@ class Benchmark:
     columns: tuple[str, ...]
     comparable: str
     why: str
-    unique: str | None = None
+    unique: tuple[str, ...] = ()
     judge: bool = False
 
     @property
@@ -41,8 +41,15 @@ class Benchmark:
 def benchmarks() -> dict[str, Benchmark]:
     """All benchmarks by key, in the order of the file."""
     entries = yaml.safe_load((PACKAGE / "benchmarks.yaml").read_text(encoding="utf-8"))
-    made = [Benchmark(**{**entry, "columns": tuple(entry["columns"])}) for entry in entries]
+    made = [
+        Benchmark(**{**entry, "columns": tuple(entry["columns"]), "unique": _listed(entry.get("unique"))})
+        for entry in entries
+    ]
     return {benchmark.key: benchmark for benchmark in made}
+
+
+def _listed(columns: str | list[str] | None) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns or ())
 
 
 @cache

@@ -1,7 +1,9 @@
 """Wrong data are found here, before a model is loaded. Raises UserError; needs no torch."""
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,12 @@ from pdrop_eval.errors import UserError
 
 
 def check_parquet(
-    path: Path, columns: tuple[str, ...], unique: str | None = None, pairs: bool = False
+    path: Path, columns: tuple[str, ...], unique: tuple[str, ...] = (), pairs: bool = False
 ) -> int:
     """The number of rows of a task's data file, after checking that it is readable and has its columns.
 
-    No value of the column `unique` may be there twice; data of `pairs` have two questions about each image,
-    as MME's score needs it.
+    No values of the columns `unique` may be there twice; in data without them, no row. Data of `pairs` have
+    two questions about each image, as MME's score needs it.
     """
     from pyarrow import parquet
 
@@ -26,8 +28,8 @@ def check_parquet(
     try:
         file = parquet.ParquetFile(path)
         rows, names = file.metadata.num_rows, set(file.schema_arrow.names)
-        for _ in file.iter_batches(batch_size=64):  # damage deep inside shows only when it is read
-            pass
+        # damage deep inside shows only when it is read
+        digests = [digest for batch in file.iter_batches(batch_size=64) for digest in row_digests(batch)]
     except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
         raise UserError(
             f"The data file {path} can't be read ({error}). Delete it and let it be rendered again, or copy "
@@ -41,10 +43,12 @@ def check_parquet(
         )
     if rows == 0:
         raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
-    if unique is not None:
-        check_unique([path], unique, file.read([unique])[unique].to_pylist())
     if pairs:
         check_pairs([path], file.read(["category", "question_id"]).to_pylist())
+    if unique and names.issuperset(unique):
+        check_unique([path], unique, file.read(list(unique)).to_pylist())
+    else:
+        check_copies([path], digests)
     return rows
 
 
@@ -60,13 +64,36 @@ def check_pairs(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def check_unique(paths: Sequence[Path], column: str, values: Sequence[Any]) -> None:
+def check_unique(paths: Sequence[Path], columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
     """Refuses data in which two questions have the same number: their answers would be mixed up."""
-    twice = [str(value) for value, count in Counter(values).items() if count > 1]
+    counts = Counter(tuple(row[name] for name in columns) for row in rows)
+    twice = ["/".join(map(str, values)) for values, count in counts.items() if count > 1]
     if twice:
         more = f" and {len(twice) - 3} others" if len(twice) > 3 else ""
         where = paths[0] if len(paths) == 1 else paths[0].parent
         raise UserError(
-            f"In {where} every question must have its own {column}, but there is more than one with "
-            f"{', '.join(twice[:3])}{more}. Was a file copied twice? Remove the copies."
+            f"In {where} every question must have its own {'/'.join(columns)}, but there is more than one "
+            f"with {', '.join(twice[:3])}{more}. Was a file copied twice? Remove the copies."
+        )
+
+
+def row_digests(batch: Any) -> list[bytes]:
+    """A short hash of each row of an Arrow batch or table, pictures included."""
+
+    def text(value: Any) -> str:
+        return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
+
+    rows = (json.dumps(row, sort_keys=True, default=text) for row in batch.to_pylist())
+    return [hashlib.sha256(row.encode()).digest()[:16] for row in rows]
+
+
+def check_copies(paths: Sequence[Path], digests: Sequence[bytes], allowed: float = 0.0) -> None:
+    """Refuses data in which more than a share of the rows are exact copies, which would count twice."""
+    first: dict[bytes, int] = {}
+    copies = [row for row, digest in enumerate(digests) if first.setdefault(digest, row) != row]
+    if len(copies) > allowed * len(digests):
+        where = paths[0] if len(paths) == 1 else paths[0].parent
+        raise UserError(
+            f"In {where} {len(copies)} of {len(digests)} rows are exact copies of others: row {copies[0]} is "
+            f"row {first[digests[copies[0]]]} again. Was a file copied twice? Remove the copies."
         )

@@ -6,15 +6,19 @@ tasks/README.md says how the folder may look. Needs neither torch nor network.
 import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.data_checks import check_pairs, check_unique
+from pdrop_eval.data_checks import check_copies, check_pairs, check_unique, row_digests
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
 from pdrop_eval.identity import file_sha256
 from pdrop_eval.lmms.layout import GQA_IMAGES, Local, locate, places
 from pdrop_eval.lmms.tasks import TaskInfo
+
+_READ_WHOLE = 2**30  # bytes; larger data without numbers of questions are not searched for copies
+_OWN_COPIES = 0.02  # of the rows: real data sets may have a few by themselves
 
 
 def find_local(info: TaskInfo, root: Path) -> Local:
@@ -23,10 +27,7 @@ def find_local(info: TaskInfo, root: Path) -> Local:
     if found is None:
         raise _nothing(info, root)
     columns = check_files(found, needed_columns(info))
-    if info.unique in columns:
-        check_unique(found.files, str(info.unique), _numbers(found, info))
-    if info.resample == "pairs":
-        check_pairs(found.files, _rows(found, ["category", "question_id"]))
+    _check_rows(info, found, columns)
     if info.task == "gqa" and "image" not in columns:
         images = locate(info, root, GQA_IMAGES)
         if images is None:
@@ -37,6 +38,19 @@ def find_local(info: TaskInfo, root: Path) -> Local:
         check_files(images, [("id",), ("image",)])
         return Local(found.files, found.kind, found.commit, images.files)
     return found
+
+
+def _check_rows(info: TaskInfo, local: Local, columns: list[str]) -> None:
+    """Refuses questions that are there twice, and pictures of MME without just two questions."""
+    if info.resample == "pairs":
+        check_pairs(local.files, _rows(local, ["category", "question_id"]))
+    if info.unique and {*columns}.issuperset(info.unique):
+        check_unique(local.files, info.unique, _numbers(local, info))
+    elif info.task == "ocrvqa" and {"questions", "image_id"} <= {*columns}:  # a row a cover, as on the Hub
+        check_unique(local.files, ["image_id"], _rows(local, ["image_id"]))
+    elif sum(path.stat().st_size for path in local.files) < _READ_WHOLE:
+        digests = [digest for table in _tables(local, None) for digest in row_digests(table)]
+        check_copies(local.files, digests, _OWN_COPIES)
 
 
 def _nothing(info: TaskInfo, root: Path) -> UserError:
@@ -72,7 +86,7 @@ def check_files(local: Local, needed: list[tuple[str, ...]]) -> list[str]:
         try:
             names, count = _parquet(path) if local.kind == "parquet" else _arrow(path)
         except (OSError, ValueError) as error:
-            raise UserError(f"The data file {path} can't be read ({error}). Download it again.") from error
+            raise _unreadable(path, error) from error
         rows += count
         lacking = [" or ".join(map(repr, choice)) for choice in needed if not {*choice} & {*names}]
         if lacking:
@@ -116,25 +130,36 @@ def _parquet(path: Path) -> tuple[list[str], int]:
     return file.schema_arrow.names, file.metadata.num_rows
 
 
-def _numbers(local: Local, info: TaskInfo) -> list[Any]:
-    """The column that must be unique; of SEED-Bench only the questions about images."""
-    names = [str(info.unique), *(["data_type"] if info.task == "seedbench" else [])]
-    return [row[names[0]] for row in _rows(local, names) if row.get("data_type", "image") == "image"]
+def _numbers(local: Local, info: TaskInfo) -> list[dict[str, Any]]:
+    """The columns that must be unique; of SEED-Bench only the questions about images."""
+    rows = _rows(local, [*info.unique, *(["data_type"] if info.task == "seedbench" else [])])
+    return [row for row in rows if row.get("data_type", "image") == "image"]
 
 
 def _rows(local: Local, columns: list[str]) -> list[dict[str, Any]]:
     """Some columns of all files."""
+    return [row for table in _tables(local, columns) for row in table.to_pylist()]
+
+
+def _tables(local: Local, columns: list[str] | None) -> Iterator[Any]:
+    """Some columns of all files, or all columns, in parts."""
     import pyarrow as pa
     from pyarrow import parquet
 
-    rows: list[dict[str, Any]] = []
     for path in local.files:
-        if local.kind == "parquet":
-            rows += parquet.read_table(path, columns=columns).to_pylist()
-        else:
+        try:
+            if local.kind == "parquet":
+                yield from parquet.ParquetFile(path).iter_batches(batch_size=64, columns=columns)
+                continue
             with pa.memory_map(str(path)) as source:
-                rows += pa.ipc.open_stream(source).read_all().select(columns).to_pylist()
-    return rows
+                for batch in pa.ipc.open_stream(source):
+                    yield batch.select(columns) if columns else batch
+        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+            raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(f"The data file {path} can't be read ({error}). Download it again.")
 
 
 def _arrow(path: Path) -> tuple[list[str], int]:

@@ -43,7 +43,7 @@ class TaskInfo:
     resample: str
     split: str
     columns: tuple[str, ...]
-    unique: str | None
+    unique: tuple[str, ...]
     judge: bool
     dataset: str
     subset: str | None

@@ -222,6 +222,14 @@ def test_a_damaged_file_is_named(tmp_path):
         found("gqa", tmp_path)
 
 
+def test_damage_inside_a_file_is_named(tmp_path):
+    content = bytearray(put(tmp_path / "chartqa.parquet", "chartqa").read_bytes())
+    content[100:2000] = bytes(1900)
+    (tmp_path / "chartqa.parquet").write_bytes(content)
+    with pytest.raises(UserError, match=r"chartqa.parquet can't be read .*Download it again"):
+        found("chartqa", tmp_path)
+
+
 def test_an_empty_split_is_refused(tmp_path):
     table("pope").select([]).to_parquet(tmp_path / "pope.parquet")
     with pytest.raises(UserError, match="no question"):

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 
 from pdrop_eval import checks, evaluate, hub
 from pdrop_eval.configs import compose_config
+from pdrop_eval.data_checks import check_parquet
 from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.local import find_local
 from pdrop_eval.lmms.tasks import describe
 from pdrop_eval.records import run_id
 
@@ -192,6 +194,68 @@ def test_two_questions_with_one_number(llava, tmp_path, task, column):
     message = refused(llava, tmp_path, f"tasks=[{task}]")
     assert f"its own {column}, but there is more than one with {rows[1][column]}." in message
     assert "Remove the copies" in message
+
+
+NUMBERS = {"gqa": "id", "docvqa_val": "questionId", "infovqa_val": "questionId", "ocrvqa": "question_id"}
+
+
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+@pytest.mark.parametrize("task", NUMBERS)
+def test_a_number_twice_where_the_column_is_there(llava, tmp_path, suite, task):
+    rows = [{**row, NUMBERS[task]: f"q{i}"} for i, row in enumerate(tiny.rows(task, 4))]
+    rows[3][NUMBERS[task]] = "q1"
+    tiny.write(task, rows, tmp_path)
+    message = refused(llava, tmp_path, f"suite={suite}", f"tasks=[{task}]", "suite.textvqa_ocr=false")
+    assert f"its own {NUMBERS[task]}, but there is more than one with q1." in message
+
+
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+def test_popes_numbers_begin_anew_in_each_category(llava, tmp_path, suite):
+    rows = tiny.rows("pope", 4)  # random, random, popular, popular
+    for row, number in zip(rows, "1212", strict=True):
+        row["question_id"] = number
+    tiny.write("pope", rows, tmp_path)
+    task = describe("pope", "rendered")
+    assert check_parquet(tmp_path / "pope.parquet", task.columns, task.unique) == 4
+    assert find_local(describe("pope", "hub"), tmp_path).files == (tmp_path / "pope.parquet",)
+    rows[3]["question_id"] = "1"
+    tiny.write("pope", rows, tmp_path)
+    message = refused(llava, tmp_path, f"suite={suite}", "tasks=[pope]")
+    assert "its own category/question_id, but there is more than one with popular/1." in message
+
+
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+@pytest.mark.parametrize("task", ["chartqa", "scienceqa_img", "gqa", "docvqa_val"])
+def test_a_row_twice_in_data_without_numbers(llava, tmp_path, suite, task):
+    rows = tiny.rows(task, 4)
+    tiny.write(task, [*rows, rows[1]], tmp_path)
+    message = refused(llava, tmp_path, f"suite={suite}", f"tasks=[{task}]")
+    assert f"{task}.parquet 1 of 5 rows are exact copies of others: row 4 is row 1 again." in message
+
+
+def test_a_few_copies_may_be_a_real_data_sets_own(tmp_path):
+    rows = tiny.rows("chartqa", 99)
+    tiny.write("chartqa", [*rows, rows[1]], tmp_path)
+    assert find_local(describe("chartqa", "hub"), tmp_path).kind == "parquet"
+    tiny.write("chartqa", [*rows, *rows[:3]], tmp_path)
+    with pytest.raises(UserError, match="3 of 102 rows are exact copies"):
+        find_local(describe("chartqa", "hub"), tmp_path)
+
+
+def test_one_question_about_two_pictures_is_no_copy(tmp_path):
+    rows = tiny.rows("chartqa", 2)
+    other = {**rows[1], "image": tiny.encoded(9)}
+    tiny.write("chartqa", [*rows, other], tmp_path)
+    assert check_parquet(tmp_path / "chartqa.parquet", describe("chartqa", "rendered").columns) == 3
+
+
+def test_a_cover_of_ocrvqa_twice(tmp_path):
+    book = {"image": tiny.encoded(0), "image_id": "b0", "questions": ["Who?"], "answers": ["me"]}
+    tiny.write("ocrvqa", [book, {**book, "image_id": "b1"}], tmp_path)
+    assert find_local(describe("ocrvqa", "hub"), tmp_path).kind == "parquet"
+    tiny.write("ocrvqa", [book, book], tmp_path)
+    with pytest.raises(UserError, match="its own image_id, but there is more than one with b0"):
+        find_local(describe("ocrvqa", "hub"), tmp_path)
 
 
 @pytest.mark.parametrize("suite", ["mini", "paper"])
