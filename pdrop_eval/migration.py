@@ -1,15 +1,57 @@
-"""Records of earlier versions, brought to the present schema when they are read. The files stay as they are.
+"""What a record must say, and records of earlier versions brought to the present schema when they are read.
+
+The files stay as they are.
 
 Schema 2 knows more of a model (architecture, tiles, size, how it was trained) and the state of a task
 (`scored`, or `needs_judge`).
 """
 
+from datetime import datetime
 from typing import Any
 
+from pdrop_eval.plain import is_finite_number
+
 SCHEMA = 2
+STATUSES = ("started", "completed", "failed")
+TASK_STATUSES = ("scored", "needs_judge")
 
 _ARCHITECTURES = {"llava": ("llava-1.5", 1), "llava_next": ("llava-next", 5)}
 _SIZES = {"mini": "mini", "llava_1_5_7b": "7b", "llava_next_7b": "7b"}
+
+
+def find_fault(record: dict[str, Any]) -> str | None:
+    """What is wrong with a record of a schema that is known, in words after "it is damaged:"; or None."""
+    kinds = {"run_id": str, "status": str, "created": str, "model": dict, "strategy": dict, "tasks": dict}
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            return f"its field {key!r} is missing or of the wrong kind"
+    if record["status"] not in STATUSES:
+        return f"its status is {record['status']!r}, not one of {', '.join(STATUSES)}"
+    try:
+        datetime.fromisoformat(record["created"])
+    except ValueError:
+        return f"its field 'created' is {record['created']!r}, no time in ISO form"
+    for key in ("model", "strategy"):
+        if not isinstance(record[key].get("name"), str):
+            return f"its field '{key}.name' is missing or no text"
+    faults = (_fault_of_task(name, entry, record["schema"]) for name, entry in record["tasks"].items())
+    return next((fault for fault in faults if fault), None)
+
+
+def _fault_of_task(name: str, entry: Any, schema: int) -> str | None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("benchmark"), str):
+        return f"its field 'tasks.{name}' is no result of a benchmark"
+    status = entry.get("status", "scored" if schema == 1 else None)  # schema 1 had no other
+    score, stderr, n = entry.get("score"), entry.get("stderr"), entry.get("n")
+    if status not in TASK_STATUSES:
+        return f"its field 'tasks.{name}.status' is {status!r}, not one of {', '.join(TASK_STATUSES)}"
+    if not (score is None if status == "needs_judge" else is_finite_number(score)):
+        return f"its field 'tasks.{name}.score' is {score!r}, although the task is {status}"
+    if stderr is not None and not is_finite_number(stderr):
+        return f"its field 'tasks.{name}.stderr' is {stderr!r}, no number"
+    if type(n) is not int or n < 1:
+        return f"its field 'tasks.{name}.n' is {n!r}, no whole number from 1"
+    return None
 
 
 def migrate(record: dict[str, Any]) -> dict[str, Any]:

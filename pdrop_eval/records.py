@@ -16,11 +16,8 @@ from typing import Any
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import Lock, unwritable, write_atomically
-from pdrop_eval.migration import SCHEMA, migrate
+from pdrop_eval.migration import SCHEMA, TASK_STATUSES, find_fault, migrate
 from pdrop_eval.plain import is_finite_number, to_plain
-
-STATUSES = ("started", "completed", "failed")
-TASK_STATUSES = ("scored", "needs_judge")
 
 
 class Run:
@@ -169,19 +166,17 @@ def read_record(path: Path) -> dict:
         ) from error
     except ValueError as error:
         raise _damaged(path, f"it is not JSON ({error})") from error
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+    if not isinstance(record, dict) or "schema" not in record:
         raise _damaged(path, "it has no schema number")
+    if type(record["schema"]) is not int or record["schema"] < 1:  # true and false are no numbers here
+        raise _damaged(path, f"its schema is {record['schema']!r}, no whole number from 1 to {SCHEMA}")
     if record["schema"] > SCHEMA:
         raise UserError(
             f"The record {path} has schema {record['schema']}; this version reads up to {SCHEMA}. "
             "Update pdrop-eval, or use another results folder."
         )
-    kinds = {"run_id": str, "status": str, "created": str, "model": dict, "strategy": dict, "tasks": dict}
-    for key, kind in kinds.items():
-        if not isinstance(record.get(key), kind):
-            raise _damaged(path, f"its field {key!r} is missing or of the wrong kind")
-    if record["status"] not in STATUSES:
-        raise _damaged(path, f"its status is {record['status']!r}, not one of {', '.join(STATUSES)}")
+    if fault := find_fault(record):
+        raise _damaged(path, fault)
     try:
         return migrate(record)
     except (ValueError, KeyError, TypeError) as error:

@@ -56,7 +56,9 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
 
 def changed(data: Data, tasks: Mapping[str, Any]) -> list[str]:
     """Those of a record's tasks that were run on other data than there are now."""
-    return [task for task, now in data.sha256.items() if task in tasks and tasks[task]["data_sha256"] != now]
+    return [
+        task for task, now in data.sha256.items() if task in tasks and tasks[task].get("data_sha256") != now
+    ]
 
 
 def _downloaded(root: Path, tasks: Sequence[str]) -> Data:

@@ -247,6 +247,13 @@ def test_a_read_only_results_folder_is_explained(tmp_path):
         ('{"schema": 1, "status": "sta', "not JSON"),
         ("", "not JSON"),
         ("[]", "no schema"),
+        ("{}", "no schema"),
+        ('{"schema": 0}', "its schema is 0, no whole number from 1 to 2"),
+        ('{"schema": -1}', "its schema is -1"),
+        ('{"schema": true}', "its schema is True"),
+        ('{"schema": 2.0}', "its schema is 2.0"),
+        ('{"schema": "2"}', "its schema is '2'"),
+        ('{"schema": null}', "its schema is None"),
         ('{"schema": 1}', "'run_id' is missing"),
         (
             '{"schema":1,"run_id":"x","status":"odd","created":"","model":{},"strategy":{},"tasks":{}}',
@@ -265,6 +272,46 @@ def test_a_damaged_record_is_named_with_the_fix(tmp_path, text, words):
         assert str(path) in str(caught.value)
         assert "move its folder away" in str(caught.value)
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("created", "yesterday", "'created' is 'yesterday', no time"),
+        ("created", "", "'created' is ''"),
+        ("model.name", None, "'model.name' is missing or no text"),
+        ("strategy.name", 3, "'strategy.name' is missing or no text"),
+        ("tasks.gqa", 3, "'tasks.gqa' is no result"),
+        ("tasks.gqa", {}, "'tasks.gqa' is no result"),
+        ("tasks.gqa.benchmark", None, "'tasks.gqa' is no result"),
+        ("tasks.gqa.status", "lost", "'tasks.gqa.status' is 'lost'"),
+        ("tasks.gqa.status", [], r"'tasks.gqa.status' is \[\]"),
+        ("tasks.gqa.status", "needs_judge", "'tasks.gqa.score' is 61.5, although the task is needs_judge"),
+        ("tasks.gqa.score", "high", "'tasks.gqa.score' is 'high', although the task is scored"),
+        ("tasks.gqa.score", None, "'tasks.gqa.score' is None"),
+        ("tasks.gqa.score", True, "'tasks.gqa.score' is True"),
+        ("tasks.gqa.score", float("nan"), "'tasks.gqa.score' is nan"),
+        ("tasks.gqa.stderr", "2", "'tasks.gqa.stderr' is '2'"),
+        ("tasks.gqa.n", 0, "'tasks.gqa.n' is 0"),
+        ("tasks.gqa.n", True, "'tasks.gqa.n' is True"),
+        ("tasks.gqa.n", 2.5, "'tasks.gqa.n' is 2.5"),
+    ],
+)
+def test_a_damaged_value_is_named_with_its_record(tmp_path, path, value, words):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [{"doc_id": 0}])
+    run.complete()
+    record = stored(run)
+    *parents, last = path.split(".")
+    place = record
+    for key in parents:
+        place = place[key]
+    place[last] = value
+    (run.folder / "record.json").write_text(json.dumps(record))
+    for attempt in (lambda: open_run(tmp_path), lambda: load_records(tmp_path)):
+        with pytest.raises(UserError, match=words) as caught:
+            attempt()
+        assert f"record {run.folder / 'record.json'} is damaged" in str(caught.value)
 
 
 def test_a_record_of_a_newer_schema_is_refused(tmp_path):
