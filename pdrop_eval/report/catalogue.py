@@ -25,6 +25,12 @@ this project (`suite=mini`, offline) and on the real data (`suite=paper`). They 
 The numbers of the rendered form say nothing about the benchmark, and can be compared with each other only."""
 
 
+_PROCESSING = """How images and prompts are prepared matters as much. LLaVA's own evaluation pads an image to
+a square (`model.image_processing=pad`); the processor of the Hub's LLaVA-1.5 checkpoint, which is the default
+here, crops the centre. The system sentence of Vicuna (`model.chat_template=vicuna`) is the default for the 7B
+models. Records and tables name both."""
+
+
 def catalogue() -> str:
     """The whole document."""
     found = list(benchmarks().values())
@@ -37,6 +43,7 @@ def catalogue() -> str:
         "Of a measurement on the real data (`suite=paper`):",
     ]
     parts.append("\n".join(f"- **{escaped(b.name)}**: {_comparable(b)}" for b in found))
+    parts.append(_PROCESSING)
     parts += ["## Columns and intervals", _columns(found)]
     return "\n\n".join(parts) + "\n"
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.report.runs import NEEDS_JUDGE, Run
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
@@ -31,11 +32,20 @@ class Cell:
     n: int | None = None
     data: str | None = None  # the content hash of the questions' file
     why: str = ""  # it isn't a plain measurement
+    most: float | None = None  # the end of the scale, where it has one
 
     @property
     def half_width(self) -> float | None:
         """Half the width of the 95% interval; None where the bootstrap can't see one."""
         return None if self.stderr is None or self.alike else WIDTH_95 * self.stderr
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval, cut at the ends of the scale."""
+        if self.score is None or self.half_width is None:
+            return None
+        high = self.score + self.half_width
+        return max(self.score - self.half_width, 0.0), high if self.most is None else min(high, self.most)
 
     @property
     def alike(self) -> bool:
@@ -62,7 +72,8 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
             JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
         )
     state, why = (PARTIAL, f"limit={run.limit}") if run.limit else (MEASURED, "")
-    return Cell(state, float(entry["score"]), entry.get("stderr"), why=why, **known)
+    most = None if benchmarks()[benchmark].scale == "sum" else 100.0
+    return Cell(state, float(entry["score"]), entry.get("stderr"), why=why, most=most, **known)
 
 
 def average(cells: Mapping[str, Cell], benchmarks: Iterable[str]) -> Cell | None:
@@ -77,7 +88,8 @@ def average(cells: Mapping[str, Cell], benchmarks: Iterable[str]) -> Cell | None
     known = len(errors) == len(scores)  # the benchmarks ask different questions: independent
     stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors) if known else None
     states = {cell.state for cell in chosen.values()}
-    return Cell(PARTIAL if PARTIAL in states else states.pop(), sum(scores) / len(scores), stderr)
+    state = PARTIAL if PARTIAL in states else states.pop()
+    return Cell(state, sum(scores) / len(scores), stderr, most=100.0)
 
 
 def difference(

@@ -105,6 +105,8 @@ def _check_arguments(arguments: Sequence[str]) -> None:
         name, equals, _ = argument.partition("=")
         if equals and not name.startswith(("-", "hydra.")):
             check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-tables --help lists them.")
+        if name == "table":
+            check_choice("table", argument.partition("=")[2], CHOICES)
 
 
 def _leave(error: UserError) -> None:

@@ -80,7 +80,7 @@ def shown_score(cell: Cell | None) -> Shown:
         facts.append(f"n {count(cell.n)}")
     if cell.alike:
         facts.append("no 95% interval: nothing varied")
-    if cell.half_width is not None:
-        low, high = cell.score - cell.half_width, cell.score + cell.half_width
+    if cell.interval:
+        low, high = cell.interval
         facts.append(f"95% interval {score(low)} to {score(high)}")
     return Shown(score(cell.score), cell.state, ", ".join(fact for fact in facts if fact))

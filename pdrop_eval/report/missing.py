@@ -5,12 +5,13 @@ from collections import defaultdict
 from pdrop_eval.benchmarks import names
 from pdrop_eval.report.commands import Fill, Note, experiment, fill
 from pdrop_eval.report.runs import Run
-from pdrop_eval.report.settings import choices, override
+from pdrop_eval.report.settings import choices, override, own_data
 from pdrop_eval.report.tables import Part, Row
 
 # The suite of a shipped experiment, by the size of its models.
 EXPERIMENTS = {"mini": "mini", "7b": "paper"}
-DEVICE = "cpu"  # where a run is if its command doesn't say
+# Where a run is, and its record, if its command doesn't say.
+DEVICE, RESULTS = "cpu", "results/runs"
 
 
 def missing_notes(part: Part) -> list[Note]:
@@ -67,8 +68,16 @@ def _shared(runs: list[Run]) -> list[str]:
 
 
 def _settings(run: Run) -> list[str]:
-    device = run.of("config", "device")
-    return [*run.deviations, *([override("device", device)] if device not in (None, DEVICE) else [])]
+    config = run.record.get("config") or {}
+    kept = list(run.deviations)
+    if config.get("device") not in (None, DEVICE):
+        kept.append(override("device", config["device"]))
+    if config.get("results") not in (None, RESULTS):
+        kept.append(override("results", config["results"]))
+    data = own_data(config)
+    if data and override("data.root", data) not in kept:
+        kept.append(override("data.root", data))
+    return kept
 
 
 def _folders(runs: list[Run]) -> dict[str, str]:

@@ -4,14 +4,16 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from pdrop_eval.benchmarks import names
-from pdrop_eval.report.cells import Cell, other_questions
+from pdrop_eval.report.cells import DIVISOR, Cell, other_questions
 from pdrop_eval.report.commands import Note
 from pdrop_eval.report.grid import CHANGED, DELTA
 from pdrop_eval.report.missing import missing_notes
 from pdrop_eval.report.runs import Run, installed_code, unlike
+from pdrop_eval.report.settings import own_data
 from pdrop_eval.report.spec import HOURS
 from pdrop_eval.report.tables import Part, Row
 
+MME_CATEGORIES = 10  # behind the perception score
 LISTED = 8  # the runs that a note names; of more, the number is enough
 
 
@@ -22,9 +24,39 @@ def part_notes(part: Part) -> list[Note]:
     notes += [*question_notes(part), *_records(part), *_not_shown(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
+    notes += [*_cropped(part.runs), *_fewer_categories(part)]
     if HOURS in part.table.facts and any(row.hours is None for row in part.rows if row.run):
         notes.append(Note("No hours where the checkpoint has no record of its training."))
     return notes + missing_notes(part)
+
+
+def _cropped(runs: list[Run]) -> list[Note]:
+    if "centre_crop" not in values(runs, "inputs", "images"):
+        return []
+    return [
+        Note(
+            "Images were cropped to their centre, as the checkpoint's processor does; LLaVA's own "
+            "evaluation, and so the published numbers, pad them to a square: model.image_processing=pad."
+        )
+    ]
+
+
+def _fewer_categories(part: Part) -> list[Note]:
+    """MME's points are a sum over categories: with fewer of them the most is less, and so is an average's."""
+    if "mme" not in part.table.benchmarks:
+        return []
+    found = {len(run.results["mme"].get("parts") or ()) for run in part.runs if "mme" in run.results}
+    few = min((number for number in found if number), default=MME_CATEGORIES)
+    if few >= MME_CATEGORIES:
+        return []
+    most = 200 * few
+    average = (most / DIVISOR["mme"] + 100 * (len(part.table.benchmarks) - 1)) / len(part.table.benchmarks)
+    return [
+        Note(
+            f"MME has {few} of its {MME_CATEGORIES} perception categories here: {most:,} points at most, and "
+            f"{average:.1f} for {part.table.average}."
+        )
+    ]
 
 
 def deviation_notes(part: Part) -> list[Note]:
@@ -86,7 +118,7 @@ def settings(runs: list[Run]) -> str:
         "dtype": values(runs, "model", "dtype"),
         "batch": _listed({str(run.record.get("batch_size")) for run in runs}),
         "seed": _listed({str(run.record.get("seed")) for run in runs}),
-        "images": values(runs, "model", "image_processing"),
+        "images": values(runs, "inputs", "images") or values(runs, "model", "image_processing"),
         "prompt": values(runs, "model", "chat_template"),
         "OCR tokens for TextVQA": values(runs, "suite", "textvqa_ocr"),
         "code": _listed({_code(run) for run in runs}),
@@ -98,9 +130,11 @@ def questions(runs: list[Run]) -> str:
     """Where the questions are from, and what that means."""
     sources = {run.of("suite", "source") for run in runs}
     if sources == {"rendered"}:
+        own = {own_data(run.record.get("config") or {}) for run in runs} - {None}
+        made = f"partly the user's own, in {_listed(set(map(str, own)))}, else " if own else ""
         return (
-            "rendered by this project in the form of the benchmarks; not the benchmarks themselves, so no "
-            "score here can be compared with a published one."
+            f"{made}rendered by this project in the form of the benchmarks; not the benchmarks themselves, "
+            "so no score here can be compared with a published one."
         )
     if sources == {"hub"}:
         return "the benchmarks themselves."

@@ -29,7 +29,18 @@ def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
         for key in SETTINGS
         if key in config and key in defaults and config[key] != defaults[key]
     ]
-    return changes
+    own = own_data(config)
+    return [*changes, override("data.root", own)] if own and _source(config) == "rendered" else changes
+
+
+def own_data(config: Mapping) -> str | None:
+    """The user's folder of data that a run has read, if it has."""
+    root = (config.get("data") or {}).get("root")
+    return str(root) if root else None
+
+
+def _source(config: Mapping) -> str | None:
+    return (config.get("suite") or {}).get("source")
 
 
 def default_of(group: str, values: Any, conf: Path = CONF) -> dict[str, Any] | None:

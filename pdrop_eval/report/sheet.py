@@ -58,8 +58,8 @@ def cell_columns(name: str, cell: Cell | None) -> dict[str, Any]:
         return {f"{name}_state": "missing"}
     found = {name: cell.score, f"{name}_state": cell.state, f"{name}_n": cell.n}
     found[f"{name}_stderr"] = 0.0 if cell.alike else cell.stderr
-    if cell.score is not None and cell.half_width is not None:
-        found |= {f"{name}_low": cell.score - cell.half_width, f"{name}_high": cell.score + cell.half_width}
+    if cell.interval:
+        found |= dict(zip((f"{name}_low", f"{name}_high"), cell.interval, strict=True))
     return found
 
 

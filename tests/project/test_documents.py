@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pdrop_eval.configs import check_command_line
+from pdrop_eval.identity import checkpoint_sha256
+from pdrop_eval.paths import MINI_CHECKPOINT
 from pdrop_eval.report.readme import COMPACT, WHOLE, marks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +80,15 @@ def test_links_and_named_files_exist(text):
     assert len(links) >= 1
     examples = {"pdrop_eval/strategies/uniform.py"}
     assert [name for name in {*links, *named} - examples if not (ROOT / name).exists()] == []
+
+
+def test_the_committed_tables_are_of_the_checkpoint_that_is_shipped():
+    """Run `make eval STRATEGY=vanilla,fastv,pdrop` and `make readme` after a new training."""
+    shipped = checkpoint_sha256(MINI_CHECKPOINT, None)[:12]
+    for text in (README, *(path.read_text(encoding="utf-8") for path in TABLES.glob("table5.*"))):
+        if "Checkpoints:" in text:
+            assert f"mini {shipped}" in text
+    assert "Checkpoints:" in README
 
 
 def test_the_library_example_runs_and_answers_rightly(capsys):

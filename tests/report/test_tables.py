@@ -385,3 +385,50 @@ def test_rendered_questions_are_not_compared_with_published_ones_but_real_ones_a
     assert "DocVQA" in rendered
     assert "DocVQA†" in real
     assert len(TABLE_5) == len(TABLES[5].benchmarks)
+
+
+def own_folder(record):
+    record["config"] |= {
+        "data": {"root": "mine"}, "suite": {"name": "mini", "source": "rendered"}, "results": "elsewhere"
+    }  # fmt: skip
+
+
+def test_data_of_the_users_own_are_marked_and_named(add_run, all_scores, part):
+    edit(add_run("vanilla", all_scores(1600, 70.0)), own_folder)
+    assert "vanilla*" in table(part(5))
+    assert "* vanilla: data.root=mine." in notes(part(5))
+    assert any("the user's own, in mine" in text for text in measured_section(part(5)).text)
+
+
+def test_a_command_writes_where_the_table_reads(add_run, all_scores, part):
+    edit(add_run("vanilla", all_scores(1600, 70.0)), own_folder)
+    (line,) = [
+        line
+        for line in notes(part(5)).splitlines()
+        if line.startswith("make eval STRATEGY=pdrop MODEL=mini ")
+    ]
+    assert "results=elsewhere" in line
+    assert "data.root=mine" in line
+
+
+def test_an_interval_ends_where_the_scale_does():
+    assert Cell("measured", 99.0, 2.0, most=100.0).interval == pytest.approx((95.08, 100.0))
+    assert Cell("measured", 1.0, 2.0, most=100.0).interval == pytest.approx((0.0, 4.92))
+    assert Cell("measured", 1500.0, 10.0).interval == pytest.approx((1480.4, 1519.6))
+
+
+def test_fewer_categories_of_mme_lower_the_highest_average(add_run, all_scores, part):
+    def eight(record):
+        record["tasks"]["mme"]["parts"] = dict.fromkeys("abcdefgh", 150.0)
+
+    edit(add_run("vanilla", all_scores(1200, 70.0)), eight)
+    # 8 x 200 points; (1600 / 20 + 7 x 100) / 8 = 97.5
+    assert "8 of its 10 perception categories here: 1,600 points at most, and 97.5 for Avg" in notes(part(5))
+
+
+def test_cropped_images_are_named_where_the_original_pads(add_run, all_scores, part):
+    run = add_run("vanilla", all_scores(1600, 70.0))
+    edit(run, lambda record: record.update(inputs={"images": "centre_crop"}))
+    assert "cropped to their centre" in notes(part(5))
+    edit(run, lambda record: record.update(inputs={"images": "pad"}))
+    assert "cropped to their centre" not in notes(part(5))
