@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pdrop_eval.checks import check_image_processing
 from pdrop_eval.configs import check_choice, make_strategy
-from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.damage import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, content_hashes
 from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, build_prompt, check_template, to_square
@@ -28,14 +28,6 @@ from pdrop_eval.parallel import together, world_size
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
 _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
-
-
-class SampleError(RuntimeError):
-    """A sample could not be answered; the message names its task and id."""
-
-
-class UnreadableSampleError(SampleError, UserError):
-    """A sample's picture or text is damaged: the data are to be mended, not the code."""
 
 
 class PdropLlava(lmms):
@@ -149,29 +141,30 @@ class PdropLlava(lmms):
         return answers
 
     def _answer(self, batch: Sequence[Instance]) -> list[GenerationResult]:
-        prompts, images = [], []
+        prompts: list[str] = []
+        images: list[list[Any]] = []
         for request in batch:
             try:
-                prompt, visuals = self._prompt(request)
-            except (OSError, ValueError, SyntaxError) as error:  # what Pillow says of a damaged picture
-                raise UnreadableSampleError(
-                    f"{_where([request])} can't be prepared: {error}. Mend or replace the task's data and "
-                    "run the same command again, or leave the task out with tasks=[...]. Finished tasks stay."
-                ) from error
+                visuals = self._visuals(request)
+            except (*PICTURE_ERRORS, *VALUE_ERRORS) as error:
+                raise unreadable(_where([request]), "prepared", error) from error
             except Exception as error:
                 raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
-            prompts.append(prompt)
+            try:
+                processor = self.loaded.processor
+                prompts.append(build_prompt(self.chat_template, processor, request.args[0], len(visuals)))
+            except Exception as error:
+                raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
             images.append(visuals)
         try:
             return self._generate(batch, prompts, images)
         except Exception as error:
             raise SampleError(f"{_where(batch)} can't be answered: {_reason(error)}") from error
 
-    def _prompt(self, request: Instance) -> tuple[str, list[Any]]:
-        context, _, doc_to_visual, doc_id, task, split = request.args
+    def _visuals(self, request: Instance) -> list[Any]:
+        _, _, doc_to_visual, doc_id, task, split = request.args
         visuals = doc_to_visual(self.task_dict[task][split][doc_id]) if doc_to_visual else []
-        visuals = [image.convert("RGB") for image in visuals or []]
-        return build_prompt(self.chat_template, self.loaded.processor, context, len(visuals)), visuals
+        return [image.convert("RGB") for image in visuals or []]
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[Instance], prompts: list[str], images: list[list[Any]]) -> list[Any]:

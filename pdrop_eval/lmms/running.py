@@ -18,6 +18,7 @@ from tenacity import RetryError
 from tqdm import tqdm
 
 from pdrop_eval.errors import UserError
+from pdrop_eval.lmms.damage import guard
 from pdrop_eval.lmms.measure import Measurement, mean_per_layer, mean_tflops
 from pdrop_eval.lmms.scores import Score, score
 from pdrop_eval.lmms.tasks import TaskInfo
@@ -44,6 +45,7 @@ def run_task(
         paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
         manager = TaskManager(include_path=str(folder), include_defaults=False)
         task = one_first(lambda: _load_task(manager, info))
+        guard(task, info.task)
         output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,

@@ -264,8 +264,33 @@ def test_a_picture_that_is_none_is_one_message_and_finished_tasks_are_kept(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert re.search(r"^pdrop-eval: task gqa, sample 2 can't be prepared: .*tasks=\[", said, re.M)
+    assert "cannot identify image file. Mend" in said  # without the object's address
     [record] = load_records(tmp_path / "runs")
     assert (record["status"], list(record["tasks"])) == ("failed", ["chartqa"])
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "words"),
+    [
+        (
+            "gqa",
+            "image",
+            "sample 2 can't be prepared: a value is missing or of the wrong kind (AttributeError: ",
+        ),
+        ("textvqa_val", "question", "sample 2 can't be prepared: a value is missing or of the wrong kind ("),
+        ("pope", "answer", "sample 2 can't be scored: a value is missing or of the wrong kind ("),
+    ],
+)
+def test_a_value_that_is_missing_is_one_message(llava, tmp_path, monkeypatch, capsys, task, column, words):
+    rows = tiny.rows(task, 4)
+    rows[2][column] = None
+    tiny.write(task, rows, tmp_path / "data")
+    given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'data'}", f"results={tmp_path / 'runs'}"]
+    assert command(monkeypatch, *given, f"tasks=[{task}]") == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert f"pdrop-eval: task {task}, {words}" in said
+    assert "Mend or replace the task's data" in said
 
 
 def test_data_that_cannot_be_loaded_say_why(llava, data, tmp_path, monkeypatch):
