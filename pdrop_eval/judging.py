@@ -16,8 +16,12 @@ def left_to(judge: Judge | None, record: dict[str, Any], tasks: Sequence[str]) -
 
 
 def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config: Any) -> dict[str, Any]:
-    """Scores `tasks` of a run on disk and returns the new record. Raises JudgeError; all else is kept."""
-    from pdrop_eval.lmms.mmvet import judge_entry
+    """Scores `tasks` of a run on disk and returns the new record.
+
+    Raises JudgeError if the judge leaves an answer unscored: the scores that it gave wait in the run's folder
+    for the next call, and all else is kept.
+    """
+    from pdrop_eval.lmms.mmvet import Judged, judge_entry
     from pdrop_eval.records import Run, load_samples
 
     folder = Path(record["folder"])
@@ -28,10 +32,12 @@ def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config
         for task in tasks:
             entry = run.record["tasks"][task]
             print(f"{judge.model} judges {entry['n']} answers of {task}", file=sys.stderr)
-            judged, samples = judge_entry(
-                entry, load_samples(folder, task), judge, config.bootstrap, config.seed
+            judged = Judged(folder / "predictions" / f"{task}.judged.jsonl")
+            result, samples = judge_entry(
+                entry, load_samples(folder, task), judge, config.bootstrap, config.seed, judged
             )
-            run.add_task(task, judged, samples)
+            run.add_task(task, result, samples)
+            judged.drop()
         if was_completed:
             run.complete()
         return {**run.record, "folder": str(run.folder)}

@@ -6,33 +6,85 @@ answer that was never scored as wrong. So the prompt is read from its file and t
 
 import ast
 import hashlib
+import json
+import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from pdrop_eval.files import unwritable
 from pdrop_eval.judge import Judge, JudgeError
 from pdrop_eval.lmms.scores import score
 from pdrop_eval.lmms.tasks import installed_tasks
 
 _AT_ONCE = 8  # questions that wait for the judge at the same time
+_GIVE_UP = 3  # questions that fail before no more are asked: the server is down, or refuses
+
+
+class Judged:
+    """The scores that judges have given so far: a file of one line each, written as they come.
+
+    A line counts for the same judge (model and address), question and prompt only. What a kill cuts off is
+    the last line, which is then asked for again.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._lock = threading.Lock()
+        self._found: dict[tuple[str, ...], tuple[float, str]] = {}
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines():
+            try:
+                row = json.loads(line)
+                self._found[tuple(row["key"])] = read_score(str(row["score"])), str(row["answered"])
+            except (ValueError, KeyError, TypeError):
+                continue
+        self._torn = bool(text) and not text.endswith("\n")
+
+    def get(self, judge: Judge, asked: dict[str, str]) -> tuple[float, str] | None:
+        """The score of an answer and the model that gave it, if there is one."""
+        return self._found.get(_key(judge, asked))
+
+    def add(self, judge: Judge, asked: dict[str, str], found: tuple[float, str]) -> None:
+        """Stores a score. Raises UserError if it can't be written."""
+        key = _key(judge, asked)
+        line = json.dumps({"key": key, "score": found[0], "answered": found[1]}, ensure_ascii=False)
+        with self._lock:
+            try:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                with open(self.path, "a", encoding="utf-8", newline="\n") as file:
+                    file.write(("\n" if self._torn else "") + line + "\n")
+                    file.flush()
+                    os.fsync(file.fileno())
+            except OSError as error:
+                raise unwritable(self.path.parent, error) from error
+            self._torn = False
+            self._found[key] = found
+
+    def drop(self) -> None:
+        """Removes the file, once the record has the scores."""
+        self.path.unlink(missing_ok=True)
 
 
 def judge_entry(
-    entry: dict[str, Any], samples: Sequence[dict[str, Any]], judge: Judge, resamples: int, seed: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    entry: dict[str, Any], samples: Sequence[dict[str, Any]], judge: Judge, resamples: int, seed: int,
+    judged: Judged,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """The record's entry for MM-Vet and its samples, with the judge's scores (0 to 100 in the entry).
 
-    Raises JudgeError if the judge leaves an answer unscored.
+    Only what is not in `judged` is asked. Raises JudgeError if the judge leaves an answer unscored; the
+    scores that it gave are in `judged` then.
     """
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        found = list(pool.map(lambda sample: _ask(judge, sample["to_judge"]), samples))
+    found = _ask_all(judge, [sample["to_judge"] for sample in samples], judged)
     earned = [value for value, _ in found]
     result = score(
         "images", earned, [{}] * len(samples), [sample["images_sha256"] for sample in samples],
         lambda values: sum(values) / len(values), resamples, seed,
     )  # fmt: skip
-    judged = {
+    scored = {
         **entry,
         "status": "scored",
         "score": 100 * result.value,
@@ -46,7 +98,7 @@ def judge_entry(
             "prompt_sha256": hashlib.sha256(few_shot_prompt().encode()).hexdigest(),
         },
     }
-    return judged, [{**sample, "score": value} for sample, value in zip(samples, earned, strict=True)]
+    return scored, [{**sample, "score": value} for sample, value in zip(samples, earned, strict=True)]
 
 
 def submission(samples: Sequence[dict[str, Any]]) -> dict[str, str]:
@@ -82,14 +134,33 @@ def read_score(text: str) -> float:
     return found
 
 
-def _ask(judge: Judge, asked: dict[str, str]) -> tuple[float, str]:
-    try:
-        return judge.ask(judge_prompt(asked), read_score)
-    except JudgeError as error:
+def _ask_all(judge: Judge, questions: Sequence[dict[str, str]], judged: Judged) -> list[tuple[float, str]]:
+    """The scores of all questions, in order. One that fails doesn't keep the others from being asked."""
+    failures: list[JudgeError] = []
+
+    def ask(asked: dict[str, str]) -> None:
+        if len(failures) >= _GIVE_UP:
+            return
+        try:
+            judged.add(judge, asked, judge.ask(judge_prompt(asked), read_score))
+        except JudgeError as error:
+            failures.append(JudgeError(f"MM-Vet, question {asked['question_id']}: {error}"))
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(ask, [asked for asked in questions if judged.get(judge, asked) is None]))
+    found = [judged.get(judge, asked) for asked in questions]
+    if failures:
+        left = found.count(None)
         raise JudgeError(
-            f"MM-Vet, question {asked['question_id']}: {error} The answers are kept; the same command asks "
-            "the judge again, and without a judge MM-Vet stays unscored."
-        ) from error
+            f"{failures[0]} The answers are kept, and {len(found) - left} of {len(found)} have their score; "
+            f"the same command asks the judge for the other {left}; without a judge MM-Vet stays unscored."
+        ) from failures[0]
+    return [score for score in found if score is not None]
+
+
+def _key(judge: Judge, asked: dict[str, str]) -> tuple[str, ...]:
+    prompt = hashlib.sha256(judge_prompt(asked).encode()).hexdigest()
+    return (*judge.describe().values(), asked["question_id"], prompt)
 
 
 def _by_capability(samples: Sequence[dict[str, Any]], earned: Sequence[float]) -> dict[str, float]:

@@ -238,8 +238,88 @@ def test_a_judge_that_fails_leaves_the_answers_unscored(
         run(llava, data, tmp_path, *given)
     record = run(llava, data, tmp_path)
     assert (record["status"], record["tasks"]["mmvet"]["status"]) == ("completed", "needs_judge")
+    kept = Path(record["folder"]) / "predictions/mmvet.judged.jsonl"
+    assert len(kept.read_text().splitlines()) == 5
     server.say = lambda asked: completion("1.0")
+    count = len(server.asked)
     assert run(llava, data, tmp_path, *given)["tasks"]["mmvet"]["score"] == 100
+    assert len(server.asked) == count + 1
+    assert not kept.exists()  # its scores are in the record
+
+
+def to_judge(count):
+    """Stored samples with the answers 0, 1, ..."""
+    return [
+        {
+            "images_sha256": str(i),
+            "to_judge": {
+                "question_id": f"v1_{i}", "question": "How many?", "answer": f"{i}", "capability": "rec",
+                "prediction": f"answer {i}",
+            },
+        }
+        for i in range(count)
+    ]  # fmt: skip
+
+
+ENTRY = {"benchmark": "mmvet", "metric": "gpt_eval_score", "n": 8}
+
+
+def judged(server, path, samples=None, **changes):
+    """The score of stored samples by the judge, with what is in the file `path`."""
+    made = judge_at(server, **{"retries": 0, **changes})
+    return mmvet.judge_entry(ENTRY, samples or to_judge(8), made, 10, 0, mmvet.Judged(path))[0]["score"]
+
+
+def bad_at(number):
+    def say(asked):
+        bad = asked["messages"][0]["content"].endswith(f"| answer {number} |")
+        return completion("no idea" if bad else "0.5")
+
+    return say
+
+
+def test_only_the_answers_without_a_score_are_asked_for_again(server, tmp_path):
+    path = tmp_path / "predictions/mmvet.judged.jsonl"
+    server.say = bad_at(3)
+    with pytest.raises(JudgeError, match=r"question v1_3: .* and 7 of 8 have their score; .* the other 1,"):
+        judged(server, path)
+    assert len(server.asked) == 8
+    assert len(path.read_text().splitlines()) == 7
+    server.say = lambda asked: completion("1.0")
+    assert judged(server, path) == pytest.approx(100 * (7 * 0.5 + 1) / 8)
+    assert len(server.asked) == 9
+    assert server.asked[8]["messages"][0]["content"].endswith("| answer 3 |")
+
+
+def test_a_line_that_a_kill_cut_off_is_asked_for_again(server, tmp_path):
+    path = tmp_path / "judged.jsonl"
+    server.say = lambda asked: completion("0.5")
+    judged(server, path)
+    path.write_text(path.read_text()[:-20])
+    server.say = lambda asked: completion("1.0")
+    for _ in range(2):
+        assert judged(server, path) == pytest.approx(100 * (7 * 0.5 + 1) / 8)
+        assert len(server.asked) == 9
+
+
+def test_scores_of_another_judge_question_or_answer_do_not_count(server, tmp_path):
+    path = tmp_path / "judged.jsonl"
+    judged(server, path)
+    judged(server, path, model="another")
+    assert len(server.asked) == 16
+    samples = to_judge(8)
+    samples[2]["to_judge"]["prediction"] = "a new answer"
+    judged(server, path, samples)
+    assert len(server.asked) == 17
+    judged(server, path)
+    assert len(server.asked) == 17
+
+
+def test_a_server_that_is_down_is_not_asked_about_every_answer(server, tmp_path):
+    server.say = lambda asked: (500, "oops")
+    with pytest.raises(JudgeError, match=r"0 of 100 have their score; .* the other 100,"):
+        judged(server, tmp_path / "judged.jsonl", to_judge(100))
+    assert len(server.asked) <= 3 + 8  # the third failure stops all but what is under way
 
 
 def test_a_run_with_a_judge_is_scored_at_once(llava, data, tmp_path, short_answers, server, monkeypatch):
