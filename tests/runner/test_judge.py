@@ -281,7 +281,7 @@ def bad_at(number):
 def test_only_the_answers_without_a_score_are_asked_for_again(server, tmp_path):
     path = tmp_path / "predictions/mmvet.judged.jsonl"
     server.say = bad_at(3)
-    with pytest.raises(JudgeError, match=r"question v1_3: .* and 7 of 8 have their score; .* the other 1,"):
+    with pytest.raises(JudgeError, match=r"question v1_3: .* and 7 of 8 have their score; .* the other 1;"):
         judged(server, path)
     assert len(server.asked) == 8
     assert len(path.read_text().splitlines()) == 7
@@ -317,7 +317,7 @@ def test_scores_of_another_judge_question_or_answer_do_not_count(server, tmp_pat
 
 def test_a_server_that_is_down_is_not_asked_about_every_answer(server, tmp_path):
     server.say = lambda asked: (500, "oops")
-    with pytest.raises(JudgeError, match=r"0 of 100 have their score; .* the other 100,"):
+    with pytest.raises(JudgeError, match=r"0 of 100 have their score; .* the other 100;"):
         judged(server, tmp_path / "judged.jsonl", to_judge(100))
     assert len(server.asked) <= 3 + 8  # the third failure stops all but what is under way
 
