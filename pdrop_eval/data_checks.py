@@ -43,6 +43,7 @@ def check_parquet(
         )
     if rows == 0:
         raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
+    check_gold(path, columns)
     if pairs:
         check_pairs([path], file.read(["category", "question_id"]).to_pylist())
     if unique and names.issuperset(unique):
@@ -50,6 +51,25 @@ def check_parquet(
     else:
         check_copies([path], digests)
     return rows
+
+
+# Without them there is nothing to ask, or lmms-eval scores the answer as wrong.
+_GOLD = ("question", "answer", "answers", "choices")
+
+
+def check_gold(path: Path, columns: Iterable[str]) -> None:
+    """Refuses a Parquet file in which a question or its answer is null."""
+    from pyarrow import parquet
+
+    file = parquet.ParquetFile(path)
+    wanted = [name for name in _GOLD if name in {*columns} & {*file.schema_arrow.names}]
+    for name, column in zip(wanted, file.read(wanted).columns, strict=True):
+        if column.null_count:
+            row = column.is_null().to_pylist().index(True)
+            raise UserError(
+                f"The data file {path} has no {name} (null) in {column.null_count} of its {len(column)} rows, "
+                f"the first of them row {row}: nothing could be scored there. Remove these rows."
+            )
 
 
 def check_pairs(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> None:

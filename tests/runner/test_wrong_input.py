@@ -196,6 +196,16 @@ def test_two_questions_with_one_number(llava, tmp_path, task, column):
     assert "Remove the copies" in message
 
 
+@pytest.mark.parametrize("suite", ["mini", "paper"])
+@pytest.mark.parametrize(("task", "column"), [("textvqa_val", "answers"), ("gqa", "question")])
+def test_a_question_without_text_or_answer(llava, tmp_path, suite, task, column):
+    rows = tiny.rows(task, 4)
+    rows[2][column] = None
+    tiny.write(task, rows, tmp_path)
+    message = refused(llava, tmp_path, f"suite={suite}", f"tasks=[{task}]", "suite.textvqa_ocr=false")
+    assert f"no {column} (null) in 1 of its 4 rows, the first of them row 2" in message
+
+
 NUMBERS = {"gqa": "id", "docvqa_val": "questionId", "infovqa_val": "questionId", "ocrvqa": "question_id"}
 
 
