@@ -71,6 +71,8 @@ def scores_grid(part: Part, whole: bool = True) -> Grid:
     heads = [*table.labels, *(facts[fact] for fact in table.facts), *_heads(part), table.average]
     bands = []
     for group in part.groups:
+        if table.own and part.runs and not any(row.run for row in group.rows):
+            continue
         lines = [_score_line(table, row, unit) for row in group.rows]
         if table.delta and (whole or group.delta):
             lines.append(_delta_line(table, group))

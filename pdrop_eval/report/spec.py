@@ -28,7 +28,8 @@ class Table:
 
     labels: the heads of the columns that name a row, with the property of `RowKey` behind each. facts: the
     columns between them and the scores. beyond: rows of models that the paper doesn't have in this table, as
-    (architecture, patches). own: whether strategies that the paper doesn't know are added.
+    (architecture, patches). own: a table of any model's strategies at inference: those that the paper doesn't
+    know are added, and a model of which nothing is measured is named beneath instead of having empty rows.
     """
 
     number: int

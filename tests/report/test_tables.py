@@ -432,3 +432,12 @@ def test_cropped_images_are_named_where_the_original_pads(add_run, all_scores, p
     assert "cropped to their centre" in notes(part(5))
     edit(run, lambda record: record.update(inputs={"images": "pad"}))
     assert "cropped to their centre" not in notes(part(5))
+
+
+def test_table_5_is_complete_for_the_model_that_was_measured_and_names_the_other(three, part):
+    grid = scores_grid(part(5))
+    assert [band.name for band in grid.bands] == ["LLaVA-1.5 mini"]
+    assert "Not measured yet: LLaVA-NeXT p5 trained without dropping: vanilla, FastV, PDrop." in notes(
+        part(5)
+    )
+    assert [band.name for band in scores_grid(part(1)).bands] == ["LLaVA-NeXT mini", "LLaVA-1.5 mini"]
