@@ -67,8 +67,8 @@ def check_gold(path: Path, columns: Iterable[str]) -> None:
         if column.null_count:
             row = column.is_null().to_pylist().index(True)
             raise UserError(
-                f"The data file {path} has no {name} (null) in {column.null_count} of its {len(column)} rows, "
-                f"the first of them row {row}: nothing could be scored there. Remove these rows."
+                f"The data file {path} has no {name} (null) in {column.null_count} of its {len(column)} "
+                f"rows, the first of them row {row}: nothing could be scored there. Remove these rows."
             )
 
 
