@@ -43,7 +43,7 @@ def check_parquet(
         )
     if rows == 0:
         raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
-    check_gold(path, columns)
+    check_gold([path], file.iter_batches(columns=gold_columns(names)))
     if pairs:
         check_pairs([path], file.read(["category", "question_id"]).to_pylist())
     if unique and names.issuperset(unique):
@@ -54,22 +54,27 @@ def check_parquet(
 
 
 # Without them there is nothing to ask, or lmms-eval scores the answer as wrong.
-_GOLD = ("question", "answer", "answers", "choices")
+_GOLD = ("question", "questions", "answer", "answers", "choices")
 
 
-def check_gold(path: Path, columns: Iterable[str]) -> None:
-    """Refuses a Parquet file in which a question or its answer is null."""
-    from pyarrow import parquet
+def gold_columns(names: Iterable[str]) -> list[str]:
+    """Those of a data set's columns that hold questions and their answers."""
+    return [name for name in _GOLD if name in {*names}]
 
-    file = parquet.ParquetFile(path)
-    wanted = [name for name in _GOLD if name in {*columns} & {*file.schema_arrow.names}]
-    for name, column in zip(wanted, file.read(wanted).columns, strict=True):
-        if column.null_count:
-            row = column.is_null().to_pylist().index(True)
-            raise UserError(
-                f"The data file {path} has no {name} (null) in {column.null_count} of its {len(column)} "
-                f"rows, the first of them row {row}: nothing could be scored there. Remove these rows."
-            )
+
+def check_gold(paths: Sequence[Path], batches: Iterable[Any]) -> None:
+    """Refuses data in which a question or its answer is null; `batches` are Arrow's, of these columns."""
+    start = 0
+    for batch in batches:
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if column.null_count:
+                where = paths[0] if len(paths) == 1 else paths[0].parent
+                row = start + column.is_null().to_pylist().index(True)
+                raise UserError(
+                    f"In {where} row {row} has no {name} (null): nothing could be scored there. "
+                    "Remove such rows."
+                )
+        start += batch.num_rows
 
 
 def check_pairs(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> None:

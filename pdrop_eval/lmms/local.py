@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.data_checks import check_copies, check_gold, check_pairs, check_unique, row_digests
+from pdrop_eval.data_checks import (
+    check_copies,
+    check_gold,
+    check_pairs,
+    check_unique,
+    gold_columns,
+    row_digests,
+)
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
 from pdrop_eval.identity import file_sha256
@@ -42,6 +49,7 @@ def find_local(info: TaskInfo, root: Path) -> Local:
 
 def _check_rows(info: TaskInfo, local: Local, columns: list[str]) -> None:
     """Refuses questions that are there twice, and pictures of MME without just two questions."""
+    check_gold(local.files, _tables(local, gold_columns(columns)))
     if info.resample == "pairs":
         check_pairs(local.files, _rows(local, ["category", "question_id"]))
     if info.unique and {*columns}.issuperset(info.unique):
@@ -88,8 +96,6 @@ def check_files(local: Local, needed: list[tuple[str, ...]]) -> list[str]:
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
         rows += count
-        if local.kind == "parquet":
-            check_gold(path, [name for choice in needed for name in choice])
         lacking = [" or ".join(map(repr, choice)) for choice in needed if not {*choice} & {*names}]
         if lacking:
             raise UserError(

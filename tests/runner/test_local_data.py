@@ -329,3 +329,13 @@ def test_a_data_set_that_comes_later_is_added_and_one_that_changed_is_run_anew(l
 def test_a_root_that_is_no_folder(llava, tmp_path):
     with pytest.raises(UserError, match=r"data.root=.*nowhere is no folder"):
         run(llava, Path("nowhere"), tmp_path, "pope")
+
+
+def test_a_null_answer_is_found_in_arrow_files_too(tmp_path):
+    rows = tiny.rows("chartqa", 4)
+    rows[3]["answer"] = None
+    tiny.write("chartqa", rows, tmp_path / "parquet")
+    saved = datasets.Dataset.from_parquet(str(tmp_path / "parquet" / "chartqa.parquet"))
+    saved.save_to_disk(tmp_path / "chartqa")
+    with pytest.raises(UserError, match=r"row 3 has no answer \(null\)"):
+        find_local(describe("chartqa", "hub"), tmp_path)
