@@ -39,7 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@echo "Installing PyTorch and the other packages into $(VENV) (about 6 GB; a minute or more the first time)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	@touch $@
 
 check: $(STAMP)  ## Lint, formatting and types (changes nothing)
@@ -82,7 +82,7 @@ train-mini: $(STAMP)  ## Train the embedded model again, from its seed, and writ
 
 constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \
-		--no-header --no-annotate pyproject.toml - -o constraints.txt
+		--extra train --no-header --no-annotate pyproject.toml - -o constraints.txt
 
 clean:  ## Remove build outputs and caches (keeps the environment and the results)
 	rm -rf build dist outputs multirun .pytest_cache .mypy_cache .ruff_cache

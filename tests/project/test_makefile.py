@@ -59,7 +59,7 @@ def test_eval_makes_the_environment_once(make):
     done, asked = make("eval", "STRATEGY=fastv")
     assert done.returncode == 0, done.stderr
     assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=mini"
-    assert "uv pip install --quiet --python .venv/bin/python -c constraints.txt -e .[dev]" in asked
+    assert "uv pip install --quiet --python .venv/bin/python -c constraints.txt -e .[dev,train]" in asked
     _, again = make("eval", "STRATEGY=fastv")
     assert again == ["pdrop-eval strategy=fastv model=mini suite=mini"]
 
