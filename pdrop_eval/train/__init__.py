@@ -1,0 +1,1 @@
+"""Training with a strategy: LLaVA's two phases on the Trainer of transformers."""
