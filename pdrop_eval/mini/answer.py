@@ -12,11 +12,11 @@ BATCH = 60
 
 
 def load_mini(folder):
-    """The miniature in `folder` and its processor, in float32, ready to answer."""
-    from transformers import AutoProcessor, LlavaForConditionalGeneration
+    """The LLaVA-1.5 or LLaVA-NeXT in `folder` and its processor, in float32, ready to answer."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
 
-    model = LlavaForConditionalGeneration.from_pretrained(folder, use_safetensors=True).eval()
-    return model, AutoProcessor.from_pretrained(folder)
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    return model.eval(), AutoProcessor.from_pretrained(folder)
 
 
 def _inputs(processor, rows, blank: bool):
