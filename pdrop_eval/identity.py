@@ -17,6 +17,8 @@ _SOURCES = (
     "strategies", "engine", "efficiency", "schedule.py", "header.py", "anyres.py", "benchmarks.py",
     "benchmarks.yaml", "lmms",
 )  # fmt: skip
+# Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
+_BESIDE = ("training_record.json", "card.json")
 _PACKAGES = ("torch", "transformers", "lmms-eval")
 
 
@@ -58,8 +60,7 @@ def checkpoint_sha256(source: Path | str, commit: str | None) -> str:
     if isinstance(source, str):
         return hashlib.sha256(f"{source}@{commit}".encode()).hexdigest()
     kinds = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
-    # what a training cost changes no answer
-    files = {path for kind in kinds for path in source.glob(kind) if path.name != "training_record.json"}
+    files = {path for kind in kinds for path in source.glob(kind) if path.name not in _BESIDE}
     return hash_files(sorted(files))
 
 

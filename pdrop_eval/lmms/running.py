@@ -167,19 +167,27 @@ def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], f
 def _samples(
     info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score | None
 ) -> list[dict]:
-    scores = iter(result.per_item if result else [None] * len(rows))
+    earned = iter(_earned(result) if result else ())
+    nothing: dict[str, Any] = {"score": None}
     return [
         {
             "doc_id": row["doc_id"],
             "prompt": row["arguments"][0],
             "target": row["target"],
             "answer": row["filtered_resps"][0],
-            "score": next(scores) if info.metric in row else None,
+            **(next(earned, nothing) if info.metric in row else nothing),
             **({"to_judge": row[info.metric]} if info.judge else {}),
             **measurement.to_dict(),
         }
         for row, measurement in zip(rows, measured, strict=True)
     ]
+
+
+def _earned(result: Score) -> Iterator[dict[str, Any]]:
+    """Of each question that counts: what it earned, what it is drawn together with, and the part it is of."""
+    parts = result.part_of or [None] * result.n
+    for earned, cluster, part in zip(result.per_item, result.cluster_of, parts, strict=True):
+        yield {"score": earned, "cluster": cluster, **({"part": part} if part is not None else {})}
 
 
 @contextlib.contextmanager

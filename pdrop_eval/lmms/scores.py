@@ -19,7 +19,8 @@ class Score:
     """A score in lmms-eval's units, its standard error (None with fewer than two clusters), and their basis.
 
     `n` counts questions, `clusters` what was resampled; `parts` are scores of parts, where there are any;
-    `per_item` is what each question earned, 0 to 1.
+    `per_item` is what each question earned, 0 to 1, `cluster_of` the number of what it is drawn with, and
+    `part_of` its part, empty where there are none.
     """
 
     value: float
@@ -28,6 +29,8 @@ class Score:
     clusters: int
     parts: dict[str, float]
     per_item: tuple[float, ...]
+    cluster_of: tuple[int, ...]
+    part_of: tuple[str, ...] = ()
 
 
 def score(
@@ -43,10 +46,10 @@ def score(
     """
     if not items:
         raise ValueError("no sample gives this metric; a score needs at least one")
-    return _KINDS[kind](items, docs, images, aggregate, _Draws(resamples, seed))
+    return _KINDS[kind](items, docs, images, aggregate, Draws(resamples, seed))
 
 
-class _Draws:
+class Draws:
     """Seeded resamples of cluster indices."""
 
     def __init__(self, resamples: int, seed: int):
@@ -58,6 +61,7 @@ class _Draws:
         return self._random.multinomial(clusters, np.full(clusters, 1 / clusters), size=self.resamples)
 
     def error(self, values: np.ndarray, clusters: int) -> float | None:
+        """The standard deviation of a score's draws; None where nothing can be drawn."""
         return float(values.std(ddof=1)) if clusters > 1 and self.resamples > 1 else None
 
 
@@ -77,6 +81,7 @@ def _over_images(items, docs, images, aggregate, draws) -> Score:
         clusters,
         {},
         tuple(values),
+        _plain(which),
     )
 
 
@@ -87,7 +92,8 @@ def _over_questions(items, docs, images, aggregate, draws) -> Score:
     values = np.array([aggregate([items[i] for i in np.flatnonzero(which == c)]) for c in range(clusters)])
     means = draws.counts(clusters) @ values / clusters
     value = _checked(float(aggregate(list(items))), values.mean())
-    return Score(value, draws.error(means, clusters), len(items), clusters, {}, tuple(values[which] / 100))
+    earned = tuple(values[which] / 100)
+    return Score(value, draws.error(means, clusters), len(items), clusters, {}, earned, _plain(which))
 
 
 def _over_pairs(items, docs, images, aggregate, draws) -> Score:
@@ -106,7 +112,10 @@ def _over_pairs(items, docs, images, aggregate, draws) -> Score:
         clusters += len(values)
     value = _checked(float(aggregate(list(items))), sum(parts.values()))
     earned = tuple(item["score"] for item in items)
-    return Score(value, draws.error(total, clusters), len(items), clusters, parts, earned)
+    which = _numbered([(item["category"], item["question_id"]) for item in items])
+    part_of = tuple(str(item["category"]) for item in items)
+    error = draws.error(total, clusters)
+    return Score(value, error, len(items), clusters, parts, earned, _plain(which), part_of)
 
 
 def _over_categories(items, docs, images, aggregate, draws) -> Score:
@@ -122,7 +131,9 @@ def _over_categories(items, docs, images, aggregate, draws) -> Score:
         values.append(np.mean([aggregate(rows) for rows in drawn if rows]))
     value, parts = float(np.mean(scores)), dict(zip(categories, scores, strict=True))
     earned = tuple(item["score"] for item in items)
-    return Score(value, draws.error(np.array(values), clusters), len(items), clusters, parts, earned)
+    part_of = tuple(str(doc["category"]) for doc in docs)
+    error = draws.error(np.array(values), clusters)
+    return Score(value, error, len(items), clusters, parts, earned, _plain(which), part_of)
 
 
 def _over_groups(items, docs, images, aggregate, draws) -> Score:
@@ -144,7 +155,8 @@ def _over_groups(items, docs, images, aggregate, draws) -> Score:
         means.append(np.divide(sums, sizes, out=np.full(len(sizes), np.nan), where=sizes > 0))
     value = _checked(float(aggregate(list(items))), float(np.mean(list(parts.values()))))
     error = draws.error(np.nanmean(np.array(means), axis=0), clusters)
-    return Score(value, error, len(items), clusters, parts, tuple(values))
+    part_of = tuple(str(item["l2_category"]) for item in items)
+    return Score(value, error, len(items), clusters, parts, tuple(values), _plain(which), part_of)
 
 
 _KINDS: dict[str, Callable[..., Score]] = {
@@ -160,6 +172,10 @@ def _numbered(labels: Sequence[Any]) -> np.ndarray:
     """Labels as consecutive integers in order of appearance: int64 [len(labels)]."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
+
+
+def _plain(which: np.ndarray) -> tuple[int, ...]:
+    return tuple(which.tolist())
 
 
 def _checked(value: float, recomputed: float) -> float:

@@ -81,10 +81,11 @@ def test_the_record_says_what_the_checkpoint_is(llava, data):
         header(llava, data, "model=llava_next_7b")
 
 
-def test_what_a_training_cost_is_in_the_record_and_not_in_the_runs_identity(llava, data, tmp_path):
+def test_what_a_training_cost_and_a_model_card_are_not_in_the_runs_identity(llava, data, tmp_path):
     shutil.copytree(llava, trained := tmp_path / "trained")
     cost = {"device_hours": 1.5, "device_label": "CPU hours"}
     (trained / "training_record.json").write_text(json.dumps(cost))
+    (trained / "card.json").write_text("{}")
     assert header(trained, data)["model"]["training"] == cost
     assert header(trained, data)["model"]["sha256"] == header(llava, data)["model"]["sha256"]
     (trained / "training_record.json").write_text("{")

@@ -104,6 +104,9 @@ def test_every_sample_is_kept_in_order(whole):
         assert all(sample["answer"] is not None and sample["prompt"] for sample in samples)
         scores = [sample["score"] for sample in samples]
         assert scores == [None] * 6 if task == "mmvet" else all(0 <= score <= 1 for score in scores)
+        if task in ("pope", "mme"):  # two questions, and more, about a picture
+            assert {sample["part"] for sample in samples} == set(whole["tasks"][task]["parts"])
+            assert len({sample["cluster"] for sample in samples}) == 3
 
 
 def test_a_second_call_recomputes_nothing(whole, llava, data, monkeypatch, capsys):

@@ -54,6 +54,8 @@ def test_mme_sums_accuracy_and_accuracy_plus_over_categories():
     # the mean of two draws from {200, 50} has variance 75^2 / 2, from {0, 200} 100^2 / 2; they add up
     assert result.stderr == pytest.approx(math.sqrt(75**2 / 2 + 100**2 / 2), rel=0.03)
     assert (result.n, result.clusters) == (8, 4)
+    assert result.cluster_of == (0, 0, 1, 1, 2, 2, 3, 3)
+    assert result.part_of == ("color",) * 4 + ("count",) * 4
 
 
 def pope_items(*rows):
@@ -70,6 +72,8 @@ def test_pope_is_the_mean_of_its_categories_f1():
     assert result.value == pytest.approx((1 + 2 / 3) / 2)
     assert result.parts == pytest.approx({"random": 1, "popular": 2 / 3})
     assert result.clusters == 2
+    assert result.cluster_of == (0, 1, 0, 1)
+    assert result.part_of == ("random", "random", "popular", "popular")
     # both images: 5/6; image a twice: 1 and 1; image b twice: no "yes" is right in either: 0 and 0
     expected = math.sqrt((2 * (5 / 6) ** 2 + 1) / 4 - ((2 * 5 / 6 + 1) / 4) ** 2)
     assert score(
