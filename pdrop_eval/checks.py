@@ -37,12 +37,12 @@ def check_settings(config: Any) -> None:
     check_choice("dtype", config.dtype, DTYPES)
     check_choice("attention", config.attention, ATTENTIONS)
     if config.batch_size != "auto":
-        _whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
-    _whole("seed", config.seed, 0)
-    _whole("bootstrap", config.bootstrap, 0)
-    _whole("model.max_new_tokens", config.model.max_new_tokens, 1)
+        check_whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
+    check_whole("seed", config.seed, 0)
+    check_whole("bootstrap", config.bootstrap, 0)
+    check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
     if config.model.threads is not None:
-        _whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
+        check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
     kind = str(config.device).split(":")[0]
@@ -51,7 +51,7 @@ def check_settings(config: Any) -> None:
     if config.attention == "flash_attention_2":
         _check_flash_attention(config)
     if config.limit is not None:
-        _whole("limit", config.limit, 1, "Use limit=null for all questions.")
+        check_whole("limit", config.limit, 1, "Use limit=null for all questions.")
 
 
 def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | None) -> list[str]:
@@ -204,7 +204,8 @@ def _check_flash_attention(config: Any) -> None:
         )
 
 
-def _whole(name: str, value: Any, least: int, hint: str = "") -> None:
+def check_whole(name: str, value: Any, least: int, hint: str = "") -> None:
+    """Raises UserError unless the value is a whole number of at least `least`."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise UserError(
             f"{name}={value} is not allowed: it must be a whole number of at least {least}. {hint}".rstrip()

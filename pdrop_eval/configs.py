@@ -19,7 +19,11 @@ from omegaconf import DictConfig, OmegaConf
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
-GROUPS = ("strategy", "model", "suite", "experiment")
+# The groups of each entry point: a configuration file in `conf`, and the folders that it chooses from.
+ENTRIES = {
+    "evaluate": ("strategy", "model", "suite", "experiment"),
+    "train": ("strategy", "model", "recipe", "distributed"),
+}
 
 
 def _scratch() -> str:
@@ -36,18 +40,18 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
-    """The configuration that `pdrop-eval` runs with these overrides. Raises UserError for a wrong one."""
-    check_overrides(overrides)
-    return _compose(overrides)
+def compose_config(overrides: Sequence[str] = (), entry: str = "evaluate") -> DictConfig:
+    """The configuration that a command runs with these overrides. Raises UserError for a wrong one."""
+    check_overrides(overrides, entry)
+    return _compose(overrides, entry)
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
     if GlobalHydra.instance().is_initialized():  # inside a Hydra application: leave its state as it is
         raise RuntimeError("compose_config can't be called while Hydra runs; use the config that it passed")
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            return compose("evaluate", overrides=list(overrides))
+            return compose(entry, overrides=list(overrides))
         except HydraException as error:
             raise explain(error) from error
 
@@ -95,7 +99,7 @@ def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -
     raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")
 
 
-def check_command_line(arguments: Sequence[str]) -> list[str]:
+def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> list[str]:
     """Checks the overrides in a command line before Hydra sees them; returns it with the flags first.
 
     Hydra reads `a=1 -m b=2` only as `-m a=1 b=2`. Raises UserError.
@@ -105,7 +109,7 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
     known, _ = get_args_parser().parse_known_args(ordered)
     if known.config_dir or known.config_path or known.config_name:
         return ordered  # the user's own configuration: Hydra knows better what is allowed
-    parsed = check_overrides(known.overrides)
+    parsed = check_overrides(known.overrides, entry)
     sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
     if sweeps and not known.multirun:
         raise UserError(
@@ -115,7 +119,7 @@ def check_command_line(arguments: Sequence[str]) -> list[str]:
     return ordered
 
 
-def check_overrides(arguments: Sequence[str]) -> list[Override]:
+def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[Override]:
     """Parses overrides such as `strategy=pdrop` or `limit=32`, checks choices and keys. Raises UserError."""
     try:
         overrides = OverridesParser.create().parse_overrides(list(arguments))
@@ -124,14 +128,14 @@ def check_overrides(arguments: Sequence[str]) -> list[Override]:
             f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
             "strategy.ratio=0.6; put quotes around values with spaces, commas or brackets."
         ) from error
-    chosen: dict[str, list[str]] = {}
+    groups, chosen = ENTRIES[entry], dict[str, list[str]]()
     for override in overrides:
-        if override.key_or_group in GROUPS and not override.is_delete():
+        if override.key_or_group in groups and not override.is_delete():
             chosen[override.key_or_group] = _check_group(override)
     for override in overrides:
         key = override.key_or_group
-        if not (key in GROUPS or key.startswith("hydra") or override.is_add() or override.is_force_add()):
-            _check_key(key, chosen)
+        if not (key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add()):
+            _check_key(key, chosen, entry)
     return overrides
 
 
@@ -154,25 +158,25 @@ def _check_group(override: Override) -> list[str]:
     return values
 
 
-def _check_key(key: str, chosen: Mapping[str, list[str]]) -> None:
+def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str) -> None:
     group = key.split(".", maxsplit=1)[0]
-    for choice in chosen.get(group, [None]) if group in GROUPS else [None]:
-        config = _defaults_with(f"{group}={choice}" if choice else None)
+    for choice in chosen.get(group, [None]) if group in ENTRIES[entry] else [None]:
+        config = _defaults_with(f"{group}={choice}" if choice else None, entry)
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
         if name not in keys and name != "_target_":
-            where = f"setting of {group}={choice or _default(group)}" if parent else "setting"
+            where = f"setting of {group}={choice or _default(group, entry)}" if parent else "setting"
             check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
 
 
 @lru_cache
-def _defaults_with(choice: str | None) -> DictConfig:
-    return _compose([choice] if choice else [])
+def _defaults_with(choice: str | None, entry: str) -> DictConfig:
+    return _compose([choice] if choice else [], entry)
 
 
-def _default(group: str) -> str:
-    for entry in OmegaConf.load(CONF / "evaluate.yaml").defaults:
-        if OmegaConf.is_dict(entry) and group in entry:
-            return str(entry[group])
+def _default(group: str, entry: str) -> str:
+    for default in OmegaConf.load(CONF / f"{entry}.yaml").defaults:
+        if OmegaConf.is_dict(default) and group in default:
+            return str(default[group])
     return "?"

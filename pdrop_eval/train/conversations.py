@@ -1,28 +1,26 @@
-"""LLaVA's training data: a JSON array, or JSON lines, of conversations, each with its images or none.
+"""LLaVA's training data: a JSON array, or JSON lines, of conversations with their images.
 
     [{"id": "1", "image": "coco/1.jpg", "conversations": [
         {"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]}, ...]
 
-Files are parsed an entry at a time from blocks of a million characters, and images are looked up in the
-listing of their folder, made once a folder: memory is what the conversations themselves take, and half a
-million images cost no half a million calls to the file system. Needs neither torch nor transformers.
+`image` may be a list, or absent. Files are parsed an entry at a time (`entries`), and images are looked up in
+listings of their folders: memory is about twice the texts', and half a million images cost no half a million
+calls to the file system. Needs neither torch nor transformers.
 """
 
 import json
 import os
-import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn, TextIO
+from pathlib import Path
+from typing import Any
 
 from pdrop_eval.errors import UserError
+from pdrop_eval.train.entries import read_entries
 
 IMAGE = "<image>"
-_BLOCK = 1 << 20  # characters
-_SPACE = re.compile(r"[ \t\n\r]*")
-_decode = json.JSONDecoder().raw_decode
+ROLES = ("human", "gpt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +47,8 @@ class Conversation:
         return _where(self.file, self.line, self.id)
 
 
-class _UnusableError(Exception):
-    """What is wrong with an entry: a short name to count it by, what is there, and the fix."""
+class UnusableError(Exception):
+    """What is wrong with an entry, and the fix; `name` is a short one to count it by."""
 
     def __init__(self, name: str, text: str, fix: str):
         super().__init__(f"{text}. {fix}")
@@ -64,7 +62,8 @@ def read_conversations(
 
     `images` is the folder that image paths start from. With `on_error="stop"` an entry that can't be used is
     a UserError with its file, line, id and fix, and the number of all such entries; with "skip" it is left
-    out and counted. A file that is no JSON, and an image folder that isn't there, always are a UserError.
+    out and counted. A file that is no JSON, an image folder that isn't there, and data of which nothing can
+    be used always are a UserError.
     """
     if on_error not in ("stop", "skip"):
         raise UserError(f"on_error={on_error!r}: 'stop' or 'skip' is allowed.")
@@ -75,17 +74,17 @@ def read_conversations(
     problems: Counter[str] = Counter()
     first = ""
     for file in map(Path, files):
-        before = len(found), problems.total()
-        for line, entry in _entries(file):
+        line = 0
+        for line, entry in read_entries(file):
             try:
                 found.append(_conversation(file, line, entry, folder))
-            except _UnusableError as problem:
+            except UnusableError as problem:
                 problems[problem.name] += 1
-                first = first or f"{_where(file, line, _name(entry))}: {problem}"
-        if (len(found), problems.total()) == before:
+                first = first or f"{_where(file, line, _id(entry))}: {problem}"
+        if not line:
             raise UserError(f"{file} holds no conversation. Name another file, or leave it out.")
-    if first and (on_error == "stop" or not found):
-        raise UserError(first + _others(problems, len(found), folder.missing))
+    if problems and (on_error == "stop" or not found):
+        raise UserError(" ".join([first, *folder.missing_in_all(), _in_all(problems, len(found))]))
     return found, dict(problems)
 
 
@@ -93,133 +92,129 @@ def _where(file: Path, line: int, name: str) -> str:
     return f"{file}, line {line}" + (f" (id {name})" if name else "")
 
 
-def _name(entry: Any) -> str:
-    """The entry's id, "" without one; it is for messages only."""
+def _id(entry: Any) -> str:
+    """The entry's id, "" without one: it is for messages only."""
     name = entry.get("id") if isinstance(entry, dict) else None
     return "" if name is None else str(name)
 
 
-def _others(problems: Counter[str], usable: int, missing: dict[str, None]) -> str:
-    """The end of the message: all problems by name, the missing images, and that they can be left out."""
-    text = ""
-    if missing:
-        named = ", ".join(list(missing)[:3]) + (", ..." if len(missing) > 3 else "")
-        text += f" {len(missing)} images are missing in all: {named}." if len(missing) > 1 else ""
-    counted = ", ".join(f"{name} ({number})" for name, number in problems.most_common())
+def _in_all(problems: Counter[str], usable: int) -> str:
+    """The end of a message: how many entries can't be used, why, and what can be done about all of them."""
     total = problems.total()
+    counted = ", ".join(f"{name} ({number})" for name, number in problems.most_common())
     if not usable:
-        return f"{text} None of the {total} entries can be used: {counted}."
-    what = "1 entry has a problem" if total == 1 else f"{total} entries have a problem"
-    return f"{text} {what} in all: {counted}; on_error=skip leaves them out of the other {usable}."
+        return f"None of the {total} entries can be used: {counted}."
+    entries = "1 entry" if total == 1 else f"{total} entries"
+    return f"In all {entries} can't be used: {counted}; on_error=skip leaves them out and keeps {usable}."
 
 
 def _conversation(file: Path, line: int, entry: Any, folder: "_Folder") -> Conversation:
-    """An entry as a conversation. Raises _UnusableError."""
+    """An entry as a conversation. Raises UnusableError."""
     if not isinstance(entry, dict):
-        raise _UnusableError(
-            "no object", f"the entry is {_short(entry)}", 'Write {"conversations": [...], ...}.'
-        )
+        raise UnusableError("no object", f"the entry is {_short(entry)}", 'Write {"conversations": [...]}.')
     names = _images(entry)
     turns = _turns(entry)
     _check_marks(turns, names)
-    return Conversation(_name(entry), file, line, tuple(folder.find(name) for name in names), turns)
+    return Conversation(_id(entry), file, line, tuple(folder.find(name) for name in names), turns)
 
 
 def _images(entry: dict[str, Any]) -> list[str]:
     """The names of an entry's images."""
     named = entry.get("image")
     names = named if isinstance(named, list) else [] if named is None else [named]
-    for name in names:
-        if not isinstance(name, str) or not name.strip():
-            raise _UnusableError(
-                "image name", f'"image" is {_short(named)}', "Write a path, a list of them, or none."
-            )
+    if not all(isinstance(name, str) and name.strip() for name in names):
+        raise UnusableError(
+            "image name", f'"image" is {_short(named)}', "Write a path, or a list of paths, or leave it out."
+        )
     return names
 
 
 def _turns(entry: dict[str, Any]) -> tuple[Turn, ...]:
-    """The questions with their answers; human and gpt by turns."""
+    """The questions with their answers. Raises UnusableError unless human and gpt speak by turns."""
     listed = entry.get("conversations")
-    if not isinstance(listed, list) or not listed:
-        what = (
-            f'"conversations" is {_short(listed)}'
-            if "conversations" in entry
-            else '"conversations" is missing'
-        )
-        raise _UnusableError(
-            "missing key", what, 'Write a list of {"from": "human" or "gpt", "value": "..."}.'
-        )
+    if not isinstance(listed, list):
+        what = f"is {_short(listed)}" if "conversations" in entry else "is missing"
+        fix = 'Write a list of {"from": "human" or "gpt", "value": "..."}.'
+        raise UnusableError("missing key", f'"conversations" {what}', fix)
     said = [_message(turn, place) for place, turn in enumerate(listed, 1)]
-    if said[0][0] == "system" and said.pop(0)[1].strip():
-        raise _UnusableError(
+    if said and said[0][0] == "system" and said.pop(0)[1].strip():
+        raise UnusableError(
             "system prompt",
             "the conversation begins with a system prompt of its own",
             "The model's template has one: remove the turn, or write it into the first question.",
         )
     for place, (role, value) in enumerate(said):
-        wanted = ("human", "gpt")[place % 2]
+        wanted, what = (ROLES[place % 2], ("question", "answer")[place % 2])
         if role != wanted:
-            raise _UnusableError(
+            raise UnusableError(
                 "turn order",
-                f"turn {place + 1} is from {role!r} instead of {wanted!r}",
+                f"{role!r} speaks where {wanted!r} should: {_short(value)}",
                 "Let human and gpt speak by turns, human first.",
             )
         if not value.strip():
-            what = "answer" if place % 2 else "question"
-            raise _UnusableError(
-                f"empty {what}", f"the {what} of turn {place + 1} is empty", f"Write the {what}."
-            )
+            fix = f"Write the {what}, or remove it together with its {'answer' if place % 2 == 0 else 'question'}."
+            raise UnusableError(f"empty {what}", f"{what} {place // 2 + 1} is empty", fix)
     if not said or len(said) % 2:
-        raise _UnusableError(
-            "no answer", "the last turn has no answer", "Write the answer, or remove the question."
-        )
+        text = f"the last question has no answer: {_short(said[-1][1])}" if said else "there is no question"
+        raise UnusableError("no answer", text, "Write the answer, or remove the question.")
     values = [value for _, value in said]
     return tuple(map(Turn, values[::2], values[1::2]))
 
 
 def _message(turn: Any, place: int) -> tuple[str, str]:
     """Who speaks, and what is said."""
-    if (
-        not isinstance(turn, dict)
-        or not isinstance(turn.get("from"), str)
-        or not isinstance(turn.get("value"), str)
-    ):
-        raise _UnusableError(
-            "missing key", f"turn {place} is {_short(turn)}", 'Write {"from": "...", "value": "..."}.'
-        )
-    role = turn["from"]
-    if role not in ("human", "gpt") and not (role == "system" and place == 1):
-        raise _UnusableError(
+    try:
+        role, value = turn["from"], turn["value"]
+    except (TypeError, KeyError):
+        role = value = None
+    if not isinstance(role, str) or not isinstance(value, str):
+        fix = 'Write {"from": "human" or "gpt", "value": "..."}.'
+        raise UnusableError("missing key", f"turn {place} is {_short(turn)}", fix)
+    if role not in ROLES and (role, place) != ("system", 1):
+        raise UnusableError(
             "unknown role", f"turn {place} is from {role!r}", "Allowed are 'human' and 'gpt'."
         )
-    return role, turn["value"]
+    if not value.isascii() and not _is_text(value):
+        fix = "Write it anew: it has half of a pair of \\u escapes."
+        raise UnusableError("broken character", f"turn {place} has a character that is none", fix)
+    return role, value
+
+
+def _is_text(value: str) -> bool:
+    """Whether it has no lone surrogate, which no tokenizer takes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_marks(turns: tuple[Turn, ...], names: list[str]) -> None:
-    """An <image> in the first question for each image, and nowhere else."""
+    """Raises UnusableError unless the first question has an <image> for each image, and no other text has."""
     marks = turns[0].question.count(IMAGE)
-    if any(IMAGE in turn.answer for turn in turns):
-        raise _UnusableError("mark in answer", f"an answer contains {IMAGE}", "Remove it there.")
-    if any(IMAGE in turn.question for turn in turns[1:]):
-        raise _UnusableError(
-            "mark in later turn", f"a later question contains {IMAGE}", "Move it to the first one."
-        )
+    for turn in turns:
+        if IMAGE in turn.answer:
+            raise UnusableError("mark in answer", f"an answer contains {IMAGE}", "Remove it there.")
+        if turn is not turns[0] and IMAGE in turn.question:
+            fix = "Move it into the first question."
+            raise UnusableError("mark in later turn", f"a later question contains {IMAGE}", fix)
     if names and not marks:
-        fix = f"Write {IMAGE} into the first question, or remove the image."
-        raise _UnusableError(
-            "image without mark", f"there is an image, {names[0]!r}, and no {IMAGE} for it", fix
+        raise UnusableError(
+            "image without mark",
+            f"there is an image, {names[0]!r}, and no {IMAGE} in the first question",
+            f"Write {IMAGE} where the image belongs, or remove the image.",
         )
     if marks and not names:
-        raise _UnusableError(
+        raise UnusableError(
             "mark without image",
-            f"the first question contains {IMAGE} and there is no image",
+            f"the first question contains {IMAGE}, and there is no image",
             f'Name it under "image", or remove {IMAGE}.',
         )
     if marks != len(names):
-        raise _UnusableError(
+        raise UnusableError(
             "number of marks",
-            f"the first question contains {IMAGE} {marks} times for {len(names)} images",
-            "Write it once for each image.",
+            f"the number of {IMAGE} is {marks}, that of images {len(names)}",
+            f"Write {IMAGE} once for each image.",
         )
 
 
@@ -230,7 +225,7 @@ def _short(value: Any) -> str:
 
 
 class _Folder:
-    """The image folder: finds images in listings of its folders, each made once."""
+    """Finds images in listings of the folders beneath `root`, each made once."""
 
     def __init__(self, root: Path | None):
         self.root = root
@@ -238,137 +233,42 @@ class _Folder:
         self._listed: dict[str, frozenset[str]] = {}
 
     def find(self, name: str) -> Path:
-        """The path of an image. Raises _UnusableError if it isn't there, UserError if the whole folder isn't."""
+        """An image's path. Raises UnusableError if it isn't there, UserError without the whole folder."""
         if self.root is None:
-            raise UserError(
-                f"The data name images ({name!r}) and no image folder is set. Set images=<folder>."
-            )
+            raise UserError(f"The data name images ({name}) and no folder of images is set. Set `images`.")
         if not self._listed and not self.root.is_dir():
-            raise UserError(
-                f"The image folder {self.root} is not there. Unpack the images, or name their folder."
-            )
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts:
+            fix = "Unpack the images there, or name the folder that has them."
+            raise UserError(f"The image folder {self.root} is not there; the data name {name} in it. {fix}")
+        if name.startswith("/") or ".." in name.split("/"):
             fix = "Write a path that starts in the image folder and stays there."
-            raise _UnusableError("image path", f"the image {name!r} is outside of the image folder", fix)
-        if path.name not in self._names(str(path.parent)):
+            raise UnusableError("image path", f"the image {name!r} is outside of the image folder", fix)
+        folder, _, file = name.rpartition("/")
+        if file not in self._names(self.root, folder):
             self.missing[name] = None
-            where = self.root / path.parent
-            fix = f"Put it into {where}" + (
-                "." if self._listed[str(path.parent)] else ", which is empty or missing."
-            )
-            raise _UnusableError("missing image", f"the image {name!r} is not in {self.root}", fix)
-        return self.root / path
+            fix = "Put it there" if self._listed[folder] else f"Nothing is in {self.root / folder}: unpack it"
+            fix += ", or remove the entry."
+            raise UnusableError("missing image", f"the image {name!r} is not in {self.root}", fix)
+        return self.root / name
 
-    def _names(self, folder: str) -> frozenset[str]:
+    def missing_in_all(self) -> list[str]:
+        """A sentence with the number of all missing images and the first three, if there are several."""
+        if len(self.missing) < 2:
+            return []
+        first = ", ".join(list(self.missing)[:3]) + (", ..." if len(self.missing) > 3 else "")
+        return [f"{len(self.missing)} images are missing: {first}."]
+
+    def _names(self, root: Path, folder: str) -> frozenset[str]:
+        """The files of a folder, none if it isn't there; broken links are no files."""
         if folder not in self._listed:
-            assert self.root is not None
             try:
-                with os.scandir(self.root / folder) as entries:
-                    self._listed[folder] = frozenset(entry.name for entry in entries if entry.is_file())
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[folder] = frozenset()
+                with os.scandir(root / folder) as entries:
+                    names = frozenset(entry.name for entry in entries if entry.is_file())
+            except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no possible name
+                names = frozenset()
+            except OSError as error:
+                raise UserError(
+                    f"The image folder {root / folder} can't be read: {error.strerror or error}. Let yourself "
+                    "read it, or name another folder."
+                ) from error
+            self._listed[folder] = names
         return self._listed[folder]
-
-
-def _entries(file: Path) -> Iterator[tuple[int, Any]]:
-    """The entries of a file, each with the line on which it begins. Raises UserError if it can't be read."""
-    try:
-        with open(file, encoding="utf-8-sig") as stream:
-            yield from _Values(file, stream).all()
-    except OSError as error:
-        raise UserError(f"The data file {file} can't be read: {error.strerror or error}.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{file}, line {_undecodable(file)}: not UTF-8 ({error.reason}). Save it as UTF-8."
-        ) from None
-
-
-def _undecodable(file: Path) -> int:
-    """The first line that is not UTF-8."""
-    with open(file, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                line.decode()
-            except UnicodeDecodeError:
-                return number
-    return 1
-
-
-class _Values:
-    """The values of a JSON array, or of JSON lines, one after the other."""
-
-    def __init__(self, file: Path, stream: TextIO):
-        self.file, self.stream = file, stream
-        self.text, self.at, self.line = "", 0, 1
-        self.ended = False
-
-    def all(self) -> Iterator[tuple[int, Any]]:
-        """Each value with its line."""
-        mark = self._peek()
-        if mark and mark not in "[{":
-            self._invalid(f"{mark!r} where an array or an object should begin")
-        array = mark == "["
-        if array:
-            self._move(self.at + 1)
-        following = False
-        while (mark := self._peek()) not in ("", "]" if array else ""):
-            if array and following:
-                if mark != ",":
-                    self._invalid(f"{mark!r} where ',' should be")
-                self._move(self.at + 1)
-                self._peek()
-            line = self.line
-            yield line, self._value()
-            following = True
-        if array and not mark:
-            self._invalid("the array is cut off")
-        if array:
-            self._move(self.at + 1)
-            if mark := self._peek():
-                self._invalid(f"{mark!r} after the end of the array")
-
-    def _peek(self) -> str:
-        """The next character that is no blank; "" at the end."""
-        while True:
-            space = _SPACE.match(self.text, self.at)
-            assert space
-            self._move(space.end())
-            if self.at < len(self.text):
-                return self.text[self.at]
-            if self.ended:
-                return ""
-            self._more()
-
-    def _value(self) -> Any:
-        while True:
-            try:
-                value, end = _decode(self.text, self.at)
-            except json.JSONDecodeError as error:
-                # at the end of the block it is cut off rather than wrong
-                cut = error.msg.startswith("Unterminated string") or error.pos > len(self.text) - 16
-                if self.ended or not cut:
-                    self._move(error.pos)
-                    self._invalid(error.msg)
-            except RecursionError:
-                self._invalid("nested too deeply")
-            else:
-                if end < len(self.text) or self.ended:
-                    self._move(end)
-                    return value
-            self._more()
-
-    def _more(self) -> None:
-        """Reads on: a block, or as much again as an entry has taken so far."""
-        rest = self.text[self.at :]
-        block = self.stream.read(max(_BLOCK, len(rest)))
-        self.text, self.at, self.ended = rest + block, 0, not block
-
-    def _move(self, to: int) -> None:
-        self.line += self.text.count("\n", self.at, to)
-        self.at = to
-
-    def _invalid(self, what: str) -> NoReturn:
-        raise UserError(
-            f"{self.file}, line {self.line}: not valid JSON: {what}. Mend the file, or get it anew."
-        )

@@ -1,0 +1,123 @@
+"""What happens beside the steps of a training: lines of progress, the time it took, marks on checkpoints."""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.files import write_atomically
+
+MARK = "whole.json"  # in a checkpoint that was written to its end
+
+
+class Clock(TrainerCallback):
+    """Counts the time of a phase over all its interruptions; marks each checkpoint that is whole.
+
+    wall, cpu: seconds of the steps that the model has in it; what was lost with a killed process isn't counted.
+    """
+
+    def __init__(self, identity: dict[str, Any], before: dict[str, Any]):
+        self.identity = identity
+        self.wall_before, self.cpu_before = before.get("wall", 0.0), before.get("cpu", 0.0)
+        self.resumed: int = before.get("resumed", -1) + 1
+        self.began = (time.monotonic(), time.process_time())
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Start the clock."""
+        self.began = (time.monotonic(), time.process_time())
+
+    @property
+    def wall(self) -> float:
+        """Seconds since the phase began, without pauses."""
+        return self.wall_before + time.monotonic() - self.began[0]
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of processor time that this process has used for the phase."""
+        return self.cpu_before + time.process_time() - self.began[1]
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Log at every checkpoint, so that the mean loss of a log entry never spans an interruption."""
+        if state.global_step % args.save_steps == 0:
+            control.should_log = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Mark the checkpoint as whole."""
+        if state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            facts = {
+                "identity": self.identity,
+                "wall": self.wall,
+                "cpu": self.cpu,
+                "resumed": self.resumed,
+            }
+            write_atomically(folder / MARK, json.dumps(facts, indent=1))
+
+
+class Lines(TrainerCallback):
+    """A line of progress at every log entry, with the time that remains."""
+
+    def __init__(self, phase: str, clock: Clock):
+        self.phase, self.clock = phase, clock
+        self.first = 0
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Remember where this process started."""
+        self.first = state.global_step
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **_: Any
+    ):
+        """Print the line."""
+        if not state.is_world_process_zero or "loss" not in (logs or {}):
+            return
+        done = state.global_step - self.first
+        since = time.monotonic() - self.clock.began[0]
+        left = since / max(done, 1) * (state.max_steps - state.global_step) / 60
+        print(
+            f"{self.phase}: step {state.global_step}/{state.max_steps}, loss {logs['loss']:.4f}, "
+            f"learning rate {logs['learning_rate']:.2e}, {left:.1f} min left",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def last_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
+    """The newest whole checkpoint of a phase and its mark; what was not written to its end is removed.
+
+    Raises UserError if it belongs to another training: another strategy, start, data or recipe.
+    """
+    found = {int(p.name.split("-")[1]): p for p in folder.glob("checkpoint-*") if p.name[11:].isdigit()}
+    for step in sorted(found, reverse=True):
+        mark = found[step] / MARK
+        if mark.is_file():
+            facts = json.loads(mark.read_text(encoding="utf-8"))
+            check_identity(facts["identity"], identity, found[step])
+            return found[step], facts
+        shutil.rmtree(found[step])
+    return None, {}
+
+
+def check_identity(theirs: dict[str, Any], ours: dict[str, Any], where: Path) -> None:
+    """Raises UserError with what is different, if a checkpoint is of another training."""
+    ours = json.loads(json.dumps(ours))
+    different = [
+        f"{key}: {_show(theirs.get(key))} there, {_show(ours[key])} here"
+        for key in ours
+        if theirs.get(key) != ours[key]
+    ]
+    if different:
+        raise UserError(
+            f"{where} belongs to another training ({'; '.join(different)}). Give this one a folder of its own "
+            f"with output=<folder>, repeat the command of that one, or delete {where.parent}."
+        )
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 160 else text[:157] + "..."

@@ -1,0 +1,207 @@
+"""One training from its plan to the model on disk."""
+
+import gc
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.configs import instantiate_strategy
+from pdrop_eval.errors import UserError
+from pdrop_eval.files import Lock, write_atomically
+from pdrop_eval.parallel import rank, say, world_size
+from pdrop_eval.train import distributed
+from pdrop_eval.train.plan import Phase, TrainingPlan
+
+
+def train(plan: TrainingPlan) -> dict[str, Any]:
+    """Run what is left of a training; returns its record. Raises UserError."""
+    from pdrop_eval.train.progress import check_identity
+    from pdrop_eval.train.record import read_phase, write_record
+
+    lock = Lock(plan.output) if rank() == 0 else nullcontext()
+    strategy = instantiate_strategy(plan.config.strategy)
+    source: str | Path = plan.config.model.pretrained
+    for phase in plan.phases:
+        if phase.done:
+            check_identity(read_phase(phase.folder)["identity"], plan.identity(phase), phase.folder)
+            say(f"Phase {phase.name}: done already.")
+        else:
+            _train_phase(plan, phase, strategy, source)
+        source = phase.folder / "model"
+    records = [read_phase(phase.folder) for phase in plan.phases]
+    record = write_record(plan, records, strategy) if rank() == 0 else {}
+    del lock
+    return record
+
+
+def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | Path) -> None:
+    import torch
+
+    from pdrop_eval.train import models
+    from pdrop_eval.train.progress import Clock, Lines, last_checkpoint
+    from pdrop_eval.train.record import phase_record
+
+    config = plan.config
+    threads = config.threads or config.model.threads
+    if threads and not _on_gpu(config):
+        torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    start = models.load_start(source, config)
+    samples, skipped = _samples(plan, phase, start)
+    _check_strategy(strategy, start.model)
+    models.prepare(start.model, phase.settings, config)
+    identity = plan.identity(phase)
+    checkpoint, mark = last_checkpoint(phase.folder, identity)
+    clock = Clock(identity, mark)
+    trainer = _trainer(plan, phase, start, samples)
+    trainer.add_callback(clock)
+    trainer.add_callback(Lines(phase.name, clock))
+    say(_opening(phase, samples, skipped, start.model, checkpoint))
+    with strategy(start.model):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    record = phase_record(plan, phase, strategy, samples, skipped, trainer, clock, start.model.config)
+    _save(plan, phase, start, trainer)
+    if rank() == 0:
+        write_atomically(phase.folder / "phase_record.json", json.dumps(record, indent=1, ensure_ascii=False))
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.free_memory()
+    del trainer
+    gc.collect()
+
+
+def _samples(plan: TrainingPlan, phase: Phase, start: Any) -> tuple[list[Any], dict[str, int]]:
+    from tqdm import tqdm
+
+    from pdrop_eval.train.loader import TokenCounter
+    from pdrop_eval.train.samples import make_samples
+
+    settings = phase.settings
+    samples, skipped = make_samples(
+        phase.conversations,
+        start.processor,
+        settings.template,
+        TokenCounter(start.processor, start.fixed_tokens),
+        settings.max_length,
+        plan.config.on_error,
+        lambda c: iter(tqdm(c, f"{phase.name}: tokenizing", disable=rank() > 0, leave=False, delay=2)),
+    )
+    if len(samples) < settings.batch_size:
+        raise UserError(
+            f"The phase {phase.name} has {len(samples)} samples, fewer than one batch of "
+            f"{settings.batch_size}. Give more data, or set recipe.{phase.name}.batch_size."
+        )
+    return samples, {**phase.skipped, **skipped}
+
+
+def _check_strategy(strategy: Any, model: Any) -> None:
+    strategy.drops(model.config.get_text_config().num_hidden_layers)
+
+
+def _trainer(plan: TrainingPlan, phase: Phase, start: Any, samples: list[Any]) -> Any:
+    from transformers import TrainingArguments
+    from transformers.trainer_callback import PrinterCallback
+    from transformers.utils import logging
+
+    from pdrop_eval.train.loader import Collator, Samples
+    from pdrop_eval.train.trainer import StrategyTrainer
+
+    config, settings = plan.config, phase.settings
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    mixed = any(not sample.image_tokens for sample in samples)
+    arguments = TrainingArguments(
+        output_dir=str(phase.folder),
+        max_steps=settings.steps or -1,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.per_device_batch,
+        gradient_accumulation_steps=settings.batch_size // (settings.per_device_batch * world_size()),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        bf16=config.dtype == "bfloat16",
+        use_cpu=not _on_gpu(config),
+        seed=config.seed,
+        save_steps=config.save_every,
+        save_total_limit=config.keep,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=config.workers,
+        dataloader_drop_last=True,
+        dataloader_pin_memory=_on_gpu(config),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        ddp_find_unused_parameters=mixed,  # a batch without images leaves the projector out
+        **distributed.arguments(config.distributed),
+    )
+    rates = {
+        part: settings[f"{part}_learning_rate"]
+        for part in ("projector", "vision")
+        if settings[f"{part}_learning_rate"] is not None
+    }
+    trainer = StrategyTrainer(
+        start.model,
+        arguments,
+        data_collator=Collator(start.processor),
+        train_dataset=Samples(samples),
+        rates=rates,
+        global_batch=settings.batch_size,
+        callbacks=[_tensorboard(phase.folder / "logs")],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _tensorboard(folder: Path) -> Any:
+    from transformers.integrations import TensorBoardCallback
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "The package tensorboard is missing. Install: pip install 'pdrop-eval[train]'."
+        ) from None
+    return TensorBoardCallback(SummaryWriter(str(folder)) if rank() == 0 else None)
+
+
+def _on_gpu(config: Any) -> bool:
+    import torch
+
+    if config.device == "auto":
+        return torch.cuda.is_available()
+    return str(config.device).startswith("cuda")
+
+
+def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
+    """Write the phase's model, and the last one's as the training's."""
+    from pdrop_eval.train import models
+
+    config = plan.config
+    if config.distributed.name == "none":
+        if rank() == 0:
+            if config.lora.rank is not None and "decoder" in phase.settings.train:
+                models.merge_lora(start.model)
+            models.save_model(start.model, start.processor, phase.folder / "model", "float32")
+            if phase is plan.phases[-1]:
+                models.save_model(start.model, start.processor, plan.output, config.save_dtype)
+    else:
+        trainer.save_model(str(phase.folder / "model"))  # gathers what is sharded
+        if rank() == 0:
+            start.processor.save_pretrained(phase.folder / "model")
+    trainer.accelerator.wait_for_everyone()
+
+
+def _opening(phase: Phase, samples: list[Any], skipped: dict[str, int], model: Any, checkpoint: Any) -> str:
+    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    left_out = f", {sum(skipped.values())} skipped ({skipped})" if skipped else ""
+    going_on = f"; going on from {checkpoint.name}" if checkpoint else ""
+    return (
+        f"Phase {phase.name}: {len(samples)} conversations{left_out}, {learning / 1e6:.2f}M parameters learn "
+        f"({', '.join(phase.settings.train)}){going_on}"
+    )
