@@ -25,9 +25,11 @@ from pdrop_eval.report.published import CITATION
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.spec import HOURS, PATCHES, TFLOPS, Table
 from pdrop_eval.report.tables import Group, Part, Row
+from pdrop_eval.report.training_part import of_row, training_grid, training_unit, trainings
 
 # The one place where the paper's own numbers do not give what it prints, by table.
 MISPRINTS = {5: f", but for MMB-CN of LLaVA-NeXT-7B, where the paper prints {DELTA} +0.1"}
+TRAINING = "training"  # a column after the hours, which the paper's tables don't have
 _MARKS = {"yes": "", "with care": CARE, "no": NOT_COMPARABLE}
 
 
@@ -44,7 +46,8 @@ def measured_section(part: Part) -> Section:
         f"Questions: {questions(runs)}",
         f"{_unit(part)}: {values(runs, 'efficiency', 'convention') or 'convention not recorded'}.",
     ]
-    grids = [scores_grid(part), intervals_grid(part), cost_grid(part)]
+    training = [grid] if (grid := training_grid(part)) else []
+    grids = [scores_grid(part), intervals_grid(part), cost_grid(part), *training]
     return Section(title, text, grids, part_notes(part))
 
 
@@ -64,18 +67,21 @@ def published_section(part: Part) -> Section:
 def scores_grid(part: Part, whole: bool = True) -> Grid:
     """The paper's table itself: facts, scores, average, and a line of differences where it has one.
 
-    whole: also with a line of differences that has none, as in the paper's form of the table.
+    whole: also with a line of differences that has none, as in the paper's form of the table, and with the
+    theoretical FLOPs of the training, where they are known.
     """
     table, unit = part.table, _unit(part)
-    facts = {HOURS: _hours_head(part), PATCHES: "#patches", TFLOPS: unit}
-    heads = [*table.labels, *(facts[fact] for fact in table.facts), *_heads(part), table.average]
+    trained = training_unit(part)
+    facts = {HOURS: _hours_head(part), TRAINING: f"Training {trained}", PATCHES: "#patches", TFLOPS: unit}
+    shown = _facts(part, whole)
+    heads = [*table.labels, *(facts[fact] for fact in shown), *_heads(part), table.average]
     bands = []
     for group in part.groups:
         if table.own and part.runs and not any(row.run for row in group.rows):
             continue
-        lines = [_score_line(table, row, unit) for row in group.rows]
+        lines = [_score_line(table, row, unit, trained, shown) for row in group.rows]
         if table.delta and (whole or group.delta):
-            lines.append(_delta_line(table, group))
+            lines.append(_delta_line(table, group, len(shown)))
         bands.append(Band(group.name + (" (not in the paper)" if group.beyond else ""), lines))
     return Grid("Scores", heads, bands, labels=len(table.labels))
 
@@ -154,19 +160,27 @@ def comparison_notes(keys: Iterable[str]) -> list[Note]:
     return notes
 
 
-def _score_line(table: Table, row: Row, unit: str) -> Line:
+def _facts(part: Part, whole: bool) -> list[str]:
+    """What is printed before the scores. The paper has no FLOPs of training: only where some are known."""
+    known = whole and any(training.flops for training in trainings(part))
+    found = [[fact, TRAINING] if fact == HOURS and known else [fact] for fact in part.table.facts]
+    return [fact for facts in found for fact in facts]
+
+
+def _score_line(table: Table, row: Row, unit: str, trained: str, shown: list[str]) -> Line:
     facts = {
         HOURS: Shown(numbers.NONE if row.hours is None else numbers.hours(row.hours[0])),
+        TRAINING: Shown(numbers.total_flops(of_row(row).flops, trained)),
         PATCHES: Shown(str(row.key.patches)),
         TFLOPS: Shown(numbers.flops(row.tflops, unit)),
     }
     labels = [Shown(label) for label in _labels(table, row)]
     scores = [shown_score(row.cells[name]) for name in table.benchmarks]
-    return Line([*labels, *(facts[fact] for fact in table.facts), *scores, shown_score(row.average)])
+    return Line([*labels, *(facts[fact] for fact in shown), *scores, shown_score(row.average)])
 
 
-def _delta_line(table: Table, group: Group) -> Line:
-    empty = [""] * (len(table.labels) - 1 + len(table.facts))
+def _delta_line(table: Table, group: Group, facts: int) -> Line:
+    empty = [""] * (len(table.labels) - 1 + facts)
     differences = [numbers.difference(group.delta.get(name)) for name in [*table.benchmarks, "avg"]]
     return plain([DELTA, *empty, *differences], apart=True)
 

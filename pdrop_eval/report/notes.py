@@ -12,6 +12,7 @@ from pdrop_eval.report.runs import Run, installed_code, unlike
 from pdrop_eval.report.settings import own_data
 from pdrop_eval.report.spec import HOURS
 from pdrop_eval.report.tables import Part, Row
+from pdrop_eval.report.training_part import training_notes
 
 MME_CATEGORIES = 10  # behind the perception score
 LISTED = 8  # the runs that a note names; of more, the number is enough
@@ -21,7 +22,8 @@ def part_notes(part: Part) -> list[Note]:
     """Everything to be said of a measured part, the missing rows with their commands last."""
     cells = [cell for row in part.rows for cell in row.cells.values()]
     notes = [*deviation_notes(part), *alike_notes(cells, part.table.average)]
-    notes += [*question_notes(part), *_records(part), *_not_shown(part), *_comparison(part)]
+    notes += [*training_notes(part), *question_notes(part)]
+    notes += [*_records(part), *_not_shown(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     notes += [*_cropped(part.runs), *_fewer_categories(part)]

@@ -37,6 +37,18 @@ def flops_unit(values: list[float | None]) -> str:
     return "TFLOPs" if largest >= 0.1 else "GFLOPs"
 
 
+def total_flops(value: float | None, unit: str) -> str:
+    """The operations of a whole training in a unit from `total_flops_unit`, with three digits."""
+    return NONE if value is None else f"{value / _TOTAL[unit]:.3g}"
+
+
+def total_flops_unit(values: list[float | None]) -> str:
+    """The largest unit in which the smallest of some counts of operations is at least 1; TFLOPs at least."""
+    smallest = min((value for value in values if value), default=0.0)
+    fitting = [unit for unit, size in _TOTAL.items() if smallest >= size]
+    return fitting[-1] if fitting else "TFLOPs"
+
+
 def hours(value: float) -> str:
     """Device hours: whole from ten on."""
     return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
@@ -62,4 +74,5 @@ def run_lengths(tokens: Any) -> str:
     return ", ".join(f"{number} x{layers}" for number, layers in runs)
 
 
+_TOTAL = {"TFLOPs": 1e12, "PFLOPs": 1e15, "EFLOPs": 1e18, "ZFLOPs": 1e21}
 _PER_TERA = {"TFLOPs": 1.0, "GFLOPs": 1e3}

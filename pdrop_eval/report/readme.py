@@ -10,6 +10,7 @@ from pdrop_eval.report.layout import scores_grid
 from pdrop_eval.report.markdown import markdown
 from pdrop_eval.report.notes import deviation_notes, question_notes
 from pdrop_eval.report.tables import Part
+from pdrop_eval.report.training_part import unfair_notes
 
 WHOLE, COMPACT = "table5", "tables1-4"
 
@@ -55,7 +56,7 @@ def _short(part: Part) -> Section:
         if row.run is None:
             missing.setdefault(row.key.model, []).append(row.key.inferred)
     listed = "; ".join(f"{model}: {', '.join(found)}" for model, found in missing.items())
-    notes = [*deviation_notes(part), *question_notes(part)]
+    notes = [*deviation_notes(part), *unfair_notes(part), *question_notes(part)]
     notes += [Note(f"Not measured yet: {listed}.")] if missing else []
     more = "The commands for it, intervals" if missing else "Intervals"
     notes.append(Note(f"{more}, costs and the published numbers: `results/tables/{part.table.name}.md`."))

@@ -16,6 +16,7 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.identity import code_sha256
 from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.settings import changes_from_default
+from pdrop_eval.report.training import Training
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 # What decides a run's numbers beside its configuration, in the words of a note.
@@ -77,10 +78,18 @@ class Run:
     @property
     def hours(self) -> tuple[float, str] | None:
         """The device hours of its training with their unit, if the checkpoint came with a record of it."""
-        training = self.of("model", "training")
-        if not isinstance(training, Mapping) or training.get("device_hours") is None:
-            return None
-        return float(training["device_hours"]), str(training.get("device_label") or "GPU hours")
+        return self.training.hours
+
+    @property
+    def training(self) -> Training:
+        """What the checkpoint's training_record.json says; empty without one."""
+        return Training.of(self.of("model", "training"))
+
+    @property
+    def contradiction(self) -> str | None:
+        """Why the model isn't what its configuration says, by the record of its training."""
+        model = self.record["model"]
+        return self.training.contradiction(model.get("train"), model.get("train_ratio"))
 
     def of(self, part: str, name: str) -> Any:
         """A field of one of the record's dicts; None if either is missing."""

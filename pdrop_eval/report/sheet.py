@@ -11,7 +11,11 @@ from pdrop_eval.report.runs import Run
 from pdrop_eval.report.tables import Part, Row
 
 _KEY = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio")
-_RUN = ("run_id", "limit", "changes", "device_hours", "device_label", "tflops", "tflops_mean")
+_RUN = (
+    "run_id", "limit", "changes", "device_hours", "device_label", "training_flops",
+    "training_flops_all_tokens", "training_steps", "training_samples", "training_seed", "training_start",
+    "tflops", "tflops_mean",
+)  # fmt: skip
 # Of every benchmark and the average: score (under the plain name), state, standard error, 95% interval (none
 # where the standard error is 0: a bootstrap can't see what didn't vary), number of questions.
 CELL = ("state", "stderr", "low", "high", "n")
@@ -47,6 +51,12 @@ def run_columns(run: Run | None) -> dict[str, Any]:
         "changes": " ".join(run.changes),
         "device_hours": hours,
         "device_label": label,
+        "training_flops": run.training.flops,
+        "training_flops_all_tokens": run.training.all_flops,
+        "training_steps": run.training.steps,
+        "training_samples": run.training.samples,
+        "training_seed": run.training.seed,
+        "training_start": run.training.start,
         "tflops": run.of("efficiency", "tflops"),
         "tflops_mean": run.mean("tflops_mean", run.results),
     }

@@ -48,12 +48,16 @@ class Group:
 
 @dataclass
 class Part:
-    """A whole table of one source: measured with models of one size on one suite, or published (no suite)."""
+    """A whole table of one source: measured with models of one size on one suite, or published (no suite).
+
+    refused: runs of models that were trained otherwise than their configuration says, with the reason.
+    """
 
     table: Table
     size: str
     suite: str | None
     groups: list[Group]
+    refused: list[tuple[Run, str]] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -95,9 +99,13 @@ def measured_parts(table: Table, runs: Iterable[Run]) -> list[Part]:
 
 def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part:
     able: dict[RowKey, list[Run]] = defaultdict(list)
+    refused = []
     for run in runs:
         if run.key and run.results.keys() & set(table.benchmarks):
-            able[run.key].append(run)
+            if run.contradiction:
+                refused.append((run, run.contradiction))
+            else:
+                able[run.key].append(run)
     there = {key.architecture for key in able}
     beyond = {name: keys for name, keys in table.groups_beyond().items() if name in there}
     groups = []
@@ -106,7 +114,7 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
         rows = [_measured_row(table, key, able.get(key, [])) for key in [*keys, *own]]
         name = family_name(architecture, size)
         groups.append(Group(name, rows, _delta(table, rows), architecture in beyond))
-    return Part(table, size, suite, groups)
+    return Part(table, size, suite, groups, refused)
 
 
 def _own_strategies(keys: list[RowKey], measured: Iterable[RowKey]) -> list[RowKey]:

@@ -9,6 +9,7 @@ MIN_WIDTH = 40
 _NARROW = {
     "Train & Infer": ("Train &", "Infer"),
     "GPU hours": ("GPU", "hours"),
+    **{f"Training {unit}": ("Train", unit) for unit in ("TFLOPs", "PFLOPs", "EFLOPs", "ZFLOPs")},
     "CPU hours": ("CPU", "hours"),
     "CPU hours or GPU hours": ("CPU/GPU", "hours"),
     "#patches": ("#pat-", "ches"),

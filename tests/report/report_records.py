@@ -58,3 +58,32 @@ def wait_for_judge(path, keys, n):
         }
         record["tasks"][benchmarks()[key].task] = {**entry, "predictions": f"predictions/{key}.json"}
     path.write_text(json.dumps(record), encoding="utf-8")
+
+
+def training_record(name="vanilla", ratio=None, **changes):
+    """A training_record.json as pdrop-eval-train writes it, of one phase; `changes` are the phase's."""
+    phase = {
+        "name": "instruct",
+        "steps": 700,
+        "samples": 11200,
+        "data": [{"file": "instruct.json", "sha256": "d" * 64, "conversations": 3000}],
+        "hyperparameters": {"learning_rate": 1e-3, "per_device_batch": 16, "files": ["instruct.json"]},
+        "seed": 0,
+        "loss": 0.3125,
+        "hardware": "A processor, 1 thread(s) a process",
+        "flops": {"image_tokens": 1.5e15, "all_tokens": 2.5e15, "convention": "multiply-adds"},
+        "dtype": "bfloat16",
+        **changes,
+    }
+    strategy = {"name": name, **({} if ratio is None else {"ratio": ratio})}
+    return {
+        "schema": 1,
+        "name": "a model",
+        "strategy": strategy,
+        "base": {"pretrained": "embedded:mini_base", "sha256": "b" * 64},
+        "phases": [phase],
+        "device_hours": 1.26,
+        "device_label": "CPU hours",
+        "training_flops": phase["flops"]["image_tokens"],
+        "seed": phase["seed"],
+    }
