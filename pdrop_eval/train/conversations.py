@@ -103,9 +103,10 @@ def _in_all(problems: Counter[str], usable: int) -> str:
     total = problems.total()
     counted = ", ".join(f"{name} ({number})" for name, number in problems.most_common())
     if not usable:
-        return f"None of the {total} entries can be used: {counted}."
-    entries = "1 entry" if total == 1 else f"{total} entries"
-    return f"In all {entries} can't be used: {counted}; on_error=skip leaves them out and keeps {usable}."
+        none = "The only entry can't" if total == 1 else f"None of the {total} entries can"
+        return f"{none} be used: {counted}."
+    what, them = ("1 entry", "it") if total == 1 else (f"{total} entries", "them")
+    return f"{what} can't be used: {counted}; on_error=skip leaves {them} out and keeps {usable}."
 
 
 def _conversation(file: Path, line: int, entry: Any, folder: "_Folder") -> Conversation:
@@ -152,7 +153,7 @@ def _turns(entry: dict[str, Any]) -> tuple[Turn, ...]:
                 "Let human and gpt speak by turns, human first.",
             )
         if not value.strip():
-            fix = f"Write the {what}, or remove it together with its {'answer' if place % 2 == 0 else 'question'}."
+            fix = "Write it, or remove the question with its answer."
             raise UnusableError(f"empty {what}", f"{what} {place // 2 + 1} is empty", fix)
     if not said or len(said) % 2:
         text = f"the last question has no answer: {_short(said[-1][1])}" if said else "there is no question"
@@ -267,8 +268,8 @@ class _Folder:
                 names = frozenset()
             except OSError as error:
                 raise UserError(
-                    f"The image folder {root / folder} can't be read: {error.strerror or error}. Let yourself "
-                    "read it, or name another folder."
+                    f"The image folder {root / folder} can't be read: {error.strerror or error}. "
+                    "Let yourself read it, or name another folder."
                 ) from error
             self._listed[folder] = names
         return self._listed[folder]

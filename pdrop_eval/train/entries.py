@@ -28,7 +28,8 @@ def read_entries(file: Path) -> Iterator[tuple[int, Any]]:
             yield from _Values(file, stream).all()
     except OSError as error:
         raise UserError(
-            f"The data file {file} can't be read: {error.strerror or error}. Name a JSON file in LLaVA's format."
+            f"The data file {file} can't be read: {error.strerror or error}. "
+            "Name a JSON file in LLaVA's format that you can read."
         ) from error
     except UnicodeDecodeError as error:
         line = _undecodable(file)
@@ -48,7 +49,7 @@ def _undecodable(file: Path) -> int:
 
 
 class _Values:
-    """A position in a file: `text` from `at` on is what was read and not parsed yet, `line` is where it is."""
+    """A position in a file: `text` from `at` on was read and not parsed yet; `line` is its line."""
 
     def __init__(self, file: Path, stream: TextIO):
         self.file, self.stream = file, stream
@@ -70,7 +71,8 @@ class _Values:
         self._move(self.at + 1)
         mark = self._peek()
         while mark != "]":
-            self._peek()
+            if not self._peek():
+                self._invalid("the array has no end")
             yield self.line, self._value()
             mark = self._peek()
             if mark not in (",", "]"):
