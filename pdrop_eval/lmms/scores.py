@@ -52,7 +52,7 @@ def score(
 class Draws:
     """Seeded resamples of cluster indices."""
 
-    def __init__(self, resamples: int, seed: int):
+    def __init__(self, resamples: int, seed: int | Sequence[int]):
         self.resamples = resamples
         self._random = np.random.default_rng(seed)
 

@@ -79,7 +79,14 @@ class Training:
     def start(self) -> str:
         """The checkpoint that it began with: its name and the beginning of its hash."""
         base = _dict(self.record, "base")
-        return " ".join(str(part) for part in (base.get("pretrained"), _short(base.get("sha256"))) if part)
+        shape = f"as {base['as']}" if base.get("as") else ""
+        parts = (base.get("pretrained"), shape, _short(base.get("sha256")))
+        return " ".join(str(part) for part in parts if part)
+
+    @property
+    def before(self) -> "Training":
+        """The training of the checkpoint that it began with, where the record tells; else an empty one."""
+        return Training.of(_dict(self.record, "base").get("training"))
 
     @property
     def hardware(self) -> str:
@@ -128,12 +135,21 @@ def differences(trainings: Iterable[Training]) -> list[str]:
         return ["what their records say: not all of them name data, steps and seed"]
     aspects = [_aspects(training) for training in found]
     words = []
+    if started_alike(found):
+        aspects = [{**aspect, "start": ""} for aspect in aspects]
     for name in aspects[0]:
         values = [aspect[name] for aspect in aspects]
         if any(value != values[0] for value in values):
             shown = list(dict.fromkeys(_shown(value) for value in values))
             words.append(f"{name} ({' / '.join(shown)})" if len(shown) > 1 else name)
     return words
+
+
+def started_alike(trainings: Sequence[Training]) -> bool:
+    """Whether each began with a model that had been trained likewise, and with its own strategy before."""
+    before = [training.before for training in trainings]
+    own = all(start.strategy == training.strategy for start, training in zip(before, trainings, strict=True))
+    return own and all(start.phases for start in before) and not differences(before)
 
 
 def _aspects(training: Training) -> dict[str, Any]:

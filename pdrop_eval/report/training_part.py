@@ -90,11 +90,16 @@ def _fairness(name: str, found: list[Training]) -> Note:
             "What their scores differ in is not the strategy's alone."
         )
     first = found[0]
-    start = f"the start {first.start}" if first.start else "one start"
+    start = f"all from the start {first.start}" if first.start else "all from one start"
+    if len({training.start for training in found}) > 1:
+        start = "each from a model that was trained with its own strategy before, else in the same way"
+    more = (
+        " Hours and FLOPs are of the last training, without that of its start." if first.before.phases else ""
+    )
     return Note(
-        f"The models of {name} are a fair comparison: all from {start}, with the same data, settings, steps "
+        f"The models of {name} are a fair comparison: {start}, with the same data, settings, steps "
         f"({first.steps}) and seed ({first.seed}); only the strategy differs. What another seed would change "
-        "isn't known."
+        f"isn't known.{more}"
     )
 
 

@@ -175,3 +175,29 @@ def test_several_phases_are_added_up():
     assert (training.samples, training.all_flops) == (12160, 5e15)
     assert differences([training, training]) == []
     assert differences([training, Training.of(training_record())])[0].startswith("phases")
+
+
+def started(name, ratio, before, sha):
+    """A record of a training that began with a model of which there is a record, too."""
+    record = training_record(name, ratio, steps=300)
+    record["base"] = {"pretrained": f"embedded:{sha}", "as": "LLaVA-NeXT p5", "sha256": sha * 12}
+    record["base"]["training"] = before
+    return record
+
+
+def test_starts_that_were_trained_alike_each_with_its_own_strategy_are_fair(pair):
+    one = started("vanilla", None, training_record(), "1")
+    other = started("pdrop", 0.5, training_record("pdrop", 0.5), "2")
+    (said,) = [text for text in notes(pair(one, other)) if "fair" in text.lower()]
+    assert "each from a model that was trained with its own strategy before, else in the same way" in said
+    assert "without that of its start" in said
+    assert Training.of(one).start == "embedded:1 as LLaVA-NeXT p5 111111111111"
+
+
+@pytest.mark.parametrize(
+    "before", [training_record("pdrop", 0.5, steps=9), training_record("pdrop", 0.4), training_record()]
+)
+def test_starts_that_were_trained_otherwise_are_not(before):
+    one = Training.of(started("vanilla", None, training_record(), "1"))
+    other = Training.of(started("pdrop", 0.5, before, "2"))
+    assert differences([one, other]) == ["start (111111111111 / 222222222222)"]
