@@ -110,6 +110,8 @@ def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> lis
     if known.config_dir or known.config_path or known.config_name:
         return ordered  # the user's own configuration: Hydra knows better what is allowed
     parsed = check_overrides(known.overrides, entry)
+    if not known.multirun and any(override.key_or_group == "hydra/launcher" for override in parsed):
+        raise UserError("hydra/launcher=... needs -m: Hydra runs the command right here without it. Add -m.")
     sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
     if sweeps and not known.multirun:
         raise UserError(

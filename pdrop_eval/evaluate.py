@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from pdrop_eval import parallel
+from pdrop_eval import parallel, slurm
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.experiments import run_experiment
@@ -51,6 +51,7 @@ def _leave(message: str, status: int) -> None:
 
 
 def _job(config: DictConfig) -> None:
+    slurm.join()
     try:
         hydra_config = HydraConfig.get()
         if config.runs is None:

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from pdrop_eval import slurm
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import rank, say
@@ -39,6 +40,7 @@ def _leave(message: str, status: int) -> None:
 
 
 def _job(config: DictConfig) -> None:
+    slurm.join()
     try:
         run(config, str(HydraConfig.get().runtime.choices["strategy"]))
     except UserError as error:
@@ -54,10 +56,8 @@ def run(config: DictConfig, strategy: str) -> None:
     record = train(plan)
     if rank() == 0:
         hours = f"{record['device_hours']:.2f} {record['device_label']}"
-        print(
-            f"Trained in {hours}: {plan.output}\n"
-            f"Evaluate it: pdrop-eval model={config.model.name} model.pretrained={plan.output} strategy={strategy}"
-        )
+        model = f"model={config.model.name} model.pretrained={plan.output}"
+        print(f"Trained in {hours}: {plan.output}\nEvaluate it: pdrop-eval {model} strategy={strategy}")
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ def read_image(path: Path, conversation: Conversation) -> Image.Image:
 
 
 class TokenCounter:
-    """How many tokens the images of a conversation become, by the processor; opens image headers if needed."""
+    """How many tokens a conversation's images become, by the processor; opens image headers if needed."""
 
     def __init__(self, processor: Any, fixed: int | None):
         self.processor, self.fixed = processor, fixed

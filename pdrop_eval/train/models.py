@@ -46,7 +46,8 @@ def prepare(model: Any, settings: Any, config: Any) -> None:
     model.config.use_cache = False
     model.train()
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # transformers 5.23 has a new name for it; both checkpoint without reentry
+        getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
         # Switched on along with it, but of use for reentrant checkpointing alone: a frozen vision tower would
         # keep its activations and run backward for nothing.
         model.disable_input_require_grads()

@@ -87,7 +87,7 @@ def check_settings(config: DictConfig) -> None:
     names = [config.phases] if isinstance(config.phases, str) else list(config.phases)
     if not names or names != [name for name in PHASES if name in names]:
         raise UserError(
-            f"phases={names} is not allowed. Use [pretrain,instruct], [pretrain] or [instruct], in this order."
+            f"phases={names} is not allowed. Use [pretrain,instruct], in this order, or one of them alone."
         )
     config.phases = names
     check_choice("device", str(config.device).split(":")[0], ("auto", "cpu", "cuda"))
@@ -133,7 +133,9 @@ def _phase(config: DictConfig, name: str, output: Path, read: bool) -> Phase:
     settings = config.recipe[name]
     files = [Path(file) for file in settings.files]
     images = None if settings.images is None else Path(settings.images)
-    conversations, skipped, data = [], {}, []
+    conversations: list[Conversation] = []
+    skipped: dict[str, int] = {}
+    data: list[dict[str, Any]] = []
     if read:
         conversations, skipped = read_conversations(files, images, config.on_error)
         if not conversations:

@@ -18,7 +18,7 @@ MARK = "whole.json"  # in a checkpoint that was written to its end
 class Clock(TrainerCallback):
     """Counts the time of a phase over all its interruptions; marks each checkpoint that is whole.
 
-    wall, cpu: seconds of the steps that the model has in it; what was lost with a killed process isn't counted.
+    What was lost with a killed process isn't counted.
     """
 
     def __init__(self, identity: dict[str, Any], before: dict[str, Any]):
@@ -26,20 +26,25 @@ class Clock(TrainerCallback):
         self.wall_before, self.cpu_before = before.get("wall", 0.0), before.get("cpu", 0.0)
         self.resumed: int = before.get("resumed", -1) + 1
         self.began = (time.monotonic(), time.process_time())
+        self.ended: tuple[float, float] | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
         """Start the clock."""
         self.began = (time.monotonic(), time.process_time())
 
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
+        """Stop the clock."""
+        self.ended = (time.monotonic(), time.process_time())
+
     @property
     def wall(self) -> float:
         """Seconds since the phase began, without pauses."""
-        return self.wall_before + time.monotonic() - self.began[0]
+        return self.wall_before + (self.ended or (time.monotonic(), 0))[0] - self.began[0]
 
     @property
     def cpu(self) -> float:
         """Seconds of processor time that this process has used for the phase."""
-        return self.cpu_before + time.process_time() - self.began[1]
+        return self.cpu_before + (self.ended or (0, time.process_time()))[1] - self.began[1]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
         """Log at every checkpoint, so that the mean loss of a log entry never spans an interruption."""
@@ -49,7 +54,7 @@ class Clock(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
         """Mark the checkpoint as whole."""
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
             facts = {
                 "identity": self.identity,
                 "wall": self.wall,
@@ -113,8 +118,8 @@ def check_identity(theirs: dict[str, Any], ours: dict[str, Any], where: Path) ->
     ]
     if different:
         raise UserError(
-            f"{where} belongs to another training ({'; '.join(different)}). Give this one a folder of its own "
-            f"with output=<folder>, repeat the command of that one, or delete {where.parent}."
+            f"{where} belongs to another training ({'; '.join(different)}). Give this one a folder of its "
+            f"own with output=<folder>, repeat the command of that one, or delete {where.parent}."
         )
 
 

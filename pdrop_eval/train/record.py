@@ -74,7 +74,7 @@ def mean_cost(
     """Theoretical FLOPs of the phase: the mean of its samples times how many were seen."""
     sizes = architecture_of(model_config)
     shapes = Counter((sum(s.image_tokens), s.length - sum(s.image_tokens)) for s in samples)
-    totals: Counter[str] = Counter()
+    totals: dict[str, float] = {}
     words = {}
     for (image, text), count in shapes.items():
         cost = asdict(
@@ -86,7 +86,7 @@ def mean_cost(
         )  # fmt: skip
         for key, value in cost.items():
             if isinstance(value, int | float):
-                totals[key] += value * count
+                totals[key] = totals.get(key, 0) + value * count
             else:
                 words[key] = value
     return {**{key: value / len(samples) * seen for key, value in totals.items()}, **words}

@@ -57,19 +57,19 @@ class StrategyTrainer(Trainer):
         """A checkpoint that doesn't fit the model ends the training: a warning would be lost."""
         if load_result.missing_keys or load_result.unexpected_keys:
             raise RuntimeError(
-                f"The checkpoint does not fit the model: {len(load_result.missing_keys)} weights are missing, "
-                f"such as {load_result.missing_keys[:3]}, and {len(load_result.unexpected_keys)} are unknown, "
-                f"such as {load_result.unexpected_keys[:3]}."
+                "The checkpoint does not fit the model. Missing weights: "
+                f"{load_result.missing_keys[:3]} ({len(load_result.missing_keys)}); unknown ones: "
+                f"{load_result.unexpected_keys[:3]} ({len(load_result.unexpected_keys)})."
             )
 
     def _get_train_sampler(self, train_dataset: Any = None) -> GroupedSampler:
-        dataset = self.train_dataset if train_dataset is None else train_dataset
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
         return GroupedSampler(dataset.samples, self.global_batch, self.args.seed)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """One group for each part and for what decays in it and what doesn't (norms and biases)."""
         if self.optimizer is None:
-            trained = self.model if model is None else model
+            trained: Any = self.model if model is None else model
             decaying = set(self.get_decay_parameter_names(trained))
             groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
             for name, parameter in trained.named_parameters():

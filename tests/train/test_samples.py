@@ -1,0 +1,113 @@
+"""Which tokens carry the loss, and what can't be learned from."""
+
+from pathlib import Path
+
+import pytest
+from transformers import AutoProcessor
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import MINI_CHECKPOINTS
+from pdrop_eval.train.conversations import Conversation, Turn
+from pdrop_eval.train.samples import make_samples, render
+
+START = MINI_CHECKPOINTS / "mini_base"
+IMAGE = (Path("picture.png"),)
+
+
+@pytest.fixture(scope="module")
+def processor():
+    return AutoProcessor.from_pretrained(START)
+
+
+def conversation(*turns, images=IMAGE):
+    return Conversation("a", Path("data.json"), 7, images, tuple(Turn(q, a) for q, a in turns))
+
+
+def sample(processor, conversation, template="checkpoint", tokens=3, max_length=100):
+    count = lambda c: (tokens,) * len(c.images)  # noqa: E731
+    (made,), skipped = make_samples([conversation], processor, template, count, max_length)
+    assert skipped == {}
+    return made
+
+
+def words(processor, ids):
+    return processor.tokenizer.convert_ids_to_tokens([int(i) for i in ids])
+
+
+TWO = conversation(("<image>\nWhat color is the star?", "red"), ("How many?", "3"))
+
+
+def test_answers_and_their_end_marks_carry_the_loss(processor):
+    made = sample(processor, TWO)
+    assert [words(processor, made.ids[a:b]) for a, b in made.answers] == [["red", "</s>"], ["3", "</s>"]]
+    assert [words(processor, made.ids[a - 1 : a]) for a, _ in made.answers] == [["ASSISTANT:"]] * 2
+    assert words(processor, made.ids[:3]) == ["<s>", "USER:", "<image>"]
+    assert made.length == len(made.ids) + 2
+    assert made.answer_tokens == 4
+
+
+def test_the_prompt_is_the_one_of_evaluation(processor):
+    from pdrop_eval.lmms.prompts import build_prompt
+
+    text, spans = render(TWO, processor, "checkpoint", "</s>")
+    assert text[: spans[0][0]] == build_prompt("checkpoint", processor, "What color is the star?", 1)
+    text, spans = render(TWO, processor, "vicuna", "</s>")
+    assert text[: spans[0][0]] == build_prompt("vicuna", processor, "What color is the star?", 1)
+    assert text[spans[0][0] :] == " red</s>USER: How many? ASSISTANT: 3</s>"
+
+
+def test_a_caption_follows_its_picture_at_once(processor):
+    made = sample(processor, conversation(("<image>\nDescribe it.", "a red star")), "plain")
+    assert words(processor, made.ids)[:2] == ["<s>", "<image>"]
+    ((start, end),) = made.answers
+    assert start == 2
+    assert words(processor, made.ids[start:end])[-2:] == ["red", "star"]
+
+
+def test_a_picture_at_the_end_of_a_question_comes_first(processor):
+    late = sample(processor, conversation(("What color is the star?\n<image>", "red")))
+    early = sample(processor, conversation(("<image>\nWhat color is the star?", "red")))
+    assert late.ids.tolist() == early.ids.tolist()
+
+
+def test_text_alone_has_no_image_tokens(processor):
+    made = sample(processor, conversation(("What color?", "red"), images=()))
+    assert made.image_tokens == ()
+    assert made.length == len(made.ids)
+
+
+def problems():
+    long = conversation(("<image>\nWhat color is the star?", "red " * 120))
+    empty = conversation(("<image>\nWhat?", "\u200b"))
+    marks = conversation(("<image>\n<image>\nWhat?", "red"))
+    return [
+        ("too long", long, "max_length=100", "Shorten or split"),
+        ("image marks", marks, "2 image tokens for 1 images", "Leave <image> out"),
+        ("no labels", empty, "no token of it carries a label", "Give it an answer"),
+    ]
+
+
+@pytest.mark.parametrize(("name", "wrong", "what", "fix"), problems(), ids=lambda value: str(value)[:12])
+def test_what_can_not_be_learned_from_stops_or_is_counted(processor, monkeypatch, name, wrong, what, fix):
+    if name == "no labels":  # this tokenizer knows a token for everything; others drop some characters
+        monkeypatch.setattr("pdrop_eval.train.samples._token_spans", lambda *_: ())
+    with pytest.raises(UserError) as error:
+        sample(processor, wrong)
+    assert "data.json, line 7 (id a)" in str(error.value)
+    assert what in str(error.value)
+    assert fix in str(error.value)
+    assert "on_error=skip" in str(error.value)
+    count = lambda c: (3,) * len(c.images)  # noqa: E731
+    kept, skipped = make_samples([wrong], processor, "checkpoint", count, 100, "skip")
+    assert kept == []
+    assert skipped == {name: 1}
+
+
+def test_a_template_without_end_mark_is_refused(processor, monkeypatch):
+    monkeypatch.setattr(
+        processor, "chat_template",
+        "{% for m in messages %}{{ m['role'] }}: {{ m['content'][-1]['text'] }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}",
+    )  # fmt: skip
+    with pytest.raises(UserError, match="Use template=vicuna"):
+        sample(processor, TWO)
