@@ -18,7 +18,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval experiment doctor tables readme benchmarks-doc suite contact-sheets train-mini \
+.PHONY: help setup check test eval experiment doctor tables readme benchmarks-doc suite contact-sheets train train-mini \
 	constraints clean
 
 help:  ## Show the targets and their variables
@@ -75,6 +75,12 @@ suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
 
 contact-sheets: $(STAMP)  ## Pages with pictures and questions of the embedded suite, for a person to look at
 	$(BIN)/python -m pdrop_eval.mini.sheets $(ARGS)
+
+# A demonstration: two phases on 4,800 rendered pictures, from the miniature that was trained without dropping.
+train: $(STAMP)  ## Train the miniature with STRATEGY for a few minutes, into checkpoints/mini_STRATEGY
+	$(BIN)/python -m pdrop_eval.mini.conversations --out results/training-data/mini --pictures 4000 \
+		--captions 800 --turns 1-1 --processes 2
+	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base strategy=$(STRATEGY) $(ARGS)
 
 train-mini: $(STAMP)  ## Train the embedded model again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)

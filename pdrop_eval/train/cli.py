@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from pdrop_eval import slurm
+from pdrop_eval import parallel, slurm
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import rank, say
@@ -32,6 +32,8 @@ def main() -> None:
         _leave(str(explain(error)), 2)
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on from the last checkpoint.", 130)
+    finally:
+        parallel.stop()
 
 
 def _leave(message: str, status: int) -> None:

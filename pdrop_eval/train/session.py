@@ -182,18 +182,20 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
     """Write the phase's model, and the last one's as the training's."""
     from pdrop_eval.train import models
 
-    config = plan.config
-    if config.distributed.name == "none":
-        if rank() == 0:
+    config, folder, last = plan.config, phase.folder / "model", phase is plan.phases[-1]
+    if config.distributed.name != "none":
+        trainer.save_model(str(folder))  # by all processes: it gathers what is shared out
+    if rank() == 0:
+        whole = start
+        if config.distributed.name == "none":
             if config.lora.rank is not None and "decoder" in phase.settings.train:
                 models.merge_lora(start.model)
-            models.save_model(start.model, start.processor, phase.folder / "model", "float32")
-            if phase is plan.phases[-1]:
-                models.save_model(start.model, start.processor, plan.output, config.save_dtype)
-    else:
-        trainer.save_model(str(phase.folder / "model"))  # gathers what is sharded
-        if rank() == 0:
-            start.processor.save_pretrained(phase.folder / "model")
+            models.save_model(start.model, start.processor, folder, "float32")
+        else:
+            start.processor.save_pretrained(folder)
+            whole = models.load_start(folder, config) if last else start
+        if last:
+            models.save_model(whole.model, whole.processor, plan.output, config.save_dtype)
     trainer.accelerator.wait_for_everyone()
 
 
