@@ -1,6 +1,7 @@
 """Trainings of a few steps: what learns, what is written, and how a training goes on."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -105,11 +106,23 @@ def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeyp
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
     resumed = run(config(*steps, "save_every=3"))
+    assert not half.exists()
     assert resumed["phases"][0]["resumed"] == 1
     assert losses(resumed) == losses(whole)
     mine, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
     assert mine.keys() == theirs.keys()
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_training_goes_on_from_an_older_checkpoint_too(config, tmp_path, monkeypatch):
+    whole = run(config(f"output={tmp_path}/whole"))
+    with monkeypatch.context() as patch:
+        kill_at(patch, 4)
+        with pytest.raises(KilledError):
+            run(config("save_every=1", "keep=3"))
+    for step in (2, 3):
+        shutil.rmtree(tmp_path / "out" / "instruct" / f"checkpoint-{step}")
+    assert losses(run(config("save_every=1", "keep=3"))) == losses(whole)
 
 
 def test_what_is_done_is_not_done_again(config, monkeypatch, capsys):
