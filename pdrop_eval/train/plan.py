@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval import checks
+from pdrop_eval.anyres import check_anyres
 from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
 from pdrop_eval.identity import checkpoint_sha256, file_sha256
@@ -50,16 +51,16 @@ class TrainingPlan:
         """What decides a phase's weights, as far as it is known before torch: held against a checkpoint."""
         config = self.config
         return {
-            "strategy": {"name": self.strategy, **_plain(config.strategy)},
+            "strategy": {"name": self.strategy, **plain(config.strategy)},
             "start": self.start_sha256,
             "phase": phase.name,
             "phases_before": [p.name for p in self.phases[: self.phases.index(phase)]],
-            "settings": {k: v for k, v in _plain(phase.settings).items() if k not in _ELSEWHERE},
+            "settings": {k: v for k, v in plain(phase.settings).items() if k not in _ELSEWHERE},
             "data": [{k: entry[k] for k in ("file", "sha256")} for entry in phase.data],
             "seed": config.seed,
             "dtype": config.dtype,
-            "lora": _plain(config.lora),
-            "anyres": _plain(config.model.anyres),
+            "lora": plain(config.lora),
+            "anyres": plain(config.model.anyres),
             "on_error": config.on_error,
         }
 
@@ -74,8 +75,6 @@ def make_plan(config: DictConfig, strategy: str, read: bool = True) -> TrainingP
     checks.check_results_folder(output)
     source = checks.resolve_checkpoint(config.model.pretrained)
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
-    from pdrop_eval.anyres import check_anyres
-
     check_anyres(config.model.anyres, checkpoint.config)
     start = checkpoint_sha256(source, config.model.revision)
     phases = [_phase(config, name, output, read) for name in config.phases]
@@ -154,5 +153,6 @@ def _phase(config: DictConfig, name: str, output: Path, read: bool) -> Phase:
     return Phase(name, settings, output / name, conversations, skipped, data)
 
 
-def _plain(config: Any) -> Any:
+def plain(config: Any) -> Any:
+    """A part of a config as plain lists and dicts; a plain value as it is."""
     return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config

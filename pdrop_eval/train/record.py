@@ -11,7 +11,7 @@ from pdrop_eval import provenance
 from pdrop_eval.files import write_atomically
 from pdrop_eval.parallel import world_size
 from pdrop_eval.train.cost import architecture_of, training_flops
-from pdrop_eval.train.plan import Phase, TrainingPlan, _plain
+from pdrop_eval.train.plan import Phase, TrainingPlan, plain
 from pdrop_eval.train.samples import Sample
 
 SCHEMA = 1
@@ -35,7 +35,7 @@ def phase_record(
         "samples": seen,
         "skipped": skipped,
         "data": phase.data,
-        "hyperparameters": _plain(phase.settings),
+        "hyperparameters": plain(phase.settings),
         "seed": plan.config.seed,
         "loss": last_loss(trainer.state.log_history),
         "losses": [[e["step"], e["loss"]] for e in trainer.state.log_history if "loss" in e],
