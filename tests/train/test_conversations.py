@@ -116,7 +116,7 @@ def test_blocks_may_end_anywhere(data, monkeypatch, block):
         said(("human", 'a\\"\n \U0001f600 ]},{['), ("gpt", "ü" * 100)),
         n=[1.5e3, None, True, -12],
     )
-    path = data("\n [" + json.dumps(odd) + "\n,\n" + json.dumps(odd, indent=2, ensure_ascii=False) + " ] \n")
+    path = data("\n [" + json.dumps(odd) + "\n,\n" + json.dumps(odd, indent=20, ensure_ascii=False) + " ] \n")
     found, _ = read_conversations([path], None)
     assert [c.line for c in found] == [2, 4]
     assert [c.turns for c in found] == [(Turn(*(turn["value"] for turn in odd["conversations"])),)] * 2
