@@ -13,7 +13,7 @@ from pdrop_eval.paths import MINI_CHECKPOINTS
 def start(data, out, processes, *overrides):
     program = [sys.executable, "-m"]
     if processes > 1:
-        program += ["torch.distributed.run", f"--nproc_per_node={processes}", "--master_port=0", "-m"]
+        program += ["torch.distributed.run", f"--nproc_per_node={processes}", "--standalone", "-m"]
     settings = [
         f"model.pretrained={MINI_CHECKPOINTS / 'mini_base'}",
         f"recipe.instruct.files=[{data}/instruct.json]",
