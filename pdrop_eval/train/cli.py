@@ -51,6 +51,11 @@ def _job(config: DictConfig) -> None:
 
 def run(config: DictConfig, strategy: str) -> None:
     """Check a composed config, then estimate or train what it asks for. Raises UserError."""
+    if config.dry_run:
+        from pdrop_eval.train.dryrun import dry_run
+
+        print(dry_run(config, strategy).text)
+        return
     plan = make_plan(config, strategy)
     say("Loading torch and transformers")
     from pdrop_eval.train.session import train
