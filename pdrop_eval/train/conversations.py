@@ -144,6 +144,8 @@ def _turns(entry: dict[str, Any]) -> tuple[Turn, ...]:
             "the conversation begins with a system prompt of its own",
             "The model's template has one: remove the turn, or write it into the first question.",
         )
+    if len(said) > 1 and said[0][0] == "gpt":
+        said.pop(0)  # as LLaVA's own code leaves it out: some of its text-only data begin with an answer
     for place, (role, value) in enumerate(said):
         wanted, what = (ROLES[place % 2], ("question", "answer")[place % 2])
         if role != wanted:

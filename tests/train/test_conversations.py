@@ -52,6 +52,11 @@ def refused(path, images=None):
     return str(error.value).replace(str(path.parent) + "/", "")
 
 
+def test_an_answer_before_the_first_question_is_left_out(data):
+    path = data([entry(said(("gpt", "Hi."), ("human", "How?"), ("gpt", "So.")))])
+    assert read_conversations([path], None)[0][0].turns == (Turn("How?", "So."),)
+
+
 def lines(path, images=None):
     return [conversation.line for conversation in read_conversations([path], images)[0]]
 
@@ -197,7 +202,7 @@ WRONG = {
     ],
     "system prompt": [entry(said(("system", "Be kind."), *[("human", "Hello"), ("gpt", "Hi.")]))],
     "turn order": [
-        entry(said(("gpt", "Hi."), ("human", "Hello"))),
+        entry(said(("gpt", "Hi."), ("gpt", "Hi."), ("human", "Hello"), ("gpt", "Hi."))),
         entry(said(("human", "Hello"), ("human", "Hello?"), ("gpt", "Hi."))),
         entry(said(("human", "Hello"), ("gpt", "Hi."), ("gpt", "Hi."))),
     ],
