@@ -15,3 +15,4 @@ CONF = _shipped("conf")
 TASKS = _shipped("tasks")
 MINI_CHECKPOINT = PACKAGE / "mini" / "checkpoint"
 MINI_CHECKPOINTS = PACKAGE / "mini" / "checkpoints"  # of the other miniatures, by name
+MINI_BASE = MINI_CHECKPOINTS / "mini_base"  # what all of them go back to

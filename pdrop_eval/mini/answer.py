@@ -1,6 +1,7 @@
 """Let a model answer the rendered suite's questions, outside lmms-eval: for the model card's measurements."""
 
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import numpy as np
@@ -8,13 +9,15 @@ import torch
 
 from pdrop_eval.mini.suite import QUESTIONS, TASKS, render
 
-BATCH = 60
+BATCH = {"llava": 60, "llava_next": 12}  # a LLaVA-NeXT has up to nine times the image tokens
 
 
 def load_mini(folder):
     """The LLaVA-1.5 or LLaVA-NeXT in `folder` and its processor, in float32, ready to answer."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
     return model.eval(), AutoProcessor.from_pretrained(folder)
 
@@ -32,15 +35,17 @@ def _inputs(processor, rows, blank: bool):
 
 @torch.no_grad()
 def answer_suite(
-    model, processor, strategy=None, blank: bool = False, questions: int = QUESTIONS
-) -> dict[str, list[str]]:
+    model, processor, strategy=None, blank: bool = False, questions: int = QUESTIONS,
+    tasks: Sequence[str] = TASKS,
+) -> dict[str, list[str]]:  # fmt: skip
     """Greedy answers to the first `questions` questions of each task while `strategy` drops tokens."""
     found: dict[str, list[str]] = {}
+    batch = BATCH[model.config.model_type]
     with strategy(model) if strategy else nullcontext():
-        for task in TASKS:
+        for task in tasks:
             rows, found[task] = render(task, questions), []
-            for start in range(0, len(rows), BATCH):
-                inputs = _inputs(processor, rows[start : start + BATCH], blank)
+            for start in range(0, len(rows), batch):
+                inputs = _inputs(processor, rows[start : start + batch], blank)
                 output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
                 new = output[:, inputs["input_ids"].shape[1] :]
                 found[task] += [a.strip() for a in processor.batch_decode(new, skip_special_tokens=True)]

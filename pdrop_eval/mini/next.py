@@ -32,7 +32,9 @@ def build_next(start: Path | str, anyres: Any) -> tuple[Any, Any]:
     """
     import torch
     from transformers import AutoConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     source, config = Path(start), AutoConfig.from_pretrained(start)
     if config.model_type != "llava":
         raise UserError(f"{start} is of type {config.model_type}. Give a folder with a LLaVA-1.5 (llava).")

@@ -80,7 +80,7 @@ class Training:
         """The checkpoint that it began with: its name and the beginning of its hash."""
         base = _dict(self.record, "base")
         shape = f"as {base['as']}" if base.get("as") else ""
-        parts = (base.get("pretrained"), shape, _short(base.get("sha256")))
+        parts = (base.get("name") or base.get("pretrained"), shape, _short(base.get("sha256")))
         return " ".join(str(part) for part in parts if part)
 
     @property

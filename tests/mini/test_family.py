@@ -1,0 +1,189 @@
+"""The family: who its members are, how they are trained, and what is shipped of them."""
+
+import argparse
+import json
+import shutil
+import subprocess
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pdrop_eval.configs import compose_config
+from pdrop_eval.errors import UserError
+from pdrop_eval.mini import family
+from pdrop_eval.mini.family import FAMILY
+from pdrop_eval.mini.model import build_model, build_processor
+from pdrop_eval.paths import CONF, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.report.training import Training, differences
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """An untrained miniature in bfloat16."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    build_model().to(torch.bfloat16).save_pretrained(folder)
+    build_processor().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def trained(weights, tmp_path):
+    """Writes a finished training of a member to `tmp_path / "work"`."""
+
+    def write(name, **changes):
+        member, folder = FAMILY[name], tmp_path / "work" / name
+        shutil.copytree(weights, folder)
+        (folder / "instruct").mkdir()
+        strategy = {"name": "vanilla"} if member.ratio is None else {"name": "pdrop", "ratio": member.ratio}
+        phase = {"name": "instruct", "steps": 2, "samples": 32, "losses": [[1, 0.5], [2, 0.25]]}
+        phase |= {"identity": {"seed": 0}, "seed": 0, "data": [], **changes}
+        record = {
+            "name": name,
+            "strategy": strategy,
+            "base": {"pretrained": f"somewhere/{member.start}", "sha256": f"hash of {member.start}"},
+            "phases": [phase],
+        }
+        (folder / "training_record.json").write_text(json.dumps(record))
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def dirs(tmp_path):
+    """Where trainings are, and where members are shipped to."""
+    return tmp_path / "work", tmp_path / "shipped"
+
+
+def test_the_members_are_the_models_of_the_tables(monkeypatch):
+    conf = {path.stem for path in (CONF / "model").glob("mini*.yaml")}
+    assert set(FAMILY) == conf
+    for name, member in FAMILY.items():
+        model = compose_config([f"model={name}"]).model
+        assert (model.train, model.train_ratio) == ("pdrop" if member.ratio else "vanilla", member.ratio)
+        assert (CONF / "recipe" / f"{member.recipe}.yaml").is_file()
+        assert (CONF / "model" / f"{member.model}.yaml").is_file()
+
+
+def test_members_of_an_architecture_differ_in_their_strategy_alone():
+    for member in FAMILY.values():
+        vanilla = FAMILY[member.model]
+        assert (member.recipe, member.grids) == (vanilla.recipe, vanilla.grids)
+        start = family.FAMILY.get(member.start)
+        assert start is None or start.ratio == member.ratio
+
+
+def test_a_member_is_shipped_where_its_model_is_read():
+    assert family.shipped("mini") == MINI_CHECKPOINT
+    assert family.shipped("mini_next_p9") == MINI_CHECKPOINTS / "mini_next_p9"
+
+
+def test_the_command_line_says_all(tmp_path):
+    line = family.command(FAMILY["mini_pdrop_04"], "embedded:mini_base", tmp_path, ["seed=3"])
+    assert line[1:] == [
+        "-m", "pdrop_eval.train.cli", "model=mini", "model.pretrained=embedded:mini_base",
+        "recipe=mini_family", "phases=[instruct]", "strategy=pdrop", "strategy.ratio=0.4",
+        f"output={tmp_path / 'mini_pdrop_04'}", "seed=3",
+    ]  # fmt: skip
+    line = family.command(FAMILY["mini_next_p9"], "there", tmp_path)
+    assert line[3:6] == ["model=mini_next_p9", "model.pretrained=there", "recipe=mini_next_p9"]
+    assert "strategy=vanilla" in line
+
+
+def test_what_is_missing_is_planned_with_what_it_starts_from(trained, dirs):
+    names = [member.name for member in family.plan(["mini_next_p9_pdrop_05"], *dirs)]
+    assert names == ["mini_pdrop_05", "mini_next_p5_pdrop_05", "mini_next_p9_pdrop_05"]
+    trained("mini_pdrop_05")
+    names = [member.name for member in family.plan(["mini_next_p9_pdrop_05"], *dirs)]
+    assert names == ["mini_next_p5_pdrop_05", "mini_next_p9_pdrop_05"]
+    assert len(family.plan([], *dirs)) == 9
+    with pytest.raises(UserError, match=r"member of the family: 'mini_05'.*mini_pdrop_05"):
+        family.plan(["mini_05"], *dirs)
+
+
+def test_a_llava_next_begins_with_the_llava_of_its_own_strategy(trained, dirs):
+    trained("mini_pdrop_05")
+    start = family.start_of(FAMILY["mini_next_p5_pdrop_05"], *dirs)
+    assert json.loads((dirs[0] / "mini_next_p5_pdrop_05_start" / "config.json").read_text())[
+        "model_type"
+    ] == ("llava_next")
+    assert start == str(dirs[0] / "mini_next_p5_pdrop_05_start")
+    assert family.start_of(FAMILY["mini"], *dirs) == "embedded:mini_base"
+    with pytest.raises(UserError, match="begins with mini_next_p5, which isn't trained"):
+        family.start_of(FAMILY["mini_next_p9"], *dirs)
+
+
+def test_an_export_has_weights_record_and_log_and_nothing_of_another_training(trained, dirs):
+    work, root = dirs
+    made = trained("mini_pdrop_05")
+    folder = family.shipped("mini_pdrop_05", root)
+    folder.mkdir(parents=True)
+    (folder / "curve.svg").write_text("of another one")
+    assert family.export(FAMILY["mini_pdrop_05"], work, root) == folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == {path.name for path in made.iterdir() if path.is_file()} | {"training_log.jsonl"}
+    found = load_file(folder / "model.safetensors")
+    assert all(torch.equal(v, found[k]) for k, v in load_file(made / "model.safetensors").items())
+    lines = (folder / "training_log.jsonl").read_text().splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"phase": "instruct", "step": 1, "loss": 0.5},
+        {"phase": "instruct", "step": 2, "loss": 0.25},
+    ]
+    record = json.loads((folder / "training_record.json").read_text())
+    assert record["base"] == {"name": "mini_base", "sha256": "hash of mini_base"}
+    assert not {"losses", "identity"} & record["phases"][0].keys()
+
+
+def test_the_chain_of_trainings_is_in_the_record_and_makes_a_fair_pair(trained, dirs):
+    work, root = dirs
+    records = []
+    for end in ("", "_pdrop_05"):
+        for name in ("mini", "mini_next_p5", "mini_next_p9"):
+            trained(name + end)
+            family.export(FAMILY[name + end], work, root)
+        path = family.shipped(f"mini_next_p9{end}", root) / "training_record.json"
+        records.append(Training.of(json.loads(path.read_text())))
+    before = records[1].before
+    assert records[1].start.startswith("mini_next_p5_pdrop_05 as LLaVA-NeXT p9")
+    assert before.start.startswith("mini_pdrop_05 as LLaVA-NeXT p5")
+    assert before.before.start.startswith("mini_base")
+    assert differences(records) == []
+
+
+def test_only_bfloat16_is_shipped(trained, dirs):
+    folder = trained("mini")
+    build_model().save_pretrained(folder)
+    with pytest.raises(UserError, match=r"are F32; .* save_dtype=bfloat16"):
+        family.export(FAMILY["mini"], *dirs)
+
+
+def options(dirs, **changes):
+    work, root = dirs
+    return argparse.Namespace(work=work, out=root, processes=1, no_cards=True, **changes)
+
+
+def test_the_command_trains_what_is_missing_and_exports_what_is_new(trained, dirs, monkeypatch, capsys):
+    lines = []
+
+    def run(line, check):
+        lines.append(line)
+        trained("mini_pdrop_05")
+        return subprocess.CompletedProcess(line, 0)
+
+    monkeypatch.setattr(family, "render_data", lambda *_: None)
+    monkeypatch.setattr(subprocess, "run", run)
+    family.run(["mini_pdrop_05"], ["seed=3"], options(dirs))
+    assert [line[-1] for line in lines] == ["seed=3"]
+    assert family.is_trained(family.shipped("mini_pdrop_05", dirs[1]))
+    family.run(["mini_pdrop_05"], [], options(dirs))
+    assert len(lines) == 1
+    assert "Nothing to do" in capsys.readouterr().out
+
+
+def test_a_training_that_fails_ends_the_command(dirs, monkeypatch):
+    monkeypatch.setattr(family, "render_data", lambda *_: None)
+    monkeypatch.setattr(subprocess, "run", lambda line, check: subprocess.CompletedProcess(line, 2))
+    with pytest.raises(UserError, match="mini_pdrop_04 ended with status 2"):
+        family.run(["mini_pdrop_04"], [], options(dirs))
