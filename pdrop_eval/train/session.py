@@ -47,14 +47,17 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     if threads and not _on_gpu(config):
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
+    arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
     start = models.load_start(source, config)
     samples, skipped = _samples(plan, phase, start)
+    # A batch without images leaves the projector out.
+    arguments.ddp_find_unused_parameters = any(not sample.image_tokens for sample in samples)
     _check_strategy(strategy, start.model)
     models.prepare(start.model, phase.settings, config)
     identity = plan.identity(phase)
     checkpoint, mark = last_checkpoint(phase.folder, identity)
     clock = Clock(identity, mark)
-    trainer = _trainer(plan, phase, start, samples)
+    trainer = _trainer(phase, arguments, start, samples)
     trainer.add_callback(clock)
     trainer.add_callback(Lines(phase.name, clock))
     say(_opening(phase, samples, skipped, start.model, checkpoint))
@@ -98,19 +101,14 @@ def _check_strategy(strategy: Any, model: Any) -> None:
     strategy.drops(model.config.get_text_config().num_hidden_layers)
 
 
-def _trainer(plan: TrainingPlan, phase: Phase, start: Any, samples: list[Any]) -> Any:
+def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
     from transformers import TrainingArguments
-    from transformers.trainer_callback import PrinterCallback
     from transformers.utils import logging
-
-    from pdrop_eval.train.loader import Collator, Samples
-    from pdrop_eval.train.trainer import StrategyTrainer
 
     config, settings = plan.config, phase.settings
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    mixed = any(not sample.image_tokens for sample in samples)
-    arguments = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=settings.steps or -1,
         num_train_epochs=settings.epochs,
@@ -137,9 +135,17 @@ def _trainer(plan: TrainingPlan, phase: Phase, start: Any, samples: list[Any]) -
         dataloader_pin_memory=_on_gpu(config),
         remove_unused_columns=False,
         label_names=["labels"],
-        ddp_find_unused_parameters=mixed,  # a batch without images leaves the projector out
         **distributed.arguments(config.distributed),
     )
+
+
+def _trainer(phase: Phase, arguments: Any, start: Any, samples: list[Any]) -> Any:
+    from transformers.trainer_callback import PrinterCallback
+
+    from pdrop_eval.train.loader import Collator, Samples
+    from pdrop_eval.train.trainer import StrategyTrainer
+
+    settings = phase.settings
     rates = {
         part: settings[f"{part}_learning_rate"]
         for part in ("projector", "vision")
