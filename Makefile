@@ -19,7 +19,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables readme benchmarks-doc suite contact-sheets train train-mini \
-	constraints clean
+	family family-cards findings bench-train constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,8 +64,11 @@ doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: package
 tables: $(STAMP)  ## Print Tables 1 to 5 and the overview of results/runs, write them to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)
 
-readme: $(STAMP)  ## As tables, and put Tables 1 to 5 into the README
-	$(BIN)/pdrop-eval-tables readme=README.md $(ARGS)
+readme: $(STAMP)  ## As tables, also into the README; all results and findings into results/README.md
+	$(BIN)/pdrop-eval-tables readme=README.md page=results/README.md $(ARGS)
+
+findings: $(STAMP)  ## What training with PDrop changed, by the records: results/training/findings.md
+	$(BIN)/python -m pdrop_eval.report.findings_page $(ARGS)
 
 benchmarks-doc: $(STAMP)  ## Write docs/benchmarks.md from the registry of benchmarks
 	$(BIN)/python -m pdrop_eval.report.catalogue docs/benchmarks.md
@@ -82,7 +85,16 @@ train: $(STAMP)  ## Train the miniature with STRATEGY for a few minutes, into ch
 		--captions 800 --turns 1-1 --processes 2
 	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base strategy=$(STRATEGY) $(ARGS)
 
-train-mini: $(STAMP)  ## Train the embedded model again, from its seed, and write its model card
+family: $(STAMP)  ## Train the miniatures that are missing (ARGS names some), and write their model cards
+	$(BIN)/python -m pdrop_eval.mini.family $(ARGS)
+
+family-cards: $(STAMP)  ## Write the miniatures' model cards again, from their trainings and evaluations
+	$(BIN)/python -m pdrop_eval.mini.member_card $(ARGS)
+
+bench-train: $(STAMP)  ## Time training steps with and without dropping: results/training/speed.md
+	$(BIN)/python benchmarks/training.py $(ARGS)
+
+train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)
 	$(BIN)/python -m pdrop_eval.mini.card $(TRAINING)
 

@@ -289,14 +289,23 @@ def _plain(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
+def shipped_members() -> list[Path]:
+    """The folders of the members that have been trained."""
+    from pdrop_eval.mini.family import FAMILY, is_trained, shipped
+
+    return [folder for folder in map(shipped, FAMILY) if is_trained(folder)]
+
+
 def main() -> None:
     """Write the cards of the folders that are given."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("folders", nargs="+", type=Path, help="members, with their training_record.json")
+    parser.add_argument(
+        "folders", nargs="*", type=Path, help="members; all that are shipped if none is given"
+    )
     parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
     options = parser.parse_args()
     try:
-        for folder in options.folders:
+        for folder in options.folders or shipped_members():
             write_card(folder, options.root)
             print(folder / "README.md")
     except UserError as error:

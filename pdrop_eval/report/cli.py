@@ -14,8 +14,9 @@ from pdrop_eval.paths import CONF
 
 if TYPE_CHECKING:
     from pdrop_eval.report.reports import Report
+    from pdrop_eval.report.runs import Run
 
-SETTINGS = ("table", "root", "out", "readme")
+SETTINGS = ("table", "root", "out", "readme", "page")
 ALL, OVERVIEW = "all", "overview"
 CHOICES = ("1", "2", "3", "4", "5", ALL, OVERVIEW)
 
@@ -34,16 +35,20 @@ def _run(config: Any) -> None:
     try:
         check_choice("table", str(config.table), CHOICES)
         root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
-        print(make_tables(root, out, str(config.table), readme), end="")
+        page = config.page and Path(config.page)
+        print(make_tables(root, out, str(config.table), readme, page), end="")
     except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
         _leave(error)
 
 
-def make_tables(root: Path, out: Path, which: str = ALL, readme: Path | None = None) -> str:
+def make_tables(
+    root: Path, out: Path, which: str = ALL, readme: Path | None = None, page: Path | None = None
+) -> str:
     """Writes the tables of the records beneath `root` to `out`, and returns them for a terminal.
 
-    which: a table's number, overview, or all. Raises UserError if there is nothing to show, a record can't be
-    read, two records contradict each other, or the files can't be written.
+    which: a table's number, overview, or all. readme: gets the tables between its marks. page: gets all that
+    was measured, with training/findings.md beside it. Raises UserError if there is nothing to show, a record
+    can't be read, two records contradict each other, or the files can't be written.
     """
     from pdrop_eval.records import load_records, unwritable, write_atomically
     from pdrop_eval.report.commands import command
@@ -63,12 +68,25 @@ def make_tables(root: Path, out: Path, which: str = ALL, readme: Path | None = N
         files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
         files[readme] = with_blocks(readme, readme_blocks(runs))
+    if page is not None:
+        files |= _pages(runs, page, out)
     for path, text in files.items():
         try:
             write_atomically(path, text)
         except OSError as error:
             raise unwritable(path.parent, error) from error
     return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
+
+
+def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
+    """The page of results and the findings that it links to. Their numpy is imported for nothing else."""
+    from pdrop_eval.report.findings import find
+    from pdrop_eval.report.findings_page import findings_page
+    from pdrop_eval.report.results_page import results_page
+
+    found = find(runs)
+    findings = page.parent / "training" / "findings.md"
+    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
 
 
 def _shown(reports: list["Report"], out: Path, whole: bool) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.scores import Draws
 from pdrop_eval.records import load_samples
 from pdrop_eval.report.cells import DIVISOR
@@ -97,7 +98,10 @@ def _answers(run: Run, benchmark: str) -> list[dict[str, Any]]:
     entry = run.results.get(benchmark)
     if entry is None or entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
         raise NotPairedError("has no score")
-    samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
+    try:
+        samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
+    except UserError as error:
+        raise NotPairedError(str(error)) from error
     counted = [sample for sample in samples if sample.get("score") is not None]
     if len(counted) != entry["n"]:
         raise NotPairedError(f"{run.id} has {len(counted)} scored samples for {entry['n']} questions")

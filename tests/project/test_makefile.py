@@ -74,6 +74,22 @@ def test_several_strategies_are_a_sweep(make):
     assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=mini"
 
 
+@pytest.mark.parametrize(
+    ("target", "command"),
+    [
+        ("family", "python -m pdrop_eval.mini.family a=1"),
+        ("family-cards", "python -m pdrop_eval.mini.member_card a=1"),
+        ("findings", "python -m pdrop_eval.report.findings_page a=1"),
+        ("readme", "pdrop-eval-tables readme=README.md page=results/README.md a=1"),
+        ("bench-train", "python benchmarks/training.py a=1"),
+    ],
+)
+def test_what_training_needs_is_one_command_each(make, target, command):
+    done, asked = make(target, "ARGS=a=1")
+    assert done.returncode == 0, done.stderr
+    assert asked[-1] == command
+
+
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
 def test_new_requirements_are_installed(make, tmp_path, changed):
     make("setup")

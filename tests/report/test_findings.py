@@ -2,6 +2,7 @@
 
 import math
 import sys
+from pathlib import Path
 
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, training_record
@@ -198,6 +199,13 @@ def test_what_does_not_belong_together_is_not_compared(answered, spoil, reason):
     spoil(other)
     with pytest.raises(NotPairedError, match=reason):
         compare(answered("pdrop", PDROP, {"gqa": (other, score)}), one, "gqa")
+
+
+def test_samples_that_are_gone_are_a_reason(answered):
+    one, other = (answered(*row, {"gqa": graded([1, 0])}) for row in MATCHED)
+    (Path(one.folder) / "samples" / "gqa.jsonl").unlink()
+    with pytest.raises(NotPairedError, match="can't be read"):
+        compare(other, one, "gqa")
 
 
 def by_question(found):

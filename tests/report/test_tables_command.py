@@ -173,7 +173,7 @@ def run_script(*arguments, cwd):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme. Did you mean root?"),
+        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme, page. Did you mean root?"),
         ("table=6", "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, all, overview."),
         ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
     ],
