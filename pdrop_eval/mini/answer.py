@@ -19,7 +19,9 @@ def load_mini(folder):
 
     logging.disable_progress_bar()
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
-    return model.eval(), AutoProcessor.from_pretrained(folder)
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"  # a training pads on the right, and its checkpoint says so
+    return model.eval(), processor
 
 
 def _inputs(processor, rows, blank: bool):

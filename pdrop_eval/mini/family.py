@@ -178,7 +178,8 @@ def export(member: Member, work: Path, root: Path = SHIPPED) -> Path:
         if path.is_file():
             path.unlink()  # nothing of another training stays: its card, its curve
     for path in files:
-        shutil.copy(path, folder / path.name)
+        shutil.copyfile(path, folder / path.name)
+    _tidy(folder)
     log = [
         {"phase": phase["name"], "step": step, "loss": round(loss, 4)}
         for phase in record["phases"]
@@ -189,6 +190,20 @@ def export(member: Member, work: Path, root: Path = SHIPPED) -> Path:
     kept["base"] = _base(member, record, work, root)
     write_atomically(folder / RECORD, json.dumps(kept, indent=1, ensure_ascii=False) + "\n")
     return folder
+
+
+def _tidy(folder: Path) -> None:
+    """Undo what a training has left in the settings: padding for batches of answers, dtypes of its parts."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    kept = {k: v for k, v in settings.items() if k not in ("is_local", "local_files_only")}
+    write_atomically(path, json.dumps({**kept, "padding_side": "left"}, indent=2, ensure_ascii=False) + "\n")
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    for part in (config, config["text_config"], config["vision_config"]):
+        if "dtype" in part:
+            part["dtype"] = "bfloat16"
+    write_atomically(path, json.dumps(config, indent=2, ensure_ascii=False) + "\n")
 
 
 def _check_weights(trained: Path, files: Sequence[Path]) -> None:

@@ -40,6 +40,13 @@ class Training:
         return None if hours is None else (hours, str(self.record.get("device_label") or "GPU hours"))
 
     @property
+    def processor_hours(self) -> float | None:
+        """The time that processors worked on it; what else a busy machine did isn't in it. None on GPUs."""
+        if self.hours is None or self.hours[1] != "CPU hours":
+            return None
+        return self._sum([_number(phase.get("cpu_hours")) for phase in self.phases])
+
+    @property
     def flops(self) -> float | None:
         """Theoretical multiply-adds for the image tokens in the decoder, forward and backward."""
         return _number(self.record.get("training_flops"))

@@ -8,6 +8,7 @@ from pdrop_eval.report.grid import Band, Grid, Line, plain
 from pdrop_eval.report.tables import Group, Part, Row
 from pdrop_eval.report.training import Training, differences
 
+WORKED = "Processor hours"
 HEADS = ["Trained", "#patches", "Start", "Steps", "Samples", "Seed", "Loss"]
 
 
@@ -23,10 +24,11 @@ def training_grid(part: Part) -> Grid | None:
         return None
     conventions = sorted({t.convention for t in trainings(part) if t.convention})
     title = (
-        "Training: hours are devices x wall time; loss is the last one, per answer token. Theoretical FLOPs "
-        f"of the whole training: {'; '.join(conventions) or 'convention not recorded'}."
+        "Training: hours are devices x wall time, processor hours the time that these worked on it; loss is "
+        "the last one, per answer token. Theoretical FLOPs of the whole training: "
+        f"{'; '.join(conventions) or 'convention not recorded'}."
     )
-    heads = [*HEADS, _hours_head(part), f"{unit} image tokens", f"{all_unit} all tokens"]
+    heads = [*HEADS, _hours_head(part), WORKED, f"{unit} image tokens", f"{all_unit} all tokens"]
     return Grid(title, heads, bands)
 
 
@@ -115,6 +117,7 @@ def _line(row: Row, unit: str, all_unit: str) -> Line:
             numbers.NONE if training.seed is None else str(training.seed),
             numbers.NONE if training.loss is None else f"{training.loss:.3f}",
             numbers.NONE if training.hours is None else numbers.hours(training.hours[0]),
+            numbers.NONE if training.processor_hours is None else numbers.hours(training.processor_hours),
             numbers.total_flops(training.flops, unit),
             numbers.total_flops(training.all_flops, all_unit),
         ]

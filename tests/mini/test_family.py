@@ -152,6 +152,21 @@ def test_the_chain_of_trainings_is_in_the_record_and_makes_a_fair_pair(trained, 
     assert differences(records) == []
 
 
+def test_settings_that_a_training_left_are_put_right(trained, dirs):
+    made = trained("mini")
+    for name, change in (
+        ("tokenizer_config.json", {"padding_side": "right", "is_local": True}),
+        ("config.json", {"dtype": "float32"}),
+    ):
+        (made / name).write_text(json.dumps({**json.loads((made / name).read_text()), **change}))
+    folder = family.export(FAMILY["mini"], *dirs)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    assert settings["padding_side"] == "left"
+    assert "is_local" not in settings
+    config = json.loads((folder / "config.json").read_text())
+    assert config["dtype"] == "bfloat16"
+
+
 def test_only_bfloat16_is_shipped(trained, dirs):
     folder = trained("mini")
     build_model().save_pretrained(folder)

@@ -70,6 +70,7 @@ def training_record(name="vanilla", ratio=None, **changes):
         "hyperparameters": {"learning_rate": 1e-3, "per_device_batch": 16, "files": ["instruct.json"]},
         "seed": 0,
         "loss": 0.3125,
+        "cpu_hours": 0.75,
         "hardware": "A processor, 1 thread(s) a process",
         "flops": {"image_tokens": 1.5e15, "all_tokens": 2.5e15, "convention": "multiply-adds"},
         "dtype": "bfloat16",

@@ -74,6 +74,7 @@ def test_what_it_took_to_train_is_a_grid_of_its_own(pair):
         "Seed": "0",
         "Loss": "0.312",
         "CPU hours": "1.3",
+        "Processor hours": "0.75",
         "PFLOPs image tokens": "1.5",
         "PFLOPs all tokens": "2.5",
     }
