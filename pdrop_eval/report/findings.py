@@ -187,29 +187,20 @@ def _comparison(
 
 def answer(question: Question, difference: Difference) -> str:
     """The answer in words, by the sign of the difference and by whether its interval holds zero."""
-    return _ANSWERS[question.name][difference.sign] if difference.changed else _ANSWERS[question.name]["same"]
-
-
-_ANSWERS: dict[str, dict[int | str, str]] = {
-    MATCH: {
+    if difference.interval is None:
+        return "No question came out differently"
+    low, high = difference.interval
+    if question.name == MATCH:
+        return {
+            -1: "No: it scores lower, beyond the interval",
+            0: f"No difference is seen; a loss of {max(-low, 0):.1f} points isn't ruled out",
+            1: "It scores higher, beyond the interval",
+        }[difference.sign]
+    return {
         -1: "No: it scores lower, beyond the interval",
-        0: "Within the interval: no difference is seen",
-        1: "It scores higher, beyond the interval",
-        "same": "No question came out differently",
-    },
-    GAIN: {
-        -1: "No: it scores lower, beyond the interval",
-        0: "Not seen: the interval holds zero",
+        0: f"Not seen: the interval holds zero; a gain of {max(high, 0):.1f} points isn't ruled out",
         1: "Yes, beyond the interval",
-        "same": "No question came out differently",
-    },
-    FASTV: {
-        -1: "No: it scores lower, beyond the interval",
-        0: "Not seen: the interval holds zero",
-        1: "Yes, beyond the interval",
-        "same": "No question came out differently",
-    },
-}
+    }[difference.sign]
 
 
 def by_set(found: Sequence[Comparison]) -> dict[tuple[str, str], list[Comparison]]:

@@ -96,8 +96,10 @@ def mean_of(differences: Sequence[Difference]) -> Difference:
 def _answers(run: Run, benchmark: str) -> list[dict[str, Any]]:
     """The stored samples that count for the score."""
     entry = run.results.get(benchmark)
-    if entry is None or entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
-        raise NotPairedError("has no score")
+    if entry is None:
+        raise NotPairedError(f"not in {run.id} yet")
+    if entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
+        raise NotPairedError("it needs a judge")
     try:
         samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
     except UserError as error:

@@ -1,6 +1,7 @@
 """What is found of training: differences of known truth, in samples that were made for it."""
 
 import math
+import re
 import sys
 from pathlib import Path
 
@@ -234,12 +235,12 @@ def test_each_question_is_answered_by_the_sign_and_the_interval(six):
     found = by_question(find(six.runs()))
     assert {name: round(c.mean.value) for name, c in found.items()} == {MATCH: -1, GAIN: 29, FASTV: -20}
     page = findings_page.findings_page(list(found.values()))
-    assert "**LLaVA-1.5 mini, λ=0.5**: Within the interval: no difference is seen." in page
+    assert "**LLaVA-1.5 mini, λ=0.5**: No difference is seen; a loss of " in page
     assert "**LLaVA-1.5 mini, λ=0.5**: Yes, beyond the interval." in page
     assert "**LLaVA-1.5 mini, λ=0.5**: No: it scores lower, beyond the interval." in page
-    assert "Mean of the one benchmark: +29.0 [+" in page
+    assert "Mean of 1 of the 16 benchmarks: +29.0 [+" in page
     assert "FAIR" not in page.upper().replace("UNFAIR", "")
-    assert "mini, mini_pdrop_05: trained for 700 steps on 11200 samples, seed 0." in page.replace("\\_", "_")
+    assert "mini, mini_pdrop_05: trained for 700 steps on 11,200 samples, seed 0." in page.replace("\\_", "_")
     assert "Not measured yet" not in page
 
 
@@ -281,7 +282,24 @@ def test_what_can_not_be_compared_of_a_pair_is_named(answered):
     answered("vanilla", LLAVA_15, {"gqa": graded([1, 0]), "textvqa": graded([1, 0])})
     answered("pdrop", PDROP, {"gqa": graded([1, 1]), "textvqa": ([sample(0, 1.0, content="x")], 100.0)})
     page = findings_page.findings_page(find(answered.runs()))
-    assert "Not compared, TextVQA, LLaVA-1.5 mini, λ=0.5: not the same questions." in page
+    assert "- TextVQA isn't compared: not the same questions." in page
+
+
+def test_what_is_not_finished_or_not_judged_is_named_as_such(answered):
+    answered("vanilla", LLAVA_15, {"gqa": graded([1, 0]), "textvqa": graded([1, 0])})
+    run = answered("pdrop", PDROP, {"gqa": graded([1, 1])})
+    page = findings_page.findings_page(find(answered.runs()))
+    assert f"- TextVQA isn't compared: not in {run.id} yet." in page
+    assert "Mean of 1 of the 16 benchmarks" in page
+
+
+def test_what_is_not_ruled_out_is_said(answered):
+    # 2 of 100 lost, 2 gained: half of the interval is 1.96 * 2 points, about 4
+    answered("vanilla", LLAVA_15, {"gqa": graded([1] * 50 + [0] * 50)})
+    answered("pdrop", PDROP, {"gqa": graded([0, 0] + [1] * 48 + [1, 1] + [0] * 48)})
+    (found,) = [c for c in find(answered.runs()) if c.mean]
+    (loss,) = re.findall(r"a loss of (\d\.\d) points isn't ruled out", findings_page.summary([found]))
+    assert float(loss) == pytest.approx(3.9, abs=0.3)
 
 
 def test_without_a_model_trained_with_dropping_the_page_says_so(answered):
