@@ -32,8 +32,8 @@ from pdrop_eval.train.distributed import sharding
 from pdrop_eval.train.dryrun_text import render
 from pdrop_eval.train.loader import GroupedSampler, TokenCounter
 from pdrop_eval.train.memory import Memory, Sharing, step_memory
-from pdrop_eval.train.plan import check_settings
 from pdrop_eval.train.samples import make_samples
+from pdrop_eval.train.settings import check_settings
 from pdrop_eval.train.trainer import part_of
 
 # Conversations of published files, to count steps where a file isn't there. The last is a round number.
@@ -223,9 +223,10 @@ def _data(config: Any, name: str, processor: Any, fixed: int | None, nominal: in
         conversations,
         processor,
         settings.template,
-        TokenCounter(processor, fixed),
+        TokenCounter(processor, fixed, config.check_images),
         settings.max_length,
         config.on_error,
+        "decoder" not in settings.train,
         lambda c: iter(tqdm(c, f"{name}: tokenizing", leave=False, delay=2)),
     )
     if not samples:

@@ -10,9 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from pdrop_eval.errors import UserError
 from pdrop_eval.train.conversations import Conversation
-from pdrop_eval.train.samples import Sample
+from pdrop_eval.train.samples import Sample, UnreadableImageError
 
 IGNORE = -100
 _SORTED_BATCHES = 50  # samples of so many batches are sorted by length together, as in LLaVA's own trainer
@@ -44,7 +43,7 @@ class Collator:
         self.pad: int = processor.tokenizer.pad_token_id
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Tensor]:
-        """Batch the samples. Raises UserError for an image that can't be read."""
+        """Batch the samples. Raises UnreadableImageError for an image that can't be read."""
         n = max(sample.length for sample in samples)
         ids = np.full((len(samples), n), self.pad, np.int64)
         labels = np.full((len(samples), n), IGNORE, np.int64)
@@ -66,38 +65,42 @@ class Collator:
 
 
 def read_image(path: Path, conversation: Conversation) -> Image.Image:
-    """The image in RGB. Raises UserError that names the sample."""
+    """The image in RGB. Raises UnreadableImageError, which names the sample."""
     try:
         with Image.open(path) as image:
             return image.convert("RGB")
     except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(
-            f"{conversation.where}: the image {path} can't be read ({error}). Replace it, or take the "
-            "conversation out of the file."
-        ) from error
+        raise _unreadable(path, conversation, error) from error
 
 
 class TokenCounter:
     """How many tokens a conversation's images become, by the processor; opens image headers if needed."""
 
-    def __init__(self, processor: Any, fixed: int | None):
-        self.processor, self.fixed = processor, fixed
+    def __init__(self, processor: Any, fixed: int | None, look: bool = True):
+        self.processor, self.fixed, self.look = processor, fixed, look
 
     def __call__(self, conversation: Conversation) -> tuple[int, ...]:
-        """Return the tokens of each image."""
+        """Return the tokens of each image. Raises UnreadableImageError."""
+        if self.fixed is None or self.look:
+            sizes = [_size(path, conversation) for path in conversation.images]
         if self.fixed is not None or not conversation.images:
             return (self.fixed or 0,) * len(conversation.images)
-        sizes = []
-        for path in conversation.images:
-            try:
-                with Image.open(path) as image:
-                    sizes.append((image.height, image.width))
-            except OSError as error:
-                raise UserError(
-                    f"{conversation.where}: the image {path} can't be read ({error}). Replace it, or take "
-                    "the conversation out of the file."
-                ) from error
         return tuple(self.processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens)
+
+
+def _size(path: Path, conversation: Conversation) -> tuple[int, int]:
+    """Height and width, from the header."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise _unreadable(path, conversation, error) from error
+
+
+def _unreadable(path: Path, conversation: Conversation, error: Exception) -> UnreadableImageError:
+    return UnreadableImageError(
+        f"{conversation.where}: the image {path} can't be read ({error}). Replace it with a whole one."
+    )
 
 
 class GroupedSampler(Sampler[int]):

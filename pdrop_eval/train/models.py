@@ -89,4 +89,10 @@ def save_model(model: Any, processor: Any, folder: Path, dtype: str) -> None:
     model.config.use_cache = True
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(folder, safe_serialization=True)
+    save_processor(processor, folder)
+
+
+def save_processor(processor: Any, folder: Path) -> None:
+    """Write a processor as batches of prompts need it: padded on the left."""
+    processor.tokenizer.padding_side = "left"
     processor.save_pretrained(folder)

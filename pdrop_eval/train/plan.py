@@ -1,5 +1,6 @@
 """What a training command asks for, checked before torch is imported."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval import checks
 from pdrop_eval.anyres import check_anyres
-from pdrop_eval.configs import check_choice
 from pdrop_eval.errors import UserError
+from pdrop_eval.hub import hub_commit, set_offline
 from pdrop_eval.identity import checkpoint_sha256, file_sha256
-from pdrop_eval.parallel import world_size
 from pdrop_eval.train.conversations import Conversation, read_conversations
+from pdrop_eval.train.settings import check_settings
 
-PHASES = ("pretrain", "instruct")
-PARTS = ("vision", "projector", "decoder")
-TEMPLATES = ("plain", "checkpoint", "vicuna")
-SCHEDULES = ("cosine", "linear", "constant")
+RECORD = "training_record.json"
+PHASE_RECORD = "phase_record.json"
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Phase:
     @property
     def done(self) -> bool:
         """Whether the phase's model and its record are there."""
-        return (self.folder / "phase_record.json").is_file()
+        return (self.folder / PHASE_RECORD).is_file()
 
 
 @dataclass(frozen=True)
@@ -47,6 +46,10 @@ class TrainingPlan:
     start_sha256: str
     phases: list[Phase]
 
+    def before(self, phase: Phase) -> list[Phase]:
+        """The phases that come before this one; they must be done when it begins."""
+        return self.phases[: self.phases.index(phase)]
+
     def identity(self, phase: Phase) -> dict[str, Any]:
         """What decides a phase's weights, as far as it is known before torch: held against a checkpoint."""
         config = self.config
@@ -54,7 +57,7 @@ class TrainingPlan:
             "strategy": {"name": self.strategy, **plain(config.strategy)},
             "start": self.start_sha256,
             "phase": phase.name,
-            "phases_before": [p.name for p in self.phases[: self.phases.index(phase)]],
+            "phases_before": [read_phase(p)["model_sha256"] for p in self.before(phase)],
             "settings": {k: v for k, v in plain(phase.settings).items() if k not in _ELSEWHERE},
             "data": [{k: entry[k] for k in ("file", "sha256")} for entry in phase.data],
             "seed": config.seed,
@@ -68,88 +71,80 @@ class TrainingPlan:
 _ELSEWHERE = ("files", "images", "per_device_batch")
 
 
-def make_plan(config: DictConfig, strategy: str, read: bool = True) -> TrainingPlan:
+def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
     """Check a config and read its data. Raises UserError for what can't be right."""
     check_settings(config)
+    if str(config.device) == "cuda":
+        checks.check_device("cuda")
     output = Path(config.output or f"checkpoints/{config.recipe.name}_{strategy}")
-    checks.check_results_folder(output)
     source = checks.resolve_checkpoint(config.model.pretrained)
+    _check_output(output, source, list(config.phases))
+    set_offline(isinstance(source, Path))
     checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
     check_anyres(config.model.anyres, checkpoint.config)
+    if not isinstance(source, Path):  # a branch may move while a training is interrupted
+        config.model.revision = hub_commit(source, "model", config.model.revision)
     start = checkpoint_sha256(source, config.model.revision)
-    phases = [_phase(config, name, output, read) for name in config.phases]
-    return TrainingPlan(config, strategy, output, start, phases)
+    return TrainingPlan(
+        config, strategy, output, start, [_phase(config, name, output) for name in config.phases]
+    )
 
 
-def check_settings(config: DictConfig) -> None:
-    """The plain values. Raises UserError with the value, what is allowed and the fix."""
-    names = [config.phases] if isinstance(config.phases, str) else list(config.phases)
-    if not names or names != [name for name in PHASES if name in names]:
+def read_phase(phase: Phase) -> dict[str, Any]:
+    """The record of a finished phase."""
+    return json.loads((phase.folder / PHASE_RECORD).read_text(encoding="utf-8"))
+
+
+def _check_output(output: Path, source: Path | str, phases: list[str]) -> None:
+    """Nothing that another command has made is written over. Raises UserError."""
+    own = "Give this training a folder of its own with output=<folder>"
+    if isinstance(source, Path) and output.resolve() == source.resolve():
         raise UserError(
-            f"phases={names} is not allowed. Use [pretrain,instruct], in this order, or one of them alone."
+            f"output={output} is where the training starts from, which it would overwrite. {own}."
         )
-    config.phases = names
-    check_choice("device", str(config.device).split(":")[0], ("auto", "cpu", "cuda"))
-    check_choice("dtype", config.dtype, ("bfloat16", "float32"))
-    check_choice("save_dtype", config.save_dtype, ("bfloat16", "float32"))
-    check_choice("attention", config.attention, checks.ATTENTIONS)
-    check_choice("on_error", config.on_error, ("stop", "skip"))
-    for name, least in (("seed", 0), ("workers", 0), ("save_every", 1), ("keep", 2), ("log_every", 1)):
-        checks.check_whole(name, config[name], least)
-    if config.lora.rank is not None:
-        checks.check_whole("lora.rank", config.lora.rank, 1, "Use null to train the decoder's own weights.")
-    for name in names:
-        _check_phase(f"recipe.{name}", config.recipe[name])
-
-
-def _check_phase(where: str, settings: Any) -> None:
-    check_choice(f"{where}.template", settings.template, TEMPLATES)
-    check_choice(f"{where}.schedule", settings.schedule, SCHEDULES)
-    for part in settings.train:
-        check_choice(f"part in {where}.train", part, PARTS)
-    if not settings.train:
-        raise UserError(f"{where}.train=[] trains nothing. Name some parts: {', '.join(PARTS)}.")
-    for name in ("batch_size", "per_device_batch", "max_length"):
-        checks.check_whole(f"{where}.{name}", settings[name], 1)
-    if settings.steps is not None:
-        checks.check_whole(f"{where}.steps", settings.steps, 1, "Use null to train for `epochs`.")
-    share = settings.per_device_batch * world_size()
-    if settings.batch_size % share:
-        raise UserError(
-            f"{where}.batch_size={settings.batch_size} samples a step can't be shared by {world_size()} "
-            f"process(es) in batches of {settings.per_device_batch}. Use a multiple of {share}, or another "
-            f"{where}.per_device_batch."
-        )
-    for name in ("learning_rate", "projector_learning_rate", "vision_learning_rate"):
-        rate = settings[name]
-        if rate is not None and not (isinstance(rate, int | float) and 0 < rate < 1):
+    record = output / RECORD
+    if record.is_file():
+        phases_there = json.loads(record.read_text(encoding="utf-8")).get("phases", [])
+        there = [phase["name"] for phase in phases_there]
+        done = [name for name in there if (output / name / PHASE_RECORD).is_file()]
+        if not there or done != there or phases[: len(there)] != there:
             raise UserError(
-                f"{where}.{name}={rate} is not allowed. Use a number between 0 and 1, such as 2e-5."
+                f"{output} holds a model that was trained in phases={there}, which phases={phases} would "
+                f"overwrite. {own}. Or go on with it: phases begin with those, and their folders are there."
             )
+    elif not any((output / name).is_dir() for name in phases) and (
+        (output / "config.json").exists() or list(output.glob("*.safetensors"))
+    ):
+        raise UserError(f"{output} holds a model of another origin, which would be overwritten. {own}.")
+    if "pretrain" not in phases and (output / "pretrain" / PHASE_RECORD).is_file():
+        raise UserError(
+            f"{output} holds a finished phase pretrain, which phases={phases} would leave aside. Use "
+            f"phases=[pretrain,instruct] to go on from it. Or: {own[0].lower()}{own[1:]}."
+        )
+    try:
+        checks.check_results_folder(output)
+    except UserError as error:
+        raise UserError(str(error).replace("results=<folder>", "output=<folder>")) from error
 
 
-def _phase(config: DictConfig, name: str, output: Path, read: bool) -> Phase:
+def _phase(config: DictConfig, name: str, output: Path) -> Phase:
     settings = config.recipe[name]
     files = [Path(file) for file in settings.files]
     images = None if settings.images is None else Path(settings.images)
-    conversations: list[Conversation] = []
-    skipped: dict[str, int] = {}
-    data: list[dict[str, Any]] = []
-    if read:
-        conversations, skipped = read_conversations(files, images, config.on_error)
-        if not conversations:
-            raise UserError(
-                f"No conversation of {', '.join(map(str, files))} can be used for the phase {name}. "
-                f"Give files that have some: recipe.{name}.files=[...]."
-            )
-        data = [
-            {
-                "file": file.name,
-                "sha256": file_sha256(file),
-                "conversations": sum(c.file == file for c in conversations),
-            }
-            for file in files
-        ]
+    conversations, skipped = read_conversations(files, images, config.on_error)
+    if not conversations:
+        raise UserError(
+            f"No conversation of {', '.join(map(str, files))} can be used for the phase {name}. "
+            f"Give files that have some: recipe.{name}.files=[...]."
+        )
+    data = [
+        {
+            "file": file.name,
+            "sha256": file_sha256(file),
+            "conversations": sum(c.file == file for c in conversations),
+        }
+        for file in files
+    ]
     return Phase(name, settings, output / name, conversations, skipped, data)
 
 

@@ -7,10 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
+from pdrop_eval.parallel import rank, world_size
 
 MARK = "whole.json"  # in a checkpoint that was written to its end
 
@@ -23,7 +25,7 @@ class Clock(TrainerCallback):
 
     def __init__(self, identity: dict[str, Any], before: dict[str, Any]):
         self.identity = identity
-        self.wall_before, self.cpu_before = before.get("wall", 0.0), before.get("cpu", 0.0)
+        self.before = {key: before.get(key, 0.0) for key in ("wall", "devices", "cpu")}
         self.resumed: int = before.get("resumed", -1) + 1
         self.began = (time.monotonic(), time.process_time())
         self.ended: tuple[float, float] | None = None
@@ -32,35 +34,39 @@ class Clock(TrainerCallback):
         """Start the clock."""
         self.began = (time.monotonic(), time.process_time())
 
+    def pause(self) -> None:
+        """Count nothing of this process."""
+        self.ended = self.began
+
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
         """Stop the clock."""
         self.ended = (time.monotonic(), time.process_time())
 
     @property
-    def wall(self) -> float:
-        """Seconds since the phase began, without pauses."""
-        return self.wall_before + (self.ended or (time.monotonic(), 0))[0] - self.began[0]
+    def seconds(self) -> dict[str, float]:
+        """Since the phase began, without pauses: `wall`, `devices` x wall, and `cpu` time of all processes.
 
-    @property
-    def cpu(self) -> float:
-        """Seconds of processor time that this process has used for the phase."""
-        return self.cpu_before + (self.ended or (0, time.process_time()))[1] - self.began[1]
+        Processor time is this process's, taken for that of each.
+        """
+        wall, cpu = self.ended or (time.monotonic(), time.process_time())
+        now = {
+            "wall": wall - self.began[0],
+            "devices": world_size() * (wall - self.began[0]),
+            "cpu": world_size() * (cpu - self.began[1]),
+        }
+        return {key: before + now[key] for key, before in self.before.items()}
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
-        """Log at every checkpoint, so that the mean loss of a log entry never spans an interruption."""
-        if state.global_step % args.save_steps == 0:
+        """Log at the end, and at every checkpoint, so that a logged mean never spans an interruption."""
+        if state.global_step % args.save_steps == 0 or state.global_step >= state.max_steps:
             control.should_log = True
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any):
-        """Mark the checkpoint as whole."""
+        """Mark the checkpoint as whole, once all processes have written their part."""
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
             folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-            facts = {
-                "identity": self.identity,
-                "wall": self.wall,
-                "cpu": self.cpu,
-                "resumed": self.resumed,
-            }
+            facts = {"identity": self.identity, "resumed": self.resumed, **self.seconds}
             write_atomically(folder / MARK, json.dumps(facts, indent=1))
 
 
@@ -104,7 +110,8 @@ def last_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Path | None
             facts = json.loads(mark.read_text(encoding="utf-8"))
             check_identity(facts["identity"], identity, found[step])
             return found[step], facts
-        shutil.rmtree(found[step])
+        if rank() == 0:
+            shutil.rmtree(found[step], ignore_errors=True)
     return None, {}
 
 

@@ -4,26 +4,26 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pdrop_eval import provenance
 from pdrop_eval.files import write_atomically
 from pdrop_eval.parallel import world_size
 from pdrop_eval.train.cost import architecture_of, training_flops
-from pdrop_eval.train.plan import Phase, TrainingPlan, plain
+from pdrop_eval.train.loader import GroupedSampler
+from pdrop_eval.train.plan import RECORD, Phase, TrainingPlan, plain
 from pdrop_eval.train.samples import Sample
 
 SCHEMA = 1
-RECORD = "training_record.json"
 
 
 def phase_record(
     plan: TrainingPlan, phase: Phase, strategy: Any, samples: Sequence[Sample], skipped: dict[str, int],
     trainer: Any, clock: Any, model_config: Any,
 ) -> dict[str, Any]:  # fmt: skip
-    """What one finished phase did and cost. device_hours: devices x wall time of its steps."""
+    """What one finished phase did and cost. device_hours: devices x wall time, over all interruptions."""
     seen = trainer.state.global_step * phase.settings.batch_size
+    an_epoch = len(GroupedSampler(samples, phase.settings.batch_size, plan.config.seed))
     devices = world_size()
     on_gpu = trainer.args.device.type == "cuda"
     machine = provenance.hardware()
@@ -31,8 +31,9 @@ def phase_record(
         "name": phase.name,
         "identity": plan.identity(phase),
         "steps": trainer.state.global_step,
-        "epochs": round(seen / len(samples), 4),
+        "epochs": round(seen / an_epoch, 4),
         "samples": seen,
+        "left_out_of_an_epoch": len(samples) - an_epoch,
         "skipped": skipped,
         "data": phase.data,
         "hyperparameters": plain(phase.settings),
@@ -44,9 +45,9 @@ def phase_record(
         "hardware": machine["gpus"][0]
         if on_gpu
         else f"{machine['cpu']}, {trainer_threads()} thread(s) a process",
-        "wall_hours": clock.wall / 3600,
-        "device_hours": devices * clock.wall / 3600,
-        "cpu_hours": devices * clock.cpu / 3600,
+        "wall_hours": clock.seconds["wall"] / 3600,
+        "device_hours": clock.seconds["devices"] / 3600,
+        "cpu_hours": clock.seconds["cpu"] / 3600,
         "resumed": clock.resumed,
         "flops": mean_cost(model_config, strategy, samples, phase.settings, plan.config, seen),
         "versions": provenance.package_versions(),
@@ -108,8 +109,3 @@ def write_record(plan: TrainingPlan, records: Sequence[dict[str, Any]], strategy
     }
     write_atomically(plan.output / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     return record
-
-
-def read_phase(folder: Path) -> dict[str, Any]:
-    """The record of a finished phase."""
-    return json.loads((folder / "phase_record.json").read_text(encoding="utf-8"))

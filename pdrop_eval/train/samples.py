@@ -20,6 +20,10 @@ MARK = "<image>"  # as LLaVA's JSON has it
 _CHUNK = 1000
 
 
+class UnreadableImageError(UserError):
+    """An image that can't be opened; the message names the sample."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One conversation, tokenized.
@@ -51,12 +55,14 @@ def make_samples(
     count_tokens: Callable[[Conversation], tuple[int, ...]],
     max_length: int,
     on_error: str = "stop",
+    needs_image: bool = False,
     progress: Callable[[Sequence[Conversation]], Iterator[Conversation]] = iter,
 ) -> tuple[list[Sample], dict[str, int]]:
     """Tokenize conversations; returns the samples, and how many were skipped by problem.
 
-    count_tokens: the tokens of a conversation's images. max_length: of the whole sequence. With
-    on_error="skip" what doesn't fit is left out and counted.
+    count_tokens: the tokens of a conversation's images. max_length: of the whole sequence. needs_image: text
+    alone can teach nothing, because the decoder does not learn. With on_error="skip" what doesn't fit is left
+    out and counted.
 
     Raises:
         UserError: an answer beyond `max_length`, a conversation without a label, a template without an end.
@@ -69,21 +75,20 @@ def make_samples(
         texts, spans = zip(*(render(c, processor, template, eos) for c in chunk), strict=True)
         encoded = processor.tokenizer(list(texts), return_offsets_mapping=True)
         for i, conversation in enumerate(chunk):
-            sample = Sample(
-                conversation,
-                np.array(encoded["input_ids"][i], np.int32),
-                _token_spans(encoded["offset_mapping"][i], spans[i]),
-                count_tokens(conversation),
-            )
-            problem = _problem(sample, max_length, processor.image_token_id)
-            if problem is None:
-                samples.append(sample)
-            elif on_error == "skip":
-                skipped[problem[0]] += 1
-            else:
-                raise UserError(
-                    f"{conversation.where}: {problem[1]} Or on_error=skip leaves such samples out."
+            try:
+                sample = Sample(
+                    conversation,
+                    np.array(encoded["input_ids"][i], np.int32),
+                    _token_spans(encoded["offset_mapping"][i], spans[i]),
+                    count_tokens(conversation),
                 )
+                _check(sample, max_length, processor.image_token_id, needs_image)
+                samples.append(sample)
+            except (_UnfitError, UnreadableImageError) as error:
+                if on_error != "skip":
+                    text = str(error) + " Or on_error=skip leaves such samples out."
+                    raise UserError(text) from error
+                skipped[error.name if isinstance(error, _UnfitError) else "unreadable image"] += 1
     return samples, dict(skipped)
 
 
@@ -157,27 +162,43 @@ def _token_spans(
     return tuple(found)
 
 
-def _problem(sample: Sample, max_length: int, image_token: int) -> tuple[str, str] | None:
-    """What is wrong with a sample: a short name, and a sentence with the fix."""
+class _UnfitError(Exception):
+    """A sample that can't be learned from: a short name to count it by, and the message."""
+
+    def __init__(self, sample: Sample, name: str, text: str):
+        super().__init__(f"{sample.conversation.where}: {text}")
+        self.name = name
+
+
+def _check(sample: Sample, max_length: int, image_token: int, needs_image: bool) -> None:
+    """Raises _UnfitError with what is wrong with a sample and the fix."""
     if not sample.answer_tokens:
-        return "no labels", (
+        raise _UnfitError(
+            sample,
+            "no labels",
             "no token of it carries a label, so nothing can be learned from it. Give it an answer of words "
-            "that the tokenizer knows."
+            "that the tokenizer knows.",
         )
     marks = int((sample.ids == image_token).sum())
     if marks != len(sample.image_tokens):
-        return "image marks", (
+        raise _UnfitError(
+            sample,
+            "image marks",
             f"its text has {marks} image tokens for {len(sample.image_tokens)} images. Leave {MARK} out of "
-            "questions and answers but where an image belongs."
+            "questions and answers but where an image belongs.",
+        )
+    if needs_image and not marks:
+        raise _UnfitError(
+            sample,
+            "text alone",
+            "it has no image, and the decoder does not learn in this phase, so nothing can be learned from "
+            "it. Take it out, or add decoder to the phase's train=[...].",
         )
     if sample.length > max_length:
-        answer = (
-            "its last answer ends beyond the context"
-            if len(sample.answers) > 1
-            else "its answer does not fit"
+        what = "its last answer ends beyond the context" if len(sample.answers) > 1 else "it does not fit"
+        raise _UnfitError(
+            sample,
+            "too long",
+            f"{what}: {sample.length} tokens, of which {sum(sample.image_tokens)} are image tokens; "
+            f"max_length={max_length}. Shorten or split the conversation, or set a larger max_length.",
         )
-        return "too long", (
-            f"{answer}: {sample.length} tokens, of which {sum(sample.image_tokens)} are image tokens; "
-            f"max_length={max_length}. Shorten or split the conversation, or set a larger max_length."
-        )
-    return None

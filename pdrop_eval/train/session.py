@@ -1,37 +1,39 @@
 """One training from its plan to the model on disk."""
 
 import gc
+import hashlib
 import json
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.configs import instantiate_strategy
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import Lock, write_atomically
+from pdrop_eval.identity import checkpoint_sha256
 from pdrop_eval.parallel import rank, say, world_size
 from pdrop_eval.train import distributed
-from pdrop_eval.train.plan import Phase, TrainingPlan
+from pdrop_eval.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
+from pdrop_eval.train.settings import sharded
 
 
 def train(plan: TrainingPlan) -> dict[str, Any]:
     """Run what is left of a training; returns its record. Raises UserError."""
     from pdrop_eval.train.progress import check_identity
-    from pdrop_eval.train.record import read_phase, write_record
+    from pdrop_eval.train.record import write_record
 
-    lock = Lock(plan.output) if rank() == 0 else nullcontext()
+    lock = Lock(plan.output) if rank() == 0 else None
     strategy = instantiate_strategy(plan.config.strategy)
     source: str | Path = plan.config.model.pretrained
     for phase in plan.phases:
         if phase.done:
-            check_identity(read_phase(phase.folder)["identity"], plan.identity(phase), phase.folder)
+            check_identity(read_phase(phase)["identity"], plan.identity(phase), phase.folder)
             say(f"Phase {phase.name}: done already.")
         else:
             _train_phase(plan, phase, strategy, source)
         source = phase.folder / "model"
-    records = [read_phase(phase.folder) for phase in plan.phases]
-    record = write_record(plan, records, strategy) if rank() == 0 else {}
-    del lock
+    record = write_record(plan, [read_phase(phase) for phase in plan.phases], strategy) if rank() == 0 else {}
+    if lock is not None:
+        lock.release()
     return record
 
 
@@ -50,23 +52,30 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
     start = models.load_start(source, config)
     samples, skipped = _samples(plan, phase, start)
-    # A batch without images leaves the projector out.
-    arguments.ddp_find_unused_parameters = any(not sample.image_tokens for sample in samples)
-    _check_strategy(strategy, start.model)
+    # Text alone leaves the projector out, and the tower's last layers are mostly not used.
+    text = any(not sample.image_tokens for sample in samples)
+    arguments.ddp_find_unused_parameters = text or "vision" in phase.settings.train
+    strategy.drops(start.model.config.get_text_config().num_hidden_layers)
     models.prepare(start.model, phase.settings, config)
-    identity = plan.identity(phase)
+    identity = {**plan.identity(phase), "samples": _samples_sha256(samples)}
     checkpoint, mark = last_checkpoint(phase.folder, identity)
     clock = Clock(identity, mark)
     trainer = _trainer(phase, arguments, start, samples)
     trainer.add_callback(clock)
     trainer.add_callback(Lines(phase.name, clock))
     say(_opening(phase, samples, skipped, start.model, checkpoint))
-    with strategy(start.model):
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if checkpoint and trainer.is_last(checkpoint) and not sharded(config.distributed):
+        clock.pause()  # nothing is left but to write the model
+        trainer.take_up(checkpoint)
+    else:
+        with strategy(start.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     record = phase_record(plan, phase, strategy, samples, skipped, trainer, clock, start.model.config)
     _save(plan, phase, start, trainer)
     if rank() == 0:
-        write_atomically(phase.folder / "phase_record.json", json.dumps(record, indent=1, ensure_ascii=False))
+        record["model_sha256"] = checkpoint_sha256(phase.folder / "model", None)
+        text_of = json.dumps(record, indent=1, ensure_ascii=False)
+        write_atomically(phase.folder / PHASE_RECORD, text_of)
     trainer.accelerator.wait_for_everyone()
     trainer.accelerator.free_memory()
     del trainer
@@ -76,7 +85,7 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
 def _samples(plan: TrainingPlan, phase: Phase, start: Any) -> tuple[list[Any], dict[str, int]]:
     from tqdm import tqdm
 
-    from pdrop_eval.train.loader import TokenCounter
+    from pdrop_eval.train.loader import GroupedSampler, TokenCounter
     from pdrop_eval.train.samples import make_samples
 
     settings = phase.settings
@@ -84,21 +93,28 @@ def _samples(plan: TrainingPlan, phase: Phase, start: Any) -> tuple[list[Any], d
         phase.conversations,
         start.processor,
         settings.template,
-        TokenCounter(start.processor, start.fixed_tokens),
+        TokenCounter(start.processor, start.fixed_tokens, plan.config.check_images),
         settings.max_length,
         plan.config.on_error,
+        "decoder" not in settings.train,
         lambda c: iter(tqdm(c, f"{phase.name}: tokenizing", disable=rank() > 0, leave=False, delay=2)),
     )
-    if len(samples) < settings.batch_size:
+    if not len(GroupedSampler(samples, settings.batch_size, 0)):
+        pictured = sum(bool(sample.image_tokens) for sample in samples)
         raise UserError(
-            f"The phase {phase.name} has {len(samples)} samples, fewer than one batch of "
-            f"{settings.batch_size}. Give more data, or set recipe.{phase.name}.batch_size."
+            f"The phase {phase.name} has {pictured} samples with images and {len(samples) - pictured} "
+            f"without: neither fill one batch of {settings.batch_size}. Give more data, or set a smaller "
+            f"recipe.{phase.name}.batch_size."
         )
     return samples, {**phase.skipped, **skipped}
 
 
-def _check_strategy(strategy: Any, model: Any) -> None:
-    strategy.drops(model.config.get_text_config().num_hidden_layers)
+def _samples_sha256(samples: list[Any]) -> str:
+    """Of what is left of the data after skipping: with on_error=skip, a repaired image changes it."""
+    whole = hashlib.sha256()
+    for sample in samples:
+        whole.update(f"{sample.conversation.file.name}:{sample.conversation.line}:{sample.length}\n".encode())
+    return whole.hexdigest()
 
 
 def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
@@ -108,7 +124,7 @@ def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
     config, settings = plan.config, phase.settings
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(phase.folder),
         max_steps=settings.steps or -1,
         num_train_epochs=settings.epochs,
@@ -137,6 +153,8 @@ def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
         label_names=["labels"],
         **distributed.arguments(config.distributed),
     )
+    arguments._n_gpu = 1  # a process has one GPU: several without torchrun would change the batch
+    return arguments
 
 
 def _trainer(phase: Phase, arguments: Any, start: Any, samples: list[Any]) -> Any:
@@ -189,16 +207,16 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
     from pdrop_eval.train import models
 
     config, folder, last = plan.config, phase.folder / "model", phase is plan.phases[-1]
-    if config.distributed.name != "none":
+    if sharded(config.distributed):
         trainer.save_model(str(folder))  # by all processes: it gathers what is shared out
     if rank() == 0:
         whole = start
-        if config.distributed.name == "none":
+        if not sharded(config.distributed):
             if config.lora.rank is not None and "decoder" in phase.settings.train:
                 models.merge_lora(start.model)
             models.save_model(start.model, start.processor, folder, "float32")
         else:
-            start.processor.save_pretrained(folder)
+            models.save_processor(start.processor, folder)
             whole = models.load_start(folder, config) if last else start
         if last:
             models.save_model(whole.model, whole.processor, plan.output, config.save_dtype)
@@ -207,7 +225,11 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
 
 def _opening(phase: Phase, samples: list[Any], skipped: dict[str, int], model: Any, checkpoint: Any) -> str:
     learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    from pdrop_eval.train.loader import GroupedSampler
+
     left_out = f", {sum(skipped.values())} skipped ({skipped})" if skipped else ""
+    rest = len(samples) - len(GroupedSampler(samples, phase.settings.batch_size, 0))
+    left_out += f", {rest} of each epoch left out because they fill no batch" if rest else ""
     going_on = f"; going on from {checkpoint.name}" if checkpoint else ""
     return (
         f"Phase {phase.name}: {len(samples)} conversations{left_out}, {learning / 1e6:.2f}M parameters learn "

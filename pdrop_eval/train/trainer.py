@@ -1,11 +1,13 @@
 """The Trainer of transformers with LLaVA's parts and learning rates, and an order of samples of our own."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.train.loader import GroupedSampler
@@ -41,6 +43,16 @@ class StrategyTrainer(Trainer):
     def __init__(self, *args: Any, rates: dict[str, float], global_batch: int, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.rates, self.global_batch = rates, global_batch
+
+    def is_last(self, checkpoint: Path) -> bool:
+        """Whether a checkpoint is of the last step: the Trainer would go on from it to one step more."""
+        state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        return state.global_step >= state.max_steps
+
+    def take_up(self, checkpoint: Path) -> None:
+        """Take the weights and the state of the last checkpoint, without training."""
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
         """Write the weights under the names that they have in the model.

@@ -13,9 +13,9 @@ START = MINI_CHECKPOINTS / "mini_base"
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory):
-    """48 pictures with one or two questions and one conversation without a picture; 24 captions."""
+    """50 pictures with one or two questions and one conversation without a picture; 24 captions."""
     folder = tmp_path_factory.mktemp("data") / "mini"
-    render_conversations(folder, 48, captions=24, turns=(1, 2), seed=7)
+    render_conversations(folder, 50, captions=24, turns=(1, 2), seed=7)
     return folder
 
 

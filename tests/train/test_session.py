@@ -222,7 +222,7 @@ def test_logs_can_be_read_by_tensorboard(config, tmp_path):
 
 
 def test_too_little_data_for_a_batch_is_refused(config):
-    with pytest.raises(UserError, match=r"48 samples, fewer than one batch of 64"):
+    with pytest.raises(UserError, match=r"50 samples with images and 1 without: neither fill"):
         run(config("recipe.instruct.batch_size=64"))
 
 
@@ -234,3 +234,106 @@ def test_two_runs_do_not_write_to_one_folder(config, tmp_path):
     with pytest.raises(UserError, match="being written by process"):
         train(plan)
     held.release()
+
+
+def test_a_training_killed_before_its_model_is_written_takes_no_further_step(config, tmp_path, monkeypatch):
+    whole = run(config(f"output={tmp_path}/whole", "recipe.instruct.schedule=constant", "log_every=10"))
+    settings = ("recipe.instruct.schedule=constant", "log_every=10")
+    with monkeypatch.context() as patch:
+        patch.setattr("pdrop_eval.train.session._save", lambda *_: (_ for _ in ()).throw(KilledError))
+        with pytest.raises(KilledError):
+            run(config(*settings))
+    resumed = run(config(*settings))
+    assert resumed["phases"][0]["steps"] == 4
+    assert losses(resumed) == losses(whole)
+    mine, theirs = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "whole"))
+    assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+def test_a_phase_belongs_to_the_one_before_it(config, tmp_path):
+    run(config("phases=[pretrain,instruct]"))
+    shutil.rmtree(tmp_path / "out" / "pretrain")
+    with pytest.raises(UserError, match="their folders are there"):
+        run(config("phases=[pretrain,instruct]", "recipe.pretrain.learning_rate=1e-3"))
+    (tmp_path / "out" / "training_record.json").unlink()
+    with pytest.raises(UserError, match="belongs to another training"):
+        run(config("phases=[pretrain,instruct]", "recipe.pretrain.learning_rate=1e-2"))
+
+
+@pytest.mark.parametrize(
+    ("first", "then"), [("[pretrain,instruct]", "[pretrain]"), ("[pretrain]", "[instruct]")]
+)
+def test_phases_that_would_overwrite_a_model_are_refused(config, tmp_path, first, then):
+    before = run(config(f"phases={first}"))
+    weights = (tmp_path / "out" / "model.safetensors").read_bytes()
+    with pytest.raises(UserError, match="output=<folder>"):
+        run(config(f"phases={then}"))
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == weights
+    assert json.loads((tmp_path / "out" / "training_record.json").read_text()) == json.loads(
+        json.dumps(before)
+    )
+
+
+def test_phases_may_follow_one_by_one(config):
+    run(config("phases=[pretrain]"))
+    assert [phase["name"] for phase in run(config("phases=[pretrain,instruct]"))["phases"]] == [
+        "pretrain",
+        "instruct",
+    ]
+
+
+def test_what_is_no_training_of_ours_is_not_overwritten(config, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(START, copy)
+    for output, start in ((copy, START), (copy, copy)):
+        with pytest.raises(UserError, match="overwrit"):
+            run(config(f"output={output}", f"model.pretrained={start}"))
+
+
+def test_a_repaired_image_is_seen_on_resume(config, data, tmp_path, monkeypatch):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    name = json.loads((folder / "instruct.json").read_text())[0]["image"]
+    (folder / "images" / name).rename(tmp_path / name)
+    settings = (
+        f"recipe.instruct.files=[{folder}/instruct.json]", f"recipe.instruct.images={folder}/images",
+        "on_error=skip", "save_every=2",
+    )  # fmt: skip
+    with monkeypatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(KilledError):
+            run(config(*settings))
+    (tmp_path / name).rename(folder / "images" / name)
+    with pytest.raises(UserError, match="samples: "):
+        run(config(*settings))
+
+
+def test_a_broken_image_is_found_before_training(config, data, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(data, folder)
+    name = json.loads((folder / "instruct.json").read_text())[0]["image"]
+    (folder / "images" / name).write_bytes(b"no image")
+    settings = (f"recipe.instruct.files=[{folder}/instruct.json]", f"recipe.instruct.images={folder}/images")
+    with pytest.raises(UserError, match=rf"line \d+ \(id .*{name} can't be read.*on_error=skip"):
+        run(config(*settings))
+    assert run(config(*settings, "on_error=skip"))["phases"][0]["skipped"] == {"unreadable image": 1}
+
+
+def test_text_alone_teaches_a_projector_nothing(config, data):
+    settings = ("phases=[instruct]", "recipe.instruct.train=[projector]", "recipe.instruct.batch_size=4")
+    with pytest.raises(UserError, match=r"it has no image, and the decoder does not learn"):
+        run(config(*settings))
+    assert run(config(*settings, "on_error=skip"))["phases"][0]["skipped"] == {"text alone": 1}
+
+
+def test_samples_that_fill_no_batch_are_counted(config, capsys):
+    (phase,) = run(config("recipe.instruct.steps=null"))["phases"]
+    assert phase["left_out_of_an_epoch"] == 3
+    assert (phase["epochs"], phase["samples"]) == (1.0, 48)
+    assert "3 of each epoch left out" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_processor_is_saved_for_prompts(config, tmp_path):
+    run(config())
+    saved = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert saved["padding_side"] == "left"
