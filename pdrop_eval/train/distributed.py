@@ -1,6 +1,7 @@
 """How processes share a model: the choices of `conf/distributed`, for the Trainer. Needs no torch."""
 
 import json
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ from pdrop_eval.paths import CONF
 _FOLDER = CONF / "distributed"
 
 
-def arguments(distributed: Any) -> dict[str, Any]:
-    """Return the Trainer's arguments `deepspeed`, `fsdp` and `fsdp_config`. Raises UserError."""
+def arguments(distributed: Any, on_gpu: bool = True) -> dict[str, Any]:
+    """Return the Trainer's arguments `deepspeed`, `fsdp` and `fsdp_config`.
+
+    Raises:
+        UserError: what can't be there: no package, no GPU, no torchrun, a file that is none.
+    """
     plain: Any = OmegaConf.to_container(distributed, resolve=True)
     if plain["deepspeed"] and plain["fsdp"]:
         raise UserError(
@@ -25,6 +30,16 @@ def arguments(distributed: Any) -> dict[str, Any]:
         raise UserError(
             f"distributed={plain['name']} needs the package deepspeed. Install it: pip install "
             "'pdrop-eval[deepspeed]'. Or use distributed=fsdp, which needs nothing more."
+        )
+    if (plain["deepspeed"] or plain["fsdp"]) and not on_gpu:
+        # accelerate would say nothing and give every process the whole model
+        raise UserError(
+            f"distributed={plain['name']} needs GPUs: on the CPU nothing is shared out. Use distributed=none."
+        )
+    if (plain["deepspeed"] or plain["fsdp"]) and "RANK" not in os.environ:
+        raise UserError(
+            f"distributed={plain['name']} shares a model among processes, and this is one alone. Start them: "
+            "torchrun --nproc_per_node=8 -m pdrop_eval.train.cli ..."
         )
     return {
         "deepspeed": deepspeed_config(plain["deepspeed"]) if plain["deepspeed"] else None,
