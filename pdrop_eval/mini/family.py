@@ -100,15 +100,19 @@ def is_trained(folder: Path) -> bool:
     return (folder / RECORD).is_file() and (folder / "model.safetensors").is_file()
 
 
-def plan(names: Sequence[str], work: Path, root: Path = SHIPPED) -> list[Member]:
-    """The members to train, in order: those named (or all) that are missing, each after its start."""
+def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = False) -> list[Member]:
+    """The members to train, in order: those named (or all) that are missing, each after its start.
+
+    again: also those of them that are shipped, unless their training is in `work`.
+    """
     for name in names:
         check_choice("member of the family", name, FAMILY)
     wanted = list(names) or list(FAMILY)
     needed: list[Member] = []
 
     def need(name: str) -> None:
-        if name == BASE or is_trained(work / name) or is_trained(shipped(name, root)):
+        there = is_trained(shipped(name, root)) and not (again and name in wanted)
+        if name == BASE or is_trained(work / name) or there:
             return
         member = FAMILY[name]
         need(member.start)
@@ -250,6 +254,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the trainings")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="folder with checkpoint/ and checkpoints/")
     parser.add_argument("--processes", type=int, default=2, help="that render the training data")
+    parser.add_argument("--again", action="store_true", help="train members that are shipped, too")
     parser.add_argument("--no-cards", action="store_true", help="measure nothing and write no model cards")
     options = parser.parse_args()
     names = [name for name in options.names if "=" not in name]
@@ -265,7 +270,7 @@ def run(names: Sequence[str], overrides: Sequence[str], options: argparse.Namesp
     work, root = options.work, options.out
     if not (MINI_BASE / "model.safetensors").is_file():
         raise UserError(f"The start of the family is not in {MINI_BASE}. Make it: make train-mini")
-    members = plan(names, work, root)
+    members = plan(names, work, root, options.again)
     render_data(members, options.processes)
     for member in members:
         train(member, work, root, overrides)

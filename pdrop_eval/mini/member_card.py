@@ -31,6 +31,7 @@ from pdrop_eval.report.training import Training
 
 RUNS = Path("results/runs")
 SUITE = "mini"
+BLANK = 60  # questions of each task that are asked with a blank image: enough to tell that it is needed
 _SETTINGS = ("batch_size", "learning_rate", "schedule", "warmup_ratio", "weight_decay", "template", "train")
 
 
@@ -79,7 +80,7 @@ def measure(
     if left:
         answers |= answer_suite(model, processor, strategy, questions=questions, tasks=left)
     answers = {task: answers[task] for task in TASKS}
-    blank = answer_suite(model, processor, strategy, blank=True, questions=questions)
+    blank = answer_suite(model, processor, strategy, blank=True, questions=min(questions, BLANK))
     measured = {
         "image": exact_match(answers),
         "blank image": exact_match(blank),
@@ -146,6 +147,7 @@ def _card(
         evaluate=(training.strategy or ("vanilla",))[0] + _ratio(training),
         scores=_scores(runs),
         questions=asked,
+        blank=min(asked, BLANK),
         deviation=f"{100 * math.sqrt(0.25 / asked):.1f}",
         under=f"with {_strategy(training)} at inference" if drops else "with nothing dropped",
         table=exact_match_table(measured),

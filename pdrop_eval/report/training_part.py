@@ -113,7 +113,7 @@ def _line(row: Row, unit: str, all_unit: str) -> Line:
             str(row.key.patches),
             training.start or numbers.NONE,
             training.steps or numbers.NONE,
-            numbers.count(training.samples),
+            numbers.NONE if training.samples is None else f"{training.samples:,.0f}",
             numbers.NONE if training.seed is None else str(training.seed),
             numbers.NONE if training.loss is None else f"{training.loss:.3f}",
             numbers.NONE if training.hours is None else numbers.hours(training.hours[0]),

@@ -103,6 +103,16 @@ def test_what_is_missing_is_planned_with_what_it_starts_from(trained, dirs):
         family.plan(["mini_05"], *dirs)
 
 
+def test_what_is_shipped_is_trained_again_when_asked_to(trained, dirs):
+    work, root = dirs
+    made = trained("mini")
+    family.export(FAMILY["mini"], work, root)
+    shutil.rmtree(made)
+    assert family.plan(["mini"], work, root) == []
+    assert family.plan(["mini"], work, root, again=True) == [FAMILY["mini"]]
+    assert family.plan(["mini_next_p5"], work, root, again=True) == [FAMILY["mini_next_p5"]]
+
+
 def test_a_llava_next_begins_with_the_llava_of_its_own_strategy(trained, dirs):
     trained("mini_pdrop_05")
     start = family.start_of(FAMILY["mini_next_p5_pdrop_05"], *dirs)
@@ -176,7 +186,7 @@ def test_only_bfloat16_is_shipped(trained, dirs):
 
 def options(dirs, **changes):
     work, root = dirs
-    return argparse.Namespace(work=work, out=root, processes=1, no_cards=True, **changes)
+    return argparse.Namespace(work=work, out=root, processes=1, no_cards=True, again=False, **changes)
 
 
 def test_the_command_trains_what_is_missing_and_exports_what_is_new(trained, dirs, monkeypatch, capsys):

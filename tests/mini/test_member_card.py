@@ -119,6 +119,7 @@ def test_answers_and_scores_come_from_the_records_of_these_weights(member, measu
     run = evaluated(tmp_path / "runs", member, answers)
     member_card.write_card(member, tmp_path / "runs")
     assert [asked[3] for asked in measured] == [("mmvet",), suite.TASKS]
+    assert [asked[2] for asked in measured] == [240, 60]
     card = json.loads((member / "card.json").read_text(encoding="utf-8"))
     assert card["exact_match"]["image"]["gqa"] == 1.0
     text = (member / "README.md").read_text(encoding="utf-8")

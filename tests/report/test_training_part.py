@@ -70,7 +70,7 @@ def test_what_it_took_to_train_is_a_grid_of_its_own(pair):
         "#patches": "1",
         "Start": "embedded:mini_base bbbbbbbbbbbb",
         "Steps": "700",
-        "Samples": "11200",
+        "Samples": "11,200",
         "Seed": "0",
         "Loss": "0.312",
         "CPU hours": "1.3",
