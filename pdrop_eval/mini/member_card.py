@@ -284,7 +284,7 @@ def _facts(training: Training) -> str:
     if training.convention:
         lines.append(f"Theory: {training.convention}.")
     lines.append("Every logged loss is in `training_log.jsonl`, the whole record in `training_record.json`.")
-    return "\n".join(lines)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _plain(value: Any) -> str:
