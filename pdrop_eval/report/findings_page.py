@@ -134,7 +134,9 @@ def _overall(question: Question, found: Sequence[Comparison]) -> str:
             paper = [f"Table {n}: {numbers.difference(v)}" for n, v in printed(question, comparison.one)]
             row.append(", ".join(paper) or "not printed")
         rows.append(row)
-    return pipes(heads, rows)
+    mixed = len({tuple(comparison.by_benchmark) for comparison in found}) > 1
+    warning = "The lines have means of different benchmarks: don't compare them with each other."
+    return "\n\n".join([pipes(heads, rows), *([warning] if mixed else [])])
 
 
 def _each(found: Sequence[Comparison]) -> str:

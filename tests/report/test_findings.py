@@ -293,6 +293,17 @@ def test_what_is_not_finished_or_not_judged_is_named_as_such(answered):
     assert "Mean of 1 of the 16 benchmarks" in page
 
 
+def test_means_of_different_benchmarks_are_not_to_be_compared(answered):
+    both = {"gqa": graded([1, 0]), "textvqa": graded([1, 0])}
+    answered("vanilla", LLAVA_15, both)
+    answered("pdrop", PDROP, both)
+    page = findings_page.findings_page(find(answered.runs()))
+    assert "means of different benchmarks" not in page
+    answered("pdrop", {**PDROP, "train_ratio": 0.4}, {"gqa": graded([1, 0])}, fields={"ratio": 0.4})
+    page = findings_page.findings_page(find(answered.runs()))
+    assert page.count("The lines have means of different benchmarks") == 1
+
+
 def test_what_is_not_ruled_out_is_said(answered):
     # 2 of 100 lost, 2 gained: half of the interval is 1.96 * 2 points, about 4
     answered("vanilla", LLAVA_15, {"gqa": graded([1] * 50 + [0] * 50)})
