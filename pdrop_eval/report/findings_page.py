@@ -14,12 +14,12 @@ from pdrop_eval.files import unwritable, write_atomically
 from pdrop_eval.records import load_records
 from pdrop_eval.report import numbers
 from pdrop_eval.report.findings import QUESTIONS, Comparison, Question, answer, by_set, find, printed
+from pdrop_eval.report.findings_models import standing, trained
 from pdrop_eval.report.markdown import escaped, pipes
 from pdrop_eval.report.notes import questions
 from pdrop_eval.report.paired import RESAMPLES, Difference
-from pdrop_eval.report.runs import Run, to_runs
+from pdrop_eval.report.runs import to_runs
 from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.training import Training
 
 RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
 TITLE = "# What training with PDrop changed"
@@ -66,7 +66,7 @@ def findings_page(found: Sequence[Comparison]) -> str:
             parts.append(f"## Size {size}, suite {suite}")
         used = list({id(run): run for c in comparisons for run in c.runs or ()}.values())
         parts.append(f"Size {size}, suite {suite}. Questions: {questions(used)}" if used else "")
-        parts += _trained(used)
+        parts += [trained(used), standing(used)]
         for number, question in enumerate(QUESTIONS, 1):
             asked = [c for c in comparisons if c.question is question]
             parts.append(f"{level} {number}. {question.title}")
@@ -196,24 +196,6 @@ def _missing(lost: Sequence[Comparison]) -> str:
     if not commands:
         return listed
     return "\n".join([listed, "", "```sh", *dict.fromkeys(commands), "```"])
-
-
-def _trained(runs: Sequence[Run]) -> list[str]:
-    """How long the models were trained, as far as their records say."""
-    facts: dict[str, list[str]] = {}
-    for run in sorted(runs, key=lambda run: run.model):
-        training = run.training
-        if training.phases:
-            names = facts.setdefault(_length(training), [])
-            names += [run.model] if run.model not in names else []
-    if not facts:
-        return []
-    return ["\n".join(f"- {escaped(', '.join(names))}: {escaped(words)}." for words, names in facts.items())]
-
-
-def _length(training: Training) -> str:
-    samples = "" if training.samples is None else f" on {training.samples:,.0f} samples"
-    return f"trained for {training.steps} steps{samples}, seed {training.seed}"
 
 
 def _shown(difference: Difference | None) -> str:

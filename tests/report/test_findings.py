@@ -59,7 +59,8 @@ def answered(tmp_path, monkeypatch):
 def _model(kind):
     if kind["train"] == "vanilla":
         return "mini" if kind["architecture"] == "llava-1.5" else "mini_next_p5"
-    return f"mini_pdrop_0{int(kind['train_ratio'] * 10)}"
+    start = "mini" if kind["architecture"] == "llava-1.5" else "mini_next_p5"
+    return f"{start}_pdrop_0{int(kind['train_ratio'] * 10)}"
 
 
 def graded(marks, **more):
@@ -302,6 +303,24 @@ def test_means_of_different_benchmarks_are_not_to_be_compared(answered):
     answered("pdrop", {**PDROP, "train_ratio": 0.4}, {"gqa": graded([1, 0])}, fields={"ratio": 0.4})
     page = findings_page.findings_page(find(answered.runs()))
     assert page.count("The lines have means of different benchmarks") == 1
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [(6, "60.0 in the mean of 1 benchmarks, below the 80.0"), (9, "90.0 in the mean of 1 benchmarks, above")],
+)
+def test_a_model_stands_beside_its_start(answered, right, words):
+    kinds = (LLAVA_15, PDROP, NEXT_P5, {**NEXT_P5, "train": "pdrop", "train_ratio": 0.5})
+    for kind in kinds:
+        record = training_record(kind["train"], kind["train_ratio"])
+        strategy, correct = kind["train"], 8
+        if kind["architecture"] == "llava-next":
+            record["base"] = {"name": "mini" if strategy == "vanilla" else "mini_pdrop_05"}
+            correct = right
+        marks = {"gqa": graded([1] * correct + [0] * (10 - correct))}
+        answered(strategy, kind, marks, training=record)
+    page = findings_page.findings_page(find(answered.runs()))
+    assert f"mini\\_next\\_p5 began with mini. Without dropping it scores {words}" in page
 
 
 def test_what_is_not_ruled_out_is_said(answered):
