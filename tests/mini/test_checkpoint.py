@@ -1,80 +1,109 @@
-"""The shipped model: what its card says holds, and it is what the card says it is."""
+"""The shipped models: what their cards say holds, and they are what the cards say they are."""
 
 import json
 
 import pytest
 
 from pdrop_eval.mini import answer, suite
-from pdrop_eval.paths import MINI_CHECKPOINT
+from pdrop_eval.mini.member_card import own_strategy
+from pdrop_eval.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.report.training import Training
 from pdrop_eval.strategies.fastv import FastV
 
+SHIPPED = sorted([MINI_CHECKPOINT, *(path for path in MINI_CHECKPOINTS.glob("*") if path.is_dir())])
+CARDED = [folder for folder in SHIPPED if (folder / "card.json").is_file()]
+MAIN = [folder for folder in CARDED if folder in (MINI_BASE, MINI_CHECKPOINT)]
 FIRST = 30  # questions of each task that are asked again
+FEW = 3  # of the other members
 
 
 def mean(shares):
     return sum(shares.values()) / len(shares)
 
 
-@pytest.fixture(scope="module")
-def card():
-    return json.loads((MINI_CHECKPOINT / "card.json").read_text(encoding="utf-8"))
+def card_of(folder):
+    return json.loads((folder / "card.json").read_text(encoding="utf-8"))
+
+
+def strategy_of(folder):
+    """What the card's answers were given with."""
+    record = folder / "training_record.json"
+    return own_strategy(Training.of(json.loads(record.read_text()) if record.is_file() else None))
+
+
+def name(folder):
+    return folder.name
+
+
+@pytest.fixture(scope="module", params=MAIN, ids=name)
+def main(request):
+    """The start of the family and the default model, each with its card."""
+    return request.param, card_of(request.param), answer.load_mini(request.param)
 
 
 @pytest.fixture(scope="module")
-def mini():
-    return answer.load_mini(MINI_CHECKPOINT)
+def asked(main):
+    """Exact match on the first questions, now: with the image, without, and with 10% of it."""
+    folder, _, mini = main
+    own = strategy_of(folder)
+    again = answer.answer_suite(*mini, own, questions=FIRST)
+    blank = answer.answer_suite(*mini, own, blank=True, questions=FIRST)
+    few = answer.answer_suite(*mini, FastV(k=1, r=0.9), questions=FIRST)
+    measured = {"image": again, "blank image": blank, "10% after 1 layer": few}
+    return again, {name: answer.exact_match(found) for name, found in measured.items()}
 
 
-def test_it_is_small_and_only_safetensors():
-    files = list(MINI_CHECKPOINT.iterdir())
+def wrong(again, card):
+    """How many of the questions that were asked again are answered otherwise than in the card."""
+    pairs = [(a, b) for t in suite.TASKS for a, b in zip(again[t], card["answers"][t], strict=False)]
+    return sum(a != b for a, b in pairs) / len(pairs)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=name)
+def test_it_is_small_and_only_safetensors(folder):
+    files = list(folder.iterdir())
     assert sum(file.stat().st_size for file in files) < 15_000_000
     assert not [file for file in files if file.suffix in {".bin", ".pt", ".pkl"}]
 
 
-def test_the_card_counts_its_own_answers(card):
+def test_all_together_are_small():
+    assert sum(file.stat().st_size for folder in SHIPPED for file in folder.iterdir()) < 60_000_000
+
+
+@pytest.mark.parametrize("folder", CARDED, ids=name)
+def test_the_card_counts_its_own_answers(folder):
+    card = card_of(folder)
     assert card["exact_match"]["image"] == answer.exact_match(card["answers"])
     assert {task: len(given) for task, given in card["answers"].items()} == dict.fromkeys(suite.TASKS, 240)
     assert card["exact_match"]["best constant answer"] == answer.best_constant()
 
 
-def test_the_model_gives_the_answers_of_its_card(card, mini):
-    again = answer.answer_suite(*mini, questions=FIRST)
-    pairs = [
-        (a, b)
-        for task in suite.TASKS
-        for a, b in zip(again[task], card["answers"][task][:FIRST], strict=True)
-    ]
+@pytest.mark.parametrize("folder", [folder for folder in CARDED if folder not in MAIN], ids=name)
+def test_a_member_gives_the_answers_of_its_card(folder):
+    again = answer.answer_suite(*answer.load_mini(folder), strategy_of(folder), questions=FEW)
+    assert wrong(again, card_of(folder)) <= 0.05
+
+
+def test_the_model_gives_the_answers_of_its_card(main, asked):
     # Another processor's rounding may turn an answer that was nearly a tie.
-    assert sum(a != b for a, b in pairs) <= 0.02 * len(pairs)
+    assert wrong(asked[0], main[1]) <= 0.02
 
 
-@pytest.fixture(scope="module")
-def asked(mini):
-    """Exact match on the first questions, now: with the image, without, and with 10% of it."""
-    return {
-        "image": answer.exact_match(answer.answer_suite(*mini, questions=FIRST)),
-        "blank image": answer.exact_match(answer.answer_suite(*mini, blank=True, questions=FIRST)),
-        "10% after 1 layer": answer.exact_match(
-            answer.answer_suite(*mini, FastV(k=1, r=0.9), questions=FIRST)
-        ),
-    }
-
-
-def test_the_card_agrees_with_what_is_measured_now(card, asked):
+def test_the_card_agrees_with_what_is_measured_now(main, asked):
     """Over all tasks; 240 questions have a standard error below 3.3 points."""
-    for name, shares in asked.items():
-        assert abs(mean(shares) - mean(card["exact_match"][name])) < 0.1, name
+    for setting, shares in asked[1].items():
+        if setting in main[1]["exact_match"]:
+            assert abs(mean(shares) - mean(main[1]["exact_match"][setting])) < 0.1, setting
 
 
-def test_it_needs_the_image(card, asked):
+def test_it_needs_the_image(main, asked):
     """At least 20 points above the blank image and the best constant answer on six tasks or more."""
-    for measured in (card["exact_match"], asked):
-        blank, constant = measured["blank image"], card["exact_match"]["best constant answer"]
+    for measured in (main[1]["exact_match"], asked[1]):
+        blank, constant = measured["blank image"], main[1]["exact_match"]["best constant answer"]
         chance = {task: max(blank[task], constant[task]) for task in suite.TASKS}
         assert sum(measured["image"][task] >= chance[task] + 0.2 for task in suite.TASKS) >= 6
 
 
-def test_it_needs_many_image_tokens(card, asked):
+def test_it_needs_many_image_tokens(asked):
     """Without 90% of them after the first layer, the loss is visible."""
-    for measured in (card["exact_match"], asked):
-        assert mean(measured["image"]) - mean(measured["10% after 1 layer"]) > 0.2
+    assert mean(asked[1]["image"]) - mean(asked[1]["10% after 1 layer"]) > 0.2
