@@ -43,7 +43,7 @@ def prepare(model: Any, settings: Any, config: Any) -> None:
     choose_parts(model, settings.train)
     if config.lora.rank is not None and "decoder" in settings.train:
         _add_lora(model, config.lora)
-    model.config.use_cache = False
+    model.config.use_cache = model.config.get_text_config().use_cache = False
     model.train()
     if config.gradient_checkpointing:
         # transformers 5.23 has a new name for it; both checkpoint without reentry
@@ -86,7 +86,7 @@ def merge_lora(model: nn.Module) -> None:
 
 def save_model(model: Any, processor: Any, folder: Path, dtype: str) -> None:
     """Write a model in Hugging Face format: safetensors, its processor, its generation settings."""
-    model.config.use_cache = True
+    model.config.use_cache = model.config.get_text_config().use_cache = True
     model = model.to(getattr(torch, dtype))
     model.save_pretrained(folder, safe_serialization=True)
     save_processor(processor, folder)

@@ -151,7 +151,7 @@ def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
         dataloader_pin_memory=_on_gpu(config),
         remove_unused_columns=False,
         label_names=["labels"],
-        **distributed.arguments(config.distributed),
+        **distributed.arguments(config.distributed, _on_gpu(config)),
     )
     arguments._n_gpu = 1  # a process has one GPU: several without torchrun would change the batch
     return arguments
@@ -217,6 +217,10 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
             models.save_model(start.model, start.processor, folder, "float32")
         else:
             models.save_processor(start.processor, folder)
+            if last and config.distributed.deepspeed:
+                from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+                unset_hf_deepspeed_config()  # else ZeRO-3 would share out what this process alone reads
             whole = models.load_start(folder, config) if last else start
         if last:
             models.save_model(whole.model, whole.processor, plan.output, config.save_dtype)
@@ -224,7 +228,7 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
 
 
 def _opening(phase: Phase, samples: list[Any], skipped: dict[str, int], model: Any, checkpoint: Any) -> str:
-    learning = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    learning = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
     from pdrop_eval.train.loader import GroupedSampler
 
     left_out = f", {sum(skipped.values())} skipped ({skipped})" if skipped else ""
