@@ -1,6 +1,8 @@
 """The shipped models: what their cards say holds, and they are what the cards say they are."""
 
 import json
+from collections import Counter
+from operator import eq
 
 import pytest
 
@@ -70,12 +72,21 @@ def test_all_together_are_small():
     assert sum(file.stat().st_size for folder in SHIPPED for file in folder.iterdir()) < 60_000_000
 
 
+@pytest.fixture(scope="module")
+def right_answers():
+    """Of the whole suite, by task: rendered once for all cards."""
+    return {task: [question.answer for _, question, _ in suite.render(task)] for task in suite.TASKS}
+
+
 @pytest.mark.parametrize("folder", CARDED, ids=name)
-def test_the_card_counts_its_own_answers(folder):
+def test_the_card_counts_its_own_answers(folder, right_answers):
     card = card_of(folder)
-    assert card["exact_match"]["image"] == answer.exact_match(card["answers"])
-    assert {task: len(given) for task, given in card["answers"].items()} == dict.fromkeys(suite.TASKS, 240)
-    assert card["exact_match"]["best constant answer"] == answer.best_constant()
+    assert set(card["answers"]) == set(suite.TASKS)
+    for task, right in right_answers.items():
+        given = card["answers"][task]
+        assert len(given) == len(right) == 240
+        assert card["exact_match"]["image"][task] == sum(map(eq, given, right)) / 240
+        assert card["exact_match"]["best constant answer"][task] == max(Counter(right).values()) / 240
 
 
 @pytest.mark.parametrize("folder", [folder for folder in CARDED if folder not in MAIN], ids=name)
