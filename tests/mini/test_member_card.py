@@ -48,10 +48,20 @@ def member(tmp_path):
     return folder
 
 
+@pytest.fixture(scope="module")
+def questions():
+    """The suite without its pictures, rendered once for all cards."""
+    return {
+        task: [(None, *rest) for _, *rest in suite.render(task)] for task in suite.TASKS
+    }
+
+
 @pytest.fixture
-def measured(monkeypatch):
+def measured(monkeypatch, questions):
     """What the model is asked, in the place of asking it: it always says yes."""
     asked = []
+    for module in ("answer", "suite"):
+        monkeypatch.setattr(f"pdrop_eval.mini.{module}.render", lambda task, n=240: questions[task][:n])
 
     def answer_suite(model, processor, strategy=None, blank=False, questions=240, tasks=suite.TASKS):
         asked.append((strategy, blank, questions, tuple(tasks)))
