@@ -51,9 +51,7 @@ def member(tmp_path):
 @pytest.fixture(scope="module")
 def questions():
     """The suite without its pictures, rendered once for all cards."""
-    return {
-        task: [(None, *rest) for _, *rest in suite.render(task)] for task in suite.TASKS
-    }
+    return {task: [(None, *rest) for _, *rest in suite.render(task)] for task in suite.TASKS}
 
 
 @pytest.fixture
