@@ -13,6 +13,7 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from pdrop_eval import anyres, provenance
 from pdrop_eval.checks import resolve_checkpoint
 from pdrop_eval.configs import instantiate_strategy
+from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.prompts import system_prompt
@@ -65,20 +66,6 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         },
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
-
-
-def nominal_image_tokens(config: Any) -> int:
-    """The image tokens of one image by the config: what the theoretical figures stand on.
-
-    LLaVA-NeXT's number depends on the image; here it is the largest grid without newline and padding effects
-    (2,880 for 4 tiles and the overview of 336 pixels, as in the paper's Table 5).
-    """
-    vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size) ** 2
-    per_tile = patches + (1 if config.vision_feature_select_strategy == "full" else 0)
-    if config.model_type != "llava_next":
-        return per_tile
-    return per_tile * anyres.patches(config.image_grid_pinpoints, vision.image_size)
 
 
 def _read_config(source: str, plan: "Plan") -> Any:

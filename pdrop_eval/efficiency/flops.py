@@ -5,11 +5,13 @@ Each report states its convention; figures of different conventions do not compa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
+from pdrop_eval.efficiency.architecture import decoder_of
 from pdrop_eval.schedule import check_choice
+
+if TYPE_CHECKING:
+    import torch
 
 FORMULAS = {"pdrop": 3, "fastv": 2}
 UNITS = {"macs": 1, "ops": 2}
@@ -60,36 +62,28 @@ def theoretical_flops(
     """
     check_choice("formula", formula, tuple(FORMULAS))
     check_choice("unit", unit, tuple(UNITS))
-    text = config.get_text_config()
-    d, m = text.hidden_size, text.intermediate_size
-    heads, kv_heads, head_dim = _heads(text)
-    q_width, kv_width = heads * head_dim, kv_heads * head_dim
-    per_layer = []
-    for image_tokens in tokens_per_layer:
-        n = image_tokens + text_tokens
-        projections = 2 * n * d * q_width + 2 * n * d * kv_width
-        attention = 2 * n * n * q_width
-        per_layer.append(UNITS[unit] * (projections + attention + FORMULAS[formula] * n * d * m))
+    decoder = decoder_of(config)
+    per_layer = tuple(
+        UNITS[unit] * decoder.layer(n + text_tokens, FORMULAS[formula]) for n in tokens_per_layer
+    )
     counted = "image tokens only" if text_tokens == 0 else f"image tokens and {text_tokens} text tokens"
     words = "multiply-adds" if unit == "macs" else "operations (2 a multiply-add)"
-    grouped = "" if kv_heads == heads else f", k and v scaled to {kv_heads} of {heads} heads"
+    grouped = "" if decoder.kv == decoder.q else f", k and v scaled to {_heads(config)}"
     convention = f"{NAMES[formula]}, {words}, {counted}{grouped}, prefill of the decoder layers"
-    return FlopsReport(sum(per_layer), tuple(per_layer), convention)
+    return FlopsReport(sum(per_layer), per_layer, convention)
 
 
-def kv_cache_bytes(config: Any, tokens_per_layer: Sequence[int], dtype: torch.dtype | str) -> int:
+def kv_cache_bytes(config: Any, tokens_per_layer: Sequence[int], dtype: "torch.dtype | str") -> int:
     """Return the bytes of keys and values that the layers cache for one row of `tokens_per_layer` tokens.
 
     dtype: of the cache, as a torch dtype or its name ("bfloat16").
     """
-    text = config.get_text_config()
-    _, kv_heads, head_dim = _heads(text)
+    import torch
+
     size = (getattr(torch, dtype) if isinstance(dtype, str) else dtype).itemsize
-    return 2 * kv_heads * head_dim * size * sum(tokens_per_layer)
+    return 2 * decoder_of(config).kv * size * sum(tokens_per_layer)
 
 
-def _heads(text: Any) -> tuple[int, int, int]:
-    """Return query heads, key/value heads and the width of a head."""
-    heads = text.num_attention_heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or heads
-    return heads, kv_heads, getattr(text, "head_dim", None) or text.hidden_size // heads
+def _heads(config: Any) -> str:
+    text = config.get_text_config()
+    return f"{text.num_key_value_heads} of {text.num_attention_heads} heads"

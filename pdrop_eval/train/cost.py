@@ -3,10 +3,13 @@
 Nothing here needs torch, except to read a config that leaves its values to transformers.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pdrop_eval.efficiency import architecture
+from pdrop_eval.efficiency.architecture import Architecture
+from pdrop_eval.efficiency.whole import KeepAll
 from pdrop_eval.errors import UserError
 from pdrop_eval.schedule import check_choice
 
@@ -23,32 +26,6 @@ _RECOMPUTED = {
     True: "layers that a gradient passes run forward twice (gradient checkpointing)",
     False: "no layer runs forward twice (no gradient checkpointing)",
 }
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """The sizes that the cost depends on: d wide, m in the feed-forward, as in Eq. 4.
-
-    q, kv: widths of the decoder's queries, and of its keys and of its values. vision_used: vision layers up
-    to the one whose output is taken. vision_tokens: of a tile, its patches and a class token; tile_tokens:
-    image tokens that a tile becomes. patch_inputs: values of a patch. feature_width: enters the projector.
-    """
-
-    layers: int
-    d: int
-    m: int
-    q: int
-    kv: int
-    vocabulary: int
-    vision_layers: int
-    vision_used: int
-    vision_d: int
-    vision_m: int
-    vision_tokens: int
-    patches: int
-    tile_tokens: int
-    patch_inputs: int
-    feature_width: int
 
 
 @dataclass(frozen=True)
@@ -96,7 +73,7 @@ def training_flops(
         check_choice("train", part, PARTS)
     sizes = architecture_of(config)
     if tiles is None:
-        tiles = max(1, round(image_tokens / sizes.tile_tokens)) if image_tokens else 0
+        tiles = sizes.tiles(image_tokens)
     schedule = strategy.schedule(sizes.layers, image_tokens)
     learns = "decoder" in train
     layers = {
@@ -137,78 +114,26 @@ def speedup_bound(
             lora_rank=lora_rank,
             tiles=tiles,
         ).all_tokens
-        for s in (_KeepAll(), strategy)
+        for s in (KeepAll(), strategy)
     )
     return vanilla / own
 
 
 def architecture_of(config: Any) -> Architecture:
     """Read the sizes of a LLaVA model from a config. Raises UserError for another kind of model."""
-    if isinstance(config, Architecture):
-        return config
-    if isinstance(config, Mapping):
-        config = _with_defaults(config)
-    if getattr(config, "vision_config", None) is None:
+    sizes = architecture.architecture_of(config)
+    if not sizes.vision_layers:
         raise UserError(
             f"A model of type {getattr(config, 'model_type', None)!r} has no vision tower, so the cost of "
             "training it can't be counted: give the config of a LLaVA-1.5 or LLaVA-NeXT model."
         )
-    text, vision = config.get_text_config(), config.vision_config
-    head = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-    kv_heads = getattr(text, "num_key_value_heads", None) or text.num_attention_heads
-    patches = (vision.image_size // vision.patch_size) ** 2
-    # CLIP has a class token, SigLIP none.
-    extra = 1 if vision.model_type.startswith("clip") else 0
-    taken = config.vision_feature_layer
-    taken = [taken] if isinstance(taken, int) else list(taken)
-    depth = vision.num_hidden_layers
-    return Architecture(
-        layers=text.num_hidden_layers,
-        d=text.hidden_size,
-        m=text.intermediate_size,
-        q=text.num_attention_heads * head,
-        kv=kv_heads * head,
-        vocabulary=text.vocab_size,
-        vision_layers=depth,
-        # The place counts hidden states from the embeddings, of which there is one more than layers.
-        vision_used=max(place % (depth + 1) for place in taken),
-        vision_d=vision.hidden_size,
-        vision_m=vision.intermediate_size,
-        vision_tokens=patches + extra,
-        patches=patches,
-        tile_tokens=patches + (extra if config.vision_feature_select_strategy == "full" else 0),
-        patch_inputs=vision.num_channels * vision.patch_size**2,
-        feature_width=vision.hidden_size * len(taken),
-    )
-
-
-class _KeepAll:
-    """Vanilla, without the engine, which needs torch."""
-
-    def drops(self, num_layers: int) -> tuple[Any, ...]:
-        return ()
-
-    def schedule(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
-        return (image_tokens,) * num_layers
-
-
-def _with_defaults(config: Mapping[str, Any]) -> Any:
-    from transformers import CONFIG_MAPPING
-
-    kind = config.get("model_type")
-    if kind not in ("llava", "llava_next"):
-        raise UserError(
-            f"The cost of training a model of type {kind!r} can't be counted: give the config.json of a "
-            "LLaVA-1.5 (llava) or LLaVA-NeXT (llava_next) checkpoint."
-        )
-    return CONFIG_MAPPING[kind].from_dict(dict(config))
+    return sizes
 
 
 def _decoder_layer(sizes: Architecture, n: int, learns: bool, checkpointing: bool, lora: int | None) -> int:
     """Forward and backward of one layer of n tokens."""
     d, m, q, kv = sizes.d, sizes.m, sizes.q, sizes.kv
-    linear = n * (2 * d * q + 2 * d * kv + 3 * d * m)
-    attention = 2 * n * n * q
+    linear, attention = sizes.linear(n), sizes.attention(n, n)
     again = int(checkpointing)
     passes = 2 + again + (1 if learns and not lora else 0)
     cost = passes * linear + (3 + again) * attention
