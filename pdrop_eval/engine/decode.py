@@ -42,6 +42,7 @@ class Continuation:
         self.rotary = rotary
         self.attention = attention
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
+        self.rotated: list[tuple[Tensor, Tensor]] | None = None
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs: tokens [b, q, ...], attention_mask [b, past + q] or None."""
@@ -75,7 +76,8 @@ class Continuation:
         if passed:
             i = passed[-1]
             if i not in self.inputs:
-                self.inputs[i] = self._stage_inputs(stages[i], hidden)
+                given = kwargs["position_embeddings"]
+                self.inputs[i] = self._stage_mask(stages[i], hidden), self._stage_positions(i, hidden, given)
             kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[i]
             kwargs["position_ids"] = None
         return hidden
@@ -85,10 +87,8 @@ class Continuation:
         return hidden
 
     @torch.no_grad()
-    def _stage_inputs(
-        self, stage: CachedStage, hidden: Tensor
-    ) -> tuple[Tensor | None, tuple[Tensor, Tensor]]:
-        """Return the mask and the position embeddings of one stage."""
+    def _stage_mask(self, stage: CachedStage, hidden: Tensor) -> Tensor | None:
+        """Return the mask of one stage, or None where the kernel needs none."""
         b, q = hidden.shape[:2]
         valid = None
         if stage.valid is not None or self.new_valid is not None:
@@ -99,8 +99,24 @@ class Continuation:
             if old.shape[0] != b:
                 raise UserError(f"The cache was filled with {old.shape[0]} rows, but this forward has {b}.")
             valid = torch.cat((old, new), dim=1)
-        mask = ops.layer_mask(mask_kind(self.attention), valid, q, stage.columns + self.added, hidden)
-        positions = self.position_ids
-        if stage.removed is not None:
-            positions = positions - stage.removed[:, None]
-        return mask, self.rotary(hidden, position_ids=positions)
+        return ops.layer_mask(mask_kind(self.attention), valid, q, stage.columns + self.added, hidden)
+
+    @torch.no_grad()
+    def _stage_positions(self, i: int, hidden: Tensor, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of stage i; `given` are those of the layers that saw every token.
+
+        A call takes as long for one new token as for the tokens of all stages, so it is made once.
+        """
+        assert self.record is not None
+        removed = [stage.removed for stage in self.record.stages]
+        if removed[i] is None:
+            return given
+        if self.rotated is None:
+            moved = [self.position_ids - gone[:, None] for gone in removed if gone is not None]
+            # Some scalings look at the longest position, which is then to be the stage's own.
+            together = getattr(self.rotary, "rope_type", None) == "default"
+            calls = [torch.cat(moved)] if together else moved
+            found = [self.rotary(hidden, position_ids=positions) for positions in calls]
+            cos, sin = (torch.cat(part).split(len(moved[0])) for part in zip(*found, strict=True))
+            self.rotated = list(zip(cos, sin, strict=True))
+        return self.rotated[sum(gone is not None for gone in removed[:i])]

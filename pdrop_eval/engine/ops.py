@@ -10,10 +10,16 @@ from torch import Tensor
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary position embeddings in the half-split layout.
 
-    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e].
+    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e]. Carries no gradient.
     """
-    first, second = x.chunk(2, dim=-1)
-    return x * cos[:, None] + torch.cat((-second, first), dim=-1) * sin[:, None]
+    half = x.shape[-1] // 2
+    cos, sin = cos[:, None], sin[:, None]
+    out = x * cos
+    # x * cos + (-second, first) * sin, to the last bit, but with as few passes over memory as can be.
+    turned = torch.empty_like(out)
+    torch.mul(x[..., half:], -sin[..., :half], out=turned[..., :half])
+    torch.mul(x[..., :half], sin[..., half:], out=turned[..., half:])
+    return out.add_(turned)
 
 
 def gather_columns(x: Tensor, columns: Tensor) -> Tensor:
