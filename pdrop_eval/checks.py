@@ -40,6 +40,12 @@ def check_settings(config: Any) -> None:
         check_whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
     check_whole("seed", config.seed, 0)
     check_whole("bootstrap", config.bootstrap, 0)
+    check_whole("workers", config.workers, 0, "0 prepares each question when its turn comes.")
+    cache = config.feature_cache
+    if isinstance(cache, bool) or not isinstance(cache, (int, float)) or not 0 <= cache < float("inf"):
+        raise UserError(
+            f"feature_cache={cache} is not allowed: use a number of GiB from 0 (keeps nothing), such as 0.5."
+        )
     check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
     if config.model.threads is not None:
         check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")

@@ -168,6 +168,8 @@ def _load(plan: Plan, strategy: Any) -> Any:
         image_processing=config.model.image_processing,
         max_new_tokens=config.model.max_new_tokens,
         trust_remote_code=config.model.trust_remote_code,
+        workers=config.workers,
+        feature_cache=config.feature_cache,
     )
 
 

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from pdrop_eval import __version__
 from pdrop_eval.paths import PACKAGE, TASKS
 
-# Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges.
-_ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size")
+# Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
+# what changes no answer.
+_ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache")
 _SOURCES = (
     "strategies", "engine", "efficiency", "schedule.py", "header.py", "anyres.py", "benchmarks.py",
     "benchmarks.yaml", "lmms",

@@ -4,28 +4,39 @@
         --model_args pretrained=llava-hf/llava-1.5-7b-hf,strategy=pdrop,ratio=0.5 --tasks pope
 
 Answers don't depend on the batch size (exactly so in float32), and nothing is caught: a sample that fails
-fails the run.
+fails the run. Background threads read and prepare questions while the model answers others; the vision tower
+runs once for an image, on its own, so that its features don't depend on what else is in a batch.
 """
 
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
+from torch import Tensor
 from tqdm import tqdm
 
 from pdrop_eval.checks import check_image_processing
 from pdrop_eval.configs import check_choice, make_strategy
-from pdrop_eval.lmms.damage import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
+from pdrop_eval.lmms.ahead import prepared
+from pdrop_eval.lmms.damage import SampleError
+from pdrop_eval.lmms.features import GIB, FeatureCache
 from pdrop_eval.lmms.loading import load
-from pdrop_eval.lmms.measure import Measurement, content_hashes
-from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, build_prompt, check_template, to_square
+from pdrop_eval.lmms.measure import Measurement, Usage
+from pdrop_eval.lmms.prepare import Picture, Prepared, Preparer, where
+from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_template
 from pdrop_eval.parallel import together, world_size
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
+_WINDOW = 4  # batches whose questions are prepared together, to be sorted by their length
+_SMALLEST_WINDOW = 32
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
 _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
 
@@ -36,8 +47,9 @@ class PdropLlava(lmms):
     `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
     field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
     `pdrop_eval.anyres`. `batch_size="auto"` begins with a large one and halves it whenever the memory is
-    full. `measurements` holds what was measured, by (task, doc_id). Raises UserError for arguments that can't
-    be right.
+    full. `workers` threads prepare questions (0: none does); `feature_cache` is how many GiB of the host's
+    memory hold features of images. `measurements` holds what was measured, by (task, doc_id), and `usage`
+    the time and the cache's hits, by task. Raises UserError for arguments that can't be right.
     """
 
     is_simple = True
@@ -58,6 +70,8 @@ class PdropLlava(lmms):
         max_new_tokens: int = 128,
         trust_remote_code: bool = False,
         max_batch_size: int | None = None,
+        workers: int = 2,
+        feature_cache: float = 2,
         **fields: Any,
     ) -> None:
         super().__init__()
@@ -78,10 +92,18 @@ class PdropLlava(lmms):
         self.placed = torch.device(device)
         self.auto_batch = batch_size == "auto"
         self.batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
-        self.chat_template = chat_template
-        self.image_processing = image_processing
+        self.workers = int(workers)
+        self.features = FeatureCache(float(feature_cache) * GIB)
+        self.preparer = Preparer(
+            loaded.processor,
+            chat_template,
+            image_processing,
+            lambda task, split, doc_id: self.task_dict[task][split][doc_id],
+            self.features.tokens,
+        )
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
+        self.usage: dict[str, Usage] = defaultdict(Usage)
         choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres)
         self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
@@ -120,78 +142,107 @@ class PdropLlava(lmms):
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
+        groups = _groups(requests)
+        window = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW)
+        order = [requests[index] for group in groups for index in group]
+        ready = prepared(order, self.preparer, self.workers, ahead=2 * window)
         with tqdm(
             total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
             dynamic_ncols=True, smoothing=0.1,
         ) as bar:  # fmt: skip
-            for group in _groups(requests):
-                while group:
-                    batch = group[: self.batch_size]
-                    try:
-                        found = self._answer([requests[i] for i in batch])
-                    except SampleError as error:
-                        if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
-                            raise
-                        self.batch_size = len(batch) // 2
-                        continue
-                    for index, answer in zip(batch, found, strict=True):
+            for group in groups:
+                for start in range(0, len(group), window):
+                    indices = group[start : start + window]
+                    for index, answer in self._answer_window(indices, ready):
                         answers[index] = answer
-                    group = group[len(batch) :]
-                    bar.update(len(batch))
+                        bar.update()
         return answers
 
-    def _answer(self, batch: Sequence[Instance]) -> list[GenerationResult]:
-        prompts: list[str] = []
-        images: list[list[Any]] = []
-        for request in batch:
+    def _answer_window(
+        self, indices: Sequence[int], ready: Iterator[Prepared]
+    ) -> Iterator[tuple[int, GenerationResult]]:
+        """Answers what belongs to `indices`, the next of what gets ready; each with its index."""
+        started = time.perf_counter()
+        # The longest first, by what they really are: with little padding, and what doesn't fit fails at once.
+        waiting = sorted(
+            zip(indices, islice(ready, len(indices)), strict=True), key=lambda pair: -len(pair[1].ids)
+        )
+        self.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
+        while waiting:
+            batch = waiting[: self.batch_size]
             try:
-                visuals = self._visuals(request)
-            except (*PICTURE_ERRORS, *VALUE_ERRORS) as error:
-                raise unreadable(_where([request]), "prepared", error) from error
-            except Exception as error:
-                raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
-            try:
-                processor = self.loaded.processor
-                prompts.append(build_prompt(self.chat_template, processor, request.args[0], len(visuals)))
-            except Exception as error:
-                raise SampleError(f"{_where([request])} can't be prepared: {error}") from error
-            images.append(visuals)
-        try:
-            return self._generate(batch, prompts, images)
-        except Exception as error:
-            raise SampleError(f"{_where(batch)} can't be answered: {_reason(error)}") from error
+                found = self._answer([question for _, question in batch])
+            except SampleError as error:
+                if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
+                    raise
+                self.batch_size = len(batch) // 2
+                continue
+            for (index, _), answer in zip(batch, found, strict=True):
+                yield index, answer
+            waiting = waiting[len(batch) :]
 
-    def _visuals(self, request: Instance) -> list[Any]:
-        _, _, doc_to_visual, doc_id, task, split = request.args
-        visuals = doc_to_visual(self.task_dict[task][split][doc_id]) if doc_to_visual else []
-        return [image.convert("RGB") for image in visuals or []]
+    def _answer(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
+        try:
+            return self._generate(batch)
+        except Exception as error:
+            requests = [question.request for question in batch]
+            raise SampleError(f"{where(requests)} can't be answered: {_reason(error)}") from error
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Instance], prompts: list[str], images: list[list[Any]]) -> list[Any]:
-        processor: Any = self.loaded.processor
+    def _generate(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
         model: Any = self.loaded.model
-        pixels = [self._processed(image) for visuals in images for image in visuals]
-        inputs = processor(text=prompts, images=pixels or None, padding=True, return_tensors="pt")
-        inputs = inputs.to(self.placed, model.dtype)
-        arguments, until = self._arguments(batch[0].args[1])
-        with self.strategy(model) as report:
-            output = model.generate(**inputs, **arguments, pad_token_id=processor.tokenizer.pad_token_id)
-        new = output[:, inputs["input_ids"].shape[1] :]
+        tokenizer = self.loaded.processor.tokenizer
+        ids, mask = _left_padded([question.ids for question in batch], tokenizer.pad_token_id)
+        ids, mask = ids.to(self.placed), mask.to(self.placed)
+        arguments, until = self._arguments(batch[0].request.args[1])
+        started = time.perf_counter()
+        image = ids == model.config.image_token_id
+        embeddings = self._embeddings(ids, image, batch)
+        with self.strategy(model, image) as report:
+            output = model.generate(
+                input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
+                pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+        new = output[:, ids.shape[1] :].tolist()  # waits for the device
+        self.usage[batch[0].request.args[4]].model_seconds += time.perf_counter() - started
         results = []
-        for row, request in enumerate(batch):
+        for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
-            mask = inputs["attention_mask"][row]
-            measured = self._measure(request, images[row], mask, report, first, new[row])
-            self.measurements[request.args[4], request.args[3]] = measured
-            text = _cut(processor.tokenizer.decode(new[row], skip_special_tokens=True), until)
+            measured = self._measure(question, report, first, new[row])
+            self.measurements[question.request.args[4], question.request.args[3]] = measured
+            text = _cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
             results.append(GenerationResult(text, counts))
         return results
 
-    def _processed(self, image: Any) -> Any:
-        if self.image_processing == "checkpoint":
-            return image
-        return to_square(image, self.loaded.processor.image_processor.image_mean)
+    def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:
+        """The decoder's inputs [b, n, d]: embeddings of `ids` [b, n], features where `image` [b, n] is."""
+        embeddings = self.loaded.model.get_input_embeddings()(ids)
+        before = self.features.hits, self.features.misses
+        features = [
+            self.features.get(picture.sha256, partial(self._encode, picture))
+            for question in batch
+            for picture in question.pictures
+        ]
+        usage = self.usage[batch[0].request.args[4]]
+        usage.feature_hits += self.features.hits - before[0]
+        usage.feature_misses += self.features.misses - before[1]
+        if not features:
+            return embeddings
+        rows = torch.cat([feature.to(embeddings) for feature in features])
+        if len(rows) != int(image.sum()):
+            raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
+        return embeddings.masked_scatter(image[..., None], rows)
+
+    def _encode(self, picture: Picture) -> Tensor:
+        """An image's features [image tokens, d]: always computed alone, so that they are always the same."""
+        model: Any = self.loaded.model
+        pixels, _ = picture.processed(self.preparer.process)
+        placed = {
+            name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in pixels.items()
+        }
+        return torch.cat(list(model.get_image_features(**placed, return_dict=True).pooler_output))
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         """A task's generation arguments as transformers wants them, and the texts that end an answer."""
@@ -211,18 +262,28 @@ class PdropLlava(lmms):
         }
         return arguments, [until] if isinstance(until, str) else list(until)
 
-    def _measure(self, request: Any, images: Any, mask: Any, report: Any, row: int, new: Any) -> Measurement:
-        hashes = content_hashes(request.args[0], images)
+    def _measure(self, question: Prepared, report: Any, row: int, new: Sequence[int]) -> Measurement:
         tokenizer = self.loaded.processor.tokenizer
         ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}
         return Measurement(
-            content_sha256=hashes[0],
-            images_sha256=hashes[1],
-            prompt_tokens=int(mask.sum()),
+            content_sha256=question.content_sha256,
+            images_sha256=question.images_sha256,
+            prompt_tokens=len(question.ids),
             image_tokens=report.image_tokens[row],
             image_tokens_per_layer=tuple(layer[row] for layer in report.image_tokens_per_layer),
-            new_tokens=sum(token not in ends for token in new.tolist()),
+            new_tokens=sum(token not in ends for token in new),
         )
+
+
+def _left_padded(rows: Sequence[Tensor], fill: int) -> tuple[Tensor, Tensor]:
+    """Rows of token ids as one tensor [b, n], and its mask: padding on the left, so that all end together."""
+    n = max(map(len, rows))
+    ids = torch.full((len(rows), n), fill)
+    mask = torch.zeros(len(rows), n, dtype=torch.long)
+    for row, tokens in enumerate(rows):
+        ids[row, n - len(tokens) :] = tokens
+        mask[row, n - len(tokens) :] = 1
+    return ids, mask
 
 
 def _groups(requests: Sequence[Instance]) -> list[list[int]]:
@@ -232,9 +293,7 @@ def _groups(requests: Sequence[Instance]) -> list[list[int]]:
         _, arguments, _, _, task, split = request.args
         kind = json.dumps([task, split, arguments], sort_keys=True, default=str)
         groups.setdefault(kind, []).append(index)
-    # Longest first: little padding, the remaining time is never underestimated, and a batch that doesn't fit
-    # into memory fails at once.
-    return [sorted(group, key=lambda index: -len(requests[index].args[0])) for group in groups.values()]
+    return list(groups.values())
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
@@ -249,11 +308,6 @@ def _cut(text: str, until: Sequence[str]) -> str:
     """The text before the first of the texts that end an answer."""
     ends = [text.index(stop) for stop in until if stop and stop in text]
     return text[: min(ends)] if ends else text
-
-
-def _where(batch: Sequence[Instance]) -> str:
-    ids = ", ".join(str(request.args[3]) for request in batch)
-    return f"task {batch[0].args[4]}, sample{'s' if len(batch) > 1 else ''} {ids}"
 
 
 def _reason(error: Exception) -> str:

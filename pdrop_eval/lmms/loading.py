@@ -49,11 +49,12 @@ def load(
     transformers_logging.disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(source, **common)
-        model = _CLASSES[family].from_pretrained(
+        model, found = _CLASSES[family].from_pretrained(
             source,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation=attention,
             use_safetensors=True,
+            output_loading_info=True,
             **common,
         )
     except (OSError, ImportError, ValueError) as error:
@@ -62,6 +63,11 @@ def load(
             "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "
             "LlavaProcessor.save_pretrained write them."
         ) from error
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise UserError(
+            f"The checkpoint {pretrained} lacks {len(found['missing_keys'])} weights of its model, such as "
+            f"{min(found['missing_keys'])}. Is it complete, and saved by the same kind of model?"
+        )
     tokenizer = processor.tokenizer
     tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
     if tokenizer.pad_token_id is None:

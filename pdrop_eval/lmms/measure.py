@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from PIL import Image
@@ -27,6 +27,33 @@ class Measurement:
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dict."""
         return asdict(self)
+
+
+@dataclass
+class Usage:
+    """What answering a task took.
+
+    model_seconds: vision tower, prefill and decoding. waiting_seconds: for questions that were not ready yet.
+    feature_hits, feature_misses: images whose features were there, and whose features were computed.
+    """
+
+    model_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    feature_hits: int = 0
+    feature_misses: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def feature_hit_rate(self) -> float | None:
+        """The share of the images whose features were there; None without images."""
+        asked = self.feature_hits + self.feature_misses
+        return self.feature_hits / asked if asked else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields and the hit rate as a plain dict."""
+        return {**asdict(self), "feature_hit_rate": self.feature_hit_rate}
 
 
 def content_hashes(context: str, images: Sequence[Image.Image]) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.damage import guard
-from pdrop_eval.lmms.measure import Measurement, mean_per_layer, mean_tflops
+from pdrop_eval.lmms.measure import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.lmms.scores import Score, score
 from pdrop_eval.lmms.tasks import TaskInfo
 from pdrop_eval.parallel import gather, one_first, rank
@@ -51,7 +51,7 @@ def run_task(
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
             process_docs_parallel=1, distributed_executor_backend="torchrun",
         )  # fmt: skip
-        measurements, batch_size = _of_all_processes(model)
+        measurements, batch_size, usage = _of_all_processes(model, info.task)
         if rank() > 0:  # lmms-eval has told only the first process
             return {}, []
         rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
@@ -66,6 +66,7 @@ def run_task(
         "metrics": _metrics(output, info.task),
         "batch_size": batch_size,
         "wall_seconds": time.perf_counter() - started,
+        "usage": usage.to_dict(),
         **_efficiency(measured, tflops),
     }
     return entry, _samples(info, rows, measured, result)
@@ -87,12 +88,13 @@ def _unscored(rows: list[dict]) -> dict[str, Any]:
     return {"status": "needs_judge", "n": len(rows), **nothing}
 
 
-def _of_all_processes(model: Any) -> tuple[dict[tuple[str, int], Measurement], int]:
-    """What every process has measured, and the smallest batch that one of them used."""
+def _of_all_processes(model: Any, task: str) -> tuple[dict[tuple[str, int], Measurement], int, Usage]:
+    """What every process has measured, the smallest batch that one of them had, and what all of them used."""
     measurements: dict[tuple[str, int], Measurement] = {}
     for part in gather(model.measurements):
         measurements |= part
-    return measurements, min(gather(model.batch_size))
+    usage = sum(gather(model.usage.pop(task, Usage())), Usage())
+    return measurements, min(gather(model.batch_size)), usage
 
 
 def _load_task(manager: Any, info: TaskInfo) -> Any:

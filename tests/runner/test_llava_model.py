@@ -109,9 +109,20 @@ def test_tasks_and_generation_arguments_are_not_mixed_in_a_batch(llava):
     answer = model._answer
     model._answer = lambda batch: batches.append(batch) or answer(batch)
     model.generate_until(mixed)
-    kinds = [{(r.args[4], r.args[1]["max_new_tokens"]) for r in batch} for batch in batches]
+    asked = [[question.request.args for question in batch] for batch in batches]
+    kinds = [{(args[4], args[1]["max_new_tokens"]) for args in batch} for batch in asked]
     assert kinds == [{("a", 6)}, {("b", 6)}, {("b", 3)}]
-    assert [len(r.args[0]) for r in batches[0]] == sorted((len(c) for c, _ in ASKED), reverse=True)
+
+
+def test_the_longest_come_first_image_tokens_included(llava_next):
+    model = make(llava_next, batch_size=2)
+    batches = []
+    answer = model._answer
+    model._answer = lambda batch: batches.append(batch) or answer(batch)
+    model.generate_until(requests(model, sizes={1: (32, 32)}))
+    # Two images; then the short question about a large image before longer ones about small images.
+    asked = [[question.request.args[3] for question in batch] for batch in batches]
+    assert asked == [[3, 0], [1, 4], [2]]
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
@@ -257,12 +268,9 @@ def test_beam_search_is_measured_on_the_right_rows(llava):
 
 def test_padding_the_image_changes_what_the_model_sees(llava):
     models = [make(llava, image_processing=kind) for kind in ("checkpoint", "pad")]
-    pixels = [
-        m.loaded.processor.image_processor(m._processed(tiny.picture(1, (40, 10))))["pixel_values"]
-        for m in models
-    ]
-    assert pixels[0][0].shape == pixels[1][0].shape
-    assert not (pixels[0][0] == pixels[1][0]).all()
+    pixels = [m.preparer.process(tiny.picture(1, (40, 10)))[0]["pixel_values"] for m in models]
+    assert pixels[0].shape == pixels[1].shape
+    assert not (pixels[0] == pixels[1]).all()
 
 
 def test_a_strategy_object_will_do_too(llava):

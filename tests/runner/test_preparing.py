@@ -1,0 +1,195 @@
+"""Questions are prepared in the background, and the vision tower runs once for an image."""
+
+import threading
+
+import pytest
+import torch
+from test_llava_model import ASKED, make, requests, texts
+
+pytestmark = pytest.mark.usefixtures("lmms_eval")
+
+SHARED = [("What?", [1]), ("Why?", [1]), ("Are these alike?", [1, 2]), ("Where is it?", [2]), ("Who?", [1])]
+
+
+def count_runs(model):
+    """A list that grows by the number of pictures (or tiles) whenever the vision tower runs."""
+    runs = []
+    tower = model.loaded.model.model.vision_tower
+    tower.register_forward_pre_hook(
+        lambda module, args, kwargs: runs.append(len(args[0] if args else kwargs["pixel_values"])),
+        with_kwargs=True,
+    )
+    return runs
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_prompts_and_pixels_are_those_of_the_processor(family, request):
+    model = make(request.getfixturevalue(family))
+    processor = model.loaded.processor
+    for asked in requests(model, sizes={2: (40, 14), 4: (14, 33)}):
+        found = model.preparer(asked)
+        images = asked.args[2](model.task_dict["quiz"]["test"][asked.args[3]])
+        prompt = "USER: " + "<image>\n" * len(images) + asked.args[0] + " ASSISTANT:"
+        expected = processor(text=prompt, images=images or None, return_tensors="pt")
+        assert torch.equal(found.ids, expected["input_ids"][0])
+        for i, picture in enumerate(found.pictures):
+            pixels, _ = picture.processed(model.preparer.process)
+            # Beside a picture with more tiles, the processor fills up with tiles of zeros.
+            tiles = pixels["pixel_values"]
+            assert torch.equal(tiles[0], expected["pixel_values"][i][: len(tiles[0])])
+            assert not expected["pixel_values"][i][len(tiles[0]) :].any()
+        counted = sum(picture.processed(model.preparer.process)[1] for picture in found.pictures)
+        assert counted == found.ids.tolist().count(processor.image_token_id)
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_answers_are_those_of_transformers_itself(family, request):
+    model = make(request.getfixturevalue(family), strategy="vanilla")
+    asked = requests(model, sizes={2: (40, 14)})
+    found = [result.token_counts.output_tokens for result in model.generate_until(asked)]
+    answers = texts(model.generate_until(asked))
+    processor, plain = model.loaded.processor, model.loaded.model
+    for instance, text, count in zip(asked, answers, found, strict=True):
+        images = instance.args[2](model.task_dict["quiz"]["test"][instance.args[3]])
+        prompt = "USER: " + "<image>\n" * len(images) + instance.args[0] + " ASSISTANT:"
+        inputs = processor(text=prompt, images=images or None, return_tensors="pt")
+        with torch.inference_mode():
+            new = plain.generate(**inputs, max_new_tokens=6, do_sample=False)[
+                0, inputs["input_ids"].shape[1] :
+            ]
+        expected = processor.tokenizer.decode(new, skip_special_tokens=True).split("\n\n")[0]
+        assert text == expected
+        assert count == sum(token not in (2, 3) for token in new.tolist())
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_the_vision_tower_runs_once_for_an_image(family, request):
+    model = make(request.getfixturevalue(family), batch_size=2)
+    runs = count_runs(model)
+    model.generate_until(requests(model, SHARED))
+    assert len(runs) == 2
+    used = model.usage["quiz"]
+    assert (used.feature_misses, used.feature_hits) == (2, 4)  # six images asked for, two of them different
+    assert used.feature_hit_rate == pytest.approx(4 / 6)
+    model.generate_until(requests(model, SHARED))
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_features_that_are_kept_are_those_that_would_be_computed(family, request):
+    folder = request.getfixturevalue(family)
+    seen = []
+    for gib in (2, 0):
+        model = make(folder, batch_size=3, feature_cache=gib)
+        runs, embeddings = count_runs(model), []
+        generate = model.loaded.model.generate
+
+        def noted(generate=generate, embeddings=embeddings, **inputs):
+            embeddings.append(inputs["inputs_embeds"])
+            return generate(**inputs)
+
+        model.loaded.model.generate = noted
+        answers = texts(model.generate_until(requests(model, SHARED, sizes={1: (40, 14)})))
+        seen.append((answers, embeddings))
+        assert len(runs) == (2 if gib else 6)
+    assert seen[0][0] == seen[1][0]
+    for kept, computed in zip(seen[0][1], seen[1][1], strict=True):
+        assert torch.equal(kept, computed)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_background_threads_change_no_answer(llava_next, workers):
+    alone = make(llava_next, batch_size=2, workers=0)
+    model = make(llava_next, batch_size=2, workers=workers)
+    expected = texts(alone.generate_until(requests(alone, ASKED * 9)))
+    assert texts(model.generate_until(requests(model, ASKED * 9))) == expected
+    assert model.measurements == alone.measurements
+
+
+def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
+    from pdrop_eval.lmms.ahead import prepared
+
+    begun, threads = [], set()
+
+    def prepare(item):
+        begun.append(item)
+        threads.add(threading.current_thread().name)
+        return -item
+
+    ready = prepared(range(20), prepare, threads=2, ahead=3)
+    assert begun == []  # nothing is begun before the first is asked for
+    found = []
+    for value in ready:
+        found.append(value)
+        assert max(begun) <= len(found) - 1 + 3
+    assert found == [-item for item in range(20)]
+    assert sorted(begun) == list(range(20))
+    assert all(name.startswith("prepare") for name in threads)
+
+
+def test_a_failure_is_raised_when_its_turn_comes():
+    from pdrop_eval.lmms.ahead import prepared
+
+    def prepare(item):
+        if item == 2:
+            raise ValueError("two")
+        return item
+
+    for threads in (0, 2):
+        ready = prepared(range(9), prepare, threads, ahead=4)
+        assert [next(ready), next(ready)] == [0, 1]
+        with pytest.raises(ValueError, match="two"):
+            next(ready)
+    for thread in threading.enumerate():
+        if thread.name.startswith("prepare"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_what_was_used_longest_ago_goes_first():
+    from pdrop_eval.lmms.features import FeatureCache
+
+    cache = FeatureCache(limit_bytes=3 * 4 * 10)  # three features of ten float32 numbers
+    made = []
+
+    def get(key, size=10):
+        def make():
+            made.append(key)
+            return torch.full((size, 1), float(ord(key)))
+
+        return cache.get(key, make)
+
+    for key in "abcad":  # a is used again before d comes: b has to go
+        assert get(key)[0, 0] == ord(key)
+    assert made == ["a", "b", "c", "d"]
+    assert (cache.hits, cache.misses, cache.bytes) == (1, 4, 120)
+    assert [cache.tokens(key) for key in "abcd"] == [10, None, 10, 10]
+    get("e", size=31)  # larger than the limit: not kept, and nothing goes for it
+    assert [cache.tokens(key) for key in "acde"] == [10, 10, 10, None]
+
+
+def test_a_picture_whose_features_are_there_is_not_processed_again(llava):
+    model = make(llava, batch_size=1)
+    model.generate_until(requests(model, [("What?", [1])]))
+    processed = []
+    process = model.preparer.process
+    model.preparer.process = lambda image: processed.append(image) or process(image)
+    model.generate_until(requests(model, [("Why?", [1]), ("Who?", [7])]))
+    assert len(processed) == 1
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused(llava, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from pdrop_eval.errors import UserError
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(llava, folder)
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    gone = next(name for name in tensors if "layers.1.mlp.up_proj" in name)
+    save_file({name: tensor for name, tensor in tensors.items() if name != gone}, weights, {"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1 weights .*layers\.1\.mlp\.up_proj"):
+        make(folder)
