@@ -10,16 +10,15 @@ from torch import Tensor
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary position embeddings in the half-split layout.
 
-    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e]. Carries no gradient.
+    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e].
     """
     half = x.shape[-1] // 2
     cos, sin = cos[:, None], sin[:, None]
-    out = x * cos
-    # x * cos + (-second, first) * sin, to the last bit, but with as few passes over memory as can be.
-    turned = torch.empty_like(out)
-    torch.mul(x[..., half:], -sin[..., :half], out=turned[..., :half])
-    torch.mul(x[..., :half], sin[..., half:], out=turned[..., half:])
-    return out.add_(turned)
+    # x * cos + (-second, first) * sin, to the last bit, with half the passes over memory.
+    turned = x * cos
+    turned[..., :half].sub_(x[..., half:] * sin[..., :half])
+    turned[..., half:].add_(x[..., :half] * sin[..., half:])
+    return turned
 
 
 def gather_columns(x: Tensor, columns: Tensor) -> Tensor:
