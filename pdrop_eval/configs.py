@@ -24,6 +24,8 @@ ENTRIES = {
     "evaluate": ("strategy", "model", "suite", "experiment"),
     "train": ("strategy", "model", "recipe", "distributed"),
 }
+# Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
+BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
 
 
 def _scratch() -> str:
@@ -138,7 +140,21 @@ def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[O
         key = override.key_or_group
         if not (key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add()):
             _check_key(key, chosen, entry)
+    _check_budget(overrides)
     return overrides
+
+
+def _check_budget(overrides: Iterable[Override]) -> None:
+    """A budget decides these settings itself. Raises UserError for both in one command."""
+    given = [override for override in overrides if not override.is_delete() and override.value() is not None]
+    decided = {f"strategy.{name}" for name in BUDGET_DECIDES}
+    budgets = [str(o.input_line) for o in given if o.key_or_group.startswith("budget.")]
+    own = [str(o.input_line) for o in given if o.key_or_group in decided]
+    if budgets and own:
+        raise UserError(
+            f"{', '.join(own)} can't be given with {', '.join(budgets)}: a budget decides that itself. Leave "
+            "one of them out."
+        )
 
 
 def explain(error: HydraException) -> UserError:
@@ -168,7 +184,8 @@ def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str) -> None:
         node = OmegaConf.select(config, parent) if parent else config
         keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
         if name not in keys and name != "_target_":
-            where = f"setting of {group}={choice or _default(group, entry)}" if parent else "setting"
+            named = f"{group}={choice or _default(group, entry)}" if group in ENTRIES[entry] else parent
+            where = f"setting of {named}" if parent else "setting"
             check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
 
 

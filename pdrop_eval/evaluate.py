@@ -95,6 +95,8 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
 
     check_device(plan.config.device)
     strategy, header, tflops = make_header(plan, _command())
+    if header["budget"]:
+        say(f"Budget {header['budget']['reached']['words']}")
     say(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
     with together(lambda: _open(plan, header)) as run:
         try:

@@ -11,9 +11,10 @@ from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
 from pdrop_eval import anyres, provenance
-from pdrop_eval.checks import resolve_checkpoint
-from pdrop_eval.configs import instantiate_strategy
+from pdrop_eval.checks import check_budget, resolve_checkpoint
+from pdrop_eval.configs import BUDGET_DECIDES, instantiate_strategy, make_strategy, options
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
+from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.prompts import system_prompt
@@ -35,6 +36,9 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     strategy = instantiate_strategy(config.strategy)
     source = str(resolve_checkpoint(config.model.pretrained))
     transformers_config = _read_config(source, plan)
+    if asked := check_budget(config.budget):
+        _check_decided(strategy, plan)
+        strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
     schedule = strategy.schedule(layers, image_tokens)
@@ -48,6 +52,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
         "strategy": {"name": plan.strategy, "fields": asdict(strategy)},
+        "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {
             "images": _image_preparation(source, plan),
@@ -66,6 +71,18 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         },
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
+
+
+def _check_decided(strategy: Any, plan: "Plan") -> None:
+    """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
+    usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
+    for name in BUDGET_DECIDES:
+        value = getattr(strategy, name, None)
+        if value is not None and value != getattr(usual, name):
+            raise UserError(
+                f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
+                "one of them out."
+            )
 
 
 def _read_config(source: str, plan: "Plan") -> Any:

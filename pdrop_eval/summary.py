@@ -10,11 +10,13 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
     """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
     model, efficiency = record["model"], record["efficiency"]
     limit = record["limit"] or "none"
+    budget = record.get("budget")
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "
         f"({record['suite']['source']})",
         f"{model['dtype']}, batch size {_batch(record, tasks)}, limit {limit}, "
         f"images: {model['image_processing']}, prompt: {model['chat_template']}",
+        *(textwrap.wrap(f"budget {budget['reached']['words']}", 80) if budget else []),
         *textwrap.wrap(f"image tokens per layer: {_runs(efficiency['image_tokens_per_layer'])}", 80),
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
@@ -74,7 +76,8 @@ def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
 def _next(record: dict[str, Any], path: Path) -> str:
     """A strategy of Table 5 that this model has no record of, or else the table; in the words of make."""
     made = "MAKELEVEL" in os.environ
-    missing = [name for name in ("vanilla", "fastv", "pdrop") if not any(path.parents[1].glob(f"{name}-*"))]
+    compared = ("vanilla", "fastv", "pdrop")[1 if record.get("budget") else 0 :]  # vanilla takes no budget
+    missing = [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]
     if missing:
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]

@@ -2,12 +2,16 @@
 rank."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from pdrop_eval.efficiency import budget
 from pdrop_eval.engine.interface import Drop, Selection, View
 from pdrop_eval.engine.staged import StagedForward
+from pdrop_eval.errors import UserError
 from pdrop_eval.schedule import tokens_per_layer
 
 
@@ -19,9 +23,12 @@ class Strategy(ABC):
     the sample). Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
 
     name: short name in configs and tables. positions: "keep" or "renumber", what becomes of the position ids.
+    decided: the fields that a budget decides. reached: what `for_budget` found, or None.
     """
 
     name: ClassVar[str]
+    decided: ClassVar[tuple[str, ...]] = ()
+    reached: ClassVar[budget.Reached | None] = None
     positions: str = "keep"
 
     @abstractmethod
@@ -52,6 +59,46 @@ class Strategy(ABC):
         """
         layers = [drop.layer for drop in self.drops(num_layers)]
         return tokens_per_layer(num_layers, layers, self.retained(num_layers, image_tokens), image_tokens)
+
+    @classmethod
+    def for_budget(
+        cls,
+        model: Any,
+        *,
+        tokens: float | None = None,
+        share: float | None = None,
+        tflops: float | None = None,
+        image_tokens: int | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Return a strategy that costs no more than the budget, as close to it as whole tokens allow.
+
+        Give one of `tokens` (image tokens a layer in the mean), `share` (the same, of the image tokens before
+        any drop) or `tflops` (multiply-adds of PyramidDrop's Eq. 4, image tokens only). What was found is in
+        the strategy's `reached`. At least one image token is left in every layer.
+
+        model: a model or its transformers config. image_tokens: of a sample; None: the nominal ones of a
+            LLaVA config (2,880 for LLaVA-NeXT). A text model needs them given.
+        fields: settings of the strategy that are kept.
+
+        Raises:
+            UserError: not exactly one budget; one that is out of reach, with the range that isn't; a field
+                that the budget decides.
+        """
+        for name in cls.decided:
+            if fields.get(name) is not None:
+                raise UserError(f"{name}={fields[name]!r} is what the budget decides: leave one of them out.")
+        asked = {"tokens": tokens, "share": share, "tflops": tflops}
+        layouts = partial(cls.budget_layouts, **fields)
+        return budget.find(cls.__name__, layouts, model, image_tokens, fields, asked)
+
+    @classmethod
+    def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[budget.Layout]:
+        """Return where tokens may be dropped under a budget, in order of preference; a method may give it.
+
+        fields: settings that are kept. The first layout that can cost as little as asked for is taken.
+        """
+        raise budget.no_layouts(cls.__name__)
 
     def __call__(self, model: nn.Module, image_mask: Tensor | None = None) -> StagedForward:
         """Return a context manager under which `model` drops tokens; it yields a `Report`.

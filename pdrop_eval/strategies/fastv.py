@@ -1,8 +1,11 @@
 """FastV: one early drop, ranked by the attention of the layer before it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
+from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop
 from pdrop_eval.errors import UserError
 from pdrop_eval.schedule import check_choice, check_layers, check_number, complement
@@ -42,6 +45,7 @@ class FastV(Strategy):
     attention_rank: int | None = None
     positions: str = "keep"
     name: ClassVar[str] = "fastv"
+    decided: ClassVar[tuple[str, ...]] = ("r", "attention_rank")
 
     def __post_init__(self) -> None:
         _check_k(self.k)
@@ -64,6 +68,17 @@ class FastV(Strategy):
         if self.rounding == "round":
             return (round(image_tokens * (1 - self.r)),)
         return (int(image_tokens * complement(self.r)),)
+
+    @classmethod
+    def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
+        """Return the drop after K layers, and where K isn't given, after the first as the last resort."""
+        places = [fields.pop("k")] if "k" in fields else [cls.k, 1]
+        note = f"With k={cls.k} that can't be reached, so the drop comes after the first layer."
+        return [Layout(partial(_keeping, cls, k=k, **fields), note if k == 1 else "") for k in places]
+
+
+def _keeping(cls: type[FastV], share: float, **fields: Any) -> FastV:
+    return cls(r=complement(share), **fields)
 
 
 def _check_k(k: int, num_layers: int | None = None) -> None:

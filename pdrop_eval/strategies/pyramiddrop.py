@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from itertools import pairwise
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from pdrop_eval import schedule
+from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, View
 from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.base import Strategy
@@ -63,6 +66,7 @@ class PyramidDrop(Strategy):
     rounding: str = "floor"
     positions: str = "renumber"
     name: ClassVar[str] = "pdrop"
+    decided: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
 
     def __post_init__(self) -> None:
         schedule.check_choice("rank_with", self.rank_with, ("next_layer", "last_layer"))
@@ -117,6 +121,34 @@ class PyramidDrop(Strategy):
             ratios = schedule.stage_ratios(self.ratio, self.stages)
         return schedule.retained_counts(image_tokens, ratios, self.rounding)
 
+    @classmethod
+    def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
+        """Return S equal stages; where they can't cost so little, S - 1 drops that come earlier.
+
+        First those that PyramidDrop's author suggests for 64 tokens a layer (issue 22 of its repository):
+        every drop one stage earlier, the first after 1/16 of the layers, 2, 8 and 16 of 32. Then a drop
+        after each of the first layers. The ratios are powers of lambda everywhere. `layers` that are given
+        are kept.
+        """
+        layers, stages = fields.pop("layers", None), fields.pop("stages", None)
+        if layers is not None:
+            return [Layout(partial(_powers, cls, tuple(layers), {**fields, "stages": stages}))]
+        stages = DEFAULT_STAGES if stages is None else stages
+        usual = Layout(lambda share: cls(ratio=share, stages=stages, **fields))
+        usual.build(1.0).drops(num_layers)  # stages that can't be are refused here
+        before = schedule.stage_layers(num_layers, stages)[:-1]
+        early, first = (max(1, num_layers // 16), *before), tuple(range(1, stages))
+        note = f"{stages} equal stages can't reach that, so the drops come earlier."
+        rising = [early] if all(a < b for a, b in pairwise(early)) else []
+        places = [*rising, first] if stages > 1 else []
+        return [usual, *(Layout(partial(_powers, cls, place, fields), note) for place in places)]
+
     def rank(self, view: View) -> Tensor:
         """Return the attention of the instruction's query row, as `score` says."""
         return view.attention(self.score)
+
+
+def _powers(
+    cls: type[PyramidDrop], layers: tuple[int, ...], fields: dict[str, Any], share: float
+) -> PyramidDrop:
+    return cls(layers=layers, ratios=schedule.stage_ratios(share, len(layers) + 1), **fields)

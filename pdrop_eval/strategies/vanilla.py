@@ -1,9 +1,12 @@
 """Vanilla: the model as it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop
+from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.base import Strategy
 
 
@@ -20,3 +23,11 @@ class Vanilla(Strategy):
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return no counts."""
         return ()
+
+    @classmethod
+    def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
+        """Refuse: there is nothing to decide."""
+        raise UserError(
+            "vanilla drops nothing, so it can't be fitted to a budget: use strategy=pdrop or strategy=fastv, "
+            "or leave the budget out."
+        )

@@ -1,0 +1,269 @@
+"""From a budget to layers and ratios: what a strategy's settings must be to cost no more than was asked for.
+
+A budget is one of
+- tokens: image tokens a layer in the mean, sum_i layers_i·n_i / L;
+- share: the same, of the image tokens before any drop;
+- tflops: of PyramidDrop's Eq. 4 (multiply-adds, image tokens only, prefill of the decoder layers).
+
+All sums are integers and fractions, so that "no more" is exact. Nothing here needs torch.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
+from pdrop_eval.errors import UserError
+
+KINDS = ("tokens", "share", "tflops")
+_UNITS = {"tokens": "image tokens a layer in the mean", "share": "of the image tokens", "tflops": "TFLOPs"}
+_DIGITS = 9  # shares are searched in steps of 10^-9, finer than any count of tokens needs
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a strategy drops; what is left open is how much.
+
+    build: makes the strategy from a share in (0, 1]; the larger it is, the more is kept, and all at 1.
+    note: why it isn't the usual layout, in words; empty for the usual one.
+    """
+
+    build: Callable[[float], Any]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What was found for a budget.
+
+    asked: such as "tokens=64". tokens, share, tflops: what is reached, in each measure. schedule: image
+    tokens of each layer, of `image_tokens` before any drop. layers, counts: the tokens that are left from
+    each of these layers on. words: all of it for people.
+    """
+
+    asked: str
+    tokens: float
+    share: float
+    tflops: float
+    image_tokens: int
+    schedule: tuple[int, ...]
+    layers: tuple[int, ...]
+    counts: tuple[int, ...]
+    words: str
+
+
+@dataclass(frozen=True)
+class _Budget:
+    """A budget on one model; its measure is an integer: tokens summed over the layers, or multiply-adds."""
+
+    kind: str
+    value: float
+    decoder: Decoder
+    image_tokens: int
+
+    @property
+    def asked(self) -> str:
+        return f"{self.kind}={self.value:g}"
+
+    @property
+    def limit(self) -> Fraction:
+        return Fraction(str(self.value)) * self.unit
+
+    @property
+    def unit(self) -> int:
+        """The measure of a budget of 1."""
+        layers = self.decoder.layers
+        return {"tokens": layers, "share": layers * self.image_tokens, "tflops": 10**12}[self.kind]
+
+    def cost(self, schedule: Sequence[int]) -> int:
+        return macs(self.decoder, schedule) if self.kind == "tflops" else sum(schedule)
+
+    def cost_of(self, strategy: Any) -> int:
+        return self.cost(strategy.schedule(self.decoder.layers, self.image_tokens))
+
+
+def solve(
+    strategy: Any,
+    config: Any,
+    *,
+    tokens: float | None = None,
+    share: float | None = None,
+    tflops: float | None = None,
+    image_tokens: int | None = None,
+) -> Any:
+    """Return the strategy with those of its settings replaced that the budget decides, and `reached`.
+
+    config: of the model, or the model itself. image_tokens: of a sample; None: the nominal ones.
+
+    Raises:
+        UserError: see `find`; a strategy that can't be fitted to a budget.
+    """
+    if not callable(getattr(type(strategy), "for_budget", None)):
+        raise no_layouts(type(strategy).__name__)
+    asked = {"tokens": tokens, "share": share, "tflops": tflops, "image_tokens": image_tokens}
+    kept = {}
+    for field in fields(strategy) if is_dataclass(strategy) else ():
+        value = getattr(strategy, field.name)
+        usual = field.default if field.default is not MISSING else None
+        if field.name not in strategy.decided and value != usual:
+            kept[field.name] = value
+    return type(strategy).for_budget(config, **asked, **kept)
+
+
+def find(
+    name: str,
+    layouts: Callable[[int], Sequence[Layout]],
+    config: Any,
+    image_tokens: int | None,
+    kept: dict[str, Any],
+    asked: dict[str, float | None],
+) -> Any:
+    """Return the strategy of the first layout that can meet the budget, as close to it as whole tokens allow.
+
+    name, kept: the strategy's and the settings that were given, for messages. layouts: those of a depth, in
+    order of preference. asked: tokens, share and tflops, of which one is given.
+
+    Raises:
+        UserError: not exactly one budget, none that can be, or one that no layout reaches.
+    """
+    kind, value = _one(asked)
+    config = getattr(config, "config", config)
+    if image_tokens is None:
+        image_tokens = nominal_image_tokens(config)
+    if isinstance(image_tokens, bool) or not isinstance(image_tokens, int) or image_tokens < 1:
+        raise UserError(f"image_tokens={image_tokens!r} is not allowed: use a whole number from 1 up.")
+    budget = _Budget(kind, value, decoder_of(config), image_tokens)
+    depth = budget.decoder.layers
+    choices = layouts(depth)
+    least = [_least(layout, budget) for layout in choices]
+    vanilla = budget.cost((image_tokens,) * depth)
+    if budget.limit <= vanilla:
+        for layout, lowest in zip(choices, least, strict=True):
+            if budget.cost_of(_build(layout, lowest)) <= budget.limit:
+                strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
+                vars(strategy)["reached"] = _reached(strategy, budget, layout.note, vanilla)
+                return strategy
+    low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
+    given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
+    fewest, most = _outward(low, budget.unit, ROUND_CEILING), _outward(vanilla, budget.unit, ROUND_FLOOR)
+    raise UserError(
+        f"{budget.asked} can't be reached by {name}: with {depth} layers and {image_tokens} image tokens"
+        f"{given} give a budget from {fewest} (one token left after the last drop) to {most} (nothing "
+        f"dropped) {_UNITS[kind]}."
+    )
+
+
+def macs(decoder: Decoder, schedule: Sequence[int]) -> int:
+    """Return the multiply-adds of PyramidDrop's Eq. 4 over all layers, image tokens only."""
+    return sum(decoder.layer(n) for n in schedule)
+
+
+def no_layouts(name: str) -> UserError:
+    """The error of a strategy that can't be fitted to a budget."""
+    return UserError(
+        f"{name} can't be fitted to a budget: it doesn't say which of its settings a budget decides. Leave "
+        "the budget out and give the settings themselves, or give the strategy a method budget_layouts, as "
+        "PyramidDrop has."
+    )
+
+
+def _one(asked: dict[str, float | None]) -> tuple[str, float]:
+    given = [(kind, value) for kind, value in asked.items() if value is not None]
+    if len(given) != 1:
+        named = ", ".join(f"{kind}={value!r}" for kind, value in given) or "none of them"
+        raise UserError(f"A budget is one of {', '.join(KINDS)}, and here is {named}: give exactly one.")
+    kind, value = given[0]
+    check_value(kind, value)
+    return kind, value
+
+
+def check_value(name: str, value: Any) -> None:
+    """Check that a budget is a positive number. Raises UserError."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise UserError(f"{name}={value!r} is not allowed: a budget is a number above 0.")
+
+
+def _build(layout: Layout, step: int) -> Any:
+    return layout.build(step / 10**_DIGITS)
+
+
+def _least(layout: Layout, budget: _Budget) -> int:
+    """The smallest step that leaves an image token after every drop."""
+
+    def alive(step: int) -> bool:
+        counts = _build(layout, step).retained(budget.decoder.layers, budget.image_tokens)
+        return not counts or counts[-1] >= 1
+
+    low, high = 0, 10**_DIGITS  # at `high` all are left
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if alive(middle) else (middle, high)
+    return high
+
+
+def _most(layout: Layout, low: int, budget: _Budget) -> int:
+    """The largest step within the budget; `low` is within it."""
+    high = 10**_DIGITS
+    if budget.cost_of(_build(layout, high)) <= budget.limit:
+        return high
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = budget.cost_of(_build(layout, middle)) <= budget.limit
+        low, high = (middle, high) if fits else (low, middle)
+    return low
+
+
+def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
+    """The step with the fewest decimals that gives the same schedule."""
+    depth, image_tokens = budget.decoder.layers, budget.image_tokens
+    same = _build(layout, step).retained(depth, image_tokens)
+    for digits in range(1, _DIGITS):
+        coarse = 10 ** (_DIGITS - digits)
+        rounded = step // coarse * coarse
+        if rounded and _build(layout, rounded).retained(depth, image_tokens) == same:
+            return rounded
+    return step
+
+
+def _reached(strategy: Any, budget: _Budget, note: str, vanilla: int) -> Reached:
+    depth, n = budget.decoder.layers, budget.image_tokens
+    schedule = strategy.schedule(depth, n)
+    layers = tuple(drop.layer for drop in strategy.drops(depth))
+    counts = tuple(strategy.retained(depth, n))
+    mean = sum(schedule) / depth
+    cost, whole = macs(budget.decoder, schedule), macs(budget.decoder, (n,) * depth)
+    settings = {name: getattr(strategy, name) for name in ("k", *strategy.decided) if hasattr(strategy, name)}
+    why = f" {note}" if note else ""
+    words = (
+        f"{budget.asked}: {_settings(settings)}. After layer{'s' * (len(layers) > 1)} {_list(layers)} of "
+        f"{depth}, {_list(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
+        f"({mean / n:.1%}), {_flops(cost)} of vanilla's {_flops(whole)} ({cost / whole:.1%}).{why}"
+    )
+    return Reached(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    """Those that are set: `layers=[2, 8, 16] ratios=[0.19, 0.0361, 0.006859]`."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    text = {name: f"[{_list(v)}]" if isinstance(v, tuple) else f"{v}" for name, v in given.items()}
+    return " ".join(f"{name}={value}" for name, value in text.items())
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values) or "none"
+
+
+def _flops(multiply_adds: int) -> str:
+    if multiply_adds < 10**10:
+        return f"{multiply_adds / 1e9:.3g} GFLOPs"
+    return f"{multiply_adds / 1e12:.3g} TFLOPs"
+
+
+def _outward(cost: int, unit: int, rounding: str) -> str:
+    """A bound in four digits, rounded so that it is itself within reach."""
+    value = Context(prec=4, rounding=rounding).divide(Decimal(cost), Decimal(unit))
+    return f"{value.normalize():f}"
