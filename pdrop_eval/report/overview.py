@@ -87,7 +87,7 @@ def _rank(strategy: str) -> tuple[int, str]:
 
 
 def _label(run: Run) -> str:
-    own = [change.removeprefix("strategy.") for change in run.changes if change.startswith("strategy.")]
+    own = [change.removeprefix("strategy.") for change in run.schedule]
     return " ".join([strategy_name(run.strategy), *own])
 
 
@@ -157,4 +157,4 @@ def _judge(runs: list[Run]) -> list[Note]:
 
 
 def _settings(run: Run) -> list[str]:
-    return [*run.deviations, *(change for change in run.changes if change.startswith("strategy."))]
+    return [*run.deviations, *run.schedule]

@@ -15,7 +15,7 @@ from typing import Any
 from pdrop_eval.errors import UserError
 from pdrop_eval.identity import code_sha256
 from pdrop_eval.report.rows import RowKey
-from pdrop_eval.report.settings import changes_from_default
+from pdrop_eval.report.settings import SCHEDULE, changes_from_default
 from pdrop_eval.report.training import Training
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
@@ -108,9 +108,14 @@ class Run:
 
     @property
     def deviations(self) -> list[str]:
-        """What is not the default, beside the settings of the strategy: those say which row it is."""
+        """What is not the default, beside the strategy's settings and budget: those say which row it is."""
         limit = [f"limit={self.limit}"] if self.limit else []
-        return [*limit, *(change for change in self.changes if not change.startswith("strategy."))]
+        return [*limit, *(change for change in self.changes if not change.startswith(SCHEDULE))]
+
+    @property
+    def schedule(self) -> list[str]:
+        """The settings of the strategy, and its budget, that are not the default."""
+        return [change for change in self.changes if change.startswith(SCHEDULE)]
 
 
 def to_runs(records: Iterable[dict[str, Any]]) -> list[Run]:
@@ -171,9 +176,9 @@ def _run(record: dict[str, Any]) -> Run:
 
 
 def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]) -> RowKey | None:
-    """The row that a record belongs to, if its strategy has the settings of `conf/` (λ apart)."""
+    """The row of a record, if its strategy has the settings of `conf/` (λ apart) and no budget."""
     free = "strategy.ratio=" if strategy == "pdrop" else "\n"
-    other = [change for change in changes if change.startswith("strategy.") and not change.startswith(free)]
+    other = [change for change in changes if change.startswith(SCHEDULE) and not change.startswith(free)]
     if other or not model.get("architecture") or not model.get("patches") or not model.get("train"):
         return None
     if strategy == "pdrop" and ratio is None:

@@ -10,6 +10,8 @@ from pdrop_eval.paths import CONF
 
 # Settings that can change a score; the device and the folders do not belong here.
 SETTINGS = ("seed", "dtype", "batch_size", "attention")
+# Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
+SCHEDULE = ("strategy.", "budget.")
 # Not a change: what a suite was asked for, and where its data lie.
 _OF_PLACE = {"suite": ("name", "source", "root", "tasks"), "model": (), "strategy": ()}
 # A checkpoint that everyone keeps in a folder of their own is named by a folder that doesn't exist here.
@@ -19,10 +21,12 @@ USERS_FOLDER = "checkpoints/"
 def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
     """The differences as overrides (`strategy.ratio=0.6`), empty for the default configuration.
 
-    Only what can change a score is compared: the strategy, the model, the suite and `SETTINGS` (the limit has
-    its own place). A setting that the record doesn't know yet is no change.
+    Only what can change a score is compared: the strategy, its budget, the model, the suite and `SETTINGS`
+    (the limit has its own place). A setting that the record doesn't know yet is no change.
     """
     changes = [change for group in _OF_PLACE for change in _changes(config.get(group), conf, group)]
+    budget = config.get("budget") or {}
+    changes += [override(f"budget.{key}", value) for key, value in budget.items() if value is not None]
     defaults = _yaml(conf / "evaluate.yaml")
     changes += [
         override(key, config[key])
