@@ -18,7 +18,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval experiment doctor tables readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings bench-train constraints clean
 
 help:  ## Show the targets and their variables
@@ -54,7 +54,7 @@ eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) 
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
-experiment: $(STAMP)  ## Run what a table of the paper needs: EXPERIMENT=table1 to table5, SIZE=mini or 7b
+experiment: $(STAMP)  ## Run what a table or figure needs: EXPERIMENT=table1 to table5 or figure4, SIZE=mini or 7b
 	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \
 		$(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
 
@@ -63,6 +63,9 @@ doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: package
 
 tables: $(STAMP)  ## Print Tables 1 to 5 and the overview of results/runs, write them to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)
+
+figures: $(STAMP)  ## Draw Figure 4 of results/runs again, into results/figures (runs nothing)
+	$(BIN)/pdrop-eval-figures $(ARGS)
 
 readme: $(STAMP)  ## As tables, also into the README; all results and findings into results/README.md
 	$(BIN)/pdrop-eval-tables readme=README.md page=results/README.md $(ARGS)

@@ -1,10 +1,12 @@
-"""Experiments: a list of runs in one YAML, as a table of the paper needs them. Needs no torch.
+"""Experiments: a list of runs in one YAML, as a table or figure of the paper needs them. Needs no torch.
 
 Hydra's sweeps try every combination; the rows of a table are pairs of a checkpoint and a strategy. So an
-experiment has a plain list `runs`, and the runs are composed and evaluated here, one after the other.
+experiment has a plain list `runs`, and the runs are composed and evaluated here, one after the other. One
+with a `figure` is drawn afterwards.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
@@ -19,6 +21,7 @@ from pdrop_eval.parallel import rank, say
 SUITES = {"7b": "paper"}  # by the size of the models; all others run on the rendered suite
 _RUN = ("model", "strategy", "overrides")
 _OURS = ("experiment", "size", "model", "strategy", "tasks")
+_OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
 
 
 def run_experiment(
@@ -35,10 +38,11 @@ def run_experiment(
     runs = _chosen(_checked(listed), given)
     _check_settings(given, runs)
     plans = [_overrides(run, config, overrides, given) for run in runs]
-    done, reasons = 0, []
+    done, reasons = [], list[str]()
     for number, (run, plan) in enumerate(zip(runs, plans, strict=True), 1):
         composed = compose("evaluate", overrides=plan)
-        title = f"[{number}/{len(runs)}] model={run['model']} strategy={run['strategy']}"
+        words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+        title = f"[{number}/{len(runs)}] {' '.join(words)}"
         try:
             resolve_checkpoint(composed.model.pretrained)
         except MissingCheckpointError as error:
@@ -46,13 +50,27 @@ def run_experiment(
             say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
             continue
         say(title)
-        evaluate(composed, run["strategy"], False)
-        done += 1
+        done.append((run["model"], evaluate(composed, run["strategy"], False)))
     if not done:
         raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
     if rank() == 0:
         left = f"; {len(reasons)} left out, as their checkpoints aren't there" if reasons else ""
-        print(f"{done} of {len(runs)} runs are done{left}.")
+        print(f"{len(done)} of {len(runs)} runs are done{left}.")
+        if config.get("figure") is not None:
+            _draw(given["experiment"], done, config.tasks, Path(composed.results))
+
+
+def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:
+    """Draws the figures of the models that were run, from runs with the same settings, beside the records."""
+    from pdrop_eval.report.figures import NothingToDrawError, make_figures
+    from pdrop_eval.report.runs import to_runs
+
+    like = {model: to_runs([record])[0] for model, record in done}
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    try:
+        print(make_figures(results, results.parent / "figures", list(like), asked, name, like), end="")
+    except NothingToDrawError as nothing:  # of a part of the runs, vanilla's alone
+        print(nothing)
 
 
 def _checked(runs: Any) -> list[dict[str, Any]]:
@@ -89,7 +107,7 @@ def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
 
 def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> None:
     for key in given:
-        if key.startswith("strategy."):
+        if key.startswith(_OF_RUNS):
             raise UserError(
                 f"{key} can't be set in an experiment: its runs bring their settings. Run it on its own, "
                 "without experiment=."

@@ -14,16 +14,16 @@ except ImportError:  # not a POSIX system: runs are then not guarded against a s
     fcntl = None  # type: ignore[assignment]
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Writes a text file so that a reader, or a crash, sees the old content or the new one, never a part.
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Writes a file so that a reader, or a crash, sees the old content or the new one, never a part.
 
     Makes the parent folder if needed. Raises OSError as the system reports it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -46,13 +46,14 @@ def make_tables(
 ) -> str:
     """Writes the tables of the records beneath `root` to `out`, and returns them for a terminal.
 
-    which: a table's number, overview, or all. readme: gets the tables between its marks. page: gets all that
-    was measured, with training/findings.md beside it. Raises UserError if there is nothing to show, a record
+    which: a table's number, overview, or all. readme: gets the tables between its marks, and the figures,
+    drawn anew into the folder figures beside `out`, where it has marks for them. page: gets all that was
+    measured, with training/findings.md beside it. Raises UserError if there is nothing to show, a record
     can't be read, two records contradict each other, or the files can't be written.
     """
     from pdrop_eval.records import load_records, unwritable, write_atomically
     from pdrop_eval.report.commands import command
-    from pdrop_eval.report.readme import COMPACT, with_blocks
+    from pdrop_eval.report.readme import COMPACT, FIGURE, has_place, with_blocks
     from pdrop_eval.report.reports import make_reports, readme_blocks, short_tables
     from pdrop_eval.report.runs import to_runs
 
@@ -67,7 +68,10 @@ def make_tables(
     if which == ALL:
         files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
-        files[readme] = with_blocks(readme, readme_blocks(runs))
+        blocks = readme_blocks(runs)
+        if has_place(readme, FIGURE):
+            blocks[FIGURE] = _figures(runs, root, out.parent / "figures", readme.parent)
+        files[readme] = with_blocks(readme, blocks)
     if page is not None:
         files |= _pages(runs, page, out)
     for path, text in files.items():
@@ -76,6 +80,19 @@ def make_tables(
         except OSError as error:
             raise unwritable(path.parent, error) from error
     return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
+
+
+def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> str:
+    """Draws the figures, and says what they show."""
+    from pdrop_eval.report.figures import NothingToDrawError, make_figures
+    from pdrop_eval.report.readme import NOTHING
+    from pdrop_eval.report.reports import figures_text
+
+    try:
+        make_figures(root, figures)
+    except NothingToDrawError:
+        return NOTHING
+    return figures_text(runs, figures, folder) or NOTHING
 
 
 def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:

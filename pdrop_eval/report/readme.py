@@ -1,4 +1,4 @@
-"""The tables in a README: Table 5 as it is, and Tables 1 to 4 with their scores and footnotes only."""
+"""What a README shows: Table 5 as it is, Tables 1 to 4 with their scores and footnotes only, and Figure 4."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from pdrop_eval.report.notes import deviation_notes, question_notes
 from pdrop_eval.report.tables import Part
 from pdrop_eval.report.training_part import unfair_notes
 
-WHOLE, COMPACT = "table5", "tables1-4"
+WHOLE, COMPACT, FIGURE = "table5", "tables1-4", "figure4"
+NOTHING = "Nothing measured yet."
 
 
 def marks(name: str) -> tuple[str, str]:
@@ -23,6 +24,11 @@ def marks(name: str) -> tuple[str, str]:
 def compact(parts: list[Part]) -> str:
     """Several tables in short: scores, and how much of each is missing."""
     return markdown([_short(part) for part in parts])
+
+
+def has_place(path: Path, name: str) -> bool:
+    """Whether a file has the marks of a block that it may do without."""
+    return path.is_file() and marks(name)[0] in path.read_text(encoding="utf-8")
 
 
 def with_blocks(path: Path, blocks: dict[str, str]) -> str:
@@ -39,8 +45,7 @@ def with_blocks(path: Path, blocks: dict[str, str]) -> str:
         _, closed, after = rest.partition(end)
         if not found or not closed:
             raise UserError(
-                f"{path} has no place for the tables. Put a line {start} and a line {end} where "
-                "they shall be."
+                f"{path} has no place for {name}. Put a line {start} and a line {end} where they shall be."
             )
         text = f"{before}{start}\n{block.strip()}\n{end}{after}"
     return text

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pdrop_eval.report.grid import Section
 from pdrop_eval.report.latex import latex
@@ -70,6 +71,18 @@ def table_report(table: Table, runs: list[Run]) -> Report:
 def readme_blocks(runs: list[Run]) -> dict[str, str]:
     """What a README shows: Tables 1 to 4 in short, Table 5 as it is in its file."""
     return {COMPACT: short_tables(runs), WHOLE: markdown(table_report(TABLES[5], runs).sections)}
+
+
+def figures_text(runs: list[Run], figures: Path, folder: Path) -> str:
+    """The figures that can be drawn of these runs, for a page in `folder`; their files are in `figures`.
+
+    Of figures on all questions alone. numpy is imported for nothing else.
+    """
+    from pdrop_eval.report.figure4 import figure_experiments, make_charts
+    from pdrop_eval.report.figure_text import figure_block
+
+    charts = [chart for name in figure_experiments() for chart in make_charts(name, runs)]
+    return figure_block([chart for chart in charts if not chart.settings], figures, folder)
 
 
 def short_tables(runs: list[Run]) -> str:

@@ -11,6 +11,7 @@ from pdrop_eval.report.grid import Section
 from pdrop_eval.report.layout import scores_grid
 from pdrop_eval.report.markdown import markdown
 from pdrop_eval.report.readme import compact
+from pdrop_eval.report.reports import figures_text
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.spec import TABLES, Table
 from pdrop_eval.report.speed import load_speed, speed_lines
@@ -43,6 +44,9 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
             speed_lines(speed),
             "Details: [speed](training/speed.md).",
         ]
+    figures = figures_text(list(runs), folder / "figures", folder)
+    if (folder / "figures").is_dir() and figures:
+        parts += ["## Accuracy against FLOPs", figures]
     parts.append("## Tables")
     parts += [_table(table, runs) for table in TABLES.values()]
     return "\n\n".join(part.strip() for part in parts) + "\n"

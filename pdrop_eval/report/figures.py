@@ -1,0 +1,122 @@
+"""The console script `pdrop-eval-figures`: figures from the records, without running anything."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+
+from pdrop_eval.configs import check_choice
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+
+if TYPE_CHECKING:
+    from pdrop_eval.report.figure4 import Chart
+    from pdrop_eval.report.runs import Run
+
+SETTINGS = ("root", "out", "models", "tasks")
+
+
+class NothingToDrawError(UserError):
+    """No point of a figure is measured yet, but for vanilla's."""
+
+
+def main() -> None:
+    """Draws figures and writes them; exits with 2 and one line of advice where a user can mend the cause."""
+    try:
+        for argument in sys.argv[1:]:
+            name, equals, _ = argument.partition("=")
+            if equals and not name.startswith(("-", "hydra.")):
+                check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-figures --help lists them.")
+        _run()
+    except UserError as error:
+        _leave(error)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="figures")
+def _run(config: Any) -> None:
+    try:
+        models, tasks = _listed(config.models), _listed(config.tasks)
+        print(make_figures(Path(config.root), Path(config.out), models, tasks), end="")
+    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
+        _leave(error)
+
+
+def make_figures(
+    root: Path,
+    out: Path,
+    models: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    name: str | None = None,
+    like: Mapping[str, "Run"] | None = None,
+) -> str:
+    """Draws what the records beneath `root` hold of each figure into `out`; returns what to tell the user.
+
+    models, tasks: only these; None for all of the figure's own. name: of one experiment; None for all that
+    are drawn. like: for each model a run whose suite and settings all points shall have. Raises
+    NothingToDrawError, and UserError for unknown names, a record that can't be read, and files that can't be
+    written.
+    """
+    from pdrop_eval.records import load_records
+    from pdrop_eval.report.commands import experiment
+    from pdrop_eval.report.figure4 import figure_experiments, make_charts
+    from pdrop_eval.report.runs import to_runs
+
+    _check(models, tasks)
+    runs = to_runs(load_records(root))
+    wanted = [name] if name else list(figure_experiments())
+    charts = [chart for one in wanted for chart in make_charts(one, runs, models, tasks, like)]
+    if not charts:
+        raise NothingToDrawError(
+            f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], 'mini')} "
+            "(or name the folder of your records: root=DIR)."
+        )
+    return "\n".join(["Written:", *(_write(chart, out) for chart in charts)]) + "\n"
+
+
+def _write(chart: "Chart", out: Path) -> str:
+    """Writes the files of one figure; returns a line that names them, and what is missing."""
+    from pdrop_eval.files import unwritable, write_atomically
+    from pdrop_eval.report.figure_drawing import draw
+    from pdrop_eval.report.figure_text import figure_csv, figure_markdown
+
+    files: dict[str, str | bytes] = dict(draw(chart))
+    files |= {"csv": figure_csv(chart), "md": figure_markdown(chart)}
+    for kind, content in files.items():
+        try:
+            write_atomically(out / f"{chart.name}.{kind}", content)
+        except OSError as error:
+            raise unwritable(out, error) from error
+    line = f"  {out / chart.name}.{{{','.join(files)}}}"
+    if not chart.missing:
+        return line
+    lacking = f"{len(chart.missing)} of {len(chart.points)} points are not complete. All of them:"
+    return f"{line}\n    {lacking}\n    {chart.commands[-1]}"
+
+
+def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
+    from pdrop_eval.benchmarks import by_task
+    from pdrop_eval.report.figure4 import figure_experiments
+
+    drawn = dict.fromkeys(run["model"] for found in figure_experiments().values() for run in found["runs"])
+    for model in models or ():
+        check_choice("model of a figure", model, drawn)
+    for task in tasks or ():
+        check_choice("task", task, by_task())
+
+
+def _listed(value: Any) -> list[str] | None:
+    """One name, or a list of them; None for none."""
+    if value is None:
+        return None
+    return [value] if isinstance(value, str) else [str(name) for name in value]
+
+
+def _leave(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
