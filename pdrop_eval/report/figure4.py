@@ -221,14 +221,15 @@ def _fill(
         else:
             able[run.suite, tuple(run.deviations)][spot].append(run)
     if like is not None:
-        able = {(like.suite, tuple(like.deviations)): able[like.suite, tuple(like.deviations)]}
-    group = min(able, key=lambda key: _preference(points, key, able[key]), default=("", ()))
+        group = like.suite, tuple(like.deviations)
+    else:
+        group = min(able, key=lambda key: _preference(key, able[key]), default=("", ()))
     chosen = {spot: pick(found, keys)[0] for spot, found in able.get(group, {}).items()}
     filled = [Point(p.strategy, p.settings, chosen.get((p.strategy, p.settings))) for p in points]
     return group[0], list(group[1]), filled, refused
 
 
-def _preference(points: Sequence[Point], key: tuple, spots: Mapping[tuple, list[Run]]) -> tuple:
+def _preference(key: tuple, spots: Mapping[tuple, list[Run]]) -> tuple:
     """Which runs make the figure: those that draw one at all, the default suite, no limit, most points."""
     first = next(run for found in spots.values() for run in found)
     limit = float("inf") if first.limit is None else first.limit

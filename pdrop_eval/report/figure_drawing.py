@@ -22,6 +22,7 @@ _OTHERS = (
 _REFERENCE = "#404040"
 _WIDTH, _PANEL, _HEAD, _FOOT = 8.0, 2.6, 0.95, 0.75  # inches; 8 are 800 pixels of the PNG at half its size
 _DPI = 200
+_ASIDE = 0.012  # of the largest cost, between strategies: bars at one budget would hide each other
 _LEAST_SPAN = 12.0  # points: a narrower axis would make noise look like a finding
 _RC = {
     "svg.hashsalt": "pdrop-eval",
@@ -74,23 +75,30 @@ def _panel(axes: Any, chart: Chart, key: str) -> None:
     heights: list[float] = []
     if chart.vanilla:
         heights += _reference(axes, chart.vanilla, key, scale)
-    for name, look in styles(chart).items():
+    looks = styles(chart)
+    widest = max((scale * cost for p in chart.measured if (cost := p.tflops(key))), default=0.0)
+    for place, (name, look) in enumerate(looks.items()):
+        aside = (place - (len(looks) - 1) / 2) * _ASIDE * widest
         points = sorted(_drawn(chart.strategies[name], key), key=lambda point: point.tflops(key) or 0)
-        cells = [point.cell(key) for point in points]
-        costs = [scale * (point.tflops(key) or 0) for point in points]
-        scores = [cell.score or 0.0 for cell in cells]
-        ends = [cell.interval or (cell.score, cell.score) for cell in cells]
-        below = [score - (low or 0) for score, (low, _) in zip(scores, ends, strict=True)]
-        above = [(high or 0) - score for score, (_, high) in zip(scores, ends, strict=True)]
-        axes.errorbar(
-            costs, scores, yerr=[below, above], label=strategy_name(name), markersize=5, linewidth=1.4,
-            elinewidth=0.9, capsize=2.2, capthick=0.9, markeredgecolor="white", markeredgewidth=0.5, **look,
-        )  # fmt: skip
-        heights += [end for pair in ends for end in pair if end is not None]
+        heights += _curve(axes, points, key, scale, aside, {**look, "label": strategy_name(name)})
     axes.set_title(names([key])[key], loc="left", fontsize=10, fontweight="bold")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"{chart.unit} of a question's image tokens", fontsize=8)
     _limits(axes, heights)
+
+
+def _curve(axes: Any, points: list[Point], key: str, scale: float, aside: float, look: dict) -> list[float]:
+    """A strategy's points with their intervals, joined; returns the ends of these."""
+    costs = [scale * (point.tflops(key) or 0) + aside for point in points]
+    scores = [point.cell(key).score or 0.0 for point in points]
+    ends = [point.cell(key).interval or (score, score) for point, score in zip(points, scores, strict=True)]
+    below = [score - low for score, (low, _) in zip(scores, ends, strict=True)]
+    above = [high - score for score, (_, high) in zip(scores, ends, strict=True)]
+    axes.errorbar(
+        costs, scores, yerr=[below, above], markersize=5, linewidth=1.4, elinewidth=0.9, capsize=2.2,
+        capthick=0.9, markeredgecolor="white", markeredgewidth=0.5, **look,
+    )  # fmt: skip
+    return [end for pair in ends for end in pair]
 
 
 def _reference(axes: Any, point: Point, key: str, scale: float) -> list[float]:
@@ -141,7 +149,8 @@ def footer(chart: Chart) -> str:
     settings = f", {' '.join(chart.settings)}" if chart.settings else ""
     return (
         f"{many}{rendered} questions a benchmark (suite {chart.suite}{settings}). Bars and band: 95% "
-        f"intervals (bootstrap).{missing} {chart.unit}: {values(runs, 'efficiency', 'convention')}. Model "
+        f"intervals (bootstrap); bars at one cost are drawn side by side.{missing} "
+        f"{chart.unit}: {values(runs, 'efficiency', 'convention')}. Model "
         f"{chart.model}{f' ({weights})' if weights else ''}; pdrop-eval {code_words(chart)}."
     )
 

@@ -74,15 +74,16 @@ def readme_blocks(runs: list[Run]) -> dict[str, str]:
 
 
 def figures_text(runs: list[Run], figures: Path, folder: Path) -> str:
-    """The figures that can be drawn of these runs, for a page in `folder`; their files are in `figures`.
+    """The figures of these runs that are drawn in `figures`, for a page in `folder`; empty if there is none.
 
-    Of figures on all questions alone. numpy is imported for nothing else.
+    Of figures with the default settings alone. numpy is imported for nothing else.
     """
     from pdrop_eval.report.figure4 import figure_experiments, make_charts
     from pdrop_eval.report.figure_text import figure_block
 
     charts = [chart for name in figure_experiments() for chart in make_charts(name, runs)]
-    return figure_block([chart for chart in charts if not chart.settings], figures, folder)
+    drawn = [c for c in charts if not c.settings and (figures / f"{c.name}.svg").is_file()]
+    return figure_block(drawn, figures, folder)
 
 
 def short_tables(runs: list[Run]) -> str:

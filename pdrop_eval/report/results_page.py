@@ -45,7 +45,7 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
             "Details: [speed](training/speed.md).",
         ]
     figures = figures_text(list(runs), folder / "figures", folder)
-    if (folder / "figures").is_dir() and figures:
+    if figures:
         parts += ["## Accuracy against FLOPs", figures]
     parts.append("## Tables")
     parts += [_table(table, runs) for table in TABLES.values()]

@@ -415,3 +415,16 @@ def test_importing_the_command_loads_no_matplotlib():
     code = "import sys, pdrop_eval.report.figures, pdrop_eval.evaluate; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_the_page_of_results_shows_figures_that_are_drawn(point, tmp_path):
+    point("pdrop", 0.5, 60.0)
+    page, tables = tmp_path / "results" / "README.md", tmp_path / "results" / "tables"
+    make_tables(tmp_path / "runs", tables, page=page)
+    assert "figure4" not in page.read_text()
+    make_figures(tmp_path / "runs", tmp_path / "results" / "figures")
+    make_tables(tmp_path / "runs", tables, page=page)
+    text = page.read_text()
+    assert "## Accuracy against FLOPs" in text
+    assert "](figures/figure4_mini.svg)" in text
+    assert (tmp_path / "results" / "figures" / "figure4_mini.md").is_file()
