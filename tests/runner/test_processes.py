@@ -53,7 +53,10 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
     assert (one["processes"], two["processes"]) == (1, 2)
     assert list(two["tasks"]) == list(one["tasks"])
     for task, n in ASKED.items():
-        entries = [{k: v for k, v in r["tasks"][task].items() if k != "wall_seconds"} for r in (one, two)]
+        entries = [
+            {k: v for k, v in r["tasks"][task].items() if k not in ("wall_seconds", "usage")}
+            for r in (one, two)
+        ]
         assert entries[0] == entries[1]
         assert entries[1]["n"] == n
         assert entries[1]["retained_tokens_per_layer"] == [16, 8, 4, 2]  # of all samples of both processes
@@ -69,12 +72,12 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
 
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
-        "from pdrop_eval.lmms import llava; from pdrop_eval.evaluate import main\n"
-        "original = llava.build_prompt\n"
+        "from pdrop_eval.lmms import prepare; from pdrop_eval.evaluate import main\n"
+        "original = prepare.build_prompt\n"
         "def broken(template, processor, context, images):\n"
         "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process
         "    return original(template, processor, context, images)\n"
-        "llava.build_prompt = broken; main()"
+        "prepare.build_prompt = broken; main()"
     )
     done = torchrun(*settings(llava, uneven, tmp_path), "tasks=[gqa,pope]", code=code)
     assert done.returncode == 1

@@ -91,6 +91,11 @@ def test_every_task_has_a_score_with_its_error_and_basis(whole):
         assert entry["retained_tokens_per_layer"] == [16, 8, 4, 2]
         assert entry["image_tokens_mean"] == entry["image_tokens_max"] == 16
         assert entry["tflops_mean"] == pytest.approx(whole["efficiency"]["tflops"])
+        used = entry["usage"]
+        assert used["feature_hits"] + used["feature_misses"] == 6
+        assert used["model_seconds"] > 0
+    # Six questions about three pictures, the same ones in every task.
+    assert sum(entry["usage"]["feature_misses"] for entry in whole["tasks"].values()) == 3
     assert whole["tasks"]["mme"]["scale"] == "sum"
     assert set(whole["tasks"]["pope"]["parts"]) == {"random", "popular", "adversarial"}
 
@@ -168,7 +173,7 @@ def test_a_run_that_only_lacks_its_last_word_is_completed(llava, data, tmp_path,
 def test_the_same_command_elsewhere_gives_the_same_numbers(llava, data, tmp_path):
     first, second = (run(llava, data, tmp_path / name, *QUICK) for name in "ab")
     for task in ("gqa", "chartqa"):
-        timed = {"wall_seconds"}
+        timed = {"wall_seconds", "usage"}
         assert {k: v for k, v in first["tasks"][task].items() if k not in timed} == {
             k: v for k, v in second["tasks"][task].items() if k not in timed
         }
@@ -224,7 +229,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_pa
 
 
 def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, monkeypatch):
-    from pdrop_eval.lmms import llava as wrapper
+    from pdrop_eval.lmms import prepare as wrapper
 
     original = wrapper.build_prompt
 

@@ -40,6 +40,7 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
     class Fake(lmms):
         measurements: dict = {}  # noqa: RUF012
         batch_size = 1
+        usage: dict = {}  # noqa: RUF012
 
         def generate_until(self, requests):
             said = []
