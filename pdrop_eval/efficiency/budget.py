@@ -144,16 +144,10 @@ def find(
         for layout, lowest in zip(choices, least, strict=True):
             if budget.cost_of(_build(layout, lowest)) <= budget.limit:
                 strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
-                vars(strategy)["reached"] = _reached(strategy, budget, layout.note, vanilla)
+                vars(strategy)["reached"] = _reached(strategy, budget, layout.note)
                 return strategy
     low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
-    given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
-    fewest, most = _outward(low, budget.unit, ROUND_CEILING), _outward(vanilla, budget.unit, ROUND_FLOOR)
-    raise UserError(
-        f"{budget.asked} can't be reached by {name}: with {depth} layers and {image_tokens} image tokens"
-        f"{given} give a budget from {fewest} (one token left after the last drop) to {most} (nothing "
-        f"dropped) {_UNITS[kind]}."
-    )
+    raise _unreachable(name, budget, kept, low, vanilla)
 
 
 def macs(decoder: Decoder, schedule: Sequence[int]) -> int:
@@ -167,6 +161,16 @@ def no_layouts(name: str) -> UserError:
         f"{name} can't be fitted to a budget: it doesn't say which of its settings a budget decides. Leave "
         "the budget out and give the settings themselves, or give the strategy a method budget_layouts, as "
         "PyramidDrop has."
+    )
+
+
+def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], low: int, high: int) -> UserError:
+    fewest, most = _outward(low, budget.unit, ROUND_CEILING), _outward(high, budget.unit, ROUND_FLOOR)
+    given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
+    return UserError(
+        f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
+        f"{budget.image_tokens} image tokens{given} give a budget from {fewest} (one token left after the "
+        f"last drop) to {most} (nothing dropped) {_UNITS[budget.kind]}."
     )
 
 
@@ -229,7 +233,7 @@ def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
     return step
 
 
-def _reached(strategy: Any, budget: _Budget, note: str, vanilla: int) -> Reached:
+def _reached(strategy: Any, budget: _Budget, note: str) -> Reached:
     depth, n = budget.decoder.layers, budget.image_tokens
     schedule = strategy.schedule(depth, n)
     layers = tuple(drop.layer for drop in strategy.drops(depth))

@@ -85,7 +85,8 @@ def model_flops(
         takes t - 1 steps.
     tiles: that the vision tower sees; None: as many as fit the image tokens best.
 
-    A ranking counts as the attention of one query row (`View.attention`), whatever the strategy does.
+    A ranking counts as the attention of one query row (`View.attention`), or as nothing where the strategy's
+    `ranks_by_attention` is false.
 
     Raises:
         UserError: a negative number, a config of another kind of model, a strategy that doesn't fit.
@@ -142,7 +143,7 @@ def _vision(sizes: Architecture) -> int:
 
 def _ranking(sizes: Architecture, strategy: Any, image_tokens: int, text_tokens: int) -> int:
     """Each drop: keys of all tokens before it, one query, and their products."""
-    if not strategy.drops(sizes.layers):
+    if not strategy.drops(sizes.layers) or not getattr(strategy, "ranks_by_attention", True):
         return 0
     before = (image_tokens, *strategy.retained(sizes.layers, image_tokens))[:-1]
     keys = sum(n + text_tokens for n in before)

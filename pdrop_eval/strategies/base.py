@@ -23,10 +23,12 @@ class Strategy(ABC):
     the sample). Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
 
     name: short name in configs and tables. positions: "keep" or "renumber", what becomes of the position ids.
-    decided: the fields that a budget decides. reached: what `for_budget` found, or None.
+    ranks_by_attention: whether `rank` uses `view.attention`, which FLOPs then count. decided: the fields that
+    a budget decides. reached: what `for_budget` found, or None.
     """
 
     name: ClassVar[str]
+    ranks_by_attention: ClassVar[bool] = True
     decided: ClassVar[tuple[str, ...]] = ()
     reached: ClassVar[budget.Reached | None] = None
     positions: str = "keep"

@@ -1,0 +1,96 @@
+"""budget.* on the command line: solved before a model is loaded, said and recorded."""
+
+import pytest
+
+from pdrop_eval import evaluate
+from pdrop_eval.configs import compose_config
+from pdrop_eval.errors import UserError
+from pdrop_eval.header import make_header
+
+
+def header(llava, data, strategy, *overrides):
+    given = [
+        f"model.pretrained={llava}",
+        f"data.root={data}",
+        "tasks=[gqa]",
+        f"strategy={strategy}",
+        *overrides,
+    ]
+    return make_header(evaluate.make_plan(compose_config(given), strategy), "pdrop-eval")[1]
+
+
+def test_the_record_has_what_was_asked_and_what_was_found(llava, data):
+    """4 layers of 16, 10, 6, 3 image tokens: 8.75 in the mean, from lambda .625 on; at .630 the 3 is a 4."""
+    made = header(llava, data, "pdrop", "budget.tokens=8.9", "strategy.rank_with=last_layer")
+    assert made["budget"]["asked"] == {"tokens": 8.9}
+    assert made["budget"]["reached"]["tokens"] == 8.75
+    assert made["budget"]["reached"]["counts"] == (10, 6, 3)
+    fields = made["strategy"]["fields"]
+    assert (fields["ratio"], fields["stages"], fields["rank_with"]) == (0.629, 4, "last_layer")
+    assert made["efficiency"]["image_tokens_per_layer"] == list(made["budget"]["reached"]["schedule"])
+
+
+def test_without_a_budget_there_is_none(llava, data):
+    assert header(llava, data, "pdrop")["budget"] is None
+
+
+def test_the_run_says_what_was_found(llava, data, tmp_path, capsys):
+    given = [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy=fastv"]
+    config = compose_config([*given, "budget.share=0.6", f"results={tmp_path}"])
+    record = evaluate.evaluate(config, "fastv")
+    # (2·16 + 2·3) / 64 = .59375: k=2, and 3 of 16 image tokens are left
+    assert record["tasks"]["gqa"]["retained_tokens_per_layer"] == [16, 16, 3, 3]
+    out, err = capsys.readouterr()
+    assert "Budget share=0.6: k=2 r=0.8" in err
+    assert "budget share=0.6: k=2 r=0.8" in out
+    assert "strategy=pdrop" in out  # what to run next; vanilla can't have a budget
+
+
+def refused(llava, data, *overrides):
+    strategy = next((o.split("=")[1] for o in overrides if o.startswith("strategy=")), "pdrop")
+    with pytest.raises(UserError) as error:
+        header(llava, data, strategy, *overrides)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["strategy=vanilla", "budget.share=0.5"], ["vanilla drops nothing", "strategy=fastv"]),
+        # 16, 6, 2, 1 at lambda = .397, where the last one stays
+        (["budget.tokens=1"], ["tokens=1 can't be reached", "from 6.25 ", "to 16 "]),
+        (["budget.tflops=8"], ["tflops=8 can't be reached"]),
+        (["budget.share=0.5", "budget.tokens=9"], ["budget.tokens=9, budget.share=0.5", "one of them"]),
+        (["budget.share=0"], ["budget.share=0", "above 0"]),
+        (["budget.share=half"], ["budget.share='half'"]),
+        (["budget.tokns=9"], ["setting of budget: 'tokns'", "Did you mean tokens?"]),
+        (["budget.share=0.5", "strategy.ratio=0.5"], ["strategy.ratio=0.5", "budget.share=0.5", "Leave one"]),
+        (["budget.share=0.5", "strategy.layers=[1,2]"], ["strategy.layers=[1,2]"]),
+        (["strategy=fastv", "budget.share=0.5", "strategy.k=3"], ["strategy.k=3"]),
+        (["strategy=fastv", "budget.share=0.5", "strategy.attention_rank=9"], ["strategy.attention_rank=9"]),
+    ],
+)
+def test_wrong_budgets(llava, data, overrides, words):
+    message = refused(llava, data, *overrides)
+    for word in words:
+        assert word in message
+
+
+def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
+    """Its overrides don't come from the command line."""
+    config = compose_config(
+        [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy.ratio=0.4"]
+    )
+    config.budget.share = 0.5
+    with pytest.raises(UserError, match=r"strategy\.ratio=0\.4 can't be given with a budget"):
+        make_header(evaluate.make_plan(config, "pdrop"), "pdrop-eval")
+
+
+def test_the_budget_holds_for_the_grids_that_are_set(llava_next, data):
+    """144 image tokens of p9's 8 tiles and overview, not the checkpoint's own grids."""
+    given = [f"model.pretrained={llava_next}", f"data.root={data}", "tasks=[gqa]", "model=llava_next_7b"]
+    config = compose_config([*given, "model.anyres=p9", "strategy=fastv", "budget.tflops=0.000005"])
+    strategy, made, _ = make_header(evaluate.make_plan(config, "fastv"), "pdrop-eval")
+    assert made["budget"]["reached"]["image_tokens"] == 144
+    assert made["efficiency"]["tflops"] == made["budget"]["reached"]["tflops"] <= 5e-6
+    assert strategy.reached.asked == "tflops=5e-06"
