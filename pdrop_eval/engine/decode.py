@@ -41,8 +41,7 @@ class Continuation:
         self.past = past
         self.rotary = rotary
         self.attention = attention
-        self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
-        self.rotated: list[tuple[Tensor, Tensor]] | None = None
+        self.inputs: list[tuple[Tensor | None, tuple[Tensor, Tensor]]] = []
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs: tokens [b, q, ...], attention_mask [b, past + q] or None."""
@@ -72,21 +71,22 @@ class Continuation:
     def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Replace the inputs of layer `number` in `kwargs` where tokens were dropped before it."""
         stages = self.record.stages if self.record is not None else []
-        passed = [i for i, stage in enumerate(stages) if stage.layer <= number]
-        if passed:
-            i = passed[-1]
-            if i not in self.inputs:
-                given = kwargs["position_embeddings"]
-                self.inputs[i] = self._stage_mask(stages[i], hidden), self._stage_positions(i, hidden, given)
-            kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[i]
-            kwargs["position_ids"] = None
+        if not stages or number < stages[0].layer:
+            return hidden
+        if not self.inputs:
+            with torch.no_grad():
+                masks = [self._stage_mask(stage, hidden) for stage in stages]
+                places = self._stage_positions(stages, hidden, kwargs["position_embeddings"])
+            self.inputs = list(zip(masks, places, strict=True))
+        i = sum(stage.layer <= number for stage in stages) - 1
+        kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[i]
+        kwargs["position_ids"] = None
         return hidden
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Return the decoder's output unchanged."""
         return hidden
 
-    @torch.no_grad()
     def _stage_mask(self, stage: CachedStage, hidden: Tensor) -> Tensor | None:
         """Return the mask of one stage, or None where the kernel needs none."""
         b, q = hidden.shape[:2]
@@ -101,22 +101,20 @@ class Continuation:
             valid = torch.cat((old, new), dim=1)
         return ops.layer_mask(mask_kind(self.attention), valid, q, stage.columns + self.added, hidden)
 
-    @torch.no_grad()
-    def _stage_positions(self, i: int, hidden: Tensor, given: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return cos and sin of stage i; `given` are those of the layers that saw every token.
+    def _stage_positions(
+        self, stages: list[CachedStage], hidden: Tensor, given: tuple[Tensor, Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return cos and sin of every stage; `given` are those of the layers that saw every token.
 
-        A call takes as long for one new token as for the tokens of all stages, so it is made once.
+        One call for the new tokens of all stages takes no longer than one for those of a single stage.
         """
-        assert self.record is not None
-        removed = [stage.removed for stage in self.record.stages]
-        if removed[i] is None:
-            return given
-        if self.rotated is None:
-            moved = [self.position_ids - gone[:, None] for gone in removed if gone is not None]
-            # Some scalings look at the longest position, which is then to be the stage's own.
-            together = getattr(self.rotary, "rope_type", None) == "default"
-            calls = [torch.cat(moved)] if together else moved
-            found = [self.rotary(hidden, position_ids=positions) for positions in calls]
-            cos, sin = (torch.cat(part).split(len(moved[0])) for part in zip(*found, strict=True))
-            self.rotated = list(zip(cos, sin, strict=True))
-        return self.rotated[sum(gone is not None for gone in removed[:i])]
+        moved = [self.position_ids - s.removed[:, None] for s in stages if s.removed is not None]
+        if not moved:
+            return [given] * len(stages)
+        if getattr(self.rotary, "rope_type", None) == "default":
+            cos, sin = self.rotary(hidden, position_ids=torch.cat(moved))
+            b = len(moved[0])
+            found = iter(list(zip(cos.split(b), sin.split(b), strict=True)))
+        else:  # other scalings look at the longest position, which is to be the stage's own
+            found = iter([self.rotary(hidden, position_ids=positions) for positions in moved])
+        return [given if stage.removed is None else next(found) for stage in stages]
