@@ -19,7 +19,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings bench-train constraints clean
+	family family-cards findings flops bench-train constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ family: $(STAMP)  ## Train the miniatures that are missing (ARGS names some), an
 
 family-cards: $(STAMP)  ## Write the miniatures' model cards again, from their trainings and evaluations
 	$(BIN)/python -m pdrop_eval.mini.member_card $(ARGS)
+
+flops: $(STAMP)  ## FLOPs by formula, of the whole model and counted: results/efficiency/flops.md
+	$(BIN)/python benchmarks/flops.py $(ARGS)
 
 bench-train: $(STAMP)  ## Time training steps with and without dropping: results/training/speed.md
 	$(BIN)/python benchmarks/training.py $(ARGS)

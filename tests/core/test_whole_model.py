@@ -1,7 +1,9 @@
 """The whole model's FLOPs: by hand, and against what the parts are said to be."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaNextConfig
@@ -147,3 +149,14 @@ def test_what_counts_without_torch():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) == 2 * (9 * (4 * 64 + 3 * 96) + 2 * 81 * 8) + 400
+
+
+def test_the_example_of_the_docs_gives_what_it_says():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "efficiency.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    scope: dict = {}
+    exec(example, scope)
+    said = re.findall(r"^([^#\n]+?) *# ([\d.]+)", example, re.M)
+    assert len(said) == 3
+    for expression, value in said:
+        assert f"{eval(expression, scope):.2f}" == value

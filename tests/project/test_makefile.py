@@ -82,6 +82,7 @@ def test_several_strategies_are_a_sweep(make):
         ("findings", "python -m pdrop_eval.report.findings_page a=1"),
         ("readme", "pdrop-eval-tables readme=README.md page=results/README.md a=1"),
         ("bench-train", "python benchmarks/training.py a=1"),
+        ("flops", "python benchmarks/flops.py a=1"),
     ],
 )
 def test_what_training_needs_is_one_command_each(make, target, command):
