@@ -3,7 +3,6 @@
 Nothing heavy is imported up here: `pdrop-eval --help` and a run with nothing left to do never load torch.
 """
 
-import gc
 import os
 import shlex
 import sys
@@ -149,49 +148,19 @@ def _complete(plan: Plan) -> dict[str, Any]:
 
 
 def _load(plan: Plan, strategy: Any) -> Any:
-    import torch
+    from pdrop_eval.lmms.opening import open_model
 
-    from pdrop_eval.lmms.llava import PdropLlava
-
-    config = plan.config
-    if config.model.threads is not None:
-        torch.set_num_threads(config.model.threads)
-    gc.collect()  # in a sweep, the model of the run before may still wait for it
-    return PdropLlava(
-        config.model.pretrained,
-        strategy,
-        revision=plan.commit,
-        device=parallel.local_device(config.device),
-        dtype=config.dtype,
-        batch_size=config.batch_size,
-        attention=config.attention,
-        chat_template=config.model.chat_template,
-        anyres=config.model.anyres,
-        image_processing=config.model.image_processing,
-        max_new_tokens=config.model.max_new_tokens,
-        trust_remote_code=config.model.trust_remote_code,
-        workers=config.workers,
-        feature_cache=config.feature_cache,
-    )
+    return open_model(plan, strategy)
 
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     from pdrop_eval.lmms.mmvet import submission
+    from pdrop_eval.lmms.opening import open_task
     from pdrop_eval.lmms.running import run_task
-    from pdrop_eval.lmms.tasks import describe, materialise
 
-    config, data, source = plan.config, plan.data, plan.config.suite.source
-    info = describe(task, source)
+    config = plan.config
     with tempfile.TemporaryDirectory() as scratch:
-        folder = materialise(
-            info,
-            config.suite.source,
-            Path(scratch),
-            data.folder,
-            data.commits.get(task),
-            config.suite.textvqa_ocr,
-            data.local.get(task),
-        )
+        info, folder = open_task(plan, task, Path(scratch))
         result, samples = together(
             lambda: run_task(
                 model,
@@ -201,11 +170,11 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
                 seed=config.seed,
                 resamples=config.bootstrap,
                 tflops=tflops,
-                truncated_images=source == "hub",  # real data sets have some
+                truncated_images=config.suite.source == "hub",  # real data sets have some
             )
         )
     predictions = submission(samples) if info.judge else None
-    result = {**result, "data_sha256": data.sha256[task]}
+    result = {**result, "data_sha256": plan.data.sha256[task]}
     together(lambda: run.add_task(task, result, samples, predictions))
 
 

@@ -42,6 +42,12 @@ class FeatureCache:
             found = self._kept.get(key)
         return None if found is None else found.shape[0]
 
+    def clear(self) -> None:
+        """Let go of all features."""
+        with self._lock:
+            self._kept.clear()
+            self.bytes = 0
+
     def _keep(self, key: str, made: Tensor) -> None:
         if made.nbytes > self.limit_bytes:
             return

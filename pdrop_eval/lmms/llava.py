@@ -143,7 +143,7 @@ class PdropLlava(lmms):
         answers: list[Any] = [None] * len(requests)
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         groups = _groups(requests)
-        window = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW)
+        window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
         ready = prepared(order, self.preparer, self.workers, ahead=2 * window)
         with tqdm(
@@ -151,11 +151,12 @@ class PdropLlava(lmms):
             dynamic_ncols=True, smoothing=0.1,
         ) as bar:  # fmt: skip
             for group in groups:
-                for start in range(0, len(group), window):
-                    indices = group[start : start + window]
-                    for index, answer in self._answer_window(indices, ready):
+                while group:
+                    for index, answer in self._answer_window(group[:size], ready):
                         answers[index] = answer
                         bar.update()
+                    group = group[size:]
+                    size = min(2 * size, window)  # a small one to begin with: the model waits for it
         return answers
 
     def _answer_window(

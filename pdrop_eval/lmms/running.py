@@ -37,20 +37,10 @@ def run_task(
     `truncated_images` lets an image file that ends too early pass, as lmms-eval does.
     """
     started = time.perf_counter()
-    with _quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
-        from lmms_eval.evaluator import simple_evaluate
-        from lmms_eval.tasks import TaskManager
-
+    with quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
         paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
-        manager = TaskManager(include_path=str(folder), include_defaults=False)
-        task = one_first(lambda: _load_task(manager, info))
-        guard(task, info.task)
-        output = simple_evaluate(
-            model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
-            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
-            process_docs_parallel=1, distributed_executor_backend="torchrun",
-        )  # fmt: skip
+        task, output = ask(model, info, folder, limit, seed, paths)
         measurements, batch_size, usage = _of_all_processes(model, info.task)
         if rank() > 0:  # lmms-eval has told only the first process
             return {}, []
@@ -70,6 +60,26 @@ def run_task(
         **_efficiency(measured, tflops),
     }
     return entry, _samples(info, rows, measured, result)
+
+
+def ask(
+    model: Any, info: TaskInfo, folder: Path, limit: int | None, seed: int, paths: argparse.Namespace
+) -> tuple[Any, dict]:
+    """Asks any lmms-eval model a task's questions. Returns the task, and what lmms-eval makes of the answers.
+
+    To be called under `quiet`; `paths` is lmms-eval's command line.
+    """
+    from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    task = one_first(lambda: _load_task(manager, info))
+    guard(task, info.task)
+    return task, simple_evaluate(
+        model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
+        random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+        process_docs_parallel=1, distributed_executor_backend="torchrun",
+    )  # fmt: skip
 
 
 def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
@@ -193,7 +203,7 @@ def _earned(result: Score) -> Iterator[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _quiet(truncated_images: bool) -> Iterator[None]:
+def quiet(truncated_images: bool) -> Iterator[None]:
     """Keeps lmms-eval's prints off the screen, and what it sets for the whole process from staying.
 
     Its errors go to standard error.

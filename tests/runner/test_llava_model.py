@@ -119,10 +119,11 @@ def test_the_longest_come_first_image_tokens_included(llava_next):
     batches = []
     answer = model._answer
     model._answer = lambda batch: batches.append(batch) or answer(batch)
-    model.generate_until(requests(model, sizes={1: (32, 32)}))
-    # Two images; then the short question about a large image before longer ones about small images.
+    short, long, *rest = ASKED
+    model.generate_until(requests(model, [long, short, *rest], sizes={1: (32, 32)}))
+    # Of the first two, the short question: its image is larger. Of the next ones, the one with two images.
     asked = [[question.request.args[3] for question in batch] for batch in batches]
-    assert asked == [[3, 0], [1, 4], [2]]
+    assert asked == [[1, 0], [3, 4], [2]]
 
 
 @pytest.mark.parametrize("family", ["llava", "llava_next"])

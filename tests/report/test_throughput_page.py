@@ -1,0 +1,78 @@
+"""The page of the benchmark of evaluation throughput."""
+
+from pdrop_eval.report.throughput_page import throughput_lines, throughput_page
+
+COMMON = {"batch_size": 1, "workers": 2, "feature_cache": 2, "same_answers": 90}
+FOUND = {
+    "model": "mini",
+    "suite": "mini",
+    "tasks": ["pope", "gqa"],
+    "samples": 120,
+    "rounds": 3,
+    "device": "cpu",
+    "dtype": "float32",
+    "threads": 1,
+    "hardware": {"cpu": "A processor", "cores": 2, "gpus": []},
+    "load": {"others": 0.04, "average": 0.2},
+    "packages": {"torch": "2.13.0", "transformers": "5.23.0", "lmms-eval": "0.7.3"},
+    "code": {"version": "0.1.0", "commit": "0123456789abcdef", "dirty": False},
+    "contenders": [
+        {
+            **COMMON,
+            "name": "stock",
+            "strategy": None,
+            "samples_per_second": [19.0, 20.0, 21.0],
+            "speedup": [1.0, 1.0, 1.0],
+            "same_answers": 120,
+        },
+        {
+            **COMMON,
+            "name": "pdrop",
+            "strategy": "pdrop",
+            "batch_size": 8,
+            "samples_per_second": [58.0, 60.0, 62.0],
+            "speedup": [2.9, 3.0, 3.1],
+            "answering_overhead": [0.02, 0.031, 0.04],
+            "task_overhead": [0.05, 0.06, 0.07],
+            "hit_rate": 0.75,
+        },
+    ],
+}
+
+
+def test_each_way_of_answering_has_its_line():
+    page = throughput_page(FOUND)
+    [stock] = [line for line in page.splitlines() if line.startswith("| lmms-eval llava_hf, batch 1")]
+    assert [cell.strip() for cell in stock.split("|")[2:-1]] == [
+        "20.0 [19.0, 21.0]",
+        "1",
+        "",
+        "",
+        "",
+        "100.0%",
+    ]
+    [own] = [line for line in page.splitlines() if line.startswith("| PDrop, batch 8")]
+    cells = [cell.strip() for cell in own.split("|")[2:-1]]
+    assert cells == [
+        "60.0 [58.0, 62.0]", "3.00 [2.90, 3.10]", "3.1% [2.0, 4.0]", "6.0% [5.0, 7.0]", "75%", "75.0%",
+    ]  # fmt: skip
+
+
+def test_the_page_says_what_made_it():
+    page = throughput_page(FOUND)
+    for words in (
+        "120 questions of pope, gqa",
+        "A processor, 2 cores",
+        "0123456789",
+        "3 rounds",
+        "0.0 cores",
+    ):
+        assert words in page
+    assert "with changes" not in page
+
+
+def test_the_list_is_short():
+    assert throughput_lines(FOUND).splitlines() == [
+        "- lmms-eval llava_hf, batch 1: 20.0 questions a second, 1.00 times stock",
+        "- PDrop, batch 8: 60.0 questions a second, 3.00 times stock",
+    ]
