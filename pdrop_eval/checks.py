@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.configs import check_choice
-from pdrop_eval.efficiency.budget import check_value
+from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
 
@@ -52,7 +52,7 @@ def check_settings(config: Any) -> None:
         check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
-    check_budget(config.budget)
+    check_budget(config.get("budget"))
     kind = str(config.device).split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
@@ -64,8 +64,15 @@ def check_settings(config: Any) -> None:
 
 def check_budget(budget: Any) -> dict[str, Any]:
     """The budget that is asked for, at most one: `{"tokens": 64}`, or an empty dict for none."""
+    if not hasattr(budget, "items"):
+        if budget is None:
+            return {}
+        raise UserError(
+            f"budget={budget} says not of what: give budget.tokens, budget.share or budget.tflops."
+        )
     asked = {str(kind): value for kind, value in budget.items() if value is not None}
     for kind, value in asked.items():
+        check_choice("budget", kind, KINDS)
         check_value(f"budget.{kind}", value)
     if len(asked) > 1:
         named = ", ".join(f"budget.{kind}={value}" for kind, value in asked.items())

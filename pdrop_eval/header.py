@@ -36,7 +36,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     strategy = instantiate_strategy(config.strategy)
     source = str(resolve_checkpoint(config.model.pretrained))
     transformers_config = _read_config(source, plan)
-    if asked := check_budget(config.budget):
+    if asked := check_budget(config.get("budget")):
         _check_decided(strategy, plan)
         strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers

@@ -31,7 +31,8 @@ def test_the_record_has_what_was_asked_and_what_was_found(llava, data):
 
 
 def test_without_a_budget_there_is_none(llava, data):
-    assert header(llava, data, "pdrop")["budget"] is None
+    for override in ([], ["budget=null"], ["~budget"], ["budget.tokens=null"]):
+        assert header(llava, data, "pdrop", *override)["budget"] is None
 
 
 def test_the_run_says_what_was_found(llava, data, tmp_path, capsys):
@@ -63,6 +64,8 @@ def refused(llava, data, *overrides):
         (["budget.share=0.5", "budget.tokens=9"], ["budget.tokens=9, budget.share=0.5", "one of them"]),
         (["budget.share=0"], ["budget.share=0", "above 0"]),
         (["budget.share=half"], ["budget.share='half'"]),
+        (["budget=3"], ["budget=3", "budget.tokens"]),
+        (["+budget.token=3"], ["'token'", "Did you mean tokens?"]),
         (["budget.tokns=9"], ["setting of budget: 'tokns'", "Did you mean tokens?"]),
         (["budget.share=0.5", "strategy.ratio=0.5"], ["strategy.ratio=0.5", "budget.share=0.5", "Leave one"]),
         (["budget.share=0.5", "strategy.layers=[1,2]"], ["strategy.layers=[1,2]"]),
