@@ -64,12 +64,10 @@ def check_settings(config: Any) -> None:
 
 def check_budget(budget: Any) -> dict[str, Any]:
     """The budget that is asked for, at most one: `{"tokens": 64}`, or an empty dict for none."""
+    if budget is None:
+        return {}
     if not hasattr(budget, "items"):
-        if budget is None:
-            return {}
-        raise UserError(
-            f"budget={budget} says not of what: give budget.tokens, budget.share or budget.tflops."
-        )
+        raise UserError(f"budget={budget} is none: give budget.tokens, budget.share or budget.tflops.")
     asked = {str(kind): value for kind, value in budget.items() if value is not None}
     for kind, value in asked.items():
         check_choice("budget", kind, KINDS)

@@ -11,12 +11,15 @@ All sums are integers and fractions, so that "no more" is exact. Nothing here ne
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
+from pdrop_eval.efficiency.reached import Reached, macs, reachable, reached
 from pdrop_eval.errors import UserError
+
+__all__ = ["KINDS", "Layout", "Reached", "check_value", "find", "no_layouts", "solve"]
 
 KINDS = ("tokens", "share", "tflops")
 _UNITS = {"tokens": "image tokens a layer in the mean", "share": "of the image tokens", "tflops": "TFLOPs"}
@@ -36,26 +39,6 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Reached:
-    """What was found for a budget.
-
-    asked: such as "tokens=64". tokens, share, tflops: what is reached, in each measure. schedule: image
-    tokens of each layer, of `image_tokens` before any drop. layers, counts: the tokens that are left from
-    each of these layers on. words: all of it for people.
-    """
-
-    asked: str
-    tokens: float
-    share: float
-    tflops: float
-    image_tokens: int
-    schedule: tuple[int, ...]
-    layers: tuple[int, ...]
-    counts: tuple[int, ...]
-    words: str
-
-
-@dataclass(frozen=True)
 class _Budget:
     """A budget on one model; its measure is an integer: tokens summed over the layers, or multiply-adds."""
 
@@ -66,7 +49,7 @@ class _Budget:
 
     @property
     def asked(self) -> str:
-        return f"{self.kind}={self.value:g}"
+        return f"{self.kind}={self.value:.12g}"
 
     @property
     def limit(self) -> Fraction:
@@ -144,15 +127,12 @@ def find(
         for layout, lowest in zip(choices, least, strict=True):
             if budget.cost_of(_build(layout, lowest)) <= budget.limit:
                 strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
-                vars(strategy)["reached"] = _reached(strategy, budget, layout.note)
+                vars(strategy)["reached"] = reached(
+                    budget.asked, strategy, budget.decoder, image_tokens, layout.note
+                )
                 return strategy
     low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
     raise _unreachable(name, budget, kept, low, vanilla)
-
-
-def macs(decoder: Decoder, schedule: Sequence[int]) -> int:
-    """Return the multiply-adds of PyramidDrop's Eq. 4 over all layers, image tokens only."""
-    return sum(decoder.layer(n) for n in schedule)
 
 
 def no_layouts(name: str) -> UserError:
@@ -165,12 +145,11 @@ def no_layouts(name: str) -> UserError:
 
 
 def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], low: int, high: int) -> UserError:
-    fewest, most = _outward(low, budget.unit, ROUND_CEILING), _outward(high, budget.unit, ROUND_FLOOR)
     given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
-        f"{budget.image_tokens} image tokens{given} give a budget from {fewest} (one token left after the "
-        f"last drop) to {most} (nothing dropped) {_UNITS[budget.kind]}."
+        f"{budget.image_tokens} image tokens{given} give a budget {reachable(low, high, budget.unit)} "
+        f"{_UNITS[budget.kind]}."
     )
 
 
@@ -186,7 +165,7 @@ def _one(asked: dict[str, float | None]) -> tuple[str, float]:
 
 def check_value(name: str, value: Any) -> None:
     """Check that a budget is a positive number. Raises UserError."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
+    number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise UserError(f"{name}={value!r} is not allowed: a budget is a number above 0.")
 
@@ -231,43 +210,3 @@ def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
         if rounded and _build(layout, rounded).retained(depth, image_tokens) == same:
             return rounded
     return step
-
-
-def _reached(strategy: Any, budget: _Budget, note: str) -> Reached:
-    depth, n = budget.decoder.layers, budget.image_tokens
-    schedule = strategy.schedule(depth, n)
-    layers = tuple(drop.layer for drop in strategy.drops(depth))
-    counts = tuple(strategy.retained(depth, n))
-    mean = sum(schedule) / depth
-    cost, whole = macs(budget.decoder, schedule), macs(budget.decoder, (n,) * depth)
-    settings = {name: getattr(strategy, name) for name in ("k", *strategy.decided) if hasattr(strategy, name)}
-    why = f" {note}" if note else ""
-    words = (
-        f"{budget.asked}: {_settings(settings)}. After layer{'s' * (len(layers) > 1)} {_list(layers)} of "
-        f"{depth}, {_list(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
-        f"({mean / n:.1%}), {_flops(cost)} of vanilla's {_flops(whole)} ({cost / whole:.1%}).{why}"
-    )
-    return Reached(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
-
-
-def _settings(settings: dict[str, Any]) -> str:
-    """Those that are set: `layers=[2, 8, 16] ratios=[0.19, 0.0361, 0.006859]`."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    text = {name: f"[{_list(v)}]" if isinstance(v, tuple) else f"{v}" for name, v in given.items()}
-    return " ".join(f"{name}={value}" for name, value in text.items())
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values) or "none"
-
-
-def _flops(multiply_adds: int) -> str:
-    if multiply_adds < 10**10:
-        return f"{multiply_adds / 1e9:.3g} GFLOPs"
-    return f"{multiply_adds / 1e12:.3g} TFLOPs"
-
-
-def _outward(cost: int, unit: int, rounding: str) -> str:
-    """A bound in four digits, rounded so that it is itself within reach."""
-    value = Context(prec=4, rounding=rounding).divide(Decimal(cost), Decimal(unit))
-    return f"{value.normalize():f}"
