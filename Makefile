@@ -11,6 +11,7 @@ LIMIT ?=
 BATCH_SIZE ?=
 ARGS ?=
 TRAINING ?= results/mini-training
+TOKENS ?= 64
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
@@ -19,7 +20,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train constraints clean
+	family family-cards findings flops bench-train bench goals scaling gain constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +100,22 @@ flops: $(STAMP)  ## FLOPs by formula, of the whole model and counted: results/ef
 
 bench-train: $(STAMP)  ## Time training steps with and without dropping: results/training/speed.md
 	$(BIN)/python benchmarks/training.py $(ARGS)
+
+bench: $(STAMP)  ## Time and memory with and without dropping, at two small sizes: results/efficiency/bench.md
+	$(BIN)/pdrop-eval-bench $(ARGS)
+	$(BIN)/pdrop-eval-bench model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
+		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
+		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
+	$(BIN)/python -m pdrop_eval.report.bench_page
+
+goals: $(STAMP)  ## Is dropping as fast as its FLOPs promise? results/efficiency/goals.md
+	$(BIN)/python -m pdrop_eval.bench.goals $(ARGS)
+
+scaling: $(STAMP)  ## Time and memory from 576 to 5,184 image tokens: results/efficiency/scaling.md
+	$(BIN)/python -m pdrop_eval.bench.scaling $(ARGS)
+
+gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
+	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)

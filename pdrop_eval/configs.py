@@ -23,6 +23,7 @@ from pdrop_eval.paths import CONF
 ENTRIES = {
     "evaluate": ("strategy", "model", "suite", "experiment"),
     "train": ("strategy", "model", "recipe", "distributed"),
+    "bench": ("model",),
 }
 # Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
 BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")

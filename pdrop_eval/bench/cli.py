@@ -1,0 +1,94 @@
+"""`pdrop-eval-bench`: measures what dropping gains in time and memory.
+
+Nothing heavy is imported up here: `--help`, a wrong setting and a finished benchmark never load torch.
+"""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from pdrop_eval.bench.record import existing
+from pdrop_eval.bench.settings import Plan, make_plan
+from pdrop_eval.configs import check_command_line, explain
+from pdrop_eval.errors import UserError
+from pdrop_eval.parallel import say
+from pdrop_eval.paths import CONF
+
+
+def main() -> None:
+    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would talk about GPUs that aren't there
+    try:
+        sys.argv[1:] = check_command_line(sys.argv[1:], "bench")
+        hydra.main(config_path=str(CONF), config_name="bench", version_base="1.3")(_job)()
+    except UserError as error:
+        _leave(str(error), 2)
+    except HydraException as error:
+        _leave(str(explain(error)), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted. The same command goes on with the batch sizes that are missing.", 130)
+
+
+def _leave(message: str, status: int) -> None:
+    print(f"pdrop-eval-bench: {message}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _job(config: DictConfig) -> None:
+    try:
+        print(report(bench(config)))
+    except UserError as error:
+        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def bench(config: DictConfig) -> dict[str, Any]:
+    """Measures what a composed config asks for and is not there yet; returns the record. Raises UserError."""
+    plan = make_plan(config)
+    record = finished(plan)
+    if record is not None:
+        say("Nothing to do: all of it is in the record already. again=true measures anew.")
+        return record
+    say("Loading torch and transformers")
+    from pdrop_eval.bench.session import measure, nothing_fits
+
+    record = measure(plan)
+    fault = nothing_fits(record)
+    if fault is not None:
+        raise fault
+    return record
+
+
+def finished(plan: Plan) -> dict[str, Any] | None:
+    """The record, if it lacks none of the batch sizes that are asked for."""
+    config = plan.config
+    record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
+    if record is None or not record["batches"]:
+        return None
+    missing = [] if plan.auto else [rows for rows in plan.batch_sizes if str(rows) not in record["batches"]]
+    return None if missing else record
+
+
+def report(record: dict[str, Any]) -> str:
+    """What is printed: the numbers, and with a budget what it gains."""
+    from pdrop_eval.report.bench_gain import gain_text
+    from pdrop_eval.report.bench_text import bench_text
+
+    parts = [bench_text(record, shutil.get_terminal_size().columns)]
+    if record["budget"]:
+        parts.append(gain_text(record, Path(record["config"]["scores"])))
+    if record.get("folder"):
+        parts.append(f"Record: {record['folder']}/record.json")
+    return "\n\n".join(parts)
+
+
+if __name__ == "__main__":
+    main()

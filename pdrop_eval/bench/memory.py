@@ -1,0 +1,95 @@
+"""Memory: what is free, the peak of a piece of work, and running out of it as an error that can be caught."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+try:
+    import resource
+except ImportError:  # not a POSIX system: the processor's memory then has no limit of ours
+    resource = None  # type: ignore[assignment]
+
+_MARGIN = 0.95  # of the free memory that may be taken
+
+
+def available(device: str) -> int | None:
+    """The free bytes of a device's memory; None where the system doesn't say."""
+    if device != "cpu":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
+def gib(size: float) -> str:
+    """Bytes for people: "13.2 GiB", "512 MiB"."""
+    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
+
+
+@contextmanager
+def within_memory(device: str) -> Iterator[None]:
+    """Makes an allocation beyond the free memory fail, where the system would rather end the process.
+
+    Only for the CPU: a GPU says so by itself.
+    """
+    free, size = available(device), _address_space()
+    if device != "cpu" or resource is None or free is None or size is None:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = size + int(free * _MARGIN)
+    if before[0] != resource.RLIM_INFINITY:
+        limit = min(limit, before[0])
+    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory is full: of the GPU, or the processor's."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    words = ("not enough memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+def peak_bytes(work: Callable[[], Any], device: str) -> int:
+    """The most bytes that `work` held at one time, beyond what was there before it.
+
+    On a GPU, torch's own count of allocated memory. On the CPU, every allocation and release of torch's
+    allocator, by its profiler; what libraries take for themselves isn't seen.
+    """
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        work()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as found:
+        work()
+    assert found.profiler is not None
+    events = [event for event in found.profiler.kineto_results.events() if event.name() == "[memory]"]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def _address_space() -> int | None:
+    """The bytes of this process's address space."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
+    except (OSError, ValueError):
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,0 +1,116 @@
+"""What a budget gains: the schedule found, FLOPs, time and memory, and scores of evaluations near it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.records import load_records
+from pdrop_eval.report.bench_text import batches, layers_text, variant_name
+
+NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget speak for it
+
+
+def gain_text(record: Mapping[str, Any], scores: Path) -> str:
+    """The answer to "what do I gain at this budget?", a paragraph a strategy."""
+    asked = ", ".join(f"{kind}={value:g}" for kind, value in record["budget"].items())
+    runs = _runs(scores, record["model"]["name"])
+    parts = [f"What budget.{asked} gains, against vanilla"]
+    vanilla = next(one for one in record["strategies"] if one["label"] == "vanilla")
+    for one in record["strategies"]:
+        if one.get("reached"):
+            parts.append("\n".join([*_found(one, vanilla), *_measured(record, one), *_scores(one, runs)]))
+    return "\n\n".join(parts)
+
+
+def _found(one: Mapping[str, Any], vanilla: Mapping[str, Any]) -> list[str]:
+    reached, flops, whole = one["reached"], one["flops"], vanilla["flops"]
+    drops = ", ".join(
+        f"{count} after {layer}" for layer, count in zip(reached["layers"], reached["counts"], strict=True)
+    )
+    fields = [f"{key}={_plain(one['fields'][key])}" for key in ("k", "r", "ratio", "layers", "ratios")
+              if one["fields"].get(key) is not None]  # fmt: skip
+    return [
+        f"{variant_name(one['label'])} {' '.join(fields)}",
+        f"  Image tokens   {drops} of {len(reached['schedule'])} layers, of {reached['image_tokens']:,}; "
+        f"{reached['tokens']:.1f} a layer",
+        f"  FLOPs          {one['tflops'] / vanilla['tflops']:.1%} by the paper's formula, "
+        f"{flops['ttft'] / whole['ttft']:.1%} to the first token",
+    ]
+
+
+def _plain(value: Any) -> str:
+    return f"[{', '.join(f'{item:.4g}' for item in value)}]" if isinstance(value, list) else f"{value:.6g}"
+
+
+def _measured(record: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for batch in batches(record):
+        own, vanilla = (
+            next((v for v in batch["variants"] if v["label"] == label), None)
+            for label in (one["label"], "vanilla")
+        )
+        if own is None or vanilla is None:
+            continue
+        times = ", ".join(
+            f"{words} {own[phase]['speedup'][1]:.2f}x"
+            for phase, words in (
+                ("prefill", "prefill"),
+                ("ttft", "first token"),
+                ("decode", "decoding"),
+                ("answer", "throughput"),
+            )
+        )
+        cache = sum(own["kv_bytes_per_layer"]) / sum(vanilla["kv_bytes_per_layer"])
+        peak = own["peak_bytes"] / vanilla["peak_bytes"]
+        title = f"Batch {batch['batch_size']}"
+        lines.append(f"  {title:<14} {times}")
+        lines.append(f"  {'':<14} KV cache {cache:.0%}, peak memory {peak:.0%} of vanilla's")
+        layers = [size / 2**10 for size in own["kv_bytes_per_layer"]]
+        lines.append(f"  {'':<14} KV a layer, KiB: {layers_text(layers)}")
+    return lines
+
+
+def _runs(scores: Path, model: str) -> list[dict[str, Any]]:
+    """Completed evaluations of a model, of all questions; none where they can't be read."""
+    try:
+        records = load_records(scores)
+    except UserError:
+        return []
+    return [
+        run
+        for run in records
+        if run["model"]["name"] == model and run["status"] == "completed" and run.get("limit") is None
+    ]
+
+
+def _scores(one: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The scores of the nearest evaluation of the same strategy, beside vanilla's."""
+    share = one["reached"]["share"]
+    near = [
+        run
+        for run in runs
+        if run["strategy"]["name"] == one["strategy"] and abs(_share(run) / share - 1) <= NEAR
+    ]
+    vanilla = next((run for run in reversed(runs) if run["strategy"]["name"] == "vanilla"), None)
+    if not near or vanilla is None:
+        return ["  Scores         none at this budget yet; pdrop-eval strategy=... budget.share=..."]
+    best = min(near, key=lambda run: abs(_share(run) / share - 1))
+    lines = [f"  Scores         at {_share(best):.1%} of the tokens a layer; vanilla's in brackets:"]
+    tasks = [
+        f"{name} {_score(result)} ({_score(vanilla['tasks'][name])})"
+        for name, result in best["tasks"].items()
+        if name in vanilla["tasks"] and result["score"] is not None
+    ]
+    return lines + [f"  {'':<14} {', '.join(tasks[i : i + 3])}" for i in range(0, len(tasks), 3)]
+
+
+def _share(run: Mapping[str, Any]) -> float:
+    """The share of image tokens that a run's layers process in the mean, by its schedule."""
+    efficiency = run["efficiency"]
+    schedule = efficiency["image_tokens_per_layer"]
+    return sum(schedule) / len(schedule) / efficiency["image_tokens"]
+
+
+def _score(result: Mapping[str, Any]) -> str:
+    return "no score" if result["score"] is None else f"{result['score']:.1f}"

@@ -1,0 +1,282 @@
+"""A whole benchmark of a tiny model: what the record says, what is printed, and running out of memory."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from pdrop_eval.bench import cli, goals, machine, scaling, session
+from pdrop_eval.bench import model as models
+from pdrop_eval.bench.settings import make_plan
+from pdrop_eval.bench.timing import Runner
+from pdrop_eval.bench.work import prepare
+from pdrop_eval.errors import UserError
+from pdrop_eval.published_sizes import PUBLISHED, published_config
+from pdrop_eval.report import bench_page
+from pdrop_eval.report.bench_text import bench_text, layers_text
+
+
+@pytest.fixture(autouse=True)
+def _idle(monkeypatch):
+    monkeypatch.setattr(session.torch, "set_num_threads", lambda _: None)
+    monkeypatch.setattr(machine.Load, "seen", lambda self: {"average": 0.1, "others": 0.0})
+
+
+def labels(batch):
+    return [one["label"] for one in batch["variants"]]
+
+
+def test_the_record_has_every_phase_of_every_variant(every_variant):
+    record = every_variant
+    assert record["status"] == "completed"
+    assert list(record["batches"]) == ["1", "2"]
+    assert record["sample"]["image_tokens"] == 36  # 6 x 6 patches
+    for batch in record["batches"].values():
+        assert labels(batch) == ["vanilla", "fastv", "pdrop", "plain", "keep_all"]
+        assert len(batch["vision"]["seconds"]) == 3
+        for one in batch["variants"]:
+            for phase in ("prefill", "ttft", "decode", "answer"):
+                assert len(one[phase]["all_seconds"]) == 3
+                assert min(one[phase]["all_seconds"]) > 0
+            assert bool(one["ranking_seconds"]) == (one["label"] in ("fastv", "pdrop", "keep_all"))
+    vanilla, fastv, pdrop, plain, keep_all = record["batches"]["1"]["variants"]
+    assert vanilla["prefill"]["speedup"] == [1, 1, 1]
+    assert vanilla["prefill"]["bound"] == 1
+    assert 1 < fastv["prefill"]["bound"] < pdrop["prefill"]["bound"]
+    assert keep_all["prefill"]["bound"] < 1  # it ranks, and drops nothing
+    assert plain["prefill"]["bound"] is None
+    # keys and values of 32 floats for 36 + 6 tokens; PDrop has 18, 9 and 4 image tokens after layers 1, 2, 3
+    assert plain["kv_bytes_per_layer"] == vanilla["kv_bytes_per_layer"] == [2 * 32 * 4 * 42] * 4
+    assert pdrop["kv_bytes_per_layer"] == [256 * n for n in (42, 24, 15, 10)]
+    assert pdrop["peak_bytes"] < vanilla["peak_bytes"]
+    rows = record["batches"]["2"]["variants"][0]
+    assert rows["kv_bytes_per_layer"] == [2 * 256 * 42] * 4
+
+
+def test_what_is_there_is_not_measured_again_and_what_is_missing_is(config, monkeypatch):
+    first = cli.bench(config("batch_sizes=[1]"))
+    both = cli.bench(config("batch_sizes=[1,2]"))
+    assert both["batches"]["1"] == first["batches"]["1"]
+    assert both["created"] == first["created"]
+    monkeypatch.setattr(session, "measure", None)
+    assert cli.bench(config("batch_sizes=[2]")) == {k: v for k, v in both.items() if k != "folder"}
+    monkeypatch.undo()
+
+
+def test_again_measures_anew(config):
+    first = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
+    again = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]", "again=true"))
+    assert again["created"] > first["created"]
+
+
+def test_a_record_that_was_cut_off_goes_on(config, monkeypatch):
+    measured = []
+    original = session.measure_batch
+
+    def once(work, built, rows):
+        measured.append(rows)
+        if rows == 2 and measured.count(2) == 1:
+            raise KeyboardInterrupt
+        return original(work, built, rows)
+
+    monkeypatch.setattr(session, "measure_batch", once)
+    with pytest.raises(KeyboardInterrupt):
+        cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]"))
+    record = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]"))
+    assert measured == [1, 2, 2]
+    assert record["status"] == "completed"
+
+
+def full(monkeypatch, fits):
+    """Memory that only the batches fit for which `fits(runner, rows)` is true."""
+    original = Runner.memory
+
+    def memory(self):
+        if not fits(self, self.batch.image.shape[0]):
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nmore")
+        return original(self)
+
+    monkeypatch.setattr(Runner, "memory", memory)
+
+
+def test_a_variant_that_runs_out_of_memory_is_named_and_the_others_are_measured(config, monkeypatch):
+    full(monkeypatch, lambda runner, rows: rows < 2 or runner.strategy.name == "pdrop")
+    record = cli.bench(config("batch_sizes=[1,2]"))
+    batch = record["batches"]["2"]
+    assert batch["out_of_memory"] == dict.fromkeys(
+        ["vanilla", "fastv"], "CUDA out of memory. Tried to allocate 2 GiB."
+    )
+    assert labels(batch) == ["pdrop"]
+    assert batch["variants"][0]["prefill"]["speedup"] is None
+    text = bench_text(record)
+    assert "out of memory: vanilla, FastV" in text
+    assert "Batch 1" in text
+
+
+def test_auto_halves_the_batch_until_it_fits(config, monkeypatch, capsys):
+    full(monkeypatch, lambda runner, rows: rows <= 4)
+    record = cli.bench(config("batch_sizes=auto", "strategies=[vanilla]"))
+    assert list(record["batches"]) == ["4"]
+    assert "A batch of 16 doesn't fit, trying 8" in capsys.readouterr().err
+
+
+def test_where_nothing_fits_the_error_says_so(config, monkeypatch):
+    full(monkeypatch, lambda runner, rows: False)
+    with pytest.raises(UserError, match=r"Not even a batch of 2 fits the memory.*batch_sizes=auto"):
+        cli.bench(config("batch_sizes=[2]"))
+
+
+def test_other_errors_are_bugs(config, monkeypatch):
+    monkeypatch.setattr(Runner, "memory", lambda self: torch.ones(2, 3) @ torch.ones(2, 3))
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.bench(config("batch_sizes=[1]"))
+
+
+def test_weights_that_do_not_fit_are_refused_before_they_are_made(config, monkeypatch):
+    monkeypatch.setattr(models, "available", lambda device: 2**10)
+    with pytest.raises(
+        UserError, match=r"weights take .* in float32, and .* free on cpu. Use dtype=bfloat16"
+    ):
+        prepare(make_plan(config()))
+
+
+def test_a_busy_machine_is_said_in_console_record_and_text(config, monkeypatch, capsys):
+    monkeypatch.setattr(machine, "glance", lambda: {"average": 3.0, "others": 1.5})
+    monkeypatch.setattr(machine.Load, "seen", lambda self: {"average": 3.0, "others": 1.2})
+    record = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
+    assert "keep 1.5 cores busy" in capsys.readouterr().err
+    assert record["load"]["others"] == 1.5
+    assert "busy machine, 1.2 cores taken by others" in bench_text(record)
+
+
+def test_a_budget_is_solved_for_the_strategies_and_what_it_gains_is_said(config):
+    record = cli.bench(config("batch_sizes=[1]", "budget.tokens=21", "strategies=[fastv,pdrop,keep_all]"))
+    reached = {one["label"]: one.get("reached") for one in record["strategies"]}
+    assert reached["vanilla"] is reached["keep_all"] is None
+    # FastV: two layers see 36, two see 6
+    assert reached["fastv"]["schedule"] == [36, 36, 6, 6]
+    assert 19 < reached["pdrop"]["tokens"] <= 21
+    text = cli.report(record)
+    assert "What budget.tokens=21 gains, against vanilla" in text
+    assert "6 after 2 of 4 layers, of 36; 21.0 a layer" in text
+    assert "none at this budget yet" in text
+
+
+def test_what_is_printed_fits_the_terminal(every_variant):
+    text = bench_text(every_variant, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "FLOPs bound" in text
+    assert text.count("Prefill, ms") > 1  # five variants don't stand side by side
+
+
+def test_the_page_has_the_newest_of_each_kind(config, tmp_path):
+    cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
+    last = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]", "seed=1"))
+    found = bench_page.newest(tmp_path / "bench")
+    assert [one["created"] for one in found] == [last["created"]]
+    page = bench_page.bench_page(found)
+    assert "4 layers, 36 image tokens" in page
+    assert "- vanilla: 10.5 x 4" in page  # 10,752 bytes in each of 4 layers
+
+
+def test_layers_with_the_same_value_stand_together():
+    assert layers_text([4.0, 4.0, 2.5]) == "4 x 2, 2.5 x 1"
+
+
+def test_a_sample_is_made_of_whole_images():
+    one = published_config("llava_1_5_7b")
+    assert models.sample_of(one, None, 64) == models.Sample(1, 1, 576, 64, (336, 336))
+    assert models.sample_of(one, 5184, 64).images == 9
+    with pytest.raises(UserError, match="Use 576 or 1152"):
+        models.sample_of(one, 600, 64)
+    # LLaVA-NeXT: an overview and 2 x 2 tiles of 24 x 24, and a newline behind each of 48 rows
+    tiled = published_config("llava_next_7b")
+    whole = models.Sample(1, 5, 2880 + 48, 64, (672, 672))
+    assert models.sample_of(tiled, None, 64) == whole
+    assert models.sample_of(tiled, 2880, 64) == whole
+    assert models.sample_of(tiled, 5760, 64).images == 2
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_sizes_have_the_size_in_their_name(name):
+    billions = {"7b": (7, 7.6), "13b": (13, 13.5), "34b": (34, 35)}[name.rpartition("_")[2]]
+    with torch.device("meta"):
+        model = models._class(published_config(name))(published_config(name))
+    assert billions[0] < sum(p.numel() for p in model.parameters()) / 1e9 < billions[1]
+
+
+@pytest.mark.parametrize("name", ["llava_next_7b", "mini", "mini_next_p5"])
+def test_other_models_run(config, name):
+    sizes = [] if "mini" in name else ["sizes.kv_heads=2"]
+    resized = config(f"model={name}", "batch_sizes=[2]", "strategies=[pdrop]", "rounds=1", *sizes)
+    if "mini" in name:
+        for key in resized.sizes:
+            resized.sizes[key] = None
+    record = cli.bench(resized)
+    assert labels(record["batches"]["2"]) == ["vanilla", "pdrop"]
+
+
+def test_a_checkpoints_own_weights(config):
+    own = config("model=mini", "batch_sizes=[1]", "strategies=[pdrop]", "rounds=1")
+    own.weights = "checkpoint"
+    for key in own.sizes:
+        own.sizes[key] = None
+    assert "its own weights" in bench_text(cli.bench(own))
+
+
+def test_goals_are_met_up_to_their_limits(every_variant):
+    record = copy.deepcopy(every_variant)
+    variants = {one["label"]: one for one in record["batches"]["1"]["variants"]}
+    for label, seconds in (
+        ("vanilla", 1.0),
+        ("fastv", 0.5),
+        ("pdrop", 0.9),
+        ("plain", 1.0),
+        ("keep_all", 1.01),
+    ):
+        one = variants[label]
+        for phase in ("prefill", "decode"):
+            one[phase]["seconds"] = [seconds] * 3
+            one[phase]["all_seconds"] = one[phase]["all_cpu_seconds"] = [seconds] * 3
+        one["ranking_seconds"] = [0.02 if label == "pdrop" else 0.001] * 3
+    found = goals.find_goals(record)
+    # n = 42, d = 32, m = 48; a layer: 4nd^2 + 2n^2d + 3ndm = 172032 + 112896 + 193536 = 478464; at 18 + 6
+    # tokens 98304 + 36864 + 110592 = 245760: FastV's share is (2 * 478464 + 2 * 245760) / (4 * 478464)
+    assert found[0].limit == pytest.approx(1.03 * (478464 + 245760) / (2 * 478464))
+    assert [goal.met for goal in found] == [True, False, True, True, False, True, True]
+    assert found[2].measured == [1.01] * 3
+    page = goals.goals_page(record, found)
+    assert page.count("missed") == 2
+    assert "| met " in page
+
+
+def test_the_goals_command_writes_both_files(every_variant, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(goals, "bench", lambda config: every_variant)
+    monkeypatch.setattr(goals, "FILE", tmp_path / "goals.json")
+    monkeypatch.setattr(goals.sys, "argv", ["goals"])
+    goals.main()
+    assert len(json.loads((tmp_path / "goals.json").read_text())["goals"]) == 7
+    assert (tmp_path / "goals.md").read_text().startswith("# Goals")
+    assert "keep-all: prefill time over plain transformers'" in capsys.readouterr().out
+
+
+def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatch):
+    def tiny(overrides, entry):
+        n = next(int(o.split("=")[1]) for o in overrides if o.startswith("image_tokens="))
+        return config("batch_sizes=[1]", "rounds=1", f"image_tokens={n}")
+
+    monkeypatch.setattr(scaling, "compose_config", tiny)
+    monkeypatch.setattr(scaling, "TOKENS", (36, 72, 144))
+    monkeypatch.setattr(scaling, "FILE", tmp_path / "scaling.json")
+    monkeypatch.setattr(scaling.sys, "argv", ["scaling"])
+    scaling.main()
+    found = json.loads((tmp_path / "scaling.json").read_text())
+    assert found["image_tokens"] == [36, 72, 144]
+    assert [one["vanilla"]["kv_bytes"] for one in found["points"]] == [
+        4 * 256 * (n + 6) for n in (36, 72, 144)
+    ]
+    slope, error = found["exponents"]["vanilla"]["kv_bytes"]
+    assert 0.8 < slope < 1  # six text tokens are there at any size
+    assert error < 0.05
+    assert "n = 144" in (tmp_path / "scaling.md").read_text()

@@ -1,0 +1,90 @@
+"""pdrop-eval-bench's settings: wrong ones are named before torch is loaded, and what identifies a record."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pdrop_eval.bench.settings import make_plan, published_name
+from pdrop_eval.errors import UserError
+
+
+def command(*arguments):
+    # An import of torch would be an error here.
+    code = (
+        "import sys; sys.modules['torch'] = None; from pdrop_eval.bench.cli import main; "
+        "sys.argv = ['pdrop-eval-bench', *sys.argv[1:]]; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"},
+    )  # fmt: skip
+
+
+def test_help_needs_no_torch():
+    done = command("--help")
+    assert done.returncode == 0, done.stderr
+    assert "what do I gain at 64 tokens a layer?" in done.stdout
+    assert "batch_sizes:" in done.stdout
+
+
+def test_a_typo_ends_with_one_message():
+    done = command("batch_size=[1]")
+    assert done.returncode == 2
+    assert done.stderr.startswith("pdrop-eval-bench: Unknown setting: 'batch_size'.")
+    assert "Did you mean batch_sizes?" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "what", "fix"),
+    [
+        ("weights=none", "Unknown weights: 'none'", "random, checkpoint"),
+        ("strategies=[fastw]", "Unknown strategy: 'fastw'", "Did you mean fastv?"),
+        ("strategies=[fastv,fastv]", "fastv twice", "once"),
+        ("strategies=[{pdrop:3}]", "pdrop: 3", "{ratio:0.4}"),
+        ("strategies=[{pdrop:{ratio:0.4},fastv:{}}]", "strategies has {", "{pdrop:{ratio:0.4}}"),
+        ("batch_sizes=[0]", "batch_sizes=0", "at least 1"),
+        ("batch_sizes=[]", "asks for nothing", "auto"),
+        ("sizes.layers=0", "sizes.layers=0", "at least 1"),
+        ("image_tokens=0", "image_tokens=0", "null"),
+        ("rounds=0", "rounds=0", "at least 1"),
+        ("device=tpu", "'tpu'", "cpu"),
+        ("again=maybe", "again=maybe", "true or false"),
+        ("weights=checkpoint", "sizes.layers", "weights=random"),
+        ("architecture=llava_2", "'llava_2'", "llava_1_5_7b"),
+        ("attention=flash", "'flash'", "flash_attention_2"),
+        ("budget.tokens=-1", "budget.tokens=-1", "above 0"),
+    ],
+)
+def test_wrong_settings_name_the_value_and_the_fix(config, override, what, fix):
+    with pytest.raises(UserError) as caught:
+        make_plan(config(override))
+    assert what in str(caught.value)
+    assert fix in str(caught.value)
+
+
+def test_two_budgets_are_one_too_many(config):
+    with pytest.raises(UserError, match="2 budgets"):
+        make_plan(config("budget.tokens=8", "budget.share=0.5"))
+
+
+def test_vanilla_is_always_measured(config):
+    plan = make_plan(config("strategies=[{pdrop:{ratio:0.4}},keep_all,plain]"))
+    assert [one.label for one in plan.variants] == ["vanilla", "pdrop ratio=0.4", "keep_all", "plain"]
+    assert plan.variants[2].fields == {"ratio": 1.0}
+    assert plan.variants[3].strategy is None
+
+
+def test_a_record_is_known_by_what_decides_its_numbers_and_not_by_how_much_is_asked(config):
+    first = make_plan(config("batch_sizes=[1]")).identity
+    assert make_plan(config("batch_sizes=[1,2]", "again=true")).identity == first
+    assert make_plan(config("strategies=[pdrop,fastv]", "batch_sizes=[1]")).identity != first
+    assert make_plan(config("sizes.layers=8", "batch_sizes=[1]")).identity != first
+
+
+def test_without_its_checkpoint_a_model_gets_published_sizes(config):
+    assert published_name(config()) == "llava_1_5_7b"
+    assert published_name(config("model=llava_next_7b_p9")) == "llava_next_7b"
+    assert published_name(config("architecture=llava_next_34b")) == "llava_next_34b"
+    assert published_name(config("model=mini")) is None

@@ -1,0 +1,79 @@
+"""Medians, speed-ups, exponents and memory: against numbers worked out by hand."""
+
+import math
+
+import pytest
+import torch
+
+from pdrop_eval.bench import machine, memory
+from pdrop_eval.bench.statistics import fit_exponent, quartiles, speedup, throughput
+
+
+def test_quartiles():
+    assert quartiles([5, 1, 4, 2, 3]) == [2, 3, 4]
+    assert quartiles([7]) == [7, 7, 7]
+
+
+def test_a_speedup_is_of_the_times_of_one_round():
+    # 2/1, 3/1, 8/2: 2, 3, 4, whatever the medians of the times are
+    assert speedup([2, 3, 8], [1, 1, 2]) == [2.5, 3, 3.5]
+
+
+def test_throughput_counts_the_first_token():
+    # 4 rows in 2 seconds, each of a first token and 9 more
+    found = throughput([2.0], rows=4, new_tokens=9)
+    assert found == {"samples_per_second": [2, 2, 2], "tokens_per_second": [20, 20, 20]}
+
+
+def test_exponents_of_powers_are_exact():
+    slope, error = fit_exponent([1, 2, 4], [3, 12, 48])  # 3 n^2
+    assert slope == pytest.approx(2)
+    assert error == pytest.approx(0, abs=1e-12)
+
+
+def test_the_exponents_error_is_that_of_the_slope():
+    # logarithms to base e: x = 0, 1, 2 and y = 0, 2, 1; slope 1/2, residuals -1/2, 1, -1/2
+    slope, error = fit_exponent([1, math.e, math.e**2], [1, math.e**2, math.e])
+    assert slope == pytest.approx(0.5)
+    assert error == pytest.approx(math.sqrt(1.5 / 1 / 2))
+
+
+def test_the_peak_is_of_what_is_held_at_one_time():
+    def work():
+        first = torch.empty(1000, 1000)  # 4 MB
+        second = torch.empty(500, 1000)  # 2 MB more
+        del first
+        third = torch.empty(250, 1000)  # 1 MB, when 4 are gone
+        return second, third
+
+    assert memory.peak_bytes(work, "cpu") == 6_000_000
+
+
+@pytest.mark.skipif(memory.resource is None or memory.available("cpu") is None, reason="needs Linux")
+def test_beyond_the_free_memory_an_allocation_fails_and_the_limit_goes_again(monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda device: 2**28)
+    before = memory.resource.getrlimit(memory.resource.RLIMIT_AS)
+    with pytest.raises(RuntimeError) as caught, memory.within_memory("cpu"):
+        torch.empty(2**30, dtype=torch.uint8)
+    assert memory.is_out_of_memory(caught.value)
+    assert memory.resource.getrlimit(memory.resource.RLIMIT_AS) == before
+
+
+def test_other_errors_are_not_of_memory():
+    assert memory.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+    assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not memory.is_out_of_memory(ValueError("not enough memory"))
+
+
+def test_a_machine_is_busy_when_others_take_more_than_a_third_of_a_core(monkeypatch):
+    # all processes computed 3 seconds in 2, this one 2 of them: half a core is others'
+    every, own, wall = iter([10.0, 13.0]), iter([1.0, 3.0]), iter([0.0, 2.0])
+    monkeypatch.setattr(machine, "_all_seconds", lambda: next(every))
+    monkeypatch.setattr(machine, "_own_seconds", lambda: next(own))
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(wall))
+    load = machine.Load().seen()
+    assert load["others"] == 0.5
+    assert machine.is_busy(load)
+    assert "0.5 cores busy" in machine.warning(load)
+    assert not machine.is_busy({"average": 9.0, "others": 0.3})
+    assert not machine.is_busy({"average": 9.0, "others": None})
