@@ -59,9 +59,22 @@ def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) ->
         *(["stderr -: all questions came out alike, so nothing can be said."] if alike else []),
         *(_unjudged(record, unjudged) if unjudged else []),
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
+        *_usage([record["tasks"][task] for task in tasks]),
         f"record: {path}",
         *([f"next: {_next(record, path)}"] if advise else []),
     ]
+
+
+def _usage(entries: list[dict[str, Any]]) -> list[str]:
+    """What the model took of the time; nothing where a task's record is older than the numbers."""
+    used = [entry.get("usage") for entry in entries]
+    if not all(used):
+        return []
+    model = sum(one["model_seconds"] for one in used)
+    encoded = sum(one["feature_misses"] for one in used)
+    images = encoded + sum(one["feature_hits"] for one in used)
+    wall = sum(entry["wall_seconds"] for entry in entries)
+    return [f"{wall:.0f} s, {model:.0f} of them the model's; {encoded:,} of {images:,} images encoded"]
 
 
 def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
