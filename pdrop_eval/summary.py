@@ -67,8 +67,8 @@ def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) ->
 
 def _usage(entries: list[dict[str, Any]]) -> list[str]:
     """What the model took of the time; nothing where a task's record is older than the numbers."""
-    used = [entry.get("usage") for entry in entries]
-    if not all(used):
+    used = [entry["usage"] for entry in entries if "usage" in entry]
+    if len(used) < len(entries):
         return []
     model = sum(one["model_seconds"] for one in used)
     encoded = sum(one["feature_misses"] for one in used)
