@@ -1,5 +1,6 @@
 """What a budget gains: the schedule found, FLOPs, time and memory, and scores of evaluations near it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.records import load_records
 from pdrop_eval.report.bench_text import batches, layers_text, variant_name
 
+_NAME = 12  # characters of a line's name
 NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget speak for it
 
 
@@ -28,15 +30,29 @@ def _found(one: Mapping[str, Any], vanilla: Mapping[str, Any]) -> list[str]:
     drops = ", ".join(
         f"{count} after {layer}" for layer, count in zip(reached["layers"], reached["counts"], strict=True)
     )
-    fields = [f"{key}={_plain(one['fields'][key])}" for key in ("k", "r", "ratio", "layers", "ratios")
-              if one["fields"].get(key) is not None]  # fmt: skip
+    fields = [
+        f"{key}={_plain(one['fields'][key])}"
+        for key in ("k", "r", "ratio", "layers", "ratios")
+        if one["fields"].get(key) is not None
+    ]
     return [
         f"{variant_name(one['label'])} {' '.join(fields)}",
-        f"  Image tokens   {drops} of {len(reached['schedule'])} layers, of {reached['image_tokens']:,}; "
-        f"{reached['tokens']:.1f} a layer",
-        f"  FLOPs          {one['tflops'] / vanilla['tflops']:.1%} by the paper's formula, "
-        f"{flops['ttft'] / whole['ttft']:.1%} to the first token",
+        _entry(
+            "Image tokens",
+            f"{reached['image_tokens']:,}, {drops} of {len(reached['schedule'])} layers: "
+            f"{reached['tokens']:.1f} a layer in the mean",
+        ),
+        _entry(
+            "FLOPs",
+            f"{one['tflops'] / vanilla['tflops']:.1%} of vanilla's by the paper's formula, "
+            f"{flops['ttft'] / whole['ttft']:.1%} of the whole model's to the first token",
+        ),
     ]
+
+
+def _entry(name: str, text: str) -> str:
+    indent = " " * (_NAME + 3)
+    return textwrap.fill(f"  {name:<{_NAME}} {text}", 80, subsequent_indent=indent, break_on_hyphens=False)
 
 
 def _plain(value: Any) -> str:
@@ -63,11 +79,10 @@ def _measured(record: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
         )
         cache = sum(own["kv_bytes_per_layer"]) / sum(vanilla["kv_bytes_per_layer"])
         peak = own["peak_bytes"] / vanilla["peak_bytes"]
-        title = f"Batch {batch['batch_size']}"
-        lines.append(f"  {title:<14} {times}")
-        lines.append(f"  {'':<14} KV cache {cache:.0%}, peak memory {peak:.0%} of vanilla's")
+        lines.append(_entry(f"Batch {batch['batch_size']}", times))
+        lines.append(_entry("", f"KV cache {cache:.0%}, peak memory {peak:.0%} of vanilla's"))
         layers = [size / 2**10 for size in own["kv_bytes_per_layer"]]
-        lines.append(f"  {'':<14} KV a layer, KiB: {layers_text(layers)}")
+        lines.append(_entry("", f"KV cache a layer, KiB: {layers_text(layers)}"))
     return lines
 
 
@@ -94,15 +109,15 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[s
     ]
     vanilla = next((run for run in reversed(runs) if run["strategy"]["name"] == "vanilla"), None)
     if not near or vanilla is None:
-        return ["  Scores         none at this budget yet; pdrop-eval strategy=... budget.share=..."]
+        return [_entry("Scores", "none near this budget yet: pdrop-eval strategy=... budget.share=...")]
     best = min(near, key=lambda run: abs(_share(run) / share - 1))
-    lines = [f"  Scores         at {_share(best):.1%} of the tokens a layer; vanilla's in brackets:"]
     tasks = [
         f"{name} {_score(result)} ({_score(vanilla['tasks'][name])})"
         for name, result in best["tasks"].items()
         if name in vanilla["tasks"] and result["score"] is not None
     ]
-    return lines + [f"  {'':<14} {', '.join(tasks[i : i + 3])}" for i in range(0, len(tasks), 3)]
+    said = f"of an evaluation at {_share(best):.1%} of the tokens a layer (vanilla's in brackets):"
+    return [_entry("Scores", said), _entry("", ", ".join(tasks))]
 
 
 def _share(run: Mapping[str, Any]) -> float:

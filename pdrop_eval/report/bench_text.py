@@ -1,5 +1,7 @@
 """What a benchmark found, as the rows of a table; for the terminal and for pages. Needs no torch."""
 
+import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +15,9 @@ _PHASES = (("prefill", "Prefill, ms"), ("ttft", "First token, ms"), ("decode", "
 
 def bench_text(record: Mapping[str, Any], width: int = 80) -> str:
     """All of a record for a terminal of `width` columns."""
-    parts = ["\n".join(about(record))]
+    parts = ["\n".join(_wrapped(line, width) for line in about(record))]
     for batch in batches(record):
-        parts.append(batch_title(batch))
+        parts.append(_wrapped(batch_title(batch), width))
         parts += _blocks(*batch_table(record, batch), width)
     return "\n\n".join(parts)
 
@@ -93,6 +95,10 @@ def layers_text(values: Sequence[float], unit: str = "") -> str:
     return ", ".join(f"{value:,.4g}{unit} x {count}" for count, value in runs)
 
 
+def _wrapped(line: str, width: int) -> str:
+    return textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False)
+
+
 def _blocks(heads: list[str], rows: list[list[str]], width: int) -> list[str]:
     """The table in blocks of as many columns as fit, the first variant in each of them."""
     others = list(range(2, len(heads)))
@@ -123,8 +129,6 @@ def _width(text: str) -> int:
 
 
 def _quartiles(values: Sequence[float]) -> list[float]:
-    import statistics
-
     return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
 
 

@@ -13,7 +13,7 @@ from pdrop_eval.bench.timing import Runner
 from pdrop_eval.bench.work import prepare
 from pdrop_eval.errors import UserError
 from pdrop_eval.published_sizes import PUBLISHED, published_config
-from pdrop_eval.report import bench_page
+from pdrop_eval.report import bench_gain, bench_page
 from pdrop_eval.report.bench_text import bench_text, layers_text
 
 
@@ -21,6 +21,10 @@ from pdrop_eval.report.bench_text import bench_text, layers_text
 def _idle(monkeypatch):
     monkeypatch.setattr(session.torch, "set_num_threads", lambda _: None)
     monkeypatch.setattr(machine.Load, "seen", lambda self: {"average": 0.1, "others": 0.0})
+
+
+def one_line(text):
+    return " ".join(text.split())
 
 
 def labels(batch):
@@ -110,7 +114,7 @@ def test_a_variant_that_runs_out_of_memory_is_named_and_the_others_are_measured(
     assert labels(batch) == ["pdrop"]
     assert batch["variants"][0]["prefill"]["speedup"] is None
     text = bench_text(record)
-    assert "out of memory: vanilla, FastV" in text
+    assert "out of memory: vanilla, FastV" in one_line(text)
     assert "Batch 1" in text
 
 
@@ -147,7 +151,7 @@ def test_a_busy_machine_is_said_in_console_record_and_text(config, monkeypatch, 
     record = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
     assert "keep 1.5 cores busy" in capsys.readouterr().err
     assert record["load"]["others"] == 1.5
-    assert "busy machine, 1.2 cores taken by others" in bench_text(record)
+    assert "busy machine, 1.2 cores taken by others" in one_line(bench_text(record))
 
 
 def test_a_budget_is_solved_for_the_strategies_and_what_it_gains_is_said(config):
@@ -159,8 +163,9 @@ def test_a_budget_is_solved_for_the_strategies_and_what_it_gains_is_said(config)
     assert 19 < reached["pdrop"]["tokens"] <= 21
     text = cli.report(record)
     assert "What budget.tokens=21 gains, against vanilla" in text
-    assert "6 after 2 of 4 layers, of 36; 21.0 a layer" in text
-    assert "none at this budget yet" in text
+    assert "36, 6 after 2 of 4 layers: 21.0 a layer in the mean" in one_line(text)
+    assert "none near this budget yet" in one_line(text)
+    assert max(map(len, text.partition("What budget")[2].splitlines())) <= 80
 
 
 def test_what_is_printed_fits_the_terminal(every_variant):
@@ -280,3 +285,30 @@ def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatc
     assert 0.8 < slope < 1  # six text tokens are there at any size
     assert error < 0.05
     assert "n = 144" in (tmp_path / "scaling.md").read_text()
+
+
+def evaluation(strategy, per_layer, score):
+    """What a record of an evaluation says, as far as scores near a budget go."""
+    return {
+        "model": {"name": "llava_1_5_7b"},
+        "status": "completed",
+        "limit": None,
+        "strategy": {"name": strategy},
+        "efficiency": {"image_tokens": 36, "image_tokens_per_layer": per_layer},
+        "tasks": {"gqa": {"score": score}},
+    }
+
+
+def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
+    runs = [
+        evaluation("vanilla", [36] * 4, 60.0),
+        evaluation("fastv", [36, 36, 6, 6], 50.0),  # 21 of 36 a layer
+        evaluation("fastv", [36, 36, 7, 7], 51.0),
+        evaluation("pdrop", [36, 36, 6, 6], 55.0),
+    ]
+    one = {"strategy": "fastv", "reached": {"share": 21 / 36}}
+    lines = bench_gain._scores(one, runs)
+    assert "58.3% of the tokens a layer" in lines[0]
+    assert lines[1].strip() == "gqa 50.0 (60.0)"
+    far = {"strategy": "fastv", "reached": {"share": 0.2}}
+    assert "none near this budget" in bench_gain._scores(far, runs)[0]
