@@ -20,7 +20,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling gain constraints clean
+	family family-cards findings flops bench-train bench goals scaling throughput gain constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +113,9 @@ goals: $(STAMP)  ## Is dropping as fast as its FLOPs promise? results/efficiency
 
 scaling: $(STAMP)  ## Time and memory from 576 to 5,184 image tokens: results/efficiency/scaling.md
 	$(BIN)/python -m pdrop_eval.bench.scaling $(ARGS)
+
+throughput: $(STAMP)  ## Questions a second, beside stock lmms-eval: results/efficiency/throughput.md
+	$(BIN)/python benchmarks/throughput.py $(ARGS)
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)

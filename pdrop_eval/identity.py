@@ -16,7 +16,8 @@ from pdrop_eval.paths import PACKAGE, TASKS
 _ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache")
 _SOURCES = (
     "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py", "efficiency/reached.py",
-    "efficiency/flops.py", "schedule.py", "header.py", "anyres.py", "benchmarks.py", "benchmarks.yaml", "lmms",
+    "efficiency/flops.py", "schedule.py", "header.py", "anyres.py", "benchmarks.py", "benchmarks.yaml",
+    "lmms",
 )  # fmt: skip
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")
