@@ -143,13 +143,12 @@ def check_memory(config: Any, dtype: str, device: str) -> int:
 
 def build(plan: Plan, config: Any) -> Any:
     """The model in evaluation mode on its device."""
-    dtype, device = getattr(torch, plan.dtype), torch.device(str(plan.config.device))
     settings = plan.config
     if settings.weights == "checkpoint":
         from pdrop_eval.lmms.loading import load
 
         model = settings.model
-        loaded = load(
+        built: Any = load(
             model.pretrained,
             model.revision,
             str(settings.device),
@@ -157,12 +156,27 @@ def build(plan: Plan, config: Any) -> Any:
             settings.attention,
             model.trust_remote_code,
             model.anyres,
-        )
-        return loaded.model
-    torch.manual_seed(settings.seed)
-    with device:
-        built = _class(config)._from_config(config, dtype=dtype, attn_implementation=settings.attention)
-    return built.to(device).eval()
+        ).model
+    else:
+        torch.manual_seed(settings.seed)
+        dtype: Any = getattr(torch, plan.dtype)
+        with torch.device(str(settings.device)):
+            built = _class(config)._from_config(config, dtype=dtype, attn_implementation=settings.attention)
+        built = built.to(settings.device).eval()
+    if settings.compile:
+        _compile(built)
+    return built
+
+
+def _compile(model: Any) -> None:
+    """Compile the parts of the decoder layers that are the same in each of them.
+
+    Attention isn't: the number of its layer is fixed in its graph, so that each layer would be compiled anew.
+    The engine's hooks stay outside. Lengths are dynamic: a drop compiles nothing.
+    """
+    for layer in model.get_decoder().layers:
+        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+            part.forward = torch.compile(part.forward, dynamic=True)
 
 
 def _class(config: Any) -> Any:

@@ -76,8 +76,9 @@ def _check(config: Any) -> dict[str, Any]:
         checks.check_whole("image_tokens", config.image_tokens, 1, "Use null for one image.")
     if config.threads is not None:
         checks.check_whole("threads", config.threads, 1, "Use null for as many as torch takes.")
-    if not isinstance(config.again, bool):
-        raise UserError(f"again={config.again} is not allowed: use true or false.")
+    for name in ("again", "compile"):
+        if not isinstance(config[name], bool):
+            raise UserError(f"{name}={config[name]} is not allowed: use true or false.")
     _check_sizes(config)
     if config.attention == "flash_attention_2":
         checks._check_flash_attention(SimpleNamespace(dtype=_dtype(config), device=str(config.device)))

@@ -74,6 +74,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
             "device": str(plan.config.device),
             "dtype": plan.dtype,
             "attention": plan.config.attention,
+            "compile": plan.config.compile,
             "threads": torch.get_num_threads(),
             "warmup": plan.config.warmup,
             "rounds": plan.config.rounds,

@@ -33,12 +33,13 @@ def about(record: Mapping[str, Any]) -> list[str]:
     machine = record["hardware"]
     where = machine["cpu"] if settings["device"] == "cpu" else ", ".join(machine["gpus"][:1])
     threads = f", {settings['threads']} thread(s)" if settings["device"] == "cpu" else ""
+    compiled = ", torch.compile" if settings["compile"] else ""
     images = f"{sample['images']} image{'s' * (sample['images'] > 1)}"
     return [
         f"{model['name']}, {_weights(model)}: {model['layers']} layers, width {model['width']:,}.",
         f"A sample: {images} of {sample['tiles'] // sample['images']} tile(s), {sample['image_tokens']:,} "
         f"image + {sample['text_tokens']} text tokens.",
-        f"{where}{threads}; {settings['dtype']}, {settings['attention']}.",
+        f"{where}{threads}; {settings['dtype']}, {settings['attention']}{compiled}.",
         f"Medians of {settings['rounds']} rounds, [quartiles]; speed-ups within a round.",
     ]
 

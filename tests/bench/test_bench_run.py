@@ -313,3 +313,17 @@ def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
     assert lines[1].strip() == "gqa 50.0 (60.0)"
     far = {"strategy": "fastv", "reached": {"share": 0.2}}
     assert "none near this budget" in bench_gain._scores(far, runs)[0]
+
+
+def test_compiled_are_parts_that_all_layers_share(config, monkeypatch):
+    compiled = []
+
+    def compile_(function, dynamic):
+        assert dynamic
+        compiled.append(type(function.__self__).__name__)
+        return function
+
+    monkeypatch.setattr(models.torch, "compile", compile_)
+    record = cli.bench(config("batch_sizes=[1]", "strategies=[pdrop]", "compile=true", "rounds=1"))
+    assert compiled == ["LlamaMLP", "LlamaRMSNorm", "LlamaRMSNorm"] * 4
+    assert "sdpa, torch.compile." in one_line(bench_text(record))
