@@ -76,7 +76,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
     usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
-    for name in BUDGET_DECIDES:
+    for name in dict.fromkeys((*BUDGET_DECIDES, *getattr(strategy, "decided", ()))):
         value = getattr(strategy, name, None)
         if value is not None and value != getattr(usual, name):
             raise UserError(

@@ -71,8 +71,7 @@ def _usage(entries: list[dict[str, Any]]) -> list[str]:
     if len(used) < len(entries):
         return []
     model = sum(one["model_seconds"] for one in used)
-    encoded = sum(one["feature_misses"] for one in used)
-    images = encoded + sum(one["feature_hits"] for one in used)
+    encoded, images = (sum(one[key] for one in used) for key in ("encoded", "images"))
     wall = sum(entry["wall_seconds"] for entry in entries)
     return [f"{wall:.0f} s, {model:.0f} of them the model's; {encoded:,} of {images:,} images encoded"]
 

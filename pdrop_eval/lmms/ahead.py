@@ -1,7 +1,7 @@
 """Prepares what comes next in background threads, while the model is at work on what came before."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -9,10 +9,13 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def prepared(items: Sequence[In], prepare: Callable[[In], Out], threads: int, ahead: int) -> Iterator[Out]:
+def prepared(
+    items: Sequence[In], prepare: Callable[[In], Out], threads: int, ahead: int
+) -> Generator[Out, None, None]:
     """Yields `prepare(item)` of each item, in order, at most `ahead` of them before they are asked for.
 
     An exception is raised where its item's turn comes. With no threads, each is prepared when its turn comes.
+    Close it if it isn't used up: what is queued is then forgotten.
     """
     if threads == 0:
         yield from map(prepare, items)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -35,7 +36,7 @@ from pdrop_eval.lmms.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_temp
 from pdrop_eval.parallel import together, world_size
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
-_WINDOW = 4  # batches whose questions are prepared together, to be sorted by their length
+_WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
 _SMALLEST_WINDOW = 32
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
 _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
@@ -145,11 +146,12 @@ class PdropLlava(lmms):
         groups = _groups(requests)
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
-        ready = prepared(order, self.preparer, self.workers, ahead=2 * window)
-        with tqdm(
+        ready = prepared(order, self.preparer, self.workers, ahead=window)
+        bar = tqdm(
             total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
             dynamic_ncols=True, smoothing=0.1,
-        ) as bar:  # fmt: skip
+        )  # fmt: skip
+        with bar, closing(ready):
             for group in groups:
                 while group:
                     for index, answer in self._answer_window(group[:size], ready):
@@ -196,16 +198,17 @@ class PdropLlava(lmms):
         ids, mask = _left_padded([question.ids for question in batch], tokenizer.pad_token_id)
         ids, mask = ids.to(self.placed), mask.to(self.placed)
         arguments, until = self._arguments(batch[0].request.args[1])
-        started = time.perf_counter()
+        usage = self.usage[batch[0].request.args[4]]
         image = ids == model.config.image_token_id
-        embeddings = self._embeddings(ids, image, batch)
-        with self.strategy(model, image) as report:
-            output = model.generate(
-                input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
-                pad_token_id=tokenizer.pad_token_id,
-            )  # fmt: skip
-        new = output[:, ids.shape[1] :].tolist()  # waits for the device
-        self.usage[batch[0].request.args[4]].model_seconds += time.perf_counter() - started
+        with usage.of_the_model():
+            embeddings = self._embeddings(ids, image, batch)
+            with self.strategy(model, image) as report:
+                output = model.generate(
+                    input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
+                    pad_token_id=tokenizer.pad_token_id,
+                )  # fmt: skip
+            new = output[:, ids.shape[1] :].tolist()  # waits for the device
+        usage.images += sum(len(question.pictures) for question in batch)
         results = []
         for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
@@ -219,15 +222,11 @@ class PdropLlava(lmms):
     def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:
         """The decoder's inputs [b, n, d]: embeddings of `ids` [b, n], features where `image` [b, n] is."""
         embeddings = self.loaded.model.get_input_embeddings()(ids)
-        before = self.features.hits, self.features.misses
         features = [
-            self.features.get(picture.sha256, partial(self._encode, picture))
+            self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]))
             for question in batch
             for picture in question.pictures
         ]
-        usage = self.usage[batch[0].request.args[4]]
-        usage.feature_hits += self.features.hits - before[0]
-        usage.feature_misses += self.features.misses - before[1]
         if not features:
             return embeddings
         rows = torch.cat([feature.to(embeddings) for feature in features])
@@ -235,7 +234,7 @@ class PdropLlava(lmms):
             raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
         return embeddings.masked_scatter(image[..., None], rows)
 
-    def _encode(self, picture: Picture) -> Tensor:
+    def _encode(self, picture: Picture, task: str) -> Tensor:
         """An image's features [image tokens, d]: always computed alone, so that they are always the same."""
         model: Any = self.loaded.model
         pixels, _ = picture.processed(self.preparer.process)
@@ -243,6 +242,7 @@ class PdropLlava(lmms):
             name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
             for name, tensor in pixels.items()
         }
+        self.usage[task].encoded += 1
         return torch.cat(list(model.get_image_features(**placed, return_dict=True).pooler_output))
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -1,9 +1,11 @@
 """What happened to each sample: image tokens, tokens per layer, prompt and answer lengths, content hash."""
 
 import hashlib
+import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, astuple, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from PIL import Image
@@ -34,26 +36,42 @@ class Usage:
     """What answering a task took.
 
     model_seconds: vision tower, prefill and decoding. waiting_seconds: for questions that were not ready yet.
-    feature_hits, feature_misses: images whose features were there, and whose features were computed.
+    images: of all questions. encoded: those that went through the vision tower; the features of the others
+    were there. A batch that ran out of memory and was tried again counts in seconds and encoded.
     """
 
     model_seconds: float = 0.0
     waiting_seconds: float = 0.0
-    feature_hits: int = 0
-    feature_misses: int = 0
+    images: int = 0
+    encoded: int = 0
 
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    @contextmanager
+    def of_the_model(self) -> Iterator[None]:
+        """Adds the time inside to the model's."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.model_seconds += time.perf_counter() - started
+
+    @classmethod
+    def of_processes(cls, parts: Sequence["Usage"]) -> "Usage":
+        """Of several processes at once: the longest times, all images."""
+        return cls(
+            max(part.model_seconds for part in parts),
+            max(part.waiting_seconds for part in parts),
+            sum(part.images for part in parts),
+            sum(part.encoded for part in parts),
+        )
 
     @property
-    def feature_hit_rate(self) -> float | None:
+    def hit_rate(self) -> float | None:
         """The share of the images whose features were there; None without images."""
-        asked = self.feature_hits + self.feature_misses
-        return self.feature_hits / asked if asked else None
+        return max(0.0, 1 - self.encoded / self.images) if self.images else None
 
     def to_dict(self) -> dict[str, Any]:
         """The fields and the hit rate as a plain dict."""
-        return {**asdict(self), "feature_hit_rate": self.feature_hit_rate}
+        return {**asdict(self), "hit_rate": self.hit_rate}
 
 
 def content_hashes(context: str, images: Sequence[Image.Image]) -> tuple[str, str]:

@@ -27,7 +27,7 @@ class Picture:
 
     def __init__(self, image: Image.Image, sha256: str):
         self.sha256 = sha256
-        self._image = image
+        self._image: Image.Image | None = image
         self._lock = threading.Lock()
         self._processed: tuple[Pixels, int] | None = None
 
@@ -35,7 +35,9 @@ class Picture:
         """What the processor gives for the image, and its number of image tokens."""
         with self._lock:
             if self._processed is None:
+                assert self._image is not None
                 self._processed = process(self._image)
+                self._image = None  # a page is larger than what is made of it
             return self._processed
 
 

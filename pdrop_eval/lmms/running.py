@@ -103,7 +103,7 @@ def _of_all_processes(model: Any, task: str) -> tuple[dict[tuple[str, int], Meas
     measurements: dict[tuple[str, int], Measurement] = {}
     for part in gather(model.measurements):
         measurements |= part
-    usage = sum(gather(model.usage.pop(task, Usage())), Usage())
+    usage = Usage.of_processes(gather(model.usage.pop(task, Usage())))
     return measurements, min(gather(model.batch_size)), usage
 
 

@@ -72,9 +72,11 @@ class FastV(Strategy):
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
         """Return the drop after K layers, and where K isn't given, after the first as the last resort."""
-        places = [fields.pop("k")] if "k" in fields else [cls.k, 1]
+        if "k" in fields:
+            return [Layout(partial(_keeping, cls, **fields))]
         note = f"With k={cls.k} that can't be reached, so the drop comes after the first layer."
-        return [Layout(partial(_keeping, cls, k=k, **fields), note if k == 1 else "") for k in places]
+        usual, first = (Layout(partial(_keeping, cls, k=k, **fields), n) for k, n in ((cls.k, ""), (1, note)))
+        return [usual, first]
 
 
 def _keeping(cls: type[FastV], share: float, **fields: Any) -> FastV:

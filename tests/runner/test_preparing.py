@@ -1,5 +1,6 @@
 """Questions are prepared in the background, and the vision tower runs once for an image."""
 
+import queue
 import threading
 
 import pytest
@@ -69,8 +70,8 @@ def test_the_vision_tower_runs_once_for_an_image(family, request):
     model.generate_until(requests(model, SHARED))
     assert len(runs) == 2
     used = model.usage["quiz"]
-    assert (used.feature_misses, used.feature_hits) == (2, 4)  # six images asked for, two of them different
-    assert used.feature_hit_rate == pytest.approx(4 / 6)
+    assert (used.images, used.encoded) == (6, 2)
+    assert used.hit_rate == pytest.approx(4 / 6)
     model.generate_until(requests(model, SHARED))
     assert len(runs) == 2
 
@@ -97,7 +98,7 @@ def test_features_that_are_kept_are_those_that_would_be_computed(family, request
         assert torch.equal(kept, computed)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [1, 3])
 def test_background_threads_change_no_answer(llava_next, workers):
     alone = make(llava_next, batch_size=2, workers=0)
     model = make(llava_next, batch_size=2, workers=workers)
@@ -109,21 +110,21 @@ def test_background_threads_change_no_answer(llava_next, workers):
 def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
     from pdrop_eval.lmms.ahead import prepared
 
-    begun, threads = [], set()
+    begun, threads = queue.Queue(), set()
 
     def prepare(item):
-        begun.append(item)
         threads.add(threading.current_thread().name)
+        begun.put(item)
         return -item
 
-    ready = prepared(range(20), prepare, threads=2, ahead=3)
-    assert begun == []  # nothing is begun before the first is asked for
-    found = []
-    for value in ready:
-        found.append(value)
-        assert max(begun) <= len(found) - 1 + 3
-    assert found == [-item for item in range(20)]
-    assert sorted(begun) == list(range(20))
+    ready = prepared(range(9), prepare, threads=2, ahead=3)
+    assert begun.empty()  # nothing is begun before the first is asked for
+    assert next(ready) == 0
+    # Three more are begun though nobody has asked for them, and no other one.
+    assert sorted(begun.get(timeout=60) for _ in range(4)) == [0, 1, 2, 3]
+    with pytest.raises(queue.Empty):
+        begun.get(timeout=0.05)
+    assert list(ready) == [-item for item in range(1, 9)]
     assert all(name.startswith("prepare") for name in threads)
 
 
@@ -140,10 +141,58 @@ def test_a_failure_is_raised_when_its_turn_comes():
         assert [next(ready), next(ready)] == [0, 1]
         with pytest.raises(ValueError, match="two"):
             next(ready)
+
+
+def test_an_answer_that_fails_leaves_nothing_queued(llava, monkeypatch):
+    model = make(llava, batch_size=1, workers=1)
+    held, begun = threading.Event(), []
+    images = model.preparer._images
+
+    def slow(request):
+        begun.append(request)
+        if len(begun) > 1:
+            held.wait(60)
+        return images(request)
+
+    def fail(**_):
+        held.set()
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(model.preparer, "_images", slow)
+    monkeypatch.setattr(model.loaded.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="boom") as kept:
+        model.generate_until(requests(model, ASKED * 6))
     for thread in threading.enumerate():
         if thread.name.startswith("prepare"):
-            thread.join(10)
-            assert not thread.is_alive()
+            thread.join(60)
+    assert len(begun) < 6  # of 30; the traceback, which holds on to the frames, is still there
+    assert kept.tb is not None
+
+
+def test_a_batch_that_is_tried_again_counts_its_images_once(llava, monkeypatch):
+    model = make(llava, batch_size="auto")
+    generate, sizes = model.loaded.model.generate, []
+
+    def with_memory_for_two(**inputs):
+        sizes.append(len(inputs["input_ids"]))
+        if sizes[-1] > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return generate(**inputs)
+
+    monkeypatch.setattr(model.loaded.model, "generate", with_memory_for_two)
+    model.generate_until(requests(model, SHARED))
+    assert sizes == [5, 2, 2, 1]
+    used = model.usage["quiz"]
+    assert (used.images, used.encoded) == (6, 2)
+
+
+def test_several_processes_take_the_longest_time_and_all_images():
+    from pdrop_eval.lmms.measure import Usage
+
+    one, two = Usage(3.0, 0.5, 10, 4), Usage(2.0, 1.0, 20, 5)
+    assert Usage.of_processes([one, two]) == Usage(3.0, 1.0, 30, 9)
+    assert Usage.of_processes([one, two]).hit_rate == pytest.approx(0.7)
+    assert Usage().hit_rate is None
 
 
 def test_what_was_used_longest_ago_goes_first():

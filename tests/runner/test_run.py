@@ -91,11 +91,10 @@ def test_every_task_has_a_score_with_its_error_and_basis(whole):
         assert entry["retained_tokens_per_layer"] == [16, 8, 4, 2]
         assert entry["image_tokens_mean"] == entry["image_tokens_max"] == 16
         assert entry["tflops_mean"] == pytest.approx(whole["efficiency"]["tflops"])
-        used = entry["usage"]
-        assert used["feature_hits"] + used["feature_misses"] == 6
-        assert used["model_seconds"] > 0
+        assert entry["usage"]["images"] == 6
+        assert entry["usage"]["model_seconds"] > 0
     # Six questions about three pictures, the same ones in every task.
-    assert sum(entry["usage"]["feature_misses"] for entry in whole["tasks"].values()) == 3
+    assert sum(entry["usage"]["encoded"] for entry in whole["tasks"].values()) == 3
     assert whole["tasks"]["mme"]["scale"] == "sum"
     assert set(whole["tasks"]["pope"]["parts"]) == {"random", "popular", "adversarial"}
 

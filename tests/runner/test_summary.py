@@ -20,12 +20,12 @@ def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
 
 
 def test_the_time_and_the_images_are_summed_up():
-    def entry(seconds, model, hits, misses):
+    def entry(seconds, model, images, encoded):
         return {
             "wall_seconds": seconds,
-            "usage": {"model_seconds": model, "feature_hits": hits, "feature_misses": misses},
+            "usage": {"model_seconds": model, "images": images, "encoded": encoded},
         }
 
-    entries = [entry(3.2, 2.5, 100, 140), entry(2.0, 1.9, 1000, 0)]
+    entries = [entry(3.2, 2.5, 240, 140), entry(2.0, 1.9, 1000, 0)]
     assert summary._usage(entries) == ["5 s, 4 of them the model's; 140 of 1,240 images encoded"]
     assert summary._usage([*entries, {"wall_seconds": 1.0}]) == []
