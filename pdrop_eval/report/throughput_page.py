@@ -16,9 +16,10 @@ brackets, half of the rounds lie between. A speed-up is stock's time over the ot
 _EXPLAINED = """Questions a second count the answering alone, from the first question handed over to the last
 answer. Beyond the model's own time (vision tower, prefill, decoding) the harness reads questions, decodes and
 processes images, puts batches together and waits: "harness, answering" is that in percent of the model's
-time, "harness, task" has loading the task's data, scoring and the bootstrap as well. Workers are background
-threads; the cache keeps an image's features, so that the vision tower runs once for it (hits: images asked
-for whose features were there). Every task begins with an empty cache."""
+time, "harness, task" has loading the task's data, scoring and the bootstrap as well. The model's own time is
+that of the same round without workers, when nothing else runs beside it. Workers are background threads; the
+cache keeps an image's features, so that the vision tower runs once for it (hits: images asked for whose
+features were there). Every task begins with an empty cache."""
 
 
 def throughput_page(found: Mapping[str, Any]) -> str:
@@ -66,7 +67,7 @@ def _table(found: Mapping[str, Any]) -> str:
                 "1" if stock else _range(one["speedup"], 2),
                 "" if stock else _percent(one["answering_overhead"]),
                 "" if stock else _percent(one["task_overhead"]),
-                "" if stock else f"{one['hit_rate']:.0%}",
+                "" if stock or one["hit_rate"] is None else f"{one['hit_rate']:.0%}",
                 f"{one['same_answers'] / found['samples']:.1%}",
             ]
         )
@@ -80,7 +81,7 @@ def _table(found: Mapping[str, Any]) -> str:
 def _name(one: Mapping[str, Any]) -> str:
     if one["strategy"] is None:
         return f"lmms-eval llava_hf, batch {one['batch_size']}"
-    bare = "" if one["workers"] else ", no workers, no cache"
+    bare = ("" if one["workers"] else ", no workers") + ("" if one["feature_cache"] else ", no cache")
     return f"{strategy_name(one['strategy'])}, batch {one['batch_size']}{bare}"
 
 
