@@ -20,7 +20,8 @@ case "$1 $2" in
   "-c "*) exit "${OLD:-0}" ;;
   "--version "*) echo Python 3.8.1 ;;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
-  "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables; do cp "$0" "$(dirname "$0")/$tool"; done ;;
+  "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables pdrop-eval-figures pdrop-eval-bench; do
+      cp "$0" "$(dirname "$0")/$tool"; done ;;
   "-m pytest") exit "${FAIL:-0}" ;;
   "pip install") exit "${FAIL_INSTALL:-0}" ;;
 esac
@@ -83,9 +84,14 @@ def test_several_strategies_are_a_sweep(make):
         ("readme", "pdrop-eval-tables readme=README.md page=results/README.md a=1"),
         ("bench-train", "python benchmarks/training.py a=1"),
         ("flops", "python benchmarks/flops.py a=1"),
+        ("goals", "python -m pdrop_eval.bench.goals a=1"),
+        ("scaling", "python -m pdrop_eval.bench.scaling a=1"),
+        ("throughput", "python benchmarks/throughput.py a=1"),
+        ("figures", "pdrop-eval-figures a=1"),
+        ("gain", "pdrop-eval-bench model=mini budget.tokens=64 batch_sizes=[1] a=1"),
     ],
 )
-def test_what_training_needs_is_one_command_each(make, target, command):
+def test_whatever_is_measured_is_one_command(make, target, command):
     done, asked = make(target, "ARGS=a=1")
     assert done.returncode == 0, done.stderr
     assert asked[-1] == command
