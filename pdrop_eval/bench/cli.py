@@ -13,8 +13,9 @@ import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from pdrop_eval.bench.outcome import finished, nothing_fits
 from pdrop_eval.bench.record import existing
-from pdrop_eval.bench.settings import Plan, make_plan
+from pdrop_eval.bench.settings import make_plan
 from pdrop_eval.configs import check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import say
@@ -53,28 +54,18 @@ def _job(config: DictConfig) -> None:
 def bench(config: DictConfig) -> dict[str, Any]:
     """Measures what a composed config asks for and is not there yet; returns the record. Raises UserError."""
     plan = make_plan(config)
-    record = finished(plan)
-    if record is not None:
+    record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
+    if record is not None and finished(plan, record):
         say("Nothing to do: all of it is in the record already. again=true measures anew.")
-        return record
-    say("Loading torch and transformers")
-    from pdrop_eval.bench.session import measure, nothing_fits
+    else:
+        say("Loading torch and transformers")
+        from pdrop_eval.bench.session import measure
 
-    record = measure(plan)
+        record = measure(plan)
     fault = nothing_fits(record)
     if fault is not None:
         raise fault
     return record
-
-
-def finished(plan: Plan) -> dict[str, Any] | None:
-    """The record, if it lacks none of the batch sizes that are asked for."""
-    config = plan.config
-    record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
-    if record is None or not record["batches"]:
-        return None
-    missing = [] if plan.auto else [rows for rows in plan.batch_sizes if str(rows) not in record["batches"]]
-    return None if missing else record
 
 
 def report(record: dict[str, Any]) -> str:

@@ -1,11 +1,16 @@
-"""Whether the machine does something else meanwhile: cores that other processes keep busy. Needs no torch."""
+"""Whether the machine does something else meanwhile: cores, or a GPU, that other processes keep busy.
+
+Only a glance at a GPU needs torch.
+"""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 BUSY = 0.3  # of a core: more than this from others, and times can't be trusted
+BUSY_GPU = 5  # percent of the time: the same of a GPU, before a benchmark begins there
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
@@ -27,23 +32,67 @@ class Load:
 
 
 def is_busy(load: dict[str, Any]) -> bool:
-    """Whether others took more than `BUSY` of a core."""
-    return (load["others"] or 0) > BUSY
+    """Whether others took more than `BUSY` of a core, or `BUSY_GPU` of the GPU."""
+    return (load["others"] or 0) > BUSY or (_gpu(load).get("percent") or 0) > BUSY_GPU
 
 
 def warning(load: dict[str, Any]) -> str:
     """The warning of a busy machine, with the load."""
+    what = []
+    if (load["others"] or 0) > BUSY:
+        what.append(f"{load['others']:.1f} cores busy (load average {load['average']})")
+    if (_gpu(load).get("percent") or 0) > BUSY_GPU:
+        used = _gpu(load).get("used_bytes")
+        memory = "" if used is None else f" (with {used / 2**30:.1f} GiB of its memory)"
+        what.append(f"the GPU busy {_gpu(load)['percent']}% of the time{memory}")
     return (
-        f"Warning: other processes keep {load['others']:.1f} cores busy (load average {load['average']}). "
-        "Times vary then; speed-ups less, since strategies take turns. Best repeat it on an idle machine."
+        f"Warning: other processes keep {' and '.join(what)}. Times vary then; speed-ups less, since "
+        "strategies take turns. Best repeat it on an idle machine."
     )
 
 
-def glance(seconds: float = 0.5) -> dict[str, Any]:
-    """The load while this process waits."""
+def glance(device: str = "cpu", seconds: float = 0.5) -> dict[str, Any]:
+    """The load while this process waits; of a GPU too, if one is the device: `gpu`, None if unknown."""
     load = Load()
     time.sleep(seconds)
-    return load.seen()
+    seen = load.seen()
+    return seen if device == "cpu" else {**seen, "gpu": gpu_load(device)}
+
+
+def gpu_load(device: str) -> dict[str, int | None] | None:
+    """percent: of the time that a GPU computes; used_bytes: of its memory. None where nothing says so.
+
+    To be asked before this process uses the GPU: what is seen is others'.
+    """
+    import torch
+
+    index = int(device.partition(":")[2] or 0)
+    try:  # by NVIDIA's Python package, where it is installed
+        return {"percent": torch.cuda.utilization(index), "used_bytes": torch.cuda.device_memory_used(index)}
+    except Exception:  # without it, or without its library, by NVIDIA's command
+        return _asked_of_the_driver(index)
+
+
+def _asked_of_the_driver(index: int) -> dict[str, int | None] | None:
+    visible = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    name = visible[index] if index < len(visible) else str(index)
+    command = ["nvidia-smi", f"--id={name}", "--query-gpu=utilization.gpu,memory.used"]
+    try:
+        done = subprocess.run(
+            [*command, "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        percent, used = (int(part) for part in done.stdout.strip().split(","))  # used: in MiB
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return {"percent": percent, "used_bytes": used * 2**20}
+
+
+def _gpu(load: dict[str, Any]) -> dict[str, Any]:
+    return load.get("gpu") or {}
 
 
 def _own_seconds() -> float:

@@ -15,6 +15,11 @@ except ImportError:  # not a POSIX system: the processor's memory then has no li
     resource = None  # type: ignore[assignment]
 
 _MARGIN = 0.95  # of the free memory that may be taken
+# How the processor's allocator, the GPU's and the libraries above them word it.
+_FULL = (
+    "out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+)  # fmt: skip
 
 
 def available(device: str) -> int | None:
@@ -26,11 +31,6 @@ def available(device: str) -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def gib(size: float) -> str:
-    """Bytes for people: "13.2 GiB", "512 MiB"."""
-    return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
 @contextmanager
@@ -58,8 +58,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the memory is full: of the GPU, or the processor's."""
     if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
         return True
-    words = ("not enough memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def peak_bytes(work: Callable[[], Any], device: str) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 from transformers import AutoConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
 from pdrop_eval.anyres import pinpoints
-from pdrop_eval.bench.memory import available, gib
+from pdrop_eval.bench.memory import available
+from pdrop_eval.bench.outcome import gib
 from pdrop_eval.bench.settings import Plan, published_name
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.errors import UserError
@@ -189,12 +190,13 @@ class Batch:
     """Inputs of the whole model, and of its decoder alone.
 
     whole: input_ids [b, n], pixel_values, and image_sizes of LLaVA-NeXT. embeds: [b, n, d]; image: [b, n]
-    bool, true on image tokens.
+    bool, true on image tokens; places: [b, n], position ids.
     """
 
     whole: Mapping[str, Tensor]
     embeds: Tensor
     image: Tensor
+    places: Tensor
 
     @property
     def pixels(self) -> dict[str, Tensor]:
@@ -224,4 +226,5 @@ def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, 
     if tiled:
         whole["image_sizes"] = torch.tensor([list(sample.size)] * (rows * sample.images), device=device)
     embeds = torch.randn(rows, n, text.hidden_size, generator=random)
-    return Batch(whole, embeds.to(device, weights), image.to(device))
+    places = torch.arange(n, device=device).repeat(rows, 1)
+    return Batch(whole, embeds.to(device, weights), image.to(device), places)

@@ -29,13 +29,20 @@ class Benchmark:
     def start(self, header: dict[str, Any], anew: bool) -> None:
         """Begin, or go on with what is there; `anew` forgets what was measured."""
         before = read(self.path) if self.path.is_file() and not anew else None
-        batches = {} if before is None else before["batches"]
-        created = _now() if before is None else before["created"]
-        self._write({"schema": SCHEMA, "status": "started", "created": created, **header, "batches": batches})
+        kept = {
+            "created": _now() if before is None else before["created"],
+            "auto": None if before is None else before.get("auto"),
+            "batches": {} if before is None else before["batches"],
+        }
+        self._write({"schema": SCHEMA, "status": "started", **header, **kept})
 
     def add(self, rows: int, result: dict[str, Any]) -> None:
         """Keep what was measured at a batch size."""
         self._write({"batches": {**self.record["batches"], str(rows): result}})
+
+    def found(self, rows: int) -> None:
+        """Keep the batch size that batch_sizes=auto has come to."""
+        self._write({"auto": rows})
 
     def complete(self) -> dict[str, Any]:
         """Mark it as completed; returns the record."""

@@ -16,7 +16,7 @@ from pdrop_eval.configs import compose_config
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
 from pdrop_eval.parallel import say
-from pdrop_eval.report.bench_text import about, batches, variant_name
+from pdrop_eval.report.bench_text import about, batches, made_with, variant_name
 from pdrop_eval.report.markdown import escaped, pipes
 
 FILE = Path("results/efficiency/scaling.json")
@@ -24,7 +24,8 @@ TOKENS = (576, 1152, 2880, 5184)
 SETTINGS = (
     "model=llava_1_5_7b", "sizes.layers=16", "sizes.width=512", "sizes.intermediate=1376", "sizes.heads=8",
     "sizes.kv_heads=8", "sizes.vision_layers=2", "sizes.vision_width=128", "sizes.vision_heads=4",
-    "sizes.vision_intermediate=256", "batch_sizes=[1]", "rounds=7", "new_tokens=8", "again=true",
+    "sizes.vision_intermediate=256", "batch_sizes=[1]", "rounds=7", "new_tokens=8",
+    "results=results/bench/scaling", "again=true",
 )  # fmt: skip
 QUANTITIES = ("prefill_seconds", "decode_seconds", "flops", "peak_bytes", "kv_bytes")
 WORDS = {
@@ -64,17 +65,14 @@ def fits(tokens: Sequence[int], points: Sequence[Mapping[str, Any]]) -> dict[str
 def scaling_page(found: Mapping[str, Any]) -> str:
     """The page: for each quantity a table of strategies by image tokens, with the exponent."""
     environment, tokens = found["records"][0], found["image_tokens"]
-    packages, code = environment["packages"], environment["code"]
-    commit = f" at {code['commit'][:10]}" if code.get("commit") else ""
     where = [line for line in about(environment) if not line.startswith("A sample")]
+    made = dict.fromkeys(made_with(record) for record in found["records"])
     parts = [
         "# Growth with the image tokens",
         "Made by `make scaling`. An exponent a says that the quantity grows as n^a: the slope of a line "
         "through the logarithms, least squares, ± its standard error. n counts image tokens; each sample has "
         f"{environment['sample']['text_tokens']} text tokens besides.",
-        "\n".join(f"- {escaped(line)}" for line in where)
-        + f"\n- torch {packages['torch']}, transformers {packages['transformers']}; code {code['version']}"
-        f"{commit}.",
+        "\n".join(f"- {escaped(line)}" for line in [*where, *made]),
     ]
     for name in QUANTITIES:
         words, unit = WORDS[name]
@@ -89,13 +87,32 @@ def scaling_page(found: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         heads = [words, *(f"n = {n:,}" for n in tokens), "Exponent"]
         parts.append(pipes(heads, rows, set(range(1, len(heads)))))
+    parts.append("\n".join(f"- {said(label, found['exponents'][label])}" for label in found["exponents"]))
     parts.append(
-        "The exponent of time lies between 1, where the linear maps dominate, and 2, where attention does; "
-        "that of FLOPs says what to expect at these sizes. The kernel of SDPA holds no n x n matrix, so the "
-        "peak grows as n does. The peak is of vision tower, prefill and the first decode steps, beyond the "
-        "weights. Machine and load of each n are in `scaling.json`."
+        "By FLOPs, 1 is where the linear maps dominate, and 2 where attention does. The peak is of vision "
+        "tower, prefill and the first decode steps, beyond the weights. Machine and load of each n are in "
+        "`scaling.json`."
     )
     return "\n\n".join(parts) + "\n"
+
+
+def said(label: str, exponents: Mapping[str, Sequence[float]]) -> str:
+    """What a strategy's exponents come to in words: time beside FLOPs, and memory beside the tokens."""
+    (time, time_error), (flops, flops_error) = exponents["prefill_seconds"], exponents["flops"]
+    beside = _beside(time - flops, time_error + flops_error, "as its FLOPs do")
+    peak, peak_error = exponents["peak_bytes"]
+    return (
+        f"{variant_name(label)}: prefill time grows as n^{time:.2f}, {beside} (n^{flops:.2f}); peak memory "
+        f"as n^{peak:.2f}, {_beside(peak - 1, peak_error, 'in proportion to n')}."
+    )
+
+
+def _beside(difference: float, error: float, same: str) -> str:
+    """Equal within two standard errors (and a hundredth, as exponents are printed), or faster, or slower."""
+    if abs(difference) <= max(2 * error, 0.01):
+        return f"{same}, within its error"
+    what = "its FLOPs" if "FLOPs" in same else "n"
+    return f"{'faster' if difference > 0 else 'slower'} than {what}"
 
 
 def main() -> None:

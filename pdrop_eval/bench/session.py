@@ -9,15 +9,16 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from pdrop_eval import provenance
 from pdrop_eval.bench import machine
 from pdrop_eval.bench import model as models
-from pdrop_eval.bench.memory import gib, is_out_of_memory, within_memory
+from pdrop_eval.bench.memory import available, is_out_of_memory, within_memory
+from pdrop_eval.bench.outcome import gib, lacks
 from pdrop_eval.bench.record import Benchmark
 from pdrop_eval.bench.settings import VANILLA, Plan
 from pdrop_eval.bench.statistics import bounds, phase_numbers, throughput
 from pdrop_eval.bench.timing import PHASES, Runner
 from pdrop_eval.bench.work import Work, header, prepare
-from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import say
 
 _RANKINGS = 5  # prefills in which the ranking is timed
@@ -28,8 +29,8 @@ Times = dict[tuple[str, str], dict[str, list[float]]]  # by variant ("" for all 
 def measure(plan: Plan) -> dict[str, Any]:
     """Measure the batch sizes that the record lacks; returns the record."""
     settings = plan.config
+    busy = machine.glance(str(settings.device))  # before this process takes anything there
     work = prepare(plan)
-    busy = machine.glance()
     if machine.is_busy(busy):
         say(machine.warning(busy))
     if settings.threads is not None:
@@ -39,29 +40,46 @@ def measure(plan: Plan) -> dict[str, Any]:
         benchmark.start(header(work, busy), settings.again)
         say(f"Building the model, {gib(work.weights)} of weights in {plan.dtype}")
         built = models.build(plan, work.config)
-        _all_batches(work, built, benchmark)
+        common = {"before": busy, "code": provenance.code_identity()}
+        if plan.auto:
+            _largest(work, built, benchmark, common)
+        else:
+            _all_batches(work, built, benchmark, common)
         return {**benchmark.complete(), "folder": str(benchmark.folder)}
     finally:
         benchmark.close()
 
 
-def _all_batches(work: Work, built: Any, benchmark: Benchmark) -> None:
+def _all_batches(work: Work, built: Any, benchmark: Benchmark, common: Mapping[str, Any]) -> None:
     for rows in work.plan.batch_sizes:
-        if str(rows) in benchmark.record["batches"] and not work.plan.auto:
-            continue
+        if lacks(benchmark.record, rows):
+            _keep(benchmark, measure_batch(work, built, rows), common)
+
+
+def _largest(work: Work, built: Any, benchmark: Benchmark, common: Mapping[str, Any]) -> None:
+    """Halve the batch until it fits; one that is in the record and fits is not measured again."""
+    (rows,) = work.plan.batch_sizes
+    while lacks(benchmark.record, rows):
         result = measure_batch(work, built, rows)
-        while work.plan.auto and result["out_of_memory"] and rows > 1:
-            say(f"A batch of {rows} doesn't fit, trying {rows // 2}")
-            rows //= 2
-            result = measure_batch(work, built, rows)
-        benchmark.add(rows, result)
-        if machine.is_busy(result["load"]):
-            say(machine.warning(result["load"]))
+        if rows == 1 or not result["out_of_memory"]:
+            _keep(benchmark, result, common)
+            break
+        say(f"A batch of {rows} doesn't fit, trying {rows // 2}")
+        rows //= 2
+    if not lacks(benchmark.record, rows):
+        benchmark.found(rows)
+
+
+def _keep(benchmark: Benchmark, result: dict[str, Any], common: Mapping[str, Any]) -> None:
+    """Into the record, with the code and the load before it of this very session."""
+    benchmark.add(result["batch_size"], {**result, **common})
+    if machine.is_busy(result["load"]):
+        say(machine.warning(result["load"]))
 
 
 def measure_batch(work: Work, built: Any, rows: int) -> dict[str, Any]:
     """Everything at one batch size; a variant that runs out of memory is named and left out."""
-    load = machine.Load()
+    load, free = machine.Load(), available(work.device)
     settings = work.plan.config
     full: dict[str, str] = {}
     with within_memory(work.device):
@@ -77,7 +95,7 @@ def measure_batch(work: Work, built: Any, rows: int) -> dict[str, Any]:
         except (RuntimeError, MemoryError) as error:
             _reraise(error)
             full = dict.fromkeys(work.strategies, str(error).partition("\n")[0])
-        total = len(runners) * (1 + settings.warmup + settings.rounds + _RANKINGS)
+        total = len(runners) * (2 + settings.warmup + settings.rounds + _RANKINGS)
         with tqdm(total=total, desc=f"batch {rows}", unit="run", leave=False, disable=None) as bar:
             memory = _memory(runners, full, bar)
             times = _rounds(work, runners, full, bar)
@@ -86,6 +104,7 @@ def measure_batch(work: Work, built: Any, rows: int) -> dict[str, Any]:
         "batch_size": rows,
         "rounds": settings.rounds,
         "load": load.seen(),
+        "free_bytes": free,
         "out_of_memory": full,
         "vision": times.get(("", "vision")),
         "variants": [
@@ -98,11 +117,17 @@ def measure_batch(work: Work, built: Any, rows: int) -> dict[str, Any]:
 
 def _memory(runners: Mapping[str, Runner], full: dict[str, str], bar: Any) -> dict[str, dict[str, Any]]:
     """Memory by variant, in a pass of its own; it also finds out whether the batch fits."""
-    found = {}
     for label, runner in runners.items():
         with _fitting(label, full):
-            peak, kept = runner.memory()
-            found[label] = {"peak_bytes": peak, "kv_bytes_per_layer": kept}
+            runner.first_tokens()  # doesn't count: what is made but once (workspaces, compiled code) stays
+        bar.update()
+    found = {}
+    for label, runner in runners.items():
+        gc.collect()
+        if label not in full:
+            with _fitting(label, full):
+                peak, kept = runner.memory()
+                found[label] = {"peak_bytes": peak, "kv_bytes_per_layer": kept}
         bar.update()
     return found
 
@@ -185,13 +210,3 @@ def _variant(work: Work, label: str, rows: int, times: Times) -> dict[str, Any]:
             limits.get(phase),
         )
     return {**found, **throughput(times[label, "answer"]["seconds"], rows, new_tokens)}
-
-
-def nothing_fits(record: Mapping[str, Any]) -> UserError | None:
-    """The error of a benchmark in which no batch size fits at all."""
-    batches = record["batches"].values()
-    if any(batch["variants"] for batch in batches):
-        return None
-    least = min((batch["batch_size"] for batch in batches), default=1)
-    fix = "smaller sizes or dtype=bfloat16" if least == 1 else "batch_sizes=auto or [1]"
-    return UserError(f"Not even a batch of {least} fits the memory. Try {fix}.")

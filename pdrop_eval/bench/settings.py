@@ -1,5 +1,6 @@
 """A benchmark's settings, checked, and its identity; nothing here needs torch."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from pdrop_eval import __version__, checks, identity
 from pdrop_eval.configs import check_choice, options
 from pdrop_eval.errors import UserError
-from pdrop_eval.paths import PACKAGE
+from pdrop_eval.paths import CONF, PACKAGE
 from pdrop_eval.provenance import hardware
 from pdrop_eval.published_sizes import PUBLISHED
 
@@ -20,7 +21,7 @@ PLAIN, KEEP_ALL, VANILLA = "plain", "keep_all", "vanilla"
 LARGEST = 16  # where batch_sizes=auto begins
 # Not part of a benchmark's identity: what is measured more, and where it goes.
 _ELSEWHERE = ("batch_sizes", "results", "scores", "again")
-_SOURCES = ("strategies", "engine", "efficiency", "bench", "schedule.py", "published_sizes.py")
+_SOURCES = ("strategies", "engine", "efficiency", "bench", "schedule.py", "anyres.py", "published_sizes.py")
 
 
 @dataclass(frozen=True)
@@ -182,6 +183,19 @@ def _dtype(config: Any) -> str:
     return "float32" if str(config.device) == "cpu" else "bfloat16"
 
 
+def _resolved(variant: Variant) -> dict[str, Any] | None:
+    """All settings of a variant's strategy, those of its file in `conf/` included."""
+    if variant.strategy is None:
+        return None
+    file: Any = OmegaConf.to_container(OmegaConf.load(CONF / "strategy" / f"{variant.strategy}.yaml"))
+    return {**file, **variant.fields}
+
+
+def _threads_of_the_environment() -> str | None:
+    """Where no number is set, torch takes this one; None: one that follows from the machine's cores."""
+    return os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS")
+
+
 def _identity(
     config: Any, variants: tuple[Variant, ...], source: Path | str | None, dtype: str
 ) -> dict[str, Any]:
@@ -190,7 +204,8 @@ def _identity(
     for key in _ELSEWHERE:
         plain.pop(key)
     plain |= {"dtype": dtype, "device": str(config.device).partition(":")[0]}
-    plain["strategies"] = [one.label for one in variants]
+    plain["strategies"] = [{"label": one.label, "fields": _resolved(one)} for one in variants]
+    plain["threads"] = str(plain["threads"]) if plain["threads"] else _threads_of_the_environment()
     model = plain["model"]
     plain["model"] = {key: model[key] for key in ("name", "architecture", "size", "anyres")}
     files: list[Path] = []

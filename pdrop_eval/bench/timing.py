@@ -1,4 +1,8 @@
-"""One variant on one batch: prefill, time to the first token, decoding, ranking, memory. Synchronised."""
+"""One variant on one batch: prefill, time to the first token, decoding, ranking, memory. Synchronised.
+
+The model gets what `generate` gives it for rows without padding, as evaluation does: position ids, and no
+attention mask, which `generate` leaves out where it is all ones.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -62,7 +66,12 @@ class Runner:
         """The decoder on image and text embeddings, up to the logits of the last position."""
         with torch.no_grad(), self._context(self.batch.image):
             watch = Stopwatch(self.device)
-            self.model(inputs_embeds=self.batch.embeds, use_cache=True, logits_to_keep=1)
+            self.model(
+                inputs_embeds=self.batch.embeds,
+                position_ids=self.batch.places,
+                use_cache=True,
+                logits_to_keep=1,
+            )
             return watch.lap()
 
     def answer(self) -> dict[str, Seconds]:
@@ -83,14 +92,15 @@ class Runner:
     def memory(self) -> tuple[int, list[int]]:
         """The peak of an answer's first tokens, beyond weights and inputs; bytes that each layer caches."""
         kept: list[int] = []
+        return peak_bytes(lambda: kept.extend(self.first_tokens()), self.device), kept
 
-        def work() -> None:
-            with torch.no_grad(), self._context():
-                token, cache = self._first_token()
-                kept[:] = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers]
-                self._decode(token, cache, min(_STEPS_FOR_PEAK, self.new_tokens))
-
-        return peak_bytes(work, self.device), kept
+    def first_tokens(self) -> list[int]:
+        """What `memory` measures: prefill and first decode steps. Returns bytes that each layer caches."""
+        with torch.no_grad(), self._context():
+            token, cache = self._first_token()
+            kept = [layer.keys.nbytes + layer.values.nbytes for layer in cache.layers]
+            self._decode(token, cache, min(_STEPS_FOR_PEAK, self.new_tokens))
+        return kept
 
     def ranking(self) -> tuple[float, float]:
         """Seconds of one prefill in ranking, and in choosing and gathering what is retained."""
@@ -109,12 +119,16 @@ class Runner:
         return nullcontext() if self.strategy is None else self.strategy(self.model, image)
 
     def _first_token(self) -> tuple[Tensor, Any]:
-        out = self.model(**self.batch.whole, use_cache=True, logits_to_keep=1)
+        out = self.model(**self.batch.whole, position_ids=self.batch.places, use_cache=True, logits_to_keep=1)
         return out.logits[:, -1:].argmax(-1), out.past_key_values
 
     def _decode(self, token: Tensor, cache: Any, steps: int) -> None:
+        places = self.batch.places[:, -1:]
         for _ in range(steps):
-            out = self.model(input_ids=token, past_key_values=cache, use_cache=True)
+            places = places + 1  # of the whole sequence: a strategy moves them itself
+            out = self.model(
+                input_ids=token, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1
+            )
             token = out.logits[:, -1:].argmax(-1)
 
 

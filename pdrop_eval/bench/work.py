@@ -11,6 +11,7 @@ from pdrop_eval import provenance
 from pdrop_eval.bench import model as models
 from pdrop_eval.bench.settings import VANILLA, Plan
 from pdrop_eval.configs import make_strategy
+from pdrop_eval.efficiency.architecture import decoder_of
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.whole import model_flops
@@ -104,6 +105,8 @@ def _strategy(work: Work, label: str) -> dict[str, Any]:
         new_tokens=work.plan.config.new_tokens,
         tiles=sample.tiles,
     )
+    decoder = decoder_of(work.config)
+    lengths = [n + sample.text_tokens for n in schedule]
     reached = getattr(strategy, "reached", None)
     return {
         "label": label,
@@ -111,6 +114,13 @@ def _strategy(work: Work, label: str) -> dict[str, Any]:
         "fields": asdict(strategy),
         "schedule": list(schedule),
         "tflops": theoretical_flops(work.config, schedule).total / 1e12,
-        "flops": {**asdict(whole), "prefill": whole.prefill, "ttft": whole.ttft, "total": whole.total},
+        "flops": {
+            **asdict(whole),
+            # Of each token with those before it only: what a causal kernel computes, 4nd^2 + n^2d + 3ndm.
+            "decoder_causal": sum(decoder.linear(n) + decoder.attention(n, n) // 2 for n in lengths),
+            "prefill": whole.prefill,
+            "ttft": whole.ttft,
+            "total": whole.total,
+        },
         "reached": None if reached is None else asdict(reached),
     }

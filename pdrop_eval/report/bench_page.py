@@ -1,6 +1,6 @@
 """`results/efficiency/bench.md`: the benchmarks that were measured, the newest of each kind.
 
-python -m pdrop_eval.report.bench_page [--records results/bench] [--out results/efficiency/bench.md]
+python -m pdrop_eval.report.bench_page [--records results/bench/page] [--out results/efficiency/bench.md]
 """
 
 import argparse
@@ -9,13 +9,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.bench.outcome import nothing_fits
 from pdrop_eval.bench.record import read
 from pdrop_eval.errors import UserError
 from pdrop_eval.files import write_atomically
-from pdrop_eval.report.bench_text import about, batch_table, batch_title, batches, layers_text, variant_name
+from pdrop_eval.report.bench_text import (
+    about,
+    batch_table,
+    batch_title,
+    batches,
+    layers_text,
+    made_with,
+    variant_name,
+)
 from pdrop_eval.report.markdown import escaped, pipes
 
-RECORDS, PAGE = Path("results/bench"), Path("results/efficiency/bench.md")
+# Its own folder: benchmarks that someone runs besides, goals and the like are not on the page.
+RECORDS, PAGE = Path("results/bench/page"), Path("results/efficiency/bench.md")
 _INTRO = """# Time and memory with and without dropping
 
 Made by `make bench`. All strategies take turns in one run, so that what else the machine does hits all alike;
@@ -24,8 +34,9 @@ are medians, with the quartiles of the rounds in brackets. Beneath it stands its
 the strategy's multiply-adds go into vanilla's, over the same part of the model. The bound isn't strict:
 products of other sizes run at other speeds, and decoding is bound by memory, not by products."""
 _MEMORY = """The peak is what vision tower, prefill and the first decode steps hold at one time beyond weights
-and inputs: on a GPU by torch's count, on the CPU by every allocation of torch's allocator. The ranking is
-timed in prefills of its own; in brackets, its share of vanilla's prefill."""
+and inputs: on a GPU by torch's count, on the CPU by every allocation of torch's allocator. The ranking, and
+the dropping (choosing what is retained, and gathering it), are timed in prefills of their own; in brackets,
+their shares of vanilla's prefill."""
 
 
 def bench_page(records: Sequence[Mapping[str, Any]]) -> str:
@@ -41,35 +52,31 @@ def newest(root: Path) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     records = [read(path) for path in sorted(root.glob("*/*/record.json"))]
     for record in sorted(records, key=lambda one: one["updated"]):
-        if record["status"] == "completed":
+        if record["status"] == "completed" and nothing_fits(record) is None:
             labels = [one["label"] for one in record["strategies"]]
-            kind = [record["model"], record["sample"], record["settings"], record["budget"], labels]
+            machine = [record["hardware"][key] for key in ("cpu", "cores", "gpus")]
+            kind = [record["model"], record["sample"], record["settings"], record["budget"], labels, machine]
             found[str(kind)] = record
     return sorted(found.values(), key=lambda one: (one["model"]["name"], one["created"]))
 
 
 def _section(record: Mapping[str, Any]) -> list[str]:
-    model, code, packages = record["model"], record["code"], record["packages"]
-    commit = f" at {code['commit'][:10]}" if code.get("commit") else ""
-    changed = " with changes" if code.get("dirty") else ""
-    lines = [
-        *about(record),
-        f"torch {packages['torch']}, transformers {packages['transformers']}; code {code['version']}{commit}"
-        f"{changed}.",
-    ]
+    model, lines = record["model"], [*about(record), made_with(record)]
     budget = "".join(f", budget.{kind}={value:g}" for kind, value in record["budget"].items())
     title = f"## {model['name']}, {model['layers']} layers, {record['sample']['image_tokens']:,} image tokens"
     parts = [escaped(title + budget), "\n".join(f"- {escaped(line)}" for line in lines)]
     for batch in batches(record):
-        heads, rows = batch_table(record, batch)
-        cells = [[escaped(text.strip()) for text in row] for row in rows]
-        parts += [f"**{escaped(batch_title(batch))}**", pipes(heads, cells, set(range(1, len(heads))))]
+        parts.append(f"**{escaped(batch_title(batch))}**")
+        if batch["variants"]:
+            heads, rows = batch_table(record, batch)
+            cells = [[escaped(text.strip()) for text in row] for row in rows]
+            parts.append(pipes(heads, cells, set(range(1, len(heads)))))
     return [*parts, _caches(record)]
 
 
 def _caches(record: Mapping[str, Any]) -> str:
-    """The bytes that each layer caches, at the first batch size."""
-    (batch, *_) = batches(record)
+    """The bytes that each layer caches, at the first batch size that fits."""
+    batch = next(batch for batch in batches(record) if batch["variants"])
     lines = [
         f"- {variant_name(one['label'])}: {layers_text([size / 2**10 for size in one['kv_bytes_per_layer']])}"
         for one in batch["variants"]
@@ -86,7 +93,10 @@ def main() -> None:
     try:
         records = newest(options.records)
         if not records:
-            raise UserError(f"There is no completed benchmark in {options.records}. Run make bench.")
+            raise UserError(
+                f"There is no completed benchmark in {options.records}. Run make bench, or name "
+                "another folder: --records results/bench."
+            )
         write_atomically(options.out, bench_page(records))
     except UserError as error:
         print(f"bench_page: {error}", file=sys.stderr)

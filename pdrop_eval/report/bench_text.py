@@ -1,12 +1,13 @@
 """What a benchmark found, as the rows of a table; for the terminal and for pages. Needs no torch."""
 
-import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
+from pdrop_eval.bench.machine import is_busy
+from pdrop_eval.bench.statistics import quartiles
 from pdrop_eval.report.rows import strategy_name
 
 NAMES = {"keep_all": "keep-all"}
@@ -18,7 +19,7 @@ def bench_text(record: Mapping[str, Any], width: int = 80) -> str:
     parts = ["\n".join(_wrapped(line, width) for line in about(record))]
     for batch in batches(record):
         parts.append(_wrapped(batch_title(batch), width))
-        parts += _blocks(*batch_table(record, batch), width)
+        parts += _blocks(*batch_table(record, batch), width) if batch["variants"] else []
     return "\n\n".join(parts)
 
 
@@ -33,7 +34,7 @@ def about(record: Mapping[str, Any]) -> list[str]:
     machine = record["hardware"]
     where = machine["cpu"] if settings["device"] == "cpu" else ", ".join(machine["gpus"][:1])
     threads = f", {settings['threads']} thread(s)" if settings["device"] == "cpu" else ""
-    compiled = ", torch.compile" if settings["compile"] else ""
+    compiled = ", torch.compile" if settings.get("compile") else ""
     images = f"{sample['images']} image{'s' * (sample['images'] > 1)}"
     return [
         f"{model['name']}, {_weights(model)}: {model['layers']} layers, width {model['width']:,}.",
@@ -42,6 +43,22 @@ def about(record: Mapping[str, Any]) -> list[str]:
         f"{where}{threads}; {settings['dtype']}, {settings['attention']}{compiled}.",
         f"Medians of {settings['rounds']} rounds, [quartiles]; speed-ups within a round.",
     ]
+
+
+def made_with(record: Mapping[str, Any]) -> str:
+    """Packages and code: `torch 2.9, transformers 5.1; code 0.1.0 at 0123456789 with changes.`
+
+    Batch sizes can be measured under different code, if a benchmark went on later.
+    """
+    packages = record["packages"]
+    codes = [batch.get("code") or record["code"] for batch in record.get("batches", {}).values()]
+    found = dict.fromkeys(_code(code) for code in codes or [record["code"]])
+    return f"torch {packages['torch']}, transformers {packages['transformers']}; code {' and '.join(found)}."
+
+
+def _code(code: Mapping[str, Any]) -> str:
+    commit = f" at {code['commit'][:10]}" if code.get("commit") else ""
+    return f"{code['version']}{commit}{' with changes' if code.get('dirty') else ''}"
 
 
 def _weights(model: Mapping[str, Any]) -> str:
@@ -53,12 +70,14 @@ def batch_title(batch: Mapping[str, Any]) -> str:
     parts = [f"Batch {batch['batch_size']}"]
     vision = batch.get("vision")
     if vision and vision["seconds"]:
-        parts.append(f"vision tower and projector {_milliseconds(_quartiles(vision['seconds']))} ms")
+        parts.append(f"vision tower and projector {_milliseconds(quartiles(vision['seconds']))} ms")
     if batch["out_of_memory"]:
         parts.append(f"out of memory: {', '.join(map(variant_name, batch['out_of_memory']))}")
-    others = batch["load"]["others"]
-    if (others or 0) > 0.3:
-        parts.append(f"busy machine, {others:.1f} cores taken by others")
+    if is_busy(batch["load"]):
+        parts.append(f"busy machine, {batch['load']['others']:.1f} cores taken by others")
+    before = batch.get("before") or {}
+    if before.get("gpu") and is_busy({"others": None, "gpu": before["gpu"]}):
+        parts.append(f"busy GPU, {before['gpu']['percent']}% before this benchmark")
     return parts[0] + (": " + "; ".join(parts[1:]) if parts[1:] else "")
 
 
@@ -77,7 +96,8 @@ def batch_table(record: Mapping[str, Any], batch: Mapping[str, Any]) -> tuple[li
     rows.append(["Peak memory, MiB", *(f"{one['peak_bytes'] / 2**20:,.1f}" for one in variants)])
     rows.append(["KV cache, MiB", *(f"{sum(one['kv_bytes_per_layer']) / 2**20:,.2f}" for one in variants)])
     vanilla = next((one for one in variants if one["label"] == "vanilla"), None)
-    rows.append(["Ranking, ms", *(_ranking(one, vanilla) for one in variants)])
+    for name, key in (("Ranking, ms", "ranking_seconds"), ("Dropping, ms", "dropping_seconds")):
+        rows.append([name, *(_part(one, key, vanilla) for one in variants)])
     return ["", *(variant_name(one["label"]) for one in variants)], rows
 
 
@@ -129,10 +149,6 @@ def _width(text: str) -> int:
     return max(map(len, text.splitlines()))
 
 
-def _quartiles(values: Sequence[float]) -> list[float]:
-    return statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [values[0]] * 3
-
-
 def _speedup(one: Mapping[str, Any], phase: str) -> str:
     return "" if one["label"] == "vanilla" or one[phase]["speedup"] is None else _range(one[phase]["speedup"])
 
@@ -142,10 +158,11 @@ def _bound(one: Mapping[str, Any], phase: str) -> str:
     return "" if one["label"] == "vanilla" or bound is None else f"{bound:.2f}"
 
 
-def _ranking(one: Mapping[str, Any], vanilla: Mapping[str, Any] | None) -> str:
-    if not one["ranking_seconds"]:
+def _part(one: Mapping[str, Any], key: str, vanilla: Mapping[str, Any] | None) -> str:
+    """The median of a part of the prefill, with its share of vanilla's."""
+    if not one[key]:
         return ""
-    middle = _quartiles(one["ranking_seconds"])[1]
+    middle = quartiles(one[key])[1]
     share = "" if vanilla is None else f" ({middle / vanilla['prefill']['seconds'][1]:.1%})"
     return f"{1e3 * middle:.3g}{share}"
 
