@@ -8,15 +8,17 @@ from typing import Any
 from pdrop_eval.errors import UserError
 from pdrop_eval.records import load_records
 from pdrop_eval.report.bench_text import batches, layers_text, variant_name
+from pdrop_eval.report.runs import Run, to_runs
 
 _NAME = 12  # characters of a line's name
+_DECIDED = ("k", "r", "attention_rank", "ratio", "stages", "layers", "ratios")
 NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget speak for it
 
 
 def gain_text(record: Mapping[str, Any], scores: Path) -> str:
     """The answer to "what do I gain at this budget?", a paragraph a strategy."""
     asked = ", ".join(f"{kind}={value:g}" for kind, value in record["budget"].items())
-    runs = _runs(scores, record["model"]["name"])
+    runs = [] if _resized(record) else _runs(scores, record["model"]["name"])
     parts = [f"What budget.{asked} gains, against vanilla"]
     vanilla = next(one for one in record["strategies"] if one["label"] == "vanilla")
     for one in record["strategies"]:
@@ -86,45 +88,77 @@ def _measured(record: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _runs(scores: Path, model: str) -> list[dict[str, Any]]:
+def _resized(record: Mapping[str, Any]) -> bool:
+    """Whether the model has other sizes than the one of its name, which no score is of."""
+    config = record["config"]
+    return config["architecture"] is not None or any(value is not None for value in config["sizes"].values())
+
+
+def _runs(scores: Path, model: str) -> list[Run]:
     """Completed evaluations of a model, of all questions; none where they can't be read."""
     try:
-        records = load_records(scores)
+        runs = to_runs(load_records(scores))
     except UserError:
         return []
     return [
         run
-        for run in records
-        if run["model"]["name"] == model and run["status"] == "completed" and run.get("limit") is None
+        for run in runs
+        if run.model == model and run.record["status"] == "completed" and run.limit is None
+        if not run.contradiction
     ]
 
 
-def _scores(one: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The scores of the nearest evaluation of the same strategy, beside vanilla's."""
+def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+    """The scores of the nearest evaluation of the same strategy, beside vanilla's that was run like it."""
     share = one["reached"]["share"]
     near = [
         run
         for run in runs
-        if run["strategy"]["name"] == one["strategy"] and abs(_share(run) / share - 1) <= NEAR
+        if run.strategy == one["strategy"] and _rest(run.of("strategy", "fields")) == _rest(one["fields"])
+        if _reference(run, runs) is not None and abs(_share(run) / share - 1) <= NEAR
     ]
-    vanilla = next((run for run in reversed(runs) if run["strategy"]["name"] == "vanilla"), None)
-    if not near or vanilla is None:
+    if not near:
         return [_entry("Scores", "none near this budget yet: pdrop-eval strategy=... budget.share=...")]
-    best = min(near, key=lambda run: abs(_share(run) / share - 1))
+    # of those that are as near, the one with the most benchmarks, with the fewest settings of its own
+    best = min(near, key=lambda run: (abs(_share(run) / share - 1), -len(run.results), len(run.deviations)))
+    other = _reference(best, runs)
+    assert other is not None
     tasks = [
-        f"{name} {_score(result)} ({_score(vanilla['tasks'][name])})"
-        for name, result in best["tasks"].items()
-        if name in vanilla["tasks"] and result["score"] is not None
+        f"{name} {_score(result)} ({_score(other.results[name])})"
+        for name, result in best.results.items()
+        if name in other.results and result["score"] is not None
     ]
-    said = f"of an evaluation at {_share(best):.1%} of the tokens a layer (vanilla's in brackets):"
+    settings = f" with {' '.join(best.deviations)}" if best.deviations else ""
+    said = (
+        f"of an evaluation of suite={best.suite}{settings} at {_share(best):.1%} of the tokens a layer "
+        "(vanilla's in brackets):"
+    )
     return [_entry("Scores", said), _entry("", ", ".join(tasks))]
 
 
-def _share(run: Mapping[str, Any]) -> float:
+def _reference(run: Run, runs: Sequence[Run]) -> Run | None:
+    """The newest vanilla beside whose scores a run's can stand; None if there is none."""
+    return next((one for one in reversed(runs) if one.strategy == "vanilla" and _alike(one, run)), None)
+
+
+def _alike(one: Run, other: Run) -> bool:
+    """Whether suite, settings, code, weights and the data of the tasks in common are the same."""
+    same = ((run.suite, run.deviations, run.source, run.checkpoint) for run in (one, other))
+    data, others = (run.of("identity", "data_sha256") or {} for run in (one, other))
+    return next(same) == next(same) and all(
+        data[task] == others[task] for task in data.keys() & others.keys()
+    )
+
+
+def _rest(fields: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A strategy's settings apart from those that a budget decides."""
+    return {key: value for key, value in (fields or {}).items() if key not in _DECIDED}
+
+
+def _share(run: Run) -> float:
     """The share of image tokens that a run's layers process in the mean, by its schedule."""
-    efficiency = run["efficiency"]
-    schedule = efficiency["image_tokens_per_layer"]
-    return sum(schedule) / len(schedule) / efficiency["image_tokens"]
+    schedule = run.of("efficiency", "image_tokens_per_layer")
+    return float(sum(schedule) / len(schedule) / run.of("efficiency", "image_tokens"))
 
 
 def _score(result: Mapping[str, Any]) -> str:
