@@ -22,7 +22,7 @@ def compose_tiny(folder, *overrides):
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Compose the configuration of a tiny benchmark in the test's own folder."""
-    monkeypatch.setattr("pdrop_eval.bench.machine.glance", lambda: {"average": 0.0, "others": 0.0})
+    monkeypatch.setattr("pdrop_eval.bench.machine.glance", lambda _: {"average": 0.0, "others": 0.0})
     return lambda *overrides: compose_tiny(tmp_path, *overrides)
 
 

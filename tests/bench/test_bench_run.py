@@ -14,7 +14,8 @@ from pdrop_eval.bench.work import prepare
 from pdrop_eval.errors import UserError
 from pdrop_eval.published_sizes import PUBLISHED, published_config
 from pdrop_eval.report import bench_gain, bench_page
-from pdrop_eval.report.bench_text import bench_text, layers_text
+from pdrop_eval.report.bench_text import bench_text, layers_text, made_with
+from pdrop_eval.report.runs import to_runs
 
 
 @pytest.fixture(autouse=True)
@@ -122,13 +123,65 @@ def test_auto_halves_the_batch_until_it_fits(config, monkeypatch, capsys):
     full(monkeypatch, lambda runner, rows: rows <= 4)
     record = cli.bench(config("batch_sizes=auto", "strategies=[vanilla]"))
     assert list(record["batches"]) == ["4"]
+    assert record["auto"] == 4
     assert "A batch of 16 doesn't fit, trying 8" in capsys.readouterr().err
+    monkeypatch.setattr(session, "measure", None)
+    assert cli.bench(config("batch_sizes=auto", "strategies=[vanilla]"))["auto"] == 4
+
+
+def test_auto_measures_where_other_batches_are_in_the_record_and_takes_one_that_fits_from_it(
+    config, monkeypatch
+):
+    full(monkeypatch, lambda runner, rows: rows <= 2)
+    first = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]", "rounds=1"))
+    assert first["auto"] is None
+    measured = []
+    original = session.measure_batch
+    monkeypatch.setattr(
+        session,
+        "measure_batch",
+        lambda work, built, rows: measured.append(rows) or original(work, built, rows),
+    )
+    found = cli.bench(config("batch_sizes=auto", "strategies=[vanilla]", "rounds=1"))
+    assert measured == [16, 8, 4]
+    assert found["auto"] == 2
+    assert found["batches"] == first["batches"]
+
+
+def test_what_ran_out_of_memory_is_tried_again(config, monkeypatch):
+    with monkeypatch.context() as patch:
+        full(patch, lambda runner, rows: rows < 2)
+        first = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]"))
+    assert first["batches"]["2"]["out_of_memory"]
+    second = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]"))
+    assert second["batches"]["1"] == first["batches"]["1"]
+    assert not second["batches"]["2"]["out_of_memory"]
+    assert labels(second["batches"]["2"]) == ["vanilla"]
+
+
+def test_a_batch_at_which_no_variant_fits_is_named_and_has_no_table(config, monkeypatch):
+    full(monkeypatch, lambda runner, rows: rows == 2)
+    record = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla,pdrop]"))
+    text = bench_text(record)
+    assert "Batch 1: out of memory: vanilla, PDrop" in text
+    assert text.count("Peak memory, MiB") == 1
+    page = bench_page.bench_page([record])
+    assert "**Batch 1: out of memory: vanilla, PDrop**" in page
+    assert "KV cache a layer in KiB, batch 2:" in page
+    with pytest.raises(UserError, match=r"need vanilla, fastv, pdrop, plain, keep_all too: Batch 1: out of"):
+        goals.find_goals(record)
 
 
 def test_where_nothing_fits_the_error_says_so(config, monkeypatch):
     full(monkeypatch, lambda runner, rows: False)
-    with pytest.raises(UserError, match=r"Not even a batch of 2 fits the memory.*batch_sizes=auto"):
-        cli.bench(config("batch_sizes=[2]"))
+    monkeypatch.setattr(session, "available", lambda device: 3 * 2**29)
+    words = (
+        r"Not even a batch of 2 fits the memory: 1.5 GiB were free beside the weights, and 2.0 GiB more at "
+        r"one time were asked for when it was full. Try batch_sizes=auto"
+    )
+    for _ in range(2):  # the second time there is a record
+        with pytest.raises(UserError, match=words):
+            cli.bench(config("batch_sizes=[2]"))
 
 
 def test_other_errors_are_bugs(config, monkeypatch):
@@ -146,7 +199,7 @@ def test_weights_that_do_not_fit_are_refused_before_they_are_made(config, monkey
 
 
 def test_a_busy_machine_is_said_in_console_record_and_text(config, monkeypatch, capsys):
-    monkeypatch.setattr(machine, "glance", lambda: {"average": 3.0, "others": 1.5})
+    monkeypatch.setattr(machine, "glance", lambda _: {"average": 3.0, "others": 1.5})
     monkeypatch.setattr(machine.Load, "seen", lambda self: {"average": 3.0, "others": 1.2})
     record = cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
     assert "keep 1.5 cores busy" in capsys.readouterr().err
@@ -174,6 +227,80 @@ def test_what_is_printed_fits_the_terminal(every_variant):
     assert max(map(len, text.splitlines())) <= 80
     assert "FLOPs bound" in text
     assert text.count("Prefill, ms") > 1  # five variants don't stand side by side
+
+
+def test_each_batch_size_keeps_the_code_and_the_load_it_was_measured_under(config, monkeypatch):
+    code = {"version": "1", "commit": "a" * 40, "dirty": False}
+    monkeypatch.setattr(session.provenance, "code_identity", lambda: code)
+    cli.bench(config("batch_sizes=[1]", "strategies=[vanilla]"))
+    code = {"version": "1", "commit": "b" * 40, "dirty": True}
+    monkeypatch.setattr(machine, "glance", lambda _: {"average": 1.0, "others": 0.2})
+    record = cli.bench(config("batch_sizes=[1,2]", "strategies=[vanilla]"))
+    assert [batch["code"]["commit"][0] for batch in record["batches"].values()] == ["a", "b"]
+    assert [batch["before"]["others"] for batch in record["batches"].values()] == [0.0, 0.2]
+    assert made_with(record).endswith("code 1 at aaaaaaaaaa and 1 at bbbbbbbbbb with changes.")
+
+
+def test_the_model_gets_what_generate_gives_it(config):
+    work = prepare(make_plan(config()))
+    built = models.build(work.plan, work.config)
+    batch = models.make_batch(work.config, work.sample, 2, "float32", "cpu")
+    seen = []
+
+    def note(module, args, kwargs):
+        shapes = {name: tuple(value.shape) for name, value in kwargs.items() if torch.is_tensor(value)}
+        seen.append({**shapes, "logits_to_keep": kwargs["logits_to_keep"]})
+
+    hook = built.register_forward_pre_hook(note, with_kwargs=True)
+    ones = torch.ones_like(batch.places)
+    built.generate(
+        input_ids=batch.whole["input_ids"], inputs_embeds=batch.embeds, attention_mask=ones,
+        max_new_tokens=3, min_new_tokens=3, do_sample=False, pad_token_id=1,
+    )  # fmt: skip
+    generated = seen.copy()
+    seen.clear()
+    runner = Runner(built, None, batch, 2, "cpu")
+    runner.prefill()
+    runner.answer()
+    hook.remove()
+    assert generated == [seen[0], *seen[2:]]  # seen[1]: from pixels to the first token
+
+
+def test_one_off_allocations_do_not_count_for_the_variant_that_is_first(config, monkeypatch):
+    calls = []
+    for name in ("first_tokens", "memory"):
+        original = getattr(Runner, name)
+        monkeypatch.setattr(
+            Runner,
+            name,
+            lambda self, name=name, original=original: (
+                calls.append((name, self.strategy.name)) or original(self)
+            ),
+        )
+    cli.bench(config("batch_sizes=[1]", "strategies=[pdrop]", "rounds=1"))
+    assert calls[:3] == [("first_tokens", "vanilla"), ("first_tokens", "pdrop"), ("memory", "vanilla")]
+
+
+def test_the_page_tells_machines_apart_and_leaves_out_where_nothing_fits(every_variant, tmp_path):
+    def save(name, **changes):
+        path = tmp_path / "llava" / name / "record.json"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps({**every_variant, **changes}))
+
+    save("one")
+    save("newer", updated="9999")
+    save("other", hardware={**every_variant["hardware"], "cpu": "another"})
+    empty = {**every_variant["batches"]["1"], "variants": []}
+    save("none", batches={"1": empty}, sample={**every_variant["sample"], "text_tokens": 7})
+    found = bench_page.newest(tmp_path)
+    assert sorted(one["hardware"]["cpu"] == "another" for one in found) == [False, True]
+    assert {one["updated"] for one in found} == {"9999", every_variant["updated"]}
+
+
+def test_goals_and_scaling_are_not_on_the_page():
+    for settings in (goals.SETTINGS, scaling.SETTINGS):
+        (folder,) = [one.partition("=")[2] for one in settings if one.startswith("results=")]
+        assert not folder.startswith(str(bench_page.RECORDS))
 
 
 def test_the_page_has_the_newest_of_each_kind(config, tmp_path):
@@ -252,9 +379,21 @@ def test_goals_are_met_up_to_their_limits(every_variant):
     assert found[0].limit == pytest.approx(1.03 * (478464 + 245760) / (2 * 478464))
     assert [goal.met for goal in found] == [True, False, True, True, False, True, True]
     assert found[2].measured == [1.01] * 3
+    # half the pairs of attention: 422016 and 227328 a layer
+    assert found[0].causal == pytest.approx((422016 + 227328) / (2 * 422016))
+    assert found[0].above_causal == pytest.approx(0.5 * 2 * 422016 / (422016 + 227328) - 1)
+    note = "FLOPs ratio with the causal half of attention: 0.769; measured is 35.0% below it"
+    assert found[0].note == note
+    assert [goal.causal is None for goal in found[2:]] == [True] * 5
     page = goals.goals_page(record, found)
     assert page.count("missed") == 2
     assert "| met " in page
+    assert f"no goal: {note}" in page
+    assert "with 1 thread(s)" in page
+    record["code"] = {"version": "1", "commit": None, "dirty": True}
+    for batch in record["batches"].values():
+        batch["code"] = record["code"]
+    assert "code 1 with changes." in goals.goals_page(record, found)
 
 
 def test_the_goals_command_writes_both_files(every_variant, tmp_path, monkeypatch, capsys):
@@ -262,9 +401,13 @@ def test_the_goals_command_writes_both_files(every_variant, tmp_path, monkeypatc
     monkeypatch.setattr(goals, "FILE", tmp_path / "goals.json")
     monkeypatch.setattr(goals.sys, "argv", ["goals"])
     goals.main()
-    assert len(json.loads((tmp_path / "goals.json").read_text())["goals"]) == 7
+    written = json.loads((tmp_path / "goals.json").read_text())["goals"]
+    assert len(written) == 7
+    assert written[0]["causal"] > 0.7
     assert (tmp_path / "goals.md").read_text().startswith("# Goals")
-    assert "keep-all: prefill time over plain transformers'" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "keep-all: prefill time over plain transformers'" in printed
+    assert printed.count("FLOPs ratio with the causal half of attention: 0.") == 2
 
 
 def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatch):
@@ -285,19 +428,41 @@ def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatc
     slope, error = found["exponents"]["vanilla"]["kv_bytes"]
     assert 0.8 < slope < 1  # six text tokens are there at any size
     assert error < 0.05
-    assert "n = 144" in (tmp_path / "scaling.md").read_text()
+    page = (tmp_path / "scaling.md").read_text()
+    assert "n = 144" in page
+    assert page.count("prefill time grows as n^") == len(found["exponents"])
+    found["records"][1]["code"]["dirty"] = True
+    assert " with changes." in scaling.scaling_page(found)
 
 
-def evaluation(strategy, per_layer, score):
-    """What a record of an evaluation says, as far as scores near a budget go."""
-    return {
+def test_what_exponents_come_to_follows_from_them():
+    steep = {"prefill_seconds": [1.5, 0.1], "flops": [1.2, 0.0], "peak_bytes": [1.0, 0.02]}
+    assert scaling.said("pdrop", steep) == (
+        "PDrop: prefill time grows as n^1.50, faster than its FLOPs (n^1.20); peak memory as n^1.00, in "
+        "proportion to n, within its error."
+    )
+    flat = {"prefill_seconds": [1.1, 0.1], "flops": [1.2, 0.0], "peak_bytes": [1.3, 0.02]}
+    assert "n^1.10, as its FLOPs do, within its error" in scaling.said("vanilla", flat)
+    assert "n^1.30, faster than n." in scaling.said("vanilla", flat)
+
+
+def evaluation(strategy, per_layer, score, **changes):
+    """A run as reports read it, as far as scores near a budget go."""
+    record = {
+        "run_id": f"{strategy}-{score}",
+        "created": "2026-01-01T00:00:00+00:00",
         "model": {"name": "llava_1_5_7b"},
         "status": "completed",
-        "limit": None,
-        "strategy": {"name": strategy},
+        "suite": {"name": changes.get("suite", "mini")},
+        "identity": {"code": {"sha256": changes.get("code", "c")}, "data_sha256": {}},
+        "strategy": {"name": strategy, "fields": {"rounding": changes.get("rounding", "round")}},
         "efficiency": {"image_tokens": 36, "image_tokens_per_layer": per_layer},
-        "tasks": {"gqa": {"score": score}},
+        "tasks": {"gqa": {"benchmark": "gqa", "score": score, "n": 1}},
+        "config": {},
     }
+    (run,) = to_runs([record])
+    run.changes = changes.get("changes", [])
+    return run
 
 
 def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
@@ -307,12 +472,35 @@ def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
         evaluation("fastv", [36, 36, 7, 7], 51.0),
         evaluation("pdrop", [36, 36, 6, 6], 55.0),
     ]
-    one = {"strategy": "fastv", "reached": {"share": 21 / 36}}
+    one = {"strategy": "fastv", "reached": {"share": 21 / 36}, "fields": {"rounding": "round", "r": 0.8}}
     lines = bench_gain._scores(one, runs)
-    assert "58.3% of the tokens a layer" in lines[0]
+    assert "suite=mini at 58.3% of the tokens a layer" in one_line(lines[0])
     assert lines[1].strip() == "gqa 50.0 (60.0)"
-    far = {"strategy": "fastv", "reached": {"share": 0.2}}
+    far = {**one, "reached": {"share": 0.2}}
     assert "none near this budget" in bench_gain._scores(far, runs)[0]
+    other = {**one, "fields": {"rounding": "floor"}}
+    assert "none near this budget" in bench_gain._scores(other, runs)[0]
+
+
+@pytest.mark.parametrize("other", [{"suite": "paper"}, {"changes": ["dtype=float16"]}, {"code": "d"}])
+def test_scores_stand_side_by_side_only_where_suite_settings_and_code_are_equal(other):
+    one = {"strategy": "fastv", "reached": {"share": 21 / 36}, "fields": {"rounding": "round"}}
+    runs = [evaluation("vanilla", [36] * 4, 60.0, **other), evaluation("fastv", [36, 36, 6, 6], 50.0)]
+    assert "none near this budget" in bench_gain._scores(one, runs)[0]
+    both = [*runs, evaluation("fastv", [36, 36, 6, 6], 52.0, **other)]
+    assert bench_gain._scores(one, both)[1].strip() == "gqa 52.0 (60.0)"
+
+
+def test_another_size_has_no_scores(every_variant, monkeypatch):
+    runs = [evaluation("vanilla", [36] * 4, 60.0), evaluation("pdrop", [36, 18, 9, 4], 50.0)]
+    monkeypatch.setattr(bench_gain, "_runs", lambda *_: runs)
+    record = copy.deepcopy(every_variant)
+    record["budget"] = {"share": 0.5}
+    assert bench_gain._resized(record)
+    record["config"]["sizes"] = dict.fromkeys(record["config"]["sizes"])
+    assert not bench_gain._resized(record)
+    record["config"]["architecture"] = "llava_next_7b"
+    assert bench_gain._resized(record)
 
 
 def test_compiled_are_parts_that_all_layers_share(config, monkeypatch):

@@ -83,6 +83,20 @@ def test_a_record_is_known_by_what_decides_its_numbers_and_not_by_how_much_is_as
     assert make_plan(config("sizes.layers=8", "batch_sizes=[1]")).identity != first
 
 
+def test_what_a_strategys_file_says_and_the_number_of_threads_identify_a_record(
+    config, tmp_path, monkeypatch
+):
+    first = make_plan(config()).identity["config"]
+    assert first["threads"] == "1"
+    assert first["strategies"][1]["fields"]["k"] == 2  # by conf/strategy/fastv.yaml
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert make_plan(config("threads=null")).identity["config"]["threads"] == "3"
+    assert make_plan(config("threads=3")).identity["config"]["threads"] == "3"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    assert make_plan(config("threads=null")).identity["config"]["threads"] is None
+
+
 def test_without_its_checkpoint_a_model_gets_published_sizes(config):
     assert published_name(config()) == "llava_1_5_7b"
     assert published_name(config("model=llava_next_7b_p9")) == "llava_next_7b"

@@ -1,11 +1,12 @@
 """Medians, speed-ups, exponents and memory: against numbers worked out by hand."""
 
 import math
+import subprocess
 
 import pytest
 import torch
 
-from pdrop_eval.bench import machine, memory
+from pdrop_eval.bench import machine, memory, outcome
 from pdrop_eval.bench.statistics import fit_exponent, quartiles, speedup, throughput
 
 
@@ -61,6 +62,10 @@ def test_beyond_the_free_memory_an_allocation_fails_and_the_limit_goes_again(mon
 
 def test_other_errors_are_not_of_memory():
     assert memory.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory."))
+    assert memory.is_out_of_memory(MemoryError())
+    assert memory.is_out_of_memory(torch.AcceleratorError("CUDA error: out of memory"))
+    for words in ("CUBLAS_STATUS_ALLOC_FAILED when calling", "std::bad_alloc", "can't allocate memory: you"):
+        assert memory.is_out_of_memory(RuntimeError(words))
     assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
     assert not memory.is_out_of_memory(ValueError("not enough memory"))
 
@@ -77,3 +82,47 @@ def test_a_machine_is_busy_when_others_take_more_than_a_third_of_a_core(monkeypa
     assert "0.5 cores busy" in machine.warning(load)
     assert not machine.is_busy({"average": 9.0, "others": 0.3})
     assert not machine.is_busy({"average": 9.0, "others": None})
+
+
+def test_what_a_failed_allocation_asked_for():
+    assert outcome.asked_for("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has") == 2.5 * 2**30
+    assert outcome.asked_for("not enough memory: you tried to allocate 1024 bytes. Error code 12") == 1024
+    assert outcome.asked_for("CUDA error: out of memory") is None
+
+
+def test_a_busy_gpu_is_seen_before_the_benchmark(monkeypatch):
+    monkeypatch.setattr(machine.Load, "seen", lambda self: {"average": 0.1, "others": 0.0})
+    monkeypatch.setattr(torch.cuda, "utilization", lambda index: 40 + index)
+    monkeypatch.setattr(torch.cuda, "device_memory_used", lambda index: 3 * 2**30)
+    load = machine.glance("cuda:1", seconds=0)
+    assert load["gpu"] == {"percent": 41, "used_bytes": 3 * 2**30}
+    assert machine.is_busy(load)
+    assert "keep the GPU busy 41% of the time (with 3.0 GiB of its memory)." in machine.warning(load)
+    assert not machine.is_busy({**load, "gpu": {"percent": 5, "used_bytes": 2**30}})
+    assert not machine.is_busy({**load, "gpu": None})
+    assert "gpu" not in machine.glance("cpu", seconds=0)
+
+
+def test_without_nvidias_package_its_command_says_how_busy_a_gpu_is(monkeypatch):
+    def no_package(index):
+        raise ModuleNotFoundError("pynvml does not seem to be installed")
+
+    asked = []
+
+    def command(words, **_):
+        asked.append(words)
+        return subprocess.CompletedProcess(words, 0, stdout="17, 512\n")
+
+    monkeypatch.setattr(torch.cuda, "utilization", no_package)
+    monkeypatch.setattr(machine.subprocess, "run", command)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert machine.gpu_load("cuda") == {"percent": 17, "used_bytes": 2**29}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
+    machine.gpu_load("cuda:1")
+    assert [words[1] for words in asked] == ["--id=0", "--id=GPU-abc"]
+
+    def no_command(words, **_):
+        raise FileNotFoundError(words[0])
+
+    monkeypatch.setattr(machine.subprocess, "run", no_command)
+    assert machine.gpu_load("cuda:0") is None
