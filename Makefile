@@ -102,8 +102,8 @@ bench-train: $(STAMP)  ## Time training steps with and without dropping: results
 	$(BIN)/python benchmarks/training.py $(ARGS)
 
 bench: $(STAMP)  ## Time and memory with and without dropping, at two small sizes: results/efficiency/bench.md
-	$(BIN)/pdrop-eval-bench $(ARGS)
-	$(BIN)/pdrop-eval-bench model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
+	$(BIN)/pdrop-eval-bench results=results/bench/page $(ARGS)
+	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
 	$(BIN)/python -m pdrop_eval.report.bench_page
