@@ -116,6 +116,8 @@ scaling: $(STAMP)  ## Time and memory from 576 to 5,184 image tokens: results/ef
 
 throughput: $(STAMP)  ## Questions a second, beside stock lmms-eval: results/efficiency/throughput.md
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+	$(BIN)/python benchmarks/throughput.py --rounds 2 --out results/efficiency/throughput_next.json \
+		model=mini_next_p5 tasks=[docvqa_val] limit=40 $(ARGS)
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)

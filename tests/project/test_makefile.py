@@ -86,7 +86,6 @@ def test_several_strategies_are_a_sweep(make):
         ("flops", "python benchmarks/flops.py a=1"),
         ("goals", "python -m pdrop_eval.bench.goals a=1"),
         ("scaling", "python -m pdrop_eval.bench.scaling a=1"),
-        ("throughput", "python benchmarks/throughput.py a=1"),
         ("figures", "pdrop-eval-figures a=1"),
         ("gain", "pdrop-eval-bench model=mini budget.tokens=64 batch_sizes=[1] a=1"),
     ],
