@@ -76,3 +76,19 @@ def test_the_list_is_short():
         "- lmms-eval llava_hf, batch 1: 20.0 questions a second, 1.00 times stock",
         "- PDrop, batch 8: 60.0 questions a second, 3.00 times stock",
     ]
+
+
+def test_the_page_says_whether_the_goal_is_met_and_by_how_much_not():
+    [stock, own] = FOUND["contenders"]
+    slow = {**own, "batch_size": 1, "answering_overhead": [0.10, 0.125, 0.13]}
+    alone = {
+        **own,
+        "workers": 0,
+        "samples_per_second": [75.0, 80.0, 85.0],
+        "answering_overhead": [0.2, 0.25, 0.3],
+    }
+    page = throughput_page({**FOUND, "contenders": [stock, own, slow, alone]})
+    assert "- PDrop, batch 8: 3.1%, met." in page
+    assert "- PDrop, batch 1: 12.5%, missed by 7.5 points." in page
+    # 80 questions a second are 12.5 ms each, of which a fifth is beyond the model's own time
+    assert "takes 10.0 ms of the model and 2.5 ms beyond it" in page
