@@ -118,7 +118,8 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
         if _reference(run, runs) is not None and abs(_share(run) / share - 1) <= NEAR
     ]
     if not near:
-        return [_entry("Scores", "none near this budget yet: pdrop-eval strategy=... budget.share=...")]
+        command = f"pdrop-eval strategy={one['strategy']} budget.share={share:.3g}"
+        return [_entry("Scores", f"none near this budget yet: {command}, and strategy=vanilla (same model)")]
     # of those that are as near, the one with the most benchmarks, with the fewest settings of its own
     best = min(near, key=lambda run: (abs(_share(run) / share - 1), -len(run.results), len(run.deviations)))
     other = _reference(best, runs)

@@ -477,7 +477,10 @@ def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
     assert "suite=mini at 58.3% of the tokens a layer" in one_line(lines[0])
     assert lines[1].strip() == "gqa 50.0 (60.0)"
     far = {**one, "reached": {"share": 0.2}}
-    assert "none near this budget" in bench_gain._scores(far, runs)[0]
+    said = one_line(bench_gain._scores(far, runs)[0])
+    assert (
+        "none near this budget yet: pdrop-eval strategy=fastv budget.share=0.2, and strategy=vanilla" in said
+    )
     other = {**one, "fields": {"rounding": "floor"}}
     assert "none near this budget" in bench_gain._scores(other, runs)[0]
 
