@@ -35,7 +35,8 @@ def test_without_a_budget_there_is_none(llava, data):
         assert header(llava, data, "pdrop", *override)["budget"] is None
 
 
-def test_the_run_says_what_was_found(llava, data, tmp_path, capsys):
+def test_the_run_says_what_was_found(llava, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("MAKELEVEL", raising=False)  # under make, the advice is in its words
     given = [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy=fastv"]
     config = compose_config([*given, "budget.share=0.6", f"results={tmp_path}"])
     record = evaluate.evaluate(config, "fastv")
