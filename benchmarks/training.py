@@ -7,7 +7,6 @@ speed.md; takes some minutes on one core. On a GPU: --device cuda --cases larger
 import argparse
 import json
 import os
-import statistics
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval import FastV, PyramidDrop, provenance
+from pdrop_eval.bench.statistics import quartiles
 from pdrop_eval.files import write_atomically
 from pdrop_eval.mini.model import build_config
 from pdrop_eval.report.speed import FILE, speed_lines, speed_page
@@ -155,13 +155,6 @@ def of_strategy(
         "image_bound": costs[0].image_tokens / costs[1].image_tokens,
         "flops": asdict(costs[1]),
     }
-
-
-def quartiles(values: list[float]) -> list[float]:
-    """Lower quartile, median, upper quartile."""
-    if len(values) < 2:
-        return values * 3
-    return statistics.quantiles(values, n=4, method="inclusive")
 
 
 def environment(device: str, dtype: str) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from pdrop_eval.checks import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.configs import check_choice, options
 from pdrop_eval.errors import UserError
-from pdrop_eval.models import model_configs
+from pdrop_eval.models import model_configs, suite_of
 from pdrop_eval.parallel import rank, say
 
-SUITES = {"7b": "paper"}  # by the size of the models; all others run on the rendered suite
 _RUN = ("model", "strategy", "overrides")
 _OURS = ("experiment", "size", "model", "strategy", "tasks")
 _OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
@@ -125,7 +124,7 @@ def _overrides(
 ) -> list[str]:
     """The overrides that compose one run: those of the command line, and the run's own."""
     size = model_configs()[run["model"]]["size"]
-    suite = [] if "suite" in given else [f"suite={SUITES.get(size, 'mini')}"]
+    suite = [] if "suite" in given else [f"suite={suite_of(size)}"]
     names = [config.tasks] if isinstance(config.tasks, str) else config.tasks
     tasks = [] if names is None else [f"tasks=[{','.join(names)}]"]
     common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]

@@ -10,6 +10,11 @@ from pdrop_eval.paths import CONF
 ARCHITECTURES = {"llava": "llava-1.5", "llava_next": "llava-next"}  # by the family of a checkpoint
 
 
+def suite_of(size: str) -> str:
+    """The suite that an experiment runs models of a size on: the real data for 7B, else the rendered one."""
+    return "paper" if size == "7b" else "mini"
+
+
 @cache
 def model_configs() -> dict[str, dict[str, Any]]:
     """All of them by name, each with what it takes over from another one."""

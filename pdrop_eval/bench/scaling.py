@@ -24,7 +24,7 @@ TOKENS = (576, 1152, 2880, 5184)
 SETTINGS = (
     "model=llava_1_5_7b", "sizes.layers=16", "sizes.width=512", "sizes.intermediate=1376", "sizes.heads=8",
     "sizes.kv_heads=8", "sizes.vision_layers=2", "sizes.vision_width=128", "sizes.vision_heads=4",
-    "sizes.vision_intermediate=256", "batch_sizes=[1]", "rounds=7", "new_tokens=8",
+    "sizes.vision_intermediate=256", "batch_sizes=[1]", "rounds=3", "warmup=1", "new_tokens=8",
     "results=results/bench/scaling", "again=true",
 )  # fmt: skip
 QUANTITIES = ("prefill_seconds", "decode_seconds", "flops", "peak_bytes", "kv_bytes")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdrop_eval.benchmarks import by_task, names
-from pdrop_eval.models import model_configs
+from pdrop_eval.models import model_configs, suite_of
 from pdrop_eval.report import numbers
 from pdrop_eval.report.cells import Cell, measured_cell
 from pdrop_eval.report.commands import command
@@ -22,7 +22,6 @@ from pdrop_eval.report.runs import Run, pick
 from pdrop_eval.report.settings import SCHEDULE, choices, override
 
 VANILLA = "vanilla"
-SUITES = {"7b": "paper"}  # by the size of the models, as experiments choose them; else mini
 _OF_PLACE = ("model.pretrained=", "model.revision=", "data.root=")  # deviations that name no other figure
 
 
@@ -183,7 +182,7 @@ def make_charts(
 
 def default_suite(model: str) -> str:
     """The suite on which experiments run a model."""
-    return SUITES.get(str(model_configs()[model]["size"]), "mini")
+    return suite_of(str(model_configs()[model]["size"]))
 
 
 def names_of(chart: Chart) -> str:
