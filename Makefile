@@ -131,5 +131,5 @@ constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
 		--extra train --no-header --no-annotate pyproject.toml - -o constraints.txt
 
 clean:  ## Remove build outputs and caches (keeps the environment and the results)
-	rm -rf build dist outputs multirun .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist outputs multirun .hypothesis .pytest_cache .mypy_cache .ruff_cache
 	find pdrop_eval tests -name __pycache__ -type d -prune -exec rm -rf {} +
