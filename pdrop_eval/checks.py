@@ -60,6 +60,8 @@ def check_settings(config: Any) -> None:
         _check_flash_attention(config)
     if config.limit is not None:
         check_whole("limit", config.limit, 1, "Use limit=null for all questions.")
+    if config.get("downsample") is not None:
+        check_whole("downsample", config.downsample, 2, "Use downsample=null for images as they are.")
 
 
 def check_budget(budget: Any) -> dict[str, Any]:

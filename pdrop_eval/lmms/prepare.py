@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pdrop_eval.lmms.damage import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
 from pdrop_eval.lmms.measure import content_hashes
-from pdrop_eval.lmms.prompts import build_prompt, to_square
+from pdrop_eval.lmms.prompts import build_prompt, shrunk, to_square
 
 Pixels = dict[str, Tensor]
 
@@ -59,7 +59,8 @@ class Preparer:
     """Reads a question's images and makes its prompt, in any thread.
 
     docs: gives the document of (task, split, id). known_tokens: the image tokens of an image whose features
-    are there already, by its hash, or None: its pixels are then not processed.
+    are there already, by its hash, or None: its pixels are then not processed. downsample: shrinks each image
+    by this factor on both sides; hashes stay those of the image as it was.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Preparer:
         image_processing: str,
         docs: Callable[[str, str, int], Any],
         known_tokens: Callable[[str], int | None],
+        downsample: int | None = None,
     ):
         self._processor = processor
         self._of_thread = threading.local()  # tokenizers are not made for being shared
@@ -76,6 +78,7 @@ class Preparer:
         self._pad = image_processing == "pad"
         self._docs = docs
         self._known_tokens = known_tokens
+        self._downsample = downsample
         self._pictures: WeakValueDictionary[str, Picture] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -95,6 +98,8 @@ class Preparer:
     def process(self, image: Image.Image) -> tuple[Pixels, int]:
         """One image through the checkpoint's processor: the vision tower's inputs, and its image tokens."""
         processor = self._own_processor()
+        if self._downsample is not None:
+            image = shrunk(image, self._downsample)
         if self._pad:
             image = to_square(image, processor.image_processor.image_mean)
         found = processor(text=processor.image_token, images=[image], return_tensors="pt")

@@ -47,6 +47,15 @@ def check_template(template: str, processor: Any, pretrained: str) -> None:
         )
 
 
+def shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """The image with each side divided by a whole number, rounded down, but never below one pixel.
+
+    Pillow's bicubic filter, which averages over what it leaves out, as the checkpoints' own processors use.
+    """
+    size = (max(1, image.width // factor), max(1, image.height // factor))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
 def to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
     """The image centred on a square of the processor's mean colour, as LLaVA-1.5's own code pads it.
 

@@ -121,6 +121,7 @@ def settings(runs: list[Run]) -> str:
         "batch": _listed({str(run.record.get("batch_size")) for run in runs}),
         "seed": _listed({str(run.record.get("seed")) for run in runs}),
         "images": values(runs, "inputs", "images") or values(runs, "model", "image_processing"),
+        "downsample": values(runs, "inputs", "downsample"),
         "prompt": values(runs, "model", "chat_template"),
         "OCR tokens for TextVQA": values(runs, "suite", "textvqa_ocr"),
         "code": _listed({_code(run) for run in runs}),

@@ -9,7 +9,7 @@ from typing import Any
 from pdrop_eval.paths import CONF
 
 # Settings that can change a score; the device and the folders do not belong here.
-SETTINGS = ("seed", "dtype", "batch_size", "attention")
+SETTINGS = ("seed", "dtype", "batch_size", "attention", "downsample")
 # Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
 SCHEDULE = ("strategy.", "budget.")
 # Not a change: what a suite was asked for, and where its data lie.

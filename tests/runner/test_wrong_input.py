@@ -50,6 +50,8 @@ def refused(llava, data, *overrides):
         (["limit=-2"], ["limit=-2", "at least 1"]),
         (["limit=0.5"], ["limit=0.5", "whole number"]),
         (["batch_size=0"], ["batch_size=0"]),
+        (["downsample=1"], ["downsample=1", "at least 2", "downsample=null"]),
+        (["downsample=2.5"], ["downsample=2.5", "whole number"]),
         (["seed=-1"], ["seed=-1"]),
         (["dtype=float8"], ["'float8'", "bfloat16"]),
         (["device=gpu"], ["'gpu'", "cuda"]),
