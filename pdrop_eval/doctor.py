@@ -12,14 +12,13 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pdrop_eval import checks, inputs
+from pdrop_eval import checks, inputs, versions
 from pdrop_eval.anyres import check_anyres
 from pdrop_eval.configs import compose_config, instantiate_strategy
 from pdrop_eval.errors import UserError
@@ -107,21 +106,18 @@ def _python(config: Any) -> Iterator[Finding]:
 
 def _packages(config: Any) -> Iterator[Finding]:
     good = []
-    for text in requires("pdrop-eval") or []:
-        needed = Requirement(text)
-        if needed.marker and not needed.marker.evaluate({"extra": ""}):
-            continue
-        try:
-            found = version(needed.name)
-        except PackageNotFoundError:
+    for needed in versions.requirements():
+        found = versions.installed(needed)
+        if found is None:
             yield Finding("FAIL", needed.name, "not installed", f"pip install '{needed}'")
-            continue
-        if needed.specifier.contains(found, prereleases=True):
+        elif versions.within(needed, found):
             good.append(f"{needed.name} {found}")
+        elif needed.name in versions.DECISIVE and config is not None and config.untested_packages is True:
+            text = f"{found}, outside of what was tested: {versions.tested(needed)}"
+            yield Finding("warn", needed.name, text, f"pip install '{needed}'")
         else:
-            yield Finding(
-                "FAIL", needed.name, f"{found}, needed {needed.specifier}", f"pip install '{needed}'"
-            )
+            text = f"{found}, needed {versions.tested(needed)}"
+            yield Finding("FAIL", needed.name, text, f"pip install '{needed}'")
     yield Finding("ok", "packages", ", ".join(good))
 
 

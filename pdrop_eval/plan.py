@@ -48,7 +48,9 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     from pdrop_eval.judge import make_judge
     from pdrop_eval.lmms.data import prepare_data
     from pdrop_eval.lmms.tasks import describe
+    from pdrop_eval.versions import check_versions
 
+    check_versions(config.untested_packages)
     checks.check_settings(config)
     judge = make_judge(config.judge)
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)

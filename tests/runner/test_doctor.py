@@ -9,7 +9,7 @@ import pytest
 import runner_tiny as tiny
 from pyarrow import parquet
 
-from pdrop_eval import doctor, inputs
+from pdrop_eval import doctor, inputs, versions
 from pdrop_eval.configs import compose_config
 from pdrop_eval.doctor import Finding, examine
 
@@ -55,7 +55,7 @@ def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch):
     needs = ["torch>=99", "no-such-package>=1", "pillow>=1", "ruff>=99; extra == 'dev'"]
-    monkeypatch.setattr(doctor, "requires", lambda _: needs)
+    monkeypatch.setattr(versions, "requires", lambda _: needs)
     found = list(doctor._packages(None))
     assert [(f.status, f.what, f.fix) for f in found[:2]] == [
         ("FAIL", "torch", "pip install 'torch>=99'"),
