@@ -3,7 +3,6 @@
 Every check raises UserError with the value, what is allowed and the fix, or returns what it found out.
 """
 
-import json
 import os
 import uuid
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pdrop_eval.configs import check_choice
 from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.weights import check_code, check_folder, read_object
 
 FAMILIES = ("llava", "llava_next")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -48,6 +48,8 @@ def check_settings(config: Any) -> None:
             f"feature_cache={cache} is not allowed: use a number of GiB from 0 (keeps nothing), such as 0.5."
         )
     check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
+    if config.model.get("context") is not None:
+        check_whole("model.context", config.model.context, 1, "Use null for the checkpoint's own.")
     if config.model.threads is not None:
         check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
@@ -160,8 +162,8 @@ def _embedded(name: str) -> Path:
     )
 
 
-def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
-    """Reads a checkpoint's config.json, from the Hub if it is there; checks its family and its weights."""
+def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: bool = False) -> Checkpoint:
+    """Reads a checkpoint's config.json, from the Hub if it is there; checks its family, weights and code."""
     source = resolve_checkpoint(pretrained)
     if isinstance(source, Path):
         path = source / "config.json"
@@ -172,22 +174,17 @@ def check_checkpoint(pretrained: str, revision: str | None) -> Checkpoint:
             )
     else:
         path = _hub_config(source, revision)
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
+    config = read_object(path)
     family = config.get("model_type")
     if family not in FAMILIES:
         raise UserError(
             f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "
             f"pdrop-eval knows. Supported: {', '.join(FAMILIES)} (in transformers' own format)."
         )
-    if isinstance(source, Path) and not list(source.glob("*.safetensors")):
-        raise UserError(
-            f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
-            "code). Convert it: load it with transformers, then save_pretrained(folder)."
-        )
-    return Checkpoint(family, config)
+    if isinstance(source, Path):
+        check_folder(pretrained, source, trust_remote_code)
+    check_code(pretrained, "config.json", config, trust_remote_code)
+    return Checkpoint(str(family), config)
 
 
 def check_image_processing(choice: str, family: str) -> None:

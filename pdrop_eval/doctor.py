@@ -128,7 +128,9 @@ def _settings(config: Any) -> Iterator[Finding]:
         instantiate_strategy(config.strategy)
         with contextlib.suppress(checks.MissingCheckpointError):
             if isinstance(checks.resolve_checkpoint(config.model.pretrained), Path):
-                found = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+                found = checks.check_checkpoint(
+                    config.model.pretrained, config.model.revision, config.model.trust_remote_code
+                )
                 check_anyres(config.model.anyres, found.config)
                 checks.check_image_processing(config.model.image_processing, found.family)
     except (UserError, ValueError, TypeError) as error:

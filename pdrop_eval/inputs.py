@@ -40,7 +40,7 @@ def checkpoints(config: Any) -> Iterator[Finding]:
 
 def _checkpoint(model: Any) -> Finding:
     try:
-        found = checks.check_checkpoint(model.pretrained, model.revision)
+        found = checks.check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
         source = checks.resolve_checkpoint(model.pretrained)
     except UserError as error:
         return Finding("FAIL", model.name, str(error))

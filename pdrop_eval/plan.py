@@ -60,7 +60,9 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     source = checks.resolve_checkpoint(config.model.pretrained)
     from_hub = config.suite.source == "hub" and config.data.root is None
     set_offline(isinstance(source, Path) and not from_hub)
-    checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+    checkpoint = checks.check_checkpoint(
+        config.model.pretrained, config.model.revision, config.model.trust_remote_code
+    )
     checks.check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)

@@ -148,7 +148,9 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
 def _source(config: Any) -> Path | str | None:
     """Where the model's sizes (or weights) are read from."""
     if config.weights == "checkpoint":
-        checks.check_checkpoint(config.model.pretrained, config.model.revision)
+        checks.check_checkpoint(
+            config.model.pretrained, config.model.revision, config.model.trust_remote_code
+        )
         return checks.resolve_checkpoint(config.model.pretrained)
     if config.architecture is not None:
         return None
@@ -157,7 +159,7 @@ def _source(config: Any) -> Path | str | None:
     except checks.MissingCheckpointError:
         found = ""
     if isinstance(found, Path):
-        checks.check_checkpoint(config.model.pretrained, None)
+        checks.check_checkpoint(config.model.pretrained, None, config.model.trust_remote_code)
         return found
     if published_name(config) is None:
         raise UserError(

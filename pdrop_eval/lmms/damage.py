@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from PIL.Image import DecompressionBombError
+
 from pdrop_eval.errors import UserError
 
 # what Pillow says of a damaged picture
-PICTURE_ERRORS = (OSError, ValueError, SyntaxError)
+PICTURE_ERRORS = (OSError, ValueError, SyntaxError, DecompressionBombError)
 # what a task's functions say of a value that is missing or of another kind
 VALUE_ERRORS = (AttributeError, TypeError, LookupError, ValueError)
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
@@ -19,6 +21,23 @@ class SampleError(RuntimeError):
 
 class UnreadableSampleError(SampleError, UserError):
     """A sample's picture or text is damaged: the data are to be mended, not the code."""
+
+
+class TooLongError(ValueError):
+    """A prompt that the model's context can't hold; the message says by how much."""
+
+
+class TooLongSampleError(SampleError, UserError):
+    """A sample's prompt is longer than the model's context."""
+
+
+def too_long(where: str, error: TooLongError) -> TooLongSampleError:
+    """The error to raise for a prompt that is too long."""
+    return TooLongSampleError(
+        f"{where} can't be answered: {error}. Use fewer image tokens (model.anyres=p5, downsample=2 for "
+        "LLaVA-NeXT), raise model.context if the checkpoint was trained on more, or leave the task out with "
+        "tasks=[...]. Finished tasks stay."
+    )
 
 
 def unreadable(where: str, what: str, error: Exception) -> UnreadableSampleError:

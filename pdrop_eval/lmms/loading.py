@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoProcessor,
     LlavaForConditionalGeneration,
@@ -42,7 +43,7 @@ def load(
     """
     check_device(device)
     source = str(resolve_checkpoint(pretrained))
-    checkpoint = check_checkpoint(pretrained, revision)
+    checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
     family = checkpoint.family
     check_anyres(anyres, checkpoint.config)
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
@@ -57,7 +58,7 @@ def load(
             output_loading_info=True,
             **common,
         )
-    except (OSError, ImportError, ValueError) as error:
+    except (OSError, ImportError, ValueError, SafetensorError) as error:
         raise UserError(
             f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
             "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "

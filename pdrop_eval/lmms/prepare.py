@@ -12,8 +12,16 @@ from lmms_eval.api.instance import Instance
 from PIL import Image
 from torch import Tensor
 
-from pdrop_eval.lmms.damage import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
+from pdrop_eval.lmms.damage import (
+    PICTURE_ERRORS,
+    VALUE_ERRORS,
+    SampleError,
+    TooLongError,
+    too_long,
+    unreadable,
+)
 from pdrop_eval.lmms.measure import content_hashes
+from pdrop_eval.lmms.pictures import PictureError, check_processed_size, to_rgb, with_eight_bits
 from pdrop_eval.lmms.prompts import build_prompt, shrunk, to_square
 
 Pixels = dict[str, Tensor]
@@ -60,7 +68,8 @@ class Preparer:
 
     docs: gives the document of (task, split, id). known_tokens: the image tokens of an image whose features
     are there already, by its hash, or None: its pixels are then not processed. downsample: shrinks each image
-    by this factor on both sides; hashes stay those of the image as it was.
+    by this factor on both sides; hashes stay those of the image as it was. context: the longest prompt, in
+    tokens; None: any.
     """
 
     def __init__(
@@ -71,6 +80,7 @@ class Preparer:
         docs: Callable[[str, str, int], Any],
         known_tokens: Callable[[str], int | None],
         downsample: int | None = None,
+        context: int | None = None,
     ):
         self._processor = processor
         self._of_thread = threading.local()  # tokenizers are not made for being shared
@@ -79,6 +89,7 @@ class Preparer:
         self._docs = docs
         self._known_tokens = known_tokens
         self._downsample = downsample
+        self._context = context
         self._pictures: WeakValueDictionary[str, Picture] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -92,6 +103,10 @@ class Preparer:
             raise SampleError(f"{where([request])} can't be prepared: {error}") from error
         try:
             return self._prepared(request, images)
+        except TooLongError as error:
+            raise too_long(where([request]), error) from error
+        except PictureError as error:
+            raise unreadable(where([request]), "prepared", error) from error
         except Exception as error:
             raise SampleError(f"{where([request])} can't be prepared: {error}") from error
 
@@ -100,6 +115,7 @@ class Preparer:
         processor = self._own_processor()
         if self._downsample is not None:
             image = shrunk(image, self._downsample)
+        check_processed_size(image.size, processor.image_processor, self._pad)
         if self._pad:
             image = to_square(image, processor.image_processor.image_mean)
         found = processor(text=processor.image_token, images=[image], return_tensors="pt")
@@ -108,8 +124,8 @@ class Preparer:
 
     def _images(self, request: Instance) -> list[Image.Image]:
         _, _, doc_to_visual, doc_id, task, split = request.args
-        visuals = doc_to_visual(self._docs(task, split, doc_id)) if doc_to_visual else []
-        return [image.convert("RGB") for image in visuals or []]
+        visuals = doc_to_visual(with_eight_bits(self._docs(task, split, doc_id))) if doc_to_visual else []
+        return [to_rgb(image) for image in visuals or []]
 
     def _prepared(self, request: Instance, images: list[Image.Image]) -> Prepared:
         processor = self._own_processor()
@@ -117,7 +133,13 @@ class Preparer:
         content, whole = content_hashes(request.args[0], images)
         keys = [whole] if len(images) == 1 else [content_hashes("", [image])[1] for image in images]
         pictures = tuple(map(self._picture, keys, images))
-        ids = self._ids(processor, prompt, [self._tokens(picture) for picture in pictures])
+        tokens = [self._tokens(picture) for picture in pictures]
+        ids = self._ids(processor, prompt, tokens)
+        if self._context is not None and len(ids) > self._context:
+            raise TooLongError(
+                f"its prompt has {len(ids):,} tokens ({sum(tokens):,} of images), and the model's context is "
+                f"{self._context:,}"
+            )
         return Prepared(request, ids, pictures, content, whole)
 
     def _picture(self, key: str, image: Image.Image) -> Picture:

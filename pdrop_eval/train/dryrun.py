@@ -178,7 +178,7 @@ def _model_config(model: Any) -> tuple[Path | str, Any]:
             raise
         source = model.pretrained
     if isinstance(source, Path):
-        checks.check_checkpoint(model.pretrained, None)
+        checks.check_checkpoint(model.pretrained, None, model.trust_remote_code)
         found = AutoConfig.from_pretrained(source)
     elif model.size == "7b":
         # Vicuna-7B and CLIP-L at 336 pixels are what transformers takes where a config says nothing else.

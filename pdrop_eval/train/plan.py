@@ -80,7 +80,9 @@ def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
     source = checks.resolve_checkpoint(config.model.pretrained)
     _check_output(output, source, list(config.phases))
     set_offline(isinstance(source, Path))
-    checkpoint = checks.check_checkpoint(config.model.pretrained, config.model.revision)
+    checkpoint = checks.check_checkpoint(
+        config.model.pretrained, config.model.revision, config.model.trust_remote_code
+    )
     check_anyres(config.model.anyres, checkpoint.config)
     if not isinstance(source, Path):  # a branch may move while a training is interrupted
         config.model.revision = hub_commit(source, "model", config.model.revision)
