@@ -16,13 +16,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
-from pdrop_eval import parallel, slurm
-from pdrop_eval.configs import check_command_line, explain
+from pdrop_eval import log, parallel, slurm
+from pdrop_eval.configs import check_choice, check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.experiments import run_experiment
 from pdrop_eval.parallel import one_first, rank, say, together
 from pdrop_eval.paths import CONF
 from pdrop_eval.plan import Plan, make_plan
+from pdrop_eval.redact import redact
 
 
 def main() -> None:
@@ -45,7 +46,10 @@ def main() -> None:
 
 
 def _leave(message: str, status: int) -> None:
-    print(f"pdrop-eval: {message}", file=sys.stderr)
+    if log.kind() == "json":
+        log.event("error", level="error", message=message, status=status)
+    else:
+        print(f"pdrop-eval: {redact(message)}", file=sys.stderr)
     sys.exit(status)
 
 
@@ -70,6 +74,8 @@ def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str
     UserError for wrong input before a model is loaded, and SampleError for a sample that fails; finished
     tasks are kept in both cases.
     """
+    check_choice("log", config.log, log.KINDS)
+    log.configure(config.log)
     parallel.start()
     plan, record = one_first(lambda: _prepare(config, strategy))
     missing = plan.missing(record)
@@ -91,11 +97,14 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     say("Loading torch and transformers")
     from pdrop_eval.checks import check_device
     from pdrop_eval.header import make_header
+    from pdrop_eval.records import run_id
 
     check_device(plan.config.device)
     strategy, header, tflops = make_header(plan, _command())
     if header["budget"]:
         say(f"Budget {header['budget']['reached']['words']}")
+    log.event("run_started", run=run_id(plan.identity), model=plan.config.model.name, strategy=plan.strategy,
+              suite=plan.config.suite.name, limit=plan.config.limit, tasks=missing)  # fmt: skip
     say(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
     with together(lambda: _open(plan, header)) as run:
         try:
@@ -104,8 +113,10 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
                 _run_one(plan, run, model, task, tflops)
             run.complete()
         except Exception as error:
-            run.fail(str(error))
+            log.event("run_failed", level="error", error=str(error))
+            run.fail(redact(str(error)))
             raise
+        log.event("run_completed", run=run_id(plan.identity), folder=str(run.folder))
         return {**run.record, "folder": str(run.folder)}
 
 
@@ -159,7 +170,8 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     from pdrop_eval.lmms.running import run_task
 
     config = plan.config
-    with tempfile.TemporaryDirectory() as scratch:
+    log.event("task_started", task=task)
+    with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as model.journal:
         info, folder = open_task(plan, task, Path(scratch))
         result, samples = together(
             lambda: run_task(
@@ -173,9 +185,22 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
                 truncated_images=config.suite.source == "hub",  # real data sets have some
             )
         )
-    predictions = submission(samples) if info.judge else None
-    result = {**result, "data_sha256": plan.data.sha256[task]}
-    together(lambda: run.add_task(task, result, samples, predictions))
+        predictions = submission(samples) if info.judge else None
+        result = {**result, "data_sha256": plan.data.sha256[task]}
+        together(lambda: run.add_task(task, result, samples, predictions))
+    if rank() == 0:
+        told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
+        log.event("task_finished", **{"task": task, **told, "recalled": result["usage"]["recalled"]})
+
+
+def _journal(plan: Plan, task: str) -> Any:
+    """Where the task's answers are kept until the record has them; each process has its own file."""
+    from pdrop_eval.journal import Journal
+    from pdrop_eval.records import run_folder
+
+    folder = run_folder(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity)
+    scope = {"identity": plan.identity, "data_sha256": plan.data.sha256[task]}
+    return Journal(folder, task, rank(), scope)
 
 
 def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:

@@ -33,6 +33,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     _sync_folder(path.parent)
 
 
+def remove_unfinished(folder: Path) -> None:
+    """Removes what processes that died have left of files beneath a folder that no other one writes to."""
+    for path in folder.rglob(".*.tmp"):
+        path.unlink(missing_ok=True)
+
+
 def unwritable(folder: Path, error: OSError) -> UserError:
     """The error to show when results can't be written to `folder`: why, and what to do."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

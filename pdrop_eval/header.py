@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from omegaconf import OmegaConf
 from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
@@ -20,6 +21,7 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.prompts import system_prompt
 from pdrop_eval.models import ARCHITECTURES
 from pdrop_eval.parallel import world_size
+from pdrop_eval.redact import redact, redact_all
 
 if TYPE_CHECKING:
     from pdrop_eval.plan import Plan
@@ -44,8 +46,8 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     schedule = strategy.schedule(layers, image_tokens)
     flops = theoretical_flops(transformers_config, schedule)
     header = {
-        "command": command,
-        "config": OmegaConf.to_container(config, resolve=True),
+        "command": redact(command),
+        "config": redact_all(OmegaConf.to_container(config, resolve=True)),
         "seed": config.seed,
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
@@ -56,12 +58,14 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {
             "images": _image_preparation(source, plan),
+            "downsample": config.downsample,
             "system_prompt": system_prompt(config.model.chat_template),
             "textvqa_ocr": config.suite.get("textvqa_ocr"),
         },
         "batch_size": config.batch_size,
         "processes": world_size(),
         "limit": config.limit,
+        "determinism": determinism(config),
         "efficiency": {
             "image_tokens": image_tokens,
             "image_tokens_per_layer": list(schedule),
@@ -71,6 +75,25 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         },
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
+
+
+def determinism(config: Any) -> dict[str, Any]:
+    """Whether the same run gives the same samples byte for byte, and what isn't fixed where it may not."""
+    on_cpu = str(config.device).split(":")[0] == "cpu"
+    why = [
+        "sums are added in an order that kernels choose by device, driver and shape",
+        "kernels of attention and matrix products differ between GPU models and library versions",
+        *(["TF32 is allowed in matrix products"] if torch.backends.cuda.matmul.allow_tf32 else []),
+        *(["cuDNN picks convolutions by timing them"] if torch.backends.cudnn.benchmark else []),
+    ]
+    return {
+        "repeatable": on_cpu,
+        "threads": torch.get_num_threads() if on_cpu else None,
+        "not_fixed": ["answers on another processor or with other packages"] if on_cpu else why,
+        "batch_size": "answers don't depend on it"
+        if config.dtype == "float32"
+        else "answers may depend on it",
+    }
 
 
 def _check_decided(strategy: Any, plan: "Plan") -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from pdrop_eval import log
 from pdrop_eval.errors import UserError
 
 T = TypeVar("T")
@@ -36,8 +37,10 @@ def rank() -> int:
 
 
 def say(text: str) -> None:
-    """A line on standard error, once however many processes there are."""
-    if rank() == 0:
+    """A line for people on standard error, once however many processes there are."""
+    if log.kind() == "json":
+        log.event("note", text=text)
+    elif rank() == 0:
         print(textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
 
 

@@ -2,8 +2,8 @@
 
 A run lives in `<root>/<model>/<strategy>-<id>/`, where the id hashes what decides its numbers. Its
 `record.json` is written first with the status `started` and replaced atomically whenever a task is finished,
-so a run that is interrupted keeps every finished task, and the next call with the same identity goes on from
-there.
+so a run that is interrupted keeps every finished task (and, in its journal, what was answered of the task it
+was at), and the next call with the same identity goes on from there.
 """
 
 import hashlib
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.errors import UserError
-from pdrop_eval.files import Lock, unwritable, write_atomically
+from pdrop_eval.files import Lock, remove_unfinished, unwritable, write_atomically
+from pdrop_eval.journal import drop_journal
 from pdrop_eval.migration import SCHEMA, TASK_STATUSES, find_fault, migrate
 from pdrop_eval.plain import is_finite_number, to_plain
 
@@ -38,10 +39,11 @@ class Run:
         written, another process holds it, or its record can't be read.
         """
         identity = to_plain(identity)
-        folder = Path(root) / _folder_name(model) / f"{_folder_name(strategy)}-{run_id(identity)}"
+        folder = run_folder(root, model, strategy, identity)
         _guarded(folder, lambda: (folder / "samples").mkdir(parents=True, exist_ok=True))
         run = cls(folder, {}, Lock(folder))
         try:
+            _guarded(folder, lambda: remove_unfinished(folder))
             if (folder / "record.json").exists():
                 run.record = read_record(folder / "record.json")
                 run._take_up(identity, to_plain(header))
@@ -82,6 +84,7 @@ class Run:
         path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
         _guarded(self.folder, lambda: write_atomically(path, lines))
         self._write(tasks={**self.record["tasks"], task: result}, status="started", **self._resumed)
+        _guarded(self.folder, lambda: drop_journal(self.folder, task))
 
     def complete(self) -> None:
         """Marks the run as completed and lets go of its folder."""
@@ -123,6 +126,11 @@ class Run:
         text = _json(record, indent=2) + "\n"
         _guarded(self.folder, lambda: write_atomically(self.folder / "record.json", text))
         self.record = record  # only now: what is in memory is what is on disk
+
+
+def run_folder(root: Path, model: str, strategy: str, identity: dict) -> Path:
+    """Where the run of an identity lives."""
+    return Path(root) / _folder_name(model) / f"{_folder_name(strategy)}-{run_id(identity)}"
 
 
 def run_id(identity: dict) -> str:

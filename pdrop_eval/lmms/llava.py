@@ -8,6 +8,7 @@ fails the run. Background threads read and prepare questions while the model ans
 runs once for an image, on its own, so that its features don't depend on what else is in a batch.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -23,12 +24,17 @@ from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from torch import Tensor
 from tqdm import tqdm
+from transformers import LogitsProcessorList
 
+from pdrop_eval import log
 from pdrop_eval.checks import check_image_processing
 from pdrop_eval.configs import check_choice, make_strategy
+from pdrop_eval.journal import Journal
+from pdrop_eval.lmms import kept
 from pdrop_eval.lmms.ahead import prepared
 from pdrop_eval.lmms.damage import SampleError
 from pdrop_eval.lmms.features import GIB, FeatureCache
+from pdrop_eval.lmms.finite import FiniteLogits, NonFiniteLogitsError
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, Usage
 from pdrop_eval.lmms.prepare import Picture, Prepared, Preparer, where
@@ -47,10 +53,11 @@ class PdropLlava(lmms):
 
     `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
     field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
-    `pdrop_eval.anyres`. `batch_size="auto"` begins with a large one and halves it whenever the memory is
+    `pdrop_eval.anyres`; `downsample` shrinks each image by this factor first. `batch_size="auto"` begins with a large one and halves it whenever the memory is
     full. `workers` threads prepare questions (0: none does); `feature_cache` is how many GiB of the host's
     memory hold features of images. `measurements` holds what was measured, by (task, doc_id), and `usage`
-    the time and the cache's hits, by task. Raises UserError for arguments that can't be right.
+    the time and the cache's hits, by task. With a `journal`, each batch is kept there as soon as it is
+    answered, and recalled if it was. Raises UserError for arguments that can't be right.
     """
 
     is_simple = True
@@ -67,6 +74,7 @@ class PdropLlava(lmms):
         attention: str = "sdpa",
         chat_template: str = "checkpoint",
         anyres: Any = None,
+        downsample: int | None = None,
         image_processing: str = "checkpoint",
         max_new_tokens: int = 128,
         trust_remote_code: bool = False,
@@ -101,11 +109,13 @@ class PdropLlava(lmms):
             image_processing,
             lambda task, split, doc_id: self.task_dict[task][split][doc_id],
             self.features.tokens,
+            downsample=downsample,
         )
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
         self.usage: dict[str, Usage] = defaultdict(Usage)
-        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres)
+        self.journal: Journal | None = None
+        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres, downsample)
         self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
     def __repr__(self) -> str:
@@ -142,14 +152,15 @@ class PdropLlava(lmms):
 
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
+        self._seed = torch.initial_seed()
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         groups = _groups(requests)
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
         ready = prepared(order, self.preparer, self.workers, ahead=window)
         bar = tqdm(
-            total=len(requests), desc=names, unit="sample", file=sys.stderr, disable=self.rank != 0,
-            dynamic_ncols=True, smoothing=0.1,
+            total=len(requests), desc=names, unit="sample", file=sys.stderr, dynamic_ncols=True, smoothing=0.1,
+            disable=self.rank != 0 or log.kind() != "quiet",
         )  # fmt: skip
         with bar, closing(ready):
             for group in groups:
@@ -174,25 +185,42 @@ class PdropLlava(lmms):
         while waiting:
             batch = waiting[: self.batch_size]
             try:
-                found = self._answer([question for _, question in batch])
+                found = self._recall_or_answer([question for _, question in batch])
             except SampleError as error:
                 if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
                     raise
+                log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
                 self.batch_size = len(batch) // 2
                 continue
             for (index, _), answer in zip(batch, found, strict=True):
                 yield index, answer
             waiting = waiting[len(batch) :]
 
-    def _answer(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
+    def _recall_or_answer(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
+        known = None if self.journal is None else kept.recall(self.journal, batch)
+        usage = self.usage[batch[0].request.args[4]]
+        answers = known or self._answer(batch)
+        if known:
+            usage.recalled += len(batch)
+        elif self.journal is not None:
+            kept.keep(self.journal, batch, answers)
+        for question, (_, measurement) in zip(batch, answers, strict=True):
+            self.measurements[question.request.args[4], question.request.args[3]] = measurement
+        return [result for result, _ in answers]
+
+    def _answer(self, batch: Sequence[Prepared]) -> list[tuple[GenerationResult, Measurement]]:
         try:
             return self._generate(batch)
         except Exception as error:
-            requests = [question.request for question in batch]
+            blamed = batch
+            if isinstance(error, NonFiniteLogitsError):
+                beams = self._arguments(batch[0].request.args[1])[0]["num_beams"]
+                blamed = [batch[row] for row in dict.fromkeys(row // beams for row in error.rows)]
+            requests = [question.request for question in blamed]
             raise SampleError(f"{where(requests)} can't be answered: {_reason(error)}") from error
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
+    def _generate(self, batch: Sequence[Prepared]) -> list[tuple[GenerationResult, Measurement]]:
         model: Any = self.loaded.model
         tokenizer = self.loaded.processor.tokenizer
         ids, mask = _left_padded([question.ids for question in batch], tokenizer.pad_token_id)
@@ -200,12 +228,15 @@ class PdropLlava(lmms):
         arguments, until = self._arguments(batch[0].request.args[1])
         usage = self.usage[batch[0].request.args[4]]
         image = ids == model.config.image_token_id
+        if arguments["do_sample"]:
+            torch.manual_seed(_seed_of(self._seed, batch))
         with usage.of_the_model():
             embeddings = self._embeddings(ids, image, batch)
             with self.strategy(model, image) as report:
                 output = model.generate(
                     input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
                     pad_token_id=tokenizer.pad_token_id,
+                    logits_processor=LogitsProcessorList([FiniteLogits()]),
                 )  # fmt: skip
             new = output[:, ids.shape[1] :].tolist()  # waits for the device
         usage.images += sum(len(question.pictures) for question in batch)
@@ -213,10 +244,9 @@ class PdropLlava(lmms):
         for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
             measured = self._measure(question, report, first, new[row])
-            self.measurements[question.request.args[4], question.request.args[3]] = measured
             text = _cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
-            results.append(GenerationResult(text, counts))
+            results.append((GenerationResult(text, counts), measured))
         return results
 
     def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:
@@ -285,6 +315,12 @@ def _left_padded(rows: Sequence[Tensor], fill: int) -> tuple[Tensor, Tensor]:
         ids[row, n - len(tokens) :] = tokens
         mask[row, n - len(tokens) :] = 1
     return ids, mask
+
+
+def _seed_of(seed: int, batch: Sequence[Prepared]) -> int:
+    """A batch's own seed: what is sampled doesn't depend on how many batches were asked before it."""
+    words = json.dumps([seed, [question.content_sha256 for question in batch]])
+    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big")
 
 
 def _groups(requests: Sequence[Instance]) -> list[list[int]]:

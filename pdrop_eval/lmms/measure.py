@@ -36,14 +36,17 @@ class Usage:
     """What answering a task took.
 
     model_seconds: vision tower, prefill and decoding. waiting_seconds: for questions that were not ready yet.
-    images: of all questions. encoded: those that went through the vision tower; the features of the others
-    were there. A batch that ran out of memory and was tried again counts in seconds and encoded.
+    images: of all questions that were answered now. encoded: those that went through the vision tower; the
+    features of the others were there. A batch that ran out of memory and was tried again counts in seconds and
+    encoded. recalled: questions that were answered by an earlier, interrupted process; all else leaves them
+    out.
     """
 
     model_seconds: float = 0.0
     waiting_seconds: float = 0.0
     images: int = 0
     encoded: int = 0
+    recalled: int = 0
 
     @contextmanager
     def of_the_model(self) -> Iterator[None]:
@@ -62,6 +65,7 @@ class Usage:
             max(part.waiting_seconds for part in parts),
             sum(part.images for part in parts),
             sum(part.encoded for part in parts),
+            sum(part.recalled for part in parts),
         )
 
     @property
