@@ -12,6 +12,8 @@ BATCH_SIZE ?=
 ARGS ?=
 TRAINING ?= results/mini-training
 TOKENS ?= 64
+BASELINE ?= vanilla
+CANDIDATE ?= pdrop
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
@@ -20,7 +22,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain constraints clean
+	family family-cards findings flops bench-train bench goals scaling throughput gain reference constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +60,13 @@ eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) 
 experiment: $(STAMP)  ## Run what a table or figure needs: EXPERIMENT=table1 to table5 or figure4, SIZE=mini or 7b
 	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \
 		$(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
+
+# 0 passed, 1 regressed, 2 could not compare; make itself always leaves with 2, so the status is said aloud.
+compare: $(STAMP)  ## Does CANDIDATE keep what BASELINE scores? With intervals, on LIMIT questions a benchmark
+	@$(BIN)/pdrop-eval-compare baseline=$(BASELINE) candidate=$(CANDIDATE) model=$(MODEL) suite=$(SUITE) \
+		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS) || { status=$$?; \
+		case $$status in 1) words=regressed ;; *) words='could not compare' ;; esac; \
+		echo "make compare: $$words (exit status $$status of pdrop-eval-compare)" >&2; exit $$status; }
 
 doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: packages, disk, data, checkpoints
 	$(BIN)/pdrop-eval-doctor model=$(MODEL) suite=$(SUITE) $(ARGS)
@@ -121,6 +130,9 @@ throughput: $(STAMP)  ## Questions a second, beside stock lmms-eval: results/eff
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)
+
+reference: $(STAMP)  ## Write the regression baselines of the embedded model (ARGS=--check compares, to the last token)
+	$(BIN)/python -m pdrop_eval.mini.reference $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)
