@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
@@ -15,6 +16,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
@@ -24,7 +26,10 @@ ENTRIES = {
     "evaluate": ("strategy", "model", "suite", "experiment"),
     "train": ("strategy", "model", "recipe", "distributed"),
     "bench": ("model",),
+    "compare": (),
 }
+# What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 # Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
 BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
 
@@ -55,7 +60,7 @@ def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
             return compose(entry, overrides=list(overrides))
-        except HydraException as error:
+        except CONFIG_ERRORS as error:
             raise explain(error) from error
 
 
@@ -88,6 +93,12 @@ def instantiate_strategy(config: Any) -> Any:
             f"The strategy {target} can't be imported: {type(reason).__name__}: {reason}. Check its file and "
             "the _target_ in conf/strategy."
         ) from error
+    from pdrop_eval.strategies.base import Strategy
+
+    if not issubclass(build, Strategy):  # a configuration calls nothing else, whatever it names
+        raise UserError(
+            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
+        )
     return build(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
 
 
@@ -158,8 +169,8 @@ def _check_budget(overrides: Iterable[Override]) -> None:
         )
 
 
-def explain(error: HydraException) -> UserError:
-    """Hydra's complaint about a configuration as a UserError."""
+def explain(error: Exception) -> UserError:
+    """A complaint about a configuration, one of `CONFIG_ERRORS`, as a UserError."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return UserError(f"The configuration can't be composed: {' '.join(lines)} See pdrop-eval --help.")
 

@@ -1,0 +1,149 @@
+"""The answers that changed, and pictures of the first of them: small copies, checked against the record."""
+
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.compare.escaping import in_html
+from pdrop_eval.compare.runs import Side
+
+SIDE = 320  # pixels of a small copy's longer side
+_SIDES = ("baseline", "candidate")
+_TEXT = 1000  # characters of a question or an answer on the page
+_STYLE = (
+    "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}table{border-collapse:collapse}"
+    "td,th{border-top:1px solid #ccc;padding:.5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
+    "img{max-width:16rem}small{color:#555}"
+)
+_MOST = 64 * 2**20  # bytes of an encoded picture that is opened for it
+
+
+def changed_answers(benchmark: str, pairs: Iterable[tuple[dict, dict]]) -> list[dict[str, Any]]:
+    """Every pair with two answers, those that lost most first; pairs are (baseline, candidate) samples."""
+    rows = [_row(benchmark, one, other) for one, other in pairs if _words(one) != _words(other)]
+    return sorted(rows, key=lambda row: (row["gain"], row["doc_id"]))
+
+
+def as_lines(rows: Iterable[dict[str, Any]]) -> str:
+    """JSON lines; ASCII only, so that no text in them can be anything but text."""
+    return "".join(json.dumps(row, ensure_ascii=True) + "\n" for row in rows)
+
+
+def pictures(sides: Sequence[Side], rows: Sequence[dict[str, Any]]) -> Iterator[tuple[str, bytes]]:
+    """File names and PNGs of the rows' pictures; each row is told its file as `picture`.
+
+    A row without one (data that are on the Hub, several pictures, another picture than the record's) keeps
+    the hash of its content, by which it can be found.
+    """
+    for row in rows:
+        image = _picture(_data_files(sides, row["task"]), row)
+        if image is not None:
+            row["picture"] = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', row['task'])}-{int(row['doc_id'])}.png"
+            yield row["picture"], image
+
+
+def _row(benchmark: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    scores = one.get("score"), other.get("score")
+    gain = 0.0 if None in scores else float(scores[1]) - float(scores[0])  # type: ignore[arg-type]
+    return {
+        "benchmark": benchmark,
+        "task": benchmarks()[benchmark].task,
+        "doc_id": one["doc_id"],
+        "content_sha256": one.get("content_sha256"),
+        "images_sha256": one.get("images_sha256"),
+        "question": one.get("prompt"),
+        "target": one.get("target"),
+        "baseline": one.get("answer"),
+        "candidate": other.get("answer"),
+        "baseline_score": scores[0],
+        "candidate_score": scores[1],
+        "gain": gain,
+        "picture": None,
+    }
+
+
+def _words(sample: dict[str, Any]) -> str:
+    return str(sample.get("answer")).strip()
+
+
+def _data_files(sides: Sequence[Side], task: str) -> list[Path]:
+    """The Parquet files with a task's questions, as a run of this comparison read them; rendered ones too."""
+    for plan in (side.plan for side in sides if side.plan):
+        if plan.data.folder is not None:
+            return [plan.data.folder / f"{task}.parquet"]
+        local = plan.data.local.get(task)
+        return list(local.files) if local and local.kind == "parquet" else []
+    from pdrop_eval.mini.suite import default_root, suite_version
+
+    return [default_root() / f"suite-{suite_version()}" / f"{task}.parquet"]
+
+
+def _picture(files: Sequence[Path], row: dict[str, Any]) -> bytes | None:
+    """A small copy of the row's picture; None if it isn't certainly that one, or can't be read."""
+    from pdrop_eval.lmms.measure import content_hashes
+
+    try:
+        encoded = _encoded(files, int(row["doc_id"]))
+        if encoded is None or len(encoded) > _MOST:
+            return None
+        with Image.open(io.BytesIO(encoded)) as opened:
+            image = opened.convert("RGB")
+        if content_hashes("", [image])[1] != row["images_sha256"]:
+            return None
+        image.thumbnail((SIDE, SIDE))
+        written = io.BytesIO()
+        image.save(written, "PNG")
+        return written.getvalue()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return None  # the comparison doesn't need the picture
+
+
+def _encoded(files: Sequence[Path], number: int) -> bytes | None:
+    """The bytes of the only picture in row `number`, counted over all files."""
+    from pyarrow import parquet
+
+    for path in files:
+        file = parquet.ParquetFile(path)
+        for group in range(file.num_row_groups):
+            rows = file.metadata.row_group(group).num_rows
+            if number < rows and "image" in file.schema_arrow.names:
+                value = file.read_row_group(group, columns=["image"]).column("image")[number].as_py()
+                value = value[0] if isinstance(value, list) and len(value) == 1 else value
+                return value.get("bytes") if isinstance(value, dict) else None
+            number -= rows
+    return None
+
+
+def page(document: dict[str, Any], rows: Sequence[dict[str, Any]], folder: str) -> str:
+    """An HTML page of changed answers with their pictures, for a person to look at; no scripts, no links."""
+    names = [in_html(document["runs"][role]["name"]) for role in ("baseline", "candidate")]
+    title = f"{names[1]} against {names[0]}"
+    heads = "".join(f"<th>{head}" for head in ("", "Question", "Target", *names))
+    lines = "".join(_line(row, folder) for row in rows)
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
+        f"<style>{_STYLE}</style>\n<h1>Changed answers: {title}</h1>\n"
+        f"<p>{len(rows)} shown: those of each benchmark that lost most.</p>\n"
+        f"<table>\n<tr>{heads}\n{lines}</table>\n</html>\n"
+    )
+
+
+def _line(row: dict[str, Any], folder: str) -> str:
+    where = f"{in_html(row['task'])} {in_html(row['doc_id'])}"
+    source = in_html(f"{folder}/{row['picture']}")
+    picture = f'<img src="{source}" alt="">' if row["picture"] else in_html(str(row["content_sha256"])[:12])
+    texts = [in_html(row[name], _TEXT) for name in ("question", "target")]
+    texts += [
+        f"{in_html(row[side], _TEXT)}<br><small>{_earned(row[f'{side}_score'])}</small>" for side in _SIDES
+    ]
+    return f"<tr><td>{picture}<br><small>{where}</small>{''.join(f'<td>{text}' for text in texts)}\n"
+
+
+def _earned(score: float | None) -> str:
+    return "not scored" if score is None else f"{score:.2f}"

@@ -1,0 +1,61 @@
+"""Text that a model, a data set or a foreign record has written, made harmless for where it is shown."""
+
+import html
+import re
+import unicodedata
+
+LINE_BREAK = "⏎"
+_HARMLESS = " .,;-='\"/%?"
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format (bidirectional too), surrogates
+
+
+def visible(text: object, most: int | None = None) -> str:
+    r"""On one line, with what can't be seen written out (`\x1b`, `\u202e`); cut behind `most` characters.
+
+    Safe on a terminal, and in XML, which forbids control characters and surrogates.
+    """
+    raw = str(text).replace("\r\n", "\n")
+    if most is not None and len(raw) > most:
+        raw = f"{raw[: most - 1]}…"
+    return "".join(map(_seen, raw))
+
+
+def in_markdown(text: object, most: int | None = None) -> str:
+    """Inline code of GitHub's Markdown in which nothing is special.
+
+    Backticks would not do: a text can hold them, and a table's cells end at a pipe all the same. In `<code>`
+    GitHub makes no mentions, links or references of anything, and a character reference is never markup.
+    """
+    if not str(text):
+        return "*(empty)*"
+    return f"<code>{''.join(map(_referenced, visible(text, most)))}</code>"
+
+
+def plain_markdown(text: object, most: int | None = None) -> str:
+    """The same without the looks of code, for our own sentences with foreign words in them.
+
+    Behind an @ or # stands a word joiner: outside of code, GitHub would still make a mention or a link of it.
+    """
+    joined = "".join(c if c in _HARMLESS else _referenced(c) for c in visible(text, most))
+    joined = joined.replace("&#64;", "&#64;&#8288;").replace("&#35;", "&#35;&#8288;")
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", joined)
+
+
+def in_html(text: object, most: int | None = None) -> str:
+    """Text of an HTML page, or an attribute in double quotes."""
+    return html.escape(visible(text, most), quote=True)
+
+
+def _seen(letter: str) -> str:
+    if letter == "\n":
+        return LINE_BREAK
+    if letter == "\t":
+        return " "
+    if unicodedata.category(letter) not in _UNSEEN and letter not in "\ufffe\uffff":
+        return letter
+    code = ord(letter)
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+
+
+def _referenced(letter: str) -> str:
+    return letter if letter.isalnum() or letter == " " or not letter.isascii() else f"&#{ord(letter)};"

@@ -1,0 +1,206 @@
+"""The runs of a comparison: those that are recorded are taken as they are, what is missing is evaluated.
+
+All of it is checked before a model is loaded: configurations, records, devices, and that the strategies fit.
+"""
+
+import contextlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.benchmarks import by_task
+from pdrop_eval.compare.settings import Settings
+from pdrop_eval.configs import check_choice, compose_config, options
+from pdrop_eval.errors import UserError
+from pdrop_eval.parallel import say, world_size
+from pdrop_eval.plan import Plan, make_plan
+from pdrop_eval.records import read_record
+from pdrop_eval.report.runs import Run, to_runs
+
+BASELINE, CANDIDATE, DOWNSAMPLED = "baseline", "candidate", "downsampled"
+
+
+@dataclass
+class Side:
+    """One run of a comparison: what was asked for, and its record once it is there.
+
+    plan: of a strategy; None for the folder of a run, whose record is all there is.
+    """
+
+    role: str
+    asked: str
+    overrides: tuple[str, ...]
+    plan: Plan | None
+    record: dict[str, Any] | None
+
+    @property
+    def name(self) -> str:
+        """What the outputs call it: the strategy with its own settings, or the run's id."""
+        if self.plan is None:
+            assert self.record is not None
+            return str(self.record["run_id"])
+        return " ".join([self.asked, *self.overrides])
+
+    @property
+    def run(self) -> Run:
+        """The run as the statistics read it; to be called once its record is there."""
+        assert self.record is not None
+        return to_runs([self.record])[0]
+
+    @property
+    def missing(self) -> list[str]:
+        """The tasks that are to be evaluated."""
+        return self.plan.missing(self.record) if self.plan else []
+
+
+def make_sides(settings: Settings) -> list[Side]:
+    """Baseline, candidate and, where it is asked for, the baseline on smaller images.
+
+    Raises UserError for what can't be run or compared; nothing is loaded for that but torch, and that only
+    if something is missing.
+    """
+    if world_size() > 1:
+        raise UserError(
+            "A comparison is one process. Evaluate with torchrun -m pdrop_eval.evaluate first; "
+            "pdrop-eval-compare then takes the records."
+        )
+    sides = [_side(settings, BASELINE, settings.baseline), _side(settings, CANDIDATE, settings.candidate)]
+    if settings.downsample is not None:
+        if sides[0].plan is None:
+            raise UserError(
+                f"downsample={settings.downsample} runs the baseline on smaller images; baseline="
+                f"{settings.baseline} is a record. Name a strategy, or leave downsample out."
+            )
+        smaller = f"downsample={settings.downsample}"
+        sides.append(_side(settings, DOWNSAMPLED, settings.baseline, (smaller,)))
+    _check_alike(settings, sides)
+    for side in sides:
+        if side.missing:
+            _check_header(side)
+    return sides
+
+
+def tasks_of(settings: Settings, sides: Sequence[Side]) -> list[str]:
+    """The tasks to compare: those that were asked for, in the registry's order; else all that there are."""
+    plans = [side.plan for side in sides if side.plan]
+    if plans:
+        return list(plans[0].tasks)
+    there = [task for task in by_task() if task in (sides[0].record or {})["tasks"]]
+    given = [override for override in settings.common if _is_tasks(override)]
+    asked = compose_config(given).tasks if given else None
+    names = [asked] if isinstance(asked, str) else asked
+    for name in names or ():
+        check_choice("task of both records", name, there)
+    return there if names is None else [task for task in there if task in names]
+
+
+def complete(sides: Sequence[Side]) -> None:
+    """Evaluates what is missing, one run after the other; each can be interrupted and goes on later."""
+    for number, side in enumerate(sides, 1):
+        title = f"[{number}/{len(sides)}] {side.role}: {side.name}"
+        if side.plan is None or (not side.missing and side.record and side.record["status"] == "completed"):
+            say(f"{title}: its record is there")
+            continue
+        say(title)
+        from pdrop_eval.evaluate import evaluate
+
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the comparison's
+            evaluate(side.plan.config, side.plan.strategy, advise=False)
+        side.record = side.plan.existing_record()
+        if side.record is None or side.missing:
+            raise UserError(
+                f"The run of the {side.role} has ended without a complete record: {', '.join(side.missing)}. "
+                "Run the same command again."
+            )
+
+
+def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ()) -> Side:
+    of = CANDIDATE if role == CANDIDATE else BASELINE
+    own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
+    if asked in options("strategy"):
+        config = compose_config([f"strategy={asked}", *settings.overrides(of), *more])
+        plan = make_plan(config, asked)
+        return Side(role, asked, (*own, *more), plan, plan.existing_record())
+    record = _recorded(role, asked)
+    if own:
+        raise UserError(
+            f"{of}_overrides={','.join(own)} can't change {of}={asked}, which is a record. Name a strategy."
+        )
+    return Side(role, asked, (), None, record)
+
+
+def _recorded(role: str, asked: str) -> dict[str, Any]:
+    """The record of a run that was named by its folder."""
+    path = Path(asked).expanduser()
+    path = path.parent if path.name == "record.json" else path
+    if not path.is_dir() and "/" not in asked:
+        check_choice(
+            role, asked, options("strategy"), "Or name the folder of a run, the one with its record.json."
+        )
+    if not (path / "record.json").is_file():
+        inside = sorted(path.glob("*/record.json")) if path.is_dir() else []
+        there = f" It holds runs: {role}={inside[0].parent}." if inside else ""
+        raise UserError(
+            f"{role}={asked} is neither a strategy ({', '.join(options('strategy'))}) nor the folder of a "
+            f"run: there is no record.json in it.{there}"
+        )
+    record = {**read_record(path / "record.json"), "folder": str(path)}
+    if record["status"] != "completed":
+        raise UserError(
+            f"The run in {path} isn't complete, but {record['status']}: what is missing could be what went "
+            f"wrong. Finish it with the command that made it: {record.get('command', 'pdrop-eval')}."
+        )
+    return record
+
+
+def _check_alike(settings: Settings, sides: Sequence[Side]) -> None:
+    """What would only be found to be different after all answers are there: tasks and limit of a record."""
+    recorded = [side for side in sides if side.plan is None and side.record]
+    planned = [side for side in sides if side.plan]
+    for side in recorded:
+        assert side.record is not None
+        there = side.record["tasks"]
+        for other in planned:
+            assert other.plan is not None
+            lacking = [task for task in other.plan.tasks if task not in there]
+            if lacking:
+                raise UserError(
+                    f"The {side.role}'s record has no {', '.join(lacking)}. Compare what it has: "
+                    f"tasks=[{','.join(task for task in other.plan.tasks if task in there)}]."
+                )
+            _check_limits(side, side.record.get("limit"), other.plan.config.limit)
+    if len(recorded) == 2 and not any(map(_is_tasks, settings.common)):
+        first, second = (list((side.record or {})["tasks"]) for side in recorded)
+        if {*first} != {*second}:
+            raise UserError(
+                f"Only one of the records has {', '.join(sorted({*first} ^ {*second}))}. Evaluate what is "
+                f"missing, or compare what both have: tasks=[{','.join(t for t in first if t in second)}]."
+            )
+
+
+def _is_tasks(override: str) -> bool:
+    return override.startswith("tasks=")
+
+
+def _check_limits(side: Side, recorded: Any, asked: Any) -> None:
+    if recorded != asked:
+        raise UserError(
+            f"The {side.role}'s record was made with limit={_shown(recorded)}, the other run has "
+            f"limit={_shown(asked)}: they would answer other questions. Add limit={_shown(recorded)}."
+        )
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+def _check_header(side: Side) -> None:
+    """That the device is there and the strategy fits the model: not found out after the other run's hours."""
+    from pdrop_eval.checks import check_device
+    from pdrop_eval.header import make_header
+
+    assert side.plan is not None
+    check_device(side.plan.config.device)
+    make_header(side.plan, "")

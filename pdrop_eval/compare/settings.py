@@ -1,0 +1,219 @@
+"""The command line of `pdrop-eval-compare`: its own settings, and those that it passes on to the runs.
+
+Needs no torch. Hydra's grammar has no list of overrides, so the settings that hold one, and those that hold a
+path, are read here; everything else is composed by Hydra like any other configuration.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pdrop_eval.benchmarks import benchmarks, by_task
+from pdrop_eval.checks import check_whole
+from pdrop_eval.configs import ENTRIES, check_choice, compose_config
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+
+GATES = ("shown", "estimate", "possible")
+UNPAIRED = ("refuse", "leave_out")
+HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the rest."
+_TEXTS = ("baseline", "candidate", "out", "name")
+_LISTS = ("baseline_overrides", "candidate_overrides")
+_REFUSED = {
+    "strategy": "The strategies are baseline= and candidate=; their settings go into baseline_overrides and "
+    "candidate_overrides: candidate_overrides=[strategy.ratio=0.6].",
+    "experiment": "An experiment is a list of runs of its own: a comparison has two.",
+    "runs": "An experiment is a list of runs of its own: a comparison has two.",
+    "size": "It picks runs of an experiment. Name a model: model=mini.",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, how it is judged and where it is written; `common` are overrides of both runs.
+
+    Drops are in points of 0 to 100 (MME / 20); `max_drop_of` is by benchmark key.
+    """
+
+    baseline: str
+    candidate: str
+    common: tuple[str, ...] = ()
+    baseline_overrides: tuple[str, ...] = ()
+    candidate_overrides: tuple[str, ...] = ()
+    downsample: int | None = None
+    unpaired: str = "refuse"
+    max_drop: float | None = None
+    max_drop_of: dict[str, float] = field(default_factory=dict)
+    max_drop_overall: float | None = 1.0
+    gate: str = "shown"
+    examples: int = 3
+    out: Path = Path("results/compare")
+    name: str | None = None
+
+    def overrides(self, role: str) -> tuple[str, ...]:
+        """What "baseline" or "candidate" is run with: what both have, and its own in place of it."""
+        own = self.baseline_overrides if role == "baseline" else self.candidate_overrides
+        names = {_key_of(override) for override in own}
+        return (*(override for override in self.common if _key_of(override) not in names), *own)
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """The settings of a command line. Raises UserError with the value, what is allowed and the fix."""
+    given: dict[str, Any] = {}
+    composed, common = list[str](), list[str]()
+    own = _own()
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or argument.startswith("-"):
+            raise UserError(
+                f"{argument!r} is no setting: write name=value, as in candidate=fastv or limit=64. {HELP}"
+            )
+        group = _key_of(argument).partition(".")[0]
+        if name in _TEXTS:
+            given[name] = _unquoted(value)
+        elif name in _LISTS:
+            given[name] = split_overrides(name, value)
+        elif group in own:
+            composed.append(f"+{argument}" if name.startswith("max_drop_of.") else argument)
+        else:
+            common.append(_passed_on(argument, group, own))
+    config: Any = OmegaConf.to_container(compose_config(composed, "compare"))
+    values = {name: given.get(name, config[name]) for name in own}
+    for name in _LISTS:
+        values[name] = tuple(values[name])
+        for override in values[name]:
+            _check_own(name, override)
+    return Settings(**{**values, **_checked(values), "common": tuple(common)})
+
+
+def split_overrides(name: str, text: str) -> list[str]:
+    """`[strategy.ratio=0.4, 'strategy.layers=[2,4]']` as its parts; one without brackets is a list of one.
+
+    Commas inside of quotes, brackets and braces separate nothing.
+    """
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    parts, depth, quote = [""], 0, ""
+    for letter in inside:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if quote or depth:
+        raise UserError(f"{name}={text} has a quote or a bracket too many. Write {name}=[a=1,b=2].")
+    return [_unquoted(part) for part in parts if part.strip()]
+
+
+def help_text() -> str:
+    """What --help prints, from conf/compare.yaml alone: at once."""
+    config: Any = OmegaConf.load(CONF / "compare.yaml")
+    template = config.hydra.help.template
+    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, _own()))
+    return str(template).replace("$CONFIG", own)
+
+
+@cache
+def _own() -> list[str]:
+    return _settings("compare")
+
+
+@cache
+def _settings(entry: str) -> list[str]:
+    """The names at the top of an entry's file, with its groups."""
+    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
+    return [*(str(key) for key in config if key not in ("defaults", "hydra")), *ENTRIES[entry]]
+
+
+def _passed_on(argument: str, group: str, own: Sequence[str]) -> str:
+    if group in _REFUSED:
+        raise UserError(f"{argument} can't be given to a comparison. {_REFUSED[group]}")
+    theirs = [name for name in _settings("evaluate") if name not in _REFUSED and name not in own]
+    check_choice("setting", group, [*own, *theirs], HELP)
+    return argument
+
+
+def _check_own(name: str, override: str) -> None:
+    if "=" not in override:
+        raise UserError(f"{name}: {override!r} is no override. Write {name}=[strategy.ratio=0.4].")
+    if override.partition("=")[0] in _REFUSED:
+        side = name.partition("_")[0]
+        raise UserError(f"{name}: {override} can't be given. Name the strategy or the run's folder: {side}=.")
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """The values of which only some are allowed, in their types."""
+    check_choice("gate", values["gate"], GATES)
+    check_choice("unpaired", values["unpaired"], UNPAIRED)
+    check_whole("examples", values["examples"], 0)
+    if values["downsample"] is not None:
+        check_whole("downsample", values["downsample"], 2, "Use downsample=null for none.")
+    limits = values["max_drop_of"]
+    if not isinstance(limits, dict):
+        raise UserError(f"max_drop_of={limits} is no list of limits. Write max_drop_of={{gqa:2,pope:1}}.")
+    if not str(values["out"]).strip():
+        raise UserError("out= names no folder. Use out=results/compare.")
+    if values["max_drop"] is None and values["max_drop_overall"] is None and not limits:
+        raise UserError(
+            "Nothing is looked at, so everything would pass. Set max_drop, max_drop_of or max_drop_overall."
+        )
+    return {
+        "max_drop": _points("max_drop", values["max_drop"]),
+        "max_drop_overall": _points("max_drop_overall", values["max_drop_overall"]),
+        "max_drop_of": {_key(name): _limit(f"max_drop_of.{name}", limits[name]) for name in limits},
+        "out": Path(str(values["out"])).expanduser(),
+        "name": None if values["name"] in (None, "null") else _file_name(str(values["name"])),
+    }
+
+
+def _key(name: Any) -> str:
+    """The benchmark of a key or of a task."""
+    if name in by_task():
+        return by_task()[name].key
+    check_choice("benchmark in max_drop_of", name, benchmarks())
+    return str(name)
+
+
+def _points(name: str, value: Any) -> float | None:
+    return None if value is None else _limit(name, value)
+
+
+def _limit(name: str, value: Any) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < 0:
+        raise UserError(
+            f"{name}={value} is not allowed: it is the drop in points that may pass, a number from 0. Use "
+            "null to leave it out."
+        )
+    return float(value)
+
+
+def _file_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UserError(
+            f"name={name} can't name files: use letters, digits, dots, hyphens and underscores, at most 100, "
+            "and out= for the folder."
+        )
+    return name
+
+
+def _key_of(override: str) -> str:
+    """The setting that an override is of."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
