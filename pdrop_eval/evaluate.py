@@ -13,11 +13,10 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from pdrop_eval import log, parallel, slurm
-from pdrop_eval.configs import check_choice, check_command_line, explain
+from pdrop_eval.configs import CONFIG_ERRORS, check_choice, check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.experiments import run_experiment
 from pdrop_eval.parallel import one_first, rank, say, together
@@ -35,7 +34,7 @@ def main() -> None:
         hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
     except UserError as error:
         _leave(str(error), 2)
-    except HydraException as error:
+    except CONFIG_ERRORS as error:
         _leave(str(explain(error)), 2)
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on where this one stopped.", 130)

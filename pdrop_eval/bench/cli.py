@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import hydra
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from pdrop_eval.bench.outcome import finished, nothing_fits
 from pdrop_eval.bench.record import existing
 from pdrop_eval.bench.settings import make_plan
-from pdrop_eval.configs import check_command_line, explain
+from pdrop_eval.configs import CONFIG_ERRORS, check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import say
 from pdrop_eval.paths import CONF
@@ -31,7 +30,7 @@ def main() -> None:
         hydra.main(config_path=str(CONF), config_name="bench", version_base="1.3")(_job)()
     except UserError as error:
         _leave(str(error), 2)
-    except HydraException as error:
+    except CONFIG_ERRORS as error:
         _leave(str(explain(error)), 2)
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on with the batch sizes that are missing.", 130)

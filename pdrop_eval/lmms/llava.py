@@ -53,11 +53,12 @@ class PdropLlava(lmms):
 
     `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
     field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
-    `pdrop_eval.anyres`; `downsample` shrinks each image by this factor first. `batch_size="auto"` begins with a large one and halves it whenever the memory is
-    full. `workers` threads prepare questions (0: none does); `feature_cache` is how many GiB of the host's
-    memory hold features of images. `measurements` holds what was measured, by (task, doc_id), and `usage`
-    the time and the cache's hits, by task. With a `journal`, each batch is kept there as soon as it is
-    answered, and recalled if it was. Raises UserError for arguments that can't be right.
+    `pdrop_eval.anyres`; `downsample` shrinks each image by this factor first; `context` is the longest prompt
+    in tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
+    whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
+    many GiB of the host's memory hold features of images. `measurements` holds what was measured, by (task,
+    doc_id), and `usage` the time and the cache's hits, by task. With a `journal`, each batch is kept there as
+    soon as it is answered, and recalled if it was. Raises UserError for arguments that can't be right.
     """
 
     is_simple = True
@@ -75,6 +76,7 @@ class PdropLlava(lmms):
         chat_template: str = "checkpoint",
         anyres: Any = None,
         downsample: int | None = None,
+        context: int | None = None,
         image_processing: str = "checkpoint",
         max_new_tokens: int = 128,
         trust_remote_code: bool = False,
@@ -110,6 +112,7 @@ class PdropLlava(lmms):
             lambda task, split, doc_id: self.task_dict[task][split][doc_id],
             self.features.tokens,
             downsample=downsample,
+            context=context or loaded.model.config.get_text_config().max_position_embeddings,
         )
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}

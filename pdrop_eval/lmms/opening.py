@@ -29,6 +29,8 @@ def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
         "chat_template": config.model.chat_template,
         "anyres": config.model.anyres,
         "image_processing": config.model.image_processing,
+        "downsample": config.downsample,
+        "context": config.model.context,
         "max_new_tokens": config.model.max_new_tokens,
         "trust_remote_code": config.model.trust_remote_code,
         "workers": config.workers,

@@ -77,6 +77,7 @@ def describe(task: str, source: str) -> TaskInfo:
             "which says how it is scored. Add one."
         )
     hub = read_chain(TASKS / "hub" / f"{task}.yaml")
+    read_chain(TASKS / source / f"{task}.yaml")  # lmms-eval would run what a Python tag in it asks for
     return TaskInfo(
         task=task,
         benchmark=own.key,
@@ -142,9 +143,20 @@ def installed_tasks() -> Path:
 
 
 def read_chain(path: Path) -> dict[str, Any]:
-    """A YAML and what it includes, merged as lmms-eval merges them; functions stay names."""
+    """A YAML and what it includes, merged as lmms-eval merges them; functions stay names.
+
+    Raises UserError for one that can't be read, or that has Python tags.
+    """
     installed = str(installed_tasks())
-    config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The task file {path} can't be read: {reason}. Mend it; see tasks/README.md."
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"The task file {path} names no settings. Mend it; see tasks/README.md.")
     include = config.pop("include", None)
     base = read_chain((path.parent / include).resolve()) if include else {}
     return {**base, **config}

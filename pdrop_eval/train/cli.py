@@ -8,11 +8,10 @@ import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from pdrop_eval import parallel, slurm
-from pdrop_eval.configs import check_command_line, explain
+from pdrop_eval.configs import CONFIG_ERRORS, check_command_line, explain
 from pdrop_eval.errors import UserError
 from pdrop_eval.parallel import rank, say
 from pdrop_eval.paths import CONF
@@ -28,7 +27,7 @@ def main() -> None:
         hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_job)()
     except UserError as error:
         _leave(str(error), 2)
-    except HydraException as error:
+    except CONFIG_ERRORS as error:
         _leave(str(explain(error)), 2)
     except KeyboardInterrupt:
         _leave("interrupted. The same command goes on from the last checkpoint.", 130)
