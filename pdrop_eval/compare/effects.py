@@ -3,7 +3,6 @@
 Differences are candidate - baseline in points of 0 to 100 (MME's sum / 20), so a loss is negative.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -11,14 +10,14 @@ from statistics import fmean
 import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.compare.interval import LEVEL, Spread
+from pdrop_eval.compare.effects_parts import Parts, exact_test, make_notes, make_spread
+from pdrop_eval.compare.interval import LEVEL, Spread, mean_spread
 from pdrop_eval.compare.pairs import Pairs, same_answer
-from pdrop_eval.compare.resampling import Metric, bootstrap, contributions, number_clusters
-from pdrop_eval.compare.tests_of import McNemar, holm, mcnemar, p_of, swap_p, swaps
+from pdrop_eval.compare.resampling import bootstrap, draw_clusters
+from pdrop_eval.compare.tests_of import McNemar, holm, p_of, swap_p, swaps
 from pdrop_eval.report.cells import DIVISOR
 
 Interval = tuple[float, float]
-FEW = 10  # with fewer clusters, no interval is to be relied on
 
 
 @dataclass(frozen=True)
@@ -65,32 +64,11 @@ class Effect:
     left_over: tuple[int, int]
     notes: tuple[str, ...]
     spread: Spread = field(repr=False)
-    parts: "Parts" = field(repr=False, compare=False)
+    parts: Parts = field(repr=False, compare=False)
 
     def interval_at(self, level: float) -> Interval:
         """The interval at another level than 95%."""
         return self.spread.interval(level)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the overall figures are made of, in points.
-
-    contributions: of each cluster to the difference [clusters]. draws: the bootstrap's scores of baseline and
-    candidate [resamples]. swaps: differences after random exchanges. most: what one cluster could change.
-    seen: the share of the variance that a bootstrap of so few clusters sees.
-    """
-
-    contributions: np.ndarray
-    draws: tuple[np.ndarray, np.ndarray]
-    swaps: np.ndarray
-    most: float
-    seen: float
-
-    def error(self, baseline: float = 1.0, candidate: float = 1.0) -> float:
-        """The standard error of candidate times its weight minus baseline times its own."""
-        first, second = self.draws
-        return float(np.std(second * candidate - first * baseline, ddof=1)) / math.sqrt(self.seen)
 
 
 @dataclass(frozen=True)
@@ -124,24 +102,25 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     settings = settings or Settings()
     metrics = pairs.metrics()
     scale = DIVISOR.get(pairs.benchmark, 1.0)
-    parts = _parts(pairs.benchmark, metrics, settings)
+    seed = [settings.seed, list(benchmarks()).index(pairs.benchmark)]
+    draws = bootstrap(*metrics, draw_clusters(metrics[0], settings.resamples, seed))
+    spread, seen = make_spread(metrics, draws, scale, len(pairs.pairs))
+    swapped = swaps(*metrics, settings.swaps, [*seed, 1])
     baseline, candidate = (metric.value for metric in metrics)
-    difference = (candidate - baseline) / scale
-    clusters = len(metrics[0].sums)
-    spread = Spread(difference, parts.error(), float(np.abs(parts.contributions).sum()), clusters, parts.most)
-    interval = spread.interval()
-    p = swap_p(*metrics, parts.swaps * scale)
-    exact = _mcnemar(pairs)
+    parts = Parts(
+        baseline / scale, candidate / scale, (draws[0] / scale, draws[1] / scale), swapped / scale, seen
+    )
+    p, exact = swap_p(*metrics, swapped), exact_test(pairs)
     return Effect(
         benchmark=pairs.benchmark,
         metric=benchmarks()[pairs.benchmark].metric,
         n=len(pairs.pairs),
-        clusters=clusters,
+        clusters=spread.clusters,
         baseline=baseline,
         candidate=candidate,
-        difference=difference,
-        interval=interval,
-        adjusted=interval,
+        difference=spread.difference,
+        interval=spread.interval(),
+        adjusted=spread.interval(),
         smallest=spread.smallest,
         p=p,
         p_holm=p,
@@ -151,7 +130,7 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
         changed=len(pairs.changed),
         changed_scores=sum(one["score"] != other["score"] for one, other in pairs.pairs),
         left_over=pairs.left_over,
-        notes=tuple(_notes(pairs, clusters, exact)),
+        notes=tuple(make_notes(pairs, spread.clusters, exact)),
         spread=spread,
         parts=parts,
     )
@@ -173,11 +152,11 @@ def overall(effects: Sequence[Effect]) -> Overall:
     if not effects:
         raise ValueError("no benchmark was compared")
     difference = fmean(effect.difference for effect in effects)
-    spread = _mean_spread(effects, difference, [(1.0, 1.0)] * len(effects))
+    spread = mean_spread([effect.spread for effect in effects], difference)
     swapped = np.mean([effect.parts.swaps for effect in effects], axis=0)
     n = sum(effect.n for effect in effects)
     above = [effect for effect in effects if effect.baseline > 0]
-    relative = 100 * fmean(e.candidate / e.baseline for e in above) if above else None
+    relative = 100 * fmean(effect.candidate / effect.baseline for effect in above) if above else None
     return Overall(
         benchmarks=len(effects),
         n=n,
@@ -195,69 +174,8 @@ def overall(effects: Sequence[Effect]) -> Overall:
     )
 
 
-def _parts(benchmark: str, metrics: tuple[Metric, Metric], settings: Settings) -> Parts:
-    scale = DIVISOR.get(benchmark, 1.0)
-    seed = [settings.seed, list(benchmarks()).index(benchmark)]
-    first, second = bootstrap(*metrics, settings.resamples, seed)
-    sizes = [len(members) for members in metrics[0].strata]
-    return Parts(
-        contributions=contributions(*metrics) / scale,
-        draws=(first / scale, second / scale),
-        swaps=swaps(*metrics, settings.swaps, [*seed, 1]) / scale,
-        most=metrics[0].largest / scale,
-        # a bootstrap of m clusters sees (m - 1) / m of the variance; of a single one nothing
-        seen=fmean((size - 1) / size if size > 1 else 1.0 for size in sizes),
-    )
-
-
-def _mean_spread(effects: Sequence[Effect], difference: float, weights: Sequence[Interval]) -> Spread:
-    """The spread of a mean over benchmarks; weights: of each one's baseline and candidate."""
-    k = len(effects)
-    every = list(zip(effects, weights, strict=True))
-    return Spread(
-        difference,
-        math.sqrt(sum(e.parts.error(*pair) ** 2 for e, pair in every)) / k,
-        sum(float(np.abs(e.parts.contributions).sum()) * pair[1] for e, pair in every) / k,
-        sum(e.clusters for e in effects),
-        max(e.parts.most * pair[1] for e, pair in every) / k,
-    )
-
-
 def _relative_interval(effects: Sequence[Effect], relative: float) -> Interval:
-    """The interval of the mean ratio in %, by the delta method: a draw's baseline may be 0, a ratio can't."""
-    weights = []
-    for effect in effects:
-        score = effect.baseline / DIVISOR.get(effect.benchmark, 1.0)
-        weights.append((100 / score * effect.candidate / effect.baseline, 100 / score))
-    low, high = _mean_spread(effects, relative - 100, weights).interval()
+    """The interval of the mean ratio, in %."""
+    spreads = [effect.parts.ratio(effect.spread) for effect in effects]
+    low, high = mean_spread(spreads, relative - 100).interval()
     return max(0.0, 100 + low), 100 + high
-
-
-def _mcnemar(pairs: Pairs) -> McNemar | None:
-    """Of questions (MMBench's with all their copies); None where a score is between right and wrong."""
-    first, second = pairs.samples
-    if any(sample["score"] not in (0, 1) for sample in (*first, *second)):
-        return None
-    marks = list(zip(first, second, strict=True))
-    if benchmarks()[pairs.benchmark].resample == "questions":  # the copies of a question all have its score
-        marks = list(dict(zip(number_clusters(first).tolist(), marks, strict=True)).values())
-    gained = sum(one["score"] < other["score"] for one, other in marks)
-    return mcnemar(gained, sum(one["score"] > other["score"] for one, other in marks))
-
-
-def _notes(pairs: Pairs, clusters: int, exact: McNemar | None) -> list[str]:
-    """What a reader should know of these numbers."""
-    n, notes = len(pairs.pairs), []
-    if exact and clusters < n and benchmarks()[pairs.benchmark].resample != "questions":
-        notes.append(
-            f"McNemar's test takes the {n} questions as independent; they are about {clusters} pictures. "
-            "Interval and p don't."
-        )
-    if clusters < FEW:
-        notes.append(f"only {clusters} clusters: the interval is rough")
-    if any(pairs.left_over):
-        notes.append(
-            f"left out: {pairs.left_over[0]} samples of the baseline, {pairs.left_over[1]} of the candidate, "
-            "that the other has not"
-        )
-    return notes

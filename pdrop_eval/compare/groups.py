@@ -74,6 +74,14 @@ def _group(pairs: Sequence[tuple[Sample, Sample]]) -> Group:
     share = float(kept.mean())
     lost = (sizes - sums) / n * 100
     error = math.sqrt(float(((sums - share * sizes) ** 2).sum()) * number / max(number - 1, 1)) / n * 100
-    spread = Spread(100 * (share - 1), error, float(lost.sum()), number, 100 * float(sizes.max()) / n)
+    spread = Spread(
+        difference=100 * (share - 1),
+        error=error,
+        moved=float(lost.sum()),
+        most=100 * float(sizes.max()) / n,
+        questions=n,
+        clusters=number,
+        freedom=max(1, number - 1),
+    )
     low, high = spread.interval(LEVEL)
     return Group(n, number, 100.0, 100 * share, (max(0.0, 100 + low), min(100.0, 100 + high)))

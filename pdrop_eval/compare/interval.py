@@ -1,22 +1,33 @@
 """Intervals of a difference that also hold where few questions changed.
 
-The standard error is the paired cluster bootstrap's, of the metric itself. A symmetric or percentile interval
-around it fails where only a few clusters changed (none changed: its width is 0), so the interval is shaped
-like Tango's score interval for the difference of paired proportions (Statistics in Medicine 17, 1998,
-891-908): the changes are taken for `gained` and `lost` clusters of one size, chosen so that their mean and
-their variance are those of the difference. For independent right-or-wrong questions that is Tango's interval
-itself; with many changes it is estimate +- z standard errors. Where no cluster changed, its end is the exact
-binomial bound (Clopper and Pearson, Biometrika 26, 1934): no more than a share 1 - (alpha/2)^(1/clusters) of
-clusters changes. `benchmarks/coverage.py` measures how often the intervals hold the truth.
+The standard error is the paired cluster bootstrap's, of the metric itself. Percentiles of its draws, or
+estimate +- t standard errors, fail where only a few questions changed (where none did, their width is 0), so
+the interval has the shape of Tango's score interval for the difference of paired proportions (Statistics in
+Medicine 17, 1998, 891-908). It needs counts of questions gained and lost; here they are those that, if each
+were worth the same points, would give the difference, its standard error, and the sum of what single clusters
+changed (the moments' counts; fractions are allowed). For independent right-or-wrong questions that is Tango's
+interval itself; with many changes it is estimate +- t standard errors. Two additions, both for few changes or
+clusters: in the points of a change, half a question of the largest change is counted in, because small
+changes alone say little of how large the next one is; and the normal quantile is replaced by Student's. Where
+no cluster changed, the ends are the exact binomial bound (Clopper and Pearson, Biometrika 26, 1934, 404-413):
+at most a share 1 - (alpha/2)^(1/clusters) of the clusters would change.
+
+`benchmarks/coverage.py` measures how often these intervals, and the usual ones, hold the truth.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import NormalDist
+
+import numpy as np
 
 LEVEL = 0.95
 POWER = 0.8
 _STEPS = 60  # halvings of an interval of length 2: to the last bit
+_PRIOR = 0.5  # questions of the largest change that count in the points of one change
+_NORMAL = 10_000  # degrees of freedom from which Student's quantile is the normal one
 
 
 @dataclass(frozen=True)
@@ -24,14 +35,17 @@ class Spread:
     """What an interval is made from; all sizes in points.
 
     error: the bootstrap's standard error. moved: the sum of what single clusters changed, without signs.
-    clusters: how many there are. most: the largest change that one cluster could have made.
+    most: the largest change that one cluster could have made. questions, clusters: how many. freedom: the
+    degrees of freedom of the standard error.
     """
 
     difference: float
     error: float
     moved: float
-    clusters: int
     most: float
+    questions: int
+    clusters: int
+    freedom: float
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Both ends of the interval of a level, in points."""
@@ -40,8 +54,8 @@ class Spread:
             bound = self.most * self.clusters * (1 - (alpha / 2) ** (1 / self.clusters))
             return self.difference - bound, self.difference + bound
         gained, lost, size = self._changes()
-        low, high = tango(gained, lost, self.clusters, NormalDist().inv_cdf(1 - alpha / 2))
-        scale = size * self.clusters
+        low, high = tango(gained, lost, self.questions, student(level, self.freedom))
+        scale = size * self.questions
         return low * scale, high * scale
 
     @property
@@ -57,11 +71,33 @@ class Spread:
         return (z + normal.inv_cdf(POWER)) * (high - low) / 2 / z
 
     def _changes(self) -> tuple[float, float, float]:
-        """Clusters gained and lost, and the points of each, with the difference's mean and variance."""
+        """Questions gained and lost, and the points of each."""
         moved = max(self.moved, abs(self.difference))
-        size = (self.error**2 + self.difference**2 / self.clusters) / moved
-        size = max(size, moved / self.clusters)  # no more clusters can change than there are
+        prior = _PRIOR * self.most * self.clusters / self.questions
+        squares = self.error**2 + self.difference**2 / self.questions
+        unit = prior / _PRIOR
+        size = (squares + prior * unit) / (moved + prior)
+        size = max(size, moved / self.questions)  # no more questions can change than there are
         return (moved + self.difference) / 2 / size, (moved - self.difference) / 2 / size, size
+
+
+def mean_spread(spreads: Sequence[Spread], difference: float) -> Spread:
+    """The spread of a mean of independent differences; degrees of freedom by Satterthwaite.
+
+    (Biometrics Bulletin 2, 1946, 110-114.)
+    """
+    k = len(spreads)
+    variances = [spread.error**2 for spread in spreads]
+    shares = sum(v**2 / s.freedom for v, s in zip(variances, spreads, strict=True))
+    return Spread(
+        difference,
+        math.sqrt(sum(variances)) / k,
+        sum(spread.moved for spread in spreads) / k,
+        max(spread.most for spread in spreads) / k,
+        sum(spread.questions for spread in spreads),
+        sum(spread.clusters for spread in spreads),
+        sum(variances) ** 2 / shares if shares else sum(spread.freedom for spread in spreads),
+    )
 
 
 def tango(gained: float, lost: float, n: int, z: float) -> tuple[float, float]:
@@ -82,3 +118,17 @@ def tango(gained: float, lost: float, n: int, z: float) -> tuple[float, float]:
         return inside
 
     return end(-1.0), end(1.0)
+
+
+@cache
+def student(level: float, freedom: float) -> float:
+    """The t between whose negative and itself Student's distribution has a share `level`.
+
+    With t = sqrt(freedom) tan(angle), the density in the angle is the cosine to the power freedom - 1.
+    """
+    if freedom >= _NORMAL:
+        return NormalDist().inv_cdf((1 + level) / 2)
+    angles = np.linspace(0, math.pi / 2, 40_001)[:-1]
+    density = np.cos(angles) ** (freedom - 1)
+    mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return math.sqrt(freedom) * math.tan(float(np.interp(level, mass / mass[-1], angles)))

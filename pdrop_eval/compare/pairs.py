@@ -9,40 +9,16 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.compare.pairs_samples import CannotCompareError, Sample, name_of, scored_samples
 from pdrop_eval.compare.resampling import Metric, make_metric, number_clusters, parts_of
 from pdrop_eval.errors import UserError
-from pdrop_eval.plain import is_finite_number
-from pdrop_eval.records import load_samples
-from pdrop_eval.report.runs import NEEDS_JUDGE, Run
+from pdrop_eval.report.runs import Run
 
 REFUSE, LEAVE_OUT = "refuse", "leave_out"
-_NEAR = 1e-6  # a score from its samples is the record's, but for rounding
-
-Sample = dict[str, Any]
-
-
-class CannotCompareError(UserError):
-    """Why two runs can't be compared; `kind` is one of the words beneath."""
-
-    MISSING, JUDGE, SAMPLES, DATA, PROMPTS, TARGETS, LEFT_OVER = (
-        "missing",
-        "judge",
-        "samples",
-        "data",
-        "prompts",
-        "targets",
-        "left over",
-    )
-
-    def __init__(self, kind: str, message: str):
-        super().__init__(message)
-        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -100,43 +76,13 @@ def pair(baseline: Run, candidate: Run, benchmark: str, unpaired: str = REFUSE) 
     if any(left) and unpaired == REFUSE:
         raise CannotCompareError(
             CannotCompareError.LEFT_OVER,
-            f"{_name(benchmark)}: {left[0]} of {len(first)} questions were asked of {baseline.id} alone, "
+            f"{name_of(benchmark)}: {left[0]} of {len(first)} questions were asked of {baseline.id} alone, "
             f"{left[1]} of {len(second)} of {candidate.id} alone. Evaluate both with the same limit and "
             f"data, or compare what they have in common: unpaired={LEAVE_OUT}.",
         )
     pairs.sort(key=lambda two: two[0]["doc_id"])
     _check_clusters(benchmark, pairs)
     return Pairs(benchmark, pairs, (left[0], left[1]))
-
-
-def scored_samples(run: Run, benchmark: str) -> list[Sample]:
-    """A run's samples that count for the score of a benchmark, after making sure that they give its score.
-
-    Raises CannotCompareError if there are none, or if they aren't what was scored.
-    """
-    entry = run.results.get(benchmark)
-    if entry is None:
-        raise CannotCompareError(
-            CannotCompareError.MISSING,
-            f"{_name(benchmark)} is not in {run.id} (it has {', '.join(map(_name, run.results)) or 'none'}). "
-            "Evaluate it, or compare fewer tasks.",
-        )
-    if entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
-        raise CannotCompareError(
-            CannotCompareError.JUDGE,
-            f"{_name(benchmark)}: the answers of {run.id} wait for a judge. Set judge.model, or compare "
-            "without it.",
-        )
-    samples = load(run, benchmark)
-    if len(samples) != entry["n"]:
-        raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
-    metric = make_metric(
-        benchmarks()[benchmark].resample, samples, number_clusters(samples), parts_of(samples)
-    )
-    if not np.isclose(metric.value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
-        told = f"they give {metric.value:.4f} and its record says {float(entry['score']):.4f}"
-        raise damaged(run, benchmark, told)
-    return samples
 
 
 def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
@@ -152,49 +98,10 @@ def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Samp
     if len(found) < len(asked):
         raise CannotCompareError(
             CannotCompareError.LEFT_OVER,
-            f"{_name(benchmark)}: {len(asked) - len(found)} of {len(asked)} questions were not asked in the "
-            "third run. Evaluate all with the same limit and data.",
+            f"{name_of(benchmark)}: {len(asked) - len(found)} of {len(asked)} questions were not asked in "
+            "the third run. Evaluate all with the same limit and data.",
         )
     return [found[sample["doc_id"]] for sample in asked]
-
-
-def load(run: Run, benchmark: str) -> list[Sample]:
-    """The samples that have a score, each checked for what a comparison reads, by doc_id."""
-    try:
-        samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
-    except UserError as error:
-        raise CannotCompareError(CannotCompareError.SAMPLES, f"{_name(benchmark)}: {error}") from error
-    for place, sample in enumerate(samples, 1):
-        if not isinstance(sample, dict):
-            raise damaged(run, benchmark, f"line {place} is no sample")
-        fault = _fault(sample)
-        if fault:
-            raise damaged(run, benchmark, f"line {place} {fault}")
-    counted = [sample for sample in samples if sample["score"] is not None]
-    return sorted(counted, key=lambda sample: sample["doc_id"])
-
-
-def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
-    """The error for samples that aren't what the record says."""
-    return CannotCompareError(
-        CannotCompareError.SAMPLES,
-        f"{_name(benchmark)}: the samples of {run.id} are damaged or of an earlier version: {why}. Move its "
-        "folder away and evaluate it again.",
-    )
-
-
-def _fault(sample: Sample) -> str | None:
-    """What a sample lacks, in words."""
-    if type(sample.get("doc_id")) is not int:
-        return "has no doc_id"
-    if not isinstance(sample.get("content_sha256"), str):
-        return "has no content_sha256"
-    score = sample.get("score")
-    if score is not None and not (is_finite_number(score) and 0 <= score <= 1):
-        return f"has the score {score!r}, no number from 0 to 1"
-    if score is not None and sample.get("cluster", sample.get("images_sha256")) is None:
-        return "has neither cluster nor images_sha256"
-    return None
 
 
 def _by_content(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
@@ -212,7 +119,7 @@ def _match(benchmark: str, ones: list[Sample], others: list[Sample]) -> list[tup
     if len(ones) != len(others) and both and len({*targets[0], *targets[1]}) > 1:
         raise CannotCompareError(
             CannotCompareError.TARGETS,
-            f"{_name(benchmark)}: a question is there {len(ones)} and {len(others)} times, with different "
+            f"{name_of(benchmark)}: a question is there {len(ones)} and {len(others)} times, with different "
             f"targets ({_places(ones)}; {_places(others)}): which belong together isn't known. Evaluate both "
             "runs on the same data.",
         )
@@ -220,7 +127,7 @@ def _match(benchmark: str, ones: list[Sample], others: list[Sample]) -> list[tup
         if _target(one) != _target(other):
             raise CannotCompareError(
                 CannotCompareError.TARGETS,
-                f"{_name(benchmark)}: the same question has the target {_short(one)} in the baseline "
+                f"{name_of(benchmark)}: the same question has the target {_short(one)} in the baseline "
                 f"({_places([one])}) and {_short(other)} in the candidate ({_places([other])}). The data "
                 "were changed between the runs: evaluate both on the same data.",
             )
@@ -238,12 +145,12 @@ def _check_common(benchmark: str, first: list[Sample], second: list[Sample]) -> 
     if images[0] & images[1]:
         raise CannotCompareError(
             CannotCompareError.PROMPTS,
-            f"{_name(benchmark)}: the pictures are the same, the prompts are not. Evaluate both runs with "
+            f"{name_of(benchmark)}: the pictures are the same, the prompts are not. Evaluate both runs with "
             "the same tasks, suite and version of lmms-eval.",
         )
     raise CannotCompareError(
         CannotCompareError.DATA,
-        f"{_name(benchmark)}: the runs have no question in common; they were made on other data. Evaluate "
+        f"{name_of(benchmark)}: the runs have no question in common; they were made on other data. Evaluate "
         "both on the same suite.",
     )
 
@@ -254,7 +161,7 @@ def _check_clusters(benchmark: str, pairs: list[tuple[Sample, Sample]]) -> None:
     if not np.array_equal(first, second):
         raise CannotCompareError(
             CannotCompareError.SAMPLES,
-            f"{_name(benchmark)}: the runs say differently which questions belong to one picture. Evaluate "
+            f"{name_of(benchmark)}: the runs say differently which questions belong to one picture. Evaluate "
             "both with this version.",
         )
 
@@ -270,7 +177,3 @@ def _short(sample: Sample) -> str:
 
 def _places(samples: Sequence[Sample]) -> str:
     return "doc_id " + ", ".join(str(sample["doc_id"]) for sample in samples[:4])
-
-
-def _name(benchmark: str) -> str:
-    return benchmarks()[benchmark].name

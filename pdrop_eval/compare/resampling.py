@@ -6,7 +6,7 @@ category's questions), so drawing clusters again, or giving some of them the oth
 of matrices and the metric itself is computed anew each time. No torch, no pandas.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,13 +76,10 @@ def draw_clusters(metric: Metric, resamples: int, seed: Sequence[int]) -> Iterat
 
 
 def bootstrap(
-    baseline: Metric, candidate: Metric, resamples: int, seed: Sequence[int]
+    baseline: Metric, candidate: Metric, blocks: Iterable[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both runs' scores for the same draws: float64 [resamples] each."""
-    found = [
-        [metric.combine(counts @ metric.sums) for metric in (baseline, candidate)]
-        for counts in draw_clusters(baseline, resamples, seed)
-    ]
+    """Both runs' scores for the same draws (see `draw_clusters`): float64 [resamples] each."""
+    found = [[metric.combine(counts @ metric.sums) for metric in (baseline, candidate)] for counts in blocks]
     first, second = (np.concatenate(part) for part in zip(*found, strict=True))
     return first, second
 

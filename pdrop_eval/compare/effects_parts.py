@@ -1,0 +1,103 @@
+"""What one benchmark's figures are made of: its standard error, its exchanges, its notes."""
+
+import math
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+import numpy as np
+
+from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.compare.interval import Spread
+from pdrop_eval.compare.pairs import Pairs
+from pdrop_eval.compare.resampling import Metric, contributions, number_clusters
+from pdrop_eval.compare.tests_of import McNemar, mcnemar
+
+FEW = 10  # with fewer clusters, no interval is to be relied on
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the overall figures are made of too, in points (a score in points is 0 to 100).
+
+    baseline: its score. draws: the bootstrap's scores of baseline and candidate [resamples]. swaps:
+    differences after random exchanges of the answers. seen: the share of the variance that a bootstrap of so
+    few clusters sees.
+    """
+
+    baseline: float
+    candidate: float
+    draws: tuple[np.ndarray, np.ndarray]
+    swaps: np.ndarray
+    seen: float
+
+    def error(self, baseline: float = 1.0, candidate: float = 1.0) -> float:
+        """The standard error of candidate times its weight minus baseline times its own."""
+        first, second = self.draws
+        return float(np.std(second * candidate - first * baseline, ddof=1)) / math.sqrt(self.seen)
+
+    def ratio(self, spread: Spread) -> Spread:
+        """The spread of candidate / baseline in %, minus 100, from that of the difference.
+
+        By the delta method: a draw's baseline may be 0, a ratio to it can't be formed.
+        """
+        scale, ratio = 100 / self.baseline, self.candidate / self.baseline
+        return replace(
+            spread,
+            difference=100 * (ratio - 1),
+            error=self.error(scale * ratio, scale),
+            moved=spread.moved * scale,
+            most=spread.most * scale,
+        )
+
+
+def make_spread(
+    metrics: tuple[Metric, Metric], draws: tuple[np.ndarray, np.ndarray], scale: float, questions: int
+) -> tuple[Spread, float]:
+    """The spread of one benchmark's difference, and the share of its variance that the bootstrap sees.
+
+    draws: the bootstrap's scores of both runs, in the metric's units; scale: of those to a point.
+    """
+    baseline, candidate = metrics
+    sizes = [len(members) for members in baseline.strata]
+    # a bootstrap of m clusters sees (m - 1) / m of the variance; of a single one nothing
+    seen = fmean((size - 1) / size if size > 1 else 1.0 for size in sizes)
+    spread = Spread(
+        difference=(candidate.value - baseline.value) / scale,
+        error=float(np.std(draws[1] - draws[0], ddof=1)) / math.sqrt(seen) / scale,
+        moved=float(np.abs(contributions(baseline, candidate)).sum()) / scale,
+        most=baseline.largest / scale,
+        questions=questions,
+        clusters=len(baseline.sums),
+        freedom=max(1.0, len(baseline.sums) - len(sizes)),
+    )
+    return spread, seen
+
+
+def exact_test(pairs: Pairs) -> McNemar | None:
+    """Of questions (MMBench's with all their copies); None where a score is between right and wrong."""
+    first, second = pairs.samples
+    if any(sample["score"] not in (0, 1) for sample in (*first, *second)):
+        return None
+    marks = list(zip(first, second, strict=True))
+    if benchmarks()[pairs.benchmark].resample == "questions":  # the copies of a question all have its score
+        marks = list(dict(zip(number_clusters(first).tolist(), marks, strict=True)).values())
+    gained = sum(one["score"] < other["score"] for one, other in marks)
+    return mcnemar(gained, sum(one["score"] > other["score"] for one, other in marks))
+
+
+def make_notes(pairs: Pairs, clusters: int, exact: McNemar | None) -> list[str]:
+    """What a reader should know of these numbers."""
+    n, notes = len(pairs.pairs), []
+    if exact and clusters < n and benchmarks()[pairs.benchmark].resample != "questions":
+        notes.append(
+            f"McNemar's test takes the {n} questions as independent; they are about {clusters} pictures. "
+            "Interval and p don't."
+        )
+    if clusters < FEW:
+        notes.append(f"only {clusters} clusters: the interval is rough")
+    if any(pairs.left_over):
+        notes.append(
+            f"left out: {pairs.left_over[0]} samples of the baseline, {pairs.left_over[1]} of the candidate, "
+            "that the other has not"
+        )
+    return notes
