@@ -17,9 +17,11 @@ SIDE = 320  # pixels of a small copy's longer side
 _SIDES = ("baseline", "candidate")
 _TEXT = 1000  # characters of a question or an answer on the page
 _STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}table{border-collapse:collapse}"
+    "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}"
+    "table{border-collapse:collapse;table-layout:fixed;width:100%}"
     "td,th{border-top:1px solid #ccc;padding:.5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-    "img{max-width:16rem}small{color:#555}"
+    "td{white-space:pre-wrap}th:first-child{width:30%}th:nth-child(2){width:28%}img{max-width:100%}"
+    "small{color:#555}"
 )
 _MOST = 64 * 2**20  # bytes of an encoded picture that is opened for it
 
@@ -59,6 +61,7 @@ def _row(benchmark: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str
         "images_sha256": one.get("images_sha256"),
         "question": one.get("prompt"),
         "target": one.get("target"),
+        "targets": _distinct(one.get("target")),
         "baseline": one.get("answer"),
         "candidate": other.get("answer"),
         "baseline_score": scores[0],
@@ -66,6 +69,11 @@ def _row(benchmark: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str
         "gain": gain,
         "picture": None,
     }
+
+
+def _distinct(target: Any) -> str:
+    """A target as it is shown: of a list of answers, as VQA's ten people gave them, each one once."""
+    return " | ".join(dict.fromkeys(map(str, target))) if isinstance(target, list) else str(target)
 
 
 def _words(sample: dict[str, Any]) -> str:
@@ -124,7 +132,7 @@ def page(document: dict[str, Any], rows: Sequence[dict[str, Any]], folder: str) 
     """An HTML page of changed answers with their pictures, for a person to look at; no scripts, no links."""
     names = [in_html(document["runs"][role]["name"]) for role in ("baseline", "candidate")]
     title = f"{names[1]} against {names[0]}"
-    heads = "".join(f"<th>{head}" for head in ("", "Question", "Target", *names))
+    heads = "".join(f"<th>{head}" for head in ("", "Question", "Target", "Baseline", "Candidate"))
     lines = "".join(_line(row, folder) for row in rows)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
@@ -138,7 +146,7 @@ def _line(row: dict[str, Any], folder: str) -> str:
     where = f"{in_html(row['task'])} {in_html(row['doc_id'])}"
     source = in_html(f"{folder}/{row['picture']}")
     picture = f'<img src="{source}" alt="">' if row["picture"] else in_html(str(row["content_sha256"])[:12])
-    texts = [in_html(row[name], _TEXT) for name in ("question", "target")]
+    texts = [in_html(row[name], _TEXT) for name in ("question", "targets")]
     texts += [
         f"{in_html(row[side], _TEXT)}<br><small>{_earned(row[f'{side}_score'])}</small>" for side in _SIDES
     ]

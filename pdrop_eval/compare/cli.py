@@ -80,7 +80,8 @@ def _show(text: str) -> None:
 def _say(message: str) -> int:
     from pdrop_eval.compare.escaping import visible
 
-    print(f"pdrop-eval-compare: {visible(message)}", file=sys.stderr)
+    lines = [visible(line) for line in message.splitlines()]
+    print("pdrop-eval-compare:", "\n".join(lines), file=sys.stderr)
     return NOT_COMPARED
 
 

@@ -48,7 +48,7 @@ def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, 
         "verdict": {
             "status": status,
             "words": verdict_words(judged),
-            "checks": [asdict(check) for check in judged.checks],
+            "checks": [{**asdict(check), "title": _title(check)} for check in judged.checks],
         },
         "exit": EXIT[status],
         "runs": {side.role: facts(side) for side in sides},
@@ -79,11 +79,23 @@ def make_gate(settings: Settings) -> gate.Gate:
 
 
 def verdict_words(judged: gate.Verdict) -> str:
-    """How many checks passed."""
-    failed = [check for check in judged.checks if not check.passed]
-    if not failed:
-        return f"{len(judged.checks)} of {len(judged.checks)} checks passed."
-    return f"{len(failed)} of {len(judged.checks)} checks failed: {', '.join(c.name for c in failed)}."
+    """How many checks passed, and whether so many questions could have failed them."""
+    number = len(judged.checks)
+    failed = [_title(check) for check in judged.checks if not check.passed]
+    if failed:
+        return f"{len(failed)} of {number} checks failed: {', '.join(failed)}."
+    open_still = [_title(check) for check in judged.checks if check.interval[0] < -check.limit]
+    words = f"{number} of {number} checks passed."
+    if open_still:
+        words += (
+            f" That is no proof: a larger drop isn't ruled out either ({', '.join(open_still)}). More "
+            "questions would tell."
+        )
+    return words
+
+
+def _title(check: gate.Check) -> str:
+    return "the mean" if check.kind == gate.OVERALL else _named(check.name)["name"]
 
 
 def _method() -> list[str]:

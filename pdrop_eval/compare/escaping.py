@@ -4,8 +4,9 @@ import html
 import re
 import unicodedata
 
-LINE_BREAK = "⏎"
-_HARMLESS = " .,;-='\"/%?"
+LINE_BREAK = " ⏎ "
+# Punctuation that means nothing in the middle of a line; a colon only before a space, or it makes addresses.
+_HARMLESS = " .,;-='\"/%?()"
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, format (bidirectional too), surrogates
 
 
@@ -28,7 +29,7 @@ def in_markdown(text: object, most: int | None = None) -> str:
     """
     if not str(text):
         return "*(empty)*"
-    return f"<code>{''.join(map(_referenced, visible(text, most)))}</code>"
+    return f"<code>{_references(visible(text, most))}</code>"
 
 
 def plain_markdown(text: object, most: int | None = None) -> str:
@@ -36,14 +37,14 @@ def plain_markdown(text: object, most: int | None = None) -> str:
 
     Behind an @ or # stands a word joiner: outside of code, GitHub would still make a mention or a link of it.
     """
-    joined = "".join(c if c in _HARMLESS else _referenced(c) for c in visible(text, most))
-    joined = joined.replace("&#64;", "&#64;&#8288;").replace("&#35;", "&#35;&#8288;")
-    return re.sub(r"(?i)(www)\.", r"\1&#46;", joined)
+    joined = _references(visible(text, most))
+    return joined.replace("&#64;", "&#64;&#8288;").replace("&#35;", "&#35;&#8288;")
 
 
 def in_html(text: object, most: int | None = None) -> str:
-    """Text of an HTML page, or an attribute in double quotes."""
-    return html.escape(visible(text, most), quote=True)
+    """Text of an HTML page, with its lines, or an attribute in double quotes."""
+    lines = visible(text, most).split(LINE_BREAK)
+    return "\n".join(html.escape(line, quote=True) for line in lines)
 
 
 def _seen(letter: str) -> str:
@@ -57,5 +58,7 @@ def _seen(letter: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
 
 
-def _referenced(letter: str) -> str:
-    return letter if letter.isalnum() or letter == " " or not letter.isascii() else f"&#{ord(letter)};"
+def _references(text: str) -> str:
+    """The text with a character reference for whatever could be markup."""
+    joined = "".join(c if c.isalnum() or c in _HARMLESS or not c.isascii() else f"&#{ord(c)};" for c in text)
+    return re.sub(r"(?i)(www)\.", r"\1&#46;", joined.replace("&#58; ", ": "))

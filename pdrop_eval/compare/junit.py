@@ -39,7 +39,7 @@ def junit(document: Mapping[str, Any]) -> str:
 
 
 def _check(check: Mapping[str, Any]) -> ElementTree.Element:
-    name = f"{check['name']} may lose {check['limit']:g} points"
+    name = f"{check['title']} may lose {check['limit']:g} points"
     return _case(name, None if check["passed"] else "failure", check["words"], "Regression")
 
 

@@ -134,11 +134,15 @@ def _group(found: Mapping[str, Any]) -> list[str]:
 
 def _notes(document: Mapping[str, Any]) -> list[str]:
     notes = [f"Not compared: {one['name']}: {one['why']}" for one in document["left_out"]]
-    notes += [f"{one['name']}: {note}" for one in document["benchmarks"] for note in one["notes"]]
     notes += [f"Warning: {text}" for text in document["warnings"]]
+    single = [f"{one['name']}: {note}" for one in document["benchmarks"] for note in one["notes"]]
+    folded = [_folded("Notes on single benchmarks", _listed(single))] if single else []
+    return [*([_listed(notes)] if notes else []), *folded]
+
+
+def _listed(notes: Sequence[str]) -> str:
     more = [f"... and {len(notes) - _NOTES} more, in the JSON"] if len(notes) > _NOTES else []
-    lines = [f"- {plain_markdown(note, 400)}" for note in [*notes[:_NOTES], *more]]
-    return ["\n".join(lines)] if lines else []
+    return "\n".join(f"- {plain_markdown(note, 400)}" for note in [*notes[:_NOTES], *more])
 
 
 def _meanings(document: Mapping[str, Any]) -> str:
@@ -200,7 +204,7 @@ def _examples(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ro
 
 def _example(row: Mapping[str, Any]) -> list[str]:
     found = row["picture"] or f"content {str(row['content_sha256'])[:12]}"
-    texts = [in_markdown(row[name], _TEXT) for name in ("question", "target", "baseline", "candidate")]
+    texts = [in_markdown(row[name], _TEXT) for name in ("question", "targets", "baseline", "candidate")]
     name = f"{plain_markdown(row['task'], _NAME)} {plain_markdown(row['doc_id'], 20)}"
     return [f"{name}<br>{in_markdown(found, _NAME)}", *texts]
 

@@ -107,12 +107,12 @@ def complete(sides: Sequence[Side]) -> None:
         from pdrop_eval.evaluate import evaluate
 
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the comparison's
-            evaluate(side.plan.config, side.plan.strategy, advise=False)
-        side.record = side.plan.existing_record()
-        if side.record is None or side.missing:
+            side.record = evaluate(side.plan.config, side.plan.strategy, advise=False)
+        lacking = [task for task in side.plan.tasks if task not in side.record["tasks"]]
+        if lacking or side.record["status"] != "completed":
             raise UserError(
-                f"The run of the {side.role} has ended without a complete record: {', '.join(side.missing)}. "
-                "Run the same command again."
+                f"The run of the {side.role} has ended, but its record is {side.record['status']} and lacks "
+                f"{', '.join(lacking) or 'nothing'}. Run the same command again."
             )
 
 
