@@ -80,7 +80,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         elif name in _LISTS:
             given[name] = split_overrides(name, value)
         elif group in own:
-            composed.append(f"+{argument}" if name.startswith("max_drop_of.") else argument)
+            composed.append(f"++{argument}" if group == "max_drop_of" else argument)
         else:
             common.append(_passed_on(argument, group, own))
     config: Any = OmegaConf.to_container(compose_config(composed, "compare"))

@@ -1,0 +1,135 @@
+"""What the command line of a comparison means, and what of it is refused."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pdrop_eval.compare.outputs import default_name
+from pdrop_eval.compare.settings import help_text, read_settings, split_overrides
+from pdrop_eval.errors import UserError
+
+
+def test_without_arguments_pdrop_is_compared_with_vanilla_and_the_mean_may_lose_a_point():
+    settings = read_settings([])
+    assert (settings.baseline, settings.candidate) == ("vanilla", "pdrop")
+    assert (settings.max_drop, settings.max_drop_overall, settings.gate) == (None, 1.0, "shown")
+    assert settings.out == Path("results/compare")
+
+
+def test_settings_of_pdrop_eval_hold_for_both_runs_and_its_own_for_one():
+    settings = read_settings(
+        [
+            "limit=64",
+            "tasks=[gqa,pope]",
+            "model=mini",
+            "candidate_overrides=[model=mini_pdrop_05,strategy.k=3]",
+        ]
+    )
+    assert settings.overrides("baseline") == ("limit=64", "tasks=[gqa,pope]", "model=mini")
+    own = ("model=mini_pdrop_05", "strategy.k=3")
+    assert settings.overrides("candidate") == ("limit=64", "tasks=[gqa,pope]", *own)  # the model once
+
+
+def test_a_setting_within_a_group_takes_nothing_else_of_it_away():
+    settings = read_settings(["model.threads=2", "candidate_overrides=[model=mini_pdrop_05]"])
+    assert settings.overrides("candidate") == ("model.threads=2", "model=mini_pdrop_05")
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[]", []),
+        ("[a=1]", ["a=1"]),
+        ("a=1", ["a=1"]),
+        ("[a=1, b.c=x]", ["a=1", "b.c=x"]),
+        ("['strategy.layers=[2,4]',a=1]", ["strategy.layers=[2,4]", "a=1"]),
+        ("[strategy.layers=[2,4],a=1]", ["strategy.layers=[2,4]", "a=1"]),
+        ('["a=b,c"]', ["a=b,c"]),
+    ],
+)
+def test_a_list_of_overrides_is_parted_at_its_own_commas(text, parts):
+    assert split_overrides("candidate_overrides", text) == parts
+
+
+@pytest.mark.parametrize("text", ["[a=[1]", "['a=1]", "[a=1)]"])
+def test_a_list_that_does_not_close_is_refused(text):
+    with pytest.raises(UserError, match="a quote or a bracket too many"):
+        split_overrides("candidate_overrides", text)
+
+
+def test_limits_of_benchmarks_are_given_as_a_list_or_one_by_one_by_key_or_task():
+    listed = read_settings(["max_drop_of={gqa:2,scienceqa_img:1.5}"])
+    single = read_settings(["max_drop_of.gqa=2", "max_drop_of.scienceqa_img=1.5"])
+    assert listed.max_drop_of == single.max_drop_of == {"gqa": 2.0, "scienceqa_image": 1.5}
+
+
+def test_the_folder_of_a_run_may_be_called_anything():
+    settings = read_settings(["baseline=some where/[odd] (1)/x=y"])
+    assert settings.baseline == "some where/[odd] (1)/x=y"
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("max_dorp=1", ["'max_dorp'", "Did you mean max_drop?"]),
+        ("limt=3", ["'limt'", "Did you mean limit?"]),
+        ("gate=interval", ["'interval'", "shown, estimate, possible"]),
+        ("unpaired=ignore", ["'ignore'", "refuse, leave_out"]),
+        ("max_drop=-1", ["max_drop=-1", "a number from 0"]),
+        ("max_drop=nan", ["max_drop=nan", "a number from 0"]),
+        ("max_drop_overall=all", ["max_drop_overall=all", "null"]),
+        ("max_drop_of={gqaa:1}", ["'gqaa'", "Did you mean gqa?"]),
+        ("max_drop_of={gqa:x}", ["max_drop_of.gqa=x"]),
+        ("max_drop_of=3", ["max_drop_of=3", "{gqa:2,pope:1}"]),
+        ("downsample=1", ["downsample=1", "at least 2"]),
+        ("examples=-1", ["examples=-1"]),
+        ("name=../x", ["name=../x", "letters, digits"]),
+        ("out=", ["out="]),
+        ("strategy=fastv", ["strategy=fastv", "candidate="]),
+        ("strategy.ratio=0.4", ["strategy.ratio=0.4", "candidate_overrides=[strategy.ratio=0.6]"]),
+        ("experiment=table1", ["experiment=table1"]),
+        ("candidate_overrides=[ratio]", ["'ratio'", "candidate_overrides=[strategy.ratio=0.4]"]),
+        ("candidate_overrides=[strategy=fastv]", ["strategy=fastv", "candidate=."]),
+        ("-m", ["'-m'", "name=value"]),
+        ("max_drop_overall=null", ["Nothing is looked at"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_is_allowed(argument, words):
+    with pytest.raises(UserError) as error:
+        read_settings([argument])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_files_are_named_after_what_is_compared():
+    def name(*arguments):
+        return default_name(read_settings([*arguments]))
+
+    assert name() == "vanilla_vs_pdrop"
+    assert name("limit=64", "model=mini") == "vanilla_vs_pdrop_mini_64"
+    assert name("baseline=a/b/vanilla-12", "candidate=fastv") == "vanilla-12_vs_fastv"
+    long = name(f"candidate_overrides=[data.root={'x' * 200}]")
+    other = name(f"candidate_overrides=[data.root={'x' * 201}]")
+    assert len(long) == 100
+    assert long != other
+
+
+def test_help_shows_every_setting_and_loads_nothing_heavy():
+    text = help_text()
+    for name in (
+        "baseline: vanilla",
+        "max_drop_overall: 1.0",
+        "gate: shown",
+        "Exit status: 0 passed",
+    ):
+        assert name in text
+    assert max(map(len, text.splitlines())) <= 110
+    script = "import sys; sys.argv[1:] = ['--help']\nfrom pdrop_eval.compare import cli\n" + (
+        "try: cli.main()\nexcept SystemExit as e: assert e.code == 0\n"
+        "assert not {'torch', 'transformers', 'numpy', 'lmms_eval'} & {*sys.modules}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pdrop-eval-compare limit=64" in done.stdout
