@@ -22,7 +22,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain compare reference constraints clean
+	family family-cards findings flops bench-train bench goals scaling throughput gain compare coverage reference constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -131,8 +131,14 @@ throughput: $(STAMP)  ## Questions a second, beside stock lmms-eval: results/eff
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)
 
+coverage: $(STAMP)  ## How often the intervals of compare hold the truth, by simulation: results/compare/coverage.md
+	$(BIN)/python benchmarks/coverage.py $(ARGS)
+
 reference: $(STAMP)  ## Write the regression baselines of the embedded model (ARGS=--check compares, to the last token)
 	$(BIN)/python -m pdrop_eval.mini.reference $(ARGS)
+
+matrix: $(STAMP)  ## Test with the oldest and the newest supported transformers and lmms-eval: results/reference/matrix.md
+	$(BIN)/python benchmarks/matrix.py $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)

@@ -9,7 +9,8 @@ import numpy as np
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.compare.interval import Spread
 from pdrop_eval.compare.pairs import Pairs
-from pdrop_eval.compare.resampling import Metric, contributions, number_clusters
+from pdrop_eval.compare.resampling import Metric, contributions
+from pdrop_eval.compare.resampling_metrics import number_clusters
 from pdrop_eval.compare.tests_of import McNemar, mcnemar
 
 FEW = 10  # with fewer clusters, no interval is to be relied on
@@ -51,7 +52,7 @@ class Parts:
 
 
 def make_spread(
-    metrics: tuple[Metric, Metric], draws: tuple[np.ndarray, np.ndarray], scale: float, questions: int
+    metrics: tuple[Metric, Metric], draws: tuple[np.ndarray, np.ndarray], scale: float
 ) -> tuple[Spread, float]:
     """The spread of one benchmark's difference, and the share of its variance that the bootstrap sees.
 
@@ -66,7 +67,7 @@ def make_spread(
         error=float(np.std(draws[1] - draws[0], ddof=1)) / math.sqrt(seen) / scale,
         moved=float(np.abs(contributions(baseline, candidate)).sum()) / scale,
         most=baseline.largest / scale,
-        questions=questions,
+        questions=baseline.questions,
         clusters=len(baseline.sums),
         freedom=max(1.0, len(baseline.sums) - len(sizes)),
     )

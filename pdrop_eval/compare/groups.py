@@ -13,7 +13,7 @@ import numpy as np
 
 from pdrop_eval.compare.interval import LEVEL, Spread
 from pdrop_eval.compare.pairs import Pairs, Sample, match_samples
-from pdrop_eval.compare.resampling import number_clusters
+from pdrop_eval.compare.resampling_metrics import number_clusters
 
 RIGHT = 0.5  # a question that earned more than half is right; marks between 0 and 1 are ANLS's and VQA's
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.compare.pairs_samples import CannotCompareError, Sample, name_of, scored_samples
-from pdrop_eval.compare.resampling import Metric, make_metric, number_clusters, parts_of
+from pdrop_eval.compare.resampling import Metric
+from pdrop_eval.compare.resampling_metrics import make_metric, number_clusters, parts_of
 from pdrop_eval.errors import UserError
 from pdrop_eval.report.runs import Run
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.compare.resampling import make_metric, number_clusters, parts_of
+from pdrop_eval.compare.resampling_metrics import make_metric, number_clusters, parts_of
 from pdrop_eval.errors import UserError
 from pdrop_eval.plain import is_finite_number
 from pdrop_eval.records import load_samples

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.compare.resampling import bootstrap, draw_clusters, make_metric, number_clusters, parts_of
+from pdrop_eval.compare.resampling import bootstrap, draw_clusters
+from pdrop_eval.compare.resampling_metrics import make_metric, number_clusters, parts_of
 from pdrop_eval.errors import UserError
 from pdrop_eval.records import load_samples
 from pdrop_eval.report.cells import DIVISOR

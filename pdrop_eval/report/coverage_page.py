@@ -1,0 +1,63 @@
+"""The page of `benchmarks/coverage.py`: how often intervals hold the truth."""
+
+import math
+from typing import Any
+
+from pdrop_eval.compare.interval import LEVEL
+from pdrop_eval.report.markdown import pipes
+
+_HOW = """Made by `make coverage`: {number:,} simulations a cell. The binomial error of a share of 95% is
+{error:.1f} points. The baseline has {base:.0f}% right; in {shared:.0f}% of the clusters (in all of
+MMBench's) the questions come out alike. Of all questions, the candidate loses 5% and gains 5% ("no
+difference"), 5% and 3% ("few change"), 20% and 15% ("many change"), or 12% and 2% ("most are losses"); ANLS
+weighs each by a mark from 0.5 to 1.
+
+The intervals are those of `make compare` (`pdrop_eval/compare/interval.py` says how they are made); the
+last column has the percentiles of the same bootstrap. Truth and width are in points. Too high: the whole
+interval lies above the truth. False alarm: it lies below, so that a gate (`on=shown`) whose limit is just
+the true drop says that more is lost; nominally 2.5%, one side of a 95% interval."""
+_SUITES = """The mean of sixteen benchmarks of the kinds above, with its interval. And the gate on each of
+the sixteen, with intervals adjusted for their number: how often any of them gives a false alarm. Both are
+nominally 2.5%. (The simulations are those of the cells above, shuffled for each benchmark.)"""
+
+
+def coverage_page(found: dict[str, Any]) -> str:
+    """The page."""
+    cells, number = found["cells"], found["simulations"]
+    error = 100 * math.sqrt(LEVEL * (1 - LEVEL) / number)
+    inside = sum(0.93 <= cell["covered"] <= 0.97 for cell in cells)
+    under = [cell for cell in cells if cell["covered"] < 0.93]
+    plain = sum(0.93 <= cell["percentile"] <= 0.97 for cell in cells)
+    heads = [
+        "Benchmark", "Questions", "Clusters", "Changes", "Truth", "Covered %", "Too high %", "False alarm %",
+        "Width", "Percentiles %",
+    ]  # fmt: skip
+    rows = [
+        [
+            cell["kind"], str(cell["questions"]), str(cell["clusters"]), cell["changes"],
+            f"{cell['truth']:+.1f}",
+            *(f"{100 * cell[name]:.1f}" for name in ("covered", "above", "below")), f"{cell['width']:.1f}",
+            f"{100 * cell['percentile']:.1f}",
+        ]
+        for cell in cells
+    ]  # fmt: skip
+    suites = [
+        [
+            suite["changes"], str(suite["questions"]), f"{suite['truth']:+.1f}",
+            *(f"{100 * suite[name]:.1f}" for name in ("covered", "above", "below", "family")),
+        ]
+        for suite in found["suites"]
+    ]  # fmt: skip
+    return "\n\n".join([
+        "# How often the intervals hold the truth",
+        _HOW.format(number=number, error=error, base=100 * found["base"], shared=100 * found["shared"]),
+        f"Of {len(cells)} cells, {inside} lie between 93 and 97%, {len(cells) - inside - len(under)} above "
+        f"(few questions change: counts are whole numbers, so that an interval can't be exact), {len(under)} "
+        f"below. Plain percentiles of the bootstrap: {plain} between 93 and 97%.",
+        pipes(heads, rows, set(range(1, 10)) - {3}),
+        "## Sixteen benchmarks together", _SUITES,
+        pipes(
+            ["Changes", "Questions each", "Truth", "Covered %", "Too high %", "False alarm %", "Any of 16 %"],
+            suites, set(range(1, 7)),
+        ),
+    ]) + "\n"  # fmt: skip
