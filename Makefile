@@ -12,6 +12,8 @@ BATCH_SIZE ?=
 ARGS ?=
 TRAINING ?= results/mini-training
 TOKENS ?= 64
+# Processes of the tests: as many as there are processors, 8 at most (each takes about 1.5 GB of memory).
+WORKERS ?= logical
 BASELINE ?= vanilla
 CANDIDATE ?= pdrop
 
@@ -50,8 +52,10 @@ check: $(STAMP)  ## Lint, formatting and types (changes nothing)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: $(STAMP)  ## Run the tests
-	$(BIN)/python -m pytest $(ARGS)
+# A file's tests stay in one process, which keeps what they share; one thread each, as many processes compute.
+test: $(STAMP)  ## Run the tests (ARGS='tests/core -k pdrop' some of them, WORKERS=0 in one process)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
+		--dist loadfile $(ARGS)
 
 eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) on MODEL and SUITE
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \

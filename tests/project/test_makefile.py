@@ -13,6 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
+PARALLEL = "-n logical --maxprocesses 8 --dist loadfile"
+
 # Makes what `python -m venv` and `pip install uv` would make: an environment whose tools log their arguments.
 STAND_IN = """#!/bin/sh
 echo "$(basename "$0") $*" >> "$LOG"
@@ -87,6 +89,8 @@ def test_several_strategies_are_a_sweep(make):
         ("goals", "python -m pdrop_eval.bench.goals a=1"),
         ("scaling", "python -m pdrop_eval.bench.scaling a=1"),
         ("figures", "pdrop-eval-figures a=1"),
+        ("reference", "python -m pdrop_eval.mini.reference a=1"),
+        ("matrix", "python benchmarks/matrix.py a=1"),
         ("gain", "pdrop-eval-bench model=mini budget.tokens=64 batch_sizes=[1] a=1"),
     ],
 )
@@ -111,14 +115,14 @@ def test_an_environment_that_was_left_half_made_is_finished(make):
     done, asked = make("test")
     assert done.returncode == 0
     assert any(line.startswith("uv pip install") for line in asked)
-    assert asked[-1] == "python -m pytest"
+    assert asked[-1] == f"python -m pytest {PARALLEL}"
 
 
 def test_the_environment_can_be_elsewhere(make, tmp_path):
     _, asked = make("test", "VENV=other")
     assert (tmp_path / "other" / "bin" / "python").is_file()
     assert not (tmp_path / ".venv").exists()
-    assert asked[-1] == "python -m pytest"
+    assert asked[-1] == f"python -m pytest {PARALLEL}"
 
 
 def test_an_old_python_is_refused_with_the_fix(make, tmp_path):
@@ -131,8 +135,13 @@ def test_an_old_python_is_refused_with_the_fix(make, tmp_path):
 
 def test_failing_tests_fail_the_target(make):
     done, asked = make("test", FAIL="1")
-    assert asked[-1] == "python -m pytest"
+    assert asked[-1] == f"python -m pytest {PARALLEL}"
     assert done.returncode != 0
+
+
+def test_some_tests_alone_and_in_one_process(make):
+    _, asked = make("test", "ARGS=tests/core -k pdrop", "WORKERS=0")
+    assert asked[-1] == "python -m pytest -n 0 --maxprocesses 8 --dist loadfile tests/core -k pdrop"
 
 
 def test_check_only_looks(make):
