@@ -10,6 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from pdrop_eval.plain import is_finite_number
+from pdrop_eval.reading import find_wrong_kind, shortened
+from pdrop_eval.record_kinds import RECORD, TASK
 
 SCHEMA = 2
 STATUSES = ("started", "completed", "failed")
@@ -21,19 +23,14 @@ _SIZES = {"mini": "mini", "llava_1_5_7b": "7b", "llava_next_7b": "7b"}
 
 def find_fault(record: dict[str, Any]) -> str | None:
     """What is wrong with a record of a schema that is known, in words after "it is damaged:"; or None."""
-    kinds = {"run_id": str, "status": str, "created": str, "model": dict, "strategy": dict, "tasks": dict}
-    for key, kind in kinds.items():
-        if not isinstance(record.get(key), kind):
-            return f"its field {key!r} is missing or of the wrong kind"
-    if record["status"] not in STATUSES:
-        return f"its status is {record['status']!r}, not one of {', '.join(STATUSES)}"
+    if "status" in record and record["status"] not in STATUSES:
+        return f"its status is {shortened(record['status'])}, not one of {', '.join(STATUSES)}"
+    if fault := find_wrong_kind(record, RECORD):
+        return fault
     try:
-        datetime.fromisoformat(record["created"])
-    except ValueError:
-        return f"its field 'created' is {record['created']!r}, no time in ISO form"
-    for key in ("model", "strategy"):
-        if not isinstance(record[key].get("name"), str):
-            return f"its field '{key}.name' is missing or no text"
+        datetime.fromisoformat(record["created"]).timestamp()
+    except (ValueError, OverflowError):
+        return f"its field 'created' is {shortened(record['created'])}, no time in ISO form"
     faults = (_fault_of_task(name, entry, record["schema"]) for name, entry in record["tasks"].items())
     return next((fault for fault in faults if fault), None)
 
@@ -41,14 +38,14 @@ def find_fault(record: dict[str, Any]) -> str | None:
 def _fault_of_task(name: str, entry: Any, schema: int) -> str | None:
     if not isinstance(entry, dict) or not isinstance(entry.get("benchmark"), str):
         return f"its field 'tasks.{name}' is no result of a benchmark"
+    if fault := find_wrong_kind(entry, TASK, f"tasks.{name}."):
+        return fault
     status = entry.get("status", "scored" if schema == 1 else None)  # schema 1 had no other
-    score, stderr, n = entry.get("score"), entry.get("stderr"), entry.get("n")
+    score, n = entry.get("score"), entry.get("n")
     if status not in TASK_STATUSES:
         return f"its field 'tasks.{name}.status' is {status!r}, not one of {', '.join(TASK_STATUSES)}"
     if not (score is None if status == "needs_judge" else is_finite_number(score)):
         return f"its field 'tasks.{name}.score' is {score!r}, although the task is {status}"
-    if stderr is not None and not is_finite_number(stderr):
-        return f"its field 'tasks.{name}.stderr' is {stderr!r}, no number"
     if type(n) is not int or n < 1:
         return f"its field 'tasks.{name}.n' is {n!r}, no whole number from 1"
     return None

@@ -19,6 +19,8 @@ from pdrop_eval.files import Lock, remove_unfinished, unwritable, write_atomical
 from pdrop_eval.journal import drop_journal
 from pdrop_eval.migration import SCHEMA, TASK_STATUSES, find_fault, migrate
 from pdrop_eval.plain import is_finite_number, to_plain
+from pdrop_eval.reading import parse
+from pdrop_eval.record_kinds import read_sample
 
 
 class Run:
@@ -153,7 +155,7 @@ def load_samples(folder: Path, task: str) -> list[dict]:
     """The stored samples of a finished task, in order. Raises UserError if they are missing or damaged."""
     path = Path(folder) / "samples" / f"{_folder_name(task)}.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+        return [read_sample(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
     except (OSError, ValueError) as error:
         raise UserError(
             f"The samples in {path} can't be read ({error}). Move the run's folder away and run it again."
@@ -167,7 +169,7 @@ def read_record(path: Path) -> dict:
     can't be brought to the present.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(
             f"The record {path} can't be read: {error.strerror}. Check its permissions."

@@ -1,10 +1,11 @@
 """What a checkpoint's folder may hold: safetensors of its own, and no code, unless code is asked for."""
 
 import json
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from pdrop_eval.errors import UserError
+from pdrop_eval.reading import is_plain_name
 
 INDEX = "model.safetensors.index.json"
 # The files beside config.json in which transformers looks for the names of a checkpoint's own classes.
@@ -68,12 +69,3 @@ def _check_index(folder: Path) -> None:
             )
         if not (folder / name).is_file():
             raise UserError(f"{path} names {name}, which isn't there. Copy the checkpoint again, whole.")
-
-
-def is_plain_name(name: str) -> bool:
-    """Whether a text names a file in a folder on any system, and nothing above, below or elsewhere."""
-    return (
-        name not in ("", ".", "..")
-        and PurePosixPath(name).name == name == PureWindowsPath(name).name
-        and name.isprintable()
-    )

@@ -12,7 +12,7 @@ from pdrop_eval.bench import cli as bench_cli
 from pdrop_eval.configs import compose_config, instantiate_strategy
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms import tasks
-from pdrop_eval.weights import is_plain_name
+from pdrop_eval.reading import is_plain_name
 
 WEIGHTS = "model.safetensors"
 
