@@ -26,6 +26,7 @@ _logger.setLevel(logging.INFO)
 
 def configure(kind: str) -> None:
     """Sends events from now on as `kind` says, one of KINDS."""
+    _logger.disabled = False  # Hydra disables what was there before it
     formatters: dict[str, type[logging.Formatter]] = {"text": _Text, "json": _Json}
     for handler in [handler for handler in _logger.handlers if isinstance(handler, _ToStandardError)]:
         _logger.removeHandler(handler)
