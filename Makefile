@@ -24,7 +24,8 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain compare coverage reference constraints clean
+	family family-cards findings flops bench-train bench goals scaling throughput gain compare coverage \
+	reference matrix constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
