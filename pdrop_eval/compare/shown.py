@@ -66,6 +66,11 @@ def setting(document: Mapping[str, Any]) -> str:
 def groups(found: Mapping[str, Any]) -> str:
     """VTC-Bench's groups over all benchmarks."""
     hard, easy = found["hard"], found["easy"]
+    if not hard["n"]:
+        return (
+            f"No question that the baseline has right is wrong on images shrunk by {found['factor']}: none "
+            "is hard. Are they still as large as what the model looks at? Try a larger factor."
+        )
     return (
         f"Of the questions that the baseline has right, {hard['n']} are hard (wrong on images shrunk by "
         f"{found['factor']}): the candidate has {percent(hard['candidate'])} of them right. {easy['n']} are "
