@@ -1,6 +1,6 @@
 """Which versions of other packages were tested: the ranges of this package's own metadata. Needs no torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
@@ -10,6 +10,7 @@ from pdrop_eval.errors import UserError
 DISTRIBUTION = "pdrop-eval"
 # The packages that answers come from: another version of them may answer otherwise, or not at all.
 DECISIVE = ("torch", "transformers", "lmms-eval")
+COMPUTE = ("torch", "transformers")  # those of trainings and benchmarks, which ask no questions
 
 
 def requirements(extra: str = "") -> Iterator[Requirement]:
@@ -45,13 +46,13 @@ def tested(needed: Requirement) -> str:
     return ",".join(sorted(map(str, needed.specifier), key=lambda part: part.startswith("<")))
 
 
-def untested() -> dict[str, str]:
-    """Of the packages that answers come from, those outside of what was tested: name to version."""
-    found = {needed: installed(needed) for needed in requirements() if needed.name in DECISIVE}
+def untested(names: Sequence[str] = DECISIVE) -> dict[str, str]:
+    """Of these packages, those that are outside of what was tested: name to version."""
+    found = {needed: installed(needed) for needed in requirements() if needed.name in names}
     return {needed.name: here for needed, here in found.items() if here and not within(needed, here)}
 
 
-def check_versions(untested_packages: object = False) -> dict[str, str]:
+def check_versions(untested_packages: object = False, names: Sequence[str] = DECISIVE) -> dict[str, str]:
     """Refuses packages outside of what was tested, before any of them is imported; what was let pass.
 
     With `untested_packages=True` they are let pass. Raises UserError with the version, the range and the fix.
@@ -61,7 +62,7 @@ def check_versions(untested_packages: object = False) -> dict[str, str]:
             f"untested_packages={untested_packages} is not allowed: true goes on with packages that were not "
             "tested, false refuses them."
         )
-    found = untested()
+    found = untested(names)
     if found and not untested_packages:
         ranges = {needed.name: tested(needed) for needed in requirements()}
         named = ", ".join(f"{name} {here} (tested: {ranges[name]})" for name, here in found.items())

@@ -16,11 +16,12 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF, PACKAGE
 from pdrop_eval.provenance import hardware
 from pdrop_eval.published_sizes import PUBLISHED
+from pdrop_eval.versions import COMPUTE, check_versions
 
 PLAIN, KEEP_ALL, VANILLA = "plain", "keep_all", "vanilla"
 LARGEST = 16  # where batch_sizes=auto begins
 # Not part of a benchmark's identity: what is measured more, and where it goes.
-_ELSEWHERE = ("batch_sizes", "results", "scores", "again")
+_ELSEWHERE = ("batch_sizes", "results", "scores", "again", "untested_packages")
 _SOURCES = ("strategies", "engine", "efficiency", "bench", "schedule.py", "anyres.py", "published_sizes.py")
 
 
@@ -52,6 +53,7 @@ class Plan:
 
 def make_plan(config: DictConfig) -> Plan:
     """Check a composed config. Raises UserError."""
+    check_versions(config.untested_packages, COMPUTE)
     budget = _check(config)
     variants = _variants(config.strategies)
     sizes, auto = _batch_sizes(config.batch_sizes)

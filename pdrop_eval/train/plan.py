@@ -14,6 +14,7 @@ from pdrop_eval.hub import hub_commit, set_offline
 from pdrop_eval.identity import checkpoint_sha256, file_sha256
 from pdrop_eval.train.conversations import Conversation, read_conversations
 from pdrop_eval.train.settings import check_settings
+from pdrop_eval.versions import COMPUTE, check_versions
 
 RECORD = "training_record.json"
 PHASE_RECORD = "phase_record.json"
@@ -73,6 +74,7 @@ _ELSEWHERE = ("files", "images", "per_device_batch")
 
 def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
     """Check a config and read its data. Raises UserError for what can't be right."""
+    check_versions(config.untested_packages, COMPUTE)
     check_settings(config)
     if str(config.device) == "cuda":
         checks.check_device("cuda")

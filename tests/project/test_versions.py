@@ -123,6 +123,22 @@ def test_a_run_is_refused_before_its_model_is_looked_at(here):
         make_plan(config, "pdrop")
 
 
+@pytest.mark.parametrize("entry", ["bench", "train"])
+def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, entry, tmp_path):
+    from pdrop_eval.bench.settings import make_plan as plan_bench
+    from pdrop_eval.train.plan import make_plan as plan_training
+
+    changes = {"bench": [f"results={tmp_path}", "rounds=0"], "train": ["model.pretrained=no/such/folder"]}
+    config = compose_config(changes[entry], entry)
+    plan = plan_bench if entry == "bench" else lambda config: plan_training(config, "pdrop")
+    here(transformers="5.30.0", lmms_eval="0.8.0")
+    with pytest.raises(UserError, match=r"tested: transformers 5\.30\.0 \(tested: >=5.20,<5.24\)\. "):
+        plan(config)
+    here(lmms_eval="0.8.0")
+    with pytest.raises(UserError, match=r"rounds=0|no/such/folder"):
+        plan(config)
+
+
 def test_the_doctor_fails_or_warns_as_the_run_would(here):
     here(transformers="5.30.0")
     config = compose_config([])
