@@ -15,8 +15,8 @@ from pdrop_eval.mini.facts import PLURALS
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return suite.ensure_suite(tmp_path_factory.mktemp("cache"))
+def folder():
+    return suite.ensure_suite()  # where a run looks for it: rendered once for all tests
 
 
 @pytest.mark.parametrize("task", suite.TASKS)

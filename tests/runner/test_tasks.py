@@ -26,8 +26,8 @@ RENDERED = suite.TASKS
 
 
 @pytest.fixture(scope="module")
-def rendered(tmp_path_factory):
-    return ensure_suite(tmp_path_factory.mktemp("cache"))
+def rendered():
+    return ensure_suite()  # where a run looks for it: rendered once for all tests
 
 
 def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
