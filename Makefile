@@ -24,7 +24,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain compare coverage \
+	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
 	reference matrix constraints clean
 
 help:  ## Show the targets and their variables
@@ -144,6 +144,9 @@ reference: $(STAMP)  ## Write the regression baselines of the embedded model (AR
 
 matrix: $(STAMP)  ## Test with the oldest and the newest supported transformers and lmms-eval: results/reference/matrix.md
 	$(BIN)/python benchmarks/matrix.py $(ARGS)
+
+torture: $(STAMP)  ## Kill evaluations, sweeps and table builds, fill the disk: is anything lost? results/torture.md
+	$(BIN)/python benchmarks/torture.py $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-from pdrop_eval import anyres, provenance
+from pdrop_eval import anyres, provenance, versions
 from pdrop_eval.checks import check_budget, resolve_checkpoint
 from pdrop_eval.configs import BUDGET_DECIDES, instantiate_strategy, make_strategy, options
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
@@ -51,6 +51,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "seed": config.seed,
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
+        "untested_packages": versions.untested(),
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
         "strategy": {"name": plan.strategy, "fields": asdict(strategy)},

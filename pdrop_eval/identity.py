@@ -13,7 +13,10 @@ from pdrop_eval.paths import PACKAGE, TASKS
 
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
-_ELSEWHERE = ("results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log")
+_ELSEWHERE = (
+    "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log",
+    "untested_packages",
+)  # fmt: skip
 _SOURCES = (
     "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py", "efficiency/reached.py",
     "efficiency/flops.py", "schedule.py", "header.py", "anyres.py", "benchmarks.py", "benchmarks.yaml",

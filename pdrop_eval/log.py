@@ -45,9 +45,10 @@ def kind() -> str:
 
 
 def event(name: str, level: str = "info", **fields: Any) -> None:
-    """Tells of an event; fields are numbers, texts, and lists and dicts of them. level: "info", "warning" or "error".
+    """Tells of an event; fields are numbers, texts, and lists and dicts of them.
 
-    Of several processes the first one speaks, and the others only of what is worse than "info".
+    level: "info", "warning" or "error". Of several processes the first one speaks, and the others
+    only of what is worse than "info".
     """
     from pdrop_eval.parallel import rank, world_size
 

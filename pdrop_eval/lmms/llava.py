@@ -44,6 +44,7 @@ from pdrop_eval.parallel import together, world_size
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
 _SMALLEST_WINDOW = 32
+_TELL_SECONDS = 30  # between two events of progress
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
 _NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
 
@@ -155,15 +156,15 @@ class PdropLlava(lmms):
 
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
-        self._seed = torch.initial_seed()
+        self._seed, self._told = torch.initial_seed(), time.monotonic()
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         groups = _groups(requests)
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
         ready = prepared(order, self.preparer, self.workers, ahead=window)
         bar = tqdm(
-            total=len(requests), desc=names, unit="sample", file=sys.stderr, dynamic_ncols=True, smoothing=0.1,
-            disable=self.rank != 0 or log.kind() != "quiet",
+            total=len(requests), desc=names, unit="sample", file=sys.stderr, dynamic_ncols=True,
+            smoothing=0.1, disable=self.rank != 0 or log.kind() != "quiet",
         )  # fmt: skip
         with bar, closing(ready):
             for group in groups:
@@ -172,8 +173,15 @@ class PdropLlava(lmms):
                         answers[index] = answer
                         bar.update()
                     group = group[size:]
+                    self._tell(names, sum(answer is not None for answer in answers), len(answers))
                     size = min(2 * size, window)  # a small one to begin with: the model waits for it
         return answers
+
+    def _tell(self, task: str, done: int, total: int) -> None:
+        """An event of how far a task is, now and then."""
+        if done < total and time.monotonic() - self._told > _TELL_SECONDS:
+            self._told = time.monotonic()
+            log.event("progress", task=task, done=done, total=total)
 
     def _answer_window(
         self, indices: Sequence[int], ready: Iterator[Prepared]

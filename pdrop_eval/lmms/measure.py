@@ -37,8 +37,8 @@ class Usage:
 
     model_seconds: vision tower, prefill and decoding. waiting_seconds: for questions that were not ready yet.
     images: of all questions that were answered now. encoded: those that went through the vision tower; the
-    features of the others were there. A batch that ran out of memory and was tried again counts in seconds and
-    encoded. recalled: questions that were answered by an earlier, interrupted process; all else leaves them
+    features of the others were there. A batch that ran out of memory and was tried again counts in seconds
+    and encoded. recalled: questions that an earlier, interrupted process has answered; all else leaves them
     out.
     """
 
