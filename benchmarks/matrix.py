@@ -45,18 +45,14 @@ _VERSIONS = (
 
 @dataclass
 class Row:
-    """What came out in one environment; the texts say "passed" or what failed."""
+    """What came out in one environment. versions: of Python, torch, transformers and lmms-eval."""
 
     name: str
     versions: list[str]
     tests: str
     reference: str
     seconds: float
-
-    @property
-    def passed(self) -> bool:
-        """Did everything pass?"""
-        return self.tests.endswith("passed") and self.reference.endswith("equal")
+    passed: bool
 
 
 def lowest(needed: Requirement) -> str:
@@ -106,31 +102,26 @@ def examine(name: str, python: Path, workers: str) -> Row:
     started = time.perf_counter()
     versions = json.loads(subprocess.run([python, "-c", _VERSIONS], check=True, capture_output=True).stdout)
     print(f"== {name}: Python, torch, transformers, lmms-eval {', '.join(versions)}", flush=True)
-    out = run(python, "-m", "pytest", "-p", "no:cacheprovider", "-n", workers, "--dist", "loadfile", *TESTS)
-    (counts,) = re.findall(r"^(?=.*(?:passed|failed|error)).*? in [\d.]+s", out, re.M)[-1:] or ["nothing ran"]
-    tests = counts.strip("= ").rpartition(" in ")[0] or counts
-    out = run(python, "-m", "pdrop_eval.mini.reference", "--check")
-    unequal = re.findall(r"^(\w+): (\d+ difference\(s\))", out, re.M)
+    failed, out = run(
+        python, "-m", "pytest", "-p", "no:cacheprovider", "-n", workers, "--dist", "loadfile", *TESTS
+    )
+    counts = re.findall(r"^(.*(?:passed|failed|errors?)\b.*?) in [\d.]+s", out, re.M)
+    tests = counts[-1].strip("= ") if counts else "nothing ran"
+    differs, out = run(python, "-m", "pdrop_eval.mini.reference", "--check")
+    unequal = re.findall(r"^\w+: \d+ difference\(s\)", out, re.M)
     equal = len(re.findall(r"^\w+: equal", out, re.M))
-    reference = ", ".join(f"{which}: {how}" for which, how in unequal) or (
-        f"{equal} equal" if equal else "failed"
-    )
-    return Row(name, versions, tests, reference, time.perf_counter() - started)
+    reference = ", ".join(unequal) or ("failed" if differs else f"{equal} equal")
+    passed = not failed and not differs
+    return Row(name, versions, tests, reference, time.perf_counter() - started, passed)
 
 
-def run(*command: object) -> str:
-    """Standard output of a command, which is shown too."""
+def run(*command: object) -> tuple[int, str]:
+    """Exit status and standard output of a command, which is shown too."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [str(part) for part in command],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    words = [str(part) for part in command]
+    done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     print(done.stdout, end="", flush=True)
-    return done.stdout
+    return done.returncode, done.stdout
 
 
 def page(rows: Sequence[Row]) -> str:
