@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, default=SIMULATIONS)
     parser.add_argument("--out", type=Path, default=Path("results/compare"))
     given = parser.parse_args()
-    found = simulate(given.simulations, lambda text: print(text, file=sys.stderr, flush=True))
+    found = simulate(given.simulations, lambda text: print(text, file=sys.stderr, flush=True), SIZES)
     page = coverage_page(found)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
@@ -105,9 +105,7 @@ def main() -> None:
     print(page)
 
 
-def simulate(
-    number: int, say: Callable[[str], None] = lambda _: None, sizes: tuple[int, ...] = SIZES
-) -> dict:
+def simulate(number: int, say: Callable[[str], None], sizes: tuple[int, ...]) -> dict:
     """All cells, and the mean of sixteen benchmarks of the first size, as plain data."""
     cells, suites = [], []
     for changes in CHANGES:

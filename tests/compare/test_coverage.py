@@ -1,0 +1,81 @@
+"""The simulation of the intervals, in small: its truths, and that it would see intervals that are wrong."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pdrop_eval.compare import interval
+from pdrop_eval.compare.resampling_metrics import make_metric
+from pdrop_eval.report.coverage_page import coverage_page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def coverage():
+    spec = importlib.util.spec_from_file_location("coverage_simulation", ROOT / "benchmarks" / "coverage.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def cell(coverage, kind, number=400, changes="many change", questions=120):
+    return coverage.run_cell(coverage.KINDS[kind], questions, changes, number)[0]
+
+
+@pytest.mark.parametrize("kind", range(7))
+def test_the_truth_of_each_kind_is_what_its_metric_tends_to(coverage, kind):
+    kind = coverage.KINDS[kind]
+    clusters = np.arange(24_000) // kind.size
+    parts = coverage._parts(kind, clusters)
+    random = np.random.default_rng(3)
+    ((before, after),) = coverage._answers(kind, clusters, 0.2, 0.1, 1, random)
+    scores = [
+        make_metric(kind.resample, coverage._samples(kind, marks), clusters, parts).value / kind.scale
+        for marks in (before, after)
+    ]
+    assert scores[1] - scores[0] == pytest.approx(coverage._truth(kind, 0.2, 0.1), abs=2.5)
+    assert (before == 1).mean() == pytest.approx(0.7, abs=0.02) or kind.soft
+
+
+@pytest.mark.parametrize("kind", [0, 1, 6])
+def test_about_95_of_100_intervals_hold_the_truth(coverage, kind):
+    # 400 simulations: three binomial errors are 3.3 points
+    found = cell(coverage, kind)
+    assert 0.91 < found.covered < 0.99
+    assert found.covered + found.above + found.below == pytest.approx(1)
+
+
+def test_intervals_that_are_too_narrow_are_seen(coverage, monkeypatch):
+    right = interval.student
+    monkeypatch.setattr(interval, "student", lambda level, freedom: right(level, freedom) / 2)
+    assert cell(coverage, 1).covered < 0.8
+
+
+def test_percentiles_fail_where_few_questions_change(coverage):
+    found = cell(coverage, 4, changes="few change", questions=64)
+    assert found.percentile < 0.8
+    assert found.covered > 0.93
+
+
+def test_the_page_shows_every_cell(coverage, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(coverage, "SIZES", (48,))
+    monkeypatch.setattr(sys, "argv", ["coverage", "--simulations", "5", "--out", str(tmp_path)])
+    coverage.main()
+    found = json.loads((tmp_path / "coverage.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "coverage.md").read_text(encoding="utf-8")
+    assert (len(found["cells"]), len(found["suites"])) == (28, 4)
+    assert page == coverage_page(found)
+    assert page.count("| POPE: F1") == 4
+    assert page in capsys.readouterr().out
+
+
+def test_the_committed_page_is_that_of_its_numbers():
+    folder = ROOT / "results" / "compare"
+    found = json.loads((folder / "coverage.json").read_text(encoding="utf-8"))
+    assert (folder / "coverage.md").read_text(encoding="utf-8") == coverage_page(found)
+    assert found["simulations"] >= 3000
