@@ -26,7 +26,8 @@ BASELINE, CANDIDATE, DOWNSAMPLED = "baseline", "candidate", "downsampled"
 class Side:
     """One run of a comparison: what was asked for, and its record once it is there.
 
-    plan: of a strategy; None for the folder of a run, whose record is all there is.
+    overrides: its own, beside those of both. plan: of a strategy; None for the folder of a run, whose record
+    is all there is. arguments: with which pdrop-eval would make this run.
     """
 
     role: str
@@ -34,6 +35,7 @@ class Side:
     overrides: tuple[str, ...]
     plan: Plan | None
     record: dict[str, Any] | None
+    arguments: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -47,7 +49,12 @@ class Side:
     def run(self) -> Run:
         """The run as the statistics read it; to be called once its record is there."""
         assert self.record is not None
-        return to_runs([self.record])[0]
+        found = to_runs([self.record])
+        if not found:
+            raise UserError(
+                f"The {self.role}'s run {self.record['run_id']} has no finished benchmark."
+            )
+        return found[0]
 
     @property
     def missing(self) -> list[str]:
@@ -104,10 +111,7 @@ def complete(sides: Sequence[Side]) -> None:
             say(f"{title}: its record is there")
             continue
         say(title)
-        from pdrop_eval.evaluate import evaluate
-
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is the comparison's
-            side.record = evaluate(side.plan.config, side.plan.strategy, advise=False)
+        side.record = _evaluated(side, side.plan)
         lacking = [task for task in side.plan.tasks if task not in side.record["tasks"]]
         if lacking or side.record["status"] != "completed":
             raise UserError(
@@ -116,13 +120,26 @@ def complete(sides: Sequence[Side]) -> None:
             )
 
 
+def _evaluated(side: Side, plan: Plan) -> dict[str, Any]:
+    """The record of a run that is made now; it names the command that makes it alone."""
+    from pdrop_eval.evaluate import evaluate
+
+    ours = sys.argv
+    sys.argv = ["pdrop-eval", *side.arguments]
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is the comparison's
+            return evaluate(plan.config, plan.strategy, advise=False)
+    finally:
+        sys.argv = ours
+
+
 def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ()) -> Side:
     of = CANDIDATE if role == CANDIDATE else BASELINE
     own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
     if asked in options("strategy"):
-        config = compose_config([f"strategy={asked}", *settings.overrides(of), *more])
-        plan = make_plan(config, asked)
-        return Side(role, asked, (*own, *more), plan, plan.existing_record())
+        arguments = (f"strategy={asked}", *settings.overrides(of), *more)
+        plan = make_plan(compose_config(arguments), asked)
+        return Side(role, asked, (*own, *more), plan, plan.existing_record(), arguments)
     record = _recorded(role, asked)
     if own:
         raise UserError(

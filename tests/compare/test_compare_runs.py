@@ -19,7 +19,7 @@ GQA = {"gqa": answers(4)}
 @pytest.fixture
 def planned(tmp_path, monkeypatch):
     """Plans without data or checkpoints, of the task gqa; evaluating one writes a record. What was done."""
-    done = SimpleNamespace(checked=[], evaluated=[])
+    done = SimpleNamespace(checked=[], evaluated=[], commands=[])
     data = SimpleNamespace(sha256={"gqa": "d" * 64}, folder=None, local={})
     monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
 
@@ -30,6 +30,7 @@ def planned(tmp_path, monkeypatch):
 
     def evaluate(config, strategy, advise):
         assert not advise
+        done.commands.append(" ".join(sys.argv))
         print("a summary")
         done.evaluated.append((strategy, config.strategy.get("ratio"), config.limit, config.downsample))
         folder = record(tmp_path / f"new{len(done.evaluated)}", strategy, **GQA)
@@ -54,6 +55,10 @@ def test_what_is_missing_is_evaluated_after_all_of_it_was_checked(planned, capsy
     assert planned.evaluated == []
     runs.complete(sides)
     assert planned.evaluated == [("vanilla", None, 4, None), ("pdrop", 0.6, 4, None)]
+    assert planned.commands == [
+        "pdrop-eval strategy=vanilla limit=4",
+        "pdrop-eval strategy=pdrop limit=4 strategy.ratio=0.6",
+    ]
     assert [side.name for side in sides] == ["vanilla", "pdrop strategy.ratio=0.6"]
     assert [side.run.results["gqa"]["score"] for side in sides] == [100, 100]
     captured = capsys.readouterr()
