@@ -23,7 +23,7 @@ def coverage():
     return module
 
 
-def cell(coverage, kind, number=400, changes="many change", questions=120):
+def cell(coverage, kind, number=300, changes="many change", questions=120):
     return coverage.run_cell(coverage.KINDS[kind], questions, changes, number)[0]
 
 
@@ -42,9 +42,9 @@ def test_the_truth_of_each_kind_is_what_its_metric_tends_to(coverage, kind):
     assert (before == 1).mean() == pytest.approx(0.7, abs=0.02) or kind.soft
 
 
-@pytest.mark.parametrize("kind", [0, 1, 6])
+@pytest.mark.parametrize("kind", [1, 6])
 def test_about_95_of_100_intervals_hold_the_truth(coverage, kind):
-    # 400 simulations: three binomial errors are 3.3 points
+    # 300 simulations: three binomial errors are 3.8 points
     found = cell(coverage, kind)
     assert 0.91 < found.covered < 0.99
     assert found.covered + found.above + found.below == pytest.approx(1)

@@ -46,6 +46,11 @@ def test_questions_that_change_together_are_no_more_than_their_pictures():
     assert alone.notes == ()
 
 
+def test_the_standard_error_of_few_pictures_divides_by_one_less():
+    # one of four lost: the variance 0.25 * 0.75 * 4 / 3, over 4; a bootstrap alone would have 21.7
+    assert measure(lost(1, 4), Settings()).spread.error == pytest.approx(25, rel=0.04)
+
+
 def test_mme_is_in_points_of_a_twentieth():
     before, after = mme(*[("color", 1, 1)] * 12), mme(("color", 1, 0), *[("color", 1, 1)] * 11)
     found = measure(pairs(before, after, "mme"), QUICK)

@@ -38,6 +38,11 @@ def test_with_losses_alone_the_far_end_is_wilsons(lost, n):
     assert tango(lost, 0, n, Z) == pytest.approx((-high, -low), abs=1e-12)
 
 
+def test_a_published_example():
+    # 1 and 7 of 21 pairs, as (-0.517, -0.026) in Fagerland, Lydersen and Laake, Statistics in Medicine 33 (2014)
+    assert tango(1, 7, 21, Z) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
 def test_zero_is_the_end_where_mcnemars_statistic_is_the_quantile():
     # (gained - lost) / sqrt(gained + lost) = 9 - 1 over sqrt(10) = 2.53; and with losses alone sqrt(lost)
     assert tango(9, 1, 50, 8 / math.sqrt(10))[0] == pytest.approx(0, abs=1e-12)
