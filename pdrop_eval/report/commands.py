@@ -1,5 +1,7 @@
 """Which command fills an empty row, and what it needs that isn't there."""
 
+import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +12,9 @@ from pdrop_eval.report.settings import USERS_FOLDER, choices
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
 DEFAULT_SIZE = "mini"  # of an experiment that names none
+# What a shell or make would not leave as it is: a record that others wrote must not write our commands.
+_SPECIAL = re.compile(r"[^\w@%+=:,./~\[\]{}-]", re.ASCII)
+_PLACEHOLDER = re.compile("<(folder|name)>$")
 
 
 @dataclass(frozen=True)
@@ -100,12 +105,13 @@ def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
     changes = list(settings)
     limit = [change for change in changes if change.startswith("limit=")]
     rest = [change for change in changes if not change.startswith("limit=")]
-    if not (PACKAGE.parent / "Makefile").is_file():
-        return " ".join(["pdrop-eval", *named, *limit, *map(_quoted, rest)])
+    special = any(_SPECIAL.search(_PLACEHOLDER.sub("", text)) for text in [*named, *changes])
+    if special or not (PACKAGE.parent / "Makefile").is_file():
+        return " ".join(["pdrop-eval", *map(_quoted, [*named, *limit, *rest])])
     variables = [setting.partition("=") for setting in [*named, *limit]]
     run = [f"make {target}", *(f"{name.upper()}={value}" for name, _, value in variables)]
     return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")
 
 
 def _quoted(setting: str) -> str:
-    return f"'{setting}'" if set(setting) & set("<>[](){}$*? ") else setting
+    return shlex.quote(setting) if _SPECIAL.search(setting) or set(setting) & set("[]{}") else setting

@@ -77,7 +77,8 @@ class Chart:
         """Of its files. One that isn't the whole of the default has a name of its own, and replaces none."""
         changes = [change for change in self.settings if not change.startswith(_OF_PLACE)]
         parts = [self.experiment, self.model, *(re.sub(r"[^A-Za-z0-9.-]+", "", change) for change in changes)]
-        parts += [self.suite] if self.suite != default_suite(self.model) else []
+        other = self.suite != default_suite(self.model)  # as a record names it: it must not lead elsewhere
+        parts += [re.sub(r"[^A-Za-z0-9._-]+", "", self.suite)] if other else []
         parts += self.benchmarks if self.own else []
         return "_".join(parts)
 

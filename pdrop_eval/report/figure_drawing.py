@@ -34,6 +34,7 @@ _RC = {
     "grid.color": "#e4e4e4",
     "grid.linewidth": 0.7,
     "axes.axisbelow": True,
+    "text.parse_math": False,  # a name with a dollar is no formula
 }
 
 

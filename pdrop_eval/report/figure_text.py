@@ -30,12 +30,12 @@ def figure_markdown(chart: Chart) -> str:
         f"Made by `make figures` from the records of `make experiment EXPERIMENT={chart.experiment}`; no "
         "number here is written by hand."
     )
-    picture = f"![{alternative(chart)}]({chart.name}.svg)"
+    picture = f"![{escaped(alternative(chart))}]({chart.name}.svg)"
     asked = f"Questions: {questions(chart.runs)}"
     said = [escaped(words) for words in (figure_gains.shows(chart), asked, footer(chart)) if words]
     grids = [_mean_grid(chart), *(_grid(chart, key) for key in chart.benchmarks)]
     section = Section("Numbers", [], [grid for grid in grids if grid.bands], _notes(chart))
-    head = f"# Figure {chart.number}, measured: {escaped(chart.title)}, suite {chart.suite}"
+    head = f"# Figure {chart.number}, measured: {escaped(chart.title)}, suite {escaped(chart.suite)}"
     return "\n\n".join([head, made, picture, *said, markdown([section]).strip()]) + "\n"
 
 
@@ -51,7 +51,7 @@ def figure_block(charts: list[Chart], figures: Path, folder: Path) -> str:
     for chart in charts:
         path = os.path.relpath(figures / chart.name, folder).replace(os.sep, "/")
         told = figure_gains.shows(chart)
-        parts.append(f"![{alternative(chart)}]({path}.svg)")
+        parts.append(f"![{escaped(alternative(chart))}]({path}.svg)")
         parts.append(f"{escaped(chart.title)}: {escaped(told)} [All numbers]({path}.md).")
     return "\n\n".join(parts)
 

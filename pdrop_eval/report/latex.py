@@ -2,6 +2,7 @@
 
 import re
 
+from pdrop_eval.compare.escaping import visible
 from pdrop_eval.report.grid import Band, Grid, Section
 from pdrop_eval.report.markdown import MODEL
 
@@ -33,9 +34,9 @@ def latex(sections: list[Section]) -> str:
     """One float for each grid of each section."""
     parts = ["% Needs \\usepackage{booktabs}."]
     for section in sections:
-        parts.append(f"% {section.title}")
+        parts.append(f"% {visible(section.title)}")
         for note in section.notes:
-            parts += [f"% {line}" for line in [note.text, *note.commands]]
+            parts += [f"% {visible(line)}" for line in [note.text, *note.commands]]
         for index, grid in enumerate(section.grids):
             said = " ".join(section.text) if index == 0 else ""
             parts.append(_float(grid, escaped(f"{section.title}. {grid.title.rstrip('.')}. {said}".strip())))
@@ -44,7 +45,7 @@ def latex(sections: list[Section]) -> str:
 
 def escaped(text: str) -> str:
     """Text whose special characters are shown as they are."""
-    return _PATTERN.sub(lambda match: _SPECIAL[match[0]], text)
+    return _PATTERN.sub(lambda match: _SPECIAL[match[0]], visible(text))
 
 
 def _float(grid: Grid, caption: str) -> str:

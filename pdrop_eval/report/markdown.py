@@ -5,6 +5,7 @@ from collections.abc import Container
 
 from tabulate import tabulate
 
+from pdrop_eval.compare.escaping import visible
 from pdrop_eval.report.grid import Grid, Section
 
 MODEL = "Model"
@@ -14,7 +15,7 @@ def markdown(sections: list[Section]) -> str:
     """All sections; the commands of a note stand in code blocks."""
     parts = []
     for section in sections:
-        parts += [f"### {section.title}", *map(escaped, section.text)]
+        parts += [f"### {escaped(section.title)}", *map(escaped, section.text)]
         for grid in section.grids:
             title = escaped(grid.title)
             parts += [f"**{title}**" if len(title) < 40 else title, markdown_grid(grid)]
@@ -45,7 +46,8 @@ def pipes(heads: list[str], rows: list[list[str]], right: Container[int] = ()) -
 
 def escaped(text: str) -> str:
     """Text whose special characters are shown as they are."""
-    return re.sub(r"[*_|<>]", lambda match: "\\" + match[0], text)
+    plain = text if text.isprintable() else visible(text)
+    return re.sub(r"[\\*_|<>]|\](?=[(\[:])|&(?=#?\w+;)", lambda match: "\\" + match[0], plain)
 
 
 def _note(text: str, commands: list[str]) -> str:

@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from pdrop_eval.compare.escaping import visible
 from pdrop_eval.errors import UserError
 from pdrop_eval.identity import code_sha256
 from pdrop_eval.report.rows import RowKey
@@ -120,7 +121,7 @@ class Run:
 
 def to_runs(records: Iterable[dict[str, Any]]) -> list[Run]:
     """The records that have a finished task. Raises UserError if two of one run contradict each other."""
-    runs = [_run(record) for record in records]
+    runs = [_run(_visible(record)) for record in records]
     found = [run for run in runs if run.results]
     _check_contradictions(found)
     return found
@@ -164,6 +165,16 @@ def _preference(run: Run, wanted: set[str]) -> tuple:
     other_code = run.source != installed_code()
     newest = -datetime.fromisoformat(run.record["created"]).timestamp()
     return -limit, len(run.deviations), -len(wanted & run.results.keys()), other_code, newest, run.folder
+
+
+def _visible(value: Any, name: str = "") -> Any:
+    """A record whose texts are each a line without control characters; its folder's path stays."""
+    if isinstance(value, str):
+        text = value.strip().split("\n")[0] if name == "error" else value
+        return text if text.isprintable() or name == "folder" else visible(text)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(part, key) for key, part in value.items()}
+    return [_visible(part) for part in value] if isinstance(value, list) else value
 
 
 def _run(record: dict[str, Any]) -> Run:

@@ -2,8 +2,10 @@
 
 import csv
 import io
+import re
 from typing import Any
 
+from pdrop_eval.compare.escaping import visible
 from pdrop_eval.report.cells import Cell
 from pdrop_eval.report.missing import can_be_filled, fill_row
 from pdrop_eval.report.rows import RowKey
@@ -20,6 +22,9 @@ _RUN = (
 # where the standard error is 0: a bootstrap can't see what didn't vary), number of questions.
 CELL = ("state", "stderr", "low", "high", "n")
 PLACES = ".10g"
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?", re.ASCII)
+# What a spreadsheet takes for the beginning of a formula, in a cell that is text; the wide forms, too.
+_FORMULA = tuple("=+-@＝＋－＠")
 
 
 def sheet(parts: list[Part]) -> str:
@@ -31,7 +36,10 @@ def sheet(parts: list[Part]) -> str:
 
 
 def write_csv(columns: list[str], lines: list[dict[str, Any]]) -> str:
-    """Lines by column name; what is missing is left empty."""
+    """Lines by column name; what is missing is left empty.
+
+    A text that a spreadsheet would compute as a formula begins with an apostrophe; numbers stay as they are.
+    """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, columns, lineterminator="\n")
     writer.writeheader()
@@ -108,4 +116,10 @@ def _line(part: Part, row: Row) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    return format(value, PLACES) if isinstance(value, float) else value
+    if isinstance(value, float):
+        return format(value, PLACES)
+    if not isinstance(value, str):
+        return value
+    text = visible(value)  # a line break alone would end the row for some programs
+    formula = text.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text

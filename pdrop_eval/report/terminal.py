@@ -2,6 +2,7 @@
 
 import textwrap
 
+from pdrop_eval.compare.escaping import visible
 from pdrop_eval.report.grid import Grid, Section
 
 MIN_WIDTH = 40
@@ -45,7 +46,7 @@ def terminal(sections: list[Section], width: int) -> str:
         for note in section.notes:
             parts += [fold(note.text, width, "  "), *(_command(text, width) for text in note.commands)]
         parts.append("")
-    return "\n".join(parts).rstrip() + "\n"
+    return "\n".join(map(visible, "\n".join(parts).rstrip().split("\n"))) + "\n"
 
 
 def fold(text: str, width: int, indent: str = "") -> str:

@@ -113,8 +113,10 @@ def test_questions_of_one_picture_are_drawn_together(pair):
 
 
 def test_without_a_recorded_cluster_the_picture_is_it(pair):
-    marks = [[{"doc_id": i, "score": float(m), "images_sha256": f"{i // 2}"} for i, m in enumerate(row)] for row in
-             ([1, 1, 1, 1], [1, 1, 0, 1])]  # fmt: skip
+    marks = [
+        [{"doc_id": i, "score": float(mark), "images_sha256": str(i // 2)} for i, mark in enumerate(row)]
+        for row in ([1, 1, 1, 1], [1, 1, 0, 1])
+    ]
     assert pair("gqa", (marks[0], 100.0), (marks[1], 75.0)).clusters == 2
 
 
