@@ -117,6 +117,13 @@ def test_relative_performance_is_the_mean_of_ratios():
     assert (high - low) / 2 == pytest.approx(1.97 * 100 * math.sqrt(sum(errors)) / 2, rel=0.1)
 
 
+def test_the_error_of_a_ratio_is_of_both_scores():
+    # 10 are left of the 50 that were right: .2 * .8 / 50, as if only those had been asked
+    fifth = pairs(marks(*[1] * 50, *[0] * 50), marks(*[1] * 10, *[0] * 90))
+    low, high = overall([measure(fifth, QUICK)]).relative_interval
+    assert (high - low) / 2 == pytest.approx(198 * math.sqrt(0.2 * 0.8 / 50), rel=0.1)
+
+
 def test_a_baseline_of_zero_has_no_ratio_and_is_named():
     nothing = pairs(marks(0, 0, 0), marks(0, 1, 0), "textvqa")
     found = overall(measure_all([lost(1, 20), nothing], QUICK))

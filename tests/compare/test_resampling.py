@@ -31,9 +31,10 @@ def test_contributions_of_a_mean_add_up_to_the_difference():
 
 def test_contributions_of_f1_are_the_mean_of_both_ways():
     before = pope(("a", "yes", "yes"), ("a", "no", "no"))
-    after = pope(("a", "yes", "yes"), ("a", "no", "yes"))
+    after = pope(("a", "yes", "no"), ("a", "no", "yes"))
     one, other = pairs(before, after, "pope").metrics()
-    assert contributions(one, other).tolist() == pytest.approx([0, 200 / 3 - 100])
+    # F1 falls from 1 to 0. The first: 1 -> 0, or 2/3 -> 0. The second: 1 -> 2/3, or 0 -> 0.
+    assert contributions(one, other).tolist() == pytest.approx([-500 / 6, -100 / 6])
 
 
 def test_an_exchange_of_everything_turns_the_difference_round():
