@@ -1,8 +1,8 @@
 """`pdrop-eval-compare`: two runs on the same questions, and whether the second one may pass.
 
 Its exit status is what a CI reads: 0 passed, 1 regressed, 2 could not compare. Whatever goes wrong, foreseen
-or not, is a 2: a crash must look neither like a pass nor like a regression. Nothing heavy is imported up
-here: `--help` and a wrong setting never load torch.
+or not, is a 2: a crash must look neither like a pass nor like a regression. Python itself leaves with 1 where
+an import fails, so nothing of the package is imported up here; `--help` and a wrong setting never load torch.
 """
 
 import os
@@ -11,8 +11,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
-
-from pdrop_eval.errors import UserError
 
 if TYPE_CHECKING:
     from pdrop_eval.compare.settings import Settings
@@ -23,28 +21,42 @@ PASSED, REGRESSED, NOT_COMPARED = 0, 1, 2
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
+    status = NOT_COMPARED
     try:
-        status = _answer(sys.argv[1:])
-    except KeyboardInterrupt:
-        status = _say("interrupted. The same command goes on where this one stopped.")
-    except SystemExit as leaving:  # of a library: its status says nothing about the comparison
-        status = _say(f"could not compare: something has called for an exit ({leaving.code}).")
-    except UserError as error:
-        status = _say(str(error))
-    except BaseException as error:
+        status = _guarded(sys.argv[1:])
+    except BaseException:  # even what says what went wrong may go wrong
         traceback.print_exc()
-        status = _say(f"could not compare: {type(error).__name__}: {error}")
     sys.exit(status)
+
+
+def _guarded(arguments: Sequence[str]) -> int:
+    from pdrop_eval.errors import UserError
+    from pdrop_eval.redact import redact
+
+    try:
+        return _answer(arguments)
+    except KeyboardInterrupt:
+        return _say("interrupted. The same command goes on where this one stopped.")
+    except SystemExit as leaving:  # of a library: its status says nothing about the comparison
+        return _say(f"could not compare: something has called for an exit ({leaving.code}).")
+    except UserError as error:
+        return _say(str(error))
+    except BaseException as error:
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
+        return _say(f"could not compare: {type(error).__name__}: {error}")
 
 
 def _answer(arguments: Sequence[str]) -> int:
     from pdrop_eval.compare.settings import help_text, read_settings
+    from pdrop_eval.configs import CONFIG_ERRORS, explain
 
     if {"-h", "--help"} & {*arguments}:
         _show(help_text())
         return PASSED
-    settings = read_settings(arguments)
-    document = _compare(settings)
+    try:
+        document = _compare(read_settings(arguments))
+    except CONFIG_ERRORS as error:  # an interpolation that is only looked at now
+        raise explain(error) from error
     from pdrop_eval.compare.terminal import terminal
 
     _show(terminal(document, min(shutil.get_terminal_size().columns, 80)))
@@ -78,10 +90,15 @@ def _show(text: str) -> None:
 
 
 def _say(message: str) -> int:
+    from pdrop_eval import log
     from pdrop_eval.compare.escaping import visible
+    from pdrop_eval.redact import redact
 
-    lines = [visible(line) for line in message.splitlines()]
-    print("pdrop-eval-compare:", "\n".join(lines), file=sys.stderr)
+    if log.kind() == "json":
+        log.event("error", level="error", message=message, status=NOT_COMPARED)
+    else:
+        lines = [visible(line) for line in redact(message).splitlines()]
+        print("pdrop-eval-compare:", "\n".join(lines), file=sys.stderr)
     return NOT_COMPARED
 
 

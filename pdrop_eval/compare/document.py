@@ -25,6 +25,7 @@ from pdrop_eval.compare.runs_facts import differences, facts, warnings
 from pdrop_eval.compare.settings import Settings
 from pdrop_eval.errors import UserError
 from pdrop_eval.plain import to_plain
+from pdrop_eval.redact import redact_all
 
 SCHEMA = 1
 PASSED, REGRESSED, NOT_COMPARED = "passed", "regressed", "not compared"
@@ -60,7 +61,7 @@ def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, 
         "differences": different,
         "warnings": [*_unused(settings, sides), *warnings(different)],
     }
-    return to_plain(document), rows
+    return redact_all(to_plain(document)), rows
 
 
 def failed_document(settings: Settings, reason: str) -> dict[str, Any]:
@@ -70,7 +71,7 @@ def failed_document(settings: Settings, reason: str) -> dict[str, Any]:
     head = {**_head(settings), "verdict": verdict, "exit": EXIT[NOT_COMPARED], "runs": sides}
     empty: dict[str, Any] = {"overall": None, "groups": None}
     lists = ("benchmarks", "left_out", "method", "differences", "warnings")
-    return {**head, **empty, **{name: [] for name in lists}}
+    return redact_all({**head, **empty, **{name: [] for name in lists}})
 
 
 def make_gate(settings: Settings) -> gate.Gate:

@@ -101,7 +101,7 @@ def write_failure(place: Place, settings: Settings, error: BaseException) -> Non
         return
 
 
-def _write(place: Place, document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def _write(place: Place, document: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
     from pdrop_eval.compare.junit import junit
     from pdrop_eval.compare.markdown import markdown
 

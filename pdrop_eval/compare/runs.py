@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval import log
 from pdrop_eval.benchmarks import by_task
 from pdrop_eval.compare.settings import Settings
 from pdrop_eval.configs import check_choice, compose_config, options
@@ -51,9 +52,7 @@ class Side:
         assert self.record is not None
         found = to_runs([self.record])
         if not found:
-            raise UserError(
-                f"The {self.role}'s run {self.record['run_id']} has no finished benchmark."
-            )
+            raise UserError(f"The {self.role}'s run {self.record['run_id']} has no finished benchmark.")
         return found[0]
 
     @property
@@ -138,7 +137,10 @@ def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ())
     own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
     if asked in options("strategy"):
         arguments = (f"strategy={asked}", *settings.overrides(of), *more)
-        plan = make_plan(compose_config(arguments), asked)
+        config = compose_config(arguments)
+        check_choice("log", config.log, log.KINDS)
+        log.configure(config.log)
+        plan = make_plan(config, asked)
         return Side(role, asked, (*own, *more), plan, plan.existing_record(), arguments)
     record = _recorded(role, asked)
     if own:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -194,6 +195,23 @@ def test_a_crash_is_neither_a_pass_nor_a_regression(compare, monkeypatch, error)
     assert "could not compare" in shown.err
     assert found["verdict"]["status"] == "not compared"
     assert isinstance(error, SystemExit) or "Traceback" in shown.err
+
+
+@pytest.mark.parametrize("module", ["pdrop_eval.errors", "pdrop_eval.compare.settings", "pdrop_eval.plan"])
+def test_a_broken_installation_is_not_a_regression(monkeypatch, capsys, module):
+    monkeypatch.setitem(sys.modules, module, None)  # importing it raises
+    monkeypatch.delitem(sys.modules, "pdrop_eval.compare.runs", raising=False)
+    assert command(monkeypatch, "baseline=a/b", "out=out", "name=x") == 2
+    assert module in capsys.readouterr().err
+
+
+def test_secrets_are_in_no_output(compare, monkeypatch):
+    monkeypatch.setenv("SOME_TOKEN", "swordfish-1234")
+    header = {"command": "pdrop-eval data.root=x-swordfish-1234"}
+    _, shown, _ = compare({"gqa": GOOD, "header": header}, {"gqa": GOOD}, "limit=swordfish-1234")
+    texts = [shown.out, shown.err, *(written(kind) for kind in ("md", "json", "xml"))]
+    assert [text for text in texts if "swordfish-1234" in text] == []
+    assert "x-***" in written("md").replace("&#42;", "*")
 
 
 def test_an_interrupt_is_not_a_result(monkeypatch, capsys):
