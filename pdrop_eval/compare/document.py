@@ -103,7 +103,8 @@ def _method() -> list[str]:
     drawn = effects.Settings()
     return [
         f"Intervals: standard errors of a paired bootstrap of the metric itself ({drawn.resamples:,} draws), "
-        "in the form of Tango's score interval, which also holds where few answers changed.",
+        "in the form of Tango's score interval, which also holds where few answers changed, with Student's "
+        "quantile where pictures are few. results/compare/coverage.md has how often they hold the truth.",
         f"p: a randomisation test that exchanges both runs' answers to whole clusters, {drawn.swaps:,} times "
         f"or in every way. Seed of both: {drawn.seed}.",
     ]

@@ -1,5 +1,7 @@
 """What the command line of a comparison means, and what of it is refused."""
 
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +103,21 @@ def test_what_is_wrong_is_named_with_what_is_allowed(argument, words):
         read_settings([argument])
     for word in words:
         assert word in str(error.value)
+
+
+def test_every_command_in_the_documentation_is_one():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).splitlines()
+    calls = [
+        shlex.split(line, comments=True)[1:] for line in blocks if line.startswith("pdrop-eval-compare ")
+    ]
+    assert len(calls) >= 4
+    for call in calls:
+        read_settings(call)  # raises UserError for what does not exist
+    named = re.findall(r"`([a-z_]+)=[^`]*`", text)
+    assert {"gate", "max_drop", "max_drop_of", "unpaired", "examples"} <= {*named}
+    for name in named:
+        assert f"{name}:" in help_text() or name in ("tasks", "limit", "dtype")
 
 
 def test_files_are_named_after_what_is_compared():
