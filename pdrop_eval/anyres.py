@@ -58,8 +58,12 @@ def check_anyres(anyres: Any, config: dict[str, Any]) -> None:
 
 
 def tile_size(config: dict[str, Any]) -> int:
-    """The pixels of a tile's side, by a checkpoint's config.json."""
-    return int(config.get("vision_config", {}).get("image_size", 336))
+    """The pixels of a tile's side, by a checkpoint's config.json. Raises UserError for a damaged one."""
+    vision = config.get("vision_config", {})
+    side = vision.get("image_size", 336) if isinstance(vision, dict) else None
+    if type(side) is not int or side < 1:
+        raise UserError("The checkpoint's config.json has no size of an image in its vision_config.")
+    return side
 
 
 def _wrong(anyres: Any, tile: int) -> UserError:

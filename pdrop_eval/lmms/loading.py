@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     AutoProcessor,
@@ -58,7 +59,10 @@ def load(
             output_loading_info=True,
             **common,
         )
-    except (OSError, ImportError, ValueError, SafetensorError) as error:
+    except (
+        OSError, ImportError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
+        SafetensorError, StrictDataclassError,
+    ) as error:  # fmt: skip
         raise UserError(
             f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
             "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "
