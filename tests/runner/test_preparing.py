@@ -164,7 +164,7 @@ def test_an_answer_that_fails_leaves_nothing_queued(llava, monkeypatch):
         model.generate_until(requests(model, ASKED * 6))
     for thread in threading.enumerate():
         if thread.name.startswith("prepare"):
-            thread.join(60)
+            thread.join(10)
     assert len(begun) < 6  # of 30; the traceback, which holds on to the frames, is still there
     assert kept.tb is not None
 
