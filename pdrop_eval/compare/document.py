@@ -88,10 +88,8 @@ def verdict_words(judged: gate.Verdict) -> str:
     open_still = [_title(check) for check in judged.checks if check.interval[0] < -check.limit]
     words = f"{number} of {number} checks passed."
     if open_still:
-        words += (
-            f" That is no proof: a larger drop isn't ruled out either ({', '.join(open_still)}). More "
-            "questions would tell."
-        )
+        which = "any of them" if len(open_still) == number > 1 else ", ".join(open_still)
+        words += f" That is no proof: a larger drop isn't ruled out for {which}. More questions would tell."
     return words
 
 

@@ -9,6 +9,7 @@ from pdrop_eval.compare.escaping import visible
 from pdrop_eval.report.numbers import difference, score
 
 HEADS = ("", "n", "baseline", "candidate", "diff", "95% interval", "MDE", "p Holm", "agree")
+_CHECKS = 3  # that have passed are shown with their numbers, more of them only by name
 _NOTES = 12  # lines of differences between the records
 
 
@@ -92,10 +93,13 @@ def _notes(document: Mapping[str, Any], width: int) -> list[str]:
 
 
 def _verdict(verdict: Mapping[str, Any], width: int) -> list[str]:
-    lines = []
+    passed = [check for check in verdict["checks"] if check["passed"]]
+    if len(passed) > _CHECKS:
+        lines = _fold(f"ok   {', '.join(check['title'] for check in passed)}", width, "     ")
+    else:
+        lines = [line for check in passed for line in _fold(f"ok   {check['words']}", width, "     ")]
     for check in verdict["checks"]:
-        mark = "ok  " if check["passed"] else "FAIL"
-        lines += _fold(f"{mark} {check['words']}", width, "     ")
+        lines += [] if check["passed"] else _fold(f"FAIL {check['words']}", width, "     ")
     return [*lines, *_fold(f"{shown.VERDICTS[verdict['status']].upper()}: {verdict['words']}", width)]
 
 
