@@ -82,6 +82,7 @@ def make_sides(settings: Settings) -> list[Side]:
         smaller = f"downsample={settings.downsample}"
         sides.append(_side(settings, DOWNSAMPLED, settings.baseline, (smaller,)))
     _check_alike(settings, sides)
+    _check_limits_of(settings, sides)
     for side in sides:
         if side.missing:
             _check_header(side)
@@ -197,6 +198,16 @@ def _check_alike(settings: Settings, sides: Sequence[Side]) -> None:
                 f"Only one of the records has {', '.join(sorted({*first} ^ {*second}))}. Evaluate what is "
                 f"missing, or compare what both have: tasks=[{','.join(t for t in first if t in second)}]."
             )
+
+
+def _check_limits_of(settings: Settings, sides: Sequence[Side]) -> None:
+    keys = [by_task()[task].key for task in tasks_of(settings, sides)]
+    absent = [key for key in settings.max_drop_of if key not in keys]
+    if absent:
+        raise UserError(
+            f"max_drop_of has {', '.join(absent)}, which isn't compared. What is: {', '.join(keys)}. Leave "
+            "it out, or add its task to tasks=."
+        )
 
 
 def _is_tasks(override: str) -> bool:

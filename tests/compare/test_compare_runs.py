@@ -112,6 +112,7 @@ def test_a_strategy_that_does_not_fit_is_found_before_the_other_run_starts(plann
         (["limit=8"], "made with limit=null, the other run has limit=8"),
         (["tasks=[gqa,pope]"], r"has no pope.*tasks=\[gqa\]"),
         (["downsample=2"], "is a record. Name a strategy"),
+        (["max_drop_of={pope:1}"], "has pope, which isn't compared. What is: gqa"),
         (["baseline_overrides=[limit=4]"], "which is a record. Name a strategy"),
     ],
 )
