@@ -34,7 +34,6 @@ VARIED = ("transformers", "lmms-eval")
 TESTS = (
     "tests/core",
     "tests/runner/test_llava_model.py",
-    "tests/runner/test_tasks.py",
     "tests/runner/test_run.py",
 )
 _VERSIONS = (
