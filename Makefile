@@ -25,7 +25,7 @@ comma := ,
 .DELETE_ON_ERROR:
 .PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
-	reference matrix constraints clean
+	reference matrix fuzz constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -147,6 +147,9 @@ matrix: $(STAMP)  ## Test with the oldest and the newest supported transformers 
 
 torture: $(STAMP)  ## Kill evaluations, sweeps and table builds, fill the disk: is anything lost? results/torture.md
 	$(BIN)/python benchmarks/torture.py $(ARGS)
+
+fuzz: $(STAMP)  ## Damage records, samples, settings and checkpoints at random: is each refused in words? (ARGS="--cases 200")
+	$(BIN)/python benchmarks/fuzz.py $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
 	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)

@@ -10,11 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.configs import check_choice
+from pdrop_eval.configs import check_choice, check_sections
 from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
-from pdrop_eval.weights import check_code, check_folder, read_object
+from pdrop_eval.weights import check_config, check_folder, read_object
 
 FAMILIES = ("llava", "llava_next")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -31,6 +31,7 @@ class Checkpoint:
 
 def check_settings(config: Any) -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
+    check_sections(config)
     if config.size is not None and config.runs is None:
         raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     if config.data.root is not None and not str(config.data.root).strip():
@@ -153,8 +154,8 @@ def _embedded(name: str) -> Path:
         return folder
     if name:
         raise MissingCheckpointError(
-            f"The embedded checkpoint {name!r} isn't trained yet: there is no {folder}. Use model=mini, or "
-            "give a checkpoint of your own with model.pretrained=<folder>."
+            f"The embedded checkpoint {name!r} isn't trained yet. Use model=mini, or give a checkpoint of "
+            "your own with model.pretrained=<folder>."
         )
     raise MissingCheckpointError(
         "The embedded miniature is missing from this installation. Install the package again, train it with "
@@ -183,7 +184,7 @@ def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: b
         )
     if isinstance(source, Path):
         check_folder(pretrained, source, trust_remote_code)
-    check_code(pretrained, "config.json", config, trust_remote_code)
+    check_config(pretrained, config, trust_remote_code)
     return Checkpoint(str(family), config)
 
 

@@ -99,7 +99,25 @@ def instantiate_strategy(config: Any) -> Any:
         raise UserError(
             f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
         )
-    return build(**{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()})
+    try:
+        return build(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+        )
+    except TypeError as error:  # a number where a list belongs, and the like
+        raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def check_sections(config: Any) -> None:
+    """Raises UserError where a setting stands in the place of a group of them, or a list isn't one."""
+    for part in ("data", "model", "suite", "strategy", "judge"):
+        if not OmegaConf.is_dict(config[part]):
+            raise UserError(
+                f"{part}={config[part]} would replace all of its settings: set one, {part}.<name>=."
+            )
+    if not OmegaConf.is_list(config.suite.tasks):
+        raise UserError(f"suite.tasks={config.suite.tasks} is no list: write suite.tasks=[gqa,pope].")
+    if not (config.tasks is None or isinstance(config.tasks, str) or OmegaConf.is_list(config.tasks)):
+        raise UserError(f"tasks={config.tasks} is no list: write tasks=[gqa,pope], or tasks=null for all.")
 
 
 def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -> None:

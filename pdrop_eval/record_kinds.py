@@ -40,7 +40,8 @@ TASK = {
     "benchmark": "text", "metric?": "text", "stderr?": "number", "clusters?": "whole",
     "parts?": "object of numbers", "scale?": "text", "higher_is_better?": "flag",
     "metrics?": "object of numbers", "batch_size?": "whole", "wall_seconds?": "number",
-    "usage?": "object", "retained_tokens_per_layer?": "numbers", "image_tokens_mean?": "number",
+    "usage?": {"model_seconds?": "number", "images?": "whole", "encoded?": "whole"},
+    "retained_tokens_per_layer?": "numbers", "image_tokens_mean?": "number",
     "image_tokens_max?": "whole", "tflops_mean?": "number", "data_sha256?": "text", "predictions?": "path",
     "judge?": {"model?": "text"},
 }  # fmt: skip

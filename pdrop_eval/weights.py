@@ -28,6 +28,19 @@ def check_folder(pretrained: str, folder: Path, trust_remote_code: bool) -> None
             check_code(pretrained, name, read_object(folder / name), trust_remote_code)
 
 
+def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: bool) -> None:
+    """Refuses a config.json that asks for code, or whose image tokens can't be counted. Raises UserError."""
+    check_code(pretrained, "config.json", config, trust_remote_code)
+    vision = config.get("vision_config", {})
+    for name in ("image_size", "patch_size"):
+        size = vision.get(name, 1) if isinstance(vision, dict) else None
+        if type(size) is not int or size < 1:
+            raise UserError(
+                f"The config.json of {pretrained} has vision_config.{name}={size!r}, no number of pixels. "
+                "Copy the checkpoint again."
+            )
+
+
 def check_code(pretrained: str, name: str, content: dict[str, Any], trust_remote_code: bool) -> None:
     """Refuses a checkpoint whose file `name` asks for Python code of its own. Raises UserError."""
     own = content.get("auto_map")

@@ -77,7 +77,7 @@ def load(run: Run, benchmark: str) -> list[Sample]:
         fault = _fault(sample)
         if fault:
             raise damaged(run, benchmark, f"line {place} {fault}")
-    counted = [sample for sample in samples if sample["score"] is not None]
+    counted = [sample for sample in samples if sample.get("score") is not None]
     return sorted(counted, key=lambda sample: sample["doc_id"])
 
 
@@ -96,6 +96,8 @@ def _fault(sample: Sample) -> str | None:
         return "has no doc_id"
     if not isinstance(sample.get("content_sha256"), str):
         return "has no content_sha256"
+    if not isinstance(sample.get("answer"), str) or sample.get("target") is None:
+        return "has no answer or no target"
     score = sample.get("score")
     if score is not None and not (is_finite_number(score) and 0 <= score <= 1):
         return f"has the score {score!r}, no number from 0 to 1"

@@ -15,6 +15,7 @@ from typing import Any
 from pdrop_eval.compare.escaping import visible
 from pdrop_eval.errors import UserError
 from pdrop_eval.identity import code_sha256
+from pdrop_eval.plain import is_finite_number
 from pdrop_eval.report.rows import RowKey
 from pdrop_eval.report.settings import SCHEDULE, changes_from_default
 from pdrop_eval.report.training import Training
@@ -192,7 +193,7 @@ def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]
     other = [change for change in changes if change.startswith(SCHEDULE) and not change.startswith(free)]
     if other or not model.get("architecture") or not model.get("patches") or not model.get("train"):
         return None
-    if strategy == "pdrop" and ratio is None:
+    if strategy == "pdrop" and not is_finite_number(ratio):
         return None
     if model.get("train_patches", model["patches"]) != model["patches"]:
         return None  # another grid of patches than it was trained with: the paper has no such row
