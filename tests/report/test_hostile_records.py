@@ -73,7 +73,7 @@ def prose(text):
 def test_names_are_text_in_markdown(files):
     for name in files:
         if name.endswith(".md"):
-            assert "<script>" not in prose(files[name]), name
+            assert "<script" not in prose(files[name]), name
             assert "[a](" not in files[name], name
 
 
@@ -120,7 +120,7 @@ def test_a_figure_takes_a_dollar_for_a_dollar_and_stays_in_its_folder(add_run, r
     add_run("pdrop", scores, budget=budget, suite=suite)
     (chart,) = make_charts("figure4", runs())
     ElementTree.fromstring(draw(chart)["svg"])
-    assert "<b>" not in prose(figure_markdown(chart))
+    assert "<b" not in prose(figure_markdown(chart))
     assert figure_csv(chart)
     make_figures(tmp_path / "runs", tmp_path / "a" / "b" / "out")
     names = {path.name for path in tmp_path.rglob("figure4*")}
