@@ -41,6 +41,8 @@ def check_settings(config: Any) -> None:
     if config.batch_size != "auto":
         check_whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
     check_whole("seed", config.seed, 0)
+    if config.seed >= 2**32:
+        raise UserError(f"seed={config.seed} is not allowed: NumPy takes seeds from 0 to {2**32 - 1}.")
     check_whole("bootstrap", config.bootstrap, 0)
     check_whole("workers", config.workers, 0, "0 prepares each question when its turn comes.")
     cache = config.feature_cache

@@ -1,4 +1,4 @@
-"""Errors that a user can mend."""
+"""Errors that a user can mend, and those of a sample."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     Command-line entry points print it without a traceback and exit with status 2. Anything else that is
     raised is a bug and keeps its traceback.
     """
+
+
+class SampleError(RuntimeError):
+    """A sample could not be answered; the message names its task and id."""

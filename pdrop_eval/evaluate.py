@@ -7,9 +7,10 @@ import os
 import shlex
 import sys
 import tempfile
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -17,7 +18,7 @@ from omegaconf import DictConfig
 
 from pdrop_eval import log, parallel, slurm
 from pdrop_eval.configs import CONFIG_ERRORS, check_choice, check_command_line, explain
-from pdrop_eval.errors import UserError
+from pdrop_eval.errors import SampleError, UserError
 from pdrop_eval.experiments import run_experiment
 from pdrop_eval.parallel import one_first, rank, say, together
 from pdrop_eval.paths import CONF
@@ -29,6 +30,7 @@ def main() -> None:
     """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
+    log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
     try:
         sys.argv[1:] = check_command_line(sys.argv[1:])
         hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
@@ -44,7 +46,7 @@ def main() -> None:
         parallel.stop()
 
 
-def _leave(message: str, status: int) -> None:
+def _leave(message: str, status: int) -> NoReturn:
     if log.kind() == "json":
         log.event("error", level="error", message=message, status=status)
     else:
@@ -62,8 +64,14 @@ def _job(config: DictConfig) -> None:
             run_experiment(config, list(hydra_config.overrides.task), evaluate)
     except UserError as error:
         _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+    except SampleError as error:
+        _leave(str(error), 1)
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (*CONFIG_ERRORS, parallel.ElsewhereError):
+        raise
+    except Exception as error:  # a bug, or a library's; Hydra would print the command line with it
+        _leave(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", 1)
 
 
 def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
@@ -184,9 +192,9 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
                 truncated_images=config.suite.source == "hub",  # real data sets have some
             )
         )
-        predictions = submission(samples) if info.judge else None
-        result = {**result, "data_sha256": plan.data.sha256[task]}
-        together(lambda: run.add_task(task, result, samples, predictions))
+    predictions = submission(samples) if info.judge else None
+    result = {**result, "data_sha256": plan.data.sha256[task]}
+    together(lambda: run.add_task(task, result, samples, predictions))
     if rank() == 0:
         told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
         log.event("task_finished", **{"task": task, **told, "recalled": result["usage"]["recalled"]})

@@ -81,19 +81,19 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
 def determinism(config: Any) -> dict[str, Any]:
     """Whether the same run gives the same samples byte for byte, and what isn't fixed where it may not."""
     on_cpu = str(config.device).split(":")[0] == "cpu"
+    tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     why = [
         "sums are added in an order that kernels choose by device, driver and shape",
         "kernels of attention and matrix products differ between GPU models and library versions",
-        *(["TF32 is allowed in matrix products"] if torch.backends.cuda.matmul.allow_tf32 else []),
+        *(["TF32 is allowed in convolutions or matrix products"] if tf32 else []),
         *(["cuDNN picks convolutions by timing them"] if torch.backends.cudnn.benchmark else []),
     ]
+    exact = on_cpu and config.dtype == "float32"
     return {
         "repeatable": on_cpu,
-        "threads": torch.get_num_threads() if on_cpu else None,
+        "threads": (config.model.threads or torch.get_num_threads()) if on_cpu else None,
         "not_fixed": ["answers on another processor or with other packages"] if on_cpu else why,
-        "batch_size": "answers don't depend on it"
-        if config.dtype == "float32"
-        else "answers may depend on it",
+        "batch_size": f"answers {'do not' if exact else 'may'} depend on it",
     }
 
 

@@ -38,7 +38,10 @@ def run_identity(
     assert isinstance(plain, dict)
     for key in _ELSEWHERE:
         plain.pop(key)
-    for group, key in (("model", "pretrained"), ("model", "revision"), ("suite", "tasks")):
+    # model.context only refuses: raised after a prompt was too long, it must not discard the answers so far
+    for group, key in (
+        ("model", "pretrained"), ("model", "revision"), ("model", "context"), ("suite", "tasks"),
+    ):  # fmt: skip
         plain[group].pop(key)
     plain["device"] = str(plain["device"]).split(":")[0]
     return {

@@ -7,7 +7,7 @@ written survives the death of the process at once, and a power cut as soon as th
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +52,12 @@ class Journal:
         said = json.dumps(to_plain(question), sort_keys=True)
         return hashlib.sha256(f"{self._scope}\n{said}".encode()).hexdigest()
 
-    def recall(self, keys: Sequence[str]) -> list[dict[str, Any]] | None:
-        """What was kept under all of these keys; None if one of them is missing.
+    def answers(self) -> Iterator[dict[str, Any]]:
+        """All that was kept, under whatever key."""
+        return iter(self._known.values())
 
-        A batch is recalled whole or not at all: in half precision an answer may depend on what else was in
-        its batch, and a run that went on would not equal one that was never stopped.
-        """
+    def recall(self, keys: Sequence[str]) -> list[dict[str, Any]] | None:
+        """What was kept under all of these keys; None if one of them is missing."""
         found = [self._known[key] for key in keys if key in self._known]
         return found if len(found) == len(keys) else None
 

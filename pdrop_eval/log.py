@@ -9,6 +9,7 @@ Secrets are left out of all of them.
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -34,6 +35,12 @@ def configure(kind: str) -> None:
         handler = _ToStandardError()
         handler.setFormatter(formatters[kind]())
         _logger.addHandler(handler)
+
+
+def asked_for(arguments: Sequence[str]) -> str:
+    """What a command line's `log=` says, before all else is read; quiet if it is nothing known."""
+    found = [text.partition("=")[2] for text in arguments if text.partition("=")[0] == "log"]
+    return found[-1] if found and found[-1] in KINDS else "quiet"
 
 
 def kind() -> str:

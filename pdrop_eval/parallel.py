@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pdrop_eval import log
 from pdrop_eval.errors import UserError
+from pdrop_eval.redact import redact
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=12)  # a process that is done waits for the others
@@ -41,6 +42,7 @@ def say(text: str) -> None:
     if log.kind() == "json":
         log.event("note", text=text)
     elif rank() == 0:
+        text = redact(text)
         print(textwrap.fill(text, 80, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
 
 

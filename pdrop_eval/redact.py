@@ -1,4 +1,8 @@
-"""Keeps secrets out of logs, records and messages."""
+"""Keeps secrets out of logs, records and messages.
+
+By where they stand (a password in an address, what follows `--token` or `api_key=`), by their form (keys of
+well known services), and by value: what the environment holds in variables such as HF_TOKEN.
+"""
 
 import os
 import re
@@ -6,38 +10,48 @@ from typing import Any
 
 _HIDDEN = "***"
 _SHORTEST = 8  # a value of an environment variable that is shorter is no secret, and would blot out words
-_NAMES = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
+_VARIABLES = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$", re.I)
+# eos_token and image_token are no secrets
+_NAME = (
+    r"(?:[\w.-]*(?:api[_-]?key|secret(?:[_-]?key)?|passw(?:or)?d|(?:hf|access|auth|api|github|bearer)[_-]token)"
+    r"|(?<![\w.-])(?:--?)?token)"
+)
+_NAMED = re.compile(_NAME, re.I)
 _PATTERNS = (
-    (re.compile(r"(?<=://)[^/\s@'\"]+(?=@)"), _HIDDEN),  # https://user:password@host
-    (re.compile(r"\b(hf_|sk-|ghp_|github_pat_)[A-Za-z0-9_-]{16,}"), rf"\1{_HIDDEN}"),
-    (re.compile(r"(?i)\b(bearer\s+)[A-Za-z0-9._~+/=-]{8,}"), rf"\1{_HIDDEN}"),
-    (
-        re.compile(r"(?i)([\w.-]*(?:api_?key|token|secret|password)=)(?!null\b|none\b)[^\s&'\"]+"),
-        rf"\1{_HIDDEN}",
-    ),
+    re.compile(r"(?P<kept>://)[^/\s?#'\"]+(?=@)"),  # https://user:password@host
+    re.compile(rf"(?P<kept>{_NAME}[\"']?\s*[=:]\s*[\"']?)(?!null\b|None\b)[^\s&,;'\"{{}}\[\]]+", re.I),
+    re.compile(r"(?P<kept>--(?:api-?key|secret|password|token)\s+)\S+", re.I),
+    re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.I),
+    re.compile(r"(?P<kept>\bhf_)[A-Za-z0-9]{30,}"),
+    re.compile(r"(?P<kept>\bsk-|\bgh[oprsu]_|\bgithub_pat_|\bglpat-|\bxox[abps]-)[A-Za-z0-9_-]{16,}"),
+    re.compile(r"(?P<kept>\bAKIA)[0-9A-Z]{16}\b"),
 )
 
 
 def redact(text: str) -> str:
-    """The text without secrets: values of variables such as HF_TOKEN, passwords in addresses, known keys."""
-    for value in _secrets():
-        text = text.replace(value, _HIDDEN)
-    for pattern, hidden in _PATTERNS:
-        text = pattern.sub(hidden, text)
+    """The text without secrets; `***` stands in their place."""
+    for value in _values():
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\g<kept>{_HIDDEN}", text)
     return text
 
 
 def redact_all(value: Any) -> Any:
-    """The same for every text inside of dicts and lists."""
+    """The same for all texts inside of dicts and lists; one under a name such as `password` goes whole."""
     if isinstance(value, str):
         return redact(value)
     if isinstance(value, dict):
-        return {key: redact_all(item) for key, item in value.items()}
+        return {key: _entry(str(key), item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [redact_all(item) for item in value]
     return value
 
 
-def _secrets() -> list[str]:
-    found = [value for name, value in os.environ.items() if _NAMES.search(name) and len(value) >= _SHORTEST]
+def _entry(name: str, value: Any) -> Any:
+    return _HIDDEN if isinstance(value, str) and _NAMED.fullmatch(name) else redact_all(value)
+
+
+def _values() -> list[str]:
+    found = {v for name, v in os.environ.items() if _VARIABLES.search(name) and len(v) >= _SHORTEST}
     return sorted(found, key=len, reverse=True)  # one may be a part of another

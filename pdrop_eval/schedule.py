@@ -54,7 +54,7 @@ def retained_counts(image_tokens: int, ratios: Sequence[float], rounding: str = 
         raise UserError(f"rounding={rounding!r} is unknown: use one of {', '.join(map(repr, ROUNDINGS))}.")
     counts, alive, before = [], image_tokens, Fraction(1)
     for ratio in ratios:
-        step = _exact(ratio) / before
+        step = _exact(ratio) / before if before else Fraction(0)
         alive -= math.ceil((1 - step) * alive)
         before = _exact(ratio)
         counts.append(alive)

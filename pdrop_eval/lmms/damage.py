@@ -6,17 +6,13 @@ from typing import Any
 
 from PIL.Image import DecompressionBombError
 
-from pdrop_eval.errors import UserError
+from pdrop_eval.errors import SampleError, UserError
 
 # what Pillow says of a damaged picture
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, DecompressionBombError)
 # what a task's functions say of a value that is missing or of another kind
 VALUE_ERRORS = (AttributeError, TypeError, LookupError, ValueError)
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
-
-
-class SampleError(RuntimeError):
-    """A sample could not be answered; the message names its task and id."""
 
 
 class UnreadableSampleError(SampleError, UserError):

@@ -157,6 +157,9 @@ class PdropLlava(lmms):
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         self._seed, self._told = torch.initial_seed(), time.monotonic()
+        if self.auto_batch and self.journal is not None:  # batches as they were before an interruption
+            self.batch_size = (kept.began(self.journal) or kept.BatchSizes(self.batch_size, 0)).began
+        self._began = self.batch_size
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         groups = _groups(requests)
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
@@ -193,33 +196,45 @@ class PdropLlava(lmms):
             zip(indices, islice(ready, len(indices)), strict=True), key=lambda pair: -len(pair[1].ids)
         )
         self.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
+        known, waiting = self._recall(waiting)
+        yield from known
         while waiting:
-            batch = waiting[: self.batch_size]
+            batch = [question for _, question in waiting[: self.batch_size]]
             try:
-                found = self._recall_or_answer([question for _, question in batch])
+                answers = self._answer(batch)
             except SampleError as error:
                 if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
                     raise
                 log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
                 self.batch_size = len(batch) // 2
                 continue
-            for (index, _), answer in zip(batch, found, strict=True):
-                yield index, answer
+            if self.journal is not None:
+                kept.keep(self.journal, batch, answers, kept.BatchSizes(self._began, self.batch_size))
+            for (index, question), answer in zip(waiting, answers, strict=False):
+                yield index, self._noted(question, answer)
             waiting = waiting[len(batch) :]
 
-    def _recall_or_answer(self, batch: Sequence[Prepared]) -> list[GenerationResult]:
-        known = None if self.journal is None else kept.recall(self.journal, batch)
-        usage = self.usage[batch[0].request.args[4]]
-        answers = known or self._answer(batch)
-        if known:
-            usage.recalled += len(batch)
-        elif self.journal is not None:
-            kept.keep(self.journal, batch, answers)
-        for question, (_, measurement) in zip(batch, answers, strict=True):
-            self.measurements[question.request.args[4], question.request.args[3]] = measurement
-        return [result for result, _ in answers]
+    def _recall(
+        self, waiting: list[tuple[int, Prepared]]
+    ) -> tuple[list[tuple[int, GenerationResult]], list[tuple[int, Prepared]]]:
+        """What the journal knows of the questions that wait, and the others."""
+        if self.journal is None:
+            return [], waiting
+        request = waiting[0][1].request
+        sampled = self._arguments(request.args[1])[0]["do_sample"]
+        exact = self.loaded.model.dtype == torch.float32 and self.placed.type == "cpu" and not sampled
+        known, rest, size = kept.recall(self.journal, waiting, exact)
+        self.usage[request.args[4]].recalled += len(known)
+        if self.auto_batch and size is not None:
+            self.batch_size = min(self.batch_size, size)
+        questions = dict(waiting)
+        return [(index, self._noted(questions[index], answer)) for index, answer in known], rest
 
-    def _answer(self, batch: Sequence[Prepared]) -> list[tuple[GenerationResult, Measurement]]:
+    def _noted(self, question: Prepared, answer: kept.Answer) -> GenerationResult:
+        self.measurements[question.request.args[4], question.request.args[3]] = answer.measurement
+        return answer.result
+
+    def _answer(self, batch: Sequence[Prepared]) -> list[kept.Answer]:
         try:
             return self._generate(batch)
         except Exception as error:
@@ -231,7 +246,7 @@ class PdropLlava(lmms):
             raise SampleError(f"{where(requests)} can't be answered: {_reason(error)}") from error
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Prepared]) -> list[tuple[GenerationResult, Measurement]]:
+    def _generate(self, batch: Sequence[Prepared]) -> list[kept.Answer]:
         model: Any = self.loaded.model
         tokenizer = self.loaded.processor.tokenizer
         ids, mask = _left_padded([question.ids for question in batch], tokenizer.pad_token_id)
@@ -246,7 +261,7 @@ class PdropLlava(lmms):
             with self.strategy(model, image) as report:
                 output = model.generate(
                     input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
-                    pad_token_id=tokenizer.pad_token_id,
+                    pad_token_id=tokenizer.pad_token_id, remove_invalid_values=False,
                     logits_processor=LogitsProcessorList([FiniteLogits()]),
                 )  # fmt: skip
             new = output[:, ids.shape[1] :].tolist()  # waits for the device
@@ -257,7 +272,7 @@ class PdropLlava(lmms):
             measured = self._measure(question, report, first, new[row])
             text = _cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
-            results.append((GenerationResult(text, counts), measured))
+            results.append(kept.Answer(GenerationResult(text, counts), measured))
         return results
 
     def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:

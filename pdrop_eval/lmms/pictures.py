@@ -4,7 +4,8 @@ from typing import Any
 
 from PIL import Image
 
-# A square of 20,000 pixels a side: 1.2 GB as bytes. Beyond it, a picture can only be a mistake or an attack.
+# A square of 20,000 pixels a side: 1.2 GB as bytes, and as much again on the way. Beyond it, a picture can
+# only be a mistake or an attack.
 MOST_PIXELS = 20_000**2
 
 

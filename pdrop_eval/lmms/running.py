@@ -17,12 +17,15 @@ from PIL import ImageFile
 from tenacity import RetryError
 from tqdm import tqdm
 
+from pdrop_eval import log
 from pdrop_eval.errors import UserError
 from pdrop_eval.lmms.damage import guard
 from pdrop_eval.lmms.measure import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.lmms.scores import Score, score
 from pdrop_eval.lmms.tasks import TaskInfo
 from pdrop_eval.parallel import gather, one_first, rank
+from pdrop_eval.plain import is_finite_number
+from pdrop_eval.redact import redact
 
 
 def run_task(
@@ -161,7 +164,7 @@ def _metrics(output: dict, task: str) -> dict[str, float]:
     found = {}
     for metric in output["higher_is_better"][task]:
         value = output["results"][task].get(f"{metric},none")
-        if isinstance(value, (int, float)):  # [] stands for "no sample", None for a submission
+        if is_finite_number(value):  # [] stands for "no sample", None for a submission, NaN for no answer
             found[metric] = float(value)
     return found
 
@@ -215,13 +218,21 @@ def quiet(truncated_images: bool) -> Iterator[None]:
         import lmms_eval.evaluator  # resets the logger
 
         logger.remove()
-        logger.add(sys.stderr, level="ERROR", format="lmms-eval: {message}")
+        logger.add(_pass_on, level="ERROR", format="lmms-eval: {message}")
         with (
             mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar),
             # lmms-eval's import sets it: half an image would be asked about as if it were whole
             mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated_images),
         ):
             yield
+
+
+def _pass_on(message: str) -> None:
+    """An error of lmms-eval: an event where events are JSON, else a line."""
+    if log.kind() == "json":
+        log.event("lmms_eval_error", level="error", text=message.strip())
+    else:
+        sys.stderr.write(redact(message))
 
 
 class _NoBar(tqdm):

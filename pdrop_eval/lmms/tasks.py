@@ -150,7 +150,7 @@ def read_chain(path: Path) -> dict[str, Any]:
     installed = str(installed_tasks())
     try:
         config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"The task file {path} can't be read: {reason}. Mend it; see tasks/README.md."

@@ -9,8 +9,8 @@ from test_llava_model import make, requests, texts
 
 from pdrop_eval import evaluate
 from pdrop_eval.configs import compose_config
+from pdrop_eval.errors import SampleError
 from pdrop_eval.header import determinism
-from pdrop_eval.lmms.damage import SampleError
 from pdrop_eval.lmms.finite import FiniteLogits, NonFiniteLogitsError
 from pdrop_eval.records import load_records
 
@@ -45,10 +45,11 @@ def test_workers_and_cache_change_no_byte(llava, data, tmp_path):
 
 @pytest.mark.parametrize(("device", "repeatable"), [("cpu", True), ("cuda:1", False), ("mps", False)])
 def test_the_record_says_what_is_repeatable(device, repeatable):
-    said = determinism(OmegaConf.create({"device": device, "dtype": "float32"}))
+    said = determinism(OmegaConf.create({"device": device, "dtype": "float32", "model": {"threads": 3}}))
     assert said["repeatable"] is repeatable
     assert said["not_fixed"]
-    assert said["threads"] == (torch.get_num_threads() if repeatable else None)
+    assert said["batch_size"] == f"answers {'do not' if repeatable else 'may'} depend on it"
+    assert said["threads"] == (3 if repeatable else None)
 
 
 def test_scores_that_are_finite_pass_and_forbidden_tokens_do_too():

@@ -26,7 +26,7 @@ def test_what_was_kept_is_recalled_by_another_process(tmp_path):
         first.keep({keys[0]: {"text": "a\nb\u2028\x00é"}, keys[1]: {"text": ""}})
     with journal(tmp_path) as second:
         assert second.recall(keys[:2]) == [{"text": "a\nb\u2028\x00é"}, {"text": ""}]
-        assert second.recall(keys) is None  # a batch is recalled whole or not at all
+        assert second.recall(keys) is None
         assert second.recall([second.key({"doc_id": 1})]) == [{"text": ""}]
 
 
@@ -151,6 +151,70 @@ def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(llava, data, tmp_
     }
     assert [entry["usage"]["recalled"] for entry in entries] == [0, 4]
     assert not list(folders[1].glob("journal/*"))
+
+
+@pytest.mark.usefixtures("lmms_eval")
+@pytest.mark.parametrize(("dtype", "asked"), [("float32", [2]), ("bfloat16", [4, 2])])
+def test_of_a_batch_that_lost_an_answer_only_exact_ones_come_back(dtype, asked, llava, data, tmp_path):
+    """In half precision an answer may depend on what else was in its batch: that is asked again, whole."""
+    settings = (f"dtype={dtype}", "batch_size=4")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(Killed):
+            run(llava, data, tmp_path, *settings)
+    [path] = tmp_path.glob("*/*/journal/gqa.0.jsonl")
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if line.strip()]
+    assert len(kept) == 4
+    path.write_bytes(b"".join(kept[:2] if dtype == "bfloat16" else kept))
+    with pytest.MonkeyPatch.context() as patch:
+        computed = stop_after(patch, 99)
+        record = run(llava, data, tmp_path, *settings)
+    assert computed == asked
+    assert record["tasks"]["gqa"]["usage"]["recalled"] == 6 - sum(asked)
+
+
+@pytest.mark.usefixtures("lmms_eval")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_with_batch_size_auto_a_stopped_task_makes_the_same_batches(
+    dtype, llava, data, tmp_path, monkeypatch
+):
+    """The batch was halved in the task before: the process that goes on doesn't know it, the journal does."""
+    from pdrop_eval.lmms import llava as wrapper
+
+    def batches(results, stop=99):
+        """The batches of gqa, of a model that has memory for three, as chartqa showed; or until it dies."""
+        found = []
+        generate = wrapper.PdropLlava._generate
+
+        def little(self, batch):
+            if len(batch) > 3:
+                raise torch.OutOfMemoryError("out of memory")
+            if batch[0].request.args[4] == "gqa":
+                if len(found) == stop:
+                    raise Killed
+                found.append([question.request.args[3] for question in batch])
+            return generate(self, batch)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(wrapper.PdropLlava, "_generate", little)
+            given = ("tasks=[chartqa,gqa]", "batch_size=auto", f"dtype={dtype}")
+            if stop == 99:
+                return found, run(llava, data, results, *given)
+            with pytest.raises(Killed):
+                run(llava, data, results, *given)
+            return found, None
+
+    import torch
+
+    whole, record = batches(tmp_path / "whole")
+    first, _ = batches(tmp_path / "stopped", stop=1)
+    rest, after = batches(tmp_path / "stopped")
+    assert first + rest == whole
+    assert len(whole) == 2
+    sizes = [r["tasks"]["gqa"]["batch_size"] for r in (record, after)]
+    assert sizes == [3, 3]
+    assert load_samples(Path(after["folder"]), "gqa") == load_samples(Path(record["folder"]), "gqa")
 
 
 @pytest.mark.usefixtures("lmms_eval")

@@ -58,13 +58,28 @@ def test_configuring_twice_says_everything_once(capsys):
     ("text", "hidden"),
     [
         ("https://me:pass@host/v1", "https://***@host/v1"),
-        ("token hf_abcdefghijklmnopqrstuv.", "token hf_***."),
+        ("http://u:p@ss@host:8000/v1?a=b", "http://***@host:8000/v1?a=b"),
+        (f"say hf_{'a1B2' * 9}.", "say hf_***."),
         ("OPENAI_API_KEY=sk-abcdefghijklmnopqrstuvwx", "OPENAI_API_KEY=***"),
+        ("sent sk-abcdefghijklmnopqrstuvwx", "sent sk-***"),
+        (f"glpat-{'x' * 20} gho_{'y' * 36} AKIAIOSFODNN7EXAMPLE", "glpat-*** gho_*** AKIA***"),
         ("Authorization: Bearer abc.def-ghi", "Authorization: Bearer ***"),
+        ("Authorization: Basic dXNlcjpwYXNz", "Authorization: Basic ***"),
         ("judge.api_key=swordfish9 x", "judge.api_key=*** x"),
+        ("token='abc def' limit=3", "token='*** def' limit=3"),
+        ('{"api_key": "abcdef", "n": 1}', '{"api_key": "***", "n": 1}'),
+        ("HF_TOKEN: abcdef", "HF_TOKEN: ***"),
+        ("run --token abcdef --limit 3", "run --token *** --limit 3"),
+        ('my.password="hunter2"', 'my.password="***"'),
+        # what only looks like one
+        ("judge.api_key_env=MY_KEY budget.tokens=64", "judge.api_key_env=MY_KEY budget.tokens=64"),
         (
-            "judge.api_key_env=OPENAI_API_KEY budget.tokens=64",
-            "judge.api_key_env=OPENAI_API_KEY budget.tokens=64",
+            "judge.api_key=null eos_token=2 image_token=<image>",
+            "judge.api_key=null eos_token=2 image_token=<image>",
+        ),
+        (
+            "hf_hub_download_to_cache, at https://ex.com?m=a@b",
+            "hf_hub_download_to_cache, at https://ex.com?m=a@b",
         ),
         ("mail me@host, 3 tokens = many", "mail me@host, 3 tokens = many"),
     ],
@@ -75,12 +90,16 @@ def test_secrets_are_hidden_and_other_words_stay(text, hidden):
 
 def test_the_values_of_secret_variables_are_hidden_everywhere(monkeypatch, capsys):
     monkeypatch.setenv("MY_SERVER_TOKEN", "correct horse")
+    monkeypatch.setenv("MODEL_KEY", "llava_1_5")
     monkeypatch.setenv("SHORT_KEY", "a")
     log.configure("json")
     log.event("note", text="say correct horse", deep={"list": ["correct horse!"]}, number=1)
     found = json.loads(capsys.readouterr().err)
     assert (found["text"], found["deep"], found["number"]) == ("say ***", {"list": ["***!"]}, 1)
     assert redact_all(("a", 1, None)) == ["a", 1, None]
+    assert redact("llava_1_5_7b llava_1_5") == "llava_1_5_7b ***"
+    hidden = {"password": "***", "eos_token": "2", "api_key_env": "X", "token": "***"}
+    assert redact_all({"password": "a b", "eos_token": "2", "api_key_env": "X", "token": "t"}) == hidden
 
 
 @pytest.fixture
@@ -144,6 +163,30 @@ def test_a_quiet_run_says_little_and_nothing_of_the_libraries(llava, data, tmp_p
     ours = ("Loading torch", "Loading the model", "gqa", "chartqa:", "chartqa")
     assert [line for line in lines if not line.startswith(ours)] == []
     assert lines
+
+
+@pytest.mark.parametrize("wrong", ["strategy=nope", "nosuch=1", "limit=1,2"])
+def test_a_wrong_command_line_in_json_is_an_event_too(command, wrong):
+    status, _, err = command("log=json", wrong)
+    assert status == 2
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["error"]
+
+
+def test_what_nobody_expected_leaves_with_1_and_without_secrets(command, monkeypatch):
+    def broken(*_):
+        raise ArithmeticError("no way: password=hunter22")
+
+    monkeypatch.setattr(evaluate, "make_plan", broken)
+    status, _, err = command("log=json", "+judge.password=hunter22")
+    assert status == 1
+    [line] = err.splitlines()
+    assert "ArithmeticError: no way: password=***" in json.loads(line)["message"]
+    assert "Traceback" in json.loads(line)["message"]
+    assert "hunter22" not in err
+    status, _, err = command("+judge.password=hunter22")
+    assert status == 1
+    assert "Traceback" in err
+    assert "hunter22" not in err
 
 
 def test_an_unknown_kind_of_log_is_refused_at_once(command):
