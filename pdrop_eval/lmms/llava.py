@@ -8,8 +8,6 @@ fails the run. Background threads read and prepare questions while the model ans
 runs once for an image, on its own, so that its features don't depend on what else is in a batch.
 """
 
-import hashlib
-import json
 import sys
 import time
 from collections import defaultdict
@@ -32,9 +30,11 @@ from pdrop_eval.configs import check_choice, make_strategy
 from pdrop_eval.journal import Journal
 from pdrop_eval.lmms import kept
 from pdrop_eval.lmms.ahead import prepared
+from pdrop_eval.lmms.batches import groups_of, is_out_of_memory, left_padded, seed_of
 from pdrop_eval.lmms.damage import SampleError
 from pdrop_eval.lmms.features import GIB, FeatureCache
 from pdrop_eval.lmms.finite import FiniteLogits, NonFiniteLogitsError
+from pdrop_eval.lmms.generation import arguments_of, cut, read_fields
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, Usage
 from pdrop_eval.lmms.prepare import Picture, Prepared, Preparer, where
@@ -45,8 +45,6 @@ _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
 _SMALLEST_WINDOW = 32
 _TELL_SECONDS = 30  # between two events of progress
-_GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
-_NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
 
 
 class PdropLlava(lmms):
@@ -90,7 +88,7 @@ class PdropLlava(lmms):
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
         if isinstance(strategy, str):
-            strategy = make_strategy(strategy, _read_fields(fields))
+            strategy = make_strategy(strategy, read_fields(fields))
         elif fields:
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
         self.strategy = strategy
@@ -161,7 +159,7 @@ class PdropLlava(lmms):
             self.batch_size = (kept.began(self.journal) or kept.BatchSizes(self.batch_size, 0)).began
         self._began = self.batch_size
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
-        groups = _groups(requests)
+        groups = groups_of(requests)
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
         ready = prepared(order, self.preparer, self.workers, ahead=window)
@@ -203,7 +201,7 @@ class PdropLlava(lmms):
             try:
                 answers = self._answer(batch)
             except SampleError as error:
-                if not (self.auto_batch and len(batch) > 1 and _is_out_of_memory(error.__cause__)):
+                if not (self.auto_batch and len(batch) > 1 and is_out_of_memory(error.__cause__)):
                     raise
                 log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
                 self.batch_size = len(batch) // 2
@@ -249,13 +247,13 @@ class PdropLlava(lmms):
     def _generate(self, batch: Sequence[Prepared]) -> list[kept.Answer]:
         model: Any = self.loaded.model
         tokenizer = self.loaded.processor.tokenizer
-        ids, mask = _left_padded([question.ids for question in batch], tokenizer.pad_token_id)
+        ids, mask = left_padded([question.ids for question in batch], tokenizer.pad_token_id)
         ids, mask = ids.to(self.placed), mask.to(self.placed)
         arguments, until = self._arguments(batch[0].request.args[1])
         usage = self.usage[batch[0].request.args[4]]
         image = ids == model.config.image_token_id
         if arguments["do_sample"]:
-            torch.manual_seed(_seed_of(self._seed, batch))
+            torch.manual_seed(seed_of(self._seed, batch))
         with usage.of_the_model():
             embeddings = self._embeddings(ids, image, batch)
             with self.strategy(model, image) as report:
@@ -270,7 +268,7 @@ class PdropLlava(lmms):
         for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
             measured = self._measure(question, report, first, new[row])
-            text = _cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
+            text = cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
             results.append(kept.Answer(GenerationResult(text, counts), measured))
         return results
@@ -302,22 +300,7 @@ class PdropLlava(lmms):
         return torch.cat(list(model.get_image_features(**placed, return_dict=True).pooler_output))
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-        """A task's generation arguments as transformers wants them, and the texts that end an answer."""
-        given = {key: value for key, value in given.items() if key not in _NOT_OURS}
-        for key in given:
-            check_choice("generation argument of the task", key, _GENERATION)
-        until = given.get("until") or []
-        sample = bool(given.get("do_sample", (given.get("temperature") or 0) > 0))
-        arguments = {
-            "max_new_tokens": int(given.get("max_new_tokens") or self.max_new_tokens),
-            "num_beams": int(given.get("num_beams") or 1),
-            "do_sample": sample,
-            # None: neither the task's nor the checkpoint's sampling values apply to greedy decoding
-            "temperature": given.get("temperature") if sample else None,
-            "top_p": given.get("top_p") if sample else None,
-            "top_k": None,
-        }
-        return arguments, [until] if isinstance(until, str) else list(until)
+        return arguments_of(given, self.max_new_tokens)
 
     def _measure(self, question: Prepared, report: Any, row: int, new: Sequence[int]) -> Measurement:
         tokenizer = self.loaded.processor.tokenizer
@@ -332,59 +315,7 @@ class PdropLlava(lmms):
         )
 
 
-def _left_padded(rows: Sequence[Tensor], fill: int) -> tuple[Tensor, Tensor]:
-    """Rows of token ids as one tensor [b, n], and its mask: padding on the left, so that all end together."""
-    n = max(map(len, rows))
-    ids = torch.full((len(rows), n), fill)
-    mask = torch.zeros(len(rows), n, dtype=torch.long)
-    for row, tokens in enumerate(rows):
-        ids[row, n - len(tokens) :] = tokens
-        mask[row, n - len(tokens) :] = 1
-    return ids, mask
-
-
-def _seed_of(seed: int, batch: Sequence[Prepared]) -> int:
-    """A batch's own seed: what is sampled doesn't depend on how many batches were asked before it."""
-    words = json.dumps([seed, [question.content_sha256 for question in batch]])
-    return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big")
-
-
-def _groups(requests: Sequence[Instance]) -> list[list[int]]:
-    """Indices of requests that may run together: one task, split and set of generation arguments."""
-    groups: dict[str, list[int]] = {}
-    for index, request in enumerate(requests):
-        _, arguments, _, _, task, split = request.args
-        kind = json.dumps([task, split, arguments], sort_keys=True, default=str)
-        groups.setdefault(kind, []).append(index)
-    return list(groups.values())
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    # MPS and the CPU have no exception of their own for it
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
-    )
-
-
-def _cut(text: str, until: Sequence[str]) -> str:
-    """The text before the first of the texts that end an answer."""
-    ends = [text.index(stop) for stop in until if stop and stop in text]
-    return text[: min(ends)] if ends else text
-
-
 def _reason(error: Exception) -> str:
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return f"{error} Use a smaller batch_size, batch_size=auto, or dtype=float16."
     return f"{type(error).__name__}: {error}"
-
-
-def _read_fields(fields: dict[str, Any]) -> dict[str, Any]:
-    """Fields as lmms-eval's parser leaves them: `8/16/24` is a list (it splits at commas), `None` is text."""
-    return {key: _read(value) if isinstance(value, str) else value for key, value in fields.items()}
-
-
-def _read(value: str) -> Any:
-    if value in ("None", "null"):
-        return None
-    return [json.loads(part) for part in value.split("/")] if "/" in value else value
