@@ -24,7 +24,8 @@ _SOURCES = (
 )  # fmt: skip
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")
-_PACKAGES = ("torch", "transformers", "lmms-eval")
+# What decodes and resizes pictures and makes tokens of words is among them.
+_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "lmms-eval", "pillow", "numpy")
 
 
 def run_identity(

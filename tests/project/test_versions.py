@@ -150,10 +150,25 @@ def test_the_doctor_fails_or_warns_as_the_run_would(here):
     assert "outside of what was tested: >=5.20,<5.24" in found["transformers"].text
 
 
-def test_the_decisive_packages_are_those_of_a_runs_identity():
+def test_the_decisive_packages_are_part_of_a_runs_identity():
     from pdrop_eval import identity
 
-    assert set(versions.DECISIVE) == set(identity._PACKAGES)
+    assert set(versions.DECISIVE) <= set(identity._PACKAGES)
+
+
+@pytest.mark.parametrize("name", ["torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy"])
+def test_another_version_of_what_makes_pixels_and_tokens_is_another_run(name, monkeypatch):
+    from pdrop_eval import identity
+    from pdrop_eval.records import run_id
+
+    here = identity.version
+    ids = []
+    for other in (False, True):
+        monkeypatch.setattr(
+            identity, "version", lambda asked, o=other: "9.9" if o and asked == name else here(asked)
+        )
+        ids.append(run_id(identity.run_identity(compose_config([]), "pdrop", "m", {})))
+    assert ids[0] != ids[1]
 
 
 def test_the_ranges_are_those_of_the_project():
