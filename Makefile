@@ -31,7 +31,8 @@ help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"
-	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE)"
+	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE) BASELINE=$(BASELINE) CANDIDATE=$(CANDIDATE)"
+	@echo "             TOKENS=$(TOKENS) WORKERS=$(WORKERS)"
 	@echo "             PYTHON=$(PYTHON) VENV=$(VENV)"
 
 setup: $(STAMP)  ## Make the environment (the other targets do it when needed)
@@ -68,6 +69,7 @@ experiment: $(STAMP)  ## Run what a table or figure needs: EXPERIMENT=table1 to 
 
 # 0 passed, 1 regressed, 2 could not compare; make itself always leaves with 2, so the status is said aloud.
 compare: $(STAMP)  ## Does CANDIDATE keep what BASELINE scores? With intervals, on LIMIT questions a benchmark
+	@$(if $(findstring command,$(origin STRATEGY)),$(error make compare takes BASELINE and CANDIDATE, not STRATEGY))
 	@$(BIN)/pdrop-eval-compare baseline=$(BASELINE) candidate=$(CANDIDATE) model=$(MODEL) suite=$(SUITE) \
 		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS) || { status=$$?; \
 		case $$status in 1) words=regressed ;; *) words='could not compare' ;; esac; \

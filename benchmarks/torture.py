@@ -385,17 +385,20 @@ def page(tallies: Sequence[Tally], seed: int) -> str:
         f"{code['version']} at {str(code['commit'])[:10]}{changed}).", "",
         "After each fault the same command was run again, and what it left was compared with an undisturbed "
         "run: samples and tables byte for byte, records but for their times.", "",
-        "| kind | faults | hit the command | answered before | of these on disk | lost by one fault, at most "
-        "| reads meanwhile | wrong |",
+        "| kind | faults | hit the command | answered before | of these on disk | asked again by one fault, "
+        "at most | reads meanwhile | wrong |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
         *(
-            f"| {t.kind} | {t.faults} | {t.hit} | {t.answered} | {t.kept} | {t.most_lost} | {t.reads} "
-            f"| {len(t.wrong)} |"
+            f"| {t.kind} | {t.faults} | {t.hit} | "
+            + " | ".join("-" if t.kind == "tables" else str(n) for n in (t.answered, t.kept, t.most_lost))
+            + f" | {t.reads or '-'} | {len(t.wrong)} |"
             for t in tallies
         ), "",
         *(f"- {t.kind}: `{t.what}`." for t in tallies),
-        f"- Batches have {BATCH} questions: so many answers may be lost, those of the batch that was being "
-        "answered or written.",
+        f"- Answered before: by the model, before the fault. Batches have {BATCH} questions: those of the "
+        "batch that was being written when the fault came are asked again, and no others.",
+        "- Reads meanwhile: how often all records and samples were read while the command wrote them; each "
+        "read found them whole.",
         "- A fault that comes after the command's last word hits nothing. After half of the kills a byte of "
         "the journal was changed, or its end cut off: what is damaged is asked again.",
         *(f"- WRONG: {t.kind}: {what}" for t in tallies for what in t.wrong),

@@ -64,14 +64,14 @@ def _job(config: DictConfig) -> None:
             run_experiment(config, list(hydra_config.overrides.task), evaluate)
     except UserError as error:
         _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
-    except SampleError as error:
-        _leave(str(error), 1)
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (*CONFIG_ERRORS, parallel.ElsewhereError):
         raise
-    except Exception as error:  # a bug, or a library's; Hydra would print the command line with it
-        _leave(f"{type(error).__name__}: {error}\n{traceback.format_exc()}", 1)
+    except Exception as error:  # Hydra would print the command line with it, secrets and all
+        said = f"{type(error).__name__}: {error}"
+        broken_down = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
+        _leave(said if broken_down else f"{said}\n{traceback.format_exc()}", 1)
 
 
 def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
@@ -86,6 +86,10 @@ def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str
     parallel.start()
     plan, record = one_first(lambda: _prepare(config, strategy))
     missing = plan.missing(record)
+    if record is None and (other := plan.made_by_other_code()):
+        say(f"The record {other} is of other code or packages: all is evaluated anew.")
+    elif record is not None and 0 < len(missing) < len(plan.tasks):
+        say(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
     if record is not None and not missing:
         if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
@@ -179,6 +183,8 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     config = plan.config
     log.event("task_started", task=task)
     with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as model.journal:
+        if len(model.journal):
+            say(f"{task} goes on: {len(model.journal)} of its answers are there already.")
         info, folder = open_task(plan, task, Path(scratch))
         result, samples = together(
             lambda: run_task(

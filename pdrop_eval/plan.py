@@ -39,6 +39,24 @@ class Plan:
                 return {**record, "folder": str(path.parent)}
         return None
 
+    def made_by_other_code(self) -> str | None:
+        """The id of a record of this very run but for code or packages, if there is one; else None."""
+        import contextlib
+
+        from pdrop_eval.errors import UserError
+        from pdrop_eval.records import read_record, run_folder
+
+        def rest(identity: Any) -> dict[str, Any]:
+            return {key: value for key, value in identity.items() if key not in ("code", "packages")}
+
+        folder = run_folder(Path(self.config.results), self.config.model.name, self.strategy, self.identity)
+        for path in sorted(folder.parent.glob("*/record.json")):
+            with contextlib.suppress(UserError):  # what is damaged is said where it is needed
+                record = read_record(path)
+                if rest(record.get("identity") or {}) == rest(self.identity):
+                    return str(record["run_id"])
+        return None
+
 
 def make_plan(config: DictConfig, strategy: str) -> Plan:
     """Checks a config, gets the data ready, and works out the run's identity, all without torch."""

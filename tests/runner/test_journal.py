@@ -130,7 +130,7 @@ def stop_after(monkeypatch, batches):
 
 
 @pytest.mark.usefixtures("lmms_eval")
-def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(llava, data, tmp_path, monkeypatch):
+def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(llava, data, tmp_path, monkeypatch, capsys):
     whole = run(llava, data, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
@@ -142,6 +142,7 @@ def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(llava, data, tmp_
         computed = stop_after(patch, 99)
         after = run(llava, data, tmp_path / "stopped")
         assert computed == [2]  # of the three batches of two, the last
+    assert "gqa goes on: 4 of its answers are there already." in capsys.readouterr().err
     folders = [Path(record["folder"]) for record in (whole, after)]
     assert load_samples(folders[0], "gqa") == load_samples(folders[1], "gqa")
     entries = [record["tasks"]["gqa"] for record in (whole, after)]
@@ -251,6 +252,19 @@ def test_a_disk_that_fills_up_loses_nothing(call, llava, data, tmp_path, monkeyp
     after = run(llava, data, tmp_path / "full")
     assert load_samples(Path(after["folder"]), "gqa") == load_samples(Path(whole["folder"]), "gqa")
     assert after["status"] == "completed"
+
+
+@pytest.mark.usefixtures("lmms_eval")
+def test_a_run_says_why_it_begins_anew_and_what_is_done(llava, data, tmp_path, monkeypatch, capsys):
+    first = run(llava, data, tmp_path)
+    run(llava, data, tmp_path, "tasks=[gqa,pope]")
+    assert "1 of 2 tasks are done already." in capsys.readouterr().err
+    monkeypatch.setattr("pdrop_eval.identity.code_sha256", lambda: "another")
+    again = run(llava, data, tmp_path)
+    assert again["run_id"] != first["run_id"]
+    assert f"The record {first['run_id']} is of other code or packages" in capsys.readouterr().err
+    run(llava, data, tmp_path, "seed=2")
+    assert "other code" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("lmms_eval")
