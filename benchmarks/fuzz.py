@@ -233,7 +233,8 @@ def main() -> None:
         counts = f"{ends['taken']:>8}{ends['refused']:>9}{ends['faults']:>8}"
         print(f"{kind:<20}{sum(ends.values()):>8}{counts}", flush=True)
         every += faults
-    print("\n".join(every), end="\n" if every else "")
+    print("taken: what the damage left was valid, and was read and shown. refused: with one message.")
+    print(f"{len(every)} faults", *every, sep="\n")
     sys.exit(bool(every))
 
 
