@@ -5,14 +5,16 @@ or not, is a 2: a crash must look neither like a pass nor like a regression. Pyt
 an import fails, so nothing of the package is imported up here; `--help` and a wrong setting never load torch.
 """
 
+import contextlib
 import os
 import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pdrop_eval.compare.place import Place
     from pdrop_eval.compare.settings import Settings
 
 PASSED, REGRESSED, NOT_COMPARED = 0, 1, 2
@@ -24,9 +26,14 @@ def main() -> None:
     status = NOT_COMPARED
     try:
         status = _guarded(sys.argv[1:])
+    except ImportError:  # nothing of the package works, so nobody else will take an old verdict away
+        _forget(sys.argv[1:])
+        traceback.print_exc()
     except BaseException:  # even what says what went wrong may go wrong
         traceback.print_exc()
-    sys.exit(status)
+    finally:
+        _settle()
+        sys.exit(status)
 
 
 def _guarded(arguments: Sequence[str]) -> int:
@@ -47,46 +54,76 @@ def _guarded(arguments: Sequence[str]) -> int:
 
 
 def _answer(arguments: Sequence[str]) -> int:
-    from pdrop_eval.compare.settings import help_text, read_settings
-    from pdrop_eval.configs import CONFIG_ERRORS, explain
-
     if {"-h", "--help"} & {*arguments}:
+        from pdrop_eval.compare.settings import help_text
+
         _show(help_text())
         return PASSED
-    try:
-        document = _compare(read_settings(arguments))
-    except CONFIG_ERRORS as error:  # an interpolation that is only looked at now
-        raise explain(error) from error
-    from pdrop_eval.compare.terminal import terminal
-
-    _show(terminal(document, min(shutil.get_terminal_size().columns, 80)))
-    return int(document["exit"])
+    return _compare(arguments)
 
 
-def _compare(settings: "Settings") -> dict[str, Any]:
+def _compare(arguments: Sequence[str]) -> int:
     """Compares, and writes the files; what stops it stands in them too: old ones would lie about this one."""
-    from pdrop_eval.compare.outputs import prepare, write, write_failure
-
-    place = prepare(settings)
     try:
-        from pdrop_eval.compare.document import make_document
-        from pdrop_eval.compare.runs import complete, make_sides
+        from pdrop_eval.compare.outputs import held, write_failure
+        from pdrop_eval.compare.place import find
+    except BaseException:
+        _forget(arguments)
+        raise
+    place, read = find(arguments), list["Settings"]()
+    with held(place):
+        try:
+            return _compared(place, arguments, read)
+        except BaseException as error:
+            write_failure(place, arguments, read[0] if read else None, error)
+            raise
 
+
+def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") -> int:
+    """The exit status; the settings come into `read` once they could be read."""
+    from pdrop_eval.compare.settings import read_settings
+
+    settings = read_settings(arguments)  # before the imports that take their time
+    read.append(settings)
+    from pdrop_eval.compare.document import make_document
+    from pdrop_eval.compare.outputs import write
+    from pdrop_eval.compare.runs import complete, make_sides
+    from pdrop_eval.compare.terminal import terminal
+    from pdrop_eval.configs import CONFIG_ERRORS, explain
+
+    try:
         sides = make_sides(settings)
         complete(sides)
         document, rows = make_document(settings, sides)
-        write(place, settings, sides, document, rows)
-        return document
-    except BaseException as error:
-        write_failure(place, settings, error)
-        raise
+    except CONFIG_ERRORS as error:  # an interpolation that is only looked at now
+        raise explain(error) from error
+    write(place, settings, sides, document, rows)
+    _show(terminal(document, min(shutil.get_terminal_size().columns, 80)))
+    return int(document["exit"])
 
 
 def _show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the verdict stands
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _settle()
+
+
+def _settle() -> None:
+    """Empties both outputs, into nothing where they can't be: Python would leave with another status."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _forget(arguments: Sequence[str]) -> None:
+    with contextlib.suppress(ImportError):
+        from pdrop_eval.compare.place import find
+
+        find(arguments).forget()
 
 
 def _say(message: str) -> int:

@@ -6,30 +6,23 @@ scores on their own scales, differences and intervals in points of 0 to 100 (MME
 with.
 """
 
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from pdrop_eval import __version__
 from pdrop_eval.benchmarks import by_task, names
 from pdrop_eval.compare import effects, gate
 from pdrop_eval.compare.answers import changed_answers
+from pdrop_eval.compare.failure import EXIT, PASSED, REGRESSED, head
 from pdrop_eval.compare.groups import Group, groups
-from pdrop_eval.compare.pairs import CannotCompareError, Pairs, pair, scored_samples
+from pdrop_eval.compare.pairs import CannotCompareError, Pairs, check_share, pair, scored_samples
 from pdrop_eval.compare.runs import DOWNSAMPLED, Side, tasks_of
+from pdrop_eval.compare.runs_checks import same
 from pdrop_eval.compare.runs_facts import differences, facts, warnings
 from pdrop_eval.compare.settings import Settings
 from pdrop_eval.errors import UserError
 from pdrop_eval.plain import to_plain
 from pdrop_eval.redact import redact_all
-
-SCHEMA = 1
-PASSED, REGRESSED, NOT_COMPARED = "passed", "regressed", "not compared"
-EXIT = {PASSED: 0, REGRESSED: 1, NOT_COMPARED: 2}
 
 
 def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -45,7 +38,7 @@ def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, 
     different = differences(sides)
     rows = [row for one in pairs for row in changed_answers(one.benchmark, one.changed)]
     document = {
-        **_head(settings),
+        **head(settings),
         "verdict": {
             "status": status,
             "words": verdict_words(judged),
@@ -59,24 +52,15 @@ def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, 
         "left_out": left_out,
         "method": _method(),
         "differences": different,
-        "warnings": [*_unused(settings, sides), *warnings(different)],
+        "warnings": [*same(sides), *_unused(settings, sides), *warnings(different)],
     }
     return redact_all(to_plain(document)), rows
 
 
-def failed_document(settings: Settings, reason: str) -> dict[str, Any]:
-    """What stands in the place of a comparison that there is none of."""
-    sides = {role: {"name": _asked(settings, role)} for role in ("baseline", "candidate")}
-    verdict = {"status": NOT_COMPARED, "words": reason, "checks": []}
-    head = {**_head(settings), "verdict": verdict, "exit": EXIT[NOT_COMPARED], "runs": sides}
-    empty: dict[str, Any] = {"overall": None, "groups": None}
-    lists = ("benchmarks", "left_out", "method", "differences", "warnings")
-    return redact_all({**head, **empty, **{name: [] for name in lists}})
-
-
 def make_gate(settings: Settings) -> gate.Gate:
     """The gate that was asked for. Raises UserError for one without a check."""
-    return gate.Gate(settings.max_drop, settings.max_drop_overall, settings.max_drop_of, settings.gate)
+    limits = settings.max_drop, settings.max_drop_overall, settings.max_drop_of
+    return gate.Gate(*limits, settings.gate, settings.max_changed)
 
 
 def verdict_words(judged: gate.Verdict) -> str:
@@ -85,7 +69,7 @@ def verdict_words(judged: gate.Verdict) -> str:
     failed = [_title(check) for check in judged.checks if not check.passed]
     if failed:
         return f"{len(failed)} of {number} checks failed: {', '.join(failed)}."
-    open_still = [_title(check) for check in judged.checks if check.interval[0] < -check.limit]
+    open_still = [_title(c) for c in judged.checks if c.interval is not None and c.interval[0] < -c.limit]
     words = f"{number} of {number} checks passed."
     if open_still:
         which = "any of them" if len(open_still) == number > 1 else ", ".join(open_still)
@@ -94,7 +78,8 @@ def verdict_words(judged: gate.Verdict) -> str:
 
 
 def _title(check: gate.Check) -> str:
-    return "the mean" if check.kind == gate.OVERALL else _named(check.name)["name"]
+    titles = {gate.OVERALL: "the mean", gate.CHANGED: "the answers"}
+    return titles.get(check.kind) or _named(check.name)["name"]
 
 
 def _method() -> list[str]:
@@ -108,31 +93,15 @@ def _method() -> list[str]:
     ]
 
 
-def _head(settings: Settings) -> dict[str, Any]:
-    return {
-        "schema": SCHEMA,
-        "kind": "pdrop-eval comparison",
-        "version": __version__,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["pdrop-eval-compare", *sys.argv[1:]]),
-        "settings": {**asdict(settings), "out": str(settings.out)},
-        "files": None,
-    }
-
-
-def _asked(settings: Settings, role: str) -> str:
-    name = settings.baseline if role == "baseline" else settings.candidate
-    own = settings.baseline_overrides if role == "baseline" else settings.candidate_overrides
-    return " ".join([Path(name).name, *own])
-
-
 def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list[dict[str, str]]]:
     """The pairs of each benchmark, and those that only lack a judge."""
     baseline, candidate = sides[0].run, sides[1].run
     found, left_out, faults = list[Pairs](), list[dict[str, str]](), list[str]()
     for benchmark in (by_task()[task].key for task in tasks_of(settings, sides)):
         try:
-            found.append(pair(baseline, candidate, benchmark, settings.unpaired))
+            one = pair(baseline, candidate, benchmark, settings.unpaired)
+            check_share(one, settings.min_paired)
+            found.append(one)
         except CannotCompareError as error:
             if error.kind != CannotCompareError.JUDGE or benchmark in settings.max_drop_of:
                 faults.append(str(error))

@@ -39,7 +39,9 @@ def junit(document: Mapping[str, Any]) -> str:
 
 
 def _check(check: Mapping[str, Any]) -> ElementTree.Element:
-    name = f"{check['title']} may lose {check['limit']:g} points"
+    name = f"{check['title']} may lose {shown.of_points(check['limit'])}"
+    if check["kind"] == "changed":
+        name = f"{check['limit']:g}% of the answers may change"
     return _case(name, None if check["passed"] else "failure", check["words"], "Regression")
 
 

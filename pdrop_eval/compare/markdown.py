@@ -1,7 +1,8 @@
 """A comparison as GitHub's Markdown, ready for a comment: the verdict first, the details folded.
 
-GitHub takes 65,536 characters; examples of changed answers are left out where the text would become longer
-than `MOST`, and counted.
+GitHub takes 65,536 characters. What records and settings say is cut everywhere, and where the text would
+still become longer than `MOST`, folded parts and examples of changed answers are left out, and counted. A
+character can take fourteen in a text that is safe to show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,11 @@ from pdrop_eval.report.numbers import difference, score
 MOST = 60_000
 _TEXT = 300  # characters of a question or an answer
 _NAME = 100
+_LINE = 400  # characters of a sentence
 _NOTES = 30
+_LISTED = 10_000  # characters of a list of notes, with their markup
+_EXAMPLES = 3_000  # characters that are left for changed answers at least
+_FOLD = "<details>"
 HEADS = (
     "Benchmark", "Questions", "Baseline", "Candidate", "Difference", "95% interval", "Adjusted", "MDE", "p",
     "p (Holm)", "Gained / lost (p)", "Agreement",
@@ -27,26 +32,48 @@ def markdown(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> 
     """The whole comment; `rows` are the changed answers to show, in order."""
     if document["verdict"]["status"] == "not compared":
         return failure(document)
-    head = "\n\n".join(
-        [
-            f"## {_title(document)}",
-            plain_markdown(document["verdict"]["words"]),
-            _checks(document["verdict"]["checks"]),
-            _between(document),
-            _benchmarks(document),
-            _whole(document),
-            *_groups(document),
-            *_notes(document),
-            _folded("What these numbers mean", _meanings(document)),
-            _folded("Where they come from", _provenance(document)),
-        ]
-    )
-    return f"{head}\n\n{_examples(document, rows, MOST - len(head))}\n"
+    parts = [
+        f"## {_title(document)}",
+        plain_markdown(document["verdict"]["words"], _LINE),
+        _checks(document["verdict"]["checks"]),
+        _between(document),
+        _benchmarks(document),
+        _whole(document),
+        *_groups(document),
+        *_notes(document),
+        _folded("What these numbers mean", _meanings(document)),
+        _folded("Where they come from", _provenance(document)),
+    ]
+    head = _fitted(parts, MOST - _EXAMPLES)
+    return f"{head}\n\n{_examples(document, rows, MOST - len(head) - 3)}\n"
 
 
 def failure(document: Mapping[str, Any]) -> str:
     """What is written where nothing could be compared: the reason."""
-    return f"## {_title(document)}\n\n{plain_markdown(document['verdict']['words'], 4000)}\n"
+    title = f"## {_title(document)}"
+    return f"{title}\n\n{_cut(document['verdict']['words'], MOST - len(title) - 3)}\n"
+
+
+def _fitted(parts: Sequence[str], room: int) -> str:
+    """The parts, without the longest of the folded ones until they fit; what stands open is bounded."""
+    kept, left_out = list(parts), 0
+    while sum(len(part) + 2 for part in kept) + 100 > room:
+        folded = [part for part in kept if part.startswith(_FOLD)]
+        if not folded:
+            break
+        kept.remove(max(folded, key=len))
+        left_out += 1
+    if left_out:
+        kept.append(f"{left_out} of the folded parts would make this text too long; the JSON has them.")
+    return "\n\n".join(kept)
+
+
+def _cut(text: object, room: int) -> str:
+    """Plain words in at most so many characters, of which markup takes many for one."""
+    raw, most = str(text), 4000
+    while len(cut := plain_markdown(raw, most)) > room:
+        most = most * 3 // 4
+    return cut
 
 
 def _title(document: Mapping[str, Any]) -> str:
@@ -55,12 +82,12 @@ def _title(document: Mapping[str, Any]) -> str:
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[_MARKS[check["passed"]], plain_markdown(check["words"], 400)] for check in checks]
+    rows = [[_MARKS[check["passed"]], _cut(check["words"], 1500)] for check in checks]
     return pipes(["Check", ""], rows)
 
 
 def _between(document: Mapping[str, Any]) -> str:
-    return plain_markdown(f"{shown.setting(document)}. {shown.UNITS}", 1000)
+    return plain_markdown(f"{shown.setting(document)}. {shown.UNITS}", 600)
 
 
 def _benchmarks(document: Mapping[str, Any]) -> str:
@@ -98,7 +125,7 @@ def _benchmarks(document: Mapping[str, Any]) -> str:
             shown.percent(whole["agreement"]),
         ]
     )
-    rows = [[cell.replace("<0", "&lt;0") for cell in row] for row in rows]
+    rows = [[cell.replace("<0", "&lt;0").replace(">1", "&gt;1") for cell in row] for row in rows]
     return pipes(list(HEADS), rows, range(1, len(HEADS)))
 
 
@@ -141,8 +168,16 @@ def _notes(document: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(notes: Sequence[str]) -> str:
-    more = [f"... and {len(notes) - _NOTES} more, in the JSON"] if len(notes) > _NOTES else []
-    return "\n".join(f"- {plain_markdown(note, 400)}" for note in [*notes[:_NOTES], *more])
+    lines, size = list[str](), 0
+    for note in notes[:_NOTES]:
+        line = f"- {plain_markdown(note, _LINE)}"
+        size += len(line) + 1
+        if size > _LISTED:
+            break
+        lines.append(line)
+    if left := len(notes) - len(lines):
+        lines.append(f"- ... and {left} more, in the JSON")
+    return "\n".join(lines)
 
 
 def _meanings(document: Mapping[str, Any]) -> str:
@@ -158,7 +193,7 @@ def _provenance(document: Mapping[str, Any]) -> str:
         ["Strategy", *(in_markdown(_fields(run["strategy"]), 200) for run in runs)],
         ["Checkpoint", *(in_markdown(_checkpoint(run["model"]), _NAME) for run in runs)],
         ["Code", *(in_markdown(_code(run["code"]), _NAME) for run in runs)],
-        ["Limit", *(in_markdown("none" if run["limit"] is None else run["limit"]) for run in runs)],
+        ["Limit", *(in_markdown("none" if run["limit"] is None else run["limit"], 20) for run in runs)],
         ["Made", *(in_markdown(run["created"], _NAME) for run in runs)],
         ["Command", *(in_markdown(run["command"], 200) for run in runs)],
     ]
@@ -188,7 +223,9 @@ def _examples(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ro
         return f"{title}."
     heads = ["Question", "", "Target", "Baseline", "Candidate"]
     lines = [f"| {' | '.join(heads)} |", "|:---|:---|:---|:---|:---|"]
-    size, left = sum(map(len, lines)) + 1000, 0
+    stem = document["files"]["stem"] if document["files"] else ""
+    where = _cut(f"All of them are in {stem}.answers.jsonl.", 600) if stem else ""
+    size, left = len(_folded(title, "\n".join(lines))) + len(where) + 100, 0
     for row in rows:
         line = f"| {' | '.join(_example(row))} |"
         if size + len(line) + 1 > room:
@@ -196,10 +233,8 @@ def _examples(document: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], ro
             continue
         size += len(line) + 1
         lines.append(line)
-    files = document["files"]
-    where = f"All of them are in {files['stem']}.answers.jsonl." if files else ""
     left_out = f" {left} more of the examples would make this text too long." if left else ""
-    return _folded(title, "\n".join(lines) + f"\n\n{plain_markdown(f'{where}{left_out}', 600)}")
+    return _folded(title, "\n".join(lines) + f"\n\n{where}{left_out}")
 
 
 def _example(row: Mapping[str, Any]) -> list[str]:
@@ -211,4 +246,4 @@ def _example(row: Mapping[str, Any]) -> list[str]:
 
 def _folded(title: str, inside: str) -> str:
     """GitHub needs the empty lines to read the inside as Markdown."""
-    return f"<details><summary>{plain_markdown(title)}</summary>\n\n{inside}\n\n</details>"
+    return f"{_FOLD}<summary>{plain_markdown(title)}</summary>\n\n{inside}\n\n</details>"

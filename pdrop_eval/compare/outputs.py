@@ -4,77 +4,55 @@ Files of an earlier comparison under the same name would look like this one's if
 first. Of what could not be compared, the files say so.
 """
 
-import hashlib
+import contextlib
 import json
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.checks import check_results_folder
-from pdrop_eval.compare.settings import Settings
+from pdrop_eval.compare.place import KINDS, Place
 from pdrop_eval.errors import UserError
-from pdrop_eval.files import unwritable, write_atomically
+from pdrop_eval.files import Lock, unwritable, write_atomically
 
 if TYPE_CHECKING:
     from pdrop_eval.compare.runs import Side
-
-KINDS = ("md", "json", "xml", "answers.jsonl", "answers.html")
-PICTURES = ".pictures"
-_LONGEST = 100  # letters of a name
+    from pdrop_eval.compare.settings import Settings
 
 
-@dataclass(frozen=True)
-class Place:
-    """The folder, and the name that all files begin with."""
+@contextmanager
+def held(place: Place) -> Iterator[None]:
+    """Holds the place for this process, and removes the files of an earlier comparison.
 
-    folder: Path
-    name: str
-
-    def path(self, kind: str) -> Path:
-        """The file of a kind."""
-        return self.folder / f"{self.name}.{kind}"
-
-    @property
-    def pictures(self) -> Path:
-        """The folder of the small pictures."""
-        return self.folder / f"{self.name}{PICTURES}"
-
-
-def prepare(settings: Settings) -> Place:
-    """The place of the outputs, without those of an earlier comparison. Raises UserError."""
-    place = Place(settings.out, settings.name or default_name(settings))
-    check_results_folder(place.folder)
-    try:
-        for old in [*map(place.path, KINDS), *place.pictures.glob("*.png")]:
-            old.unlink(missing_ok=True)
-    except OSError as error:
-        raise unwritable(place.folder, error) from error
-    return place
-
-
-def default_name(settings: Settings) -> str:
-    """`vanilla_vs_pdrop_mini_64`: both sides with their own settings, and model and limit if they are given.
-
-    Cut, with a hash of all of it, where it would become too long.
+    Raises UserError where another process writes them, whose files they then are, or nobody can.
     """
-    given = dict(text.split("=", 1) for text in settings.common if "=" in text)
-    sides = [
-        "-".join([Path(settings.baseline).name, *settings.baseline_overrides]),
-        "-".join([Path(settings.candidate).name, *settings.candidate_overrides]),
-    ]
-    parts = [sides[0], "vs", sides[1], *(given[name] for name in ("model", "limit") if name in given)]
-    slugs = [re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") or "unnamed" for part in parts]
-    name = "_".join(slugs)
-    if len(name) <= _LONGEST:
-        return name
-    return f"{name[: _LONGEST - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    lock = None
+    try:
+        check_results_folder(place.folder)
+        place.locked.mkdir(parents=True, exist_ok=True)
+        lock = Lock(place.locked)
+        place.clear()
+    except UserError as error:
+        if isinstance(error.__context__, BlockingIOError):
+            raise UserError(
+                f"Another comparison is writing {place.stem}.* right now. Wait until it has ended, or give "
+                "this one another name=."
+            ) from None
+        place.forget()
+        raise
+    except OSError as error:
+        place.forget()
+        raise unwritable(place.folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write(
     place: Place,
-    settings: Settings,
+    settings: "Settings",
     sides: Sequence["Side"],
     document: dict[str, Any],
     rows: Sequence[dict[str, Any]],
@@ -83,34 +61,39 @@ def write(
     from pdrop_eval.compare.answers import as_lines, page, pictures
 
     first = _first(rows, settings.examples)
-    document["files"] = {"stem": str(place.folder / place.name), "kinds": list(KINDS)}
+    document["files"] = {"stem": place.stem, "kinds": list(KINDS)}
     _written(place.folder, {place.pictures / name: png for name, png in pictures(sides, first)})
     texts = {"answers.jsonl": as_lines(rows), "answers.html": page(document, first, place.pictures.name)}
     _written(place.folder, {place.path(kind): text for kind, text in texts.items()})
-    _write(place, document, first)
+    _written(place.folder, _texts(place, document, first))
 
 
-def write_failure(place: Place, settings: Settings, error: BaseException) -> None:
-    """Writes why there is no comparison, as far as that can be written at all."""
-    from pdrop_eval.compare.document import failed_document
+def write_failure(
+    place: Place, arguments: Sequence[str], settings: "Settings | None", error: BaseException
+) -> None:
+    """Writes why there is no comparison, as far as that can be written; nothing else is left in any case."""
+    place.forget()
+    with contextlib.suppress(Exception):  # the first error is the one to show
+        from pdrop_eval.compare.failure import failed_document
 
-    reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-    try:
-        _write(place, failed_document(settings, reason), ())
-    except Exception:  # the first error is the one to show
-        return
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        for path, text in _texts(place, failed_document(arguments, settings, reason), ()).items():
+            with contextlib.suppress(OSError):
+                write_atomically(path, text)
 
 
-def _write(place: Place, document: dict[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+def _texts(
+    place: Place, document: dict[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> dict[Path, str | bytes]:
+    """The files that a failure has as well; the Markdown, which people see, comes last."""
     from pdrop_eval.compare.junit import junit
     from pdrop_eval.compare.markdown import markdown
 
-    texts = {
-        "md": markdown(document, rows),
-        "xml": junit(document),
-        "json": json.dumps(document, ensure_ascii=True, allow_nan=False, indent=1) + "\n",
+    return {
+        place.path("json"): json.dumps(document, ensure_ascii=True, allow_nan=False, indent=1) + "\n",
+        place.path("xml"): junit(document),
+        place.path("md"): markdown(document, rows),
     }
-    _written(place.folder, {place.path(kind): text for kind, text in texts.items()})
 
 
 def _first(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:

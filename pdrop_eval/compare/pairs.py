@@ -6,7 +6,7 @@ compare: a number from other questions is worse than none.
 """
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,6 +51,24 @@ class Pairs:
         clusters, parts = number_clusters(first), parts_of(first)
         return make_metric(kind, first, clusters, parts), make_metric(kind, second, clusters, parts)
 
+    def pictures(self) -> list[str | None]:
+        """What each cluster is about: the hash of its (first) picture; None where none was recorded."""
+        first = self.samples[0]
+        found: dict[int, str | None] = {}
+        for number, sample in zip(number_clusters(first).tolist(), first, strict=True):
+            found.setdefault(number, sample.get("images_sha256"))
+        return list(found.values())
+
+    def coins(self) -> list[str]:
+        """Names of clusters by which benchmarks know each other's: the k-th about a picture."""
+        times: Counter[str] = Counter()
+        names = []
+        for place, picture in enumerate(self.pictures()):
+            name = f"{self.benchmark} {place}" if picture is None else picture
+            names.append(f"{name} {times[name]}")
+            times[name] += 1
+        return names
+
 
 def same_answer(one: Sample, other: Sample) -> bool:
     """Whether two samples have the same answer, but for white space around it."""
@@ -84,6 +102,18 @@ def pair(baseline: Run, candidate: Run, benchmark: str, unpaired: str = REFUSE) 
     pairs.sort(key=lambda two: two[0]["doc_id"])
     _check_clusters(benchmark, pairs)
     return Pairs(benchmark, pairs, (left[0], left[1]))
+
+
+def check_share(pairs: Pairs, least: float) -> None:
+    """Raises CannotCompareError if fewer than this share of the smaller side's questions have a partner."""
+    paired = len(pairs.pairs)
+    smaller = paired + min(pairs.left_over)
+    if paired < least * smaller:
+        raise CannotCompareError(
+            CannotCompareError.LEFT_OVER,
+            f"{name_of(pairs.benchmark)}: only {paired} of {smaller} questions of the smaller run were asked "
+            f"of the other one too, less than min_paired={least:g}. Evaluate both on the same data.",
+        )
 
 
 def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:

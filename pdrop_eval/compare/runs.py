@@ -12,6 +12,13 @@ from typing import Any
 
 from pdrop_eval import log
 from pdrop_eval.benchmarks import by_task
+from pdrop_eval.compare.runs_checks import (
+    check_alike,
+    check_header,
+    check_limits_of,
+    check_not_same,
+    is_tasks,
+)
 from pdrop_eval.compare.settings import Settings
 from pdrop_eval.configs import check_choice, compose_config, options
 from pdrop_eval.errors import UserError
@@ -81,11 +88,12 @@ def make_sides(settings: Settings) -> list[Side]:
             )
         smaller = f"downsample={settings.downsample}"
         sides.append(_side(settings, DOWNSAMPLED, settings.baseline, (smaller,)))
-    _check_alike(settings, sides)
-    _check_limits_of(settings, sides)
+    check_alike(settings, sides)
+    check_not_same(settings, sides)
+    check_limits_of(settings, tasks_of(settings, sides))
     for side in sides:
         if side.missing:
-            _check_header(side)
+            check_header(side)
     return sides
 
 
@@ -95,7 +103,7 @@ def tasks_of(settings: Settings, sides: Sequence[Side]) -> list[str]:
     if plans:
         return list(plans[0].tasks)
     there = [task for task in by_task() if task in (sides[0].record or {})["tasks"]]
-    given = [override for override in settings.common if _is_tasks(override)]
+    given = [override for override in settings.common if is_tasks(override)]
     asked = compose_config(given).tasks if given else None
     names = [asked] if isinstance(asked, str) else asked
     for name in names or ():
@@ -173,64 +181,3 @@ def _recorded(role: str, asked: str) -> dict[str, Any]:
             f"wrong. Finish it with the command that made it: {record.get('command', 'pdrop-eval')}."
         )
     return record
-
-
-def _check_alike(settings: Settings, sides: Sequence[Side]) -> None:
-    """What would only be found to be different after all answers are there: tasks and limit of a record."""
-    recorded = [side for side in sides if side.plan is None and side.record]
-    planned = [side for side in sides if side.plan]
-    for side in recorded:
-        assert side.record is not None
-        there = side.record["tasks"]
-        for other in planned:
-            assert other.plan is not None
-            lacking = [task for task in other.plan.tasks if task not in there]
-            if lacking:
-                raise UserError(
-                    f"The {side.role}'s record has no {', '.join(lacking)}. Compare what it has: "
-                    f"tasks=[{','.join(task for task in other.plan.tasks if task in there)}]."
-                )
-            _check_limits(side, side.record.get("limit"), other.plan.config.limit)
-    if len(recorded) == 2 and not any(map(_is_tasks, settings.common)):
-        first, second = (list((side.record or {})["tasks"]) for side in recorded)
-        if {*first} != {*second}:
-            raise UserError(
-                f"Only one of the records has {', '.join(sorted({*first} ^ {*second}))}. Evaluate what is "
-                f"missing, or compare what both have: tasks=[{','.join(t for t in first if t in second)}]."
-            )
-
-
-def _check_limits_of(settings: Settings, sides: Sequence[Side]) -> None:
-    keys = [by_task()[task].key for task in tasks_of(settings, sides)]
-    absent = [key for key in settings.max_drop_of if key not in keys]
-    if absent:
-        raise UserError(
-            f"max_drop_of has {', '.join(absent)}, which isn't compared. What is: {', '.join(keys)}. Leave "
-            "it out, or add its task to tasks=."
-        )
-
-
-def _is_tasks(override: str) -> bool:
-    return override.startswith("tasks=")
-
-
-def _check_limits(side: Side, recorded: Any, asked: Any) -> None:
-    if recorded != asked:
-        raise UserError(
-            f"The {side.role}'s record was made with limit={_shown(recorded)}, the other run has "
-            f"limit={_shown(asked)}: they would answer other questions. Add limit={_shown(recorded)}."
-        )
-
-
-def _shown(value: Any) -> str:
-    return "null" if value is None else str(value)
-
-
-def _check_header(side: Side) -> None:
-    """That the device is there and the strategy fits the model: not found out after the other run's hours."""
-    from pdrop_eval.checks import check_device
-    from pdrop_eval.header import make_header
-
-    assert side.plan is not None
-    check_device(side.plan.config.device)
-    make_header(side.plan, "")

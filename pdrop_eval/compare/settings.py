@@ -4,8 +4,6 @@ Needs no torch. Hydra's grammar has no list of overrides, so the settings that h
 path, are read here; everything else is composed by Hydra like any other configuration.
 """
 
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -14,14 +12,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pdrop_eval.benchmarks import benchmarks, by_task
-from pdrop_eval.checks import check_whole
+from pdrop_eval.compare.place import unquoted
+from pdrop_eval.compare.settings_checks import checked
 from pdrop_eval.configs import ENTRIES, check_choice, compose_config
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
-GATES = ("shown", "estimate", "possible")
-UNPAIRED = ("refuse", "leave_out")
 HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the rest."
 _TEXTS = ("baseline", "candidate", "out", "name")
 _LISTS = ("baseline_overrides", "candidate_overrides")
@@ -32,13 +28,16 @@ _REFUSED = {
     "runs": "An experiment is a list of runs of its own: a comparison has two.",
     "size": "It picks runs of an experiment. Name a model: model=mini.",
 }
+# What both runs have in common by necessity: one side's own would narrow the comparison without a word.
+_OF_BOTH = ("tasks", "suite", "results", "log")
 
 
 @dataclass(frozen=True)
 class Settings:
     """What is compared, how it is judged and where it is written; `common` are overrides of both runs.
 
-    Drops are in points of 0 to 100 (MME / 20); `max_drop_of` is by benchmark key.
+    Drops are in points of 0 to 100 (MME / 20); `max_drop_of` is by benchmark key. max_changed: percent of the
+    answers. min_paired: the share of the questions of the smaller side that must have a partner.
     """
 
     baseline: str
@@ -48,9 +47,12 @@ class Settings:
     candidate_overrides: tuple[str, ...] = ()
     downsample: int | None = None
     unpaired: str = "refuse"
+    min_paired: float = 0.5
+    allow_same: bool = False
     max_drop: float | None = None
     max_drop_of: dict[str, float] = field(default_factory=dict)
     max_drop_overall: float | None = 1.0
+    max_changed: float | None = None
     gate: str = "shown"
     examples: int = 3
     out: Path = Path("results/compare")
@@ -74,9 +76,13 @@ def read_settings(arguments: Sequence[str]) -> Settings:
             raise UserError(
                 f"{argument!r} is no setting: write name=value, as in candidate=fastv or limit=64. {HELP}"
             )
+        if argument.startswith(("+", "~")):
+            raise UserError(
+                f"{argument} can't be given: a comparison takes no +, ++ or ~. Write {argument.lstrip('+~')}."
+            )
         group = _key_of(argument).partition(".")[0]
         if name in _TEXTS:
-            given[name] = _unquoted(value)
+            given[name] = unquoted(value)
         elif name in _LISTS:
             given[name] = split_overrides(name, value)
         elif group in own:
@@ -89,7 +95,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         values[name] = tuple(values[name])
         for override in values[name]:
             _check_own(name, override)
-    return Settings(**{**values, **_checked(values), "common": tuple(common)})
+    return Settings(**{**values, **checked(values), "common": tuple(common)})
 
 
 def split_overrides(name: str, text: str) -> list[str]:
@@ -114,7 +120,7 @@ def split_overrides(name: str, text: str) -> list[str]:
             parts[-1] += letter
     if quote or depth:
         raise UserError(f"{name}={text} has a quote or a bracket too many. Write {name}=[a=1,b=2].")
-    return [_unquoted(part) for part in parts if part.strip()]
+    return [unquoted(part) for part in parts if part.strip()]
 
 
 def help_text() -> str:
@@ -148,72 +154,21 @@ def _passed_on(argument: str, group: str, own: Sequence[str]) -> str:
 def _check_own(name: str, override: str) -> None:
     if "=" not in override:
         raise UserError(f"{name}: {override!r} is no override. Write {name}=[strategy.ratio=0.4].")
-    if override.partition("=")[0] in _REFUSED:
+    key = _key_of(override)
+    if override.startswith(("+", "~")):
+        raise UserError(
+            f"{name}: {override} can't be given: a comparison takes no +, ++ or ~. Write {name}="
+            f"[{override.lstrip('+~')}]."
+        )
+    if key in _REFUSED:
         side = name.partition("_")[0]
         raise UserError(f"{name}: {override} can't be given. Name the strategy or the run's folder: {side}=.")
-
-
-def _checked(values: dict[str, Any]) -> dict[str, Any]:
-    """The values of which only some are allowed, in their types."""
-    check_choice("gate", values["gate"], GATES)
-    check_choice("unpaired", values["unpaired"], UNPAIRED)
-    check_whole("examples", values["examples"], 0)
-    if values["downsample"] is not None:
-        check_whole("downsample", values["downsample"], 2, "Use downsample=null for none.")
-    limits = values["max_drop_of"]
-    if not isinstance(limits, dict):
-        raise UserError(f"max_drop_of={limits} is no list of limits. Write max_drop_of={{gqa:2,pope:1}}.")
-    if not str(values["out"]).strip():
-        raise UserError("out= names no folder. Use out=results/compare.")
-    if values["max_drop"] is None and values["max_drop_overall"] is None and not limits:
+    if key.partition(".")[0] in _OF_BOTH:
         raise UserError(
-            "Nothing is looked at, so everything would pass. Set max_drop, max_drop_of or max_drop_overall."
+            f"{name}: {override} can't be given: it is the same for both runs. Write {override} on its own."
         )
-    return {
-        "max_drop": _points("max_drop", values["max_drop"]),
-        "max_drop_overall": _points("max_drop_overall", values["max_drop_overall"]),
-        "max_drop_of": {_key(name): _limit(f"max_drop_of.{name}", limits[name]) for name in limits},
-        "out": Path(str(values["out"])).expanduser(),
-        "name": None if values["name"] in (None, "null") else _file_name(str(values["name"])),
-    }
-
-
-def _key(name: Any) -> str:
-    """The benchmark of a key or of a task."""
-    if name in by_task():
-        return by_task()[name].key
-    check_choice("benchmark in max_drop_of", name, benchmarks())
-    return str(name)
-
-
-def _points(name: str, value: Any) -> float | None:
-    return None if value is None else _limit(name, value)
-
-
-def _limit(name: str, value: Any) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < 0:
-        raise UserError(
-            f"{name}={value} is not allowed: it is the drop in points that may pass, a number from 0. Use "
-            "null to leave it out."
-        )
-    return float(value)
-
-
-def _file_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
-        raise UserError(
-            f"name={name} can't name files: use letters, digits, dots, hyphens and underscores, at most 100, "
-            "and out= for the folder."
-        )
-    return name
 
 
 def _key_of(override: str) -> str:
     """The setting that an override is of."""
-    return override.lstrip("+~").partition("=")[0]
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    return override.partition("=")[0]

@@ -39,8 +39,13 @@ def probability(value: float | None) -> str:
 
 
 def points(value: float | None) -> str:
-    """A size without a sign."""
-    return score(value)
+    """A size without a sign; nothing on a scale to 100 can differ by more."""
+    return ">100" if value is not None and value > 100 else score(value)
+
+
+def of_points(number: float) -> str:
+    """1 point, 2 points."""
+    return f"{number:g} point{'' if number == 1 else 's'}"
 
 
 def mcnemar(found: Mapping[str, Any] | None) -> str:

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -9,8 +11,10 @@ from xml.etree import ElementTree
 import pytest
 from compared_records import answers, command, record
 
-from pdrop_eval.compare import cli
+from pdrop_eval.compare import cli, outputs, shown
 from pdrop_eval.compare.markdown import MOST
+from pdrop_eval.compare.place import find
+from pdrop_eval.errors import UserError
 
 # 60 questions: all right; 3 of them wrong, which are 5 points less; half of them wrong.
 GOOD, WORSE, BAD = answers(60), answers(60, wrong=range(3)), answers(60, wrong=range(30))
@@ -240,7 +244,125 @@ def test_the_files_of_an_earlier_comparison_are_gone_before_this_one_starts(comp
 
     monkeypatch.setattr("pdrop_eval.compare.runs.make_sides", killed)
     assert command(monkeypatch, "out=out", "name=x") == 2
-    assert left == ["y.md"]
+    assert sorted(left) == [".lock", "y.md"]
+
+
+@pytest.mark.parametrize("wrong", ["gate=estimat", "gaet=estimate", "-x", "++tasks=[gqa]"])
+def test_a_wrong_command_line_takes_an_earlier_pass_away(compare, monkeypatch, wrong):
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+    assert command(monkeypatch, wrong, "out=out", "name=x") == 2
+    assert written("md").startswith("## Could not compare: ")
+    assert junit().get("errors") == "1"
+    assert json.loads(written("json"))["verdict"]["status"] == "not compared"
+    assert not Path("out/x.answers.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["errors", "redact", "compare.settings", "compare.outputs", "compare.junit", "compare.document"],
+)
+def test_a_broken_installation_takes_an_earlier_pass_away(compare, monkeypatch, module):
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+    monkeypatch.setitem(sys.modules, f"pdrop_eval.{module}", None)  # importing it raises
+    assert command(monkeypatch, "baseline=a/b", "out=out", "name=x") == 2
+    assert "Passed" not in "".join(path.read_text() for path in Path("out").glob("x.*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", ["json", "xml", "md"])
+def test_a_disk_that_fills_up_leaves_no_pass(compare, monkeypatch, kind):
+    real, full = outputs.write_atomically, []
+
+    def fills_up(path, content):
+        full.extend([1] * path.name.endswith(kind))
+        if full:
+            raise OSError(28, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(outputs, "write_atomically", fills_up)
+    with pytest.raises(FileNotFoundError):  # the fixture finds no JSON
+        compare({"gqa": GOOD}, {"gqa": GOOD})
+    assert [path for path in Path("out").iterdir() if path.is_file()] == []
+
+
+def test_a_disk_that_is_full_from_the_start_keeps_no_earlier_pass(compare, monkeypatch):
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outputs, "Lock", full)
+    assert command(monkeypatch, "out=out", "name=x") == 2
+    assert [path for path in Path("out").iterdir() if path.is_file()] == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_verdict_that_nobody_could_read_is_none(compare, tmp_path):
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+    given = [f"{role}={next((tmp_path / at).glob('*/*'))}" for role, at in
+             (("baseline", "one"), ("candidate", "two"))]  # fmt: skip
+    for full in ("stdout", "stderr"):
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        with open("/dev/full", "w") as device:
+            call = [sys.executable, "-m", "pdrop_eval.compare.cli", "out=out", "name=x", *given]
+            call += ["gate=estimat"] if full == "stderr" else []
+            status = subprocess.run(call, check=False, **{**streams, full: device}).returncode
+        assert status == 2
+        assert written("md").startswith("## Could not compare: ")
+
+
+def test_a_second_comparison_of_the_same_name_leaves_the_first_alone(compare, monkeypatch, capsys):
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+    with outputs.held(find(["out=out", "name=x"])):
+        Path("out/x.md").write_text("the first one's")
+        assert command(monkeypatch, "out=out", "name=x") == 2
+        assert "Another comparison is writing out/x.* right now" in capsys.readouterr().err
+        assert written("md") == "the first one's"
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
+
+
+def test_a_run_is_not_compared_with_itself(compare, tmp_path, monkeypatch, capsys):
+    compare({"gqa": GOOD}, {"gqa": GOOD})
+    one = next((tmp_path / "one").glob("*/*"))
+    copied = tmp_path / "copy" / one.name
+    shutil.copytree(one, copied)
+    for other in (one, f"{one}/record.json", copied):
+        given = [f"baseline={one}", f"candidate={other}", "out=out", "name=x"]
+        assert command(monkeypatch, *given) == 2
+        assert "the very same run (vanilla-" in capsys.readouterr().err
+    assert command(monkeypatch, *given, "allow_same=true") == 0
+    assert "Warning: baseline and candidate are the very same run" in capsys.readouterr().out
+    assert "the very same run" in written("md")
+
+
+def test_not_one_answer_may_change_even_if_gains_make_up_for_losses(compare):
+    even = {"gqa": answers(60, wrong=[1])}, {"gqa": answers(60, wrong=[2])}
+    strict = ("gate=estimate", "max_drop=0", "max_drop_overall=0")
+    assert compare(*even, *strict)[0] == 0
+    status, shown, found = compare(*even, *strict, "max_changed=0")
+    assert status == 1
+    (check,) = [check for check in found["verdict"]["checks"] if not check["passed"]]
+    assert (check["kind"], check["limit"], check["interval"]) == ("changed", 0, None)
+    assert check["value"] == pytest.approx(100 * 2 / 60)
+    words = "The answers: 2 of 60 differ (3.3%: GQA 2); none may"
+    assert words in " ".join(shown.out.split())
+    assert "2 of 60 differ (3.3%" in written("md")
+    assert [case.get("name") for case in junit().iter("testcase") if case.find("failure") is not None] == [
+        "0% of the answers may change"
+    ]
+    assert compare(*even, "max_changed=4")[0] == 0
+    status, _, found = compare({"gqa": GOOD}, {"gqa": GOOD}, "max_changed=0", "max_drop_overall=null")
+    assert (status, len(found["verdict"]["checks"])) == (0, 1)
+
+
+def test_most_questions_must_have_a_partner(compare):
+    few = [*answers(7), *answers(9, prompt="Another {}?")]
+    few = [{**sample, "doc_id": i, "cluster": i} for i, sample in enumerate(few)]
+    status, shown, _ = compare({"gqa": answers(16)}, {"gqa": few}, "unpaired=leave_out")
+    assert status == 2
+    assert "only 7 of 16 questions" in shown.err
+    assert compare({"gqa": answers(16)}, {"gqa": few}, "unpaired=leave_out", "min_paired=0.4")[0] == 0
+    # of the smaller run: all that were asked of it are there
+    assert compare({"gqa": answers(60)}, {"gqa": answers(5)}, "unpaired=leave_out")[0] == 0
 
 
 def test_files_that_can_not_be_written_are_no_pass(compare, monkeypatch):
@@ -312,6 +434,44 @@ def test_the_comment_stays_short_enough_for_github(compare):
     (left,) = re.findall(r"(\d+) more of the examples would make this text too long", text)
     assert text.count("<br>") == 60 - int(left)
     assert text.rstrip().endswith("</details>")
+
+
+@pytest.mark.parametrize("letter", ["@#", "\U000e0001", "<"])
+def test_hostile_records_make_no_comment_too_long_for_github(compare, letter):
+    header = {
+        "config": {f"{letter * 90}{i}": letter * 400 for i in range(60)} | {"strategy": {}, "limit": letter},
+        "packages": {f"{letter * 90}{i}": letter * 100 for i in range(60)},
+        "command": letter * 500,
+        "model": {"name": letter * 9000, "sha256": letter * 900, "dtype": letter * 900},
+        "strategy": {"name": letter * 900, "fields": {letter * 90: letter * 900}},
+        "suite": {"name": letter * 900, "source": letter * 90},
+        "code": {"version": letter * 900, "commit": letter * 900, "dirty": True},
+    }
+    samples = [{**sample, "answer": letter * 900} for sample in GOOD]
+    known = {name: dict.fromkeys(header[name], "") for name in ("config", "packages")}
+    known["config"]["strategy"] = {}
+    _, _, found = compare(
+        {"gqa": GOOD, "header": known}, {"gqa": samples, "header": header}, "examples=60", "max_drop=5"
+    )
+    assert len(found["warnings"]) > 100, found["verdict"]
+    text = written("md")
+    assert text.startswith("## Passed: ")
+    assert len(text) < MOST
+    assert text.count("<details>") == text.count("</details>") >= 1
+    assert "more, in the JSON" in text
+
+
+def test_a_reason_of_any_length_fits_into_the_comment(compare, monkeypatch):
+    def fail(*_):
+        raise UserError("\U000e0001" * 9000)
+
+    monkeypatch.setattr("pdrop_eval.compare.effects.measure_all", fail)
+    assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 2
+    assert 1000 < len(written("md")) < MOST
+
+
+def test_nothing_can_differ_by_more_than_the_whole_scale():
+    assert (shown.points(180.2), shown.points(99.94), shown.points(None)) == (">100", "99.9", "-")
 
 
 def test_the_terminal_is_no_wider_than_80_columns(compare):

@@ -1,6 +1,7 @@
 """Which runs a comparison makes, takes as they are, or refuses, all before a model is loaded."""
 
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -121,6 +122,37 @@ def test_what_can_not_be_compared_with_a_record_is_refused_at_once(planned, tmp_
     with pytest.raises(UserError, match=words):
         runs.make_sides(read_settings([f"baseline={folder}", *arguments]))
     assert planned.checked == []
+
+
+def test_a_record_with_another_limit_is_compared_where_leaving_out_was_asked_for(planned, tmp_path):
+    folder = record(tmp_path / "old", "vanilla", **GQA)
+    sides = runs.make_sides(read_settings([f"baseline={folder}", "limit=8", "unpaired=leave_out"]))
+    assert [side.missing for side in sides] == [[], ["gqa"]]
+
+
+def test_a_strategy_is_not_compared_with_itself(planned, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=r"baseline=vanilla and candidate=vanilla are the very same run"):
+        runs.make_sides(read_settings(["candidate=vanilla"]))
+    assert planned.checked == []
+    other = ["candidate=vanilla", "candidate_overrides=[downsample=2]"]
+    assert len(runs.make_sides(read_settings(other))) == 2
+    assert len(runs.make_sides(read_settings(["candidate=vanilla", "allow_same=true"]))) == 2
+    # a record, and the strategy that it is the record of
+    folder = record(tmp_path / "old", "pdrop", **GQA)
+    (old,) = load_records(tmp_path / "old")
+    monkeypatch.setattr(Plan, "existing_record", lambda self: old)
+    with pytest.raises(UserError, match=rf"candidate=pdrop are the very same run \({folder.name}\)"):
+        runs.make_sides(read_settings([f"baseline={folder}"]))
+
+
+def test_both_runs_have_the_same_tasks(planned, monkeypatch):
+    plan = runs.make_plan
+    monkeypatch.setattr(
+        runs, "make_plan",
+        lambda config, strategy: replace(plan(config, strategy), tasks=["gqa", "pope"][: len(strategy) - 4]),
+    )  # fmt: skip
+    with pytest.raises(UserError, match="the tasks gqa, pope, the candidate gqa"):
+        runs.make_sides(read_settings([]))  # "vanilla" has more letters
 
 
 @pytest.mark.parametrize("name", ["", "/record.json", "/"])

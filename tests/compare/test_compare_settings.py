@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.compare.outputs import default_name
+from pdrop_eval.compare.place import default_name, find
 from pdrop_eval.compare.settings import help_text, read_settings, split_overrides
 from pdrop_eval.errors import UserError
 
@@ -80,6 +80,20 @@ def test_the_folder_of_a_run_may_be_called_anything():
         ("gate=interval", ["'interval'", "shown, estimate, possible"]),
         ("unpaired=ignore", ["'ignore'", "refuse, leave_out"]),
         ("max_drop=-1", ["max_drop=-1", "a number from 0"]),
+        ("max_drop=101", ["max_drop=101", "from 0 to 100"]),
+        ("max_drop_overall=1e9", ["from 0 to 100"]),
+        ("max_drop_of={scienceqa_img:1,scienceqa_image:2}", ["scienceqa_image twice, also as"]),
+        ("max_changed=100", ["max_changed=100", "less than 100"]),
+        ("max_changed=-1", ["max_changed=-1", "0 (not one)"]),
+        ("min_paired=2", ["min_paired=2", "a share from 0 to 1"]),
+        ("allow_same=maybe", ["allow_same=maybe", "true or false"]),
+        ("++tasks=[gqa]", ["++tasks=[gqa] can't be given", "Write tasks=[gqa]."]),
+        ("+limit=3", ["Write limit=3."]),
+        ("~tasks=x", ["no +, ++ or ~"]),
+        ("candidate_overrides=[++strategy=fastv]", ["no +, ++ or ~"]),
+        ("candidate_overrides=[tasks=[gqa]]", ["the same for both runs", "Write tasks=[gqa] on its own."]),
+        ("baseline_overrides=[suite.tasks=[gqa]]", ["the same for both runs"]),
+        ("baseline_overrides=[results=x]", ["the same for both runs"]),
         ("max_drop=nan", ["max_drop=nan", "a number from 0"]),
         ("max_drop_overall=all", ["max_drop_overall=all", "null"]),
         ("max_drop_of={gqaa:1}", ["'gqaa'", "Did you mean gqa?"]),
@@ -122,15 +136,51 @@ def test_every_command_in_the_documentation_is_one():
 
 def test_files_are_named_after_what_is_compared():
     def name(*arguments):
-        return default_name(read_settings([*arguments]))
+        return default_name(arguments)
 
     assert name() == "vanilla_vs_pdrop"
     assert name("limit=64", "model=mini") == "vanilla_vs_pdrop_mini_64"
-    assert name("baseline=a/b/vanilla-12", "candidate=fastv") == "vanilla-12_vs_fastv"
+    assert name("out=x", "name=y") == "vanilla_vs_pdrop"
     long = name(f"candidate_overrides=[data.root={'x' * 200}]")
     other = name(f"candidate_overrides=[data.root={'x' * 201}]")
     assert len(long) == 100
     assert long != other
+
+
+def test_no_two_comparisons_have_one_name():
+    calls = [
+        [],
+        ["tasks=[gqa]"],
+        ["tasks=[pope]"],
+        ["suite=other"],
+        ["dtype=bfloat16"],
+        ["gate=estimate"],
+        ["baseline=a/vanilla"],
+        ["baseline=b/vanilla"],
+        ["candidate_overrides=[strategy.ratio=0.5]"],
+        ["candidate_overrides=[strategy.ratio=0,5]"],
+        ["candidate=a_b"],
+        ["candidate=a/b"],
+    ]
+    assert len({default_name(call) for call in calls}) == len(calls)
+    assert default_name(["gate=estimate", "limit=4"]) == default_name(["limit=4", "gate=estimate"])
+
+
+def test_a_record_is_called_by_its_folder_whether_or_not_its_file_was_given():
+    for given in ("a/vanilla-12", "a/vanilla-12/", "a/vanilla-12/record.json"):
+        assert default_name([f"baseline={given}", "candidate=fastv"]).startswith("vanilla-12_vs_fastv_")
+
+
+@pytest.mark.parametrize("wrong", [[], ["gate=estimat"], ["-x"], ["limt=3"], ["=", ""]])
+def test_the_files_are_found_however_wrong_the_rest_is(wrong):
+    place = find(["name=x", "out='a b'", *wrong])
+    assert (place.folder, place.name) == (Path("a b"), "x")
+
+
+def test_a_name_that_is_none_names_no_file_elsewhere():
+    assert find(["name=../x"]).name == "vanilla_vs_pdrop"
+    assert find(["name=null"]).name == "vanilla_vs_pdrop"
+    assert find(["name=", "out="]).folder == Path("results/compare")
 
 
 def test_help_shows_every_setting_and_loads_nothing_heavy():

@@ -89,10 +89,42 @@ def test_several_benchmarks_need_stronger_evidence():
     assert {check.level for check in every.checks} == {0.95}
 
 
+def test_changed_answers_count_whatever_they_score():
+    swapped = pairs(marks(0, *[1] * 9), marks(*[1] * 9, 0))
+    assert judge(swapped, max_drop=0, on="estimate").passed
+    found = judge(swapped, lost(0, n=40, key="textvqa"), changed=0)
+    (check,) = found.checks
+    assert (check.passed, check.kind, check.value, check.interval) == (False, "changed", 4.0, None)
+    assert check.words == "The answers: 2 of 50 differ (4.0%: GQA 2); none may"
+    (check,) = judge(swapped, lost(0, n=40, key="textvqa"), changed=4).checks
+    assert (check.passed, check.words[-12:]) == (True, "up to 4% may")
+    assert judge(lost(0), changed=0).passed
+
+
+def test_the_mean_and_the_benchmarks_share_the_level():
+    keys = ("gqa", "textvqa", "vqav2")
+    found = judge(*(lost(8, key=key) for key in keys), max_drop=9, overall=2.2)
+    levels = [check.level for check in found.checks]
+    assert levels == pytest.approx([0.975, *[1 - 0.025 / 3] * 3])
+    assert (1 - levels[0]) / 2 + sum(1 - level for level in levels[1:]) / 2 == pytest.approx(0.025)
+    # the mean alone has the whole level; a limit between both ends tells them apart
+    alone = judge(*(lost(8, key=key) for key in keys), overall=9).checks[0]
+    assert alone.level == 0.95
+    assert alone.interval[1] < found.checks[0].interval[1]
+    between = -(alone.interval[1] + found.checks[0].interval[1]) / 2
+    assert not judge(*(lost(8, key=key) for key in keys), overall=between).passed
+    assert judge(*(lost(8, key=key) for key in keys), overall=between, max_drop=50).passed
+    # where nothing has to be shown there is nothing to share
+    ruled_out = judge(*(lost(8, key=key) for key in keys), max_drop=9, overall=9, on="possible")
+    assert {check.level for check in ruled_out.checks} == {0.95}
+
+
 def test_words_say_benchmark_numbers_and_outcome():
     (check,) = judge(lost(60), max_drop=12).checks
     assert check.words.startswith("GQA: -30.0 points [-3")
     assert check.words.endswith("a drop of more than 12 points is shown: the whole interval lies beyond")
+    (check,) = judge(lost(60), max_drop=1).checks
+    assert "a drop of more than 1 point is shown" in check.words
     (check,) = judge(lost(0), overall=0, on="possible").checks
     assert check.words.startswith("The mean of all benchmarks: +0.0 points")
     assert check.words.endswith("a drop isn't ruled out: the interval reaches beyond")
@@ -108,6 +140,8 @@ def test_words_say_benchmark_numbers_and_outcome():
         ({"overall": True}, "overall=True"),
         ({"overall": "1"}, "overall='1'"),
         ({"benchmarks": {"gqa": float("inf")}}, "gqa=inf"),
+        ({"max_drop": 101}, "max_drop=101: a drop is a number of points from 0 to 100"),
+        ({"changed": 100}, "changed=100: it is a percentage"),
         ({"benchmarks": {"gpa": 1}}, "'gpa' is no benchmark. Known: mme"),
     ],
 )
