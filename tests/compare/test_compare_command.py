@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from compared_records import answers, command, record
 
-from pdrop_eval.compare import cli, outputs, shown
+from pdrop_eval.compare import cli, markdown, outputs, shown
 from pdrop_eval.compare.markdown import MOST
 from pdrop_eval.compare.place import find
 from pdrop_eval.errors import UserError
@@ -468,6 +468,14 @@ def test_a_reason_of_any_length_fits_into_the_comment(compare, monkeypatch):
     monkeypatch.setattr("pdrop_eval.compare.effects.measure_all", fail)
     assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 2
     assert 1000 < len(written("md")) < MOST
+
+
+def test_the_longest_folded_part_is_left_out_first_and_counted():
+    parts = ["## Passed", f"<details>{'x' * 500}", "<details>short"]
+    found = markdown._fitted(parts, 300)
+    assert found.startswith("## Passed\n\n<details>short\n\n1 of the folded parts")
+    assert len(found) <= 300
+    assert markdown._fitted(parts, 1000) == "\n\n".join(parts)
 
 
 def test_nothing_can_differ_by_more_than_the_whole_scale():
