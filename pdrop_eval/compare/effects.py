@@ -11,7 +11,8 @@ import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.compare.effects_parts import Parts, exact_test, make_notes, make_spread
-from pdrop_eval.compare.interval import LEVEL, Spread, mean_spread
+from pdrop_eval.compare.interval import LEVEL, Spread
+from pdrop_eval.compare.means import mean_spread
 from pdrop_eval.compare.pairs import Pairs, same_answer
 from pdrop_eval.compare.resampling import bootstrap, draw_clusters
 from pdrop_eval.compare.tests_of import McNemar, holm, p_of, swap_p, swaps
@@ -75,11 +76,13 @@ class Effect:
 class Overall:
     """All benchmarks, each weighing the same.
 
-    benchmarks, n, clusters: how many. difference, interval, smallest: the mean difference in points. p: by
-    exchanging answers. relative: the mean over benchmarks of candidate's score / baseline's, in %, with its
-    interval; None where no baseline scores above 0. left_out: benchmarks that it leaves out because the
-    baseline's score is 0. agreement: the share of equal answers among all questions. changed: answers that
-    differ.
+    benchmarks, n, clusters: how many; a picture that several ask about is one cluster. difference, interval,
+    smallest: the mean difference in points. p: by exchanging answers. relative: the mean over benchmarks of
+    candidate's score / baseline's, in %, with its interval; None where no baseline scores above 0. The
+    interval may reach above 100 where the baseline has everything right: it is of all questions that might
+    have been asked, and of those a baseline may have fewer right. left_out: benchmarks that it leaves out
+    because the baseline's score is 0. agreement: the share of equal answers among all questions. changed:
+    answers that differ.
     """
 
     benchmarks: int
@@ -96,6 +99,10 @@ class Overall:
     changed: int
     spread: Spread = field(repr=False)
 
+    def interval_at(self, level: float) -> Interval:
+        """The interval at another level than 95%."""
+        return self.spread.interval(level)
+
 
 def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     """The effect of one benchmark, looked at alone."""
@@ -104,8 +111,8 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     scale = DIVISOR.get(pairs.benchmark, 1.0)
     seed = [settings.seed, list(benchmarks()).index(pairs.benchmark)]
     draws = bootstrap(*metrics, draw_clusters(metrics[0], settings.resamples, seed))
-    spread, seen = make_spread(metrics, draws, scale)
-    swapped = swaps(*metrics, settings.swaps, [*seed, 1])
+    spread, seen = make_spread(metrics, draws, scale, pairs.pictures())
+    swapped = swaps(*metrics, settings.swaps, [settings.seed], pairs.coins())
     baseline, candidate = (metric.value for metric in metrics)
     parts = Parts(
         baseline / scale, candidate / scale, (draws[0] / scale, draws[1] / scale), swapped / scale, seen
@@ -148,7 +155,10 @@ def measure_all(every: Sequence[Pairs], settings: Settings | None = None) -> lis
 
 
 def overall(effects: Sequence[Effect]) -> Overall:
-    """The mean over benchmarks, which ask different questions: each is drawn for itself."""
+    """The mean over benchmarks. Those that ask about the same pictures are not independent (`means`).
+
+    In the test, too, what they ask about one picture is exchanged together (`tests_of.swaps`).
+    """
     if not effects:
         raise ValueError("no benchmark was compared")
     difference = fmean(effect.difference for effect in effects)

@@ -1,6 +1,7 @@
 """What one benchmark's figures are made of: its standard error, its exchanges, its notes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -52,26 +53,55 @@ class Parts:
 
 
 def make_spread(
-    metrics: tuple[Metric, Metric], draws: tuple[np.ndarray, np.ndarray], scale: float
+    metrics: tuple[Metric, Metric],
+    draws: tuple[np.ndarray, np.ndarray],
+    scale: float,
+    pictures: Sequence[str | None] = (),
 ) -> tuple[Spread, float]:
     """The spread of one benchmark's difference, and the share of its variance that the bootstrap sees.
 
-    draws: the bootstrap's scores of both runs, in the metric's units; scale: of those to a point.
+    draws: the bootstrap's scores of both runs, in the metric's units; scale: of those to a point. pictures:
+    what each cluster is about, if that is known.
     """
     baseline, candidate = metrics
-    sizes = [len(members) for members in baseline.strata]
-    # a bootstrap of m clusters sees (m - 1) / m of the variance; of a single one nothing
-    seen = fmean((size - 1) / size if size > 1 else 1.0 for size in sizes)
+    added = contributions(baseline, candidate)
+    apart = added.copy()
+    for members in baseline.strata:
+        apart[members] -= added[members].mean()
+    seen = _seen(apart, baseline.strata)
     spread = Spread(
         difference=(candidate.value - baseline.value) / scale,
         error=float(np.std(draws[1] - draws[0], ddof=1)) / math.sqrt(seen) / scale,
-        moved=float(np.abs(contributions(baseline, candidate)).sum()) / scale,
+        moved=float(np.abs(added).sum()) / scale,
         most=baseline.largest / scale,
         questions=baseline.questions,
         clusters=len(baseline.sums),
-        freedom=max(1.0, len(baseline.sums) - len(sizes)),
+        freedom=max(1.0, len(baseline.sums) - len(baseline.strata)),
+        pictures=_by_picture(apart, pictures),
     )
     return spread, seen
+
+
+def _seen(apart: np.ndarray, strata: Sequence[np.ndarray]) -> float:
+    """The share of the variance that a bootstrap sees: (m - 1) / m of each stratum of m clusters.
+
+    apart: what each cluster adds to the difference, less the mean of its stratum. A stratum of one has no
+    variance to see; only where there is no other cluster at all (`resampling_metrics` joins them).
+    """
+    inside = [float((apart[members] ** 2).sum()) for members in strata]
+    sizes = [max(len(members), 2) for members in strata]
+    whole = sum(part * size / (size - 1) for part, size in zip(inside, sizes, strict=True))
+    return sum(inside) / whole if whole > 0 else fmean((size - 1) / size for size in sizes)
+
+
+def _by_picture(apart: np.ndarray, pictures: Sequence[str | None]) -> dict[str, float]:
+    """What each picture adds, in units of the root of the sum of squares over clusters."""
+    unit = math.sqrt(float((apart**2).sum())) or 1.0
+    found: dict[str, float] = {}
+    for picture, share in zip(pictures, (apart / unit).tolist(), strict=False):
+        if picture is not None:
+            found[picture] = found.get(picture, 0.0) + share
+    return found
 
 
 def exact_test(pairs: Pairs) -> McNemar | None:

@@ -16,8 +16,8 @@ at most a share 1 - (alpha/2)^(1/clusters) of the clusters would change.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from statistics import NormalDist
 
@@ -27,7 +27,7 @@ LEVEL = 0.95
 POWER = 0.8
 _STEPS = 60  # halvings of an interval of length 2: to the last bit
 _PRIOR = 0.5  # questions of the largest change that count in the points of one change
-_NORMAL = 10_000  # degrees of freedom from which Student's quantile is the normal one
+NORMAL = 10_000  # degrees of freedom from which Student's quantile is the normal one
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Spread:
 
     error: the bootstrap's standard error. moved: the sum of what single clusters changed, without signs.
     most: the largest change that one cluster could have made. questions, clusters: how many. freedom: the
-    degrees of freedom of the standard error.
+    degrees of freedom of the standard error. pictures: by the hash of a picture, its share in the difference
+    against the mean share, so scaled that the squares over all clusters sum to 1: with them, benchmarks about
+    the same pictures aren't taken as independent (`means`).
     """
 
     difference: float
@@ -46,6 +48,7 @@ class Spread:
     questions: int
     clusters: int
     freedom: float
+    pictures: Mapping[str, float] = field(default_factory=dict, repr=False)
 
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """Both ends of the interval of a level, in points."""
@@ -81,25 +84,6 @@ class Spread:
         return (moved + self.difference) / 2 / size, (moved - self.difference) / 2 / size, size
 
 
-def mean_spread(spreads: Sequence[Spread], difference: float) -> Spread:
-    """The spread of a mean of independent differences; degrees of freedom by Satterthwaite.
-
-    (Biometrics Bulletin 2, 1946, 110-114.)
-    """
-    k = len(spreads)
-    variances = [spread.error**2 for spread in spreads]
-    shares = sum(v**2 / s.freedom for v, s in zip(variances, spreads, strict=True))
-    return Spread(
-        difference,
-        math.sqrt(sum(variances)) / k,
-        sum(spread.moved for spread in spreads) / k,
-        max(spread.most for spread in spreads) / k,
-        sum(spread.questions for spread in spreads),
-        sum(spread.clusters for spread in spreads),
-        sum(variances) ** 2 / shares if shares else sum(spread.freedom for spread in spreads),
-    )
-
-
 def tango(gained: float, lost: float, n: int, z: float) -> tuple[float, float]:
     """Tango's score interval of the share gained minus the share lost, of n; the counts may be fractions."""
     found = (gained - lost) / n
@@ -124,11 +108,12 @@ def tango(gained: float, lost: float, n: int, z: float) -> tuple[float, float]:
 def student(level: float, freedom: float) -> float:
     """The t between whose negative and itself Student's distribution has a share `level`.
 
-    With t = sqrt(freedom) tan(angle), the density in the angle is the cosine to the power freedom - 1.
+    With t = sqrt(freedom) tan(angle), the density in the angle is the cosine to the power freedom - 1, up to
+    a right angle (Cauchy's distribution, with 1 degree of freedom, has half of its tail in the last steps).
     """
-    if freedom >= _NORMAL:
+    if freedom >= NORMAL:
         return NormalDist().inv_cdf((1 + level) / 2)
-    angles = np.linspace(0, math.pi / 2, 40_001)[:-1]
+    angles = np.linspace(0, math.pi / 2, 8_001)
     density = np.cos(angles) ** (freedom - 1)
     mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
     return math.sqrt(freedom) * math.tan(float(np.interp(level, mass / mass[-1], angles)))

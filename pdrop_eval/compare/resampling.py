@@ -20,7 +20,8 @@ class Metric:
 
     sums: what each cluster adds, float64 [clusters, k]. combine: sums [..., k] -> scores [...], in the units
     of the record (MME's sum, else 0 to 100). strata: indices of the clusters that are drawn among themselves;
-    MME's categories are fixed by its design, everything else is one stratum. best, worst: what each cluster
+    MME's categories are fixed by its design (with one picture each, several are
+    one), everything else is one stratum. best, worst: what each cluster
     would add with all of its questions right, and wrong. questions: how many count, MMBench's with its copies
     as one.
     """

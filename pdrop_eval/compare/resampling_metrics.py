@@ -98,20 +98,30 @@ def _over_pairs(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: 
     earned, asked = _table(clusters, [_earned(samples), np.ones(len(samples))]).T
     pairs = 100 * earned / asked + 100 * (earned == asked)
     members = [np.unique(clusters[rows]) for rows in inside]
-    of = np.stack([np.isin(np.arange(len(pairs)), m) for m in members], axis=1).astype(float)
-    k = len(inside)
-
-    def table(values: np.ndarray) -> np.ndarray:
-        return np.concatenate([values[:, None] * of, of], axis=1)
-
+    # a category's number of pictures is fixed, so a pair's part of the sum is its mark over that number
+    weights = np.sum([np.isin(np.arange(len(pairs)), m) / len(m) for m in members], axis=0)
     return Metric(
-        table(pairs),
-        lambda s: _share(s[..., :k], s[..., k:]).sum(axis=-1),
-        tuple(members),
-        table(np.full(len(pairs), 200.0)),
-        table(np.zeros(len(pairs))),
+        (pairs * weights)[:, None],
+        lambda s: s[..., 0],
+        _joined(members),
+        (200 * weights)[:, None],
+        np.zeros((len(pairs), 1)),
         len(samples),
     )
+
+
+def _joined(strata: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Strata of at least two clusters, where there are two: a single one's variance can't be seen.
+
+    Collapsed strata (Cochran, Sampling Techniques, 1977, section 5A.12): those of one are taken as one
+    stratum, and a last one with the smallest other. What their means differ is counted as variance, so that
+    errs on the wide side.
+    """
+    alone = [members for members in strata if len(members) == 1]
+    others = [members for members in strata if len(members) > 1]
+    if len(alone) == 1 and others:
+        alone.append(others.pop(min(range(len(others)), key=lambda i: len(others[i]))))
+    return (*others, np.sort(np.concatenate(alone))) if alone else tuple(others)
 
 
 def _marks(

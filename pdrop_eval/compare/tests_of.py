@@ -1,5 +1,6 @@
 """Tests of a difference: by exchanging the two runs' answers, McNemar's, and Holm's correction."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,19 +29,23 @@ def mcnemar(gained: int, lost: int) -> McNemar:
     return McNemar(gained, lost, min(1.0, 2 * tail / 2**n))
 
 
-def swaps(baseline: Metric, candidate: Metric, number: int, seed: Sequence[int]) -> np.ndarray:
+def swaps(
+    baseline: Metric, candidate: Metric, number: int, seed: Sequence[int], coins: Sequence[str] = ()
+) -> np.ndarray:
     """The differences that would be seen if each cluster's answers were either run's by a coin: [number].
 
-    Only clusters that changed can make one.
+    coins: the name of each cluster's coin (empty: each has its own). With the same seed, coins of one name
+    fall alike in every benchmark: what is about the same picture is exchanged together. Only clusters that
+    changed can make a difference.
     """
     changed = _changed(baseline, candidate)
-    random = np.random.default_rng(seed)
-    found = np.zeros(number)
-    size = max(1, 20_000_000 // max(len(changed), 1))
-    for start in range(0, number, size):
-        rows = found[start : start + size]
-        rows[:] = _exchange(baseline, candidate, changed, random.integers(0, 2, (len(rows), len(changed))))
-    return found
+    if not len(changed):
+        return np.zeros(number)
+    names = [coins[i] if coins else str(i) for i in changed]
+    thrown = np.stack([_throws(name, number, seed) for name in names], axis=1)
+    size = max(1, 20_000_000 // len(changed))
+    parts = [thrown[start : start + size] for start in range(0, number, size)]
+    return np.concatenate([_exchange(baseline, candidate, changed, part) for part in parts])
 
 
 def swap_p(baseline: Metric, candidate: Metric, drawn: np.ndarray) -> float:
@@ -76,6 +81,12 @@ def holm(values: Sequence[float]) -> list[float]:
 
 def _changed(baseline: Metric, candidate: Metric) -> np.ndarray:
     return np.flatnonzero((baseline.sums != candidate.sums).any(axis=1))
+
+
+def _throws(name: str, number: int, seed: Sequence[int]) -> np.ndarray:
+    """A coin's throws: int8 [number], the same for the same name and seed."""
+    own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
+    return np.random.default_rng([*seed, own]).integers(0, 2, number, dtype=np.int8)
 
 
 def _exchange(baseline: Metric, candidate: Metric, changed: np.ndarray, which: np.ndarray) -> np.ndarray:

@@ -131,12 +131,16 @@ def mme(*pairs):
 
 def test_mme_sums_accuracy_and_accuracy_plus_over_its_categories(pair):
     # color: (200 + 50) / 2 = 125; count: 0. Against color 200 and count 200: 275 less, over 20.
-    less = mme(("color", 1, 1), ("color", 1, 0), ("count", 0, 0))
-    whole = mme(("color", 1, 1), ("color", 1, 1), ("count", 1, 1))
+    less = mme(("color", 1, 1), ("color", 1, 0), ("count", 0, 0), ("count", 0, 0))
+    whole = mme(("color", 1, 1), ("color", 1, 1), ("count", 1, 1), ("count", 1, 1))
     found = pair("mme", (whole, 400.0), (less, 125.0))
     assert found.value == pytest.approx(-275 / 20)
     # count is always drawn, for categories are fixed: -200. color: the mean of two draws from 0 and -150.
     assert sorted(set((found.draws * 20).round().tolist())) == [-350, -275, -200]
+    # categories of one picture each are drawn as one, or what they add would seem to be known for certain
+    single = [mme(("color", 1, 1), ("count", *marks)) for marks in ((1, 1), (0, 0))]
+    found = pair("mme", (single[0], 400.0), (single[1], 200.0))
+    assert sorted(set((found.draws * 20).round().tolist())) == [-400, -200, 0]
 
 
 def pope(*rows):
