@@ -11,7 +11,7 @@ import numpy as np
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.compare.effects_parts import Parts, exact_test, make_notes, make_spread
-from pdrop_eval.compare.interval import LEVEL, Spread
+from pdrop_eval.compare.interval import LEVEL, Spread, possible
 from pdrop_eval.compare.means import mean_spread
 from pdrop_eval.compare.pairs import Pairs, same_answer
 from pdrop_eval.compare.resampling import bootstrap, draw_clusters
@@ -69,7 +69,7 @@ class Effect:
 
     def interval_at(self, level: float) -> Interval:
         """The interval at another level than 95%."""
-        return self.spread.interval(level)
+        return possible(self.spread.interval(level))
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class Overall:
 
     def interval_at(self, level: float) -> Interval:
         """The interval at another level than 95%."""
-        return self.spread.interval(level)
+        return possible(self.spread.interval(level))
 
 
 def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
@@ -126,8 +126,8 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
         baseline=baseline,
         candidate=candidate,
         difference=spread.difference,
-        interval=spread.interval(),
-        adjusted=spread.interval(),
+        interval=possible(spread.interval()),
+        adjusted=possible(spread.interval()),
         smallest=spread.smallest,
         p=p,
         p_holm=p,
@@ -172,7 +172,7 @@ def overall(effects: Sequence[Effect]) -> Overall:
         n=n,
         clusters=spread.clusters,
         difference=difference,
-        interval=spread.interval(),
+        interval=possible(spread.interval()),
         smallest=spread.smallest,
         p=p_of(difference, swapped) if any(effect.changed_scores for effect in effects) else 1.0,
         relative=relative,

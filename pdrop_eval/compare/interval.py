@@ -84,6 +84,12 @@ class Spread:
         return (moved + self.difference) / 2 / size, (moved - self.difference) / 2 / size, size
 
 
+def possible(interval: tuple[float, float]) -> tuple[float, float]:
+    """The part of an interval of a difference that scores from 0 to 100 can have."""
+    low, high = interval
+    return max(low, -100.0), min(high, 100.0)
+
+
 def tango(gained: float, lost: float, n: int, z: float) -> tuple[float, float]:
     """Tango's score interval of the share gained minus the share lost, of n; the counts may be fractions."""
     found = (gained - lost) / n

@@ -23,7 +23,9 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
         check_whole("downsample", values["downsample"], 2, "Use downsample=null for none.")
     limits = values["max_drop_of"]
     if not isinstance(limits, dict):
-        raise UserError(f"max_drop_of={limits} is no list of limits. Write max_drop_of={{gqa:2,pope:1}}.")
+        raise UserError(
+            f"max_drop_of={limits} is no list of limits. Write it in quotes: 'max_drop_of={{gqa:2,pope:1}}'."
+        )
     if not str(values["out"]).strip():
         raise UserError("out= names no folder. Use out=results/compare.")
     single = [values[name] for name in ("max_drop", "max_drop_overall", "max_changed")]

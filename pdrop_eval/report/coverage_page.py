@@ -14,10 +14,10 @@ weighs each by a mark from 0.5 to 1.
 
 The intervals are those of `make compare` (`pdrop_eval/compare/interval.py` says how they are made); the
 last column has the percentiles of the same bootstrap. Truth and width are in points. Too high: the whole
-interval lies above the truth. False alarm: it lies below, so that a gate (`on=shown`) whose limit is just
+interval lies above the truth. False alarm: it lies below, so that a gate (`gate=shown`) whose limit is just
 the true drop says that more is lost; nominally 2.5%, one side of a 95% interval."""
 _SUITES = """The mean of sixteen benchmarks of the kinds above, with its interval. Then how often a gate
-(`on=shown`) gives a false alarm where each loses just its limit: with a limit for each of the sixteen, and
+(`gate=shown`) gives a false alarm where each loses just its limit: with a limit for each of the sixteen, and
 with one for their mean as well. The checks of a gate share its level, so either is nominally at most 2.5%;
 {worst:.1f}% and {gate:.1f}% are the most seen here. (The simulations are those of the cells above, shuffled
 for each benchmark.)"""

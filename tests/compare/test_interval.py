@@ -5,7 +5,7 @@ from statistics import NormalDist
 
 import pytest
 
-from pdrop_eval.compare.interval import Spread, student, tango
+from pdrop_eval.compare.interval import Spread, possible, student, tango
 from pdrop_eval.compare.means import mean_spread
 
 Z = NormalDist().inv_cdf(0.975)
@@ -122,3 +122,12 @@ def test_the_mean_of_benchmarks_has_the_root_of_their_variances():
     still = spread(0, 0, 64, freedom=63)
     assert mean_spread([one, still], 0).freedom == pytest.approx(63)  # only one of them varies
     assert mean_spread([still, still], 0).freedom == 126
+
+
+def test_no_difference_beyond_what_scores_can_have_is_shown():
+    """Three pictures of POPE, each of which could change F1 by more than its share."""
+    few = Spread(difference=0.0, error=0.0, moved=0.0, most=50.0, questions=16, clusters=3, freedom=2.0)
+    bound = 150 * (1 - 0.025 ** (1 / 3))  # 106.1
+    assert few.interval() == pytest.approx((-bound, bound))
+    assert possible(few.interval()) == (-100.0, 100.0)
+    assert possible((-3.0, 2.0)) == (-3.0, 2.0)
