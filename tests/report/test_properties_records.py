@@ -57,7 +57,8 @@ def test_any_text_is_a_value_that_can_be_written_again_or_refused(text):
         found = parse(text)
     except ValueError:
         return
-    json.dumps(found, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    written = json.dumps(found, allow_nan=False, ensure_ascii=False).encode("utf-8")
+    assert json.loads(written) == found
 
 
 @EXAMPLES
