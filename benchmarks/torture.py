@@ -327,7 +327,7 @@ def torture_pairs(faults: int, work: Path) -> Tally:
         logs = [work / f"pairs-{number}-{which}.log" for which in "ab"]
         both = [fork(evaluation(EVALUATION, root, answered), log) for log in logs]
         statuses = sorted(wait(process) for process in both)
-        refused = "is being written by process" in "".join(log.read_text() for log in logs)
+        refused = "is being written by" in "".join(log.read_text() for log in logs)
         tally.faults += 1
         tally.hit += 1
         tally.answered += answered.value
