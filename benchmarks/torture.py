@@ -193,7 +193,7 @@ def records(root: Path) -> dict[str, Any]:
 
 def kept_answers(root: Path) -> int:
     """How many answers are on disk: those of finished tasks, and those in journals of the others."""
-    from pdrop_eval.journal import _read
+    from pdrop_eval.journal import read_answers
     from pdrop_eval.records import read_record
 
     total = 0
@@ -202,7 +202,7 @@ def kept_answers(root: Path) -> int:
         total += sum(entry["n"] for entry in done.values())
         for journal in path.parent.glob("journal/*.jsonl"):
             if journal.name.split(".")[0] not in done:
-                total += len(_read(journal))
+                total += len(read_answers(journal))
     return total
 
 

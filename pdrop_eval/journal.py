@@ -26,13 +26,14 @@ class Journal:
     """
 
     def __init__(self, folder: Path, task: str, rank: int, scope: Mapping[str, Any]):
-        self._scope = json.dumps(to_plain(scope), sort_keys=True)
+        said = json.dumps(to_plain(scope), sort_keys=True)
+        self._scope = hashlib.sha256(said.encode()).hexdigest()
         self._path = _folder(folder) / f"{task}.{rank}.jsonl"
         self._known: dict[str, dict[str, Any]] = {}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._path.parent.glob(f"{task}.*.jsonl")):
-                self._known.update(_read(path))
+                self._known.update(read_answers(path, self._scope))
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - open as long as the task runs
             self._write(b"\n")  # whatever a killed process left unfinished ends here
         except OSError as error:
@@ -64,7 +65,9 @@ class Journal:
     def keep(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
         """Appends answers by key. Raises UserError if that fails; what was written before stays."""
         plain = {key: to_plain(answer) for key, answer in answers.items()}
-        lines = b"".join(_line({"key": key, "answer": answer}) for key, answer in plain.items())
+        lines = b"".join(
+            _line({"scope": self._scope, "key": key, "answer": answer}) for key, answer in plain.items()
+        )
         try:
             self._write(lines)
         except OSError as error:
@@ -95,8 +98,8 @@ def _checksum(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:_DIGITS].encode()
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """The whole lines of a journal; a file that is gone has none."""
+def read_answers(path: Path, scope: str | None = None) -> dict[str, dict[str, Any]]:
+    """The whole lines of a journal by key, of one scope or of all; a file that is gone has none."""
     found = {}
     try:
         lines = path.read_bytes().split(b"\n")
@@ -106,5 +109,6 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         checksum, _, text = line.partition(b" ")
         if text and checksum == _checksum(text):
             entry = json.loads(text)
-            found[entry["key"]] = entry["answer"]
+            if scope in (None, entry["scope"]):
+                found[entry["key"]] = entry["answer"]
     return found

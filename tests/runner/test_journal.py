@@ -48,6 +48,10 @@ def test_another_scope_or_question_recalls_nothing(tmp_path):
         assert same.recall([same.key({"doc_id": 2})]) is None
     with journal(tmp_path, {**SCOPE, "data_sha256": "e"}) as other:
         assert other.recall([other.key({"doc_id": 1})]) is None
+        assert len(other) == 0  # so that nobody is told that the task goes on
+        assert list(other.answers()) == []
+    with journal(tmp_path) as same:
+        assert len(same) == 1
 
 
 @pytest.mark.parametrize("left", range(0, 200, 7))
