@@ -2,6 +2,8 @@
 
 import hashlib
 import sys
+from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -68,3 +70,16 @@ def command(monkeypatch, *arguments):
     with pytest.raises(SystemExit) as leaving:
         cli.main()
     return leaving.value.code
+
+
+# 60 questions: all right; 3 of them wrong, which are 5 points less; half of them wrong.
+GOOD, WORSE, BAD = answers(60), answers(60, wrong=range(3)), answers(60, wrong=range(30))
+
+
+def written(kind):
+    return Path(f"out/x.{kind}").read_text(encoding="utf-8")
+
+
+def junit():
+    (suite,) = ElementTree.fromstring(written("xml"))
+    return suite
