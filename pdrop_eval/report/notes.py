@@ -124,9 +124,14 @@ def settings(runs: list[Run]) -> str:
         "downsample": values(runs, "inputs", "downsample"),
         "prompt": values(runs, "model", "chat_template"),
         "OCR tokens for TextVQA": values(runs, "suite", "textvqa_ocr"),
-        "code": _listed({_code(run) for run in runs}),
+        "code": codes(runs),
     }
     return "; ".join(f"{name} {value}" for name, value in parts.items() if value) + "."
+
+
+def codes(runs: Iterable[Run]) -> str:
+    """The versions and commits of this package that the runs were made with."""
+    return _listed({_code(run) for run in runs})
 
 
 def questions(runs: list[Run]) -> str:

@@ -10,7 +10,7 @@ from pdrop_eval.report.layout import measured_section, published_section
 from pdrop_eval.report.markdown import markdown
 from pdrop_eval.report.overview import TITLE, overview, overview_sheet
 from pdrop_eval.report.page import page
-from pdrop_eval.report.readme import COMPACT, WHOLE, compact
+from pdrop_eval.report.readme import COMPACT, FIRST, WHOLE, compact, first
 from pdrop_eval.report.runs import Run
 from pdrop_eval.report.sheet import sheet
 from pdrop_eval.report.spec import TABLES, Table
@@ -69,8 +69,12 @@ def table_report(table: Table, runs: list[Run]) -> Report:
 
 
 def readme_blocks(runs: list[Run]) -> dict[str, str]:
-    """What a README shows: Tables 1 to 4 in short, Table 5 as it is in its file."""
-    return {COMPACT: short_tables(runs), WHOLE: markdown(table_report(TABLES[5], runs).sections)}
+    """What a README may show: Table 5 at a first look and as it is in its file, Tables 1 to 4 in short."""
+    return {
+        FIRST: first(measured_parts(TABLES[5], runs)),
+        WHOLE: markdown(table_report(TABLES[5], runs).sections),
+        COMPACT: short_tables(runs),
+    }
 
 
 def figures_text(runs: list[Run], figures: Path, folder: Path) -> str:

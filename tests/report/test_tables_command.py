@@ -10,7 +10,7 @@ from report_records import LLAVA_15, edit
 
 from pdrop_eval.errors import UserError
 from pdrop_eval.report.cli import make_tables
-from pdrop_eval.report.readme import COMPACT, WHOLE, marks, with_blocks
+from pdrop_eval.report.readme import COMPACT, FIRST, WHOLE, marks, with_blocks
 from pdrop_eval.report.spec import TABLES
 
 FORMATS = ("md", "csv", "tex", "html")
@@ -116,10 +116,71 @@ def test_the_short_tables_say_what_their_marks_mean(add_run, all_scores, tmp_pat
     assert "vanilla: 8 questions a benchmark; PDrop-trained λ=0.5 PDrop: 200 questions" in first
 
 
-def test_a_readme_without_a_place_for_the_tables_is_refused(tmp_path):
+def first_block(tmp_path):
+    """What `readme=` writes between the marks of the first look."""
+    readme, (start, end) = tmp_path / "README.md", marks(FIRST)
+    readme.write_text(f"{start}\n{end}\n")
+    make_tables(tmp_path / "runs", tmp_path / "out", readme=readme)
+    return readme.read_text().partition(start)[2].partition(end)[0].strip()
+
+
+def test_the_first_look_has_a_line_a_measured_strategy_with_the_average_and_its_interval(
+    add_run, all_scores, tmp_path
+):
+    add_run("vanilla", all_scores(1500, 70.0))
+    add_run("pdrop", all_scores(1500, 66.0))
+    head, _, *rows, _, text = first_block(tmp_path).splitlines()
+    assert [word.strip() for word in head.strip("|").split("|")] == [
+        *("Model", "Strategy", "GFLOPs", "GQA", "POPE", "TextVQA", "DocVQA", "Avg ± 95%")
+    ]
+    cells = [[word.strip() for word in row.strip("|").split("|")] for row in rows]
+    # mean of 1500 / 20 and seven times 66; errors 2 / 20 and seven times 2, of independent benchmarks
+    half = 1.96 * (0.1**2 + 7 * 2.0**2) ** 0.5 / 8
+    assert [row[:2] + row[3:] for row in cells] == [
+        ["LLaVA-1.5 mini", "vanilla", *["70.0"] * 4, f"{(75 + 7 * 70) / 8:.1f} ± {half:.1f}"],
+        ["", "PDrop", *["66.0"] * 4, f"{(75 + 7 * 66) / 8:.1f} ± {half:.1f}"],
+    ]
+    assert "200 questions a benchmark, rendered by this project" in text
+    assert "no score here can be compared with a published one" in text
+    assert re.search(r"Code \S+", text)
+
+
+def test_the_first_look_says_what_is_not_the_default_and_nothing_where_nothing_is_measured(
+    add_run, all_scores, tmp_path
+):
+    add_run("pdrop", all_scores(1500, 66.0), limit=8, n=8)
+    add_run("vanilla", all_scores(1500, 66.0))
+    block = first_block(tmp_path).replace("\\", "")
+    assert "PDrop*" in block
+    assert "- * PDrop: limit=8 (the first questions of each benchmark)." in block
+    assert "don't compare these rows" in block
+    assert "8 to 200 questions a benchmark" in block
+
+
+def test_the_first_look_of_runs_that_are_no_row_of_the_table_is_a_line(add_run, tmp_path):
+    add_run("pdrop", {"gqa": 60.0}, kind={**LLAVA_15, "train": None})
+    assert first_block(tmp_path) == "Nothing measured yet."
+
+
+def test_a_readme_without_a_place_for_any_block_is_refused(one, tmp_path):
     (tmp_path / "README.md").write_text("nothing")
+    with pytest.raises(UserError, match="no place for first or table5 or tables1-4") as error:
+        make_tables(tmp_path / "runs", tmp_path / "out", readme=tmp_path / "README.md")
+    assert "Put a line <!-- first --> and a line <!-- /first -->" in str(error.value)
+    assert (tmp_path / "README.md").read_text() == "nothing"
+
+
+@pytest.mark.parametrize("mark", marks(WHOLE))
+def test_half_of_a_place_is_refused(tmp_path, mark):
+    (tmp_path / "README.md").write_text(f"before\n{mark}\nafter")
     with pytest.raises(UserError, match="Put a line <!-- table5 --> and a line <!-- /table5 -->"):
-        with_blocks(tmp_path / "README.md", {WHOLE: "x"})
+        with_blocks(tmp_path / "README.md", {FIRST: "y", WHOLE: "x"})
+
+
+def test_blocks_that_a_readme_does_without_are_left_out(tmp_path):
+    start, end = marks(WHOLE)
+    (tmp_path / "README.md").write_text(f"{start}\n{end}\n")
+    assert with_blocks(tmp_path / "README.md", {FIRST: "y", WHOLE: "x"}) == f"{start}\nx\n{end}\n"
 
 
 def test_a_readme_that_is_not_there_is_explained(tmp_path):
