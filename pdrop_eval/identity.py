@@ -19,8 +19,8 @@ _ELSEWHERE = (
 )  # fmt: skip
 _SOURCES = (
     "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py", "efficiency/reached.py",
-    "efficiency/flops.py", "schedule.py", "header.py", "anyres.py", "benchmarks.py", "benchmarks.yaml",
-    "lmms",
+    "efficiency/flops.py", "schedule.py", "header.py", "anyres.py", "grids.py", "masks.py",
+    "benchmarks.py", "benchmarks.yaml", "lmms",
 )  # fmt: skip
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")

@@ -11,6 +11,7 @@ from typing import Any
 
 from pdrop_eval.plain import is_finite_number
 
+_SIDE = 10_000  # rows or columns of a grid of image tokens
 MOST = 2**53  # the largest whole number that all programs read alike
 
 
@@ -100,6 +101,19 @@ def _object_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
 
 
+def _fits_all(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A list with one value of each kind, in this order."""
+    return lambda value: isinstance(value, list) and len(value) == len(kinds) and all(
+        fits(part) for fits, part in zip(kinds, value, strict=True)
+    )  # fmt: skip
+
+
+def _grid(value: Any) -> bool:
+    """A grid of `pdrop_eval.grids`, as a list; no larger than a picture could need."""
+    kinds = (_whole, _is(str), *[_number] * 4, _whole, _whole, _is(bool))
+    return _fits_all(*kinds)(value) and 0 < value[6] <= _SIDE and 0 < value[7] <= _SIDE
+
+
 def _is(kind: type) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, kind)
 
@@ -115,6 +129,9 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "list": (_is(list), "list"),
     "numbers": (_list_of(_number), "list of numbers"),
     "wholes": (_list_of(_whole), "list of whole numbers from 0"),
+    "sizes": (_list_of(_fits_all(_whole, _whole)), "list of [width, height]"),
+    "grids": (_list_of(_grid), "list of grids of image tokens"),
+    "masks": (_list_of(_fits_all(_whole, _is(str))), "list of [layer, mask]"),
     "object": (_is(dict), "object"),
     "object of numbers": (_object_of(_number), "object of numbers"),
     "object of texts": (_object_of(_is(str)), "object of texts"),

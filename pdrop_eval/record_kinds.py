@@ -49,7 +49,7 @@ SAMPLE = {
     "doc_id?": "number or text", "prompt?": "text", "answer?": "text", "score?": "number",
     "cluster?": "whole", "part?": "text", "content_sha256?": "text", "images_sha256?": "text",
     "prompt_tokens?": "whole", "image_tokens?": "whole", "image_tokens_per_layer?": "wholes",
-    "new_tokens?": "whole",
+    "new_tokens?": "whole", "image_sizes?": "sizes", "image_grids?": "grids", "retained?": "masks",
     "to_judge?": "object of texts",
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ from pdrop_eval.lmms.damage import SampleError
 from pdrop_eval.lmms.features import GIB, FeatureCache
 from pdrop_eval.lmms.finite import FiniteLogits, NonFiniteLogitsError
 from pdrop_eval.lmms.generation import arguments_of, cut, read_fields
+from pdrop_eval.lmms.geometry import geometry_of, placed, retained_of
 from pdrop_eval.lmms.loading import load
 from pdrop_eval.lmms.measure import Measurement, Usage
 from pdrop_eval.lmms.prepare import Picture, Prepared, Preparer, where
@@ -113,6 +114,7 @@ class PdropLlava(lmms):
             downsample=downsample,
             context=context or loaded.model.config.get_text_config().max_position_embeddings,
         )
+        self.geometry = geometry_of(loaded.model, loaded.processor, image_processing, downsample)
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
         self.usage: dict[str, Usage] = defaultdict(Usage)
@@ -256,7 +258,8 @@ class PdropLlava(lmms):
             torch.manual_seed(seed_of(self._seed, batch))
         with usage.of_the_model():
             embeddings = self._embeddings(ids, image, batch)
-            with self.strategy(model, image) as report:
+            staged = self.strategy(model, image)
+            with staged as report:
                 output = model.generate(
                     input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
                     pad_token_id=tokenizer.pad_token_id, remove_invalid_values=False,
@@ -264,10 +267,10 @@ class PdropLlava(lmms):
                 )  # fmt: skip
             new = output[:, ids.shape[1] :].tolist()  # waits for the device
         usage.images += sum(len(question.pictures) for question in batch)
-        results = []
+        results, retained = [], retained_of(report, staged.drops)
         for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
-            measured = self._measure(question, report, first, new[row])
+            measured = self._measure(question, report, first, new[row], retained[first])
             text = cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
             results.append(kept.Answer(GenerationResult(text, counts), measured))
@@ -302,7 +305,9 @@ class PdropLlava(lmms):
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return arguments_of(given, self.max_new_tokens)
 
-    def _measure(self, question: Prepared, report: Any, row: int, new: Sequence[int]) -> Measurement:
+    def _measure(
+        self, question: Prepared, report: Any, row: int, new: Sequence[int], retained: list[list]
+    ) -> Measurement:
         tokenizer = self.loaded.processor.tokenizer
         ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}
         return Measurement(
@@ -312,6 +317,9 @@ class PdropLlava(lmms):
             image_tokens=report.image_tokens[row],
             image_tokens_per_layer=tuple(layer[row] for layer in report.image_tokens_per_layer),
             new_tokens=sum(token not in ends for token in new),
+            image_sizes=[list(size) for size in question.sizes],
+            image_grids=placed(self.geometry, question.sizes, report.image_tokens[row]),
+            retained=retained,
         )
 
 

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from PIL import Image
@@ -17,6 +17,9 @@ class Measurement:
 
     `content_sha256` is of the prompt and the pixels, `images_sha256` of the pixels alone;
     `image_tokens_per_layer[l]` is how many image tokens layer l really processed in the prefill.
+    `image_sizes` are the (width, height) of its pictures, and `image_grids` says where on them its image
+    tokens lie (`pdrop_eval.grids`; None: not known for this processor). `retained` has, for each drop, its
+    layer and the mask of the tokens that remained (`pdrop_eval.masks`). Lists, as JSON has them.
     """
 
     content_sha256: str
@@ -25,6 +28,9 @@ class Measurement:
     image_tokens: int
     image_tokens_per_layer: tuple[int, ...]
     new_tokens: int
+    image_sizes: list[list[int]] = field(default_factory=list)
+    image_grids: list[list] | None = None
+    retained: list[list] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dict."""

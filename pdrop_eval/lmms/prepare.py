@@ -54,6 +54,7 @@ class Prepared:
     """A question that is ready for the model.
 
     ids: [n] token ids, the image token once for each of its features. The hashes are those of `Measurement`.
+    sizes: (width, height) of each picture as it was given.
     """
 
     request: Instance
@@ -61,6 +62,7 @@ class Prepared:
     pictures: tuple[Picture, ...]
     content_sha256: str
     images_sha256: str
+    sizes: tuple[tuple[int, int], ...]
 
 
 class Preparer:
@@ -140,7 +142,7 @@ class Preparer:
                 f"its prompt has {len(ids):,} tokens ({sum(tokens):,} of images), and the model's context is "
                 f"{self._context:,}"
             )
-        return Prepared(request, ids, pictures, content, whole)
+        return Prepared(request, ids, pictures, content, whole, tuple(image.size for image in images))
 
     def _picture(self, key: str, image: Image.Image) -> Picture:
         """The picture with these pixels that other questions wait with, or a new one."""

@@ -1,0 +1,149 @@
+"""Where on a picture its image tokens lie, by what the checkpoint's processor makes of it. Needs no torch.
+
+LLaVA-1.5 sees one square: the whole picture stretched, its middle, or the picture padded to a square.
+LLaVA-NeXT sees an overview, the whole picture stretched to a tile, and then the picture in a grid of tiles:
+resized with its shape kept, padded to the grid, and cut. The rows and columns of tokens that see nothing but
+padding are taken out again, and each row gets a newline token at its end.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+Box = tuple[float, float, float, float]
+WHOLE, OVERVIEW, TILES = "whole", "overview", "tiles"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A rectangle of image tokens, row by row.
+
+    image: which of the sample's pictures it is on, from 0. part: "whole" (LLaVA-1.5's square), "overview" or
+    "tiles". box: left, top, right, bottom in pixels of the picture as it was given; it may reach beyond the
+    picture (padding) or leave parts of it out (a cut). newline: each row ends with a token of no place.
+    """
+
+    image: int
+    part: str
+    box: Box
+    rows: int
+    columns: int
+    newline: bool = False
+
+    @property
+    def tokens(self) -> int:
+        """How many there are, newlines included."""
+        return self.rows * (self.columns + self.newline)
+
+    def cell(self, number: int) -> Box | None:
+        """The box of the grid's token `number`; None for a newline. Raises IndexError beyond its tokens."""
+        if not 0 <= number < self.tokens:
+            raise IndexError(f"token {number} of a grid of {self.tokens}")
+        row, column = divmod(number, self.columns + self.newline)
+        if column == self.columns:
+            return None
+        left, top, right, bottom = self.box
+        width, height = (right - left) / self.columns, (bottom - top) / self.rows
+        return (
+            left + column * width,
+            top + row * height,
+            left + (column + 1) * width,
+            top + (row + 1) * height,
+        )
+
+    def to_list(self) -> list:
+        """As a record has it: image, part, left, top, right, bottom, rows, columns, newline."""
+        return [self.image, self.part, *self.box, self.rows, self.columns, self.newline]
+
+    @classmethod
+    def from_list(cls, values: Sequence) -> "Grid":
+        """The grid of a record."""
+        image, part, left, top, right, bottom, rows, columns, newline = values
+        return cls(image, part, (left, top, right, bottom), rows, columns, newline)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """What a checkpoint's processor does to the shape of a picture.
+
+    tile: pixels of the vision tower's side. patch: pixels of a token's. resolutions: (height, width) of
+    LLaVA-NeXT's grids; None for LLaVA-1.5, and then: pad, to a square before all else; cut, the shorter side
+    becomes a tile and the middle is taken, where the whole is stretched otherwise. downsample: a factor by
+    which each picture is shrunk first.
+    """
+
+    tile: int
+    patch: int
+    resolutions: tuple[tuple[int, int], ...] | None = None
+    cut: bool = False
+    pad: bool = False
+    downsample: int = 1
+
+    def grids(self, sizes: Sequence[tuple[int, int]]) -> list[Grid]:
+        """The grids of a sample's pictures of (width, height), whose tokens follow each other in order."""
+        return [grid for image, size in enumerate(sizes) for grid in self._of_one(image, *size)]
+
+    def _of_one(self, image: int, width: int, height: int) -> list[Grid]:
+        seen = max(1, width // self.downsample), max(1, height // self.downsample)
+        side = self.tile // self.patch
+        if self.resolutions is None:
+            found = [Grid(image, WHOLE, self._square(*seen), side, side)]
+        else:
+            overview = Grid(image, OVERVIEW, (0.0, 0.0, float(seen[0]), float(seen[1])), side, side)
+            found = [overview, self._tiles(image, *seen)]
+        across, down = width / seen[0], height / seen[1]
+        return [
+            replace(g, box=(g.box[0] * across, g.box[1] * down, g.box[2] * across, g.box[3] * down))
+            for g in found
+        ]
+
+    def _square(self, width: int, height: int) -> Box:
+        if not (self.pad or self.cut):
+            return 0.0, 0.0, float(width), float(height)
+        side = max(width, height) if self.pad else min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        return left, top, left + side, top + side
+
+    def _tiles(self, image: int, width: int, height: int) -> Grid:
+        """The tokens of the tiles that are left when those of padding alone are taken out.
+
+        The counts follow transformers' own rounding (`unpad_image` of LLaVA-NeXT); the box is exact.
+        """
+        assert self.resolutions is not None
+        high, wide = best_resolution((height, width), self.resolutions)
+        rows, columns = high // self.patch, wide // self.patch
+        top = left = 0
+        if width / height > columns / rows:
+            top = (rows - int(round(height * (columns / width), 7))) // 2
+        else:
+            left = (columns - int(round(width * (rows / height), 7))) // 2
+        scale = min(wide / width, high / height)
+        new_wide = wide if wide / width < high / height else min(math.ceil(width * scale), wide)
+        new_high = high if wide / width >= high / height else min(math.ceil(height * scale), high)
+        across, down = width / new_wide, height / new_high
+        before, above = (wide - new_wide) // 2, (high - new_high) // 2
+
+        def place(column: int, row: int) -> tuple[float, float]:
+            return (column * self.patch - before) * across, (row * self.patch - above) * down
+
+        box = (*place(left, top), *place(columns - left, rows - top))
+        return Grid(image, TILES, box, rows - 2 * top, columns - 2 * left, newline=True)
+
+
+def best_resolution(size: tuple[int, int], resolutions: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The (height, width) that keeps most of a picture of `size`, and of these the one with least padding.
+
+    The first one wins a tie, as in transformers' `select_best_resolution`.
+    """
+
+    def worth(resolution: tuple[int, int]) -> tuple[int, int]:
+        scale = min(resolution[1] / size[1], resolution[0] / size[0])
+        kept = min(int(size[1] * scale) * int(size[0] * scale), size[0] * size[1])
+        return kept, kept - resolution[0] * resolution[1]
+
+    return max(resolutions, key=worth)
+
+
+def cells(grids: Sequence[Grid]) -> list[tuple[int, Box | None]]:
+    """For each image token in order: which of the grids it is of, and its box; None for a newline."""
+    return [(number, grid.cell(token)) for number, grid in enumerate(grids) for token in range(grid.tokens)]

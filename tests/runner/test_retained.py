@@ -1,0 +1,85 @@
+"""The retained tokens that samples keep: which, where, and the same however the run went."""
+
+import json
+from pathlib import Path
+
+import pytest
+from test_run import run
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.grids import Grid, cells
+from pdrop_eval.journal import Journal
+from pdrop_eval.masks import unpack
+from pdrop_eval.records import load_samples
+
+
+def samples_of(checkpoint, data, results, *overrides, strategy="pdrop"):
+    record = run(checkpoint, data, results, "tasks=[docvqa_val]", *overrides, strategy=strategy)
+    return load_samples(Path(record["folder"]), "docvqa_val")
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_masks_and_counts_agree_and_later_drops_are_of_earlier_ones(family, data, tmp_path, request):
+    checkpoint = request.getfixturevalue(family)
+    for sample in samples_of(checkpoint, data, tmp_path):
+        n, layers = sample["image_tokens"], sample["image_tokens_per_layer"]
+        drops = [(layer, unpack(mask, n)) for layer, mask in sample["retained"]]
+        assert [layer for layer, _ in drops] == [1, 2, 3]  # four stages of four layers
+        assert [sum(flags) for _, flags in drops] == layers[1:] == [n // 2, n // 4, n // 8]
+        for (_, before), (_, after) in zip(drops, drops[1:], strict=False):
+            assert all(had or not has for had, has in zip(before, after, strict=True))
+
+
+def test_vanilla_has_no_drops_and_the_grid_of_the_picture(llava, data, tmp_path):
+    for sample in samples_of(llava, data, tmp_path, strategy="vanilla"):
+        assert sample["retained"] == []
+        assert sample["image_sizes"] == [[20, 14]]
+        # the shorter side becomes 16 pixels, and the middle of the longer one is taken
+        assert sample["image_grids"] == [[0, "whole", 3.0, 0.0, 17.0, 14.0, 4, 4, False]]
+
+
+def test_the_grids_of_llava_next_have_all_image_tokens(llava_next, data, tmp_path):
+    for sample in samples_of(llava_next, data, tmp_path):
+        grids = [Grid.from_list(values) for values in sample["image_grids"]]
+        assert [grid.part for grid in grids] == ["overview", "tiles"]
+        assert len(cells(grids)) == sample["image_tokens"]
+
+
+def test_the_same_tokens_in_any_batch(llava, data, tmp_path):
+    one = samples_of(llava, data, tmp_path / "one", "batch_size=1")
+    three = samples_of(llava, data, tmp_path / "three", "batch_size=3")
+    assert [sample["retained"] for sample in one] == [sample["retained"] for sample in three]
+
+
+def test_an_answer_that_was_recalled_has_its_tokens(llava, data, tmp_path, monkeypatch):
+    expected = samples_of(llava, data, tmp_path / "whole", "batch_size=2")
+    keep = Journal.keep
+
+    def dies(journal, answers):
+        keep(journal, answers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Journal, "keep", dies)
+    with pytest.raises(KeyboardInterrupt):
+        samples_of(llava, data, tmp_path / "killed", "batch_size=2")
+    monkeypatch.setattr(Journal, "keep", keep)
+    assert samples_of(llava, data, tmp_path / "killed", "batch_size=2") == expected
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"retained": [[1, 2]]},
+        {"retained": [["1", "AA=="]]},
+        {"image_grids": [[0, "whole", 0, 0, 1, 1, 4, 4]]},
+        {"image_grids": [[0, "whole", 0, 0, 1, 1, 4, 10**9, False]]},
+        {"image_sizes": [[20]]},
+    ],
+)
+def test_damaged_fields_are_refused_in_words(tmp_path, damage):
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    sample = {"doc_id": 0, "retained": [], "image_grids": None, "image_sizes": [[20, 14]], **damage}
+    (folder / "docvqa_val.jsonl").write_text(json.dumps(sample) + "\n")
+    with pytest.raises(UserError, match=next(iter(damage))):
+        load_samples(tmp_path, "docvqa_val")
