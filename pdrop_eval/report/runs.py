@@ -120,10 +120,13 @@ class Run:
         return [change for change in self.changes if change.startswith(SCHEDULE)]
 
 
-def to_runs(records: Iterable[dict[str, Any]]) -> list[Run]:
-    """The records that have a finished task. Raises UserError if two of one run contradict each other."""
+def to_runs(records: Iterable[dict[str, Any]], unfinished: bool = False) -> list[Run]:
+    """The records that have a finished task; unfinished: all of them, in order.
+
+    Raises UserError if two of one run contradict each other.
+    """
     runs = [_run(_visible(record)) for record in records]
-    found = [run for run in runs if run.results]
+    found = [run for run in runs if run.results or unfinished]
     _check_contradictions(found)
     return found
 

@@ -1,0 +1,75 @@
+"""The console script `pdrop-eval-page`: all results as a page that opens from disk; runs nothing."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+
+from pdrop_eval.configs import check_choice
+from pdrop_eval.errors import UserError
+from pdrop_eval.paths import CONF
+
+SETTINGS = ("root", "bench", "compare", "out", "pictures", "data.root")
+
+
+def main() -> None:
+    """Builds the page; exits with 2 and one line of advice where a user can mend the cause."""
+    try:
+        _check_arguments(sys.argv[1:])
+        _run()
+    except UserError as error:
+        _leave(error)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="page")
+def _run(config: Any) -> None:
+    try:
+        from pdrop_eval.page.build import Sources, make_page
+
+        pictures = _whole("pictures", config.pictures)
+        folders = {name: _folder(name, config[name]) for name in ("root", "bench", "compare", "out")}
+        out = folders.pop("out")
+        data = None if config.data.root is None else _data(config.data.root)
+        print(make_page(Sources(**folders, pictures=pictures, data=data), out), end="")
+    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
+        _leave(error)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if equals and not name.startswith(("-", "hydra.")):
+            check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-page --help lists them.")
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise UserError(f"{name}={value}: expected a whole number from 0 (none) on, such as {name}=1000.")
+    return value
+
+
+def _folder(name: str, value: Any) -> Path:
+    if value is None or not str(value).strip():
+        raise UserError(f"{name} is empty: name a folder, {name}=DIR.")
+    return Path(str(value)).expanduser()
+
+
+def _data(value: Any) -> Path:
+    folder = _folder("data.root", value)
+    if not folder.is_dir():
+        raise UserError(
+            f"data.root={value} is no folder. Name the one that holds your data sets (tasks/README.md says "
+            "how), or leave it out: data.root=null."
+        )
+    return folder
+
+
+def _leave(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The page's files for spreadsheets, which compute nothing in them, and the comparisons that were made."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.page.notices import Notices
+from pdrop_eval.page.records import Recorded
+from pdrop_eval.page.samples import Asked, QuestionSet
+from pdrop_eval.page.site import Site
+from pdrop_eval.page.writing import file_name, public, without_folders
+from pdrop_eval.report.cells import measured_cell
+from pdrop_eval.report.sheet import CELL, cell_columns, run_columns, write_csv
+
+_SAMPLE = (
+    "benchmark", "doc_id", "part", "cluster", "score", "answer", "target", "prompt", "new_tokens",
+    "prompt_tokens", "image_tokens", "image_tokens_per_layer", "content_sha256",
+)  # fmt: skip
+_RUN = ("key", "status", "suite", "source", "model", "size", "strategy", "label", "created", "command")
+_ANSWERS = ".answers.html"
+FOLDER = "downloads/compare"
+
+
+def sample_sheet(found: QuestionSet, asked: Asked, head: bool) -> str:
+    """A line for each of a run's samples of a benchmark; head: with the names of the columns before them."""
+    lines = [
+        {**{name: _cell(row.get(name)) for name in _SAMPLE}, "benchmark": found.benchmark}
+        for row in asked.rows
+    ]
+    text = write_csv(list(_SAMPLE), lines)
+    return text if head else text.partition("\n")[2]
+
+
+def overview_sheet(recorded: Sequence[Recorded]) -> str:
+    """A line a run, with the scores of all benchmarks: also of runs that no table shows."""
+    keys = list(benchmarks())
+    columns = [*_RUN, *run_columns(recorded[0].run), *keys]
+    columns += [f"{key}_{name}" for key in keys for name in CELL]
+    return write_csv(columns, [public(_run_line(one, keys)) for one in recorded])
+
+
+def _run_line(one: Recorded, keys: Sequence[str]) -> dict[str, Any]:
+    run = one.run
+    line: dict[str, Any] = {
+        "key": one.key,
+        "status": run.record["status"],
+        "suite": run.suite,
+        "source": run.of("suite", "source"),
+        "model": run.model,
+        "size": run.size,
+        "strategy": run.strategy,
+        "label": one.label,
+        "created": run.record["created"],
+        "command": run.record.get("command"),
+        **run_columns(run),
+    }
+    for key in keys:
+        line |= cell_columns(key, measured_cell(run, key))
+    return line
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
+
+
+def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[str, Any]]:
+    """The pages of changed answers that pdrop-eval-compare has written, with their pictures."""
+    found = []
+    for path in sorted(folder.glob(f"*{_ANSWERS}")) if folder.is_dir() else ():
+        stem = path.name.removesuffix(_ANSWERS)
+        name = file_name(stem)
+        try:
+            runs = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["runs"]
+            title = f"{runs['candidate']['name']} against {runs['baseline']['name']}"
+            text = path.read_text(encoding="utf-8")
+            pictures = {
+                one.name: one.read_bytes() for one in sorted((folder / f"{stem}.pictures").glob("*.png"))
+            }
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            notices.add(f"The comparison {stem} can't be read: {type(error).__name__}.")
+            continue
+        site.write(f"{FOLDER}/{name}{_ANSWERS}", without_folders(text))
+        for file, content in pictures.items():
+            site.write(f"{FOLDER}/{stem}.pictures/{file}", content)
+        found.append({"title": title, "file": f"{FOLDER}/{name}{_ANSWERS}"})
+    return found

@@ -1,0 +1,75 @@
+"""What the page has to say about itself: what couldn't be read or shown, each reason once."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from pdrop_eval.benchmarks import names
+from pdrop_eval.page.records import Recorded
+from pdrop_eval.page.writing import without_folders
+
+_LISTED = 5  # runs that a line names
+
+
+class Notices:
+    """Collects notices, and says them in lines."""
+
+    def __init__(self) -> None:
+        self._plain: list[str] = []
+        self._missing: dict[str, list[str]] = defaultdict(list)
+        self._pictures: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self._misfit: dict[str, list[str]] = defaultdict(list)
+
+    def add(self, text: str) -> None:
+        """A notice as it is."""
+        if text not in self._plain:
+            self._plain.append(text)
+
+    def unread(self, one: Recorded, benchmark: str, error: Exception) -> None:
+        """Samples of a run that are missing or can't be read; the scores are there all the same."""
+        if isinstance(error.__cause__, FileNotFoundError):
+            self._missing[one.key].append(benchmark)
+        else:
+            self.add(f"{one.key}, {_named([benchmark])}: {error}")
+
+    def misfit(self, one: Recorded, benchmark: str) -> None:
+        """Samples whose grids or masks are of another number of image tokens than they have."""
+        self._misfit[one.key].append(benchmark)
+
+    def pictures(self, benchmark: str, why: str, number: int) -> None:
+        """Questions whose pictures aren't shown."""
+        self._pictures[benchmark][why] += number
+
+    def unknown(self, keys: Sequence[str]) -> None:
+        """Benchmarks that this version doesn't know."""
+        if keys:
+            self.add(f"Left out, because this version knows no such benchmark: {', '.join(keys)}.")
+
+    def lines(self) -> list[str]:
+        """All of them; paths are without their folders."""
+        found = list(self._plain)
+        for benchmark, reasons in self._pictures.items():
+            total = f"{sum(reasons.values()):,} questions of {_named([benchmark])} have no picture here"
+            listed = [f"{number:,}: {why}" for why, number in reasons.items()]
+            found.append(
+                f"{total}: {next(iter(reasons))}." if len(reasons) < 2 else f"{total}. {'; '.join(listed)}."
+            )
+        if self._missing:
+            found.append(
+                f"No samples are stored of {_runs(self._missing)}: their scores are shown, and no answers."
+            )
+        if self._misfit:
+            found.append(
+                f"Grids or masks don't fit the image tokens in samples of {_runs(self._misfit)}: what was "
+                "dropped isn't shown there."
+            )
+        return [without_folders(line) for line in found]
+
+
+def _runs(found: dict[str, list[str]]) -> str:
+    listed = [f"{key} ({_named(keys)})" for key, keys in list(found.items())[:_LISTED]]
+    more = f" and {len(found) - _LISTED} other runs" if len(found) > _LISTED else ""
+    return ", ".join(listed) + more
+
+
+def _named(keys: Sequence[str]) -> str:
+    return ", ".join(names(keys).values()) if len(keys) <= _LISTED else f"{len(keys)} benchmarks"

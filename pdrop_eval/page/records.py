@@ -1,0 +1,84 @@
+"""The runs of the page: every record of a folder, also those without a finished benchmark."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.errors import UserError
+from pdrop_eval.page.writing import file_name, public, unique
+from pdrop_eval.records import load_records
+from pdrop_eval.report.commands import command
+from pdrop_eval.report.rows import RowKey, family_name, strategy_name
+from pdrop_eval.report.runs import Run, to_runs
+
+# The settings that a strategy is named with also where they are the default, and what they are called.
+_NAMED = {"pdrop": {"ratio": "λ"}, "fastv": {"k": "k", "r": "r"}}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run of the page. folder: where its samples are. record: as it may be shown, by anyone."""
+
+    key: str
+    run: Run
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The model in words: `LLaVA-1.5 mini trained with PDrop λ=0.5`."""
+        model = self.run.record["model"]
+        if not model.get("architecture"):
+            return self.run.model
+        patches = int(model.get("patches") or 1)
+        key = RowKey(
+            str(model["architecture"]), patches, str(model.get("train") or "vanilla"),
+            model.get("train_ratio"), self.run.strategy, None,
+        )  # fmt: skip
+        trained = "" if key.train == "vanilla" else f" {key.training}"
+        return f"{family_name(key.architecture, self.run.size)}{f' p{patches}' * (patches > 1)}{trained}"
+
+    @property
+    def label(self) -> str:
+        """The strategy in words: `PDrop λ=0.5`, `FastV k=3 r=0.75`, `PDrop share=0.5`."""
+        changes = dict(change.partition("=")[::2] for change in self.run.schedule)
+        budget = any(name.startswith("budget.") for name in changes)
+        fields = {**(self.run.of("strategy", "fields") or {}), **(self.run.of("config", "strategy") or {})}
+        shown: dict[str, str] = {}
+        for name, short in () if budget else _NAMED.get(self.run.strategy, {}).items():
+            if fields.get(name) is not None:
+                shown[short] = str(fields[name])
+                changes.pop(f"strategy.{name}", None)
+        if not any(value != "null" for name, value in changes.items()):
+            changes = {}
+        shown |= {name.partition(".")[2]: value for name, value in changes.items() if value != "null"}
+        words = [f"{name}={value}" for name, value in shown.items()]
+        return " ".join([strategy_name(self.run.strategy), *words])
+
+
+def read_runs(root: Path) -> list[Recorded]:
+    """All runs beneath a folder, oldest first.
+
+    Raises UserError if there is none, a record can't be read, or two of one run contradict each other.
+    """
+    hint = f"Run first: {command('pdrop', 'mini', 'mini')} (or name the folder of your records: root=DIR)."
+    if not root.is_dir():
+        raise UserError(f"root={root} is no folder, so there are no records in it. {hint}")
+    records = load_records(root)
+    if not records:
+        raise UserError(f"No run is recorded in {root}. {hint}")
+    return _named(root, records, to_runs(records, unfinished=True))
+
+
+def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -> list[Recorded]:
+    taken: set[str] = set()
+    found = []
+    for record, run in zip(records, runs, strict=True):
+        folder = Path(record["folder"])
+        inner = folder.relative_to(root).as_posix()
+        run.record["folder"] = inner  # what is said of the run names no folder of this machine
+        key = unique(file_name(f"{run.model}.{run.id}"), taken)
+        taken.add(key.lower())
+        found.append(Recorded(key, run, folder, public({**record, "folder": inner})))
+    return found
