@@ -1,6 +1,7 @@
 """The retained tokens that samples keep: which, where, and the same however the run went."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_masks_and_counts_agree_and_later_drops_are_of_earlier_ones(family, data
         drops = [(layer, unpack(mask, n)) for layer, mask in sample["retained"]]
         assert [layer for layer, _ in drops] == [1, 2, 3]  # four stages of four layers
         assert [sum(flags) for _, flags in drops] == layers[1:] == [n // 2, n // 4, n // 8]
-        for (_, before), (_, after) in zip(drops, drops[1:], strict=False):
+        for (_, before), (_, after) in pairwise(drops):
             assert all(had or not has for had, has in zip(before, after, strict=True))
 
 
