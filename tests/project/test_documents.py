@@ -1,5 +1,6 @@
-"""What README and CONTRIBUTING tell people to do works."""
+"""What README, CONTRIBUTING and the documentation tell people to do works."""
 
+import csv
 import re
 import shlex
 import shutil
@@ -8,29 +9,46 @@ from pathlib import Path
 
 import pytest
 
+from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.configs import check_command_line
 from pdrop_eval.identity import checkpoint_sha256
 from pdrop_eval.paths import MINI_CHECKPOINT
-from pdrop_eval.report.readme import COMPACT, WHOLE, marks
+from pdrop_eval.report.readme import COMPACT, FIRST, marks
+from pdrop_eval.report.rows import strategy_name
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TABLES = ROOT / "results" / "tables"
+DOCUMENTS = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "docs").rglob("*.md"))}
+DOCUMENTS = {"README.md": ROOT / "README.md", "CONTRIBUTING.md": ROOT / "CONTRIBUTING.md", **DOCUMENTS}
+SCRIPTS = re.findall(r"^(pdrop-eval[a-z-]*) = ", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
+
+
+def code(text):
+    """The lines of a document's shell blocks, and its inline code."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
+    inline = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+    return [*map(str.strip, blocks.splitlines()), *(" ".join(words.split()) for words in inline)]
 
 
 def commands(text, name):
     """Every call of a command in a document's shell blocks and inline code, as words without comments."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
-    lines = [*blocks.splitlines(), *(code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", text))]
-    return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith(f"{name} ")]
+    return [shlex.split(line, comments=True)[1:] for line in code(text) if line.startswith(f"{name} ")]
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_every_make_command_names_a_target_and_known_variables(text):
+@pytest.fixture(params=DOCUMENTS)
+def document(request):
+    """Path and text of a document."""
+    path = DOCUMENTS[request.param]
+    return path, path.read_text(encoding="utf-8")
+
+
+def test_every_make_command_names_a_target_and_known_variables(document):
+    path, text = document
     calls = commands(text, "make")
-    assert len(calls) >= 2
+    assert calls or path.name not in ("README.md", "CONTRIBUTING.md", "quickstart.md")
     targets = re.findall(r"^([a-z-]+):", MAKEFILE, re.M)
     variables = re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.M)
     for target, *settings in calls:
@@ -39,17 +57,50 @@ def test_every_make_command_names_a_target_and_known_variables(text):
             assert setting.partition("=")[0] in variables
 
 
+def test_every_console_script_that_is_named_is_installed(document):
+    path, text = document
+    named = set(re.findall(r"^pdrop-eval(?:-[a-z]+)*(?=\s|$)", "\n".join(code(text)), re.M))
+    assert sorted(named - set(SCRIPTS)) == []
+    assert "pdrop-eval-tables" in named or path != ROOT / "README.md"
+
+
+def test_the_readme_names_every_console_script():
+    assert [name for name in SCRIPTS if f"`{name}`" not in README] == []
+
+
+CONF = ROOT / "conf"
+# What a script takes beside its own file's settings: those of the evaluations that it runs.
+ALSO = {"pdrop-eval-compare": ["evaluate"], "pdrop-eval-bench": ["evaluate"], "pdrop-eval-show": ["evaluate"]}
+
+
+@pytest.mark.parametrize(
+    "script", [name for name in SCRIPTS if name.count("-") == 2 and "doctor" not in name]
+)
+def test_every_setting_of_the_other_scripts_is_one_that_they_have(script):
+    files = [script.rpartition("-")[2], *ALSO.get(script, [])]
+    known = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    known |= set(
+        re.findall(r"^(\w+):", "\n".join((CONF / f"{name}.yaml").read_text() for name in files), re.M)
+    )
+    for path in DOCUMENTS.values():
+        for call in commands(path.read_text(encoding="utf-8"), script):
+            named = {word.partition("=")[0].lstrip("+").partition(".")[0] for word in call if "=" in word}
+            assert sorted(named - known - {"hydra", "hydra/launcher"}) == [], f"{path.name}: {call}"
+
+
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_every_evaluation_in_the_readme_is_a_valid_configuration(make_environment):
-    calls = [call for call in commands(README, "pdrop-eval") if call != ["--help"]]
+def test_every_evaluation_that_is_shown_is_a_valid_configuration(document, make_environment):
+    path, text = document
+    calls = [call for call in commands(text, "pdrop-eval") if call != ["--help"]]
     calls += [
         evaluation(settings, make_environment)
-        for target, *settings in commands(README, "make")
-        if target == "eval"
+        for target, *settings in commands(text, "make")
+        if target == "eval" and settings
     ]
-    assert len(calls) >= 6
+    assert len(calls) >= 5 or path.name not in ("README.md", "quickstart.md")
     for call in calls:
-        check_command_line(call)  # raises UserError for what does not exist
+        if "strategy=uniform" not in call:  # the one that CONTRIBUTING adds
+            check_command_line(call)  # raises UserError for what does not exist
 
 
 def evaluation(settings, env):
@@ -62,33 +113,66 @@ def evaluation(settings, env):
     return arguments
 
 
-@pytest.mark.parametrize("name", [WHOLE, COMPACT])
-def test_the_readme_shows_the_tables_that_were_measured(name):
-    start, end = marks(name)
-    block = README.partition(start)[2].partition(end)[0].strip()
-    table = TABLES / f"{name}.md"
-    if table.is_file():
-        assert block == table.read_text(encoding="utf-8").strip(), "run make readme"
-    else:
-        assert block == "Nothing measured yet.", f"{table} is missing: run make readme"
+def test_the_readme_shows_the_numbers_of_table_5():
+    """Each number of its first table is that of a line of table5.csv; run make readme after evaluations."""
+    start, end = marks(FIRST)
+    head, _, *lines = README.partition(start)[2].partition(end)[0].strip().partition("\n\n")[0].splitlines()
+    heads, *shown = ([cell.strip() for cell in line.strip("|").split("|")] for line in [head, *lines])
+    with (TABLES / "table5.csv").open(encoding="utf-8", newline="") as file:
+        measured = [row for row in csv.DictReader(file) if row["source"] == "measured" and row["run_id"]]
+    keys = {benchmark.name: key for key, benchmark in benchmarks().items()}
+    expected = []
+    for row in measured:
+        per_tera = {"GFLOPs": 1e3, "TFLOPs": 1.0}[heads[2]]
+        average = f"{float(row['avg']):.1f} ± {1.96 * float(row['avg_stderr']):.1f}"
+        scores = [f"{float(row[keys[name]]):.1f}" for name in heads[3:-1]]
+        expected.append(
+            [strategy_name(row["strategy"]), f"{float(row['tflops']) * per_tera:.3g}", *scores, average]
+        )
+    assert [row[1:] for row in shown] == expected
+    assert len(heads) - 4 >= 3  # benchmarks
 
 
-@pytest.mark.parametrize("text", [README, CONTRIBUTING], ids=["README", "CONTRIBUTING"])
-def test_links_and_named_files_exist(text):
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("http")]
-    named = re.findall(r"`((?:pdrop_eval|conf|tasks|tests)/[\w/.]+\.(?:py|md))`", text)
-    assert len(links) >= 1
-    examples = {"pdrop_eval/strategies/uniform.py"}
-    assert [name for name in {*links, *named} - examples if not (ROOT / name).exists()] == []
+def test_the_page_of_results_shows_the_tables_that_were_measured():
+    page = (ROOT / "results" / "README.md").read_text(encoding="utf-8")
+    tables = (TABLES / f"{COMPACT}.md").read_text(encoding="utf-8").strip().split("\n### ")
+    assert len(tables) == 4
+    for table in tables:
+        assert table.removeprefix("### ") in page, "run make readme"
+
+
+def test_links_and_named_files_exist(document):
+    path, text = document
+    links = [link for link in re.findall(r"\]\(([^)#]+)[)#]", text) if not link.startswith("http")]
+    named = re.findall(r"`((?:pdrop_eval|conf|tasks|tests|docs|results)/[\w/.]+\.(?:py|md|yaml))`", text)
+    assert links or path.name not in ("README.md", "CONTRIBUTING.md")
+    examples = {"pdrop_eval/strategies/uniform.py", "conf/strategy/uniform.yaml"}
+    missing = [link for link in links if not (path.parent / link).exists()]
+    assert missing + [name for name in set(named) - examples if not (ROOT / name).exists()] == []
+
+
+def test_the_readme_begins_with_the_problem_two_commands_a_table_and_a_figure():
+    """What a page on the web shows before one scrolls."""
+    first = README.splitlines()[:40]
+    assert [line for line in first if line.startswith("make ")] == commands_of_the_start()
+    assert any(line.startswith("| Model ") for line in first)
+    assert any(line.startswith("![") and "results/figures/" in line for line in first)
+    assert README.index("```sh") < README.index("| Model ") < README.index("![")
+
+
+def commands_of_the_start():
+    """The two commands with which the documentation begins too."""
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    return re.findall(r"```sh\n(.*?)```", index, re.S)[0].splitlines()
 
 
 def test_the_committed_tables_are_of_the_checkpoint_that_is_shipped():
     """Run `make eval STRATEGY=vanilla,fastv,pdrop` and `make readme` after a new training."""
     shipped = checkpoint_sha256(MINI_CHECKPOINT, None)[:12]
-    for text in (README, *(path.read_text(encoding="utf-8") for path in TABLES.glob("table5.*"))):
-        if "Checkpoints:" in text:
-            assert f"mini {shipped}" in text
-    assert "Checkpoints:" in README
+    texts = [path.read_text(encoding="utf-8") for path in TABLES.glob("table5.*")]
+    named = [text for text in texts if "Checkpoints:" in text]
+    assert len(named) == 3  # all but the CSV
+    assert all(f"mini {shipped}" in text for text in named)
 
 
 def test_the_library_example_runs_and_answers_rightly(capsys):
