@@ -12,6 +12,7 @@ BATCH_SIZE ?=
 ARGS ?=
 TRAINING ?= results/mini-training
 TOKENS ?= 64
+SAMPLE ?= docvqa:17
 # Processes of the tests: as many as there are processors, 8 at most (each takes about 1.5 GB of memory).
 WORKERS ?= logical
 BASELINE ?= vanilla
@@ -23,15 +24,15 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval experiment doctor tables figures readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test eval experiment doctor tables figures show page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
-	reference matrix fuzz constraints clean
+	reference matrix fuzz page-speed constraints clean
 
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "  Variables: STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"
-	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE) BASELINE=$(BASELINE) CANDIDATE=$(CANDIDATE)"
+	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE) SAMPLE=$(SAMPLE) BASELINE=$(BASELINE) CANDIDATE=$(CANDIDATE)"
 	@echo "             TOKENS=$(TOKENS) WORKERS=$(WORKERS)"
 	@echo "             PYTHON=$(PYTHON) VENV=$(VENV)"
 
@@ -49,10 +50,15 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	@touch $@
 
-check: $(STAMP)  ## Lint, formatting and types (changes nothing)
+check: $(STAMP)  ## Lint, formatting, types and the documentation (changes nothing)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mkdocs build --quiet --strict
+
+docs: $(STAMP)  ## The documentation as a site, with the reference of the library: .cache/docs/index.html
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "Written: .cache/docs/index.html"
 
 # A file's tests stay in one process, which keeps what they share; one thread each, as many processes compute.
 test: $(STAMP)  ## Run the tests (ARGS='tests/core -k pdrop' some of them, WORKERS=0 in one process)
@@ -63,7 +69,7 @@ eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) 
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
-experiment: $(STAMP)  ## Run what a table or figure needs: EXPERIMENT=table1 to table5 or figure4, SIZE=mini or 7b
+experiment: $(STAMP)  ## Run what a table or figure needs: EXPERIMENT=table1 to table5, figure1, 3 or 4, SIZE=mini or 7b
 	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \
 		$(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
 
@@ -81,8 +87,17 @@ doctor: $(STAMP)  ## Check that everything is there for MODEL and SUITE: package
 tables: $(STAMP)  ## Print Tables 1 to 5 and the overview of results/runs, write them to results/tables
 	$(BIN)/pdrop-eval-tables $(ARGS)
 
-figures: $(STAMP)  ## Draw Figure 4 of results/runs again, into results/figures (runs nothing)
+figures: $(STAMP)  ## Draw Figures 1, 3 and 4 of results/runs again, into results/figures (runs nothing)
 	$(BIN)/pdrop-eval-figures $(ARGS)
+
+show: $(STAMP)  ## Figure 5: what STRATEGY (or several) retains of SAMPLE, on its picture: results/show
+	$(BIN)/pdrop-eval-show sample=$(SAMPLE) strategy=$(STRATEGY) model=$(MODEL) suite=$(SUITE) $(ARGS)
+
+page: $(STAMP)  ## All results as a page to click through, which opens from disk: results/page/index.html
+	$(BIN)/pdrop-eval-page $(ARGS)
+
+screenshots: $(STAMP)  ## Pictures of results/page for the documentation, into results/figures (needs Chromium)
+	$(BIN)/python benchmarks/screenshots.py $(ARGS)
 
 readme: $(STAMP)  ## As tables, also into the README; all results and findings into results/README.md
 	$(BIN)/pdrop-eval-tables readme=README.md page=results/README.md $(ARGS)
@@ -149,6 +164,9 @@ matrix: $(STAMP)  ## Test with the oldest and the newest supported transformers 
 
 torture: $(STAMP)  ## Kill evaluations, sweeps and table builds, fill the disk: is anything lost? results/torture.md
 	$(BIN)/python benchmarks/torture.py $(ARGS)
+
+page-speed: $(STAMP)  ## How fast the results page opens with 200 runs and 20,000 samples: results/page_speed.md
+	$(BIN)/python benchmarks/page.py $(ARGS)
 
 fuzz: $(STAMP)  ## Damage records, samples, settings and checkpoints at random: is each refused in words? (ARGS="--cases 200")
 	$(BIN)/python benchmarks/fuzz.py $(ARGS)
