@@ -67,7 +67,7 @@ def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, res
     like = {model: to_runs([record])[0] for model, record in done}
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
     try:
-        print(make_figures(results, results.parent / "figures", list(like), asked, name, like), end="")
+        print(make_figures(results, results.parent / "figures", list(like), asked, [name], like), end="")
     except NothingToDrawError as nothing:  # of a part of the runs, vanilla's alone
         print(nothing)
 

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +54,7 @@ def make_tables(
     """
     from pdrop_eval.records import load_records, unwritable, write_atomically
     from pdrop_eval.report.commands import command
-    from pdrop_eval.report.readme import COMPACT, FIGURE, has_place, with_blocks
+    from pdrop_eval.report.readme import COMPACT, FIGURES, has_place, with_blocks
     from pdrop_eval.report.reports import make_reports, readme_blocks, short_tables
     from pdrop_eval.report.runs import to_runs
 
@@ -69,8 +70,8 @@ def make_tables(
         files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
         blocks = readme_blocks(runs)
-        if has_place(readme, FIGURE):
-            blocks[FIGURE] = _figures(runs, root, out.parent / "figures", readme.parent)
+        if any(has_place(readme, name) for name in FIGURES):
+            blocks |= _figures(runs, root, out.parent / "figures", readme.parent)
         files[readme] = with_blocks(readme, blocks)
     if page is not None:
         files |= _pages(runs, page, out)
@@ -82,17 +83,16 @@ def make_tables(
     return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
 
 
-def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> str:
-    """Draws the figures, and says what they show."""
+def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict[str, str]:
+    """Draws the figures; returns the blocks that show them."""
     from pdrop_eval.report.figures import NothingToDrawError, make_figures
-    from pdrop_eval.report.readme import NOTHING
+    from pdrop_eval.report.readme import FIGURES, NOTHING
     from pdrop_eval.report.reports import figures_text
 
-    try:
+    with suppress(NothingToDrawError):
         make_figures(root, figures)
-    except NothingToDrawError:
-        return NOTHING
-    return figures_text(runs, figures, folder) or NOTHING
+    drawn = figures_text(runs, figures, folder)
+    return {name: drawn.get(name, ("", NOTHING))[1] for name in FIGURES}
 
 
 def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:

@@ -1,10 +1,11 @@
-"""What a figure shows: its points against vanilla and against each other, paired by question."""
+"""What Figure 4 shows: its points against vanilla and against each other, paired by question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdrop_eval.report import numbers
-from pdrop_eval.report.figure4 import Chart, Point, names_of
+from pdrop_eval.report.figure4 import FlopsChart
+from pdrop_eval.report.figure_chart import Chart, Point, names_of
 from pdrop_eval.report.paired import Difference, NotPairedError, compare, mean_of
 from pdrop_eval.report.rows import strategy_name
 
@@ -20,23 +21,20 @@ class Pair:
     mean: Difference
 
 
-def gain(one: Point, other: Point | None, keys: Sequence[str]) -> Difference | None:
+def gain(chart: Chart, one: Point, other: Point | None, keys: Sequence[str]) -> Difference | None:
     """One point's score minus another's, in the mean of some benchmarks; None if they can't be paired."""
-    if one.run is None or other is None or other.run is None:
-        return None
-    try:
-        return mean_of([compare(one.run, other.run, key) for key in keys])
-    except NotPairedError:
-        return None
+    found = [_compared(chart, one, other, key) for key in keys] if other else [None]
+    known = [difference for difference in found if difference is not None]
+    return mean_of(known) if len(known) == len(found) else None
 
 
-def pairs(chart: Chart) -> list[Pair]:
+def pairs(chart: FlopsChart) -> list[Pair]:
     """The first strategy and each other one, where they got the same settings (a budget), in its order."""
     first, *others = list(chart.strategies.values()) or [[]]
     found = []
     for one in first:
         for other in (p for points in others for p in points if p.settings == one.settings):
-            mean = gain(one, other, chart.benchmarks)
+            mean = gain(chart, one, other, chart.benchmarks)
             found += [Pair(one, other, mean)] if mean else []
     return found
 
@@ -51,7 +49,7 @@ def cost(point: Point, vanilla: Point | None, keys: Sequence[str]) -> float | No
     return sum(shares) / len(keys) if len(shares) == len(keys) else None
 
 
-def shows(chart: Chart) -> str:
+def shows(chart: FlopsChart) -> str:
     """What a figure shows, in two sentences at most; empty where nothing can be paired."""
     found = pairs(chart)
     words = [_contest(chart, group) for group in _by_rival(found)]
@@ -72,6 +70,17 @@ def shown(difference: Difference | None) -> str:
     return f"{value} [{numbers.difference(low)}, {numbers.difference(high)}]"
 
 
+def _compared(chart: Chart, one: Point, other: Point, key: str) -> Difference | None:
+    """Two points in a benchmark. The chart remembers it: its page says several things of the same pair."""
+    pair = (one.spot, other.spot, key)
+    if pair not in chart.compared:
+        try:
+            chart.compared[pair] = compare(one.run, other.run, key) if one.run and other.run else None
+        except NotPairedError:
+            chart.compared[pair] = None
+    return chart.compared[pair]
+
+
 def _by_rival(found: Sequence[Pair]) -> list[list[Pair]]:
     grouped: dict[str, list[Pair]] = {}
     for pair in found:
@@ -79,7 +88,7 @@ def _by_rival(found: Sequence[Pair]) -> list[list[Pair]]:
     return list(grouped.values())
 
 
-def _contest(chart: Chart, found: Sequence[Pair]) -> str:
+def _contest(chart: FlopsChart, found: Sequence[Pair]) -> str:
     one, other = (strategy_name(point.strategy) for point in (found[0].one, found[0].other))
     signs = [pair.mean.sign for pair in found]
     keys = chart.benchmarks
@@ -91,7 +100,7 @@ def _contest(chart: Chart, found: Sequence[Pair]) -> str:
     )
 
 
-def _half(chart: Chart) -> list[Point]:
+def _half(chart: FlopsChart) -> list[Point]:
     """One point a strategy, all with the same budget: the one nearest to half of the image tokens."""
     groups = [
         [point for points in chart.strategies.values() for point in points if point.settings == settings]
@@ -101,12 +110,12 @@ def _half(chart: Chart) -> list[Point]:
     return min(whole, key=lambda group: abs((group[0].share or 0) - HALF), default=[])
 
 
-def _loss(chart: Chart, points: Sequence[Point]) -> str:
+def _loss(chart: FlopsChart, points: Sequence[Point]) -> str:
     """What points of one budget score against vanilla, and what they cost."""
     vanilla, keys = chart.vanilla, chart.benchmarks
     told = []
     for point in points:
-        difference, share = gain(point, vanilla, keys), cost(point, vanilla, keys)
+        difference, share = gain(chart, point, vanilla, keys), cost(point, vanilla, keys)
         if difference is None or share is None:
             return ""
         told.append(f"{strategy_name(point.strategy)} {shown(difference)} at {share:.0%} of vanilla's FLOPs")

@@ -12,10 +12,10 @@ from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
 if TYPE_CHECKING:
-    from pdrop_eval.report.figure4 import Chart
+    from pdrop_eval.report.figure_chart import Chart
     from pdrop_eval.report.runs import Run
 
-SETTINGS = ("root", "out", "models", "tasks")
+SETTINGS = ("figure", "root", "out", "models", "tasks")
 
 
 class NothingToDrawError(UserError):
@@ -37,8 +37,8 @@ def main() -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="figures")
 def _run(config: Any) -> None:
     try:
-        models, tasks = _listed(config.models), _listed(config.tasks)
-        print(make_figures(Path(config.root), Path(config.out), models, tasks), end="")
+        models, tasks, names = _listed(config.models), _listed(config.tasks), _named(_listed(config.figure))
+        print(make_figures(Path(config.root), Path(config.out), models, tasks, names), end="")
     except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
         _leave(error)
 
@@ -48,25 +48,26 @@ def make_figures(
     out: Path,
     models: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
-    name: str | None = None,
+    names: Sequence[str] | None = None,
     like: Mapping[str, "Run"] | None = None,
 ) -> str:
     """Draws what the records beneath `root` hold of each figure into `out`; returns what to tell the user.
 
-    models, tasks: only these; None for all of the figure's own. name: of one experiment; None for all that
-    are drawn. like: for each model a run whose suite and settings all points shall have. Raises
+    models, tasks: only these; None for all of the figure's own. names: of these experiments; None for all
+    that are drawn. like: for a model a run whose suite and settings all points shall have. Raises
     NothingToDrawError, and UserError for unknown names, a record that can't be read, and files that can't be
     written.
     """
     from pdrop_eval.records import load_records
     from pdrop_eval.report.commands import experiment
-    from pdrop_eval.report.figure4 import figure_experiments, make_charts
+    from pdrop_eval.report.figure_chart import figure_experiments
+    from pdrop_eval.report.figure_kinds import all_charts
     from pdrop_eval.report.runs import to_runs
 
     _check(models, tasks)
     runs = to_runs(load_records(root))
-    wanted = [name] if name else list(figure_experiments())
-    charts = [chart for one in wanted for chart in make_charts(one, runs, models, tasks, like)]
+    wanted = list(figure_experiments()) if names is None else list(names)
+    charts = all_charts(runs, wanted, models, tasks, like)
     if not charts:
         raise NothingToDrawError(
             f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], 'mini')} "
@@ -78,17 +79,15 @@ def make_figures(
 def _write(chart: "Chart", out: Path) -> str:
     """Writes the files of one figure; returns a line that names them, and what is missing."""
     from pdrop_eval.files import unwritable, write_atomically
-    from pdrop_eval.report.figure_drawing import draw
-    from pdrop_eval.report.figure_text import figure_csv, figure_markdown
+    from pdrop_eval.report.figure_kinds import files
 
-    files: dict[str, str | bytes] = dict(draw(chart))
-    files |= {"csv": figure_csv(chart), "md": figure_markdown(chart)}
-    for kind, content in files.items():
+    made = files(chart)
+    for kind, content in made.items():
         try:
             write_atomically(out / f"{chart.name}.{kind}", content)
         except OSError as error:
             raise unwritable(out, error) from error
-    line = f"  {out / chart.name}.{{{','.join(files)}}}"
+    line = f"  {out / chart.name}.{{{','.join(made)}}}"
     if not chart.missing:
         return line
     lacking = f"{len(chart.missing)} of {len(chart.points)} points are not complete. All of them:"
@@ -97,7 +96,7 @@ def _write(chart: "Chart", out: Path) -> str:
 
 def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
     from pdrop_eval.benchmarks import by_task
-    from pdrop_eval.report.figure4 import figure_experiments
+    from pdrop_eval.report.figure_chart import figure_experiments
 
     drawn = dict.fromkeys(run["model"] for found in figure_experiments().values() for run in found["runs"])
     for model in models or ():
@@ -106,11 +105,21 @@ def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
         check_choice("task", task, by_task())
 
 
+def _named(figures: Sequence[str] | None) -> list[str] | None:
+    """The experiments of figures by their numbers in the paper; None for none."""
+    from pdrop_eval.report.figure_chart import figure_experiments
+
+    found = {name: str(listed["figure"]) for name, listed in figure_experiments().items()}
+    for figure in figures or ():
+        check_choice("figure", figure, dict.fromkeys(found.values()))
+    return None if figures is None else [name for name, number in found.items() if number in figures]
+
+
 def _listed(value: Any) -> list[str] | None:
     """One name, or a list of them; None for none."""
     if value is None:
         return None
-    return [value] if isinstance(value, str) else [str(name) for name in value]
+    return [str(value)] if isinstance(value, str | int) else [str(name) for name in value]
 
 
 def _leave(error: UserError) -> None:

@@ -1,4 +1,4 @@
-"""What a README may show: Table 5 in a few columns or as it is, Tables 1 to 4 by their scores, Figure 4."""
+"""What a README may show: Table 5 in a few columns or as it is, Tables 1 to 4 by their scores, figures."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from pdrop_eval.report.notes import codes, deviation_notes, question_notes, ques
 from pdrop_eval.report.tables import Part, Row
 from pdrop_eval.report.training_part import unfair_notes
 
-FIRST, WHOLE, COMPACT, FIGURE = "first", "table5", "tables1-4", "figure4"
+FIRST, WHOLE, COMPACT = "first", "table5", "tables1-4"
+FIGURES = ("figure1", "figure3", "figure4")
 NOTHING = "Nothing measured yet."
 # The benchmarks of a first look: two that need little detail of a picture, and two that need its small print.
 LOOK = ("gqa", "pope", "textvqa", "docvqa")

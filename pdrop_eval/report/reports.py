@@ -77,17 +77,22 @@ def readme_blocks(runs: list[Run]) -> dict[str, str]:
     }
 
 
-def figures_text(runs: list[Run], figures: Path, folder: Path) -> str:
-    """The figures of these runs that are drawn in `figures`, for a page in `folder`; empty if there is none.
+def figures_text(runs: list[Run], figures: Path, folder: Path) -> dict[str, tuple[str, str]]:
+    """What a page in `folder` shows of the figures of these runs that are drawn in `figures`.
 
-    Of figures with the default settings alone. numpy is imported for nothing else.
+    By experiment: a heading and the text; of figures with the default settings alone. numpy is imported for
+    nothing else.
     """
-    from pdrop_eval.report.figure4 import figure_experiments, make_charts
-    from pdrop_eval.report.figure_text import figure_block
+    from pdrop_eval.report.figure_chart import figure_experiments
+    from pdrop_eval.report.figure_kinds import all_charts, block, kind_of
 
-    charts = [chart for name in figure_experiments() for chart in make_charts(name, runs)]
-    drawn = [c for c in charts if not c.settings and (figures / f"{c.name}.svg").is_file()]
-    return figure_block(drawn, figures, folder)
+    found = {}
+    for name in figure_experiments():
+        charts = [c for c in all_charts(runs, [name]) if not c.changes]
+        drawn = [chart for chart in charts if (figures / f"{chart.name}.svg").is_file()]
+        if drawn:
+            found[name] = kind_of(name).heading, block(drawn, figures, folder)
+    return found
 
 
 def short_tables(runs: list[Run]) -> str:

@@ -44,9 +44,8 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
             speed_lines(speed),
             "Details: [speed](training/speed.md).",
         ]
-    figures = figures_text(list(runs), folder / "figures", folder)
-    if figures:
-        parts += ["## Accuracy against FLOPs", figures]
+    for heading, text in figures_text(list(runs), folder / "figures", folder).values():
+        parts += [f"## {heading}", text]
     parts.append("## Tables")
     parts += [_table(table, runs) for table in TABLES.values()]
     return "\n\n".join(part.strip() for part in parts) + "\n"

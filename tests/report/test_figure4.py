@@ -16,15 +16,17 @@ from pdrop_eval.paths import CONF
 from pdrop_eval.records import Run, load_records
 from pdrop_eval.report.cli import make_tables
 from pdrop_eval.report.figure4 import make_charts
-from pdrop_eval.report.figure_drawing import STYLES, draw, footer, styles
+from pdrop_eval.report.figure_drawing import draw, figure_of, footer
 from pdrop_eval.report.figure_text import figure_csv, figure_markdown
 from pdrop_eval.report.figures import NothingToDrawError, make_figures
 from pdrop_eval.report.findings import find
 from pdrop_eval.report.overview import overview
-from pdrop_eval.report.readme import FIGURE, marks
+from pdrop_eval.report.readme import marks
 from pdrop_eval.report.spec import TABLES
+from pdrop_eval.report.style import drawing
 from pdrop_eval.report.tables import measured_parts
 
+FIGURE = "figure4"
 KEYS = ("docvqa", "chartqa", "textvqa", "gqa")
 SHARES = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.31)
 
@@ -279,33 +281,42 @@ def test_the_picture_is_the_same_for_the_same_records_and_shows_every_panel(poin
     assert b"<dc:date>" not in first["svg"]
     assert b"image/png" not in first["svg"]  # lines, not pixels
     assert first["png"][:8] == b"\x89PNG\r\n\x1a\n"
-    assert int.from_bytes(first["png"][16:20], "big") == 1600
+    assert int.from_bytes(first["png"][16:20], "big") == 1375  # 6.875 inches: both columns of a paper
+    assert first["pdf"][:5] == b"%PDF-"
+    assert b"CreationDate" not in first["pdf"]
+
+
+def test_the_drawn_points_are_the_numbers_of_the_records(point, chart):
+    run = point("vanilla", None, 66.0)
+    edit(run, lambda record: record["tasks"]["gqa"].update(tflops_mean=0.0005))
+    for share, score in ((0.5, 60.0), (0.9, 63.5)):
+        run = point("pdrop", share, score)
+        edit(run, lambda record, at=share: record["tasks"]["gqa"].update(tflops_mean=0.0004 * at))
+    with drawing():
+        axes = figure_of(chart()).axes[KEYS.index("gqa")]
+    curves = {container.get_label(): container for container in axes.containers}
+    (line, _, (bars,)) = next(iter(curves.values()))
+    assert list(line.get_xdata()) == pytest.approx([0.2, 0.36])  # GFLOPs
+    assert list(line.get_ydata()) == [60.0, 63.5]
+    ends = [[end for _, end in segment] for segment in bars.get_segments()]
+    assert ends == [pytest.approx([56.08, 63.92]), pytest.approx([59.58, 67.42])]  # 1.96 * 2 on both sides
+    star = next(line for line in axes.lines if line.get_marker() == "*")
+    assert (list(star.get_xdata()), list(star.get_ydata())) == ([0.5], [66.0])
 
 
 def test_an_odd_number_of_panels_and_points_without_intervals_are_drawn(point, chart):
     run = point("pdrop", 0.5, 60.0, ("gqa",))
     edit(run, lambda record: record["tasks"]["gqa"].update(stderr=None))
-    assert set(draw(chart(tasks=["gqa", "pope", "chartqa"]))) == {"svg", "png"}
-
-
-def test_a_strategy_of_the_users_own_gets_a_look_of_its_own(point, chart, monkeypatch):
-    point("pdrop", 0.5, 60.0)
-    made = chart()
-    known = made.strategies
-    monkeypatch.setattr(type(made), "strategies", {**known, "mine": [], "yours": []})
-    looks = styles(made)
-    assert looks["pdrop"] == STYLES["pdrop"]
-    assert len({look["color"] for look in looks.values()}) == 3
-    assert len({look["marker"] for look in looks.values()}) == 3
+    assert set(draw(chart(tasks=["gqa", "pope", "chartqa"]))) == {"svg", "pdf", "png"}
 
 
 # The command, the experiment and the README
 
 
-def test_the_command_writes_four_files_a_figure_and_names_what_is_missing(point, tmp_path):
+def test_the_command_writes_five_files_a_figure_and_names_what_is_missing(point, tmp_path):
     point("pdrop", 0.5, 60.0)
     said = make_figures(tmp_path / "runs", tmp_path / "out", tasks=["gqa"])
-    kinds = ("csv", "md", "png", "svg")
+    kinds = ("csv", "md", "pdf", "png", "svg")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         f"figure4_mini_gqa.{kind}" for kind in kinds
     ]
@@ -321,9 +332,10 @@ def run_script(*arguments, cwd):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("rot=x", "Unknown setting: 'rot'. Allowed: root, out, models, tasks. Did you mean root?"),
+        ("rot=x", "Unknown setting: 'rot'. Allowed: figure, root, out, models, tasks. Did you mean root?"),
         ("root=nowhere", "No point of a figure is measured in nowhere. Run first: make experiment"),
-        ("models=mini2", "Unknown model of a figure: 'mini2'. Allowed: mini, mini_next_p5, llava_next_7b."),
+        ("models=mini2", "Unknown model of a figure: 'mini2'. Allowed: mini, llava_1_5_7b, mini_pdrop_05, "),
+        ("figure=2", "Unknown figure: '2'. Allowed: 1, 3, 4."),
         ("tasks=[gqb]", "Unknown task: 'gqb'."),
     ],
 )

@@ -125,7 +125,7 @@ def test_a_figure_takes_a_dollar_for_a_dollar_and_stays_in_its_folder(add_run, r
     make_figures(tmp_path / "runs", tmp_path / "a" / "b" / "out")
     names = {path.name for path in tmp_path.rglob("figure4*")}
     assert names == {path.name for path in (tmp_path / "a" / "b" / "out").iterdir()}
-    assert len(names) == 4  # svg, png, csv, md, and none of them elsewhere
+    assert len(names) == 5  # svg, pdf, png, csv, md, and none of them elsewhere
 
 
 @pytest.mark.parametrize("makefile", [True, False])
