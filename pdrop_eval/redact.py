@@ -6,6 +6,7 @@ well known services), and by value: what the environment holds in variables such
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any
 
 _HIDDEN = "***"
@@ -30,26 +31,34 @@ _PATTERNS = (
 
 def redact(text: str) -> str:
     """The text without secrets; `***` stands in their place."""
-    for value in _values():
+    return _redacted(text, _values())
+
+
+def redact_all(value: Any) -> Any:
+    """The same for all texts inside of dicts and lists; one under a name such as `password` goes whole."""
+    return _all(value, _values())
+
+
+def _redacted(text: str, values: Sequence[str]) -> str:
+    for value in values:
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<kept>{_HIDDEN}", text)
     return text
 
 
-def redact_all(value: Any) -> Any:
-    """The same for all texts inside of dicts and lists; one under a name such as `password` goes whole."""
+def _all(value: Any, values: Sequence[str]) -> Any:
     if isinstance(value, str):
-        return redact(value)
+        return _redacted(value, values)
     if isinstance(value, dict):
-        return {key: _entry(str(key), item) for key, item in value.items()}
+        return {key: _entry(str(key), item, values) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [redact_all(item) for item in value]
+        return [_all(item, values) for item in value]
     return value
 
 
-def _entry(name: str, value: Any) -> Any:
-    return _HIDDEN if isinstance(value, str) and _NAMED.fullmatch(name) else redact_all(value)
+def _entry(name: str, value: Any, values: Sequence[str]) -> Any:
+    return _HIDDEN if isinstance(value, str) and _NAMED.fullmatch(name) else _all(value, values)
 
 
 def _values() -> list[str]:

@@ -4,14 +4,12 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.compare.escaping import in_html
 from pdrop_eval.compare.runs import Side
+from pdrop_eval.data_pictures import NotThereError, Stored, Wanted, find_pictures
 
 SIDE = 320  # pixels of a small copy's longer side
 _SIDES = ("baseline", "candidate")
@@ -23,7 +21,6 @@ _STYLE = (
     "td{white-space:pre-wrap}th:first-child{width:30%}th:nth-child(2){width:28%}img{max-width:100%}"
     "small{color:#555}"
 )
-_MOST = 64 * 2**20  # bytes of an encoded picture that is opened for it
 
 
 def changed_answers(benchmark: str, pairs: Iterable[tuple[dict, dict]]) -> list[dict[str, Any]]:
@@ -44,7 +41,7 @@ def pictures(sides: Sequence[Side], rows: Sequence[dict[str, Any]]) -> Iterator[
     the hash of its content, by which it can be found.
     """
     for row in rows:
-        image = _picture(_data_files(sides, row["task"]), row)
+        image = _picture(_data(sides, row["task"]), row)
         if image is not None:
             row["picture"] = f"{re.sub(r'[^A-Za-z0-9_-]+', '-', row['task'])}-{int(row['doc_id'])}.png"
             yield row["picture"], image
@@ -80,52 +77,35 @@ def _words(sample: dict[str, Any]) -> str:
     return str(sample.get("answer")).strip()
 
 
-def _data_files(sides: Sequence[Side], task: str) -> list[Path]:
-    """The Parquet files with a task's questions, as a run of this comparison read them; rendered ones too."""
+def _data(sides: Sequence[Side], task: str) -> Stored | None:
+    """A task's data as a run of this comparison read them; those of the rendered suite too."""
     for plan in (side.plan for side in sides if side.plan):
         if plan.data.folder is not None:
-            return [plan.data.folder / f"{task}.parquet"]
+            return Stored(task, (plan.data.folder / f"{task}.parquet",))
         local = plan.data.local.get(task)
-        return list(local.files) if local and local.kind == "parquet" else []
+        return Stored(task, tuple(local.files), local.kind) if local else None
     from pdrop_eval.mini.suite import default_root, suite_version
 
-    return [default_root() / f"suite-{suite_version()}" / f"{task}.parquet"]
+    return Stored(task, (default_root() / f"suite-{suite_version()}" / f"{task}.parquet",))
 
 
-def _picture(files: Sequence[Path], row: dict[str, Any]) -> bytes | None:
-    """A small copy of the row's picture; None if it isn't certainly that one, or can't be read."""
-    from pdrop_eval.lmms.measure import content_hashes
-
+def _picture(data: Stored | None, row: dict[str, Any]) -> bytes | None:
+    """A small copy of the row's only picture; None if it isn't certainly that one, or can't be read."""
+    if data is None or not row["images_sha256"]:
+        return None
     try:
-        encoded = _encoded(files, int(row["doc_id"]))
-        if encoded is None or len(encoded) > _MOST:
-            return None
-        with Image.open(io.BytesIO(encoded)) as opened:
-            image = opened.convert("RGB")
-        if content_hashes("", [image])[1] != row["images_sha256"]:
-            return None
-        image.thumbnail((SIDE, SIDE))
-        written = io.BytesIO()
-        image.save(written, "PNG")
-        return written.getvalue()
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        found = [
+            pictures for _, pictures in find_pictures(data, [Wanted(row["images_sha256"], row["doc_id"])])
+        ]
+    except NotThereError:
         return None  # the comparison doesn't need the picture
-
-
-def _encoded(files: Sequence[Path], number: int) -> bytes | None:
-    """The bytes of the only picture in row `number`, counted over all files."""
-    from pyarrow import parquet
-
-    for path in files:
-        file = parquet.ParquetFile(path)
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if number < rows and "image" in file.schema_arrow.names:
-                value = file.read_row_group(group, columns=["image"]).column("image")[number].as_py()
-                value = value[0] if isinstance(value, list) and len(value) == 1 else value
-                return value.get("bytes") if isinstance(value, dict) else None
-            number -= rows
-    return None
+    if not found or len(found[0]) != 1:
+        return None
+    image = found[0][0]
+    image.thumbnail((SIDE, SIDE))
+    written = io.BytesIO()
+    image.save(written, "PNG")
+    return written.getvalue()
 
 
 def page(document: dict[str, Any], rows: Sequence[dict[str, Any]], folder: str) -> str:

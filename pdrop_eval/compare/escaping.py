@@ -18,7 +18,8 @@ def visible(text: object, most: int | None = None) -> str:
     raw = str(text).replace("\r\n", "\n")
     if most is not None and len(raw) > most:
         raw = f"{raw[: most - 1]}…"
-    return "".join(map(_seen, raw))
+    lines = raw.split("\n")  # what is printable has nothing unseen in it
+    return LINE_BREAK.join(line if line.isprintable() else "".join(map(_seen, line)) for line in lines)
 
 
 def in_markdown(text: object, most: int | None = None) -> str:
@@ -48,8 +49,6 @@ def in_html(text: object, most: int | None = None) -> str:
 
 
 def _seen(letter: str) -> str:
-    if letter == "\n":
-        return LINE_BREAK
     if letter == "\t":
         return " "
     if unicodedata.category(letter) not in _UNSEEN and letter not in "\ufffe\uffff":

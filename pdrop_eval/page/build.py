@@ -16,7 +16,7 @@ from pdrop_eval.page.efficiency import efficiency
 from pdrop_eval.page.index import benchmark_entries, known_benchmarks, run_entry, unknown_benchmarks
 from pdrop_eval.page.notices import Notices
 from pdrop_eval.page.pictures import Pictures
-from pdrop_eval.page.records import Recorded, read_runs
+from pdrop_eval.page.records import Recorded, newest, read_runs
 from pdrop_eval.page.samples import (
     CHUNK,
     SHORT,
@@ -25,6 +25,7 @@ from pdrop_eval.page.samples import (
     QuestionSet,
     Stored,
     answer_chunks,
+    is_plain,
     question_sets,
     read_asked,
     set_name,
@@ -34,6 +35,7 @@ from pdrop_eval.page.tables import tables
 from pdrop_eval.page.writing import public, put
 
 FORMAT = 1
+OVERVIEW = "downloads/runs.csv"
 ASSETS = Path(__file__).with_name("assets")
 
 
@@ -131,7 +133,8 @@ def _write_answers(build: _Build, found: QuestionSet, ordered: Sequence[Question
         build.site.write(f"data/answers/{name}-{chunk}.js", put(f"answers/{name}/{chunk}", lines))
         chunks += 1
     overlays = any(answer.overlaid for answer in asked.answers.values())
-    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays)
+    plain = is_plain(asked)
+    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays, plain)
     if not all(answer.fits for answer in asked.answers.values()):
         build.notices.misfit(asked.one, found.benchmark)
     path = f"downloads/{key}.csv"
@@ -166,20 +169,21 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
 
     shown, sheets = tables(recorded)
     for name, text in sheets.items():
-        build.site.write(f"downloads/tables/{name}", text)
-    build.site.write("downloads/runs.csv", overview_sheet(recorded))
+        build.site.write(name, text)
+    build.site.write(OVERVIEW, overview_sheet(recorded))
     code = code_identity()
     build.notices.unknown(unknown_benchmarks(recorded))
     index = {
         "format": FORMAT,
         "version": __version__,
-        "built": max(one.record.get("updated") or one.record["created"] for one in recorded),
+        "built": newest(recorded),
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
-        "benchmarks": benchmark_entries(),
+        "benchmarks": benchmark_entries(build.stored.values()),
         "runs": [run_entry(one, build.stored[one.key]) for one in recorded],
         "tables": shown,
         "curves": curves(recorded),
         "efficiency": efficiency(sources.bench, build.notices),
+        "downloads": {"runs": OVERVIEW},
         "comparisons": copy_comparisons(sources.compare, build.site, build.notices),
     }
     return public({**index, "notices": build.notices.lines()})

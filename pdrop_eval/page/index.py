@@ -1,6 +1,6 @@
 """What the page reads first: every run in short, with its scores, and the benchmarks that they are of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.benchmarks import benchmarks
@@ -12,8 +12,16 @@ from pdrop_eval.report.cells import DIVISOR, measured_cell
 _HASH = 8  # digits of a hash that are shown
 
 
-def benchmark_entries() -> dict[str, dict[str, Any]]:
-    """The registry of benchmarks, in its order."""
+def benchmark_entries(stored: Iterable[Mapping[str, Stored]]) -> dict[str, dict[str, Any]]:
+    """The registry of benchmarks, in its order.
+
+    plain: whether a score is 100 times the mean of its questions', as far as all runs here show.
+    """
+    plain: dict[str, set[bool]] = {}
+    for run in stored:
+        for key, one in run.items():
+            if one.plain is not None:
+                plain.setdefault(key, set()).add(one.plain)
     return {
         key: {
             "name": known.name,
@@ -21,6 +29,7 @@ def benchmark_entries() -> dict[str, dict[str, Any]]:
             "scale": None if known.scale == "sum" else 100,
             "divisor": DIVISOR.get(key, 1.0),
             "metric": known.metric,
+            "plain": all(plain[key]) if key in plain else None,
         }
         for key, known in benchmarks().items()
     }
@@ -33,6 +42,7 @@ def run_entry(one: Recorded, stored: Mapping[str, Stored]) -> dict[str, Any]:
     share = sum(layers) / len(layers) / tokens if layers and tokens else None
     return {
         "key": one.key,
+        "folder": one.place,
         "run_id": run.id,
         "model": run.model,
         "size": run.size,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,16 @@ _NAMED = {"pdrop": {"ratio": "λ"}, "fastv": {"k": "k", "r": "r"}}
 
 @dataclass(frozen=True)
 class Recorded:
-    """A run of the page. folder: where its samples are. record: as it may be shown, by anyone."""
+    """A run of the page.
+
+    folder: where its samples are. place: the same for whoever reads the page, as a command takes it. record:
+    as anyone may see it.
+    """
 
     key: str
     run: Run
     folder: Path
+    place: str
     record: dict[str, Any]
 
     @property
@@ -80,5 +86,19 @@ def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -
         run.record["folder"] = inner  # what is said of the run names no folder of this machine
         key = unique(file_name(f"{run.model}.{run.id}"), taken)
         taken.add(key.lower())
-        found.append(Recorded(key, run, folder, public({**record, "folder": inner})))
+        place = inner if root.is_absolute() else folder.as_posix()
+        found.append(Recorded(key, run, folder, place, public({**record, "folder": place})))
     return found
+
+
+def newest(recorded: Iterable[Recorded]) -> str:
+    """When the last of the records was written."""
+    times = [one.record.get("updated") or one.record["created"] for one in recorded]
+    return max(times, key=_moment)
+
+
+def _moment(time: str) -> tuple[float, str]:
+    try:
+        return datetime.fromisoformat(time).timestamp(), time
+    except (ValueError, OverflowError):
+        return 0.0, time

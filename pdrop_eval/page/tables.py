@@ -4,9 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pdrop_eval.page.records import Recorded
+from pdrop_eval.page.writing import public
 from pdrop_eval.report.cells import Cell
 from pdrop_eval.report.commands import Note
 from pdrop_eval.report.layout import comparison_notes
+from pdrop_eval.report.missing import can_be_filled, fill_row
 from pdrop_eval.report.notes import part_notes, questions
 from pdrop_eval.report.published import CITATION, SIZE
 from pdrop_eval.report.rows import RowKey, family_name
@@ -15,11 +17,12 @@ from pdrop_eval.report.spec import TABLES, Table
 from pdrop_eval.report.tables import Group, Part, Row, measured_parts, published_part
 
 KeyOf = Callable[[Any], str | None]
+FOLDER = "downloads/tables"
 _DIGITS = ".10g"  # as in the sheets of the tables
 
 
 def tables(recorded: Sequence[Recorded]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All tables, and the sheets of them by file name."""
+    """All tables, and their sheets by file name."""
     keys = {id(one.run): one.key for one in recorded}
     runs = [one.run for one in recorded if one.run.results]
     found, sheets = [], {}
@@ -35,10 +38,11 @@ def tables(recorded: Sequence[Recorded]) -> tuple[list[dict[str, Any]], dict[str
                 "labels": ["Model", *table.labels],
                 "facts": list(table.facts),
                 "average": table.average,
+                "files": [{"title": "CSV, with every digit", "file": f"{FOLDER}/{table.name}.csv"}],
                 "parts": [_part(part, lambda run: keys.get(id(run))) for part in [*parts, printed]],
             }
         )
-        sheets[f"{table.name}.csv"] = sheet([*parts, printed])
+        sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, printed]))
     return found, sheets
 
 
@@ -100,8 +104,17 @@ def _row(part: Part, group: Group, row: Row, key_of: KeyOf) -> dict[str, Any]:
         "patches": row.key.patches,
         "cells": {name: cell_values(cell) for name, cell in row.cells.items()},
         "average": cell_values(row.average),
+        "fill": _fill(part, row),
         "published": None if part.suite is None else _printed(part.table, row.key),
     }
+
+
+def _fill(part: Part, row: Row) -> dict[str, str] | None:
+    """The command that measures what the row lacks, and what it needs that isn't there."""
+    if part.suite is None or not row.missing or not can_be_filled(part):
+        return None
+    found = fill_row(part, row)
+    return {"command": found.command, "needs": found.needs}
 
 
 def _model(group: Group, row: Row) -> str:
