@@ -79,6 +79,7 @@ ALSO = {"pdrop-eval-compare": ["evaluate"], "pdrop-eval-bench": ["evaluate"], "p
 def test_every_setting_of_the_other_scripts_is_one_that_they_have(script):
     files = [script.rpartition("-")[2], *ALSO.get(script, [])]
     known = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    known |= {f"{path.stem}_overrides" for path in (CONF / "strategy").glob("*.yaml")}
     known |= set(
         re.findall(r"^(\w+):", "\n".join((CONF / f"{name}.yaml").read_text() for name in files), re.M)
     )
