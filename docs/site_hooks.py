@@ -6,6 +6,7 @@ document links to is copied there, and links are turned to it. A link to a file 
 alone, and MkDocs warns of it, which fails a strict build.
 """
 
+import logging
 import os
 import posixpath
 import re
@@ -28,6 +29,12 @@ FETCHED = re.compile(
     r"""|(?:url\(|@import)\s*["']?\s*(?:https?:)?//[^"')\s]+""",
     re.I,
 )
+
+
+def on_startup(**_: Any) -> None:
+    """Lets warnings through: with --quiet MkDocs doesn't count them, and --strict would pass whatever they say."""
+    said = logging.getLogger("mkdocs")
+    said.setLevel(min(said.level, logging.WARNING))
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -1,6 +1,7 @@
 """The documentation's site: links out of docs/, fields of docstrings, and nothing from a network."""
 
 import importlib.util
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -79,6 +80,16 @@ def test_a_link_leads_to_the_same_file_in_the_site(turned, page, link, expected)
 @pytest.mark.parametrize("link", ["../nowhere.md", "nowhere.png", "https://example.org/README.md", "#part"])
 def test_a_link_to_nothing_is_left_for_the_build_to_refuse_and_one_to_the_web_as_it_is(turned, link):
     assert turned("index.md", f"[a]({link})")[0] == f"[a]({link})"
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"), [(logging.ERROR, logging.WARNING), (logging.INFO, logging.INFO)]
+)
+def test_a_quiet_build_sees_warnings_all_the_same(hooks, monkeypatch, asked, expected):
+    said = logging.getLogger("mkdocs")
+    monkeypatch.setattr(said, "level", asked)
+    hooks.on_startup(command="build", dirty=False)
+    assert said.level == expected
 
 
 def test_what_users_measure_is_no_part_of_the_site(turned):
