@@ -2,14 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.benchmarks import names
 from pdrop_eval.report import figure_words
 from pdrop_eval.report.figure4 import FlopsChart
 from pdrop_eval.report.figure_chart import Point
-from pdrop_eval.report.figure_panels import STAR, Look, Plan, curve, lay_out, limits, reference, score_label
+from pdrop_eval.report.figure_panels import STAR, Look, curve, limits, one_each, reference
 from pdrop_eval.report.notes import values
 from pdrop_eval.report.rows import strategy_name
-from pdrop_eval.report.style import COLUMN, TEXT_WIDTH, drawing, looks, saved
+from pdrop_eval.report.style import drawing, looks, saved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,21 +25,13 @@ def draw(chart: FlopsChart) -> dict[str, bytes]:
 
 def figure_of(chart: FlopsChart) -> "Figure":
     """The figure, to be made and saved in the style of `drawing`."""
-    columns = min(2, len(chart.benchmarks))
-    rows = -(-len(chart.benchmarks) // columns)
     seen = looks(chart.strategies)
     entries: list[tuple[str, Look]] = [("vanilla", STAR)] if chart.vanilla else []
     entries += [(strategy_name(name), look) for name, look in seen.items()]
     title = f"{chart.title}: score against {chart.unit}"
-    width = TEXT_WIDTH if columns > 1 else COLUMN
-    figure, panels = lay_out(Plan(width, rows, columns, _PANEL, title, entries, footer(chart)))
-    flat = [axes for row in panels for axes in row]
-    for index, key in enumerate(chart.benchmarks):
-        _panel(flat[index], chart, key, seen)
-        if index % columns == 0:
-            flat[index].set_ylabel(score_label(key))
-    for axes in flat[len(chart.benchmarks) :]:
-        axes.set_axis_off()
+    figure, panels = one_each(chart.benchmarks, _PANEL, title, entries, footer(chart))
+    for axes, key in zip(panels, chart.benchmarks, strict=True):
+        _panel(axes, chart, key, seen)
     return figure
 
 
@@ -70,7 +61,6 @@ def _panel(axes: Any, chart: FlopsChart, key: str, seen: dict[str, dict[str, Any
         curve(axes, costs, own, look, place - (len(seen) - 1) / 2)
         cells += own
     widest = max((cost for point in chart.measured if (cost := point.tflops(key))), default=0.0)
-    axes.set_title(names([key])[key])
     axes.set_xlim(0, 1.04 * scale * widest if widest else None)
     axes.set_xlabel(f"{chart.unit} of a question's image tokens")
     limits([axes], cells)

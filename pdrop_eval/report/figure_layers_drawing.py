@@ -9,8 +9,19 @@ from pdrop_eval.report import figure_words
 from pdrop_eval.report.cells import Cell
 from pdrop_eval.report.figure_chart import VANILLA
 from pdrop_eval.report.figure_layers import LayersChart, retained
-from pdrop_eval.report.figure_panels import STAR, Look, Plan, curve, lay_out, limits, reference, score_label
-from pdrop_eval.report.style import COLUMN, REFERENCE, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
+from pdrop_eval.report.figure_panels import (
+    STAR,
+    Look,
+    Plan,
+    curve,
+    lay_out,
+    left_for,
+    limits,
+    one_each,
+    reference,
+    score_label,
+)
+from pdrop_eval.report.style import REFERENCE, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,28 +55,19 @@ def footer(chart: LayersChart) -> str:
 
 def _of_layers(chart: LayersChart) -> "Figure":
     """A panel a benchmark, in it a curve a layer."""
-    columns = min(2, len(chart.benchmarks))
-    rows = -(-len(chart.benchmarks) // columns)
     seen = dict(zip(chart.layers, steps(len(chart.layers)), strict=True))
     entries: list[tuple[str, Look]] = [(f"layer {layer}", look) for layer, look in seen.items()]
     entries += [("vanilla", STAR)] if chart.vanilla else []
     title = f"{chart.title}: one drop at a layer of {chart.depth}"
-    width = TEXT_WIDTH if columns > 1 else COLUMN
-    figure, panels = lay_out(Plan(width, rows, columns, _PANEL, title, entries, footer(chart)))
-    flat = [axes for row in panels for axes in row]
-    for index, (axes, key) in enumerate(zip(flat, chart.benchmarks, strict=False)):
+    figure, panels = one_each(chart.benchmarks, _PANEL, title, entries, footer(chart))
+    for axes, key in zip(panels, chart.benchmarks, strict=True):
         cells = _reference(axes, chart, key)
         for place, (layer, look) in enumerate(seen.items()):
             aside = place - (len(seen) - 1) / 2
             cells += _curve(axes, chart, chart.model, layer, key, look, aside, whole=False)
         limits([axes], cells)
         _axes(axes)
-        axes.set_title(names([key])[key])
         axes.set_xlabel(SHARE)
-        if index % columns == 0:
-            axes.set_ylabel(score_label(key))
-    for axes in flat[len(chart.benchmarks) :]:
-        axes.set_axis_off()
     return figure
 
 
@@ -75,9 +77,9 @@ def _of_models(chart: LayersChart) -> "Figure":
     entries: list[tuple[str, Look]] = [(chart.trained(model), look) for model, look in seen.items()]
     entries += [(f"all tokens, {chart.trained(chart.model)}", STAR)] if chart.vanilla else []
     title = f"{chart.title}: one drop at a layer of {chart.depth}, by training"
-    rows, columns = len(chart.benchmarks), len(chart.layers)
+    rows, columns, left = len(chart.benchmarks), len(chart.layers), left_for(chart.benchmarks)
     figure, panels = lay_out(
-        Plan(TEXT_WIDTH, rows, columns, _LOW_PANEL, title, entries, footer(chart), gap=0.16)
+        Plan(TEXT_WIDTH, rows, columns, _LOW_PANEL, title, entries, footer(chart), left, gap=0.16)
     )
     for key, row in zip(chart.benchmarks, panels, strict=True):
         cells = []

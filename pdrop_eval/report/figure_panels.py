@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.benchmarks import benchmarks
 from pdrop_eval.report.cells import Cell
-from pdrop_eval.report.style import FADED, REFERENCE, SIZE, SMALL
+from pdrop_eval.report.style import COLUMN, FADED, REFERENCE, SIZE, SMALL, TEXT_WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 Look = Mapping[str, Any]
 STAR: Look = {"color": REFERENCE, "marker": "*", "linestyle": "-", "markersize": 8.0, "linewidth": 0.9}
 _HEADING = 9.0
-_EDGE, _LEFT, _RIGHT = 0.05, 0.47, 0.1  # inches, as all lengths here
+_EDGE, _RIGHT = 0.05, 0.1  # inches, as all lengths here
+_LEFT, _WIDER = 0.47, 0.11  # of the axis of scores; more for those in thousands
 _TITLE, _BELOW = 0.2, 0.38  # above a panel for its title, beneath it for its ticks and their label
 _LEADING = 1.3  # of a line's height to the size of its letters
 _LEAST_SPAN = 12.0  # points: a narrower axis would make noise look like a finding
@@ -28,7 +29,8 @@ _BESIDE = 1.8  # typographic points between what is measured at the same place
 class Plan:
     """What a figure consists of; lengths in inches.
 
-    entries: the legend's words, each with its look. gap: between the panels of a row. below: beneath a row.
+    entries: the legend's words, each with its look. left: before the first panel of a row. gap: between the
+    panels of a row. below: beneath a row.
     """
 
     width: float
@@ -38,6 +40,7 @@ class Plan:
     title: str
     entries: Sequence[tuple[str, Look]]
     foot: str
+    left: float = _LEFT
     gap: float = 0.42
     below: float = _BELOW
 
@@ -64,9 +67,9 @@ def lay_out(plan: Plan) -> tuple["Figure", list[list[Any]]]:
     )
     _legend(figure, plan.entries, room, (x, top - named / height))
     figure.text(x, bottom, "\n".join(foot), fontsize=SMALL, color=FADED, va="bottom", linespacing=_LEADING)
-    wide = (plan.width - _LEFT - _RIGHT - (plan.columns - 1) * plan.gap) / plan.columns
+    wide = (plan.width - plan.left - _RIGHT - (plan.columns - 1) * plan.gap) / plan.columns
     figure.subplots_adjust(
-        left=_LEFT / plan.width, right=1 - _RIGHT / plan.width, top=1 - (head + _TITLE) / height,
+        left=plan.left / plan.width, right=1 - _RIGHT / plan.width, top=1 - (head + _TITLE) / height,
         bottom=(under + plan.below) / height, wspace=plan.gap / wide,
         hspace=(_TITLE + plan.below) / plan.height,
     )  # fmt: skip
@@ -109,10 +112,35 @@ def limits(axes: Sequence[Any], cells: Sequence[Cell]) -> None:
         each.set_ylim(middle - half, middle + half)
 
 
+def one_each(
+    keys: Sequence[str], height: float, title: str, entries: Sequence[tuple[str, Look]], foot: str
+) -> tuple["Figure", list[Any]]:
+    """A figure with a panel a benchmark, in two columns where there are several; labelled scores."""
+    columns = min(2, len(keys))
+    rows = -(-len(keys) // columns)
+    units = {_unit(key) for key in keys}
+    wider = left_for(keys) - _LEFT
+    gap = Plan.gap + wider + (0.15 if len(units) > 1 else 0)  # then each panel says its unit
+    width = TEXT_WIDTH if columns > 1 else COLUMN
+    figure, grid = lay_out(Plan(width, rows, columns, height, title, entries, foot, left_for(keys), gap))
+    panels = [axes for row in grid for axes in row]
+    for index, (axes, key) in enumerate(zip(panels, keys, strict=False)):
+        axes.set_title(benchmarks()[key].name)
+        if index % columns == 0 or len(units) > 1:
+            axes.set_ylabel(score_label(key))
+    for axes in panels[len(keys) :]:
+        axes.set_axis_off()
+    return figure, panels[: len(keys)]
+
+
+def left_for(keys: Sequence[str]) -> float:
+    """The room before a panel for the axis of these scores."""
+    return _LEFT + (_WIDER if any(benchmarks()[key].scale == "sum" for key in keys) else 0)
+
+
 def score_label(key: str, name: str = "") -> str:
     """A label for an axis of scores, with their unit."""
-    unit = "points" if benchmarks()[key].scale == "sum" else "of 100"
-    return f"{f'{name} score' if name else 'Score'} ({unit})"
+    return f"{f'{name} score' if name else 'Score'} ({_unit(key)})"
 
 
 def wrapped(figure: "Figure", text: str, room: float, size: float, weight: str = "normal") -> list[str]:
@@ -129,6 +157,10 @@ def wrapped(figure: "Figure", text: str, room: float, size: float, weight: str =
         else:
             lines.append(word)
     return lines
+
+
+def _unit(key: str) -> str:
+    return "points" if benchmarks()[key].scale == "sum" else "of 100"
 
 
 def _columns(figure: "Figure", entries: Sequence[tuple[str, Look]], room: float) -> int:
