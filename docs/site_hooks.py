@@ -32,7 +32,7 @@ FETCHED = re.compile(
 
 
 def on_startup(**_: Any) -> None:
-    """Lets warnings through: with --quiet MkDocs doesn't count them, and --strict would pass whatever they say."""
+    """Lets warnings through: with --quiet MkDocs doesn't count them, and --strict would pass."""
     said = logging.getLogger("mkdocs")
     said.setLevel(min(said.level, logging.WARNING))
 
