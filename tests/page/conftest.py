@@ -49,10 +49,10 @@ def paged(tmp_path, quick):
     return make
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page_results(tmp_path_factory) -> Results:
-    """The page of the runs of `browsing`, built once for a module."""
-    return make_results(tmp_path_factory.mktemp("page"))
+    """The page of the runs of `browsing`; not to be changed."""
+    return make_results(tmp_path_factory.mktemp("browsed"))
 
 
 @pytest.fixture(scope="module")

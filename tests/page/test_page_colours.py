@@ -16,7 +16,13 @@ PAIRS = [
 ]  # fmt: skip
 SERIES = [
     f"series-{name}"
-    for name in ("vanilla", "pdrop", "fastv", *(f"other-{i}" for i in (1, 2, 3)), *(f"step-{i}" for i in range(1, 6)))
+    for name in (
+        "vanilla",
+        "pdrop",
+        "fastv",
+        *(f"other-{i}" for i in (1, 2, 3)),
+        *(f"step-{i}" for i in range(1, 6)),
+    )
 ]
 
 

@@ -1,0 +1,175 @@
+/* The paper's five tables, with what was measured. */
+(function (pdrop) {
+  "use strict";
+  const { h, words, route, widgets, cells } = pdrop;
+
+  const VIEW = { title: "Tables", draw };
+
+  function draw(index, { parts }) {
+    const tables = index.tables || [];
+    const table = tables.find((one) => String(one.number) === parts[0]) || tables[tables.length - 1];
+    if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, "make eval"), ".")] };
+    const published = widgets.toggle("published numbers", "published");
+    const intervals = widgets.toggle("95% intervals", "intervals");
+    const options = { published: published.on, intervals: intervals.on };
+    const measured = table.parts.filter((part) => part.source === "measured");
+    const printed = table.parts.filter((part) => part.source !== "measured");
+    return {
+      heading: `Table ${table.number}: ${table.heading || table.title}`,
+      lead: lead(index),
+      nodes: [
+        h("div.controls", null, tabs(tables, table), h("div.toggles", null, published.element, intervals.element, reset())),
+        measured.length ? measured.map((part) => section(index, table, part, options)) : widgets.empty("Nothing of this table is measured yet."),
+        printed.map((part) => asPrinted(index, table, part)),
+      ],
+    };
+  }
+
+  function lead(index) {
+    const runs = index.runs || [];
+    const count = (name) => new Set(runs.map((run) => run[name])).size;
+    return h("p.lead", null, "How much accuracy is left when image tokens are dropped inside the decoder, and what does it save? ",
+      `${words.plural(runs.length, "run")} of ${words.plural(count("model"), "checkpoint")} on ${words.plural(Object.keys(index.benchmarks || {}).length, "benchmark")}, scored alike. A number leads to its answers, a row's name to its record.`);
+  }
+
+  const tabs = (tables, current) => h("nav.tabs", { "aria-label": "Tables" }, tables.map((table) => h("a", {
+    href: route.to(["tables", table.number], keep()), "aria-current": table === current ? "page" : null, title: table.heading || table.title,
+  }, `Table ${table.number}`)));
+
+  function keep() {
+    const { query } = route.now();
+    return { published: query.get("published"), intervals: query.get("intervals") };
+  }
+
+  const reset = () => (route.now().query.get("sort")
+    ? h("button.small", { type: "button", on: { click: () => route.change({ sort: null, dir: null }) } }, "Paper's order")
+    : null);
+
+  function section(index, table, part, options) {
+    const columns = makeColumns(index, table, part);
+    const sort = cells.sorting(columns);
+    const name = `Table ${table.number}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
+    const notes = [...(part.notes || [])];
+    return h("section.part", { "aria-label": name },
+      widgets.scroller(grid(index, table, part, columns, sort, options), name, `table-${table.number}-${part.size}`),
+      h("p.under", null,
+        h("strong", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}. `),
+        "Scores run from 0 to 100, MME is a sum. ", facts(table, part),
+        options.published ? "The paper's numbers stand under the measured ones; they are of other models and other questions. " : "",
+        sort.key ? "Sorted: differences are left out. " : ""),
+      downloads(table),
+      notes.map(note));
+  }
+
+  function facts(table, part) {
+    if (!(table.facts || []).includes("tflops")) return "";
+    const row = rowsOf(part)[0];
+    return row ? `FLOPs: multiply-adds of a question's image tokens in the decoder's prefill. ` : "";
+  }
+
+  const rowsOf = (part) => part.groups.flatMap((group) => group.rows.map((row) => ({ ...row, group: group.name })));
+
+  function makeColumns(index, table, part) {
+    const rows = rowsOf(part);
+    const alone = rows.every((row) => String(row.labels[0]).startsWith(row.group));
+    const nameOf = (row) => (alone ? withVariant(row) : row.labels.join(" / "));
+    const columns = [{
+      key: "name", name: (table.labels || ["Model"]).slice(alone ? 1 : 0).join(" / ") || "Model", first: "asc",
+      value: (row) => `${row.group} ${nameOf(row)}`, nameOf,
+    }];
+    if ((table.facts || []).includes("hours")) {
+      const unit = rows.map((row) => row.hours_unit).find(Boolean) || "Hours";
+      columns.push({ key: "hours", name: unit, numeric: true, fact: true, value: (row) => row.hours, text: (row) => words.brief(row.hours), tip: "devices \u00d7 wall time of the training" });
+    }
+    if ((table.facts || []).includes("patches")) {
+      columns.push({ key: "patches", name: "Patches", numeric: true, fact: true, value: (row) => row.patches, text: (row) => words.whole(row.patches), tip: "the most tiles of a picture, with its overview" });
+    }
+    if ((table.facts || []).includes("tflops")) {
+      const [unit, factor] = words.flopsUnit(rows.map((row) => row.tflops));
+      columns.push({ key: "tflops", name: unit, numeric: true, fact: true, value: (row) => row.tflops, text: (row) => (words.number(row.tflops) ? words.brief(row.tflops * factor) : words.DASH),
+        printed: (row) => (row.published && words.number(row.published.tflops) ? words.brief(row.published.tflops * factor) : words.DASH) });
+    }
+    for (const key of table.benchmarks) {
+      const benchmark = (index.benchmarks || {})[key] || { name: key };
+      columns.push({ key, name: benchmark.name, numeric: true, benchmark: true, value: (row) => (row.cells[key] ? row.cells[key].score : null) });
+    }
+    if (rows.some((row) => row.average)) columns.push({ key: "average", name: table.average || "Avg", numeric: true, average: true, value: (row) => (row.average ? row.average.score : null), tip: "mean of the table's benchmarks, MME / 20" });
+    return columns;
+  }
+
+  /** "PDrop, p9": what a row has beyond its group's name. */
+  function withVariant(row) {
+    const [model, ...others] = row.labels;
+    return [others.join(" / "), String(model).slice(row.group.length).trim()].filter(Boolean).join(", ");
+  }
+
+  function grid(index, table, part, columns, sort, options) {
+    const bodies = sort.key
+      ? [h("tbody", null, cells.sorted(rowsOf(part), sort).map((row) => line(index, row, columns, options, true)))]
+      : part.groups.map((group) => body(index, group, columns, options));
+    return h("table.data", null, h("caption.hidden", null, `Table ${table.number}: ${table.heading || table.title}`),
+      h("thead", null, h("tr", null, columns.map((column) => cells.heading(column, sort)))), bodies);
+  }
+
+  function body(index, group, columns, options) {
+    return h("tbody", null,
+      h("tr.group", null, h("th", { scope: "rowgroup" }, group.name, group.beyond ? h("span.kind", null, " not in the paper") : null), h("td", { colspan: columns.length - 1 })),
+      group.rows.map((row) => line(index, { ...row, group: group.name }, columns, options, false)),
+      group.delta ? difference(group.delta, columns) : null);
+  }
+
+  function line(index, row, columns, options, withGroup) {
+    const [first, ...others] = columns;
+    const labels = cells.lines(options, cells.publishedLabel(row));
+    const name = first.nameOf(row);
+    return h("tr", null,
+      h("th", { scope: "row" },
+        withGroup && !name.startsWith(row.group) ? h("span.line.of", null, row.group) : null,
+        h("span.line", null, row.run ? h("a", { href: route.to(["records", row.run]) }, name) : name,
+          (row.changes || []).length ? h("span.kind", null, ` ${row.changes.join(" ")}`) : null, labels.length ? h("span.kind", null, " measured") : null),
+        labels.slice(1).map(([kind, label]) => h(`span.line.${kind}`, null, label))),
+      others.map((column) => value(index, row, column, options)));
+  }
+
+  function value(index, row, column, options) {
+    if (column.fact) {
+      return h("td.num", null, h("span.line", null, column.text(row)), options.intervals ? h("span.line.interval", null) : null,
+        options.published ? h("span.line.published", null, column.printed ? column.printed(row) : "") : null);
+    }
+    const printed = row.published ? (column.average ? row.published.average : (row.published.cells || {})[column.key]) : null;
+    const cell = column.average ? row.average : row.cells[column.key];
+    if (column.average && !(cell && words.number(cell.score))) {
+      return h("td.num.average", null, h("span.line", null, words.DASH), options.intervals ? h("span.line") : null, options.published ? cells.published(printed) : null);
+    }
+    const run = row.run && column.benchmark ? route.to(["samples", row.run, column.key]) : null;
+    const element = cells.score(cell, options, printed, run, row.fill);
+    if (column.average) element.classList.add("average");
+    return element;
+  }
+
+  const difference = (delta, columns) => h("tr.delta", null, h("th", { scope: "row" }, h("span", { title: delta.words }, "\u0394 ", h("span.kind", null, delta.words))),
+    columns.slice(1).map((column) => h("td.num", null, column.fact ? "" : words.signed(column.average ? plain(delta.average) : plain(delta.cells[column.key])))));
+
+  const plain = (value) => (value && typeof value === "object" ? value.score : value);
+
+  const note = (one) => h("div.note", null, h("p", null, one.text), (one.commands || []).map((text) => widgets.command(text)));
+
+  const downloads = (table) => ((table.files || []).length
+    ? h("p.downloads", null, "Download: ", table.files.map((file, place) => [place ? ", " : "", h("a", { href: file.file, download: true }, file.title)]))
+    : null);
+
+  function asPrinted(index, table, part) {
+    const columns = makeColumns(index, table, part).map((column) => ({ ...column }));
+    const name = `Table ${table.number} as the paper printed it`;
+    const tableElement = h("table.data.printed", null, h("caption.hidden", null, name),
+      h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col", class: column.numeric ? "num" : null }, column.name)))),
+      part.groups.map((group) => h("tbody", null,
+        h("tr.group", null, h("th", { scope: "rowgroup" }, group.name), h("td", { colspan: columns.length - 1 })),
+        group.rows.map((row) => h("tr", null, h("th", { scope: "row" }, columns[0].nameOf({ ...row, group: group.name })),
+          columns.slice(1).map((column) => h("td.num", null, column.text ? column.text(row) : words.fixed(column.value(row)))))),
+        group.delta ? difference(group.delta, columns) : null)));
+    return h("details.part", null, h("summary", null, `${name} (size ${part.size}; not measured here)`), widgets.scroller(tableElement, name), (part.notes || []).map(note));
+  }
+
+  pdrop.views = { tables: VIEW };
+})(window.pdrop);

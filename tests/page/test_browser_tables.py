@@ -1,0 +1,119 @@
+"""Tables and charts in a real browser: order, intervals, published numbers, what fills a cell, zoom."""
+
+import pytest
+
+
+def column(tab, heading, table="table.data:not(.printed)"):
+    """The texts of a column, by its heading, without rows that span others."""
+    heads = [text.split()[0] for text in tab.texts(f"{table} thead th")]
+    place = heads.index(heading)
+    rows = tab.page.locator(f"{table} tbody tr:not(.group):not(.delta)").all()
+    return [row.locator("th, td").nth(place).inner_text().strip().split()[0] for row in rows]
+
+
+def test_a_click_on_a_heading_sorts_by_number_and_the_third_one_restores_the_order(tab):
+    tab.open("#/records")
+    before = column(tab, "GFLOPs")
+    values = [float(text) for text in before]
+    assert values != sorted(values)
+    assert values != sorted(values, reverse=True)
+    heading = tab.page.locator("th", has_text="GFLOPs")
+    for state, expected in (
+        ("descending", sorted(values, reverse=True)), ("ascending", sorted(values)), ("none", values),
+    ):  # fmt: skip
+        heading.get_by_role("button").click()
+        tab.page.wait_for_selector(f"th[aria-sort={state}]:has-text('GFLOPs')")
+        assert [float(text) for text in column(tab, "GFLOPs")] == expected
+
+
+def test_the_keyboard_sorts_a_table_of_the_paper_and_keeps_its_place(tab):
+    tab.open("#/tables/5")
+    unsorted = column(tab, "GQA")
+    tab.page.locator("[data-key=sort-gqa]").focus()
+    tab.page.keyboard.press("Enter")
+    tab.page.wait_for_selector("th[aria-sort=descending]")
+    assert tab.page.evaluate("document.activeElement.dataset.key") == "sort-gqa"
+    numbers = [text for text in column(tab, "GQA") if text != "missing"]
+    assert numbers == ["75.0", "60.0", "60.0", "60.0"]
+    assert column(tab, "GQA") != unsorted
+    assert tab.page.locator(".scroll table:not(.printed) tr:is(.delta, .group)").count() == 0
+    tab.page.get_by_role("button", name="Paper's order").click()
+    tab.page.wait_for_selector("tr.group")
+    assert column(tab, "GQA") == unsorted
+
+
+def test_a_score_says_its_interval_on_focus_and_on_hover(tab):
+    tab.open("#/tables/5")
+    score = tab.page.get_by_role("link", name="75.0")
+    score.focus()
+    assert "95% interval 70.1 to 79.9; 20 questions" in tab.text("#tip")  # 75 ± 1.96 x 2.5
+    assert score.get_attribute("aria-describedby") == "tip"
+    tab.page.keyboard.press("Escape")
+    assert tab.page.locator("#tip").is_hidden()
+    score.hover()
+    assert tab.page.locator("#tip").is_visible()
+
+
+def test_intervals_and_published_numbers_come_with_words_that_tell_them_apart(tab):
+    tab.open("#/tables/5")
+    assert "published (7B)" not in tab.text("table.data")
+    tab.page.get_by_label("published numbers").check()
+    tab.page.wait_for_selector(".published")
+    tab.page.get_by_label("95% intervals").check()
+    tab.page.wait_for_selector("td .interval")
+    assert "published=1" in tab.route
+    assert "intervals=1" in tab.route
+    row = tab.page.locator("tr", has=tab.page.get_by_role("link", name="75.0"))
+    assert row.locator("th").inner_text().split("\n") == [
+        "vanilla measured",
+        "95% interval",
+        "published (7B)",
+    ]
+    cell = tab.page.locator("td", has=tab.page.get_by_role("link", name="75.0")).inner_text()
+    assert cell.split() == ["75.0", "70.1", "to", "79.9", "published:", "62.0"]  # GQA of LLaVA-1.5-7B
+
+
+def test_a_missing_cell_shows_the_command_that_fills_it(tab):
+    tab.open("#/tables/5")
+    missing = tab.page.get_by_role("button", name="missing").first
+    missing.focus()
+    tab.page.keyboard.press("Enter")
+    assert "make eval STRATEGY=vanilla" in tab.text("dialog")
+    tab.page.keyboard.press("Escape")
+    tab.until("!document.querySelector('dialog')")
+    assert tab.focused == "missing"
+
+
+def test_a_number_leads_to_its_answers_and_a_row_to_its_record(tab):
+    tab.open("#/tables/5")
+    tab.page.get_by_role("link", name="75.0").click()
+    tab.settle()
+    assert tab.text("h1") == "Samples: GQA"
+    tab.page.go_back()
+    tab.page.wait_for_selector("table.data")
+    tab.page.get_by_role("link", name="vanilla", exact=True).first.click()
+    tab.settle()
+    assert "pdrop-eval model=mini strategy=vanilla" in tab.text("pre")
+
+
+def test_a_chart_zooms_and_its_numbers_stand_beneath_it(tab):
+    tab.open("#/curves/all?y=gqa")
+    tab.page.wait_for_selector(".chart[data-ready] .plotly")
+    assert sorted(column(tab, "GQA")) == ["60.0", "60.0", "60.0", "75.0"]
+    ranges = "document.querySelector('.chart').layout.xaxis.range.slice()"
+    before = tab.page.evaluate(ranges)
+    box = tab.page.locator(".chart .nsewdrag").bounding_box()
+    tab.page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"])
+    tab.page.mouse.down()
+    tab.page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.7 * box["height"], steps=4)
+    tab.page.mouse.up()
+    tab.until(f"{ranges}[1] < {before[1]} - 1e-9")
+    after = tab.page.evaluate(ranges)
+    assert after[1] - after[0] == pytest.approx(0.3 * (before[1] - before[0]), rel=0.05)
+
+
+def test_a_figure_draws_only_own_files_and_no_edit_link(tab):
+    tab.open("#/curves")
+    tab.page.wait_for_selector(".chart[data-ready] .plotly")
+    assert tab.page.locator(".modebar-btn[data-title*='dit']").count() == 0
+    assert tab.page.locator("main table.data").count() >= 1

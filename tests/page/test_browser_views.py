@@ -1,0 +1,141 @@
+"""The page in a real browser: its views, by mouse and by keyboard, and what an address can say."""
+
+import pytest
+from browsing import CHUNKED, PHONE
+from browsing import tab as open_tab
+
+VIEWS = {
+    "tables": ("#/tables/5", "Table 5: Strategies at inference only"),
+    "curves": ("#/curves", None),
+    "efficiency": ("#/efficiency", "Efficiency"),
+    "compare": ("#/compare", "Compare two runs"),
+    "samples": ("#/samples", "Samples: MME"),
+    "records": ("#/records", "Records"),
+}
+
+
+def test_it_opens_at_table_5_with_the_index_alone(tab):
+    asked = []
+    tab.page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[-1]))
+    tab.open()
+    assert tab.text("h1") == VIEWS["tables"][1]
+    assert "index.js" in asked
+    assert "plotly.min.js" not in asked
+    assert not [name for name in asked if name.endswith("-0.js")]
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_click_opens_a_view_and_moves_the_focus_to_its_heading(tab, view):
+    tab.open("#/records" if view == "tables" else "")
+    tab.page.click(f"#views a[data-view={view}]")
+    tab.settle()
+    heading = VIEWS[view][1]
+    if heading:
+        assert tab.text("h1") == heading
+    assert tab.focused == tab.text("h1")
+    assert tab.page.locator("#views [aria-current=page]").inner_text().lower() == view
+
+
+def test_every_view_can_be_reached_with_the_keyboard_alone(tab):
+    tab.open("#/records")
+    seen = []
+    for place in range(6):
+        tab.page.locator("#views a").nth(place).focus()
+        tab.page.keyboard.press("Enter")
+        tab.until("document.activeElement.tagName === 'H1'")
+        tab.settle()
+        seen.append(tab.text("h1"))
+        tab.page.keyboard.press("Tab")  # from the heading on into the view: no trap, no loss
+        assert tab.page.evaluate("document.querySelector('main').contains(document.activeElement)")
+    assert len(set(seen)) == 6
+
+
+def test_the_first_tab_stop_skips_to_the_content(tab):
+    tab.open()
+    tab.page.keyboard.press("Tab")
+    assert tab.focused == "Skip to the content"
+    tab.page.keyboard.press("Enter")
+    assert tab.page.evaluate("document.activeElement.id") == "main"
+    assert tab.text("h1") == VIEWS["tables"][1]
+
+
+def test_the_back_button_returns_to_the_view_before(tab):
+    tab.open("#/tables/4")
+    tab.page.click("#views a[data-view=records]")
+    tab.settle()
+    tab.page.go_back()
+    tab.until("document.querySelector('h1').textContent.startsWith('Table 4')")
+
+
+def test_an_address_that_says_nothing_known_shows_words_not_an_error(tab):
+    for route, words in (
+        ("#/records/nothing", "There is no such run"),
+        ("#/samples/nothing/gqa", "There is no such run"),
+        ("#/nowhere", "measured"),
+    ):
+        assert words in tab.open(route).text("main")
+
+
+def test_records_are_found_by_words_and_the_field_keeps_what_is_typed(tab):
+    tab.open("#/records")
+    tab.page.get_by_label("Search runs").press_sequentially("next pdrop", delay=15)
+    tab.until("document.querySelectorAll('main tbody tr').length === 1")
+    assert tab.page.get_by_label("Search runs").input_value() == "next pdrop"
+    assert tab.page.evaluate("document.activeElement.type") == "search"
+    tab.open(tab.route)
+    assert tab.page.locator("main tbody tr").count() == 1
+
+
+def test_the_copy_button_copies_the_command(tab):
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    tab.page.get_by_role("button", name="Copy the command").first.click()
+    tab.page.wait_for_selector("button:has-text('Copied')")
+    assert tab.page.evaluate("navigator.clipboard.readText()").startswith("pdrop-eval model=mini")
+
+
+def test_copying_works_without_a_clipboard_interface(tab):
+    tab.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    tab.page.get_by_role("button", name="Copy the command").first.click()
+    tab.page.wait_for_selector("button:has-text('Copied'), button:has-text('Ctrl+C')")
+
+
+def test_a_record_shows_its_config_and_offers_its_files(tab):
+    key = tab.results.keys["mini fastv"]
+    tab.open(f"#/records/{key}")
+    tab.page.click("summary:has-text('hardware')")
+    assert "A processor" in tab.text("main")
+    for name in (f"downloads/{key}.json", f"downloads/{key}.csv"):
+        assert tab.page.locator(f"a[href='{name}'][download]").count() == 1
+        assert (tab.results.folder / name).is_file()
+
+
+def test_nothing_measured_says_the_command_that_measures(tab):
+    assert "make bench" in tab.open("#/efficiency").text("main")
+
+
+@pytest.mark.parametrize("route", [route for route, _ in VIEWS.values()])
+def test_a_phone_never_scrolls_sideways(chromium_started, page_results, route):
+    with open_tab(chromium_started, page_results, viewport=PHONE) as tab:
+        tab.open(route + ("?published=1&intervals=1" if "tables" in route else ""))
+        assert tab.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+
+
+def test_only_a_few_chunks_are_held(tab):
+    tab.open("#/compare")
+    tab.page.wait_for_selector("[data-done=yes]")
+    tab.page.evaluate("() => { for (let i = 0; i < 60; i++) pdrop.put(`made/up/${i}`, [i]); }")
+    assert tab.page.evaluate("pdrop.held()") <= 25
+    assert tab.page.evaluate("pdrop.have('index').format") == 1
+
+
+def test_a_long_list_is_paged_and_filtered_over_all_of_its_files(tab):
+    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa")
+    assert f"{CHUNKED:,} answers" in tab.text("main")
+    assert tab.page.locator("li.card").count() == 25
+    tab.page.get_by_label("Answers", exact=True).select_option("partly")
+    tab.until("document.querySelectorAll('li.card').length === 1")
+    assert f"word {CHUNKED - 1}" in tab.text("li.card")
+    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa?q=question+77+of")
+    assert tab.page.locator("li.card").count() == 1
