@@ -13,6 +13,8 @@ ARGS ?=
 TRAINING ?= results/mini-training
 TOKENS ?= 64
 SAMPLE ?= docvqa:17
+PICTURES ?= 4000
+CAPTIONS ?= 800
 # Processes of the tests: as many as there are processors, 8 at most (each takes about 1.5 GB of memory).
 WORKERS ?= logical
 BASELINE ?= vanilla
@@ -33,7 +35,7 @@ help:  ## Show the targets and their variables
 	@echo
 	@echo "  Variables: STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"
 	@echo "             EXPERIMENT=$(EXPERIMENT) SIZE=$(SIZE) SAMPLE=$(SAMPLE) BASELINE=$(BASELINE) CANDIDATE=$(CANDIDATE)"
-	@echo "             TOKENS=$(TOKENS) WORKERS=$(WORKERS)"
+	@echo "             TOKENS=$(TOKENS) PICTURES=$(PICTURES) CAPTIONS=$(CAPTIONS) WORKERS=$(WORKERS)"
 	@echo "             PYTHON=$(PYTHON) VENV=$(VENV)"
 
 setup: $(STAMP)  ## Make the environment (the other targets do it when needed)
@@ -115,9 +117,9 @@ contact-sheets: $(STAMP)  ## Pages with pictures and questions of the embedded s
 	$(BIN)/python -m pdrop_eval.mini.sheets $(ARGS)
 
 # A demonstration: two phases on 4,800 rendered pictures, from the miniature that was trained without dropping.
-train: $(STAMP)  ## Train the miniature with STRATEGY for a few minutes, into checkpoints/mini_STRATEGY
-	$(BIN)/python -m pdrop_eval.mini.conversations --out results/training-data/mini --pictures 4000 \
-		--captions 800 --turns 1-1 --processes 2
+train: $(STAMP)  ## Train the miniature with STRATEGY for a few minutes (on PICTURES), into checkpoints/mini_STRATEGY
+	$(BIN)/python -m pdrop_eval.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
+		--captions $(CAPTIONS) --turns 1-1 --processes 2
 	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base strategy=$(STRATEGY) $(ARGS)
 
 family: $(STAMP)  ## Train the miniatures that are missing (ARGS names some), and write their model cards
