@@ -33,8 +33,9 @@ def hooks(tmp_path, monkeypatch):
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
-    (tmp_path / "results" / "runs").mkdir()
-    (tmp_path / "results" / "runs" / "README.md").write_text("a user's own")
+    for name in ("runs/README.md", "compare/mine.md", "figures/figure4_mini_limit8.md", "family/README.md"):
+        (tmp_path / "results" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "results" / name).write_text("a user's own")
     monkeypatch.setattr(module, "ROOT", tmp_path)
     return module
 
