@@ -93,7 +93,8 @@ figures: $(STAMP)  ## Draw Figures 1, 3 and 4 of results/runs again, into result
 	$(BIN)/pdrop-eval-figures $(ARGS)
 
 show: $(STAMP)  ## Figure 5: what STRATEGY (or several) retains of SAMPLE, on its picture: results/show
-	$(BIN)/pdrop-eval-show sample=$(SAMPLE) strategy=$(STRATEGY) model=$(MODEL) suite=$(SUITE) $(ARGS)
+	$(BIN)/pdrop-eval-show sample=$(SAMPLE) $(if $(findstring view=attention,$(ARGS)),,strategy=$(STRATEGY)) \
+		model=$(MODEL) suite=$(SUITE) $(ARGS)
 
 page: $(STAMP)  ## All results as a page to click through, which opens from disk: results/page/index.html
 	$(BIN)/pdrop-eval-page $(ARGS)
