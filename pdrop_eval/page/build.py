@@ -73,8 +73,8 @@ def make_page(sources: Sources, out: Path) -> str:
     with opened(out) as site:
         notices = Notices()
         build = _Build(site, Pictures(site, sources.pictures, sources.data, notices), notices)
-        for group in _groups(recorded).values():
-            _write_group(build, group)
+        for (benchmark, _, _), group in _groups(recorded).items():
+            _write_group(build, benchmark, group)
         index = _index(sources, build, recorded)
         _write_runs(build, recorded)
         site.write("data/index.js", put("index", index))
@@ -95,20 +95,17 @@ def _groups(recorded: Sequence[Recorded]) -> dict[tuple[str, str, str], list[tup
     return {key: found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), *key[1:]))}
 
 
-def _write_group(build: _Build, group: Iterable[tuple[Recorded, str]]) -> None:
+def _write_group(build: _Build, benchmark: str, group: Iterable[tuple[Recorded, str]]) -> None:
     """The questions of runs on the same data, with the answers of all of them."""
     asked = []
     for one, task in group:
-        (benchmark,) = (
-            name for name, entry in one.run.results.items() if entry is one.run.record["tasks"][task]
-        )
         try:
             asked.append(read_asked(one, task, benchmark))
         except UserError as error:
             build.notices.unread(one, benchmark, error)
     if not asked:
         return
-    benchmark, run = asked[0].benchmark, asked[0].one.run
+    run = asked[0].one.run
     task = benchmarks()[benchmark].task
     name = set_name(run.suite, task, run.results[benchmark].get("data_sha256"))
     for found in question_sets(name, benchmark, task, asked):

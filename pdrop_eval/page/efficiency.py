@@ -10,6 +10,7 @@ from pdrop_eval.page.notices import Notices
 from pdrop_eval.page.tables import rounded
 from pdrop_eval.page.writing import file_name, unique
 from pdrop_eval.report.bench_text import about, batch_title, batches, made_with, variant_name
+from pdrop_eval.report.settings import override
 
 
 def efficiency(root: Path, notices: Notices) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def efficiency(root: Path, notices: Notices) -> dict[str, Any]:
             record = read(path)
             entry = _record(record)
         except UserError as error:
-            notices.add(str(error))
+            notices.add(f"The benchmark {path.parent.name}: {error}")
             continue
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             notices.add(f"The benchmark {path.parent.name} can't be shown: {type(error).__name__} {error}.")
@@ -62,10 +63,11 @@ def _batch(batch: Mapping[str, Any], strategies: Mapping[str, Any]) -> dict[str,
 
 def _variant(one: Mapping[str, Any], strategy: Mapping[str, Any]) -> dict[str, Any]:
     _, tokens, _ = one["tokens_per_second"]
+    fields = strategy.get("fields") or {}
     return {
         "label": variant_name(one["label"]),
         "strategy": strategy.get("strategy"),
-        "settings": [f"{name}={value}" for name, value in (strategy.get("fields") or {}).items()],
+        "settings": [override(name, value) for name, value in fields.items() if value is not None],
         "tokens_per_layer": strategy.get("schedule"),
         "prefill_ms": _milliseconds(one["prefill"]),
         "decode_ms": _milliseconds(one.get("decode")),

@@ -263,15 +263,20 @@ def settings_of(number: int) -> tuple[str, str, dict[str, Any]]:
 
 
 def write_runs(
-    root: Path, data: Path, number: int = 6, tasks: Sequence[str] = TASKS, questions: int = 20
+    root: Path,
+    data: Path,
+    number: int = 6,
+    tasks: Sequence[str] = TASKS,
+    questions: int = 20,
+    limited: bool = True,
 ) -> list[Path]:
-    """So many runs on the same questions, whose pictures lie in `data`; every fifth has a limit."""
+    """So many runs on the same questions, whose pictures lie in `data`; limited: every fifth has a limit."""
     pictures = list(range(questions))
     hashes = {task: write_data(data, task, pictures) for task in tasks}
     folders = []
     for one in range(number):
         model, strategy, settings = settings_of(one)
-        limit = max(1, questions // 2) if one % 5 == 4 else None
+        limit = max(1, questions // 2) if limited and one % 5 == 4 else None
         head = header(model, strategy, limit=limit, data={"root": str(data)}, **settings)
         asked = pictures[:limit]
         found = {task: (samples(model, strategy, task, asked, one), hashes[task]) for task in tasks}

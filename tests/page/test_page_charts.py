@@ -1,0 +1,171 @@
+"""What the page draws: curves, the numbers of benchmarks of speed; and the comparisons it leads to."""
+
+import json
+
+import pytest
+import synthetic
+from paging import Read, build
+
+from pdrop_eval.bench.record import SCHEMA
+
+BUDGET = {"tokens": None, "share": 0.5, "tflops": None}
+ONCE = {"ratio": None, "stages": None, "layers": [2], "ratios": [0.5]}
+
+
+@pytest.fixture
+def add(tmp_path, quick):
+    """Writes a run of TextVQA and DocVQA, and returns its key."""
+
+    def make(model, strategy, status="completed", **settings):
+        head = synthetic.header(model, strategy, **settings)
+        samples = synthetic.samples(model, strategy, "textvqa_val", range(4))
+        tasks = {"textvqa_val": (samples, "d" * 64), "docvqa_val": (samples, "e" * 64)}
+        made = synthetic.write_run(tmp_path / "runs", model, strategy, tasks, head=head, status=status)
+        return f"{model}.{made.name}"
+
+    return make
+
+
+def curves(page):
+    return {curve["name"]: curve for curve in page.index["curves"]}
+
+
+def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
+    vanilla, dropped = add("mini", "vanilla"), add("mini", "pdrop", budget=BUDGET)
+    page = paged(pictures=0)
+    curve = curves(page)["figure4_mini"]
+    assert curve.keys() >= {"name", "title", "kind", "x", "benchmarks", "series"}
+    assert (curve["kind"], curve["x"]) == ("flops", "GFLOPs")
+    assert curve["benchmarks"] == ["docvqa", "chartqa", "textvqa", "gqa"]
+    assert [(one["name"], one["strategy"]) for one in curve["series"]] == [
+        ("vanilla", "vanilla"),
+        ("PDrop", "pdrop"),
+    ]
+    for key, series in zip((vanilla, dropped), curve["series"], strict=True):
+        (point,) = series["points"]
+        score = page.runs[key]["scores"]["textvqa"]
+        assert point["run"] == key
+        assert point["bench"].keys() == {"docvqa", "textvqa"}  # the others were not measured
+        found = point["bench"]["textvqa"]
+        assert found["x"] == pytest.approx(1000 * score["tflops_mean"])
+        assert [found[name] for name in ("score", "low", "high")] == [
+            score[n] for n in ("score", "low", "high")
+        ]
+
+
+def test_figure_1_and_3_have_a_series_a_layer_over_the_share_that_remains(add, paged):
+    vanilla, once = add("mini", "vanilla"), add("mini", "pdrop", fields=ONCE)
+    other = add("mini_pdrop_05", "pdrop", fields=ONCE)
+    found = curves(paged(pictures=0))
+    first = found["figure1_mini"]
+    assert (first["kind"], first["x"]) == ("ratio", "retained image tokens, %")
+    (series,) = first["series"]
+    assert (series["name"], series["layer"]) == ("before layer 2", 2)
+    assert [(p["run"], p["bench"]["textvqa"]["x"]) for p in series["points"]] == [(once, 50), (vanilla, 100)]
+    third = found["figure3_mini"]["series"]
+    assert [one["points"][0]["run"] for one in third] == [once, other]
+    assert third[1]["name"].endswith("trained with PDrop λ=0.5")
+
+
+def test_vanilla_alone_draws_nothing(add, paged):
+    add("mini", "vanilla")
+    assert paged(pictures=0).index["curves"] == []
+
+
+def phase(*milliseconds):
+    return {"seconds": [value / 1000 for value in milliseconds], "speedup": [1.0, 2.0, 3.0], "bound": 2.5}
+
+
+def variant(label):
+    return {
+        "label": label,
+        "prefill": phase(1, 2, 4),
+        "ttft": phase(1, 2, 4),
+        "decode": phase(5, 6, 7),
+        "answer": phase(1, 2, 3),
+        "samples_per_second": [1, 2, 3],
+        "tokens_per_second": [10.0, 20.0, 30.0],
+        "peak_bytes": 1000,
+        "kv_bytes_per_layer": [10, 20],
+        "ranking_seconds": None,
+        "dropping_seconds": None,
+    }
+
+
+def bench_record(**changes):
+    """A record as pdrop-eval-bench writes it, of one batch size and two variants."""
+    batch = {
+        "batch_size": 4, "rounds": 3, "load": {"average": 0.1, "others": 0.0}, "out_of_memory": {},
+        "vision": None, "variants": [variant("vanilla"), variant("fastv k=3")],
+    }  # fmt: skip
+    vanilla = {"label": "vanilla", "strategy": "vanilla", "fields": {}, "schedule": [8, 8], "tflops": 2.0}
+    fields = {"k": 3, "attention_rank": None}
+    fastv = {"label": "fastv k=3", "strategy": "fastv", "fields": fields, "schedule": [8, 4], "tflops": 1.0}
+    return {
+        "schema": SCHEMA, "status": "completed", "created": "2026-01-01T00:00:00+00:00",
+        "model": {"name": "mini", "weights": "random", "layers": 2, "width": 4},
+        "sample": {"images": 1, "tiles": 1, "image_tokens": 8, "text_tokens": 3},
+        "settings": {"device": "cpu", "dtype": "float32", "attention": "sdpa", "threads": 1, "rounds": 3},
+        "hardware": {"cpu": "A processor", "gpus": []}, "code": {"version": "0.1.0"},
+        "packages": {"torch": "2", "transformers": "5"}, "strategies": [vanilla, fastv],
+        "batches": {"4": batch}, **changes,
+    }  # fmt: skip
+
+
+def write_bench(folder, name, record):
+    path = folder / "bench" / "mini" / name / "record.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(record if isinstance(record, str) else json.dumps(record))
+
+
+def test_benchmarks_of_speed_come_with_medians_and_quartiles(add, paged, tmp_path):
+    add("mini", "vanilla")
+    write_bench(tmp_path, "0123456789", bench_record())
+    page = paged(pictures=0)
+    (record,) = page.index["efficiency"]["records"]
+    assert record["key"] == "mini.0123456789"
+    names = ("model", "weights", "device", "dtype", "hardware", "image_tokens")
+    assert [record[name] for name in names] == ["mini", "random", "cpu", "float32", "A processor", 8]
+    (batch,) = record["batches"]
+    assert batch["batch_size"] == 4
+    second = batch["variants"][1]
+    assert second["label"] == "FastV k=3"
+    assert second["strategy"] == "fastv"
+    assert second["settings"] == ["k=3"]
+    assert second["tokens_per_layer"] == [8, 4]
+    assert second["prefill_ms"] == {"low": 1, "median": 2, "high": 4}
+    assert second["decode_ms"] == {"low": 5, "median": 6, "high": 7}
+    assert (second["tokens_per_second"], second["memory_bytes"], second["kv_cache_bytes"]) == (20, 1000, 30)
+    assert second["tflops"] == 1
+
+
+@pytest.mark.parametrize("record", ["{", {"schema": SCHEMA, "batches": {}}, bench_record(schema=99)])
+def test_a_benchmark_that_can_not_be_read_is_named(add, paged, tmp_path, record):
+    add("mini", "vanilla")
+    write_bench(tmp_path, "0123456789", record)
+    write_bench(tmp_path, "9876543210", bench_record())
+    page = paged(pictures=0)
+    assert [one["key"] for one in page.index["efficiency"]["records"]] == ["mini.9876543210"]
+    assert any("0123456789" in notice for notice in page.index["notices"])
+    assert str(tmp_path) not in str(page.index["notices"])
+
+
+def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
+    add("mini", "vanilla")
+    folder = tmp_path / "compare"
+    (folder / "a_vs_b.pictures").mkdir(parents=True)
+    (folder / "a_vs_b.pictures/gqa-1.png").write_bytes(b"picture")
+    (folder / "a_vs_b.answers.html").write_text(f"<p>{tmp_path}/runs/mini")
+    document = {"runs": {"baseline": {"name": "a"}, "candidate": {"name": "b"}}}
+    (folder / "a_vs_b.json").write_text(json.dumps(document))
+    (folder / "broken.answers.html").write_text("<p>")
+    page = paged(pictures=0)
+    assert page.index["comparisons"] == [
+        {"title": "b against a", "file": "downloads/compare/a_vs_b.answers.html"}
+    ]
+    assert (page.out / "downloads/compare/a_vs_b.pictures/gqa-1.png").read_bytes() == b"picture"
+    assert str(tmp_path) not in (page.out / "downloads/compare/a_vs_b.answers.html").read_text()
+    assert any("broken" in notice for notice in page.index["notices"])
+    (folder / "a_vs_b.answers.html").unlink()
+    build(tmp_path, pictures=0)
+    assert not any(name.startswith("downloads/compare") for name in Read(tmp_path / "site").files())
