@@ -122,7 +122,8 @@ def _rest(points: Sequence[Point]) -> str:
 
 def _of(chart: LayersChart) -> str:
     keys = chart.benchmarks
-    return f"in the mean of {names_of(chart)}" if len(keys) > 1 else f"in {names_of(chart)}"
+    scaled = " (MME / 20)" if "mme" in keys else ""  # as in the paper's averages
+    return f"in the mean of {names_of(chart)}{scaled}" if len(keys) > 1 else f"in {names_of(chart)}{scaled}"
 
 
 def _dropped(chart: LayersChart, model: str, layer: int) -> list[Point]:

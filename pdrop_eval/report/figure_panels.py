@@ -57,7 +57,7 @@ def lay_out(plan: Plan) -> tuple["Figure", list[list[Any]]]:
     foot = wrapped(figure, plan.foot, room, SMALL)
     named = len(title) * _HEADING * _LEADING / 72
     rows = -(-len(plan.entries) // _columns(figure, plan.entries, room))
-    head = _EDGE + named + rows * SIZE * 1.4 / 72 + 0.06
+    head = _EDGE + named + rows * SIZE * 1.4 / 72 + 0.03
     under = _EDGE + len(foot) * SMALL * _LEADING / 72 + 0.06
     height = head + plan.rows * (_TITLE + plan.height + plan.below) + under
     figure.set_size_inches(plan.width, height)
