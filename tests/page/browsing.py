@@ -20,7 +20,7 @@ SWITCHES = (
 )  # fmt: skip
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
-PATIENCE = 10.0  # seconds until what is waited for counts as missing
+PATIENCE = 30.0  # seconds until what is waited for counts as missing
 QUESTIONS = 20  # of GQA, each about a picture of its own
 HOSTILE = '<img src=x onerror="window.hacked=1">'
 HOSTILE_PROMPT = "Why?</script><script>window.hacked=2</script>"
@@ -145,6 +145,7 @@ class Tab:
         """Waits until the view is drawn."""
         self.until(
             "document.querySelector('main h1') && !document.querySelector('main .loading, [aria-busy=true]')"
+            " && [undefined, location.hash].includes(document.querySelector('main').dataset.shown)"
         )
         return self
 

@@ -117,3 +117,13 @@ def test_a_figure_draws_only_own_files_and_no_edit_link(tab):
     tab.page.wait_for_selector(".chart[data-ready] .plotly")
     assert tab.page.locator(".modebar-btn[data-title*='dit']").count() == 0
     assert tab.page.locator("main table.data").count() >= 1
+
+
+def test_numbers_are_rounded_as_in_the_other_tables(tab):
+    values = [66.25, 66.35, 66.75, -6.25, 0.15, 0.05, -0.04, 1016.6666, 2.5, 100.0, 1e-9]
+    tab.open()
+    for digits in (0, 1, 2):
+        shown = tab.page.evaluate("([v, d]) => v.map((x) => pdrop.words.fixed(x, d))", [values, digits])
+        expected = [f"{value:.{digits}f}" for value in values]
+        plain = [text.lstrip("-") if float(text) == 0 else text for text in expected]
+        assert [text.replace("\N{MINUS SIGN}", "-") for text in shown] == plain

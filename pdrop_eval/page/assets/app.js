@@ -82,6 +82,7 @@
       heading.focus({ preventScroll: true });
     }
     drawn = now.path;
+    main.dataset.shown = location.hash;
     if (made.after) made.after();
   }
 

@@ -27,7 +27,7 @@
   function publishedLabel(row) {
     const name = row.published ? String(row.published.name || "") : "";
     const size = /(\d+B)$/i.exec(name);
-    return size ? `published (${size[1]})` : name ? `published (${name})` : "published";
+    return size ? `published (${size[1]})` : name ? `published (${name})` : "not in the paper";
   }
 
   /** A score's cell. target: the address behind it. */

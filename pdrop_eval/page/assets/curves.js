@@ -75,12 +75,13 @@
   function numbers(curve, keys, name) {
     const rows = curve.series.flatMap((series) => series.points.map((point) => ({ series, point })));
     const label = "Numbers of the charts";
+    const title = (series, point) => [series.name, point.label].filter(Boolean).join(" ");
     const at = (point) => Object.values(point.bench).map((one) => one.x).filter(words.number);
     const spread = (values) => (values.length ? (Math.min(...values) === Math.max(...values) ? words.brief(values[0]) : `${words.brief(Math.min(...values))} to ${words.brief(Math.max(...values))}`) : words.DASH);
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, label),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Run"), h("th.num", { scope: "col" }, curve.x), keys.map((key) => h("th.num", { scope: "col" }, name(key))))),
       h("tbody", null, rows.map(({ series, point }) => h("tr", null,
-        h("th", { scope: "row" }, pdrop.runs.has(point.run) ? h("a", { href: route.to(["records", point.run]) }, pdrop.runs.get(point.run).label || series.name) : series.name),
+        h("th", { scope: "row" }, pdrop.runs.has(point.run) ? h("a", { href: route.to(["records", point.run]) }, title(series, point)) : title(series, point)),
         h("td.num", null, spread(keys.map((key) => point.bench[key] && point.bench[key].x).filter(words.number).length ? keys.map((key) => point.bench[key] && point.bench[key].x).filter(words.number) : at(point))),
         keys.map((key) => {
           const one = point.bench[key];

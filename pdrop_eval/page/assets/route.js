@@ -48,6 +48,7 @@
     }
     try {
       history.replaceState(null, "", address);
+      document.getElementById("main").dataset.shown = address; // it is drawn already
     } catch (error) {
       // a browser that refuses this for files keeps the old address
     }

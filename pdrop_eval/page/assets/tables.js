@@ -29,7 +29,8 @@
     const runs = index.runs || [];
     const count = (name) => new Set(runs.map((run) => run[name])).size;
     return h("p.lead", null, "How much accuracy is left when image tokens are dropped inside the decoder, and what does it save? ",
-      `${words.plural(runs.length, "run")} of ${words.plural(count("model"), "checkpoint")} on ${words.plural(Object.keys(index.benchmarks || {}).length, "benchmark")}, scored alike. A number leads to its answers, a row's name to its record.`);
+      `${words.plural(runs.length, "run")} of ${words.plural(count("model"), "checkpoint")} on ${words.plural(Object.keys(index.benchmarks || {}).length, "benchmark")}, scored alike. A number leads to its answers, a row's name to its record. See also `,
+      h("a", { href: "#/curves" }, "scores against cost"), ", ", h("a", { href: "#/compare" }, "two runs compared"), ", and ", h("a", { href: "#/samples" }, "which tokens remain"), ".");
   }
 
   const tabs = (tables, current) => h("nav.tabs", { "aria-label": "Tables" }, tables.map((table) => h("a", {
@@ -168,7 +169,7 @@
         group.rows.map((row) => h("tr", null, h("th", { scope: "row" }, columns[0].nameOf({ ...row, group: group.name })),
           columns.slice(1).map((column) => h("td.num", null, column.text ? column.text(row) : words.fixed(column.value(row)))))),
         group.delta ? difference(group.delta, columns) : null)));
-    return h("details.part", null, h("summary", null, `${name} (size ${part.size}; not measured here)`), widgets.scroller(tableElement, name), (part.notes || []).map(note));
+    return h("details.part", { "data-key": name }, h("summary", null, `${name} (size ${part.size}; not measured here)`), widgets.scroller(tableElement, name), (part.notes || []).map(note));
   }
 
   pdrop.views = { tables: VIEW };

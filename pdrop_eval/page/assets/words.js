@@ -3,12 +3,21 @@
   "use strict";
   const MINUS = "\u2212";
   const DASH = "\u2013";
+  const TIE = "5000000000000000000000000";
   const number = (value) => typeof value === "number" && Number.isFinite(value);
+
+  /** As Python rounds, so that a number here is that of the other tables: a tie goes to the even digit. */
+  function halfEven(value, digits) {
+    const long = Math.abs(value).toFixed(digits + TIE.length);
+    const [head, tail] = [long.slice(0, -TIE.length).replace(/\.$/, ""), long.slice(-TIE.length)];
+    const down = tail === TIE && Number(head.slice(-1)) % 2 === 0;
+    return down ? (value < 0 ? `-${head}` : head) : value.toFixed(digits);
+  }
 
   /** Fixed decimals with a real minus sign; a dash for nothing. */
   function fixed(value, digits = 1) {
     if (!number(value)) return DASH;
-    const text = value.toFixed(digits);
+    const text = halfEven(value, digits);
     return /^-0(\.0*)?$/.test(text) ? text.slice(1) : text.replace("-", MINUS);
   }
 
