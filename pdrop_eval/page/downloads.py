@@ -1,6 +1,7 @@
 """The page's files for spreadsheets, which compute nothing in them, and the comparisons that were made."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ _SAMPLE = (
 )  # fmt: skip
 _RUN = ("key", "status", "suite", "source", "model", "size", "strategy", "label", "created", "command")
 _ANSWERS = ".answers.html"
+_TAG = re.compile(r"(<[^<>]*>)")
 FOLDER = "downloads/compare"
 
 
@@ -81,8 +83,15 @@ def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[st
         except (OSError, ValueError, KeyError, TypeError) as error:
             notices.add(f"The comparison {stem} can't be read: {type(error).__name__}.")
             continue
-        site.write(f"{FOLDER}/{name}{_ANSWERS}", without_folders(text))
+        site.write(f"{FOLDER}/{name}{_ANSWERS}", _public_page(text))
         for file, content in pictures.items():
             site.write(f"{FOLDER}/{stem}.pictures/{file}", content)
         found.append({"title": title, "file": f"{FOLDER}/{name}{_ANSWERS}"})
     return found
+
+
+def _public_page(text: str) -> str:
+    """A page of answers whose head names no folder. Tags, questions and answers stay as they are."""
+    head, table, answers = text.partition("<table>")
+    parts = _TAG.split(head)
+    return "".join(without_folders(part) if part[:1] != "<" else part for part in parts) + table + answers

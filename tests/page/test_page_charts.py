@@ -155,7 +155,10 @@ def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
     folder = tmp_path / "compare"
     (folder / "a_vs_b.pictures").mkdir(parents=True)
     (folder / "a_vs_b.pictures/gqa-1.png").write_bytes(b"picture")
-    (folder / "a_vs_b.answers.html").write_text(f"<p>{tmp_path}/runs/mini")
+    table = '<table>\n<tr><td><img src="a_vs_b.pictures/gqa-1.png" alt=""><td>yes (a)/no</table>\n</html>\n'
+    head = "<title>%s</title><style>td{x:y}</style>\n<h1>Changed answers: %s</h1>\n"
+    place = f"{tmp_path}/runs/mini"
+    (folder / "a_vs_b.answers.html").write_text(head % (place, place) + table)
     document = {"runs": {"baseline": {"name": "a"}, "candidate": {"name": "b"}}}
     (folder / "a_vs_b.json").write_text(json.dumps(document))
     (folder / "broken.answers.html").write_text("<p>")
@@ -164,7 +167,8 @@ def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
         {"title": "b against a", "file": "downloads/compare/a_vs_b.answers.html"}
     ]
     assert (page.out / "downloads/compare/a_vs_b.pictures/gqa-1.png").read_bytes() == b"picture"
-    assert str(tmp_path) not in (page.out / "downloads/compare/a_vs_b.answers.html").read_text()
+    copied = (page.out / "downloads/compare/a_vs_b.answers.html").read_text()
+    assert copied == head % ("…/mini", "…/mini") + table
     assert any("broken" in notice for notice in page.index["notices"])
     (folder / "a_vs_b.answers.html").unlink()
     build(tmp_path, pictures=0)
