@@ -26,7 +26,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval experiment doctor tables figures show page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
@@ -95,6 +95,12 @@ figures: $(STAMP)  ## Draw Figures 1, 3 and 4 of results/runs again, into result
 show: $(STAMP)  ## Figure 5: what STRATEGY (or several) retains of SAMPLE, on its picture: results/show
 	$(BIN)/pdrop-eval-show sample=$(SAMPLE) $(if $(findstring view=attention,$(ARGS)),,strategy=$(STRATEGY)) \
 		model=$(MODEL) suite=$(SUITE) $(ARGS)
+
+samples: $(STAMP)  ## Figure 5 and the right of Figure 1 of the miniatures, as results/figures has them
+	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini
+	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini
+	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop,fastv model=mini_next_p5 out=results/figures \
+		name=figure5_mini_next_p5
 
 page: $(STAMP)  ## All results as a page to click through, which opens from disk: results/page/index.html
 	$(BIN)/pdrop-eval-page $(ARGS)
