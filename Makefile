@@ -99,7 +99,7 @@ show: $(STAMP)  ## Figure 5: what STRATEGY (or several) retains of SAMPLE, on it
 samples: $(STAMP)  ## Figure 5 and the right of Figure 1 of the miniatures, as results/figures has them
 	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini
 	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini
-	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop,fastv model=mini_next_p5 out=results/figures \
+	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop model=mini_next_p5 out=results/figures \
 		name=figure5_mini_next_p5
 
 page: $(STAMP)  ## All results as a page to click through, which opens from disk: results/page/index.html
