@@ -124,7 +124,7 @@ def _bar(scale: Scale, pen: "_Pen") -> None:
     from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes = pen.axes(_EDGE + 0.1, pen.down + 0.03, TEXT_WIDTH / 2, _BAR)
+    axes = pen.axes(_EDGE + 0.2, pen.down + 0.03, TEXT_WIDTH / 2, _BAR)
     over_white = scale.of(np.geomspace(scale.low, scale.high, 256)) * scale.strength + 1 - scale.strength
     mappable = ScalarMappable(LogNorm(scale.low, scale.high), ListedColormap(over_white))
     bar = Colorbar(axes, mappable, orientation="horizontal", ticks=LogLocator(subs=(1, 2, 5)))

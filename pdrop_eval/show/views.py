@@ -69,7 +69,8 @@ def attention_plate(
         "the last token of the prompt" if query == "last" else "the text behind the image, mean of its tokens"
     )
     words = f"share of attention from {asking}; softmax over the whole sequence, mean over heads"
-    scale = Scale(min(low, high / 2), high, f"{words}; logarithmic")
+    low = min(low, high / 2)
+    scale = Scale(low, high, f"{words}; logarithmic, darkest: {low:.2%} or less")
     panels = [Panel("picture", (f"{len(apart)} image tokens",), plain_boards(images, grids))]
     for layer, values in shares.items():
         lines = [f"{values.sum():.1%} on image tokens"]
