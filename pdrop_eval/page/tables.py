@@ -74,6 +74,7 @@ def _part(part: Part, key_of: KeyOf) -> dict[str, Any]:
         "source": "measured" if measured else "published",
         "size": part.size,
         "suite": part.suite,
+        "comparable": not measured or {run.of("suite", "source") for run in part.runs} == {"hub"},
         "notes": [
             {"text": note.text, "commands": note.commands}
             for note in ([source] if part.runs or not measured else []) + notes
@@ -131,6 +132,8 @@ def _printed(table: Table, key: RowKey) -> dict[str, Any] | None:
         "cells": dict(row.scores),
         "average": row.average,
         "tflops": row.tflops,
+        "hours": row.gpu_hours,
+        "hours_unit": "GPU hours",
     }
 
 

@@ -56,12 +56,10 @@ def test_a_score_says_its_interval_on_focus_and_on_hover(tab):
 
 def test_intervals_and_published_numbers_come_with_words_that_tell_them_apart(tab):
     tab.open("#/tables/5")
-    assert "published (7B)" not in tab.text("table.data")
-    tab.page.get_by_label("published numbers").check()
-    tab.page.wait_for_selector(".published")
+    assert "published (7B)" in tab.text("table.data")
+    assert "on the benchmarks themselves, and can't be compared with these" in tab.text(".under")
     tab.page.get_by_label("95% intervals").check()
     tab.page.wait_for_selector("td .interval")
-    assert "published=1" in tab.route
     assert "intervals=1" in tab.route
     row = tab.page.locator("tr", has=tab.page.get_by_role("link", name="75.0"))
     assert row.locator("th").inner_text().split("\n") == [
@@ -71,6 +69,17 @@ def test_intervals_and_published_numbers_come_with_words_that_tell_them_apart(ta
     ]
     cell = tab.page.locator("td", has=tab.page.get_by_role("link", name="75.0")).inner_text()
     assert cell.split() == ["75.0", "70.1", "to", "79.9", "published:", "62.0"]  # GQA of LLaVA-1.5-7B
+    tab.page.get_by_label("published numbers").uncheck()
+    tab.until("!document.querySelector('.published')")
+    tab.page.get_by_role("link", name="Table 1").click()
+    tab.until("document.querySelector('h1').textContent.startsWith('Table 1')")
+    assert tab.page.locator("table:not(.printed) .published").count() == 0  # the choice goes with the reader
+
+
+def test_published_hours_say_what_they_are_hours_of(tab):
+    tab.open("#/tables/1")
+    cells = [cell for cell in tab.texts("td .published") if "hours" in cell]
+    assert cells == [f"{hours} GPU hours" for hours in ("366", "218", "483", "269", "104", "79.0")]
 
 
 def test_a_missing_cell_shows_the_command_that_fills_it(tab):

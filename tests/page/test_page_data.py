@@ -70,7 +70,8 @@ def test_tables_have_the_keys_that_the_page_reads(page):
         assert table.keys() >= {"title", "heading", "benchmarks", "labels", "facts", "parts"}
         assert [part["source"] for part in table["parts"]] == ["measured", "published"]
         for part in table["parts"]:
-            assert part.keys() == {"source", "size", "suite", "notes", "groups"}
+            assert part.keys() == {"source", "size", "suite", "comparable", "notes", "groups"}
+            assert part["comparable"] == (part["source"] == "published")  # these questions are rendered
             assert all(note.keys() == {"text", "commands"} for note in part["notes"])
             for group in part["groups"]:
                 assert group.keys() >= {"name", "rows", "delta"}
@@ -148,7 +149,11 @@ def test_published_numbers_are_those_of_the_same_row(page):
     )
     assert vanilla == {
         "name": "LLaVA-1.5-7B", "cells": printed.scores, "average": printed.average, "tflops": printed.tflops,
+        "hours": None, "hours_unit": "GPU hours",
     }  # fmt: skip
+    rows = [row for group in page.index["tables"][0]["parts"][0]["groups"] for row in group["rows"]]
+    hours = {row["labels"][0]: row["published"]["hours"] for row in rows if row["labels"][1] == "vanilla"}
+    assert hours == {"LLaVA-NeXT mini p5": 366, "LLaVA-NeXT mini p9": 483, "LLaVA-1.5 mini": 104}
 
 
 def test_words_name_a_run(page):

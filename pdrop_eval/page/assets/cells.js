@@ -39,8 +39,7 @@
       options.published ? published(printed) : null);
   }
 
-  const published = (value) => h("span.line.published", null, h("span.hidden", null, "published: "),
-    words.fixed(value, words.number(value) && Math.abs(value) >= 1000 ? 1 : 1));
+  const published = (value) => h("span.line.published", null, h("span.hidden", null, "published: "), words.fixed(value));
 
   function number(cell, target) {
     const partial = cell.state === "partial" ? h("span.tag", null, "partial") : null;

@@ -9,7 +9,7 @@
     const tables = index.tables || [];
     const table = tables.find((one) => String(one.number) === parts[0]) || tables[tables.length - 1];
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, "make eval"), ".")] };
-    const published = widgets.toggle("published numbers", "published");
+    const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
     const options = { published: published.on, intervals: intervals.on };
     const measured = table.parts.filter((part) => part.source === "measured");
@@ -56,16 +56,22 @@
       h("p.under", null,
         h("strong", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}. `),
         "Scores run from 0 to 100, MME is a sum. ", facts(table, part),
-        options.published ? "The paper's numbers stand under the measured ones; they are of other models and other questions. " : "",
+        options.published ? standing(part) : "",
+        part.groups.some((group) => group.delta) && table.benchmarks.includes("mme") ? "\u0394: with MME / 20. " : "",
         sort.key ? "Sorted: differences are left out. " : ""),
       downloads(table),
       notes.map(note));
   }
 
+  /** What the paper's numbers are to the measured ones. */
+  function standing(part) {
+    const apart = part.comparable ? "" : "; they are of other models, on the benchmarks themselves, and can't be compared with these";
+    return `The paper's numbers stand under the measured ones, in italics${apart}. `;
+  }
+
   function facts(table, part) {
     if (!(table.facts || []).includes("tflops")) return "";
-    const row = rowsOf(part)[0];
-    return row ? `FLOPs: multiply-adds of a question's image tokens in the decoder's prefill. ` : "";
+    return rowsOf(part).length ? "FLOPs: multiply-adds of a question's image tokens in the decoder's prefill. " : "";
   }
 
   const rowsOf = (part) => part.groups.flatMap((group) => group.rows.map((row) => ({ ...row, group: group.name })));
@@ -80,7 +86,8 @@
     }];
     if ((table.facts || []).includes("hours")) {
       const unit = rows.map((row) => row.hours_unit).find(Boolean) || "Hours";
-      columns.push({ key: "hours", name: unit, numeric: true, fact: true, value: (row) => row.hours, text: (row) => words.brief(row.hours), tip: "devices \u00d7 wall time of the training" });
+      columns.push({ key: "hours", name: unit, numeric: true, fact: true, value: (row) => row.hours, text: (row) => words.brief(row.hours), tip: "devices \u00d7 wall time of the training",
+        printed: (row) => (row.published && words.number(row.published.hours) ? `${words.brief(row.published.hours)} ${row.published.hours_unit}` : words.DASH) });
     }
     if ((table.facts || []).includes("patches")) {
       columns.push({ key: "patches", name: "Patches", numeric: true, fact: true, value: (row) => row.patches, text: (row) => words.whole(row.patches), tip: "the most tiles of a picture, with its overview" });
