@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benching import bench_record, write_bench
 from synthetic import header, samples, write_data, write_run
 
 from pdrop_eval.masks import pack
@@ -57,7 +58,7 @@ class Results:
 
 
 def make_results(folder: Path) -> Results:
-    """Five runs on the same questions, and their page in folder/site."""
+    """Four runs on the same questions with a benchmark of speed, and their page in folder/site."""
     from pdrop_eval.page.build import Sources, make_page
 
     data, root = folder / "data", folder / "runs"
@@ -79,7 +80,8 @@ def make_results(folder: Path) -> Results:
         patch.setattr("os.fsync", lambda _: None)
         for name in ("PDROP_EVAL_CACHE", "HF_HUB_CACHE"):  # nothing of what this machine has
             patch.setenv(name, str(folder / "empty"))
-        sources = Sources(root=root, bench=folder / "none", compare=folder / "none", data=data)
+        write_bench(folder, "0123456789", bench_record())
+        sources = Sources(root=root, bench=folder / "bench", compare=folder / "none", data=data)
         make_page(sources, folder / "site")
     return Results(folder / "site", keys)
 

@@ -56,7 +56,7 @@
     return {
       title: title ? { text: `<b>${escaped(title)}</b>`, font: { size: 14 }, x: 0, xref: "paper", xanchor: "left", y: 0.97, yanchor: "top" } : undefined,
       xaxis: { ...axis(x), rangemode: "tozero" }, yaxis: axis(y), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, margin: { l: 52, r: 14, t: title ? 34 : 12, b: 46 }, hovermode: "closest", dragmode: "zoom",
+      font: { color: ink, family: "system-ui, sans-serif", size: 12 }, margin: { l: 52, r: 14, t: 34, b: 46 }, hovermode: "closest", dragmode: "zoom",
       hoverlabel: { bgcolor: colour("--surface"), bordercolor: colour("--ink"), font: { color: ink, size: 12 }, align: "left" }, showlegend: false,
       modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("--edge"), activecolor: colour("--accent") }, ...more,
     };

@@ -15,7 +15,11 @@
     const names = Object.keys(index.benchmarks).filter((name) => run.scores[name] && run.scores[name].samples);
     const key = now.parts[1] || (names.includes("docvqa") ? "docvqa" : names[0]);
     if (!names.includes(key)) return lost("This run has no recorded answers to that benchmark.");
-    if (now.parts[2] !== undefined) return pdrop.sampleView(index, run, key, Number(now.parts[2]), now);
+    if (now.parts[2] !== undefined) {
+      const place = Number(now.parts[2]);
+      const there = /^\d+$/.test(now.parts[2]) && place < run.scores[key].chunks * pdrop.pairs.CHUNK;
+      return there ? pdrop.sampleView(index, run, key, place, now) : lost("There is no question of this number.");
+    }
     return listView(index, runs, run, names, key, now);
   }
 
