@@ -69,6 +69,26 @@ def test_the_interval_is_that_of_the_project_also_with_clusters_and_without_chan
     assert still["interval"] == pytest.approx([-min(bound, 100), min(bound, 100)])
 
 
+def test_answers_without_a_score_are_neither_lost_nor_gained(tab):
+    tab.open()
+    found = tab.page.evaluate(
+        """() => {
+            const mmvet = {samples: true, set: "s", chunks: 1, score: null, n: 4};
+            const run = (key) => ({key, scores: {mmvet}});
+            const { task } = pdrop.index.benchmarks.mmvet;
+            const answers = (...scores) => scores.map((score) => ["x", score, 1, null, null, null]);
+            const asked = (id) => ({id, prompt: "?", hash: `${id}`, pictures: []});
+            pdrop.put("questions/s/0", [0, 1, 2, 3].map(asked));
+            pdrop.put(`answers/one/${task}/0`, answers(null, 1, 0.5, null));
+            pdrop.put(`answers/two/${task}/0`, answers(0.5, null, 0, null));
+            pdrop.put(`answers/three/${task}/0`, answers(null, null, null, null));
+            return Promise.all(["two", "three"].map((key) =>
+                pdrop.pairs.compare(run("one"), run(key), "mmvet", () => false)));
+        }"""
+    )
+    assert [(one["n"], one["lost"], one["gained"]) for one in found] == [(4, 1, 0), (4, None, None)]
+
+
 def test_runs_are_swapped_and_searched(tab):
     keys = tab.results.keys
     compare(tab)

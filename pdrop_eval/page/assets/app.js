@@ -49,7 +49,7 @@
     const code = index.code ? `code ${String(index.code.commit || "").slice(0, 10)}${index.code.dirty ? " with changes" : ""}` : "";
     replace(document.getElementById("foot"),
       (index.notices || []).length ? h("details", null, h("summary", null, words.plural(index.notices.length, "note") + " on these data"), h("ul", null, index.notices.map((text) => h("li", null, text)))) : null,
-      h("p", null, [`pdrop-eval ${index.version || ""}`, code, `built ${words.day(index.built)} UTC`].filter(Boolean).join(" \u00b7 ")),
+      h("p", null, [`pdrop-eval ${index.version || ""}`, code, `newest record ${words.day(index.built)} UTC`].filter(Boolean).join(" \u00b7 ")),
       (index.comparisons || []).length ? h("p", null, "Comparisons of pdrop-eval-compare: ", index.comparisons.map((one, place) => [place ? ", " : "", h("a", { href: one.file }, one.title)])) : null);
   }
 

@@ -58,8 +58,9 @@
     const changed = String(first).trim() !== String(second).trim();
     if (kind === "all") return true;
     if (kind === "same") return !changed;
-    if (kind === "lost") return changed && after < before;
-    if (kind === "gained") return changed && after > before;
+    const gained = gain({ before, after });
+    if (kind === "lost") return changed && gained < 0;
+    if (kind === "gained") return changed && gained > 0;
     if (kind === "wrong") return changed && before === 0 && after === 0;
     return changed;
   }

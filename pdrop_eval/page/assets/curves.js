@@ -75,7 +75,7 @@
   function numbers(curve, keys, name) {
     const rows = curve.series.flatMap((series) => series.points.map((point) => ({ series, point })));
     const label = "Numbers of the charts";
-    const title = (series, point) => [series.name, point.label].filter(Boolean).join(" ");
+    const title = (series, point) => (curve.kind === "ratio" ? series.name : [series.name, point.label].filter(Boolean).join(" ")); // a layer's points differ in what they retain alone
     const at = (point) => Object.values(point.bench).map((one) => one.x).filter(words.number);
     const spread = (values) => (values.length ? (Math.min(...values) === Math.max(...values) ? words.brief(values[0]) : `${words.brief(Math.min(...values))} to ${words.brief(Math.max(...values))}`) : words.DASH);
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, label),

@@ -80,9 +80,11 @@
     const found = await read(one, two, key, { stopped });
     if (!found) return null;
     const { rows, own } = found;
+    const scored = rows.filter((row) => words.number(row.before) && words.number(row.after));
+    const many = (fits) => (scored.length ? scored.filter(fits).length : null);
     const tally = {
       n: rows.length, changed: rows.filter((row) => row.changed).length,
-      lost: rows.filter((row) => row.after < row.before).length, gained: rows.filter((row) => row.after > row.before).length,
+      lost: many((row) => row.after < row.before), gained: many((row) => row.after > row.before),
     };
     if (!rows.length) return { ...tally, why: "no question was answered by both", difference: null };
     const reason = notPlain(key, one, two, own);

@@ -53,7 +53,7 @@
       nodes: [
         h("p.back", null, h("a", { href: "#/records" }, "\u2190 All records")),
         run.status !== "completed" ? h("p.problem", null, `This run is ${run.status}: its numbers are not complete.`) : null,
-        h("section.part", null, h("h2", null, "Repeat it"), widgets.command(run.command || "")),
+        h("section.part", null, h("h2", null, "Repeat it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded.")),
         facts(run), scores(index, run), place,
       ],
       after: () => widgets.loading(place, "Reading the record \u2026", async () => record(await pdrop.load(`run/${run.key}`))),

@@ -43,7 +43,7 @@
     for (const run of runs) {
       const across = AXES[x].of(run);
       const up = y ? run.scores[y] : average(index, run, keys);
-      if (words.number(across) && up && words.number(up.score)) points.push({ run, x: across * factor, score: up.score, low: up.low, high: up.high });
+      if (words.number(across) && up && words.number(up.score)) points.push({ run, x: across * factor, score: up.score, low: up.low, high: up.high, partial: up.state === "partial" });
     }
     points.sort((a, b) => a.x - b.x);
     const title = y ? index.benchmarks[y].name : `Average of ${words.plural(keys.length, "benchmark")}`;
@@ -65,7 +65,7 @@
       return {
         type: "scatter", mode: "markers", name: charts.escaped(words.strategy(strategy)), x: own.map((point) => point.x), y: own.map((point) => point.score), customdata: own.map((point) => point.run.key),
         error_y: { ...charts.bars(own, look.color), visible: own.some((point) => words.number(point.low)), thickness: 0.8 }, marker: { ...look.marker, opacity: 0.9 },
-        hoverinfo: "text", hovertext: own.map((point) => charts.hover(`${title}: ${words.fixed(point.score)}`, words.range(point.low, point.high) ? `95% interval ${words.range(point.low, point.high)}` : "", `${words.brief(point.x)}: ${across(x)}`, pdrop.runName(point.run), `image tokens by layer: ${words.layers(point.run.tokens_per_layer)}`, point.run.run_id)),
+        hoverinfo: "text", hovertext: own.map((point) => charts.hover(`${title}: ${words.fixed(point.score)}`, words.range(point.low, point.high) ? `95% interval ${words.range(point.low, point.high)}` : "", point.partial ? "partial: not all questions" : "", `${words.brief(point.x)}: ${across(x)}`, pdrop.runName(point.run), `image tokens by layer: ${words.layers(point.run.tokens_per_layer)}`, point.run.run_id)),
       };
     });
     return { traces, layout: charts.layout({ x: across(x), y: title, more: { height: 440 } }) };
@@ -79,6 +79,6 @@
     const sort = pdrop.cells.sorting(columns);
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, title), h("thead", null, h("tr", null, columns.map((column) => pdrop.cells.heading(column, sort)))),
       h("tbody", null, pdrop.cells.sorted(points, sort).map((point) => h("tr", null, h("th", { scope: "row" }, h("a", { href: route.to(["records", point.run.key]) }, pdrop.runName(point.run))), h("td.num", null, words.brief(point.x)),
-        h("td.num", null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null))))), "Numbers of the scatter");
+        h("td.num", null, point.partial ? h("span.tag", null, "partial") : null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null))))), "Numbers of the scatter");
   }
 })(window.pdrop);
