@@ -58,6 +58,9 @@ def test_intervals_and_published_numbers_come_with_words_that_tell_them_apart(ta
     tab.open("#/tables/5")
     assert "published (7B)" in tab.text("table.data")
     assert "on the benchmarks themselves, and can't be compared with these" in tab.text(".under")
+    rows = tab.texts("table.data:not(.printed) tbody tr:not(.group, .delta) th .kind")
+    assert rows[-3:] == ["measured", "measured", "measured"]
+    assert rows[0] == "not measured"  # LLaVA-NeXT's vanilla
     tab.page.get_by_label("95% intervals").check()
     tab.page.wait_for_selector("td .interval")
     assert "intervals=1" in tab.route
@@ -74,6 +77,18 @@ def test_intervals_and_published_numbers_come_with_words_that_tell_them_apart(ta
     tab.page.get_by_role("link", name="Table 1").click()
     tab.until("document.querySelector('h1').textContent.startsWith('Table 1')")
     assert tab.page.locator("table:not(.printed) .published").count() == 0  # the choice goes with the reader
+
+
+def test_tables_of_several_suites_have_headings_that_tell_them_apart(tab):
+    tab.open("#/tables/5")
+    assert tab.page.locator("main h2").count() == 0
+    tab.page.evaluate(
+        """() => { const [part] = pdrop.index.tables[4].parts;
+            pdrop.index.tables[4].parts.unshift({...part, suite: "paper"});
+            location.hash = "#/tables/5?intervals=1"; }"""
+    )
+    tab.until("document.querySelector('main h2')")
+    assert tab.texts("main h2") == [f"Measured: size mini, suite {suite}" for suite in ("paper", "mini")]
 
 
 def test_published_hours_say_what_they_are_hours_of(tab):

@@ -52,7 +52,7 @@
       heading: pdrop.runName(run),
       nodes: [
         h("p.back", null, h("a", { href: "#/records" }, "\u2190 All records")),
-        run.status !== "completed" ? h("p.problem", null, `This run is ${run.status}: its numbers are not complete.`) : null,
+        run.status !== "completed" ? h("p.problem", null, `Status: ${run.status}. The numbers of this run are not complete.`) : null,
         h("section.part", null, h("h2", null, "Repeat it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded.")),
         facts(run), scores(index, run), place,
       ],

@@ -19,7 +19,7 @@
       lead: lead(index),
       nodes: [
         h("div.controls", null, tabs(tables, table), h("div.toggles", null, published.element, intervals.element, reset())),
-        measured.length ? measured.map((part) => section(index, table, part, options)) : widgets.empty("Nothing of this table is measured yet."),
+        measured.length ? measured.map((part) => section(index, table, part, options, measured.length > 1)) : widgets.empty("Nothing of this table is measured yet."),
         printed.map((part) => asPrinted(index, table, part)),
       ],
     };
@@ -46,12 +46,14 @@
     ? h("button.small", { type: "button", on: { click: () => route.change({ sort: null, dir: null }) } }, "Paper's order")
     : null);
 
-  function section(index, table, part, options) {
+  /** several: the table stands among others, and needs a heading to be told from them. */
+  function section(index, table, part, options, several) {
     const columns = makeColumns(index, table, part);
     const sort = cells.sorting(columns);
     const name = `Table ${table.number}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
     const notes = [...(part.notes || [])];
     return h("section.part", { "aria-label": name },
+      several ? h("h2", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}`) : null,
       widgets.scroller(grid(index, table, part, columns, sort, options), name, `table-${table.number}-${part.size}`),
       h("p.under", null,
         h("strong", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}. `),
@@ -134,7 +136,7 @@
       h("th", { scope: "row" },
         withGroup && !name.startsWith(row.group) ? h("span.line.of", null, row.group) : null,
         h("span.line", null, row.run ? h("a", { href: route.to(["records", row.run]) }, name) : name,
-          (row.changes || []).length ? h("span.kind", null, ` ${row.changes.join(" ")}`) : null, labels.length ? h("span.kind", null, " measured") : null),
+          (row.changes || []).length ? h("span.kind", null, ` ${row.changes.join(" ")}`) : null, labels.length ? h("span.kind", null, row.run ? " measured" : " not measured") : null),
         labels.slice(1).map(([kind, label]) => h(`span.line.${kind}`, null, label))),
       others.map((column) => value(index, row, column, options)));
   }
