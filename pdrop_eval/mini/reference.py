@@ -14,7 +14,7 @@ import contextlib
 import io
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +36,17 @@ class Watched:
     """A strategy that keeps the report of each batch."""
 
     def __init__(self, strategy: Any):
-        self.strategy, self.reports = strategy, list[Any]()
+        self.strategy, self._opened = strategy, list[Any]()
 
-    @contextlib.contextmanager
-    def __call__(self, model: Any, image: Any) -> Iterator[Any]:
+    def __call__(self, model: Any, image: Any) -> Any:
         """The strategy's own context."""
-        with self.strategy(model, image) as report:
-            self.reports.append(report)
-            yield report
+        self._opened.append(self.strategy(model, image))
+        return self._opened[-1]
+
+    @property
+    def reports(self) -> list[Any]:
+        """Of all batches, in order."""
+        return [context.report for context in self._opened]
 
 
 def measure(model: str, strategy: str, tasks: Sequence[str] | None = None) -> dict[str, Any]:
