@@ -1,7 +1,7 @@
 /* The frame: views, focus, theme, tooltips. Starts when the index is here. */
 (function (pdrop) {
   "use strict";
-  const { h, replace, say, words, route, widgets } = pdrop;
+  const { h, replace, words, route, widgets } = pdrop;
   const NAMES = { tables: "Tables", curves: "Curves", efficiency: "Efficiency", compare: "Compare", samples: "Samples", records: "Records" };
   const main = document.getElementById("main");
   let drawn = null; // the path that is shown
@@ -148,7 +148,5 @@
     for (const owner of document.querySelectorAll('[aria-describedby="tip"]')) owner.removeAttribute("aria-describedby");
   }
 
-  pdrop.start = start;
   start();
-  pdrop.say = say;
 })(window.pdrop);

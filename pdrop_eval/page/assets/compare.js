@@ -103,6 +103,4 @@
       cell(words.number(found.changed) && found.n ? h("a", { href: route.to(["compare", key], { a: one.key, b: two.key }) }, `${words.whole(found.changed)} (${words.fixed((100 * found.changed) / found.n, 0)}%)`) : words.DASH),
     ]);
   }
-
-  pdrop.compareRuns = { choosers };
 })(window.pdrop);

@@ -62,8 +62,5 @@
   let numbers = 0;
   const id = (stem) => `${stem}-${++numbers}`;
 
-  /** A name that a stylesheet or an id can bear. */
-  const slug = (text) => String(text).toLowerCase().replace(/[^a-z0-9]+/g, "-");
-
-  Object.assign(pdrop, { h, replace, append, say, newId: id, slug, SVG });
+  Object.assign(pdrop, { h, replace, append, say, newId: id, SVG });
 })(window.pdrop);

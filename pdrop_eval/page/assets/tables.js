@@ -3,8 +3,6 @@
   "use strict";
   const { h, words, route, widgets, cells } = pdrop;
 
-  const VIEW = { title: "Tables", draw };
-
   function draw(index, { parts }) {
     const tables = index.tables || [];
     const table = tables.find((one) => String(one.number) === parts[0]) || tables[tables.length - 1];
@@ -181,5 +179,5 @@
     return h("details.part", { "data-key": name }, h("summary", null, `${name} (size ${part.size}; not measured here)`), widgets.scroller(tableElement, name), (part.notes || []).map(note));
   }
 
-  pdrop.views = { tables: VIEW };
+  pdrop.views = { tables: { draw } };
 })(window.pdrop);
