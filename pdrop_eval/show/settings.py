@@ -72,8 +72,8 @@ class Settings:
             kind = ["attention", *(["text"] if self.query == "text" else [])]
             kind += [] if self.layers is None else ["layers", *map(str, self.layers or ("all",))]
         changes = [o for o in self.common if o.partition("=")[0] not in _SAME_ANSWER]
-        changes += [override for own in self.own.values() for override in own]
         parts = [key, str(doc_id), model, *kind, *(o.removeprefix("strategy.") for o in changes)]
+        parts += [f"{name}.{o.removeprefix('strategy.')}" for name, own in self.own.items() for o in own]
         name = "_".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.") for part in parts)
         if len(name) <= _LONGEST:
             return name

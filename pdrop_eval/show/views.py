@@ -48,7 +48,7 @@ def retained_plate(
     grids = grids_of(question, next(iter(outcomes.values())))
     notes = [
         f"{_where(question, model)}. Clear: image tokens that remain. Grey: dropped. {_LAYERS}",
-        *_of_grids(images, grids),
+        *_of_grids(images, grids, "Striped"),
     ]
     answers = [
         (f"{labels[name]} answers" if len(outcomes) > 1 else "Answer", o) for name, o in outcomes.items()
@@ -81,7 +81,7 @@ def attention_plate(
         panels[0] = Panel("picture", (*panels[0].lines, f"{apart.sum()} of them newlines"), panels[0].boards)
     notes = [
         f"{_where(question, model)}. Nothing is dropped. {_LAYERS}",
-        *_of_grids(images, grids),
+        *_of_grids(images, grids, "Without a colour"),
     ]
     return _plate((Row("", tuple(panels)),), question, [("Answer", outcome)], notes, scale)
 
@@ -139,8 +139,8 @@ def _where(question: Question, model: str) -> str:
     return f"{name}, sample {question.doc_id}; model {printable(model)}"
 
 
-def _of_grids(images: Sequence[Image.Image], grids: Sequence[Grid]) -> list[str]:
-    """What has to be said of places without tokens, and of tokens without places."""
+def _of_grids(images: Sequence[Image.Image], grids: Sequence[Grid], bare: str) -> list[str]:
+    """What has to be said of places without tokens, and of tokens without places. bare: the former's look."""
     notes = []
     if newlines(grids).any():
         notes.append("Newline tokens, one behind each row of the tiles, stand for no place.")
@@ -150,5 +150,5 @@ def _of_grids(images: Sequence[Image.Image], grids: Sequence[Grid]) -> list[str]
         or max(b[2] for b in boxes) < images[i].width or max(b[3] for b in boxes) < images[i].height
         for i, boxes in covered.items()
     ):  # fmt: skip
-        notes.append("Striped: no image token covers it, for the picture is cut.")
+        notes.append(f"{bare}: no image token covers it, for the picture is cut.")
     return notes

@@ -140,6 +140,19 @@ def test_what_a_centre_crop_leaves_out_is_never_clear_and_said_to_be_striped():
     assert not any("Striped" in note for note in plate_of(page(), WHOLE, [0]).notes)
 
 
+def test_what_a_centre_crop_leaves_out_has_no_colour_of_attention_and_is_said_to_have_none():
+    cut = Grid(0, "whole", (120, 0, 240, 120), 12, 12)
+    picture = page(colours=((140, 140, 140), MARK))
+    plate = attention_plate(question(picture), outcome([cut]), {0: np.full(144, 0.005)}, "last", "mini")
+    (board,) = plate.rows[0].panels[1].boards
+    shown = board.paint(360, 120)
+    assert np.ptp(shown[:, :119], axis=-1).max() == 0  # the picture, paler, without stripes
+    assert np.ptp(shown[:, :119].reshape(-1, 3), axis=0).max() == 0
+    assert np.ptp(shown[60, 180].astype(int)) > 10
+    assert any(note.startswith("Without a colour: no image token") for note in plate.notes)
+    assert not any("Striped" in note for note in plate.notes)
+
+
 def test_a_padded_picture_lies_in_the_middle_of_its_square():
     padded = [Grid(0, "whole", (0, -120, 360, 240), 12, 12)]
     (shown, _), *_ = boards(plate_of(page(), padded, [0]))

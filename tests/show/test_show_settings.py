@@ -104,17 +104,21 @@ def test_settings_of_the_evaluation_go_to_all_strategies_and_some_to_one():
     assert compose_config(read.overrides("pdrop")).strategy.ratio == 0.4
 
 
+_OF_WHOM = [("", ""), ("pdrop_overrides=[", "]"), ("fastv_overrides=[", "]")]
+
+
 def test_files_are_named_by_what_changes_the_drawing():
     names = {
         read_settings(["sample=gqa:3", *arguments]).file_name("gqa", 3, "mini")
         for arguments in (
             [], ["strategy=fastv"], ["strategy=pdrop,fastv"], ["strategy.ratio=0.4"], ["downsample=2"],
             ["pdrop_overrides=[strategy.ratio=0.3]"], ["view=attention"], ["view=attention", "query=text"],
+            *(["strategy=pdrop,fastv", f"{whose}budget.share=0.5{end}"] for whose, end in _OF_WHOM),
             ["view=attention", "layers=[1,2]"], ["view=attention", "layers=all"],
             ["data.root=/" + "long/" * 30 + "a"], ["suite.name=" + "long/" * 30 + "b"],
         )
     }  # fmt: skip
-    assert len(names) == 11  # where the data lie changes nothing
+    assert len(names) == 14  # where the data lie changes nothing
     assert "gqa_3_mini_pdrop" in names
     assert all("/" not in name and len(name) <= 100 for name in names)
 
