@@ -11,7 +11,7 @@ from pdrop_eval.page.notices import Notices
 from pdrop_eval.page.records import Recorded
 from pdrop_eval.page.samples import Asked, QuestionSet
 from pdrop_eval.page.site import Site
-from pdrop_eval.page.writing import file_name, public, without_folders
+from pdrop_eval.page.writing import file_name, public, unique, without_folders
 from pdrop_eval.report.cells import measured_cell
 from pdrop_eval.report.sheet import CELL, cell_columns, run_columns, write_csv
 
@@ -69,10 +69,12 @@ def _cell(value: Any) -> Any:
 
 def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[str, Any]]:
     """The pages of changed answers that pdrop-eval-compare has written, with their pictures."""
-    found = []
+    found: list[dict[str, Any]] = []
+    taken = set[str]()
     for path in sorted(folder.glob(f"*{_ANSWERS}")) if folder.is_dir() else ():
         stem = path.name.removesuffix(_ANSWERS)
-        name = file_name(stem)
+        name = unique(file_name(stem), taken)
+        taken.add(name.lower())
         try:
             runs = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["runs"]
             title = f"{runs['candidate']['name']} against {runs['baseline']['name']}"

@@ -53,7 +53,8 @@
       nodes: [
         h("p.back", null, h("a", { href: "#/records" }, "\u2190 All records")),
         run.status !== "completed" ? h("p.problem", null, `Status: ${run.status}. The numbers of this run are not complete.`) : null,
-        h("section.part", null, h("h2", null, "Repeat it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded.")),
+        h("section.part", null, h("h2", null, "Repeat it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded."),
+          (run.command || "").includes("\u2026/") ? h("p.quiet", null, "This page names no folders: put your own in the place of \u2026/.") : null),
         facts(run), scores(index, run), place,
       ],
       after: () => widgets.loading(place, "Reading the record \u2026", async () => record(await pdrop.load(`run/${run.key}`))),
