@@ -109,9 +109,12 @@ def _fits_all(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 
 def _grid(value: Any) -> bool:
-    """A grid of `pdrop_eval.grids`, as a list; no larger than a picture could need."""
+    """A grid of `pdrop_eval.grids`, as a list; no larger than a picture could need.
+
+    It may have no row or no column: LLaVA-NeXT takes all tiles of a line of 3000x30 pixels for padding.
+    """
     kinds = (_whole, _is(str), *[_number] * 4, _whole, _whole, _is(bool))
-    return _fits_all(*kinds)(value) and 0 < value[6] <= _SIDE and 0 < value[7] <= _SIDE
+    return _fits_all(*kinds)(value) and value[6] <= _SIDE and value[7] <= _SIDE
 
 
 def _is(kind: type) -> Callable[[Any], bool]:

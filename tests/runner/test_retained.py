@@ -8,7 +8,7 @@ import pytest
 from test_run import run
 
 from pdrop_eval.errors import UserError
-from pdrop_eval.grids import Grid, cells
+from pdrop_eval.grids import Geometry, Grid, cells
 from pdrop_eval.journal import Journal
 from pdrop_eval.masks import unpack
 from pdrop_eval.records import load_samples
@@ -65,6 +65,19 @@ def test_an_answer_that_was_recalled_has_its_tokens(llava, data, tmp_path, monke
         samples_of(llava, data, tmp_path / "killed", "batch_size=2")
     monkeypatch.setattr(Journal, "keep", keep)
     assert samples_of(llava, data, tmp_path / "killed", "batch_size=2") == expected
+
+
+def test_the_grids_of_a_picture_as_thin_as_a_line_are_read_again(tmp_path):
+    grids = Geometry(336, 14, ((336, 1008), (1008, 336))).grids([(3000, 30), (10, 1000)])
+    assert [(grid.rows, grid.columns, grid.tokens) for grid in grids if grid.part == "tiles"] == [
+        (0, 72, 0), (72, 0, 72),
+    ]  # fmt: skip
+    (tmp_path / "samples").mkdir()
+    sample = {"doc_id": 0, "image_grids": [grid.to_list() for grid in grids]}
+    (tmp_path / "samples" / "docvqa_val.jsonl").write_text(json.dumps(sample) + "\n")
+    (read,) = load_samples(tmp_path, "docvqa_val")
+    assert [Grid.from_list(values) for values in read["image_grids"]] == grids
+    assert len(cells(grids)) == 2 * 576 + 72
 
 
 @pytest.mark.parametrize(
