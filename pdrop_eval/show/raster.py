@@ -43,6 +43,8 @@ def tokens_at(grid: Grid, box: Box, width: int, height: int) -> np.ndarray:
 
     A pixel belongs to the token that its centre lies on; newline tokens lie nowhere.
     """
+    if not (grid.rows and grid.columns):  # of a picture as thin as a line, all is taken for padding
+        return np.full((height, width), -1)
     left, top, right, bottom = grid.box
     x = box[0] + (np.arange(width) + 0.5) * (box[2] - box[0]) / width
     y = box[1] + (np.arange(height) + 0.5) * (box[3] - box[1]) / height
@@ -76,6 +78,8 @@ def coloured(pixels: np.ndarray, tokens: np.ndarray, colours: np.ndarray, streng
 
 def outline(grid: Grid, retained: Sequence[bool]) -> list[Segment]:
     """The borders between retained and other patches, each as long as it is straight; in picture pixels."""
+    if not (grid.rows and grid.columns):
+        return []
     flags = np.asarray(retained, dtype=bool).reshape(grid.rows, -1)[:, : grid.columns]
     left, top, right, bottom = grid.box
     wide, high = (right - left) / grid.columns, (bottom - top) / grid.rows

@@ -153,6 +153,14 @@ def test_what_a_centre_crop_leaves_out_has_no_colour_of_attention_and_is_said_to
     assert not any("Striped" in note for note in plate.notes)
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(0, 24), (24, 0)])
+def test_tiles_of_which_no_patch_is_left_are_drawn_without_a_clear_one(rows, columns):
+    grids = [NEXT[0], Grid(0, "tiles", (0, 60, 360, 60), rows, columns, newline=True)]
+    plate = plate_of(page(), grids, [0])
+    assert [board.name for board in plate.rows[0].panels[1].boards] == ["overview", "tiles"]
+    assert where(boards(plate)[3], PAGE) is None
+
+
 def test_a_padded_picture_lies_in_the_middle_of_its_square():
     padded = [Grid(0, "whole", (0, -120, 360, 240), 12, 12)]
     (shown, _), *_ = boards(plate_of(page(), padded, [0]))
