@@ -76,7 +76,7 @@ def ask(
     from lmms_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder), include_defaults=False)
-    task = one_first(lambda: _load_task(manager, info))
+    task = one_first(lambda: load_task(manager, info))
     guard(task, info.task)
     return task, simple_evaluate(
         model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
@@ -110,7 +110,7 @@ def _of_all_processes(model: Any, task: str) -> tuple[dict[tuple[str, int], Meas
     return measurements, min(gather(model.batch_size)), usage
 
 
-def _load_task(manager: Any, info: TaskInfo) -> Any:
+def load_task(manager: Any, info: TaskInfo) -> Any:
     """The task with its data. What goes wrong here are the data: lmms-eval tries a few times by itself."""
     try:
         return manager.load_task_or_group([info.task])[info.task]

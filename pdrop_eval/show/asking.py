@@ -14,7 +14,7 @@ from pdrop_eval.lmms.damage import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadab
 from pdrop_eval.lmms.measure import Measurement
 from pdrop_eval.lmms.opening import open_task
 from pdrop_eval.lmms.pictures import to_rgb, with_eight_bits
-from pdrop_eval.lmms.running import _load_task
+from pdrop_eval.lmms.running import load_task
 from pdrop_eval.lmms.tasks import TaskInfo
 from pdrop_eval.plan import Plan
 
@@ -69,7 +69,7 @@ class Task:
     def __init__(self, plan: Plan, name: str, scratch: Path):
         info, folder = open_task(plan, name, scratch)
         self.info: TaskInfo = info
-        self.task: Any = _load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
+        self.task: Any = load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
         guard(self.task, name)
         self.docs: Any = self.task.eval_docs_no_media
 

@@ -27,7 +27,8 @@ class AttentionShares:
     padding; None: there is none. layers: the indices of those to record. query: "last", from the last token
     of the prompt, by which image tokens are ranked; "text", the mean over all tokens behind the last image
     token. `shares` then has, for each layer, [b, n] float32: softmax over everything that the query sees,
-    mean over heads and query rows; each row adds up to 1. Rows that beam search repeats count once.
+    mean over heads and query rows; each row adds up to 1, but for the rounding of the model's dtype. Rows
+    that beam search repeats count once.
 
     Raises UserError for an unknown query, and for layers that the model doesn't have.
     """
@@ -97,5 +98,9 @@ def query_columns(image: Tensor, valid: Tensor, query: str) -> tuple[Tensor, Ten
 
 
 def default_layers(depth: int) -> list[int]:
-    """The first and the last layer, and those of the paper's Figure 1: 2, 8, 16 and 24 of 32."""
-    return sorted({0, depth // 16, depth // 4, depth // 2, depth * 3 // 4, depth - 1})
+    """The first and the last layer, and those of the paper's Figure 1: 2, 8, 16 and 24 of 32.
+
+    In a model of fewer than 16 layers, the paper's shallowest is layer 1, as in the left of its Figure 1.
+    """
+    shallow = min(max(1, depth // 16), depth - 1)
+    return sorted({0, shallow, depth // 4, depth // 2, depth * 3 // 4, depth - 1})

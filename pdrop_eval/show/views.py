@@ -75,7 +75,7 @@ def attention_plate(
     for layer, values in shares.items():
         lines = [f"{values.sum():.1%} on image tokens"]
         if apart.any():
-            lines.append(f"of it {values[apart].sum():.1%} on newlines")
+            lines.append(f"including {values[apart].sum():.1%} on newlines")
         panels.append(Panel(f"layer {layer}", tuple(lines), share_boards(images, grids, values, scale)))
     if apart.any():
         panels[0] = Panel("picture", (*panels[0].lines, f"{apart.sum()} of them newlines"), panels[0].boards)

@@ -154,6 +154,12 @@ def test_a_processor_with_other_tokens_has_no_grids():
     assert placed(geometry, [], 0) == []
 
 
+def test_a_processor_that_cuts_another_square_has_no_grids():
+    wider = clip(size={"shortest_edge": 110}, do_center_crop=True, crop_size={"height": TILE, "width": TILE})
+    assert geometry_of(model_of(), wider, "checkpoint", None) is None
+    assert placed(None, [(96, 96)], 144) is None
+
+
 def test_the_resolution_is_transformers_own_choice():
     from transformers.image_processing_utils import select_best_resolution
 

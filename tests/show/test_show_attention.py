@@ -121,5 +121,5 @@ def test_the_text_is_what_stands_behind_the_last_image_token():
 
 def test_the_default_layers_are_those_of_the_paper_with_the_first_and_the_last():
     assert default_layers(32) == [0, 2, 8, 16, 24, 31]
-    assert default_layers(8) == [0, 2, 4, 6, 7]
+    assert default_layers(8) == [0, 1, 2, 4, 6, 7]
     assert default_layers(1) == [0]

@@ -223,7 +223,7 @@ def test_shares_of_attention_are_brightest_where_they_are_largest():
     picture, panel = plate.rows[0].panels
     assert picture.lines == ("344 image tokens", "8 of them newlines")
     assert panel.title == "layer 3"
-    assert panel.lines == ("93.4% on image tokens", "of it 40.0% on newlines")  # 0.5 + 0.4 + 335 x 0.0001
+    assert panel.lines == ("93.4% on image tokens", "including 40.0% on newlines")  # 0.5 + 0.4 + 335 x 0.0001
     overview, tiles, *_ = boards(plate)[2:]
     yellow = tiles[0].astype(int)[:, :, 0] - tiles[0][:, :, 2]
     assert where((yellow[..., None], tiles[1]), (yellow.max(),)) == near((60, 28, 75, 44))
