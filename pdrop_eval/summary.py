@@ -5,6 +5,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 
 def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool = True) -> str:
     """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
@@ -61,7 +64,7 @@ def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) ->
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         *_usage([record["tasks"][task] for task in tasks]),
         f"record: {path}",
-        *([f"next: {_next(record, path)}"] if advise else []),
+        *([f"next: {_next(record, path)}"] if advise and not _goes_on(record, path) else []),
     ]
 
 
@@ -88,13 +91,23 @@ def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
 def _next(record: dict[str, Any], path: Path) -> str:
     """A strategy of Table 5 that this model has no record of, or else the table; in the words of make."""
     made = "MAKELEVEL" in os.environ
-    compared = ("vanilla", "fastv", "pdrop")[1 if record.get("budget") else 0 :]  # vanilla takes no budget
-    missing = [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]
-    if missing:
+    if missing := _not_there(record, path):
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]
     root = "" if results == "results/runs" else f" root={results}"
     return "make tables" if made else f"pdrop-eval-tables{root}"
+
+
+def _not_there(record: dict[str, Any], path: Path) -> list[str]:
+    """The strategies of Table 5 that this model has no record of."""
+    compared = ("vanilla", "fastv", "pdrop")[1 if record.get("budget") else 0 :]  # vanilla takes no budget
+    return [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]
+
+
+def _goes_on(record: dict[str, Any], path: Path) -> bool:
+    """Whether this is one of a sweep's runs, and others may still bring what is missing."""
+    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return sweep and bool(_not_there(record, path))
 
 
 def _runs(tokens: list[int]) -> str:

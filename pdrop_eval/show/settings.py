@@ -33,6 +33,7 @@ _REFUSED = {
     "judge": "A judge scores runs; what is shown here is the answer itself.",
 }
 _SAME_ANSWER = ("device", "log", "workers", "feature_cache", "model", "batch_size", "data.root")
+_USUAL = "suite=mini"  # what nobody has to say, but `make show` does
 _LONGEST = 100
 
 
@@ -71,7 +72,7 @@ class Settings:
         if self.view == "attention":
             kind = ["attention", *(["text"] if self.query == "text" else [])]
             kind += [] if self.layers is None else ["layers", *map(str, self.layers or ("all",))]
-        changes = [o for o in self.common if o.partition("=")[0] not in _SAME_ANSWER]
+        changes = [o for o in self.common if o.partition("=")[0] not in _SAME_ANSWER and o != _USUAL]
         parts = [key, str(doc_id), model, *kind, *(o.removeprefix("strategy.") for o in changes)]
         parts += [f"{name}.{o.removeprefix('strategy.')}" for name, own in self.own.items() for o in own]
         name = "_".join(re.sub(r"[^A-Za-z0-9._]+", "-", part).strip("-.") for part in parts)

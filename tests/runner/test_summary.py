@@ -1,5 +1,9 @@
 """What is printed at the end of a run."""
 
+from types import SimpleNamespace
+
+from hydra.types import RunMode
+
 from pdrop_eval import summary
 
 
@@ -17,6 +21,19 @@ def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
     assert summary._next(record, path) == "make tables"
     monkeypatch.delenv("MAKELEVEL")
     assert summary._next(record, path) == "pdrop-eval-tables root=elsewhere"
+
+
+def test_a_sweep_gives_no_advice_to_run_what_it_is_about_to_run(tmp_path, monkeypatch):
+    record = {"strategy": {"name": "vanilla"}, "config": {"results": "results/runs"}}
+    path = tmp_path / "vanilla-1" / "record.json"
+    path.parent.mkdir()
+    assert not summary._goes_on(record, path)
+    monkeypatch.setattr(summary.HydraConfig, "initialized", lambda: True)
+    monkeypatch.setattr(summary.HydraConfig, "get", lambda: SimpleNamespace(mode=RunMode.MULTIRUN))
+    assert summary._goes_on(record, path)
+    for strategy in ("fastv", "pdrop"):
+        (tmp_path / f"{strategy}-1").mkdir()
+    assert not summary._goes_on(record, path)
 
 
 def test_the_time_and_the_images_are_summed_up():
