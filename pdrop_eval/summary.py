@@ -76,7 +76,10 @@ def _usage(entries: list[dict[str, Any]]) -> list[str]:
     model = sum(one["model_seconds"] for one in used)
     encoded, images = (sum(one[key] for one in used) for key in ("encoded", "images"))
     wall = sum(entry["wall_seconds"] for entry in entries)
-    return [f"{wall:.0f} s, {model:.0f} of them the model's; {encoded:,} of {images:,} images encoded"]
+    shared = ", the others shared" if encoded < images else ""
+    return [
+        f"{wall:.0f} s, {model:.0f} of them the model's; {encoded:,} of {images:,} images encoded{shared}"
+    ]
 
 
 def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:

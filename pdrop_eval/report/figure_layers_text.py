@@ -74,9 +74,10 @@ def _matrix(chart: LayersChart, model: str, key: str) -> Grid:
         Line([Shown(f"{100 * at:.4g}%"), *(Shown(cells.get((n, at), numbers.NONE)) for n in chart.layers)])
         for at in found
     ]
-    against = "vanilla" if own else chart.trained(chart.model)
+    one = "dropped once" if own else chart.trained(model)
+    against = "all tokens (vanilla)" if own else chart.trained(chart.model)
     title = (
-        f"{name}, {chart.trained(model)} minus {against}, with 95% intervals, paired: both answered the same "
+        f"{name}, {one} minus {against}, with 95% intervals, paired: both answered the same "
         "questions, so they are more certain than the intervals of single scores suggest."
     )
     heads = ["Retained", *(f"Layer {layer}" for layer in chart.layers)]

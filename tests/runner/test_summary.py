@@ -44,5 +44,7 @@ def test_the_time_and_the_images_are_summed_up():
         }
 
     entries = [entry(3.2, 2.5, 240, 140), entry(2.0, 1.9, 1000, 0)]
-    assert summary._usage(entries) == ["5 s, 4 of them the model's; 140 of 1,240 images encoded"]
+    assert summary._usage(entries) == [
+        "5 s, 4 of them the model's; 140 of 1,240 images encoded, the others shared"
+    ]
     assert summary._usage([*entries, {"wall_seconds": 1.0}]) == []
