@@ -16,7 +16,7 @@ from pdrop_eval.page.efficiency import efficiency
 from pdrop_eval.page.index import benchmark_entries, known_benchmarks, run_entry, unknown_benchmarks
 from pdrop_eval.page.notices import Notices
 from pdrop_eval.page.pictures import Pictures
-from pdrop_eval.page.records import Recorded, newest, read_runs
+from pdrop_eval.page.records import Recorded, newest, read_runs, unrecorded
 from pdrop_eval.page.samples import (
     CHUNK,
     SHORT,
@@ -72,6 +72,7 @@ def make_page(sources: Sources, out: Path) -> str:
     recorded = read_runs(sources.root)
     with opened(out) as site:
         notices = Notices()
+        notices.unrecorded(unrecorded(sources.root))
         build = _Build(site, Pictures(site, sources.pictures, sources.data, notices), notices)
         for (benchmark, _, _), group in _groups(recorded).items():
             _write_group(build, benchmark, group)

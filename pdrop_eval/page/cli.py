@@ -29,10 +29,10 @@ def _run(config: Any) -> None:
         from pdrop_eval.page.build import Sources, make_page
 
         pictures = _whole("pictures", config.pictures)
-        folders = {name: _folder(name, config[name]) for name in ("root", "bench", "compare", "out")}
-        out = folders.pop("out")
+        root, out = _folder("root", config.root), _folder("out", config.out)
+        folders = {name: _beside(root, name, config[name]) for name in ("bench", "compare")}
         data = None if config.data.root is None else _data(config.data.root)
-        print(make_page(Sources(**folders, pictures=pictures, data=data), out), end="")
+        print(make_page(Sources(root, **folders, pictures=pictures, data=data), out), end="")
     except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
         _leave(error)
 
@@ -54,6 +54,13 @@ def _folder(name: str, value: Any) -> Path:
     if value is None or not str(value).strip():
         raise UserError(f"{name} is empty: name a folder, {name}=DIR.")
     return Path(str(value)).expanduser()
+
+
+def _beside(root: Path, name: str, value: Any) -> Path:
+    """The folder that was named, or the one of this name beside the records, where results lie together."""
+    from pdrop_eval.page.records import above
+
+    return above(root) / name if value is None else _folder(name, value)
 
 
 def _data(value: Any) -> Path:

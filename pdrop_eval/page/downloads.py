@@ -76,13 +76,14 @@ def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[st
         name = unique(file_name(stem), taken)
         taken.add(name.lower())
         try:
-            runs = json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["runs"]
-            title = f"{runs['candidate']['name']} against {runs['baseline']['name']}"
+            title = _title(json.loads((folder / f"{stem}.json").read_text(encoding="utf-8"))["runs"])
+            if any(one["title"] == title for one in found):
+                title = f"{title} ({stem})"
             text = path.read_text(encoding="utf-8")
             pictures = {
                 one.name: one.read_bytes() for one in sorted((folder / f"{stem}.pictures").glob("*.png"))
             }
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             notices.add(f"The comparison {stem} can't be read: {type(error).__name__}.")
             continue
         site.write(f"{FOLDER}/{name}{_ANSWERS}", _public_page(text))
@@ -90,6 +91,24 @@ def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[st
             site.write(f"{FOLDER}/{stem}.pictures/{file}", content)
         found.append({"title": title, "file": f"{FOLDER}/{name}{_ANSWERS}"})
     return found
+
+
+def _title(runs: dict[str, Any]) -> str:
+    """Two runs, and the questions they were asked: `pdrop against vanilla, mini, limit 8`."""
+    sides = [runs[role] for role in ("candidate", "baseline")]
+    suites = [(side.get("suite") or {}).get("name") for side in sides]
+    limits = [side.get("limit") for side in sides]
+    words = [f"{sides[0]['name']} against {sides[1]['name']}"]
+    if any(suites):
+        words.append(_either(suites))
+    if limits != [None, None]:
+        words.append(f"limit {_either(limits)}")
+    return ", ".join(words)
+
+
+def _either(values: Sequence[Any]) -> str:
+    """What two runs have in common, or both."""
+    return " / ".join(dict.fromkeys("none" if value is None else str(value) for value in values))
 
 
 def _public_page(text: str) -> str:

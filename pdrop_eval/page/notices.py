@@ -1,7 +1,7 @@
 """What the page has to say about itself: what couldn't be read or shown, each reason once."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 from pdrop_eval.benchmarks import names
 from pdrop_eval.page.records import Recorded
@@ -37,7 +37,17 @@ class Notices:
 
     def pictures(self, benchmark: str, why: str, number: int) -> None:
         """Questions whose pictures aren't shown."""
-        self._pictures[benchmark][why] += number
+        self._pictures[why][benchmark] += number
+
+    def unrecorded(self, folders: Sequence[str]) -> None:
+        """Folders of runs, as `model/run`, that have samples and no record."""
+        if folders:
+            more = f" and {len(folders) - _LISTED} others" if len(folders) > _LISTED else ""
+            has = "has" if len(folders) == 1 else "have"
+            self.add(
+                f"{', '.join(folders[:_LISTED])}{more} {has} samples but no record.json, so nothing of "
+                f"{_them(folders)} is shown: put the record back, or evaluate the same settings again."
+            )
 
     def unknown(self, keys: Sequence[str]) -> None:
         """Benchmarks that this version doesn't know."""
@@ -47,15 +57,15 @@ class Notices:
     def lines(self) -> list[str]:
         """All of them; paths are without their folders."""
         found = list(self._plain)
-        for benchmark, reasons in self._pictures.items():
-            total = f"{sum(reasons.values()):,} questions of {_named([benchmark])} have no picture here"
-            listed = [f"{number:,}: {why}" for why, number in reasons.items()]
-            found.append(
-                f"{total}: {next(iter(reasons))}." if len(reasons) < 2 else f"{total}. {'; '.join(listed)}."
-            )
+        for why, numbers in self._pictures.items():
+            total = sum(numbers.values())
+            asked = "1 question" if total == 1 else f"{total:,} questions"
+            lacks = "has" if total == 1 else "have"
+            found.append(f"{asked} of {_named(list(numbers))} {lacks} no picture here: {why}.")
         if self._missing:
             found.append(
-                f"No samples are stored of {_runs(self._missing)}: their scores are shown, and no answers."
+                f"No samples are stored of {_runs(self._missing)}: their scores are shown, and no answers. "
+                f"Move {_folders(self._missing)} away and run {_them(self._missing)} again."
             )
         if self._misfit:
             found.append(
@@ -69,6 +79,14 @@ def _runs(found: dict[str, list[str]]) -> str:
     listed = [f"{key} ({_named(keys)})" for key, keys in list(found.items())[:_LISTED]]
     more = f" and {len(found) - _LISTED} other runs" if len(found) > _LISTED else ""
     return ", ".join(listed) + more
+
+
+def _folders(found: Sized) -> str:
+    return "the run's folder" if len(found) == 1 else "the runs' folders"
+
+
+def _them(found: Sized) -> str:
+    return "it" if len(found) == 1 else "them"
 
 
 def _named(keys: Sequence[str]) -> str:

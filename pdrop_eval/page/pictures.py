@@ -119,6 +119,8 @@ class Pictures:
         return list(listed), None
 
     def _say(self, found: QuestionSet, reasons: Sequence[str]) -> None:
+        if self._most == 0:  # as was asked for
+            return
         for why in dict.fromkeys(reasons):
             self._notices.pictures(found.benchmark, why, reasons.count(why))
 

@@ -1,5 +1,6 @@
 """The runs of the page: every record of a folder, also those without a finished benchmark."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -73,8 +74,30 @@ def read_runs(root: Path) -> list[Recorded]:
         raise UserError(f"root={root} is no folder, so there are no records in it. {hint}")
     records = load_records(root)
     if not records:
-        raise UserError(f"No run is recorded in {root}. {hint}")
+        _check_level(root)
+        lost = unrecorded(root)
+        found = f" ({lost[0]} has samples but no record.json)" if lost else ""
+        raise UserError(f"No run is recorded in {root}{found}. {hint}")
     return _named(root, records, to_runs(records, unfinished=True))
+
+
+def unrecorded(root: Path) -> list[str]:
+    """The folders with samples and without a record, as `model/run`."""
+    folders = sorted({path.parent.parent for path in root.glob("*/*/samples/*.jsonl")})
+    return [one.relative_to(root).as_posix() for one in folders if not (one / "record.json").exists()]
+
+
+def above(folder: Path) -> Path:
+    """The folder above one, by its name: `results` for `results/runs`, also where that is a link."""
+    return (folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))).parent
+
+
+def _check_level(root: Path) -> None:
+    """Raises UserError for a run, or the folder of a model's runs, in the place of the folder of all."""
+    if (root / "record.json").is_file():
+        raise UserError(f"root={root} is a run. Name the folder above: root={above(above(root))}")
+    if any(root.glob("*/record.json")):
+        raise UserError(f"root={root} has the runs of one model. Name the folder above: root={above(root)}")
 
 
 def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -> list[Recorded]:

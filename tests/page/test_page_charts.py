@@ -114,12 +114,13 @@ def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
     head = "<title>%s</title><style>td{x:y}</style>\n<h1>Changed answers: %s</h1>\n"
     place = f"{tmp_path}/runs/mini"
     (folder / "a_vs_b.answers.html").write_text(head % (place, place) + table)
-    document = {"runs": {"baseline": {"name": "a"}, "candidate": {"name": "b"}}}
+    asked = {"suite": {"name": "mini"}, "limit": 8}
+    document = {"runs": {"baseline": {"name": "a", **asked}, "candidate": {"name": "b", **asked}}}
     (folder / "a_vs_b.json").write_text(json.dumps(document))
     (folder / "broken.answers.html").write_text("<p>")
     page = paged(pictures=0)
     assert page.index["comparisons"] == [
-        {"title": "b against a", "file": "downloads/compare/a_vs_b.answers.html"}
+        {"title": "b against a, mini, limit 8", "file": "downloads/compare/a_vs_b.answers.html"}
     ]
     assert (page.out / "downloads/compare/a_vs_b.pictures/gqa-1.png").read_bytes() == b"picture"
     copied = (page.out / "downloads/compare/a_vs_b.answers.html").read_text()
@@ -128,3 +129,27 @@ def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
     (folder / "a_vs_b.answers.html").unlink()
     build(tmp_path, pictures=0)
     assert not any(name.startswith("downloads/compare") for name in Read(tmp_path / "site").files())
+
+
+def compared(folder, stem, **candidate):
+    """A comparison as it is written, of a baseline that was asked all questions of a suite."""
+    asked = {"suite": {"name": "mini"}, "limit": None}
+    runs = {"baseline": {"name": "vanilla", **asked}, "candidate": {"name": "pdrop", **asked, **candidate}}
+    folder.mkdir(exist_ok=True)
+    (folder / f"{stem}.json").write_text(json.dumps({"runs": runs}))
+    (folder / f"{stem}.answers.html").write_text("<table></table>")
+
+
+def test_comparisons_can_be_told_apart(add, paged, tmp_path):
+    add("mini", "vanilla")
+    compared(tmp_path / "compare", "a")
+    compared(tmp_path / "compare", "b")
+    compared(tmp_path / "compare", "c", limit=8, suite={"name": "other"})
+    compared(tmp_path / "compare", "d", suite=3)
+    page = paged(pictures=0)
+    assert [one["title"] for one in page.index["comparisons"]] == [
+        "pdrop against vanilla, mini",
+        "pdrop against vanilla, mini (b)",
+        "pdrop against vanilla, other / mini, limit 8 / none",
+    ]
+    assert "The comparison d can't be read: AttributeError." in page.index["notices"]

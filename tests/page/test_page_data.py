@@ -357,6 +357,39 @@ def test_runs_without_samples_are_named_once(tmp_path, paged):
     (notice,) = page.index["notices"]
     assert notice.startswith("No samples are stored of ")
     assert all(key in notice for key in page.runs)
+    assert notice.endswith("Move the runs' folders away and run them again.")
+
+
+def test_a_run_without_samples_says_what_to_do(tmp_path, paged):
+    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    folder = synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    (folder / "samples" / "gqa.jsonl").unlink()
+    (notice,) = paged().index["notices"]
+    assert notice.endswith("no answers. Move the run's folder away and run it again.")
+
+
+def test_samples_without_a_record_are_named_once(tmp_path, paged):
+    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    tasks = {"gqa": (samples, "d" * 64), "mme": (samples, "e" * 64)}
+    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", tasks)
+    lost = synthetic.write_run(tmp_path / "runs", "mini", "pdrop", tasks)
+    (lost / "record.json").unlink()
+    page = paged(pictures=0)
+    (notice,) = page.index["notices"]
+    assert notice.startswith(f"mini/{lost.name} has samples but no record.json, so nothing of it is shown: ")
+    assert notice in page.told
+    assert len(page.runs) == 1
+
+
+def test_more_samples_without_a_record_are_one_notice(tmp_path, paged):
+    samples = synthetic.samples("mini", "vanilla", "gqa", range(1))
+    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    for number in range(7):
+        (tmp_path / f"runs/mini/lost-{number}/samples").mkdir(parents=True)
+        (tmp_path / f"runs/mini/lost-{number}/samples/gqa.jsonl").write_text("")
+    (notice,) = paged(pictures=0).index["notices"]
+    assert "mini/lost-4 and 2 others have samples but no record.json" in notice
+    assert "lost-5" not in notice
 
 
 def test_damaged_samples_become_a_notice_with_the_reason(tmp_path, paged):
@@ -369,7 +402,7 @@ def test_damaged_samples_become_a_notice_with_the_reason(tmp_path, paged):
     (run,) = page.index["runs"]
     assert run["scores"]["gqa"]["samples"] is False
     assert run["scores"]["mme"]["samples"] is True
-    (notice, _) = page.index["notices"]
+    (notice,) = page.index["notices"]
     assert "'answer' is 5, no text" in notice
     assert run["key"] in notice
     assert str(tmp_path) not in notice

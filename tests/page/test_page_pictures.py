@@ -12,9 +12,10 @@ from PIL import Image
 from pyarrow import parquet
 
 from pdrop_eval import data_pictures
-from pdrop_eval.benchmarks import by_task
+from pdrop_eval.benchmarks import benchmarks, by_task
 from pdrop_eval.data_pictures import NotThereError, Stored, Wanted, find_pictures, stored_data
 from pdrop_eval.lmms.measure import content_hashes
+from pdrop_eval.page.notices import Notices
 from pdrop_eval.page.pictures import SIDE
 
 
@@ -111,21 +112,31 @@ def test_a_copy_that_is_there_is_not_made_again(one_run, paged, tmp_path, monkey
     assert again.index["notices"] == []
 
 
-def test_data_that_are_gone_leave_one_notice_a_benchmark(tmp_path, paged, one_run):
+def test_data_that_are_gone_leave_one_notice_for_all_benchmarks(tmp_path, paged, one_run):
     for task in ("gqa", "mme"):
         data = one_run(task=task, strategy="pdrop" if task == "gqa" else "vanilla")
     shutil.rmtree(data)
     page = paged()
-    assert len(page.index["notices"]) == 2
-    for key, name in (("gqa", "GQA"), ("mme", "MME")):
+    (notice,) = page.index["notices"]
+    assert notice.startswith("8 questions of MME, GQA have no picture here: the rendered suite is not on this")
+    assert notice in page.told
+    for key in ("gqa", "mme"):
         run = next(run for run in page.index["runs"] if key in run["scores"])
         for question in page.questions(run["scores"][key]["set"]):
             assert question["pictures"] == [None]
             assert "not on this machine" in question["missing"]
-        assert any(
-            notice.startswith(f"4 questions of {name} have no picture") for notice in page.index["notices"]
-        )
-    assert all(notice in page.told for notice in page.index["notices"])
+
+
+def test_a_reason_of_many_benchmarks_is_one_line_and_another_reason_another():
+    notices = Notices()
+    for key in benchmarks():
+        notices.pictures(key, "the cache is empty", 240)
+    notices.pictures("gqa", "another picture lies there", 1)
+    assert notices.lines() == [
+        f"{240 * len(benchmarks()):,} questions of {len(benchmarks())} benchmarks have no picture here: the "
+        "cache is empty.",
+        "1 question of GQA has no picture here: another picture lies there.",
+    ]
 
 
 def test_another_picture_than_the_recorded_one_is_not_shown(tmp_path, paged, one_run):
@@ -180,6 +191,7 @@ def test_no_pictures_are_copied_where_none_are_wanted(paged, one_run):
     page = paged(pictures=0)
     assert {one["missing"] for one in questions(page)} == {"no pictures were asked for (pictures=0)"}
     assert not (page.out / "pictures").exists()
+    assert page.index["notices"] == []
 
 
 def test_a_question_without_a_picture_lacks_none(paged, one_run):

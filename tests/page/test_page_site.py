@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import synthetic
@@ -300,6 +301,39 @@ def test_the_command_builds_and_says_where(small, tmp_path, monkeypatch, capsys)
     assert status == 0, said.err
     assert said.out.startswith("Built site/index.html: 2 runs, 4 answers.")
     assert Read(tmp_path / "site").runs
+
+
+def test_bench_and_compare_come_from_beside_the_records(small, tmp_path, monkeypatch, capsys):
+    taken = []
+    monkeypatch.setattr(build_module, "make_page", lambda sources, out: taken.append(sources) or "")
+    monkeypatch.chdir(tmp_path / "runs")
+    for root in ("other/runs", ".", str(tmp_path / "runs")):
+        assert run_command(monkeypatch, capsys, f"root={root}", "out=site")[0] == 0
+    assert run_command(monkeypatch, capsys, "root=runs", "out=site", "bench=mine", "compare=null")[0] == 0
+    assert run_command(monkeypatch, capsys)[0] == 0
+    assert [(one.bench, one.compare) for one in taken] == [
+        (Path("other/bench"), Path("other/compare")),
+        (tmp_path / "bench", tmp_path / "compare"),
+        (tmp_path / "bench", tmp_path / "compare"),
+        (Path("mine"), Path("compare")),
+        (Path("results/bench"), Path("results/compare")),
+    ]
+
+
+def test_a_run_in_the_place_of_all_runs_names_the_folder_above(small, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    folder = next((tmp_path / "runs/mini").iterdir())
+    status, said = run_command(monkeypatch, capsys, f"root=runs/mini/{folder.name}", "out=site")
+    assert status == 2
+    assert said.err == f"error: root=runs/mini/{folder.name} is a run. Name the folder above: root=runs\n"
+    status, said = run_command(monkeypatch, capsys, "root=runs/mini", "out=site")
+    assert (status, said.err) == (
+        2,
+        "error: root=runs/mini has the runs of one model. Name the folder above: root=runs\n",
+    )
+    monkeypatch.chdir(folder)
+    _, said = run_command(monkeypatch, capsys, "root=.", "out=site")
+    assert said.err == f"error: root=. is a run. Name the folder above: root={tmp_path / 'runs'}\n"
 
 
 @pytest.mark.parametrize(
