@@ -118,7 +118,9 @@ def test_data_that_are_gone_leave_one_notice_for_all_benchmarks(tmp_path, paged,
     shutil.rmtree(data)
     page = paged()
     (notice,) = page.index["notices"]
-    assert notice.startswith("8 questions of MME, GQA have no picture here: the rendered suite is not on this")
+    assert notice.startswith(
+        "8 questions of MME, GQA have no picture here: the rendered suite is not on this"
+    )
     assert notice in page.told
     for key in ("gqa", "mme"):
         run = next(run for run in page.index["runs"] if key in run["scores"])
