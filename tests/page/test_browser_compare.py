@@ -89,6 +89,29 @@ def test_answers_without_a_score_are_neither_lost_nor_gained(tab):
     assert [(one["n"], one["lost"], one["gained"]) for one in found] == [(4, 1, 0), (4, None, None)]
 
 
+def test_without_answers_a_difference_needs_the_same_questions(tab):
+    tab.open()
+    ask = """([a, b]) => {
+        const run = (change) => ({key: "x", scores: {gqa: {
+            score: 50, n: 20, samples: true, set: "s", data: "d", chunks: 1, ...change}}});
+        return pdrop.pairs.compare(run(a), run({score: 60, ...b}), "gqa", () => false);
+    }"""
+    none = {"samples": False, "set": None}
+    unknown = "the answers are not recorded, and nothing says that both runs had the same questions"
+    for a, b, difference, why in (
+        (none, none, 10, "the answers are not recorded"),
+        ({}, none, 10, "the answers are not recorded"),
+        (none, {}, 10, "the answers are not recorded"),
+        (none, {**none, "n": 4}, None, unknown),
+        ({"n": 4}, none, None, unknown),
+        ({}, {**none, "data": "e"}, None, unknown),
+        ({**none, "data": None}, {**none, "data": None}, None, unknown),
+        ({}, {"set": "t"}, None, "the runs were asked other questions"),
+    ):
+        found = tab.page.evaluate(ask, [a, b])
+        assert (found["difference"], found["why"]) == (difference, why), (a, b)
+
+
 def test_runs_are_swapped_and_searched(tab):
     keys = tab.results.keys
     compare(tab)
@@ -115,7 +138,7 @@ def test_changed_answers_are_filtered_and_lead_to_both_overlays(tab):
     tab.until("document.querySelectorAll('li.card').length === 5")
     tab.page.locator("li.card p a").first.click()
     tab.settle()
-    assert tab.text("h1") == "GQA, question 11"
+    assert tab.text("h1") == "GQA 10"
     assert tab.page.locator(".panel").count() == 2
     tab.page.go_back()
     tab.until("document.querySelectorAll('li.card').length === 5")

@@ -1,6 +1,8 @@
 """Samples in a real browser: retained tokens as they are drawn, other runs beside them, hostile answers."""
 
+import pytest
 from browsing import HOSTILE, HOSTILE_FOLD, HOSTILE_PROMPT, KEPT, QUESTIONS, RIGHT
+from browsing import tab as open_tab
 
 from pdrop_eval.grids import Grid, cells
 
@@ -106,8 +108,59 @@ def test_other_runs_are_shown_beside_it_and_taken_away_again(tab):
 def test_nothing_is_dropped_by_vanilla_and_what_is_not_recorded_is_said(tab):
     assert "nothing is dropped" in sample(tab, "mini vanilla", 0).text(".stage")
     tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa/7")
-    assert "no overlay recorded" in tab.text("main")
+    assert "Nothing is dropped" in tab.text("main")
     assert "picture" in tab.text(".nothing").lower()
+    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/gqa")
+    assert "Nothing is dropped." in tab.text(".under")
+    key = tab.results.keys["mini pdrop"]
+    tab.page.evaluate(
+        """(key) => pdrop.load(`answers/${key}/gqa/0`).then((answers) => {
+            answers[0][3] = null;
+            location.hash = `#/samples/${key}/gqa/0`; })""",
+        key,
+    )
+    assert "no overlay recorded" in tab.settle().text("main")
+
+
+def test_a_question_has_the_name_that_the_command_line_takes(tab):
+    sample(tab, "mini fastv", 4)
+    assert tab.text("h1") == "GQA 4"
+    tab.until("document.querySelector('.paging a')")
+    assert "5 of 20" in tab.text(".paging")
+    assert tab.text(".drawing pre") == "make show SAMPLE=gqa:4 STRATEGY=fastv"
+    assert "(up to 3)" in tab.text(".beside")
+    tab.page.evaluate(
+        """(key) => { pdrop.have(`questions/${pdrop.runs.get(key).scores.gqa.set}/0`)[5].id = 77;
+            location.hash = `#/samples/${key}/gqa/5`; }""",
+        tab.results.keys["mini fastv"],
+    )
+    tab.until("document.querySelector('h1').textContent === 'GQA 77'")
+    assert tab.page.title().startswith("GQA 77 ")
+    assert "SAMPLE=gqa:77" in tab.text(".drawing pre")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_missing_picture_is_said_above_the_veil(chromium_started, page_results, theme):
+    with open_tab(chromium_started, page_results, color_scheme=theme) as tab:
+        sample(tab, "mini pdrop", 0)
+        tab.page.evaluate(
+            """(key) => { const { set } = pdrop.runs.get(key).scores.gqa;
+                pdrop.have(`questions/${set}/0`)[1].pictures = [null];
+                location.hash = `#/samples/${key}/gqa/1?veil=100`; }""",
+            tab.results.keys["mini pdrop"],
+        )
+        tab.until("document.querySelector('.frame .message')")
+        assert "not there" in tab.text(".frame .message")
+        assert (
+            tab.page.evaluate(
+                """() => { const box = document.querySelector(".frame .message").getBoundingClientRect();
+                const canvas = document.querySelector(".frame canvas");
+                canvas.style.pointerEvents = "auto";
+                const top = document.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
+                return top.className; }"""
+            )
+            == "message"
+        )
 
 
 def test_answers_that_look_like_markup_are_text(tab):
@@ -142,11 +195,11 @@ def test_j_and_k_move_through_the_list_and_through_samples(tab):
         tab.page.keyboard.press(key)
         assert tab.page.evaluate("document.activeElement.dataset.row") == str(places[place])
     tab.page.keyboard.press("Enter")
-    tab.until(f"document.querySelector('h1').textContent === 'GQA, question {places[0] + 1}'")
+    tab.until(f"document.querySelector('h1').textContent === 'GQA {places[0]}'")
     tab.until("document.querySelector('.paging a')")
     tab.page.keyboard.press("ArrowRight")
-    tab.until(f"document.querySelector('h1').textContent === 'GQA, question {places[1] + 1}'")
+    tab.until(f"document.querySelector('h1').textContent === 'GQA {places[1]}'")
     tab.page.get_by_label("keys:").uncheck()
     tab.page.locator("h1").focus()
     tab.page.keyboard.press("j")
-    assert tab.text("h1") == f"GQA, question {places[1] + 1}"
+    assert tab.text("h1") == f"GQA {places[1]}"

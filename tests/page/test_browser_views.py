@@ -72,7 +72,10 @@ def test_an_address_that_says_nothing_known_shows_words_not_an_error(tab):
     for route, words in (
         ("#/records/nothing", "There is no such run"),
         ("#/samples/nothing/gqa", "There is no such run"),
-        ("#/nowhere", "measured"),
+        ("#/nowhere", 'There is no view "nowhere"'),
+        ("#/constructor", 'There is no view "constructor"'),
+        ("#/tables/9", "There is no Table 9"),
+        ("#/curves/figure9", 'There is no figure "figure9"'),
         *(
             (f"#/samples/{key}/gqa/{place}", "no question of this number")
             for place in ("20", "-1", "x", "9999")
@@ -163,3 +166,60 @@ def test_a_long_list_is_paged_and_filtered_over_all_of_its_files(tab):
     assert f"word {CHUNKED - 1}" in tab.text("li.card")
     tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa?q=question+77+of")
     assert tab.page.locator("li.card").count() == 1
+
+
+def test_points_of_runs_with_a_limit_are_marked(tab):
+    tab.open()
+    tab.page.evaluate(
+        """([vanilla, dropped]) => {
+            pdrop.runs.get(dropped).limit = 4;
+            const point = (run, x) => ({run, label: "", bench: {gqa: {x, score: 50, low: null, high: null}}});
+            const series = (layer) => ({name: `before layer ${layer}`, strategy: "pdrop",
+                model: "mini", layer,
+                points: [point(layer === 1 ? dropped : null, 50), point(vanilla, 100)]});
+            pdrop.index.curves = [{name: "made_up", title: "Figure 1: made up", kind: "ratio", x: "%",
+                benchmarks: ["gqa"], series: [series(1), series(2)], commands: []}];
+            location.hash = "#/curves/made_up"; }""",
+        [tab.results.keys["mini vanilla"], tab.results.keys["mini pdrop"]],
+    )
+    tab.until("document.querySelector('.limit')")
+    tab.settle()
+    assert "Some points are of runs with a limit: 4 questions a benchmark" in tab.text(".limit")
+    rows = tab.texts("main tbody th")
+    assert [text for text in rows if "limit 4" in text] == ["before layer 1 limit 4"]
+    assert len(rows) == 3  # vanilla once, though it ends both curves
+    assert sum("vanilla" in text for text in rows) == 1
+
+
+def test_an_average_of_a_run_with_a_limit_is_shown_as_partial(tab):
+    tab.open("#/curves/all?model=mini_next_p5")
+    assert tab.page.locator("tbody tr").count() == 1
+    assert tab.page.locator("tbody .tag").count() == 0
+    tab.page.evaluate(
+        """(key) => { Object.values(pdrop.runs.get(key).scores).forEach((one) => { one.state = "partial"; });
+            location.hash = "#/curves/all?model=mini_next_p5&x=share"; }""",
+        tab.results.keys["mini_next_p5 pdrop"],
+    )
+    tab.until("document.querySelector('tbody .tag')")
+    assert tab.texts("tbody .tag") == ["partial"]
+    assert "left out." not in tab.text("p.under").replace("one are left out.", "")
+
+
+def test_a_command_that_makes_several_runs_says_so(tab):
+    key = tab.results.keys["mini pdrop"]
+    tab.open(f"#/records/{key}")
+    assert "The command that made it" in tab.text("main")
+    assert "other runs too" not in tab.text("main")
+    for command, said in (
+        ("pdrop-eval model=mini tasks=gqa,mme strategy.layers=[2,4]", False),
+        ("pdrop-eval -m strategy=vanilla,fastv,pdrop model=mini", True),
+        ("pdrop-eval experiment=figure1", True),
+    ):
+        tab.open("#/records")
+        tab.page.evaluate(
+            """([key, command]) => { pdrop.runs.get(key).command = command;
+                location.hash = `#/records/${key}`; }""",
+            [key, command],
+        )
+        tab.until("document.querySelector('main pre')")
+        assert ("It makes other runs too" in tab.settle().text("main")) is said, command

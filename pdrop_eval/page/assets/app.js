@@ -56,14 +56,14 @@
   /** Draws the view of the address; the same view keeps focus and scrolling, another one begins at its heading. */
   function show() {
     const now = route.now();
-    const name = NAMES[now.view] ? now.view : "tables";
+    const name = Object.prototype.hasOwnProperty.call(NAMES, now.view) ? now.view : null;
     const same = drawn === now.path;
     const kept = same ? keep() : null;
     clean.splice(0).forEach((run) => run());
     hideTip();
     let made;
     try {
-      made = pdrop.views[name].draw(pdrop.index, now);
+      made = name ? pdrop.views[name].draw(pdrop.index, now) : widgets.nowhere(`There is no view "${words.short(now.view, 40)}".`);
     } catch (error) {
       console.error(error);
       made = { heading: NAMES[name], nodes: [widgets.problem(new Error(`This view can't be drawn: ${error.message}`))] };

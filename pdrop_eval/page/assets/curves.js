@@ -7,6 +7,7 @@
 
   function draw(index, now) {
     const curves = index.curves || [];
+    if (now.parts[0] && now.parts[0] !== "all" && !curves.some((one) => one.name === now.parts[0])) return widgets.nowhere(`There is no figure "${words.short(now.parts[0], 40)}".`);
     const free = now.parts[0] === "all" || !curves.length;
     const curve = curves.find((one) => one.name === now.parts[0]) || curves[0];
     const tabs = h("nav.tabs", { "aria-label": "Figures" },
@@ -31,6 +32,7 @@
         "One colour and shape: one curve."),
       nodes: [
         h("div.controls", null, tabs, which.element),
+        limits(curve),
         keys.length ? null : widgets.empty("No run of this figure is measured yet."),
         charts.legend(curve.series.map((series) => [series.name, looks.get(series.name)])),
         h("div.panels-grid", { class: shown.length === 1 ? "single" : null }, made.map((one) => one.element)),
@@ -39,6 +41,17 @@
       ],
       after: () => made.forEach((one) => one.draw()),
     };
+  }
+
+  const limitOf = (point) => (pdrop.runs.get(point.run) || {}).limit || null;
+
+  /** Which points are of some questions only, in words; null if none is. */
+  function limits(curve) {
+    const all = curve.series.flatMap((series) => series.points.map(limitOf));
+    const some = [...new Set(all.filter(Boolean))].sort((a, b) => a - b);
+    if (!some.length) return null;
+    const text = `limit: ${some.map(words.whole).join(" or ")} questions a benchmark`;
+    return h("p.limit", null, h("span.tag", null, "partial"), all.every(Boolean) ? `All points are of runs with a ${text}.` : `Some points are of runs with a ${text}; they are marked in the table beneath.`);
   }
 
   const pointsOf = (series, key) => series.points.filter((point) => point.bench[key] && words.number(point.bench[key].score) && words.number(point.bench[key].x))
@@ -69,19 +82,22 @@
   function hover(curve, series, point, name) {
     const run = pdrop.runs.get(point.run);
     return charts.hover(`${name}: ${words.fixed(point.score)}`, words.range(point.low, point.high) ? `95% interval ${words.range(point.low, point.high)}` : "",
-      `${words.brief(point.x)} ${curve.x}`, run ? pdrop.runName(run) : series.name, run ? `image tokens by layer: ${words.layers(run.tokens_per_layer)}` : "", run ? run.run_id : "");
+      `${words.brief(point.x)} ${curve.x}`, run ? pdrop.runName(run) : series.name, limitOf(point) ? `limit: ${words.whole(limitOf(point))} questions a benchmark` : "", run ? `image tokens by layer: ${words.layers(run.tokens_per_layer)}` : "", run ? run.run_id : "");
   }
 
   function numbers(curve, keys, name) {
-    const rows = curve.series.flatMap((series) => series.points.map((point) => ({ series, point })));
+    const seen = new Set(); // vanilla ends each curve of Figures 1 and 3, but is one run
+    const rows = curve.series.flatMap((series) => series.points.map((point) => ({ series, point }))).filter(({ point }) => point.run === null || (!seen.has(point.run) && seen.add(point.run)));
     const label = "Numbers of the charts";
-    const title = (series, point) => (curve.kind === "ratio" ? series.name : [series.name, point.label].filter(Boolean).join(" ")); // a layer's points differ in what they retain alone
+    const whole = (point) => (pdrop.runs.get(point.run) || {}).strategy === "vanilla";
+    const title = (series, point) => (curve.kind === "ratio" && whole(point) ? pdrop.runName(pdrop.runs.get(point.run)) : curve.kind === "ratio" ? series.name : [series.name, point.label].filter(Boolean).join(" ")); // a layer's points differ in what they retain alone
     const at = (point) => Object.values(point.bench).map((one) => one.x).filter(words.number);
     const spread = (values) => (values.length ? (Math.min(...values) === Math.max(...values) ? words.brief(values[0]) : `${words.brief(Math.min(...values))} to ${words.brief(Math.max(...values))}`) : words.DASH);
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, label),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Run"), h("th.num", { scope: "col" }, curve.x), keys.map((key) => h("th.num", { scope: "col" }, name(key))))),
       h("tbody", null, rows.map(({ series, point }) => h("tr", null,
-        h("th", { scope: "row" }, pdrop.runs.has(point.run) ? h("a", { href: route.to(["records", point.run]) }, title(series, point)) : title(series, point)),
+        h("th", { scope: "row" }, pdrop.runs.has(point.run) ? h("a", { href: route.to(["records", point.run]) }, title(series, point)) : title(series, point),
+          limitOf(point) ? [" ", h("span.tag", null, `limit ${words.whole(limitOf(point))}`)] : null),
         h("td.num", null, spread(keys.map((key) => point.bench[key] && point.bench[key].x).filter(words.number).length ? keys.map((key) => point.bench[key] && point.bench[key].x).filter(words.number) : at(point))),
         keys.map((key) => {
           const one = point.bench[key];

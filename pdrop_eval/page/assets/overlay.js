@@ -13,7 +13,8 @@
   function create(question, answer, run) {
     const known = tokens.retained(question, answer);
     if (known.why) {
-      return { element: h("div.figures", null, plain(question), h("p.quiet", null, `${known.why}.`)), update() {}, layers: [], known: null };
+      const why = answer && run.strategy === "vanilla" ? "Nothing is dropped" : known.why;
+      return { element: h("div.figures", null, plain(question), h("p.quiet", null, `${why}.`)), update() {}, layers: [], known: null };
     }
     const figures = known.grids.map((grid, at) => figure(question, known, grid, at, run));
     return {
@@ -43,7 +44,7 @@
     const canvas = h("canvas", { width: Math.round(wide * scale), height: Math.round(high * scale), role: "img" });
     const address = (question.pictures || [])[grid.image];
     const place = { left: `${(-100 * extent.left) / wide}%`, top: `${(-100 * extent.top) / high}%`, width: `${(100 * width) / wide}%`, height: `${(100 * height) / high}%` };
-    const below = address ? h("img", { src: address, alt: "", style: place }) : h("span.nothing", { style: place }, absence(question));
+    const below = address ? h("img", { src: address, alt: "", style: place }) : h("span.nothing", { style: place }, h("span.message", null, absence(question)));
     const caption = h("figcaption");
     const element = h("figure.overlay", { "data-part": grid.part, style: { "--ratio": wide / high } }, h("div.frame", { style: { "aspect-ratio": `${wide} / ${high}` } }, below, canvas), caption);
     return {

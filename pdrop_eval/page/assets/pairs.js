@@ -4,12 +4,13 @@
   const { words } = pdrop;
   const NEAR = 0.05; // points by which a recorded score may differ from the mean of its questions' scores
   const CHUNK = 500;
+  const UNRECORDED = "the answers are not recorded";
 
   /** Why two runs can't be paired on a benchmark, in words; null if they can. */
   function obstacle(one, two, key) {
     const [a, b] = [one.scores[key], two.scores[key]];
     if (!a || !b) return `${a ? "the candidate" : "the baseline"} has not run it`;
-    if (!a.samples || !b.samples) return "the answers are not recorded";
+    if (!a.samples || !b.samples) return UNRECORDED;
     if (a.set !== b.set) return "the runs were asked other questions";
     return null;
   }
@@ -76,7 +77,11 @@
   /** {before, after, difference, interval, n, clusters, changed, lost, gained, why} of a benchmark. */
   async function compare(one, two, key, stopped) {
     const why = obstacle(one, two, key);
-    if (why) return { why, difference: apart(one, two, key) };
+    if (why) {
+      const difference = apart(one, two, key);
+      const both = one.scores[key] && two.scores[key];
+      return { why: both && difference === null && why === UNRECORDED ? `${why}, and nothing says that both runs had the same questions` : why, difference };
+    }
     const found = await read(one, two, key, { stopped });
     if (!found) return null;
     const { rows, own } = found;
@@ -95,10 +100,16 @@
     return { ...tally, ...paired, before: mean("before"), after: mean("after"), partial };
   }
 
-  /** The difference of the recorded scores in points (MME / 20), if they are of as many questions. */
+  /** Whether two scores are of the same questions: of one set, or, where answers are missing, of the same data. */
+  function alike(a, b) {
+    const same = a.samples && b.samples ? a.set === b.set : Boolean(a.data) && a.data === b.data;
+    return same && words.number(a.n) && a.n === b.n;
+  }
+
+  /** The difference of the recorded scores in points (MME / 20), if they are of the same questions. */
   function apart(one, two, key) {
     const [a, b] = [one.scores[key], two.scores[key]];
-    if (!a || !b || !words.number(a.score) || !words.number(b.score) || a.set !== b.set || a.n !== b.n) return null;
+    if (!a || !b || !words.number(a.score) || !words.number(b.score) || !alike(a, b)) return null;
     return (b.score - a.score) / (pdrop.index.benchmarks[key].divisor || 1);
   }
 

@@ -22,7 +22,7 @@
       h("tbody", null, sorted.slice((page - 1) * PAGE, page * PAGE).map((run) => h("tr", null, columns.map((column) => column.cell(run))))));
     return {
       heading: "Records",
-      lead: h("p.lead", null, `${words.plural(runs.length, "run")}${terms.length ? " found" : ""}. Behind each: its settings, versions, hardware and the command that repeats it.`),
+      lead: h("p.lead", null, `${words.plural(runs.length, "run")}${terms.length ? " found" : ""}. Behind each: its settings, versions, hardware and the command that made it.`),
       nodes: [h("div.controls", null, search.element), runs.length ? widgets.scroller(table, "All runs") : widgets.empty("No run fits the search."), widgets.paging(page, pages, "Pages of runs"),
         index.downloads && index.downloads.runs ? h("p.downloads", null, h("a", { href: index.downloads.runs, download: true }, "Download this overview as CSV")) : null],
     };
@@ -53,12 +53,20 @@
       nodes: [
         h("p.back", null, h("a", { href: "#/records" }, "\u2190 All records")),
         run.status !== "completed" ? h("p.problem", null, `Status: ${run.status}. The numbers of this run are not complete.`) : null,
-        h("section.part", null, h("h2", null, "Repeat it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded."),
+        h("section.part", null, h("h2", null, "The command that made it"), run.command ? widgets.command(run.command) : h("p.quiet", null, "The command is not recorded."),
+          several(run.command || "") ? h("p.quiet", null, "It makes other runs too: ", several(run.command), ".") : null,
           (run.command || "").includes("\u2026/") ? h("p.quiet", null, "This page names no folders: put your own in the place of \u2026/.") : null),
         facts(run), scores(index, run), place,
       ],
       after: () => widgets.loading(place, "Reading the record \u2026", async () => record(await pdrop.load(`run/${run.key}`))),
     };
+  }
+
+  /** Why a command makes more than one run, in words; null if nothing says so. */
+  function several(command) {
+    const list = / ((?!tasks=)[\w.]+=[^\s,[\]{}'"]+,\S*)/.exec(command);
+    if (list) return `${list[1]} is a list`;
+    return / experiment=/.test(command) ? "an experiment is a list of them" : null;
   }
 
   function facts(run) {

@@ -5,7 +5,7 @@
 
   /** {view, parts, query, path} of an address. */
   function parse(hash) {
-    const text = /^#\//.test(hash || "") ? hash : START;
+    const text = /^#\/./.test(hash || "") ? hash : START;
     const [path, query] = text.slice(2).split("?");
     const parts = path.split("/").map(decode);
     return { view: parts[0], parts: parts.slice(1), query: new URLSearchParams(query || ""), path };

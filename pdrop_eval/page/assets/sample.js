@@ -13,7 +13,7 @@
     const body = h("div", { "data-sample": place });
     const back = route.to(["samples", run.key, key], list);
     return {
-      heading: `${index.benchmarks[key].name}, question ${place + 1}`,
+      heading: `${index.benchmarks[key].name} ${place}`,
       nodes: [h("div.controls", null, h("p.back", null, h("a", { href: back }, "\u2190 Back to the list")), steps, pdrop.search.keysToggle()), body],
       after: () => {
         widgets.loading(body, "Reading the sample \u2026", () => show(index, run, key, place, beside, same, now));
@@ -26,6 +26,7 @@
     const runs = [run, ...beside];
     const { question, answers } = await pdrop.search.at(runs, key, place);
     if (!question) return widgets.empty("There is no question of this number.");
+    name(`${index.benchmarks[key].name} ${question.id}`);
     const views = runs.map((one, at) => pdrop.overlay.create(question, answers[at], one));
     const known = views.some((view) => view.known);
     const panels = h("div.panels", { class: runs.length > 1 ? "many" : null, style: { "--panels": runs.length } },
@@ -34,8 +35,16 @@
       known ? controls(views, now) : null,
       h("div.sample", null,
         h("div.seen", null, known || runs.length > 1 ? panels : h("div.panels", null, views[0].element)),
-        h("div.said", null, asked(question), answersTable(runs, answers, key), others(run, beside, same))),
+        h("div.said", null, asked(question, key), answersTable(runs, answers, key), drawing(run, key, question), others(run, beside, same))),
     ];
+  }
+
+  /** The heading with the question's own number, where a limit or a selection made its place another one. */
+  function name(heading) {
+    const element = document.querySelector("main h1");
+    if (element.textContent === heading) return;
+    document.title = document.title.replace(element.textContent, heading);
+    element.textContent = heading;
   }
 
   function panel(run, answer, view, several) {
@@ -89,10 +98,18 @@
 
   const within = (value, low, high) => (Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : low);
 
-  const asked = (question) => h("dl.facts.wideterm", null,
+  /** The command that draws it, for a number that the command takes. */
+  function drawing(run, key, question) {
+    if (!Number.isInteger(question.id)) return null;
+    const others = [["STRATEGY", run.strategy, "pdrop"], ["MODEL", run.model, "mini"], ["SUITE", run.suite, "mini"]].filter(([, value, usual]) => value && value !== usual);
+    return h("div.drawing", null, h("p.quiet", null, `Draw it as a figure${(run.settings || []).length ? ", with the strategy's own defaults" : ""}:`),
+      widgets.command(`make show SAMPLE=${key}:${question.id}${others.map(([variable, value]) => ` ${variable}=${value}`).join("")}`));
+  }
+
+  const asked = (question, key) => h("dl.facts.wideterm", null,
     h("dt", null, "Question"), h("dd.text", null, question.prompt),
     h("dt", null, "Target"), h("dd.text", null, words.target(question.target)),
-    h("dt", null, "Number"), h("dd", null, `doc_id ${question.id}`, (question.sizes || []).length ? `; ${question.sizes.map(([w, t]) => `${w} \u00d7 ${t} pixels`).join(", ")}` : ""));
+    h("dt", null, "Number"), h("dd", null, `${key}:${question.id}`, (question.sizes || []).length ? `; ${question.sizes.map(([w, t]) => `${w} \u00d7 ${t} pixels`).join(", ")}` : ""));
 
   function answersTable(runs, answers, key) {
     const name = "Answers of the chosen runs";
@@ -114,7 +131,7 @@
     return h("div.beside", null,
       beside.length ? h("ul.chips", null, beside.map((one) => h("li", null, pdrop.runName(one), h("button", { type: "button", "aria-label": `Take ${pdrop.runName(one)} away`, on: { click: () => change(beside.filter((other) => other !== one)) } }, "\u00d7")))) : null,
       beside.length < MOST
-        ? picker({ label: `Show another run beside it (${beside.length} of ${MOST})`, options: runOptions(same.filter((one) => !beside.includes(one))), value: null, key: "pick-beside", choose: (value) => change([...beside, pdrop.runs.get(value)]) })
+        ? picker({ label: `Show another run beside it (up to ${MOST})`, options: runOptions(same.filter((one) => !beside.includes(one))), value: null, key: "pick-beside", choose: (value) => change([...beside, pdrop.runs.get(value)]) })
         : h("p.quiet", null, `${MOST} other runs are shown: take one away to choose another.`));
   }
 

@@ -28,7 +28,7 @@
         h("div.controls", null, tabs), h("div.controls", null, x.element, y.element, model.element, strategy.element, suites.length > 1 ? suite.element : null),
         charts.legend([...charts.looks(names)].map(([name, look]) => [words.strategy(name), look])),
         points.length ? made.element : widgets.empty("No run has both numbers."),
-        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", left ? `${words.plural(left, "run")} left out.` : ""),
+        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial: of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out.` : ""),
         points.length ? h("section.part", null, h("h2", null, "The same in numbers"), numbers(points, x.value, title)) : null,
       ],
       after: () => { if (points.length) made.draw(); },
@@ -51,8 +51,10 @@
   }
 
   function average(index, run, keys) {
-    const values = keys.map((key) => (run.scores[key] && run.scores[key].state === "measured" && words.number(run.scores[key].score) ? run.scores[key].score / (index.benchmarks[key].divisor || 1) : null));
-    return values.length && values.every(words.number) ? { score: values.reduce((sum, value) => sum + value, 0) / values.length } : null;
+    const own = keys.map((key) => run.scores[key]);
+    const values = own.map((one, at) => (one && ["measured", "partial"].includes(one.state) && words.number(one.score) ? one.score / (index.benchmarks[keys[at]].divisor || 1) : null));
+    if (!values.length || !values.every(words.number)) return null;
+    return { score: values.reduce((sum, value) => sum + value, 0) / values.length, state: own.some((one) => one.state === "partial") ? "partial" : "measured" };
   }
 
   const across = (x) => (x === "tflops" ? `${AXES.tflops.unit} of a question's image tokens` : AXES[x].name);

@@ -5,7 +5,8 @@
 
   function draw(index, { parts }) {
     const tables = index.tables || [];
-    const table = tables.find((one) => String(one.number) === parts[0]) || tables[tables.length - 1];
+    const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables[tables.length - 1];
+    if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, "make eval"), ".")] };
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");

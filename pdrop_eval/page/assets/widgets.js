@@ -128,5 +128,8 @@
 
   const empty = (...words) => h("div.empty", null, words);
 
-  pdrop.widgets = { toggle, choice, searchField, command, paging, scroller, loading, problem, dialog, empty, copy };
+  /** The view of an address that leads nowhere. */
+  const nowhere = (text) => ({ heading: "Nothing is here", nodes: [empty(text, " Choose a view above, or go to ", h("a", { href: "#/tables/5" }, "Table 5"), ".")] });
+
+  pdrop.widgets = { nowhere, toggle, choice, searchField, command, paging, scroller, loading, problem, dialog, empty, copy };
 })(window.pdrop);
