@@ -35,7 +35,7 @@
       known ? controls(views, now) : null,
       h("div.sample", null,
         h("div.seen", null, known || runs.length > 1 ? panels : h("div.panels", null, views[0].element)),
-        h("div.said", null, asked(question, key), answersTable(runs, answers, key), drawing(run, key, question), others(run, beside, same))),
+        h("div.said", null, asked(question, key), answersTable(runs, answers, key), others(run, beside, same), drawing(run, key, question))),
     ];
   }
 

@@ -28,7 +28,7 @@
         h("div.controls", null, tabs), h("div.controls", null, x.element, y.element, model.element, strategy.element, suites.length > 1 ? suite.element : null),
         charts.legend([...charts.looks(names)].map(([name, look]) => [words.strategy(name), look])),
         points.length ? made.element : widgets.empty("No run has both numbers."),
-        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial: of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out.` : ""),
+        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial: of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out: one of the two numbers is missing.` : ""),
         points.length ? h("section.part", null, h("h2", null, "The same in numbers"), numbers(points, x.value, title)) : null,
       ],
       after: () => { if (points.length) made.draw(); },
