@@ -131,6 +131,14 @@ def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -
     raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")
 
 
+def check_settings(arguments: Sequence[str], known: Iterable[str], program: str) -> None:
+    """Refuses a command line that names a setting which a program of few settings doesn't have."""
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if equals and not name.startswith(("-", "hydra.")):
+            check_choice("setting", name.lstrip("+~"), known, f"{program} --help lists them.")
+
+
 def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> list[str]:
     """Checks the overrides in a command line before Hydra sees them; returns it with the flags first.
 

@@ -1,13 +1,12 @@
 """The console script `pdrop-eval-page`: all results as a page that opens from disk; runs nothing."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 
-from pdrop_eval.configs import check_choice
+from pdrop_eval.configs import check_settings
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
@@ -17,7 +16,7 @@ SETTINGS = ("root", "bench", "compare", "out", "pictures", "data.root")
 def main() -> None:
     """Builds the page; exits with 2 and one line of advice where a user can mend the cause."""
     try:
-        _check_arguments(sys.argv[1:])
+        check_settings(sys.argv[1:], SETTINGS, "pdrop-eval-page")
         _run()
     except UserError as error:
         _leave(error)
@@ -35,13 +34,6 @@ def _run(config: Any) -> None:
         print(make_page(Sources(root, **folders, pictures=pictures, data=data), out), end="")
     except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
         _leave(error)
-
-
-def _check_arguments(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if equals and not name.startswith(("-", "hydra.")):
-            check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-page --help lists them.")
 
 
 def _whole(name: str, value: Any) -> int:

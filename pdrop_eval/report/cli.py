@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from pdrop_eval.configs import check_choice
+from pdrop_eval.configs import check_choice, check_settings
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
@@ -136,12 +136,11 @@ def _written(paths: list[Path]) -> str:
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:
+    check_settings(arguments, SETTINGS, "pdrop-eval-tables")
     for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if equals and not name.startswith(("-", "hydra.")):
-            check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-tables --help lists them.")
+        name, _, value = argument.partition("=")
         if name == "table":
-            check_choice("table", argument.partition("=")[2], CHOICES)
+            check_choice("table", value, CHOICES)
 
 
 def _leave(error: UserError) -> None:

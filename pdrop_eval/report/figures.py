@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 
-from pdrop_eval.configs import check_choice
+from pdrop_eval.configs import check_choice, check_settings
 from pdrop_eval.errors import UserError
 from pdrop_eval.paths import CONF
 
@@ -25,10 +25,7 @@ class NothingToDrawError(UserError):
 def main() -> None:
     """Draws figures and writes them; exits with 2 and one line of advice where a user can mend the cause."""
     try:
-        for argument in sys.argv[1:]:
-            name, equals, _ = argument.partition("=")
-            if equals and not name.startswith(("-", "hydra.")):
-                check_choice("setting", name.lstrip("+~"), SETTINGS, "pdrop-eval-figures --help lists them.")
+        check_settings(sys.argv[1:], SETTINGS, "pdrop-eval-figures")
         _run()
     except UserError as error:
         _leave(error)

@@ -130,9 +130,11 @@ def test_a_phone_keeps_the_names_of_rows_in_sight(chromium_started, page_results
         assert name["width"] < PHONE["width"] / 1.6
 
 
-def test_nothing_moves_where_less_motion_is_asked_for(chromium_started, page_results):
-    with open_tab(chromium_started, page_results, reduced_motion="reduce") as tab:
+@pytest.mark.parametrize(("motion", "moves"), [("reduce", False), ("no-preference", True)])
+def test_nothing_moves_where_less_motion_is_asked_for(chromium_started, page_results, motion, moves):
+    with open_tab(chromium_started, page_results, reduced_motion=motion) as tab:
         tab.open("#/tables/5")
+        tab.page.evaluate("() => { document.querySelector('h1').style.transition = 'color 3s'; }")
         moving = """[...document.querySelectorAll('*')].some(
             (e) => parseFloat(getComputedStyle(e).transitionDuration) > 0)"""
-        assert tab.page.evaluate(moving) is False
+        assert tab.page.evaluate(moving) is moves

@@ -55,7 +55,7 @@
   const gain = (row) => (words.number(row.after) && words.number(row.before) ? row.after - row.before : 0);
 
   function wanted(kind, [first, before], [second, after]) {
-    const changed = String(first).trim() !== String(second).trim();
+    const changed = pdrop.pairs.changed(first, second);
     if (kind === "all") return true;
     if (kind === "same") return !changed;
     const gained = gain({ before, after });

@@ -15,6 +15,9 @@
     return null;
   }
 
+  /** Whether two answers say something else; white space around them says nothing. */
+  const changed = (first, second) => String(first).trim() !== String(second).trim();
+
   /**
    * Everything that both answered: {rows: [{place, before, after, changed, label}], plain, ...}.
    * keep(question, one, two): whether a pair's row is wanted as it is being read (the texts are forgotten).
@@ -57,7 +60,7 @@
     const pictures = (question && question.pictures ? question.pictures : []).filter(Boolean);
     return {
       place, before: one[1], after: two[1],
-      changed: String(one[0]).trim() !== String(two[0]).trim(),
+      changed: changed(one[0], two[0]),
       label: pictures.length ? pictures.join(" ") : question ? question.hash : String(place),
     };
   }
@@ -113,5 +116,5 @@
     return (b.score - a.score) / (pdrop.index.benchmarks[key].divisor || 1);
   }
 
-  pdrop.pairs = { obstacle, read, compare, answers, CHUNK };
+  pdrop.pairs = { obstacle, read, compare, answers, changed, CHUNK };
 })(window.pdrop);
