@@ -52,10 +52,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	@touch $@
 
-check: $(STAMP)  ## Lint, formatting, types and the documentation (changes nothing)
+check: $(STAMP)  ## Lint, formatting, types, the layers of imports and the documentation (changes nothing)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --quiet --strict
 
 docs: $(STAMP)  ## The documentation as a site, with the reference of the library: .cache/docs/index.html
@@ -106,83 +107,83 @@ page: $(STAMP)  ## All results as a page to click through, which opens from disk
 	$(BIN)/pdrop-eval-page $(ARGS)
 
 screenshots: $(STAMP)  ## Pictures of results/page for the documentation, into results/figures (needs Chromium)
-	$(BIN)/python benchmarks/screenshots.py $(ARGS)
+	$(BIN)/python -m tools.release.screenshots $(ARGS)
 
 readme: $(STAMP)  ## As tables, also into the README; all results and findings into results/README.md
 	$(BIN)/pdrop-eval-tables readme=README.md page=results/README.md $(ARGS)
 
 findings: $(STAMP)  ## What training with PDrop changed, by the records: results/training/findings.md
-	$(BIN)/python -m pdrop_eval.report.findings_page $(ARGS)
+	$(BIN)/python -m pdrop_eval.report.findings.page $(ARGS)
 
 benchmarks-doc: $(STAMP)  ## Write docs/benchmarks.md from the registry of benchmarks
-	$(BIN)/python -m pdrop_eval.report.catalogue docs/benchmarks.md
+	$(BIN)/python -m tools.release.benchmarks_doc docs/benchmarks.md
 
 suite: $(STAMP)  ## Render the embedded suite (eval does it when needed)
-	$(BIN)/python -m pdrop_eval.mini.suite $(ARGS)
+	$(BIN)/python -m pdrop_eval.benchmarks.rendered.suite $(ARGS)
 
 contact-sheets: $(STAMP)  ## Pages with pictures and questions of the embedded suite, for a person to look at
-	$(BIN)/python -m pdrop_eval.mini.sheets $(ARGS)
+	$(BIN)/python -m tools.mini.sheets $(ARGS)
 
 # A demonstration: two phases on 4,800 rendered pictures, from the miniature that was trained without dropping.
 train: $(STAMP)  ## Train the miniature with STRATEGY for a few minutes (on PICTURES), into checkpoints/mini_STRATEGY
-	$(BIN)/python -m pdrop_eval.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
+	$(BIN)/python -m tools.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
 		--captions $(CAPTIONS) --turns 1-1 --processes 2
 	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base strategy=$(STRATEGY) $(ARGS)
 
 family: $(STAMP)  ## Train the miniatures that are missing (ARGS names some), and write their model cards
-	$(BIN)/python -m pdrop_eval.mini.family $(ARGS)
+	$(BIN)/python -m tools.mini.family $(ARGS)
 
 family-cards: $(STAMP)  ## Write the miniatures' model cards again, from their trainings and evaluations
-	$(BIN)/python -m pdrop_eval.mini.member_card $(ARGS)
+	$(BIN)/python -m tools.mini.member_card $(ARGS)
 
 flops: $(STAMP)  ## FLOPs by formula, of the whole model and counted: results/efficiency/flops.md
-	$(BIN)/python benchmarks/flops.py $(ARGS)
+	$(BIN)/python -m tools.speed.flops $(ARGS)
 
 bench-train: $(STAMP)  ## Time training steps with and without dropping: results/training/speed.md
-	$(BIN)/python benchmarks/training.py $(ARGS)
+	$(BIN)/python -m tools.speed.training $(ARGS)
 
 bench: $(STAMP)  ## Time and memory with and without dropping, at two small sizes: results/efficiency/bench.md
 	$(BIN)/pdrop-eval-bench results=results/bench/page $(ARGS)
 	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
-	$(BIN)/python -m pdrop_eval.report.bench_page
+	$(BIN)/python -m pdrop_eval.report.bench.page
 
 goals: $(STAMP)  ## Is dropping as fast as its FLOPs promise? results/efficiency/goals.md
-	$(BIN)/python -m pdrop_eval.bench.goals $(ARGS)
+	$(BIN)/python -m pdrop_eval.report.bench.goals $(ARGS)
 
 scaling: $(STAMP)  ## Time and memory from 576 to 5,184 image tokens: results/efficiency/scaling.md
-	$(BIN)/python -m pdrop_eval.bench.scaling $(ARGS)
+	$(BIN)/python -m pdrop_eval.report.bench.scaling $(ARGS)
 
 throughput: $(STAMP)  ## Questions a second, beside stock lmms-eval: results/efficiency/throughput.md
-	$(BIN)/python benchmarks/throughput.py $(ARGS)
-	$(BIN)/python benchmarks/throughput.py --rounds 2 --out results/efficiency/throughput_next.json \
+	$(BIN)/python -m tools.speed.throughput $(ARGS)
+	$(BIN)/python -m tools.speed.throughput --rounds 2 --out results/efficiency/throughput_next.json \
 		model=mini_next_p5 tasks=[docvqa_val] limit=40 $(ARGS)
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)
 
 coverage: $(STAMP)  ## How often the intervals of compare hold the truth, by simulation: results/compare/coverage.md
-	$(BIN)/python benchmarks/coverage.py $(ARGS)
+	$(BIN)/python -m tools.statistics.coverage $(ARGS)
 
 reference: $(STAMP)  ## Write the regression baselines of the embedded model (ARGS=--check compares, to the last token)
-	$(BIN)/python -m pdrop_eval.mini.reference $(ARGS)
+	$(BIN)/python -m tools.mini.reference $(ARGS)
 
 matrix: $(STAMP)  ## Test with the oldest and the newest supported transformers and lmms-eval: results/reference/matrix.md
-	$(BIN)/python benchmarks/matrix.py $(ARGS)
+	$(BIN)/python -m tools.release.matrix $(ARGS)
 
 torture: $(STAMP)  ## Kill evaluations, sweeps and table builds, fill the disk: is anything lost? results/torture.md
-	$(BIN)/python benchmarks/torture.py $(ARGS)
+	$(BIN)/python -m tools.robustness.torture $(ARGS)
 
 page-speed: $(STAMP)  ## How fast the results page opens with 200 runs and 20,000 samples: results/page_speed.md
-	$(BIN)/python benchmarks/page.py $(ARGS)
+	$(BIN)/python -m tools.speed.page $(ARGS)
 
 fuzz: $(STAMP)  ## Damage records, samples, settings and checkpoints at random: is each refused in words? (ARGS="--cases 200")
-	$(BIN)/python benchmarks/fuzz.py $(ARGS)
+	$(BIN)/python -m tools.robustness.fuzz $(ARGS)
 
 train-mini: $(STAMP)  ## Train the start of all miniatures again, from its seed, and write its model card
-	$(BIN)/python -m pdrop_eval.mini.train --out $(TRAINING) $(ARGS)
-	$(BIN)/python -m pdrop_eval.mini.card $(TRAINING)
+	$(BIN)/python -m tools.mini.training.train --out $(TRAINING) $(ARGS)
+	$(BIN)/python -m tools.mini.card $(TRAINING)
 
 constraints: $(STAMP)  ## Resolve constraints.txt again (for maintainers)
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pdrop_eval.errors import UserError
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
     from pdrop_eval.strategies.vanilla import Vanilla
+    from pdrop_eval.utils.errors import UserError
 
 _HOME = {
     "FastV": "pdrop_eval.strategies.fastv",
     "PyramidDrop": "pdrop_eval.strategies.pyramiddrop",
-    "UserError": "pdrop_eval.errors",
+    "UserError": "pdrop_eval.utils.errors",
     "Vanilla": "pdrop_eval.strategies.vanilla",
 }
 __all__ = ["FastV", "PyramidDrop", "UserError", "Vanilla", "__version__"]

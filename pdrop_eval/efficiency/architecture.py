@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pdrop_eval import anyres
-from pdrop_eval.errors import UserError
+from pdrop_eval.models import tiling
+from pdrop_eval.utils.errors import UserError
 
 _KINDS = ("llava", "llava_next")
 
@@ -135,7 +135,7 @@ def nominal_image_tokens(config: Any) -> int:
         )
     if config.model_type != "llava_next":
         return _tile_tokens(config)
-    return _tile_tokens(config) * anyres.patches(config.image_grid_pinpoints, config.vision_config.image_size)
+    return _tile_tokens(config) * tiling.patches(config.image_grid_pinpoints, config.vision_config.image_size)
 
 
 def _tile_tokens(config: Any) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
 from pdrop_eval.efficiency.reached import Reached, macs, reachable, reached
-from pdrop_eval.errors import UserError
+from pdrop_eval.utils.errors import UserError
 
 __all__ = ["KINDS", "Layout", "Reached", "check_value", "find", "no_layouts", "solve"]
 

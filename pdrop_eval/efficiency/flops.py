@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.efficiency.architecture import decoder_of
-from pdrop_eval.schedule import check_choice
+from pdrop_eval.engine.schedule import check_choice
 
 if TYPE_CHECKING:
     import torch

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.errors import UserError
-from pdrop_eval.schedule import check_layers
+from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.utils.errors import UserError
 
 ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
 

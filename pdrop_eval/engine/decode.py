@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
 from pdrop_eval.engine.checks import mask_kind
-from pdrop_eval.errors import UserError
+from pdrop_eval.utils.errors import UserError
 
 
 @dataclass

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from pdrop_eval.engine import ops
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.decode import CachedStage, CacheRecord
-from pdrop_eval.engine.families import Projection
 from pdrop_eval.engine.interface import Chooser, Drop, Selection, View, resolve_rank_layer
 from pdrop_eval.engine.report import DropRecord, Report
+from pdrop_eval.models.families import Projection
+from pdrop_eval.models.rotary import gather_columns
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class Prefill:
         stage = self.stages[d + 1]
         if selection.hidden_update is not None:
             hidden = selection.hidden_update(hidden)
-        return hidden if stage.gather is None else ops.gather_columns(hidden, stage.gather)
+        return hidden if stage.gather is None else gather_columns(hidden, stage.gather)
 
     @torch.no_grad()
     def _next_stage(self, d: int, selection: Selection) -> Stage:

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from pdrop_eval.efficiency import budget
+from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Drop, Selection, View
-from pdrop_eval.engine.staged import StagedForward
-from pdrop_eval.errors import UserError
-from pdrop_eval.schedule import tokens_per_layer
+from pdrop_eval.engine.schedule import tokens_per_layer
+from pdrop_eval.utils.errors import UserError
 
 
 class Strategy(ABC):

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from pdrop_eval import schedule
 from pdrop_eval.efficiency.budget import Layout
+from pdrop_eval.engine import schedule
 from pdrop_eval.engine.interface import Drop, View
-from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.utils.errors import UserError
 
 DEFAULT_RATIO, DEFAULT_STAGES = 0.5, 4
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.utils.errors import UserError
 
 
 @dataclass

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pdrop_eval.bench import cli
-from pdrop_eval.configs import compose_config
+from pdrop_eval.report.bench import cli
+from pdrop_eval.run.config.compose import compose_config
 
 TINY = (
     "model=llava_1_5_7b", "sizes.layers=4", "sizes.width=32", "sizes.intermediate=48", "sizes.heads=4",
@@ -22,7 +22,7 @@ def compose_tiny(folder, *overrides):
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Compose the configuration of a tiny benchmark in the test's own folder."""
-    monkeypatch.setattr("pdrop_eval.bench.machine.glance", lambda _: {"average": 0.0, "others": 0.0})
+    monkeypatch.setattr("pdrop_eval.run.bench.machine.glance", lambda _: {"average": 0.0, "others": 0.0})
     return lambda *overrides: compose_tiny(tmp_path, *overrides)
 
 

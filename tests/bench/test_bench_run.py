@@ -6,16 +6,18 @@ import json
 import pytest
 import torch
 
-from pdrop_eval.bench import cli, goals, machine, scaling, session
-from pdrop_eval.bench import model as models
-from pdrop_eval.bench.settings import make_plan
-from pdrop_eval.bench.timing import Runner
-from pdrop_eval.bench.work import prepare
-from pdrop_eval.errors import UserError
-from pdrop_eval.published_sizes import PUBLISHED, published_config
-from pdrop_eval.report import bench_gain, bench_page
-from pdrop_eval.report.bench_text import bench_text, layers_text, made_with
-from pdrop_eval.report.runs import to_runs
+from pdrop_eval.models.published_sizes import PUBLISHED, published_config
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.report.bench import cli, goals, scaling
+from pdrop_eval.report.bench import gain as bench_gain
+from pdrop_eval.report.bench import page as bench_page
+from pdrop_eval.report.bench.text import bench_text, layers_text, made_with
+from pdrop_eval.run.bench import machine, session
+from pdrop_eval.run.bench import model as models
+from pdrop_eval.run.bench.settings import make_plan
+from pdrop_eval.run.bench.timing import Runner
+from pdrop_eval.run.bench.work import prepare
+from pdrop_eval.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)

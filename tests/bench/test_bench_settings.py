@@ -6,14 +6,14 @@ import sys
 
 import pytest
 
-from pdrop_eval.bench.settings import make_plan, published_name
-from pdrop_eval.errors import UserError
+from pdrop_eval.run.bench.settings import make_plan, published_name
+from pdrop_eval.utils.errors import UserError
 
 
 def command(*arguments):
     # An import of torch would be an error here.
     code = (
-        "import sys; sys.modules['torch'] = None; from pdrop_eval.bench.cli import main; "
+        "import sys; sys.modules['torch'] = None; from pdrop_eval.report.bench.cli import main; "
         "sys.argv = ['pdrop-eval-bench', *sys.argv[1:]]; main()"
     )
     return subprocess.run(

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 import torch
 
-from pdrop_eval.bench import machine, memory, outcome
-from pdrop_eval.bench.statistics import fit_exponent, quartiles, speedup, throughput
+from pdrop_eval.run.bench import machine, memory, outcome
+from pdrop_eval.run.bench.statistics import fit_exponent, quartiles, speedup, throughput
 
 
 def test_quartiles():

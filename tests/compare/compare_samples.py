@@ -2,9 +2,9 @@
 
 import json
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.compare.pairs import Pairs
-from pdrop_eval.report.runs import Run
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.paired.pairing import Pairs
 
 
 def sample(place, score, **more):

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.compare import cli
-from pdrop_eval.records import Run
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.store import Run
+from pdrop_eval.report.compare import cli
 
 RIGHT, WRONG = "yes", "no"
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from pdrop_eval.compare.answers import SIDE, pictures
-from pdrop_eval.lmms.measure import content_hashes
+from pdrop_eval.report.compare.output.changed_answers import SIDE, pictures
+from pdrop_eval.utils.hashing import content_hashes
 
 
 def picture(seed, size=(400, 200)):

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from compared_records import BAD, GOOD, WORSE, answers, command, junit, written
 
-from pdrop_eval.compare import markdown, shown
-from pdrop_eval.compare.markdown import MOST
-from pdrop_eval.errors import UserError
+from pdrop_eval.report.compare.output import format as shown
+from pdrop_eval.report.compare.output import markdown
+from pdrop_eval.report.compare.output.markdown import MOST
+from pdrop_eval.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -272,7 +273,7 @@ def test_a_reason_of_any_length_fits_into_the_comment(compare, monkeypatch):
     def fail(*_):
         raise UserError("\U000e0001" * 9000)
 
-    monkeypatch.setattr("pdrop_eval.compare.effects.measure_all", fail)
+    monkeypatch.setattr("pdrop_eval.report.paired.effect.measure_all", fail)
     assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 2
     assert 1000 < len(written("md")) < MOST
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 from markdown_it import MarkdownIt
 
-from pdrop_eval.compare.escaping import in_html, in_markdown, plain_markdown, visible
+from pdrop_eval.utils.escape import in_html, in_markdown, plain_markdown, visible
 
 HOSTILE = [
     "@everyone please look",

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from compared_records import GOOD, command, junit, written
 
-from pdrop_eval.compare import cli, outputs
-from pdrop_eval.compare.place import find
+from pdrop_eval.report.compare import cli
+from pdrop_eval.report.compare.output import files
+from pdrop_eval.report.compare.place import find
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -21,7 +22,7 @@ def test_a_crash_is_neither_a_pass_nor_a_regression(compare, monkeypatch, error)
     def crash(*_):
         raise error
 
-    monkeypatch.setattr("pdrop_eval.compare.effects.measure_all", crash)
+    monkeypatch.setattr("pdrop_eval.report.paired.effect.measure_all", crash)
     status, shown, found = compare({"gqa": GOOD}, {"gqa": GOOD})
     assert status == 2
     assert "could not compare" in shown.err
@@ -29,10 +30,13 @@ def test_a_crash_is_neither_a_pass_nor_a_regression(compare, monkeypatch, error)
     assert isinstance(error, SystemExit) or "Traceback" in shown.err
 
 
-@pytest.mark.parametrize("module", ["pdrop_eval.errors", "pdrop_eval.compare.settings", "pdrop_eval.plan"])
+@pytest.mark.parametrize(
+    "module",
+    ["pdrop_eval.utils.errors", "pdrop_eval.report.compare.settings", "pdrop_eval.run.evaluate.plan"],
+)
 def test_a_broken_installation_is_not_a_regression(monkeypatch, capsys, module):
     monkeypatch.setitem(sys.modules, module, None)  # importing it raises
-    monkeypatch.delitem(sys.modules, "pdrop_eval.compare.runs", raising=False)
+    monkeypatch.delitem(sys.modules, "pdrop_eval.report.compare.runs", raising=False)
     assert command(monkeypatch, "baseline=a/b", "out=out", "name=x") == 2
     assert module in capsys.readouterr().err
 
@@ -68,7 +72,7 @@ def test_the_files_of_an_earlier_comparison_are_gone_before_this_one_starts(comp
         left.extend(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pdrop_eval.compare.runs.make_sides", killed)
+    monkeypatch.setattr("pdrop_eval.report.compare.runs.make_sides", killed)
     assert command(monkeypatch, "out=out", "name=x") == 2
     assert sorted(left) == [".lock", "y.md"]
 
@@ -96,7 +100,7 @@ def test_a_broken_installation_takes_an_earlier_pass_away(compare, monkeypatch, 
 
 @pytest.mark.parametrize("kind", ["json", "xml", "md"])
 def test_a_disk_that_fills_up_leaves_no_pass(compare, monkeypatch, kind):
-    real, full = outputs.write_atomically, []
+    real, full = files.write_atomically, []
 
     def fills_up(path, content):
         full.extend([1] * path.name.endswith(kind))
@@ -104,7 +108,7 @@ def test_a_disk_that_fills_up_leaves_no_pass(compare, monkeypatch, kind):
             raise OSError(28, "No space left on device")
         real(path, content)
 
-    monkeypatch.setattr(outputs, "write_atomically", fills_up)
+    monkeypatch.setattr(files, "write_atomically", fills_up)
     with pytest.raises(FileNotFoundError):  # the fixture finds no JSON
         compare({"gqa": GOOD}, {"gqa": GOOD})
     assert [path for path in Path("out").iterdir() if path.is_file()] == []
@@ -116,7 +120,7 @@ def test_a_disk_that_is_full_from_the_start_keeps_no_earlier_pass(compare, monke
     def full(_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(outputs, "Lock", full)
+    monkeypatch.setattr(files, "Lock", full)
     assert command(monkeypatch, "out=out", "name=x") == 2
     assert [path for path in Path("out").iterdir() if path.is_file()] == []
 
@@ -129,7 +133,7 @@ def test_a_verdict_that_nobody_could_read_is_none(compare, tmp_path):
     for full in ("stdout", "stderr"):
         streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         with open("/dev/full", "w") as device:
-            call = [sys.executable, "-m", "pdrop_eval.compare.cli", "out=out", "name=x", *given]
+            call = [sys.executable, "-m", "pdrop_eval.report.compare.cli", "out=out", "name=x", *given]
             call += ["gate=estimat"] if full == "stderr" else []
             status = subprocess.run(call, check=False, **{**streams, full: device}).returncode
         assert status == 2
@@ -138,7 +142,7 @@ def test_a_verdict_that_nobody_could_read_is_none(compare, tmp_path):
 
 def test_a_second_comparison_of_the_same_name_leaves_the_first_alone(compare, monkeypatch, capsys):
     assert compare({"gqa": GOOD}, {"gqa": GOOD})[0] == 0
-    with outputs.held(find(["out=out", "name=x"])):
+    with files.held(find(["out=out", "name=x"])):
         Path("out/x.md").write_text("the first one's")
         assert command(monkeypatch, "out=out", "name=x") == 2
         assert "Another comparison is writing out/x.* right now" in capsys.readouterr().err
@@ -150,8 +154,8 @@ def test_files_that_can_not_be_written_are_no_pass(compare, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pdrop_eval.compare.outputs.write_atomically", full)
-    monkeypatch.setattr("pdrop_eval.compare.outputs.write_failure", lambda *_: None)
+    monkeypatch.setattr("pdrop_eval.report.compare.output.files.write_atomically", full)
+    monkeypatch.setattr("pdrop_eval.report.compare.output.files.write_failure", lambda *_: None)
     with pytest.raises(FileNotFoundError):  # the fixture finds no JSON
         compare({"gqa": GOOD}, {"gqa": GOOD})
 

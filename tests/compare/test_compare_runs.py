@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 from compared_records import answers, record
 
-from pdrop_eval import evaluate as evaluation
-from pdrop_eval.compare import runs
-from pdrop_eval.compare.settings import read_settings
-from pdrop_eval.errors import UserError
-from pdrop_eval.plan import Plan
-from pdrop_eval.records import load_records
+from pdrop_eval.records.store import load_records
+from pdrop_eval.report.compare import runs
+from pdrop_eval.report.compare.settings import read_settings
+from pdrop_eval.run.evaluate import cli as evaluation
+from pdrop_eval.run.evaluate.plan import Plan
+from pdrop_eval.utils.errors import UserError
 
 GQA = {"gqa": answers(4)}
 
@@ -47,7 +47,7 @@ def planned(tmp_path, monkeypatch):
 
 def checks_header(monkeypatch, check):
     """Puts a check in the place of the module that would import torch."""
-    monkeypatch.setitem(sys.modules, "pdrop_eval.header", SimpleNamespace(make_header=check))
+    monkeypatch.setitem(sys.modules, "pdrop_eval.run.evaluate.header", SimpleNamespace(make_header=check))
 
 
 def test_what_is_missing_is_evaluated_after_all_of_it_was_checked(planned, capsys):

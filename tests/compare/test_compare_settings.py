@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.compare.place import default_name, find
-from pdrop_eval.compare.settings import help_text, read_settings, split_overrides
-from pdrop_eval.errors import UserError
+from pdrop_eval.report.compare.place import default_name, find
+from pdrop_eval.report.compare.settings import help_text, read_settings, split_overrides
+from pdrop_eval.utils.errors import UserError
 
 
 def test_without_arguments_pdrop_is_compared_with_vanilla_and_the_mean_may_lose_a_point():
@@ -193,7 +193,7 @@ def test_help_shows_every_setting_and_loads_nothing_heavy():
     ):
         assert name in text
     assert max(map(len, text.splitlines())) <= 110
-    script = "import sys; sys.argv[1:] = ['--help']\nfrom pdrop_eval.compare import cli\n" + (
+    script = "import sys; sys.argv[1:] = ['--help']\nfrom pdrop_eval.report.compare import cli\n" + (
         "try: cli.main()\nexcept SystemExit as e: assert e.code == 0\n"
         "assert not {'torch', 'transformers', 'numpy', 'lmms_eval'} & {*sys.modules}"
     )

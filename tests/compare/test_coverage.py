@@ -1,6 +1,5 @@
 """The simulation of the intervals, in small: its truths, and that it would see intervals that are wrong."""
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
@@ -8,28 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pdrop_eval.compare import interval
-from pdrop_eval.compare.resampling_metrics import make_metric
-from pdrop_eval.report.coverage_page import coverage_page
+from pdrop_eval.benchmarks.scoring import interval
+from pdrop_eval.benchmarks.scoring.metric import make_metric
+from tools.statistics.coverage_page import coverage_page
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def coverage():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        spec = importlib.util.spec_from_file_location("coverage_pages", ROOT / "benchmarks" / "coverage.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    from tools.statistics import coverage as module
+
+    return module
 
 
 @pytest.fixture(scope="module")
 def covering(coverage):
-    return sys.modules["covering"]
+    from tools.statistics import covering as module
+
+    return module
 
 
 def cell(coverage, kind, number=300, changes="many change", questions=120):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from compare_samples import marks, mme, pairs, pope, sample
 
-from pdrop_eval.compare.effects import Settings, measure, measure_all, overall
-from pdrop_eval.compare.interval import tango
-from pdrop_eval.compare.tests_of import McNemar
+from pdrop_eval.benchmarks.scoring.interval import tango
+from pdrop_eval.benchmarks.scoring.significance import McNemar
+from pdrop_eval.report.paired.effect import Settings, measure, measure_all, overall
 
 QUICK = Settings(resamples=2000, swaps=999)
 

@@ -3,9 +3,9 @@
 import pytest
 from compare_samples import marks, pairs
 
-from pdrop_eval.compare.effects import Settings, measure_all, overall
-from pdrop_eval.compare.gate import Gate, verdict
-from pdrop_eval.errors import UserError
+from pdrop_eval.report.compare.gate import Gate, verdict
+from pdrop_eval.report.paired.effect import Settings, measure_all, overall
+from pdrop_eval.utils.errors import UserError
 
 QUICK = Settings(resamples=1000, swaps=99)
 

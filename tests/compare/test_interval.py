@@ -5,8 +5,8 @@ from statistics import NormalDist
 
 import pytest
 
-from pdrop_eval.compare.interval import Spread, possible, student, tango
-from pdrop_eval.compare.means import mean_spread
+from pdrop_eval.benchmarks.scoring.interval import Spread, possible, student, tango
+from pdrop_eval.benchmarks.scoring.mean_interval import mean_spread
 
 Z = NormalDist().inv_cdf(0.975)
 

@@ -5,9 +5,9 @@ import math
 import pytest
 from compare_samples import marks, mme, pairs, sample
 
-from pdrop_eval.compare.effects import Settings, measure, measure_all, overall
-from pdrop_eval.compare.interval import Spread
-from pdrop_eval.compare.means import mean_spread
+from pdrop_eval.benchmarks.scoring.interval import Spread
+from pdrop_eval.benchmarks.scoring.mean_interval import mean_spread
+from pdrop_eval.report.paired.effect import Settings, measure, measure_all, overall
 
 MANY = Settings(resamples=20_000, swaps=9_999)
 QUICK = Settings(resamples=2_000, swaps=9_999)

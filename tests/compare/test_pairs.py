@@ -3,8 +3,8 @@
 import pytest
 from compare_samples import marks, sample, write_run
 
-from pdrop_eval.compare.pairs import CannotCompareError, match_samples, pair
-from pdrop_eval.errors import UserError
+from pdrop_eval.report.paired.pairing import CannotCompareError, match_samples, pair
+from pdrop_eval.utils.errors import UserError
 
 
 @pytest.fixture

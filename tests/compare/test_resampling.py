@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from compare_samples import marks, mme, pairs, pope
 
-from pdrop_eval.compare import resampling
-from pdrop_eval.compare.resampling import bootstrap, contributions, draw_clusters, swapped
+from pdrop_eval.benchmarks.scoring import bootstrap as resampling
+from pdrop_eval.benchmarks.scoring.bootstrap import bootstrap, contributions, draw_clusters, swapped
 
 
 def metric(samples, benchmark="gqa"):

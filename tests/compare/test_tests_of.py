@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from compare_samples import marks, pairs
 
-from pdrop_eval.compare import tests_of
-from pdrop_eval.compare.tests_of import McNemar, holm, mcnemar, p_of, swap_p, swaps
+from pdrop_eval.benchmarks.scoring import significance
+from pdrop_eval.benchmarks.scoring.significance import McNemar, holm, mcnemar, p_of, swap_p, swaps
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_random_exchanges_agree_with_all(monkeypatch):
     exact = p_value(before, after)
     # 12 changed, 10 against 2: both tails of the binomial
     assert exact == pytest.approx(2 * (1 + 12 + 66) / 4096)
-    monkeypatch.setattr(tests_of, "_ALL", 5)
+    monkeypatch.setattr(significance, "_ALL", 5)
     assert p_value(before, after) == pytest.approx(exact, abs=0.02)
 
 

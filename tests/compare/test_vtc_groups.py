@@ -3,8 +3,8 @@
 import pytest
 from compare_samples import marks, pairs
 
-from pdrop_eval.compare.groups import Group, groups
-from pdrop_eval.compare.pairs import CannotCompareError
+from pdrop_eval.report.compare.groups import Group, groups
+from pdrop_eval.report.paired.pairing import CannotCompareError
 
 
 def test_questions_fall_into_hard_easy_and_neither():

@@ -6,9 +6,9 @@ from contract import FAMILIES, IMAGE, IMAGE_SIZE, STRATEGIES, build, model_of, s
 from torch.utils.flop_counter import FlopCounterMode
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
-from pdrop_eval.efficiency.counted import counted_flops, kernels
+from pdrop_eval.efficiency.flop_counter import counted_flops, kernels
 from pdrop_eval.efficiency.flops import theoretical_flops
-from pdrop_eval.efficiency.whole import model_flops
+from pdrop_eval.efficiency.model_flops import model_flops
 
 PARTS = ("vision", "projector", "decoder", "ranking", "head", "prefill", "ttft")
 

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from pdrop_eval.masks import pack, unpack
+from pdrop_eval.records.token_mask import pack, unpack
 
 
 def test_the_first_token_is_the_highest_bit():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pdrop_eval.engine import ops
+from pdrop_eval.models.rotary import rotate
 
 T, F = True, False
 
@@ -103,7 +104,7 @@ def test_answer_spans_and_their_query_columns():
 
 def test_rotation_of_a_quarter_turn():
     x = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 1, 4)
-    turned = ops.rotate(x, torch.zeros(1, 1, 4), torch.ones(1, 1, 4))
+    turned = rotate(x, torch.zeros(1, 1, 4), torch.ones(1, 1, 4))
     assert turned.flatten().tolist() == [-3.0, -4.0, 1.0, 2.0]
 
 

@@ -10,7 +10,7 @@ from transformers import LlamaConfig
 
 from pdrop_eval import FastV, PyramidDrop, UserError
 from pdrop_eval.engine.ops import compact, top_mask
-from pdrop_eval.schedule import retained_counts
+from pdrop_eval.engine.schedule import retained_counts
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
 DEPTHS = some.integers(1, 40)

@@ -3,7 +3,7 @@
 import pytest
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
-from pdrop_eval.schedule import retained_counts, stage_layers, stage_ratios, tokens_per_layer
+from pdrop_eval.engine.schedule import retained_counts, stage_layers, stage_ratios, tokens_per_layer
 
 
 @pytest.mark.parametrize(

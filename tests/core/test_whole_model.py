@@ -11,7 +11,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaNextCo
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
 from pdrop_eval.efficiency.architecture import architecture_of, decoder_of, nominal_image_tokens
 from pdrop_eval.efficiency.flops import theoretical_flops
-from pdrop_eval.efficiency.whole import PARTS, model_flops, speedup_bound
+from pdrop_eval.efficiency.model_flops import PARTS, model_flops, speedup_bound
 
 TEXT = LlamaConfig(
     vocab_size=50,

@@ -5,7 +5,8 @@ import zlib
 
 import pytest
 
-from pdrop_eval.mini import answer, suite
+from pdrop_eval.benchmarks.rendered import suite
+from tools.mini import answer
 
 
 @pytest.fixture(scope="session", autouse=True)

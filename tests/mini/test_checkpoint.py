@@ -6,11 +6,12 @@ from operator import eq
 
 import pytest
 
-from pdrop_eval.mini import answer, suite
-from pdrop_eval.mini.member_card import own_strategy
-from pdrop_eval.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
-from pdrop_eval.report.training import Training
+from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.records.training_info import Training
 from pdrop_eval.strategies.fastv import FastV
+from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from tools.mini import answer
+from tools.mini.member_card import own_strategy
 
 SHIPPED = sorted([MINI_CHECKPOINT, *(path for path in MINI_CHECKPOINTS.glob("*") if path.is_dir())])
 CARDED = [folder for folder in SHIPPED if (folder / "card.json").is_file()]

@@ -9,13 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.mini import family
-from pdrop_eval.mini.family import FAMILY
-from pdrop_eval.mini.model import build_model, build_processor
-from pdrop_eval.paths import CONF, MINI_CHECKPOINT, MINI_CHECKPOINTS
-from pdrop_eval.report.training import Training, differences
+from pdrop_eval.records.training_info import Training, differences
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from tools.mini import family
+from tools.mini.family import FAMILY
+from tools.mini.training.model import build_model, build_processor
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_member_is_shipped_where_its_model_is_read():
 def test_the_command_line_says_all(tmp_path):
     line = family.command(FAMILY["mini_pdrop_04"], "embedded:mini_base", tmp_path, ["seed=3"])
     assert line[1:] == [
-        "-m", "pdrop_eval.train.cli", "model=mini", "model.pretrained=embedded:mini_base",
+        "-m", "pdrop_eval.run.train.cli", "model=mini", "model.pretrained=embedded:mini_base",
         "recipe=mini_family", "phases=[instruct]", "strategy=pdrop", "strategy.ratio=0.4",
         f"output={tmp_path / 'mini_pdrop_04'}", "seed=3",
     ]  # fmt: skip

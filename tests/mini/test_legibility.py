@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdrop_eval.mini import canvas
+from pdrop_eval.benchmarks.rendered import canvas
 
 LETTERS = "0123456789ABCDEFGHJKLMNPRSTUVWXYZ"  # without those that look alike: I and 1, O, Q and 0
 

@@ -5,13 +5,14 @@ import json
 import pytest
 import torch
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.identity import checkpoint_sha256
-from pdrop_eval.mini import member_card, suite
-from pdrop_eval.mini.model import build_model, build_processor
-from pdrop_eval.mini.next import save_next
-from pdrop_eval.records import Run
-from pdrop_eval.report.training import Training
+from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.records.run_identity import checkpoint_sha256
+from pdrop_eval.records.store import Run
+from pdrop_eval.records.training_info import Training
+from pdrop_eval.utils.errors import UserError
+from tools.mini import member_card
+from tools.mini.next import save_next
+from tools.mini.training.model import build_model, build_processor
 
 PHASE = {
     "name": "instruct",
@@ -59,13 +60,13 @@ def measured(monkeypatch, questions):
     """What the model is asked, in the place of asking it: it always says yes."""
     asked = []
     for module in ("answer", "suite"):
-        monkeypatch.setattr(f"pdrop_eval.mini.{module}.render", lambda task, n=240: questions[task][:n])
+        monkeypatch.setattr(f"tools.mini.{module}.render", lambda task, n=240: questions[task][:n])
 
     def answer_suite(model, processor, strategy=None, blank=False, questions=240, tasks=suite.TASKS):
         asked.append((strategy, blank, questions, tuple(tasks)))
         return {task: ["yes"] * questions for task in tasks}
 
-    monkeypatch.setattr("pdrop_eval.mini.answer.answer_suite", answer_suite)
+    monkeypatch.setattr("tools.mini.answer.answer_suite", answer_suite)
     return asked
 
 
@@ -84,7 +85,7 @@ def evaluated(root, folder, answers, ratio=0.4, limit=None, **kind):
     }  # fmt: skip
     with Run.open(root, "mini_pdrop_04", "pdrop", {"config": config}, header) as run:
         for task, given in answers.items():
-            from pdrop_eval.benchmarks import by_task
+            from pdrop_eval.benchmarks.registry import by_task
 
             key = by_task()[task].key
             entry = {"benchmark": key, "metric": "m", "score": 61.25, "stderr": 2.0, "n": len(given)}

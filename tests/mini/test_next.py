@@ -6,12 +6,12 @@ import pytest
 import torch
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.mini import answer
-from pdrop_eval.mini import next as mini_next
-from pdrop_eval.mini.model import build_model, build_processor
-from pdrop_eval.mini.suite import render
-from pdrop_eval.mini.vocabulary import IMAGE
+from pdrop_eval.benchmarks.rendered.suite import render
+from pdrop_eval.utils.errors import UserError
+from tools.mini import answer
+from tools.mini import next as mini_next
+from tools.mini.training.model import build_model, build_processor
+from tools.mini.training.vocabulary import IMAGE
 
 
 @pytest.fixture(scope="module")

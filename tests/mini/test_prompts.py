@@ -4,10 +4,11 @@ import warnings
 
 import pytest
 
-from pdrop_eval.lmms import tasks
-from pdrop_eval.lmms.prompts import build_prompt
-from pdrop_eval.mini import packing, suite, vocabulary
-from pdrop_eval.mini.model import build_processor
+from pdrop_eval.benchmarks import task_files
+from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.models.prompts import build_prompt
+from tools.mini.training import packing, vocabulary
+from tools.mini.training.model import build_processor
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +26,8 @@ def loaded(tmp_path_factory):
         from lmms_eval.tasks import TaskManager
 
         for name in suite.TASKS:
-            info = tasks.describe(name, "rendered")
-            chain = tasks.materialise(info, "rendered", work / name, folder, None, False)
+            info = task_files.describe(name, "rendered")
+            chain = task_files.materialise(info, "rendered", work / name, folder, None, False)
             manager = TaskManager(include_path=str(chain), include_defaults=False)
             found[name] = manager.load_task_or_group([name])[name]
     return found

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.files import Lock
-from pdrop_eval.mini import conversations, dialogues, pictures, suite, vocabulary
-from pdrop_eval.mini.conversations import render_conversations
-from pdrop_eval.mini.packing import draw
-from pdrop_eval.mini.pictures import Item, Picture
-from pdrop_eval.mini.questions import Question
-from pdrop_eval.train.conversations import read_conversations
+from pdrop_eval.benchmarks.rendered import pictures, suite
+from pdrop_eval.benchmarks.rendered.pictures import Item, Picture
+from pdrop_eval.benchmarks.rendered.questions import Question
+from pdrop_eval.run.train.data.conversations import read_conversations
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import Lock
+from tools.mini import conversations, dialogues
+from tools.mini.conversations import render_conversations
+from tools.mini.training import vocabulary
+from tools.mini.training.packing import draw
 
 
 @pytest.fixture(scope="module")

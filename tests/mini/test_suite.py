@@ -7,11 +7,12 @@ from collections import Counter, defaultdict
 import pyarrow.parquet as pq
 import pytest
 
-from pdrop_eval.benchmarks import by_task
-from pdrop_eval.errors import UserError
-from pdrop_eval.mini import packing, suite
-from pdrop_eval.mini.canvas import SHAPES
-from pdrop_eval.mini.facts import PLURALS
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.benchmarks.rendered.canvas import SHAPES
+from pdrop_eval.benchmarks.rendered.facts import PLURALS
+from pdrop_eval.utils.errors import UserError
+from tools.mini.training import packing
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,13 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import load_file
 
-from pdrop_eval.mini import network, packing, pictures
-from pdrop_eval.mini.checkpoints import load_state
-from pdrop_eval.mini.lessons import training_questions
-from pdrop_eval.mini.model import build_model, build_processor
-from pdrop_eval.mini.train import Trainer
-from pdrop_eval.mini.vocabulary import EOS, TOKENS, encode
+from pdrop_eval.benchmarks.rendered import pictures
+from tools.mini.training import network, packing
+from tools.mini.training.checkpoints import load_state
+from tools.mini.training.lessons import training_questions
+from tools.mini.training.model import build_model, build_processor
+from tools.mini.training.train import Trainer
+from tools.mini.training.vocabulary import EOS, TOKENS, encode
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +117,7 @@ def process_group(tmp_path):
 
 @pytest.mark.parametrize("stop_after", [1, 4])
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, process_group, monkeypatch, stop_after):
-    monkeypatch.setattr("pdrop_eval.mini.train.BATCH", {"vision": 4, "joint": 2})
+    monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
     whole = _train(tmp_path / "whole")
     with pytest.raises(StoppedError):
         _train(tmp_path / "stopped", stop_after)
@@ -131,7 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, process_group, monk
 
 
 def test_a_half_written_checkpoint_is_not_read(tmp_path, process_group, monkeypatch):
-    monkeypatch.setattr("pdrop_eval.mini.train.BATCH", {"vision": 4, "joint": 2})
+    monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
     with pytest.raises(StoppedError):
         _train(tmp_path / "run", 1)
     saved = load_file(tmp_path / "run" / "last" / "model.safetensors")

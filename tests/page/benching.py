@@ -2,7 +2,7 @@
 
 import json
 
-from pdrop_eval.bench.record import SCHEMA
+from pdrop_eval.run.bench.record import SCHEMA
 
 
 def phase(*milliseconds):

@@ -13,7 +13,7 @@ import pytest
 from benching import bench_record, write_bench
 from synthetic import header, samples, write_data, write_run
 
-from pdrop_eval.masks import pack
+from pdrop_eval.records.token_mask import pack
 
 SWITCHES = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -59,7 +59,7 @@ class Results:
 
 def make_results(folder: Path) -> Results:
     """Four runs on the same questions with a benchmark of speed, and their page in folder/site."""
-    from pdrop_eval.page.build import Sources, make_page
+    from pdrop_eval.report.site.build import Sources, make_page
 
     data, root = folder / "data", folder / "runs"
     numbers = [*range(QUESTIONS)]

@@ -6,7 +6,7 @@ from browsing import Results, browser, make_results
 from browsing import tab as open_tab
 from paging import Read, build
 
-from pdrop_eval.page import build as build_module
+from pdrop_eval.report.site import build as build_module
 
 
 @pytest.fixture

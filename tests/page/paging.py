@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from pdrop_eval.page.build import Sources, make_page
+from pdrop_eval.report.site.build import Sources, make_page
 
 _PUT = re.compile(r'pdrop\.put\(("(?:[^"\\]|\\.)*"), (.*)\);\n', re.S)
 

@@ -18,11 +18,11 @@ from unittest import mock
 
 from PIL import Image, ImageDraw
 
-from pdrop_eval.benchmarks import by_task
-from pdrop_eval.grids import Geometry
-from pdrop_eval.lmms.measure import content_hashes
-from pdrop_eval.masks import pack
-from pdrop_eval.records import Run
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.records.store import Run
+from pdrop_eval.records.token_mask import pack
+from pdrop_eval.utils.hashing import content_hashes
 
 LAYERS = 8
 SQUARE = Geometry(tile=96, patch=8)

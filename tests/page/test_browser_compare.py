@@ -8,7 +8,7 @@ import pytest
 from browsing import Results
 from browsing import tab as open_tab
 
-from pdrop_eval.compare.interval import Spread, possible
+from pdrop_eval.benchmarks.scoring.interval import Spread, possible
 
 
 def compare(tab, one="mini vanilla", two="mini pdrop", path=""):

@@ -4,7 +4,7 @@ import pytest
 from browsing import HOSTILE, HOSTILE_FOLD, HOSTILE_PROMPT, KEPT, QUESTIONS, RIGHT
 from browsing import tab as open_tab
 
-from pdrop_eval.grids import Grid, cells
+from pdrop_eval.models.token_grid import Grid, cells
 
 OPACITY = round(0.8 * 255)  # of the veil, as it is at first
 
@@ -64,7 +64,7 @@ def test_each_token_of_overview_and_tiles_is_in_its_place(tab):
             return Promise.all(names.map(pdrop.load))
                 .then(([questions, answers]) => [questions[1], answers[1]]); }"""
     )
-    from pdrop_eval.masks import unpack
+    from pdrop_eval.records.token_mask import unpack
 
     grids = [Grid.from_list(values) for values in question["grids"][answer[5]]]
     bits = unpack(dict(answer[3])[4], sum(grid.tokens for grid in grids))

@@ -7,7 +7,7 @@ import synthetic
 from benching import bench_record, write_bench
 from paging import Read, build
 
-from pdrop_eval.bench.record import SCHEMA
+from pdrop_eval.run.bench.record import SCHEMA
 
 BUDGET = {"tokens": None, "share": 0.5, "tflops": None}
 ONCE = {"ratio": None, "stages": None, "layers": [2], "ratios": [0.5]}

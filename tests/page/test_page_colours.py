@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from pdrop_eval.paths import PACKAGE
+from pdrop_eval.utils.paths import PACKAGE
 
-CSS = (PACKAGE / "page" / "assets" / "page.css").read_text()
+CSS = (PACKAGE / "report" / "site" / "assets" / "page.css").read_text()
 TEXT, MARK = 4.5, 3.0  # the least contrast of text, and of lines and shapes that mean something
 GROUNDS = ("ground", "surface", "raised")
 PAIRS = [
@@ -77,7 +77,7 @@ def test_the_dark_page_changes_every_colour():
 
 
 def test_strategies_have_the_colours_of_the_figures():
-    from pdrop_eval.report.style import LOOKS
+    from pdrop_eval.report.figures.style import LOOKS
 
     light = properties("light")
     assert {name: light[f"series-{name}"].upper() for name in ("pdrop", "fastv")} == {

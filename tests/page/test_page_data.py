@@ -10,16 +10,16 @@ import pytest
 import synthetic
 from paging import Read, build, data
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.errors import UserError
-from pdrop_eval.grids import Grid
-from pdrop_eval.masks import unpack
-from pdrop_eval.records import load_records
-from pdrop_eval.report.cells import measured_cell
-from pdrop_eval.report.published import published
-from pdrop_eval.report.runs import to_runs
-from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.tables import measured_parts
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.models.token_grid import Grid
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.records.token_mask import unpack
+from pdrop_eval.report.tables.cells import measured_cell
+from pdrop_eval.report.tables.fill import measured_parts
+from pdrop_eval.report.tables.published import published
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.utils.errors import UserError
 
 RUN = {
     "key", "run_id", "model", "size", "architecture", "title", "train", "train_ratio", "strategy", "label",

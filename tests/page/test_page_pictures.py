@@ -11,12 +11,12 @@ import synthetic
 from PIL import Image
 from pyarrow import parquet
 
-from pdrop_eval import data_pictures
-from pdrop_eval.benchmarks import benchmarks, by_task
-from pdrop_eval.data_pictures import NotThereError, Stored, Wanted, find_pictures, stored_data
-from pdrop_eval.lmms.measure import content_hashes
-from pdrop_eval.page.notices import Notices
-from pdrop_eval.page.pictures import SIDE
+from pdrop_eval.benchmarks.data import images as data_pictures
+from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, find_pictures, stored_data
+from pdrop_eval.benchmarks.registry import benchmarks, by_task
+from pdrop_eval.report.site.data.pictures import SIDE
+from pdrop_eval.report.site.notices import Notices
+from pdrop_eval.utils.hashing import content_hashes
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_the_hubs_cache_is_looked_into(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(NotThereError, match="not on this machine"):
         stored_data("pope", "hub", None, [None])
-    from pdrop_eval.lmms.tasks import describe
+    from pdrop_eval.benchmarks.task_files import describe
 
     info = describe("pope", "hub")
     place = tmp_path / "hub" / f"datasets--{info.dataset.replace('/', '--')}" / "snapshots" / "0123"

@@ -11,11 +11,11 @@ import pytest
 import synthetic
 from paging import Read, build, data
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.page import build as build_module
-from pdrop_eval.page import cli
-from pdrop_eval.page.site import MANIFEST, opened
-from pdrop_eval.page.writing import file_name, public, put, unique
+from pdrop_eval.report.site import build as build_module
+from pdrop_eval.report.site import cli
+from pdrop_eval.report.site.folder import MANIFEST, opened
+from pdrop_eval.report.site.names import file_name, public, put, unique
+from pdrop_eval.utils.errors import UserError
 
 HOSTILE = "../../x"
 TAGS = '<img src=x onerror="alert(1)">'
@@ -379,7 +379,7 @@ def test_the_page_needs_no_torch_and_no_matplotlib(small, tmp_path):
         "for name in ('torch', 'transformers', 'lmms_eval', 'datasets', 'pandas', 'matplotlib'):\n"
         "    sys.modules[name] = None\n"
         "sys.argv[1:] = ['root=runs', 'out=o', 'bench=none', 'compare=none']\n"
-        "from pdrop_eval.page.cli import main; main()"
+        "from pdrop_eval.report.site.cli import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -393,7 +393,7 @@ def test_the_page_needs_no_torch_and_no_matplotlib(small, tmp_path):
 def test_help_loads_neither_the_records_nor_the_charts():
     code = (
         "import sys; sys.argv[1:] = ['--help']\n"
-        "from pdrop_eval.page.cli import main\n"
+        "from pdrop_eval.report.site.cli import main\n"
         "try: main()\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'plotly', 'PIL', 'pyarrow', 'numpy'} & set(sys.modules), sorted(sys.modules)"

@@ -29,11 +29,11 @@ import runner_tiny
 runner_tiny.checkpoint(Path("tiny"), layers=4)
 runner_tiny.suite(Path("data"), n=2, tasks=("gqa",))
 sys.argv[1:] = ["strategy=uniform", "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
-from pdrop_eval.evaluate import main
+from pdrop_eval.run.evaluate.cli import main
 
 main()
 sys.argv[1:] = ["root=runs", "out=tables"]
-from pdrop_eval.report.cli import main
+from pdrop_eval.report.tables.cli import main
 
 main()
 """

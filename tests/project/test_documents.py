@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.configs import check_command_line
-from pdrop_eval.identity import checkpoint_sha256
-from pdrop_eval.paths import MINI_CHECKPOINT
-from pdrop_eval.report.readme import COMPACT, FIRST, marks
-from pdrop_eval.report.rows import strategy_name
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.row_key import strategy_name
+from pdrop_eval.records.run_identity import checkpoint_sha256
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, marks
+from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

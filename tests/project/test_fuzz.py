@@ -1,9 +1,7 @@
 """A small run of `make fuzz`: damaged input is taken or refused in words, and a fault is seen as one."""
 
-import importlib.util
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,14 +13,9 @@ CASES = {"record_bytes": 20, "record_fields": 30, "sample_bytes": 30, "sample_fi
 
 @pytest.fixture(scope="module")
 def fuzz():
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        spec = importlib.util.spec_from_file_location("fuzz_run", ROOT / "benchmarks" / "fuzz.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
-    finally:
-        sys.path.remove(str(ROOT / "benchmarks"))
+    from tools.robustness import fuzz as module
+
+    return module
 
 
 @pytest.mark.parametrize("kind", CASES)

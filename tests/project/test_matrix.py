@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEC = importlib.util.spec_from_file_location("matrix", ROOT / "benchmarks" / "matrix.py")
+SPEC = importlib.util.spec_from_file_location("matrix", ROOT / "tools" / "release" / "matrix.py")
 matrix = importlib.util.module_from_spec(SPEC)
 sys.modules["matrix"] = matrix
 SPEC.loader.exec_module(matrix)

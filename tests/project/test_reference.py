@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.mini import reference, reference_file
-from pdrop_eval.mini.asked import TASKS
+from pdrop_eval.benchmarks.rendered.asked import TASKS
+from pdrop_eval.utils.errors import UserError
+from tools.mini import reference, reference_file
 
 FOLDER = Path(__file__).resolve().parents[2] / reference.FOLDER
 NAMES = list(reference.NAMES)
@@ -22,7 +22,7 @@ def _one_thread():
     before = torch.get_num_threads()
     with warnings.catch_warnings():  # of lmms-eval's own import
         warnings.simplefilter("ignore")
-        import pdrop_eval.lmms.running  # noqa: F401
+        import pdrop_eval.run.lmms.task_runner  # noqa: F401
     yield
     torch.set_num_threads(before)
 

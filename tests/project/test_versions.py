@@ -8,9 +8,10 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pdrop_eval import doctor, versions
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.doctor import cli
+from pdrop_eval.utils import versions
+from pdrop_eval.utils.errors import UserError
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -86,14 +87,14 @@ def test_several_are_named_at_once(here):
 def test_a_package_that_no_answer_comes_from_is_left_to_the_doctor(here):
     here(pillow="9.0")
     assert versions.check_versions() == {}
-    failed = [finding for finding in doctor._packages(None) if finding.status == "FAIL"]
+    failed = [finding for finding in cli._packages(None) if finding.status == "FAIL"]
     assert [(finding.what, finding.text) for finding in failed] == [("pillow", "9.0, needed >=10")]
 
 
 def test_a_missing_package_is_left_to_the_doctor_too(here):
     here(transformers=None)
     assert versions.check_versions() == {}
-    assert "not installed" in [f.text for f in doctor._packages(None) if f.what == "transformers"]
+    assert "not installed" in [f.text for f in cli._packages(None) if f.what == "transformers"]
 
 
 def test_without_metadata_nothing_is_refused(monkeypatch):
@@ -113,7 +114,7 @@ def test_the_setting_is_true_or_false(here, value):
 
 def test_a_run_is_refused_before_its_model_is_looked_at(here):
     here(transformers="5.30.0")
-    from pdrop_eval.plan import make_plan
+    from pdrop_eval.run.evaluate.plan import make_plan
 
     config = compose_config(["model.pretrained=no/such/folder"])
     with pytest.raises(UserError, match=r"transformers 5\.30\.0"):
@@ -125,8 +126,8 @@ def test_a_run_is_refused_before_its_model_is_looked_at(here):
 
 @pytest.mark.parametrize("entry", ["bench", "train"])
 def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, entry, tmp_path):
-    from pdrop_eval.bench.settings import make_plan as plan_bench
-    from pdrop_eval.train.plan import make_plan as plan_training
+    from pdrop_eval.run.bench.settings import make_plan as plan_bench
+    from pdrop_eval.run.train.plan import make_plan as plan_training
 
     changes = {"bench": [f"results={tmp_path}", "rounds=0"], "train": ["model.pretrained=no/such/folder"]}
     config = compose_config(changes[entry], entry)
@@ -142,32 +143,32 @@ def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, en
 def test_the_doctor_fails_or_warns_as_the_run_would(here):
     here(transformers="5.30.0")
     config = compose_config([])
-    status = {finding.what: finding.status for finding in doctor._packages(config)}
+    status = {finding.what: finding.status for finding in cli._packages(config)}
     assert status == {"transformers": "FAIL", "packages": "ok"}
     config.untested_packages = True
-    found = {finding.what: finding for finding in doctor._packages(config)}
+    found = {finding.what: finding for finding in cli._packages(config)}
     assert found["transformers"].status == "warn"
     assert "outside of what was tested: >=5.20,<5.24" in found["transformers"].text
 
 
 def test_the_decisive_packages_are_part_of_a_runs_identity():
-    from pdrop_eval import identity
+    from pdrop_eval.records import run_identity
 
-    assert set(versions.DECISIVE) <= set(identity._PACKAGES)
+    assert set(versions.DECISIVE) <= set(run_identity._PACKAGES)
 
 
 @pytest.mark.parametrize("name", ["torch", "torchvision", "transformers", "tokenizers", "pillow", "numpy"])
 def test_another_version_of_what_makes_pixels_and_tokens_is_another_run(name, monkeypatch):
-    from pdrop_eval import identity
-    from pdrop_eval.records import run_id
+    from pdrop_eval.records import run_identity
+    from pdrop_eval.records.store import run_id
 
-    here = identity.version
+    here = run_identity.version
     ids = []
     for other in (False, True):
         monkeypatch.setattr(
-            identity, "version", lambda asked, o=other: "9.9" if o and asked == name else here(asked)
+            run_identity, "version", lambda asked, o=other: "9.9" if o and asked == name else here(asked)
         )
-        ids.append(run_id(identity.run_identity(compose_config([]), "pdrop", "m", {})))
+        ids.append(run_id(run_identity.run_identity(compose_config([]), "pdrop", "m", {})))
     assert ids[0] != ids[1]
 
 
@@ -182,7 +183,7 @@ def test_the_ranges_are_those_of_the_project():
 
 def test_it_needs_no_torch():
     code = (
-        "import sys; from pdrop_eval.versions import check_versions; check_versions(True); "
+        "import sys; from pdrop_eval.utils.versions import check_versions; check_versions(True); "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -48,7 +48,7 @@ def test_every_target_and_variable_exists(job, call):
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_every_comparison_is_a_valid_configuration(make_environment):
-    from pdrop_eval.compare.settings import read_settings
+    from pdrop_eval.report.compare.settings import read_settings
 
     calls = [call for _, call in MAKES if call[1] == "compare"]
     assert len(calls) == 2
@@ -106,6 +106,6 @@ def test_what_is_cached_depends_on_what_decides_it():
     assert len(caches) == len(JOBS)
     for cache in caches:
         (files,) = re.findall(r"hashFiles\((.*?)\)", cache["key"])
-        assert files == "'constraints.txt', 'pdrop_eval/mini/*.py'"
-        assert list(ROOT.glob("pdrop_eval/mini/*.py"))
+        assert files == "'constraints.txt', 'pdrop_eval/benchmarks/rendered/*.py'"
+        assert list(ROOT.glob("pdrop_eval/benchmarks/rendered/*.py"))
         assert cache["key"].startswith(cache["restore-keys"])

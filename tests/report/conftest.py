@@ -3,9 +3,9 @@
 import pytest
 from report_records import FIELDS, LLAVA_15, TABLE_5, TFLOPS, TOKENS, entry, wait_for_judge
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.records import Run, load_records
-from pdrop_eval.report.runs import to_runs
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.store import Run, load_records
 
 
 @pytest.fixture

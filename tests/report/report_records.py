@@ -2,7 +2,7 @@
 
 import json
 
-from pdrop_eval.benchmarks import benchmarks
+from pdrop_eval.benchmarks.registry import benchmarks
 
 FIELDS = {
     "vanilla": {"_target_": "pdrop_eval.strategies.vanilla.Vanilla"},

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.report.catalogue import catalogue
+from pdrop_eval.benchmarks.registry import benchmarks
+from tools.release.benchmarks_doc import catalogue
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
 

@@ -2,13 +2,13 @@
 
 import pytest
 
-from pdrop_eval.configs import check_command_line
-from pdrop_eval.paths import CONF
-from pdrop_eval.report import commands
-from pdrop_eval.report.commands import command, experiment, fill, find_model, is_there
-from pdrop_eval.report.rows import RowKey
-from pdrop_eval.report.settings import choices
-from pdrop_eval.report.spec import TABLES
+from pdrop_eval.records.overrides import choices
+from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.report.tables import commands
+from pdrop_eval.report.tables.commands import command, experiment, fill, find_model, is_there
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.utils.paths import CONF
 
 VANILLA = RowKey("llava-1.5", 1, "vanilla", None, "vanilla", None)
 LAMBDA_04 = RowKey("llava-1.5", 1, "pdrop", 0.4, "pdrop", 0.4)

@@ -10,21 +10,21 @@ import pytest
 from omegaconf import OmegaConf
 from report_records import FIELDS, LLAVA_15, TABLE_5, edit
 
-from pdrop_eval import evaluate, experiments
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.paths import CONF
-from pdrop_eval.records import Run, load_records
-from pdrop_eval.report.cli import make_tables
-from pdrop_eval.report.figure4 import make_charts
-from pdrop_eval.report.figure_drawing import draw, figure_of, footer
-from pdrop_eval.report.figure_text import figure_csv, figure_markdown
-from pdrop_eval.report.figures import NothingToDrawError, make_figures
-from pdrop_eval.report.findings import find
-from pdrop_eval.report.overview import overview
-from pdrop_eval.report.readme import marks
-from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.style import drawing
-from pdrop_eval.report.tables import measured_parts
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.store import Run, load_records
+from pdrop_eval.report.figures.cli import NothingToDrawError, make_figures
+from pdrop_eval.report.figures.flops.chart import make_charts
+from pdrop_eval.report.figures.flops.draw import draw, figure_of, footer
+from pdrop_eval.report.figures.flops.text import figure_csv, figure_markdown
+from pdrop_eval.report.figures.style import drawing
+from pdrop_eval.report.findings.questions import find
+from pdrop_eval.report.readme.blocks import marks
+from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.tables.fill import measured_parts
+from pdrop_eval.report.tables.overview import overview
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.run.evaluate import cli, experiments
+from pdrop_eval.utils.paths import CONF
 
 FIGURE = "figure4"
 KEYS = ("docvqa", "chartqa", "textvqa", "gqa")
@@ -325,7 +325,7 @@ def test_the_command_writes_five_files_a_figure_and_names_what_is_missing(point,
 
 
 def run_script(*arguments, cwd):
-    command = [sys.executable, "-m", "pdrop_eval.report.figures", *arguments]
+    command = [sys.executable, "-m", "pdrop_eval.report.figures.cli", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -359,14 +359,14 @@ def experiment(point, tmp_path, monkeypatch):
         run = point(strategy, share, 60.0, limit=config.limit, model=config.model.name, kind=kind)
         return next(r for r in load_records(tmp_path / "runs") if r["run_id"] == run.folder.name)
 
-    monkeypatch.setattr(evaluate, "evaluate", measure)
+    monkeypatch.setattr(cli, "evaluate", measure)
     monkeypatch.setattr(experiments, "resolve_checkpoint", lambda _: None)
 
     def run(*arguments):
         given = ["pdrop-eval", "experiment=figure4", f"results={tmp_path}/runs", *arguments]
         monkeypatch.setattr(sys, "argv", given)
         try:
-            evaluate.main()
+            cli.main()
         except SystemExit as leaving:
             return leaving.code
         return 0
@@ -424,7 +424,10 @@ def test_a_readme_of_a_figure_that_is_not_measured_says_so(add_run, tmp_path):
 
 
 def test_importing_the_command_loads_no_matplotlib():
-    code = "import sys, pdrop_eval.report.figures, pdrop_eval.evaluate; print('matplotlib' in sys.modules)"
+    code = (
+        "import sys, pdrop_eval.report.figures.cli, pdrop_eval.run.evaluate.cli\n"
+        "print('matplotlib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 

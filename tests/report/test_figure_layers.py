@@ -8,20 +8,21 @@ import pytest
 from omegaconf import OmegaConf
 from report_records import FIELDS, LLAVA_15, edit
 
-from pdrop_eval import evaluate, experiments
-from pdrop_eval.errors import UserError
-from pdrop_eval.paths import CONF
-from pdrop_eval.records import Run, load_records
-from pdrop_eval.report import figure_chart, figure_layers
-from pdrop_eval.report.cli import make_tables
-from pdrop_eval.report.figure_kinds import all_charts, kind_of
-from pdrop_eval.report.figure_layers import make_charts, once, retained
-from pdrop_eval.report.figure_layers_drawing import figure_of, footer
-from pdrop_eval.report.figure_layers_gains import shows
-from pdrop_eval.report.figure_layers_text import figure_csv, figure_markdown
-from pdrop_eval.report.figures import make_figures
-from pdrop_eval.report.readme import marks
-from pdrop_eval.report.style import drawing
+from pdrop_eval.records.store import Run, load_records
+from pdrop_eval.report.figures import chart as figure_chart
+from pdrop_eval.report.figures.cli import make_figures
+from pdrop_eval.report.figures.layers import chart as figure_layers
+from pdrop_eval.report.figures.layers.chart import make_charts, once, retained
+from pdrop_eval.report.figures.layers.draw import figure_of, footer
+from pdrop_eval.report.figures.layers.gains import shows
+from pdrop_eval.report.figures.layers.text import figure_csv, figure_markdown
+from pdrop_eval.report.figures.registry import all_charts, kind_of
+from pdrop_eval.report.figures.style import drawing
+from pdrop_eval.report.readme.blocks import marks
+from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.run.evaluate import cli, experiments
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
 
 LAYERS, DEEP = (1, 2, 4, 6), (2, 8, 16, 24)
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
@@ -188,7 +189,9 @@ def test_a_run_that_does_more_than_drop_once_is_no_point_of_these_figures(drop, 
 
 
 def test_an_experiment_with_a_figure_that_cannot_be_drawn_says_which_can(monkeypatch):
-    monkeypatch.setattr("pdrop_eval.report.figure_kinds.figure_experiments", lambda: {"mine": {"figure": 2}})
+    monkeypatch.setattr(
+        "pdrop_eval.report.figures.registry.figure_experiments", lambda: {"mine": {"figure": 2}}
+    )
     with pytest.raises(UserError, match=r"The experiment mine has figure: 2, .* Allowed: 1, 3, 4;"):
         kind_of("mine")
 
@@ -423,13 +426,13 @@ def experiment(drop, tmp_path, monkeypatch):
         run = drop(layer, ratio, 60.0, model=config.model.name, limit=config.limit)
         return next(r for r in load_records(tmp_path / "runs") if r["run_id"] == run.folder.name)
 
-    monkeypatch.setattr(evaluate, "evaluate", measure)
+    monkeypatch.setattr(cli, "evaluate", measure)
     monkeypatch.setattr(experiments, "resolve_checkpoint", lambda _: None)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["pdrop-eval", f"results={tmp_path}/runs", *arguments])
         try:
-            evaluate.main()
+            cli.main()
         except SystemExit as leaving:
             return leaving.code
         return 0

@@ -8,13 +8,14 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from report_records import LLAVA_15
 
-from pdrop_eval.models import model_configs
-from pdrop_eval.report import figure_drawing, figure_layers_drawing
-from pdrop_eval.report.figure4 import FlopsChart
-from pdrop_eval.report.figure_chart import figure_experiments, points_of
-from pdrop_eval.report.figure_kinds import all_charts, files
-from pdrop_eval.report.figure_panels import Plan, lay_out, wrapped
-from pdrop_eval.report.style import COLUMN, LOOKS, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
+from pdrop_eval.models.catalog import model_configs
+from pdrop_eval.report.figures.chart import figure_experiments, points_of
+from pdrop_eval.report.figures.flops import draw as figure_drawing
+from pdrop_eval.report.figures.flops.chart import FlopsChart
+from pdrop_eval.report.figures.layers import draw as figure_layers_drawing
+from pdrop_eval.report.figures.panels import Plan, lay_out, wrapped
+from pdrop_eval.report.figures.registry import all_charts, files
+from pdrop_eval.report.figures.style import COLUMN, LOOKS, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
 
 MODELS = {"figure1": ["mini"], "figure3": ["mini", "mini_pdrop_05"], "figure4": ["mini"]}
 

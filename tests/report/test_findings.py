@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, training_record
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.records import Run, load_records
-from pdrop_eval.report import findings_page
-from pdrop_eval.report.findings import FASTV, GAIN, MATCH, QUESTIONS, find, printed
-from pdrop_eval.report.paired import NotPairedError, compare, mean_of
-from pdrop_eval.report.rows import RowKey
-from pdrop_eval.report.runs import to_runs
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.store import Run, load_records
+from pdrop_eval.report.findings import page as findings_page
+from pdrop_eval.report.findings.questions import FASTV, GAIN, MATCH, QUESTIONS, find, printed
+from pdrop_eval.report.paired.difference import NotPairedError, compare, mean_of
 
 PDROP = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
 MATCHED = ("vanilla", LLAVA_15), ("pdrop", PDROP)

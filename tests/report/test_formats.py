@@ -8,13 +8,13 @@ from html.parser import HTMLParser
 import pytest
 from report_records import LLAVA_15, NEXT_P5, edit
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.report.grid import Band, Grid, Note, Section, Shown, plain
-from pdrop_eval.report.latex import latex
-from pdrop_eval.report.markdown import markdown
-from pdrop_eval.report.page import page
-from pdrop_eval.report.reports import make_reports
-from pdrop_eval.report.terminal import terminal
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.formats.grid import Band, Grid, Note, Section, Shown, plain
+from pdrop_eval.report.formats.html import page
+from pdrop_eval.report.formats.latex import latex
+from pdrop_eval.report.formats.markdown import markdown
+from pdrop_eval.report.formats.terminal import terminal
+from pdrop_eval.report.readme.reports import make_reports
 
 KEYS = [key for key in benchmarks() if not benchmarks()[key].judge]
 NASTY = """<b>&"' a_b*c|d%e#f$g{h}~i^j\\k"""

@@ -10,15 +10,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pdrop_eval.report import commands
-from pdrop_eval.report.cli import make_tables
-from pdrop_eval.report.commands import command
-from pdrop_eval.report.figure4 import make_charts
-from pdrop_eval.report.figure_drawing import draw
-from pdrop_eval.report.figure_text import figure_csv, figure_markdown
-from pdrop_eval.report.figures import make_figures
-from pdrop_eval.report.markdown import escaped, pipes
-from pdrop_eval.report.sheet import write_csv
+from pdrop_eval.report.figures.cli import make_figures
+from pdrop_eval.report.figures.flops.chart import make_charts
+from pdrop_eval.report.figures.flops.draw import draw
+from pdrop_eval.report.figures.flops.text import figure_csv, figure_markdown
+from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.tables import commands
+from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.tables.commands import command
+from pdrop_eval.report.tables.csv_export import write_csv
 
 # Something for every format in turn.
 HOSTILE = (

@@ -3,8 +3,8 @@
 import pytest
 from report_records import LLAVA_15, edit
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.report.overview import overview
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.tables.overview import overview
 
 
 @pytest.fixture

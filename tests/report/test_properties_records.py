@@ -7,12 +7,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.migration import find_fault
-from pdrop_eval.reading import is_inner_path, is_plain_name, parse
-from pdrop_eval.records import Run, load_records, load_samples
-from pdrop_eval.report.markdown import escaped
-from pdrop_eval.report.sheet import write_csv
+from pdrop_eval.records.migration import find_fault
+from pdrop_eval.records.store import Run, load_records, load_samples
+from pdrop_eval.report.formats.markdown import escaped
+from pdrop_eval.report.tables.csv_export import write_csv
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import is_inner_path, is_plain_name, parse
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
 FEW = settings(max_examples=40, deadline=None, derandomize=True)

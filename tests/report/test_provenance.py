@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from pdrop_eval import __version__, provenance
+from pdrop_eval import __version__
+from pdrop_eval.utils import provenance
 
 
 def git(folder, *arguments):

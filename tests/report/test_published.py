@@ -2,11 +2,11 @@
 
 import pytest
 
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.report.layout import published_section, scores_grid
-from pdrop_eval.report.published import published
-from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.tables import published_part
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.tables.fill import published_part
+from pdrop_eval.report.tables.layout import published_section, scores_grid
+from pdrop_eval.report.tables.published import published
+from pdrop_eval.report.tables.spec import TABLES
 
 # Read off the paper: the last column of each table, in its order.
 AVERAGES = {

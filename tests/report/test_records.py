@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval import files
-from pdrop_eval.errors import UserError
-from pdrop_eval.records import Run, load_records, load_samples, run_id
+from pdrop_eval.records.store import Run, load_records, load_samples, run_id
+from pdrop_eval.utils import files
+from pdrop_eval.utils.errors import UserError
 
 IDENTITY = {"strategy": {"name": "pdrop", "ratio": 0.5}, "seed": 0, "limit": None}
 HEADER = {"model": {"name": "mini"}, "strategy": {"name": "pdrop", "fields": {"ratio": 0.5}}, "seed": 0}
@@ -405,7 +405,8 @@ def test_a_model_named_like_a_path_stays_inside_the_root(tmp_path):
 
 def test_records_need_no_torch():
     code = (
-        "import sys, pdrop_eval.records, pdrop_eval.provenance as p; p.hardware(); p.package_versions()\n"
+        "import sys, pdrop_eval.records.store, pdrop_eval.utils.provenance as p\n"
+        "p.hardware(); p.package_versions()\n"
         "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

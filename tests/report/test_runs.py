@@ -3,14 +3,14 @@
 import pytest
 from report_records import LLAVA_15, NEXT_P5, edit
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.identity import code_sha256
-from pdrop_eval.paths import CONF
-from pdrop_eval.records import load_records
-from pdrop_eval.report.frame import to_frame
-from pdrop_eval.report.rows import RowKey
-from pdrop_eval.report.runs import pick, to_runs, unlike
-from pdrop_eval.report.settings import changes_from_default, choices
+from pdrop_eval.records.frame import to_frame
+from pdrop_eval.records.overrides import changes_from_default, choices
+from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.records.run import pick, to_runs, unlike
+from pdrop_eval.records.run_identity import code_sha256
+from pdrop_eval.records.store import load_records
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
 
 
 def test_changes_are_written_as_overrides():

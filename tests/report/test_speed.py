@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from pdrop_eval.paths import PACKAGE
-from pdrop_eval.report import speed
+from pdrop_eval.report.bench import training_speed
+from pdrop_eval.utils.paths import PACKAGE
 
-SCRIPT = PACKAGE.parent / "benchmarks" / "training.py"
+SCRIPT = PACKAGE.parent / "tools" / "speed" / "training.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="benchmarks are in a checkout only")
 
 
@@ -72,7 +72,7 @@ def test_the_page_has_the_speedups_beside_their_bounds_and_the_published_hours(f
     assert f"{bound:.2f}" in page
     # Table 1 of the paper: 366 / 218
     assert "LLaVA-NeXT-7B p5 366 to 218 hours, 1.68" in page
-    lines = speed.speed_lines(record).splitlines()
+    lines = training_speed.speed_lines(record).splitlines()
     assert [line.split(":")[0] for line in lines] == ["- a tiny model, FastV", "- a tiny model, PDrop λ=0.5"]
     assert lines[1].endswith(f"bound {bound:.2f}.")
 
@@ -83,4 +83,4 @@ def test_the_environment_names_the_processor_and_no_machine(found):
 
 
 def test_without_a_benchmark_there_is_nothing_to_load(tmp_path):
-    assert speed.load_speed(tmp_path / "speed.json") is None
+    assert training_speed.load_speed(tmp_path / "speed.json") is None

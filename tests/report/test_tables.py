@@ -5,12 +5,12 @@ import math
 import pytest
 from report_records import LLAVA_15, NEXT_P5, TABLE_5, edit
 
-from pdrop_eval.identity import code_sha256
-from pdrop_eval.paths import CONF
-from pdrop_eval.report.cells import Cell, average, difference
-from pdrop_eval.report.layout import cost_grid, intervals_grid, measured_section, scores_grid
-from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.tables import measured_parts
+from pdrop_eval.records.run_identity import code_sha256
+from pdrop_eval.report.tables.cells import Cell, average, difference
+from pdrop_eval.report.tables.fill import measured_parts
+from pdrop_eval.report.tables.layout import cost_grid, intervals_grid, measured_section, scores_grid
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.utils.paths import CONF
 
 PDROP_05 = {"train": "pdrop", "train_ratio": 0.5}
 

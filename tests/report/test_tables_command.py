@@ -8,10 +8,10 @@ from itertools import pairwise
 import pytest
 from report_records import LLAVA_15, edit
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.report.cli import make_tables
-from pdrop_eval.report.readme import COMPACT, FIRST, WHOLE, marks, with_blocks
-from pdrop_eval.report.spec import TABLES
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, WHOLE, marks, with_blocks
+from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.utils.errors import UserError
 
 FORMATS = ("md", "csv", "tex", "html")
 
@@ -227,7 +227,7 @@ def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
 
 
 def run_script(*arguments, cwd):
-    command = [sys.executable, "-m", "pdrop_eval.report.cli", *arguments]
+    command = [sys.executable, "-m", "pdrop_eval.report.tables.cli", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
@@ -252,7 +252,7 @@ def test_the_script_prints_the_table_and_needs_neither_torch_nor_pandas(one, tmp
         "import sys\n"
         "for name in ('torch', 'transformers', 'pandas', 'numpy', 'lmms_eval'): sys.modules[name] = None\n"
         "sys.argv[1:] = ['root=runs', 'out=o', 'table=5']\n"
-        "from pdrop_eval.report.cli import main; main()"
+        "from pdrop_eval.report.tables.cli import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

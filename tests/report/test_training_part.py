@@ -5,15 +5,15 @@ import copy
 import pytest
 from report_records import LLAVA_15, NEXT_P5, training_record
 
-from pdrop_eval.report.layout import measured_section, scores_grid
-from pdrop_eval.report.numbers import total_flops, total_flops_unit
-from pdrop_eval.report.readme import compact
-from pdrop_eval.report.reports import make_reports
-from pdrop_eval.report.spec import TABLES
-from pdrop_eval.report.tables import measured_parts
-from pdrop_eval.report.terminal import terminal
-from pdrop_eval.report.training import Training, differences
-from pdrop_eval.report.training_part import training_grid
+from pdrop_eval.records.training_info import Training, differences
+from pdrop_eval.report.formats.terminal import terminal
+from pdrop_eval.report.readme.blocks import compact
+from pdrop_eval.report.readme.reports import make_reports
+from pdrop_eval.report.tables.fill import measured_parts
+from pdrop_eval.report.tables.layout import measured_section, scores_grid
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.report.tables.training_part import training_grid
+from pdrop_eval.utils.numbers import total_flops, total_flops_unit
 
 KEYS = TABLES[1].benchmarks
 PDROP = {"train": "pdrop", "train_ratio": 0.5}

@@ -8,9 +8,9 @@ import pytest
 import runner_tiny as tiny
 from safetensors.torch import load_file, save_file
 
-from pdrop_eval import evaluate
-from pdrop_eval.configs import compose_config
-from pdrop_eval.records import load_samples
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 
@@ -41,12 +41,12 @@ def run(place, *overrides, strategy="pdrop"):
         f"model.pretrained={place / 'checkpoint'}", f"data.root={place / 'data'}",
         f"results={place / 'results'}", f"strategy={strategy}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return evaluate.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_config([*given, *overrides]), strategy)
 
 
 def stop_before_the_end(place):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pdrop_eval.records.Run.add_task", killed)
+        patch.setattr("pdrop_eval.records.store.Run.add_task", killed)
         with pytest.raises(Killed):
             run(place)
 
@@ -111,7 +111,7 @@ def test_another_question_or_picture_uses_nothing(place):
 
 def downloaded(place, monkeypatch, change):
     """Recalled answers after a change of data whose hash is no part of the run: the task's own is."""
-    from pdrop_eval.lmms import data
+    from pdrop_eval.benchmarks.data import prepare as data
 
     prepare = data.prepare_data
 
@@ -135,7 +135,7 @@ def test_of_downloaded_data_that_changed_nothing_is_used(place, monkeypatch):
 @pytest.mark.parametrize("same", [True, False])
 def test_even_with_an_equal_file_hash_pixels_and_words_are_compared(place, monkeypatch, same):
     """Were a hash of the data wrong, the content of each question would still tell."""
-    from pdrop_eval.lmms import data
+    from pdrop_eval.benchmarks.data import prepare as data
 
     monkeypatch.setattr(data, "_content_sha256", lambda *_: "0" * 64)
     stop_before_the_end(place)
@@ -160,13 +160,13 @@ def test_a_prompt_of_the_task_that_changed_uses_nothing(place, monkeypatch):
 
 
 def test_other_generation_settings_of_the_task_use_nothing(place, monkeypatch):
-    from pdrop_eval.lmms import kept
+    from pdrop_eval.run.lmms import resume
 
-    question = kept._question
+    question = resume._question
 
     def longer(asked):
         found = question(asked)
         return {**found, "generation": {**found["generation"], "max_new_tokens": 17}}
 
-    monkeypatch.setattr(kept, "_question", longer)
+    monkeypatch.setattr(resume, "_question", longer)
     assert recalled(run(place)) == 0

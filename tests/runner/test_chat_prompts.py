@@ -7,8 +7,8 @@ from PIL import Image
 from runner_tiny import tokenizer
 from transformers import AutoProcessor
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms.prompts import build_prompt, check_template, to_square
+from pdrop_eval.models.prompts import build_prompt, check_template, to_square
+from pdrop_eval.utils.errors import UserError
 
 PROCESSOR = SimpleNamespace(image_token="<image>", chat_template=None)
 

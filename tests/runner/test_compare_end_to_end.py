@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval import evaluate
-from pdrop_eval.compare import cli
+from pdrop_eval.report.compare import cli
+from pdrop_eval.run.evaluate import cli as evaluate
 
 TASKS = "tasks=[gqa,pope,mme]"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from pdrop_eval import configs
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms.tasks import describe, task_names
-from pdrop_eval.models import model_configs
-from pdrop_eval.paths import CONF, TASKS
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.task_files import describe, task_names
+from pdrop_eval.models.catalog import model_configs
+from pdrop_eval.run.config import compose
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF, TASKS, options
 
-GROUPS = {group: configs.options(group) for groups in configs.ENTRIES.values() for group in groups}
+GROUPS = {group: options(group) for groups in compose.ENTRIES.values() for group in groups}
 LAUNCHERS = {"hydra/launcher/slurm.yaml"}  # in a group of Hydra's own
 
 
@@ -24,16 +24,16 @@ def test_every_file_in_the_folder_is_a_choice_of_a_known_group():
 
 @pytest.mark.parametrize("name", GROUPS["strategy"])
 def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
-    config = configs.compose_config([f"strategy={name}"])
-    strategy = configs.instantiate_strategy(config.strategy)
+    config = compose.compose_config([f"strategy={name}"])
+    strategy = compose.instantiate_strategy(config.strategy)
     assert strategy.name in GROUPS["strategy"]
     assert {*config.strategy} - {"_target_"} == {field.name for field in fields(strategy)}
-    assert strategy == configs.make_strategy(name)
+    assert strategy == compose.make_strategy(name)
 
 
 @pytest.mark.parametrize("name", GROUPS["model"])
 def test_a_model_file_has_the_keys_of_the_others(name):
-    model = configs.compose_config([f"model={name}"]).model
+    model = compose.compose_config([f"model={name}"]).model
     assert model.name == name
     assert set(model) == set(OmegaConf.load(CONF / "model" / "mini.yaml"))
     assert model.trust_remote_code is False
@@ -57,24 +57,24 @@ def test_a_models_name_says_what_it_is(name):
 
 @pytest.mark.parametrize("name", GROUPS["suite"])
 def test_a_suite_file_names_tasks_that_there_are(name):
-    suite = configs.compose_config([f"suite={name}"]).suite
+    suite = compose.compose_config([f"suite={name}"]).suite
     assert suite.name == name
     assert [describe(task, suite.source).benchmark for task in suite.tasks] == list(benchmarks())
 
 
 @pytest.mark.parametrize("name", GROUPS["experiment"])
 def test_an_experiment_composes(name):
-    assert configs.compose_config([f"experiment={name}"]).suite.name == "mini"
+    assert compose.compose_config([f"experiment={name}"]).suite.name == "mini"
 
 
 def test_the_default_run_is_pyramiddrop_on_the_miniature():
-    config = configs.compose_config()
+    config = compose.compose_config()
     assert (config.model.name, config.suite.name) == ("mini", "mini")
-    assert configs.instantiate_strategy(config.strategy).name == "pdrop"
+    assert compose.instantiate_strategy(config.strategy).name == "pdrop"
 
 
 def test_explicit_layers_become_tuples():
-    strategy = configs.make_strategy(
+    strategy = compose.make_strategy(
         "pdrop", {"ratio": None, "stages": None, "layers": [1, 3], "ratios": [0.5, 0.25]}
     )
     assert strategy.schedule(4, 16) == (16, 8, 8, 4)
@@ -95,21 +95,21 @@ def test_explicit_layers_become_tuples():
 )
 def test_a_wrong_override_is_named_with_what_is_allowed(override, words):
     with pytest.raises(UserError) as error:
-        configs.compose_config([override])
+        compose.compose_config([override])
     for word in words:
         assert word in str(error.value)
 
 
 def test_a_key_is_checked_against_the_strategies_that_were_chosen():
-    configs.check_overrides(["strategy=fastv", "strategy.k=3"])
+    compose.check_overrides(["strategy=fastv", "strategy.k=3"])
     with pytest.raises(UserError, match="strategy=vanilla: 'k'"):
-        configs.check_overrides(["strategy=fastv,vanilla", "strategy.k=3"])
+        compose.check_overrides(["strategy=fastv,vanilla", "strategy.k=3"])
 
 
 def test_every_choice_of_a_sweep_is_checked():
-    configs.check_overrides(["strategy=vanilla,fastv,pdrop", "limit=2,4"])
+    compose.check_overrides(["strategy=vanilla,fastv,pdrop", "limit=2,4"])
     with pytest.raises(UserError, match="'pdorp'"):
-        configs.check_overrides(["strategy=vanilla,pdorp"])
+        compose.check_overrides(["strategy=vanilla,pdorp"])
 
 
 def test_the_task_files_of_both_sources_belong_together():

@@ -7,12 +7,12 @@ import torch
 from omegaconf import OmegaConf
 from test_llava_model import make, requests, texts
 
-from pdrop_eval import evaluate
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import SampleError
-from pdrop_eval.header import determinism
-from pdrop_eval.lmms.finite import FiniteLogits, NonFiniteLogitsError
-from pdrop_eval.records import load_records
+from pdrop_eval.records.store import load_records
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.run.evaluate.header import determinism
+from pdrop_eval.run.lmms.finite import FiniteLogits, NonFiniteLogitsError
+from pdrop_eval.utils.errors import SampleError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 QUICK = ["tasks=[gqa,mme]", "limit=4"]
@@ -20,7 +20,7 @@ QUICK = ["tasks=[gqa,mme]", "limit=4"]
 
 def run(llava, data, results, *overrides, strategy="pdrop"):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", *QUICK]
-    return evaluate.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_config([*given, *overrides]), strategy)
 
 
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])

@@ -9,9 +9,10 @@ import pytest
 import runner_tiny as tiny
 from pyarrow import parquet
 
-from pdrop_eval import doctor, inputs, versions
-from pdrop_eval.configs import compose_config
-from pdrop_eval.doctor import Finding, examine
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.doctor import cli, inputs
+from pdrop_eval.run.doctor.cli import Finding, examine
+from pdrop_eval.utils import versions
 
 
 def findings(llava, root, *overrides):
@@ -56,7 +57,7 @@ def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch):
     needs = ["torch>=99", "no-such-package>=1", "pillow>=1", "ruff>=99; extra == 'dev'"]
     monkeypatch.setattr(versions, "requires", lambda _: needs)
-    found = list(doctor._packages(None))
+    found = list(cli._packages(None))
     assert [(f.status, f.what, f.fix) for f in found[:2]] == [
         ("FAIL", "torch", "pip install 'torch>=99'"),
         ("FAIL", "no-such-package", "pip install 'no-such-package>=1'"),
@@ -67,7 +68,7 @@ def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypa
 
 
 def test_a_full_disk(monkeypatch, llava, data):
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
+    monkeypatch.setattr(cli.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**6))
     assert findings(llava, data)["disk"].status == "FAIL"
 
 
@@ -110,7 +111,7 @@ def test_downloaded_data_are_looked_at(llava, tmp_path):
 
 
 def test_a_line_fits_a_terminal_and_ends_with_the_fix():
-    line = doctor._line(Finding("warn", "python", "word " * 30, "use another"))
+    line = cli._line(Finding("warn", "python", "word " * 30, "use another"))
     assert max(map(len, line.splitlines())) <= 80
     assert line.startswith("warn python ")
     assert " ".join(line.split()).endswith("word -> use another")
@@ -120,7 +121,7 @@ def test_the_command_exits_with_what_it_found(llava, data, tmp_path, monkeypatch
     def command(*arguments):
         monkeypatch.setattr(sys, "argv", ["pdrop-eval-doctor", *map(str, arguments)])
         try:
-            doctor.main()
+            cli.main()
         except SystemExit as leaving:
             return leaving.code
         return 0
@@ -136,7 +137,7 @@ def test_the_command_exits_with_what_it_found(llava, data, tmp_path, monkeypatch
 
 
 def test_the_help_needs_no_settings():
-    command = [sys.executable, "-m", "pdrop_eval.doctor", "--help"]
+    command = [sys.executable, "-m", "pdrop_eval.run.doctor.cli", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "pdrop-eval-doctor suite=paper" in done.stdout
 
@@ -158,6 +159,6 @@ def test_a_setting_that_the_run_would_refuse_fails_here_too(llava, data, setting
 def test_what_no_run_can_be_is_one_line_and_status_2(monkeypatch, capsys, argument, said):
     monkeypatch.setattr(sys, "argv", ["pdrop-eval-doctor", argument])
     with pytest.raises(SystemExit) as end:
-        doctor.main()
+        cli.main()
     assert end.value.code == 2
     assert said in capsys.readouterr().err

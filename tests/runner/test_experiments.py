@@ -8,17 +8,18 @@ import pytest
 import runner_tiny as tiny
 from omegaconf import OmegaConf
 
-from pdrop_eval import checks, evaluate, experiments
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.configs import compose_config, options
-from pdrop_eval.errors import UserError
-from pdrop_eval.experiments import _overrides
-from pdrop_eval.models import model_configs
-from pdrop_eval.paths import CONF, PACKAGE
-from pdrop_eval.records import load_records
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.models.catalog import model_configs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli, experiments
+from pdrop_eval.run.evaluate.experiments import _overrides
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF, PACKAGE, options
 
 NAMES = {"llava-1.5-7b": "llava-1.5", "llava-next-7b": "llava-next"}
-with open(PACKAGE / "report" / "published.csv", encoding="utf-8") as file:
+with open(PACKAGE / "report" / "tables" / "published.csv", encoding="utf-8") as file:
     PUBLISHED = list(csv.DictReader(file))
 
 
@@ -85,7 +86,7 @@ def command(monkeypatch, *arguments):
     """Runs the console script in this process; returns its exit status."""
     monkeypatch.setattr(sys, "argv", ["pdrop-eval", *map(str, arguments)])
     try:
-        evaluate.main()
+        cli.main()
     except SystemExit as leaving:
         return leaving.code
     return 0
@@ -103,7 +104,7 @@ def asked(monkeypatch):
             (config.model.name, strategy, field, config.suite.name, tuple(config.tasks), config.limit)
         )
 
-    monkeypatch.setattr(evaluate, "evaluate", note)
+    monkeypatch.setattr(cli, "evaluate", note)
     monkeypatch.setattr(experiments, "resolve_checkpoint", lambda _: None)
     return runs
 
@@ -185,7 +186,7 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
         ("mini_pdrop_05", "pdrop", "fastv"),
         ("mini_pdrop_05", "pdrop", "pdrop"),
     }
-    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("a finished run was computed again"))
+    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("a finished run was computed again"))
     assert command(monkeypatch, *given) == 0
 
 
@@ -202,13 +203,13 @@ def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path
     common = [f"data.root={data}", f"results={tmp_path}", f"model.pretrained={llava}"]
     within = compose_config(_overrides(run, config, common, {}))
     alone = compose_config(["model=mini", "strategy=pdrop", *common, f"tasks=[{','.join(tiny.TASKS[:2])}]"])
-    assert evaluate.make_plan(within, "pdrop").identity == evaluate.make_plan(alone, "pdrop").identity
+    assert cli.make_plan(within, "pdrop").identity == cli.make_plan(alone, "pdrop").identity
 
 
 @pytest.mark.parametrize("name", ["llava_1_5_7b_pdrop_05", "llava_next_7b_p9"])
 def test_a_7b_checkpoint_that_nobody_publishes_is_asked_for(name):
     with pytest.raises(UserError, match=rf"checkpoints/{name}.*model.pretrained=<folder>"):
-        evaluate.make_plan(compose_config([f"model={name}"]), "pdrop")
+        cli.make_plan(compose_config([f"model={name}"]), "pdrop")
 
 
 @pytest.mark.parametrize("runs", ["3", "[]", "[{model: mini}]", "[{model: mini, strategy: pdrop, limit: 4}]"])

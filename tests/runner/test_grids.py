@@ -13,10 +13,10 @@ from PIL import Image
 from transformers import CLIPImageProcessor, LlavaNextImageProcessor
 from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
 
-from pdrop_eval.anyres import pinpoints
-from pdrop_eval.grids import Geometry, Grid, best_resolution, cells
-from pdrop_eval.lmms.geometry import geometry_of, placed
-from pdrop_eval.lmms.prompts import shrunk, to_square
+from pdrop_eval.models.prompts import shrunk, to_square
+from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.models.token_grid import Geometry, Grid, best_resolution, cells
+from pdrop_eval.run.lmms.token_layout import geometry_of, placed
 
 TILE, PATCH = 96, 8
 SIDE = TILE // PATCH

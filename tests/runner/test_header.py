@@ -7,14 +7,14 @@ import pytest
 import runner_tiny as tiny
 from transformers import LlavaConfig, LlavaNextConfig
 
-from pdrop_eval import evaluate
-from pdrop_eval.anyres import pinpoints
-from pdrop_eval.configs import compose_config
 from pdrop_eval.efficiency.flops import theoretical_flops
-from pdrop_eval.errors import UserError
-from pdrop_eval.header import make_header, nominal_image_tokens
-from pdrop_eval.lmms.prompts import build_prompt
+from pdrop_eval.models.prompts import build_prompt
+from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.run.evaluate.header import make_header, nominal_image_tokens
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+from pdrop_eval.utils.errors import UserError
 
 VISION = {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14}
 LLAMA_7B = {
@@ -25,7 +25,7 @@ LLAMA_7B = {
 
 def header(folder, data, *overrides):
     config = compose_config([f"model.pretrained={folder}", f"data.root={data}", "tasks=[gqa]", *overrides])
-    return make_header(evaluate.make_plan(config, "pdrop"), "pdrop-eval")[1]
+    return make_header(cli.make_plan(config, "pdrop"), "pdrop-eval")[1]
 
 
 @pytest.mark.parametrize(("anyres", "tokens", "vanilla", "pdrop"), [
@@ -60,7 +60,7 @@ def test_what_was_really_processed_stands_beside_the_nominal(llava_next, tmp_pat
     tiny.write("gqa", rows, tmp_path / "data")
     given = [f"model.pretrained={llava_next}", f"data.root={tmp_path / 'data'}", "model=mini_next_p9"]
     config = compose_config([*given, "strategy=vanilla", "tasks=[gqa]", f"results={tmp_path / 'runs'}"])
-    record = evaluate.evaluate(config, "vanilla")
+    record = cli.evaluate(config, "vanilla")
     assert record["efficiency"]["image_tokens"] == 16 * 9
     # the overview; 2x2 and 2x4 tiles of 4x4 tokens; one more a row of tokens
     counts = [16 + 64 + 8, 16 + 128 + 8]
@@ -122,5 +122,5 @@ def test_the_batch_that_was_used_is_in_the_record(llava, data, tmp_path):
         f"results={tmp_path}",
         "limit=2",
     ]
-    record = evaluate.evaluate(compose_config([*given, "batch_size=auto"]), "pdrop")
+    record = cli.evaluate(compose_config([*given, "batch_size=auto"]), "pdrop")
     assert (record["batch_size"], record["tasks"]["gqa"]["batch_size"]) == ("auto", 8)

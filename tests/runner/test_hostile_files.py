@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from pdrop_eval import evaluate
-from pdrop_eval.bench import cli as bench_cli
-from pdrop_eval.configs import compose_config, instantiate_strategy
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms import tasks
-from pdrop_eval.reading import is_plain_name
+from pdrop_eval.benchmarks import task_files
+from pdrop_eval.report.bench import cli as bench_cli
+from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import is_plain_name
 
 WEIGHTS = "model.safetensors"
 
@@ -34,7 +34,7 @@ def folder(llava, tmp_path):
 
 def run(folder, data, tmp_path, *overrides):
     given = [f"model.pretrained={folder}", f"data.root={data}", f"results={tmp_path / 'runs'}", "tasks=[gqa]"]
-    return evaluate.evaluate(compose_config([*given, "limit=2", *overrides]), "pdrop")
+    return cli.evaluate(compose_config([*given, "limit=2", *overrides]), "pdrop")
 
 
 def set_in(path, **values):
@@ -72,7 +72,7 @@ def test_code_of_a_checkpoint_is_refused_unless_it_is_asked_for(folder, data, tm
     assert not (tmp_path / "opened").exists()
     given = [f"model.pretrained={folder}", f"data.root={data}"]
     config = compose_config([*given, "model.trust_remote_code=true"])
-    assert evaluate.make_plan(config, "pdrop").checkpoint.family == "llava"
+    assert cli.make_plan(config, "pdrop").checkpoint.family == "llava"
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -116,7 +116,7 @@ def tagged(path, opened, before=""):
     path.write_text(f"{before}seed: {TAG.format(path=opened)}\n")
 
 
-@pytest.mark.parametrize("main", [evaluate.main, bench_cli.main])
+@pytest.mark.parametrize("main", [cli.main, bench_cli.main])
 def test_python_tags_in_a_configuration(main, monkeypatch, tmp_path, capsys):
     tagged(tmp_path / "own" / "mine.yaml", tmp_path / "opened")
     monkeypatch.setattr(sys, "argv", ["x", "--config-dir", str(tmp_path / "own"), "--config-name", "mine"])
@@ -131,16 +131,16 @@ def test_python_tags_in_a_configuration(main, monkeypatch, tmp_path, capsys):
 
 @pytest.mark.parametrize("place", ["hub", "rendered"])
 def test_python_tags_in_a_task(place, monkeypatch, tmp_path):
-    shutil.copytree(tasks.TASKS, tmp_path / "tasks")
-    monkeypatch.setattr(tasks, "TASKS", tmp_path / "tasks")
+    shutil.copytree(task_files.TASKS, tmp_path / "tasks")
+    monkeypatch.setattr(task_files, "TASKS", tmp_path / "tasks")
     path = tmp_path / "tasks" / place / "gqa.yaml"
     tagged(path, tmp_path / "opened", path.read_text())
-    tasks.describe.cache_clear()
+    task_files.describe.cache_clear()
     try:
         with pytest.raises(UserError, match=r"gqa\.yaml can't be read: .*python/object/apply"):
-            tasks.describe("gqa", "rendered")
+            task_files.describe("gqa", "rendered")
     finally:
-        tasks.describe.cache_clear()
+        task_files.describe.cache_clear()
     assert not (tmp_path / "opened").exists()
 
 

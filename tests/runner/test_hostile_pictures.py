@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from test_llava_model import make, requests
 
-from pdrop_eval import evaluate
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms.pictures import PictureError, check_processed_size, to_rgb, with_eight_bits
-from pdrop_eval.lmms.prompts import shrunk
+from pdrop_eval.models.images import PictureError, check_processed_size, to_rgb, with_eight_bits
+from pdrop_eval.models.prompts import shrunk
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 
@@ -56,7 +56,7 @@ def test_a_damaged_picture_stops_the_run_by_name(llava, tmp_path, damage):
     tiny.write("gqa", rows, tmp_path / "data")
     given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'data'}", f"results={tmp_path / 'runs'}"]
     with pytest.raises(UserError, match=r"task gqa, sample 2 can't be prepared: .*tasks=\[") as error:
-        evaluate.evaluate(compose_config([*given, "tasks=[gqa]"]), "pdrop")
+        cli.evaluate(compose_config([*given, "tasks=[gqa]"]), "pdrop")
     expected = {"bomb": "196000000 pixels", "truncated": "truncated", "empty": "identify", "text": "identify"}
     assert expected[damage] in str(error.value)
 
@@ -150,10 +150,10 @@ def test_downsampling_leaves_a_pixel():
 
 def test_a_run_on_smaller_pictures_is_another_run_of_the_same_questions(llava, data, tmp_path):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}", "tasks=[gqa]"]
-    records = [evaluate.evaluate(compose_config([*given, *more]), "pdrop") for more in ([], ["downsample=4"])]
+    records = [cli.evaluate(compose_config([*given, *more]), "pdrop") for more in ([], ["downsample=4"])]
     assert [record["inputs"]["downsample"] for record in records] == [None, 4]
     assert records[0]["run_id"] != records[1]["run_id"]
-    from pdrop_eval.records import load_samples
+    from pdrop_eval.records.store import load_samples
 
     plain, small = (load_samples(record["folder"], "gqa") for record in records)
     assert [s["content_sha256"] for s in plain] == [s["content_sha256"] for s in small]
@@ -167,7 +167,7 @@ def test_the_context_is_the_checkpoints_unless_it_is_set(llava):
 def test_a_context_that_is_too_short_stops_a_run(llava, data, tmp_path):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}", "tasks=[gqa]"]
     with pytest.raises(UserError, match=r"task gqa, sample \d can't be answered: .*context is 30\."):
-        evaluate.evaluate(compose_config([*given, "model.context=30"]), "pdrop")
+        cli.evaluate(compose_config([*given, "model.context=30"]), "pdrop")
 
 
 def test_a_prompt_beyond_the_context_is_refused_by_name(llava):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval import evaluate
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.journal import Journal, drop_journal
-from pdrop_eval.records import load_records, load_samples
+from pdrop_eval.records.journal import Journal, drop_journal
+from pdrop_eval.records.store import load_records, load_samples
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
 
 SCOPE = {"identity": {"strategy": "pdrop"}, "data_sha256": "d"}
 
@@ -114,12 +114,12 @@ def run(llava, data, results, *overrides):
     given = [
         f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return evaluate.evaluate(compose_config([*given, *overrides]), "pdrop")
+    return cli.evaluate(compose_config([*given, *overrides]), "pdrop")
 
 
 def stop_after(monkeypatch, batches):
     """Ends the run when it is about to answer one batch more."""
-    from pdrop_eval.lmms.llava import PdropLlava
+    from pdrop_eval.run.lmms.model import PdropLlava
 
     answer, seen = PdropLlava._answer, []
 
@@ -185,7 +185,7 @@ def test_with_batch_size_auto_a_stopped_task_makes_the_same_batches(
     dtype, llava, data, tmp_path, monkeypatch
 ):
     """The batch was halved in the task before: the process that goes on doesn't know it, the journal does."""
-    from pdrop_eval.lmms import llava as wrapper
+    from pdrop_eval.run.lmms import model as wrapper
 
     def batches(results, stop=99):
         """The batches of gqa, of a model that has memory for three, as chartqa showed; or until it dies."""
@@ -263,7 +263,7 @@ def test_a_run_says_why_it_begins_anew_and_what_is_done(llava, data, tmp_path, m
     first = run(llava, data, tmp_path)
     run(llava, data, tmp_path, "tasks=[gqa,pope]")
     assert "1 of 2 tasks are done already." in capsys.readouterr().err
-    monkeypatch.setattr("pdrop_eval.identity.code_sha256", lambda: "another")
+    monkeypatch.setattr("pdrop_eval.records.run_identity.code_sha256", lambda: "another")
     again = run(llava, data, tmp_path)
     assert again["run_id"] != first["run_id"]
     assert f"The record {first['run_id']} is of other code or packages" in capsys.readouterr().err

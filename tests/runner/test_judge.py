@@ -10,12 +10,12 @@ from types import SimpleNamespace
 import pytest
 from omegaconf import OmegaConf
 
-from pdrop_eval import evaluate, judge
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.judge import Judge, JudgeError, make_judge
-from pdrop_eval.lmms import mmvet
-from pdrop_eval.records import load_samples
+from pdrop_eval.benchmarks import judge_client, mmvet
+from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
 
 
 def completion(text):
@@ -25,7 +25,7 @@ def completion(text):
 @pytest.fixture
 def server(monkeypatch):
     """A judge on this machine; `say` is a function of the request that returns status and body."""
-    monkeypatch.setattr(judge, "_PAUSE", 0.0)
+    monkeypatch.setattr(judge_client, "_PAUSE", 0.0)
     state = SimpleNamespace(say=lambda asked: completion("1.0"), asked=[], headers=[])
 
     class Handler(BaseHTTPRequestHandler):
@@ -164,13 +164,13 @@ def test_the_judge_is_asked_with_mm_vets_own_few_shot_prompt():
 
 def run(llava, data, results, *overrides):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[mmvet]"]
-    return evaluate.evaluate(compose_config([*given, "model.max_new_tokens=4", *overrides]), "pdrop")
+    return cli.evaluate(compose_config([*given, "model.max_new_tokens=4", *overrides]), "pdrop")
 
 
 @pytest.fixture
 def short_answers(monkeypatch, lmms_eval):
     """1,024 tokens of a random model take their time."""
-    from pdrop_eval.lmms.llava import PdropLlava
+    from pdrop_eval.run.lmms.model import PdropLlava
 
     arguments = PdropLlava._arguments
 
@@ -201,7 +201,7 @@ def test_a_judge_scores_the_stored_answers_without_a_model(
     llava, data, tmp_path, short_answers, server, monkeypatch, capsys
 ):
     before = run(llava, data, tmp_path)
-    monkeypatch.setattr(evaluate, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("a model was loaded"))
     server.say = score_by_question
     given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=null"]
     record = run(llava, data, tmp_path, *given)

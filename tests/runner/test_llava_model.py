@@ -4,8 +4,8 @@ import pytest
 import runner_tiny as tiny
 import torch
 
-from pdrop_eval.errors import UserError
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+from pdrop_eval.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 
@@ -20,7 +20,7 @@ ASKED = [
 
 
 def make(folder, **changes):
-    from pdrop_eval.lmms.llava import PdropLlava
+    from pdrop_eval.run.lmms.model import PdropLlava
 
     arguments = {"strategy": "pdrop", "device": "cpu", "dtype": "float32", **changes}
     return PdropLlava(str(folder), **arguments)
@@ -146,7 +146,7 @@ def test_an_automatic_batch_is_halved_until_it_fits_and_stays_so(family, request
 
 
 def test_a_sample_too_large_for_any_batch_fails(llava, monkeypatch):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     model = make(llava, batch_size="auto")
 
@@ -160,7 +160,7 @@ def test_a_sample_too_large_for_any_batch_fails(llava, monkeypatch):
 
 
 def test_a_batch_that_was_asked_for_is_never_changed(llava, monkeypatch):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     model = make(llava, batch_size=4)
 
@@ -216,7 +216,7 @@ def test_a_task_without_a_limit_gets_the_models(llava):
 
 
 def test_a_sample_that_cannot_be_prepared_fails_with_task_and_id(llava):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     model = make(llava, batch_size=2)
     made = requests(model)
@@ -233,7 +233,7 @@ def test_a_sample_that_cannot_be_prepared_fails_with_task_and_id(llava):
 
 
 def test_a_forward_pass_that_fails_names_the_samples_of_its_batch(llava, monkeypatch):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     model = make(llava, batch_size=2)
 
@@ -246,7 +246,7 @@ def test_a_forward_pass_that_fails_names_the_samples_of_its_batch(llava, monkeyp
 
 
 def test_an_unknown_generation_argument_is_not_ignored(llava):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     model = make(llava)
     with pytest.raises(SampleError, match="'min_p'"):
@@ -281,7 +281,7 @@ def test_a_strategy_object_will_do_too(llava):
 
 
 def test_a_strategy_object_leaves_no_room_for_fields(llava):
-    from pdrop_eval.lmms.llava import PdropLlava
+    from pdrop_eval.run.lmms.model import PdropLlava
 
     with pytest.raises(TypeError, match="ratio"):
         PdropLlava(str(llava), PyramidDrop(), device="cpu", ratio=0.3)
@@ -293,7 +293,7 @@ def test_a_strategy_that_does_not_fit_is_refused_at_once(llava):
 
 
 def test_lists_are_written_with_slashes_in_model_arguments(llava):
-    from pdrop_eval.lmms.llava import PdropLlava
+    from pdrop_eval.run.lmms.model import PdropLlava
 
     line = f"pretrained={llava},strategy=pdrop,ratio=None,stages=None,layers=1/3,ratios=0.5/0.25,device=cpu"
     model = PdropLlava.create_from_arg_string(line, {"batch_size": 2})

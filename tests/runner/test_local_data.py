@@ -7,12 +7,12 @@ import datasets
 import pytest
 import runner_tiny as tiny
 
-from pdrop_eval import evaluate
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms import local
-from pdrop_eval.lmms.local import find_local, local_sha256
-from pdrop_eval.lmms.tasks import describe
+from pdrop_eval.benchmarks.data import local
+from pdrop_eval.benchmarks.data.local import find_local, local_sha256
+from pdrop_eval.benchmarks.task_files import describe
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
 
 
 def table(task, n=4, offset=0):
@@ -279,7 +279,7 @@ def ocrvqa_as_the_hub_has_it(root):
 def run(llava, root, results, tasks, *overrides):
     given = ["suite=paper", f"data.root={root}", f"model.pretrained={llava}", f"results={results}"]
     given += [f"tasks=[{tasks}]", "suite.textvqa_ocr=false", *overrides]
-    return evaluate.evaluate(compose_config(given), "pdrop")
+    return cli.evaluate(compose_config(given), "pdrop")
 
 
 @pytest.mark.usefixtures("lmms_eval")
@@ -299,7 +299,7 @@ def test_downloaded_data_give_the_scores_of_the_same_questions_elsewhere(llava, 
 
     tiny.suite(tmp_path / "rendered", n=4, tasks=("gqa", "seedbench"))
     given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'rendered'}", "tasks=[gqa,seedbench]"]
-    same = evaluate.evaluate(compose_config([*given, f"results={tmp_path / 'other'}"]), "pdrop")
+    same = cli.evaluate(compose_config([*given, f"results={tmp_path / 'other'}"]), "pdrop")
     for task in ("gqa", "seedbench"):
         assert same["tasks"][task]["score"] == record["tasks"][task]["score"]
         assert (

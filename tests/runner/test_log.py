@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval import evaluate, log
-from pdrop_eval.parallel import say
-from pdrop_eval.redact import redact, redact_all
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils import log
+from pdrop_eval.utils.log import say
+from pdrop_eval.utils.redact import redact, redact_all
 
 
 @pytest.fixture(autouse=True)
@@ -116,7 +117,7 @@ def command(llava, data, tmp_path, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["pdrop-eval", *given, "limit=4", *more])
         status = 0
         try:
-            evaluate.main()
+            cli.main()
         except SystemExit as leaving:
             status = leaving.code
         return status, *capfd.readouterr()
@@ -128,7 +129,7 @@ def fresh(llava, data, results, *more):
     """Runs the command in a process of its own, as a shell does: the libraries' own bars would be seen."""
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[gqa,chartqa]"]
     return subprocess.run(
-        [sys.executable, "-m", "pdrop_eval.evaluate", *given, "limit=4", *more],
+        [sys.executable, "-m", "pdrop_eval.run.evaluate.cli", *given, "limit=4", *more],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 
@@ -176,7 +177,7 @@ def test_what_nobody_expected_leaves_with_1_and_without_secrets(command, monkeyp
     def broken(*_):
         raise ArithmeticError("no way: password=hunter22")
 
-    monkeypatch.setattr(evaluate, "make_plan", broken)
+    monkeypatch.setattr(cli, "make_plan", broken)
     status, _, err = command("log=json", "+judge.password=hunter22")
     assert status == 1
     [line] = err.splitlines()

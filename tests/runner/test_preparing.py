@@ -108,7 +108,7 @@ def test_background_threads_change_no_answer(llava_next, workers):
 
 
 def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
-    from pdrop_eval.lmms.ahead import prepared
+    from pdrop_eval.run.lmms.prefetch import prepared
 
     begun, threads = queue.Queue(), set()
 
@@ -129,7 +129,7 @@ def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
 
 
 def test_a_failure_is_raised_when_its_turn_comes():
-    from pdrop_eval.lmms.ahead import prepared
+    from pdrop_eval.run.lmms.prefetch import prepared
 
     def prepare(item):
         if item == 2:
@@ -187,7 +187,7 @@ def test_a_batch_that_is_tried_again_counts_its_images_once(llava, monkeypatch):
 
 
 def test_several_processes_take_the_longest_time_and_all_images():
-    from pdrop_eval.lmms.measure import Usage
+    from pdrop_eval.run.lmms.measurement import Usage
 
     one, two = Usage(3.0, 0.5, 10, 4), Usage(2.0, 1.0, 20, 5)
     assert Usage.of_processes([one, two]) == Usage(3.0, 1.0, 30, 9)
@@ -196,7 +196,7 @@ def test_several_processes_take_the_longest_time_and_all_images():
 
 
 def test_what_was_used_longest_ago_goes_first():
-    from pdrop_eval.lmms.features import FeatureCache
+    from pdrop_eval.run.lmms.feature_cache import FeatureCache
 
     cache = FeatureCache(limit_bytes=3 * 4 * 10)  # three features of ten float32 numbers
     made = []
@@ -232,7 +232,7 @@ def test_a_checkpoint_that_lacks_weights_is_refused(llava, tmp_path):
 
     from safetensors.torch import load_file, save_file
 
-    from pdrop_eval.errors import UserError
+    from pdrop_eval.utils.errors import UserError
 
     folder = tmp_path / "damaged"
     shutil.copytree(llava, folder)

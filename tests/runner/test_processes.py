@@ -9,20 +9,21 @@ from pathlib import Path
 import pytest
 import runner_tiny as tiny
 
-from pdrop_eval import evaluate, parallel
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.records import load_records, load_samples
+from pdrop_eval.records.store import load_records, load_samples
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils import distributed
+from pdrop_eval.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 # pairs, an odd number, one that leaves the second process without a question, and one without a score
 ASKED = {"mme": 6, "pope": 5, "gqa": 1, "mmvet": 3}
 
 
-def torchrun(*arguments, code="from pdrop_eval.evaluate import main; main()"):
+def torchrun(*arguments, code="from pdrop_eval.run.evaluate.cli import main; main()"):
     """Runs the command, or code in its place, in two processes."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command = ["--no-python", sys.executable, "-c", code] if code else ["-m", "pdrop_eval.evaluate"]
+    command = ["--no-python", sys.executable, "-c", code] if code else ["-m", "pdrop_eval.run.evaluate.cli"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
         [*start, *command, *map(str, arguments)], capture_output=True, text=True, env=environment, check=False
@@ -46,7 +47,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
     done = torchrun(*settings(llava, uneven, tmp_path / "two"), tasks, "batch_size=2", code=None)
     assert done.returncode == 0, done.stderr
     given = [*settings(llava, uneven, tmp_path / "one"), tasks, "batch_size=2"]
-    one = evaluate.evaluate(compose_config(given), "pdrop")
+    one = cli.evaluate(compose_config(given), "pdrop")
     [two] = load_records(tmp_path / "two")
     assert two["status"] == "completed"
     assert two["run_id"] == one["run_id"]
@@ -72,7 +73,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
 
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
-        "from pdrop_eval.lmms import prepare; from pdrop_eval.evaluate import main\n"
+        "from pdrop_eval.run.lmms import prepare; from pdrop_eval.run.evaluate.cli import main\n"
         "original = prepare.build_prompt\n"
         "def broken(template, processor, context, images):\n"
         "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process
@@ -97,16 +98,16 @@ def test_wrong_input_is_one_message_for_all_processes(llava, uneven, tmp_path):
 def test_a_world_without_its_address_is_refused(llava, uneven, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"WORLD_SIZE=2, but RANK, MASTER_ADDR, MASTER_PORT .* torchrun"):
-        evaluate.evaluate(compose_config(settings(llava, uneven, tmp_path)), "pdrop")
+        cli.evaluate(compose_config(settings(llava, uneven, tmp_path)), "pdrop")
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):
-    assert parallel.local_device("cuda") == "cuda"
+    assert distributed.local_device("cuda") == "cuda"
     monkeypatch.setenv("WORLD_SIZE", "4")
     monkeypatch.setenv("LOCAL_RANK", "3")
-    assert parallel.local_device("cuda") == "cuda:3"
-    assert parallel.local_device("cuda:1") == "cuda:1"
-    assert parallel.local_device("cpu") == "cpu"
+    assert distributed.local_device("cuda") == "cuda:3"
+    assert distributed.local_device("cuda:1") == "cuda:1"
+    assert distributed.local_device("cpu") == "cpu"
 
 
 def test_one_process_imports_no_torch_for_this():

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from test_run import run
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.grids import Geometry, Grid, cells
-from pdrop_eval.journal import Journal
-from pdrop_eval.masks import unpack
-from pdrop_eval.records import load_samples
+from pdrop_eval.models.token_grid import Geometry, Grid, cells
+from pdrop_eval.records.journal import Journal
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.records.token_mask import unpack
+from pdrop_eval.utils.errors import UserError
 
 
 def samples_of(checkpoint, data, results, *overrides, strategy="pdrop"):

@@ -12,11 +12,12 @@ import datasets
 import pytest
 import runner_tiny as tiny
 
-from pdrop_eval import data_checks, evaluate
-from pdrop_eval.benchmarks import benchmarks
-from pdrop_eval.configs import compose_config
-from pdrop_eval.lmms.tasks import describe
-from pdrop_eval.records import load_records, load_samples
+from pdrop_eval.benchmarks.data import checks
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.task_files import describe
+from pdrop_eval.records.store import load_records, load_samples
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 QUICK = ["tasks=[chartqa,gqa]", "limit=4"]
@@ -24,14 +25,14 @@ QUICK = ["tasks=[chartqa,gqa]", "limit=4"]
 
 def run(llava, data, results, *overrides, strategy="pdrop"):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", f"strategy={strategy}"]
-    return evaluate.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_config([*given, *overrides]), strategy)
 
 
 def command(monkeypatch, *arguments):
     """Runs the console script in this process; returns its exit status."""
     monkeypatch.setattr(sys, "argv", ["pdrop-eval", *map(str, arguments)])
     try:
-        evaluate.main()
+        cli.main()
     except SystemExit as leaving:
         return leaving.code
     return 0
@@ -114,7 +115,7 @@ def test_every_sample_is_kept_in_order(whole):
 
 
 def test_a_second_call_recomputes_nothing(whole, llava, data, monkeypatch, capsys):
-    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("something was computed"))
     path = Path(whole["folder"]) / "record.json"
     before = path.stat().st_mtime_ns
     again = run(llava, data, path.parents[2])
@@ -134,7 +135,7 @@ def test_the_summary_fits_a_terminal(whole, llava, data, capsys):
 
 def test_nothing_to_do_never_imports_torch(whole, llava, data):
     code = (
-        "import sys; from pdrop_eval.evaluate import main; "
+        "import sys; from pdrop_eval.run.evaluate.cli import main; "
         f"sys.argv = ['pdrop-eval', 'model.pretrained={llava}', 'data.root={data}', "
         f"'results={Path(whole['folder']).parents[1]}']; main(); "
         "print([m for m in ('torch', 'transformers', 'lmms_eval', 'datasets') if m in sys.modules])"
@@ -146,7 +147,8 @@ def test_nothing_to_do_never_imports_torch(whole, llava, data):
 
 def test_the_help_needs_no_torch_and_names_the_choices():
     code = (
-        "import sys, atexit; from pdrop_eval.evaluate import main; sys.argv = ['pdrop-eval', '--help']\n"
+        "import sys, atexit; from pdrop_eval.run.evaluate.cli import main\n"
+        "sys.argv = ['pdrop-eval', '--help']\n"
         "atexit.register(lambda: print('torch' in sys.modules or 'transformers' in sys.modules))\nmain()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -163,7 +165,7 @@ def test_a_run_that_only_lacks_its_last_word_is_completed(llava, data, tmp_path,
     record = run(llava, data, tmp_path, *QUICK)
     path = Path(record["folder"]) / "record.json"
     path.write_text(path.read_text().replace('"completed"', '"started"'))
-    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("something was computed"))
     after = run(llava, data, tmp_path, *QUICK)
     assert after["status"] == json.loads(path.read_text())["status"] == "completed"
     assert after["tasks"] == record["tasks"]
@@ -181,14 +183,14 @@ def test_the_same_command_elsewhere_gives_the_same_numbers(llava, data, tmp_path
 
 
 def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path, monkeypatch):
-    original = evaluate._run_one
+    original = cli._run_one
 
     def dies_at_the_second(plan, run, model, task, tflops):
         if run.done:
             raise Killed
         original(plan, run, model, task, tflops)
 
-    monkeypatch.setattr(evaluate, "_run_one", dies_at_the_second)
+    monkeypatch.setattr(cli, "_run_one", dies_at_the_second)
     with pytest.raises(Killed):
         run(llava, data, tmp_path, *QUICK)
     [record] = load_records(tmp_path)
@@ -196,7 +198,7 @@ def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path,
     assert list(record["tasks"]) == ["chartqa"]
 
     computed = []
-    monkeypatch.setattr(evaluate, "_run_one", lambda *a: (computed.append(a[3]), original(*a)))
+    monkeypatch.setattr(cli, "_run_one", lambda *a: (computed.append(a[3]), original(*a)))
     after = run(llava, data, tmp_path, *QUICK)
     assert computed == ["gqa"]
     assert after["status"] == "completed"
@@ -207,7 +209,8 @@ def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path,
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_path):
     code = (
-        "import os, signal, sys; from pdrop_eval import records; from pdrop_eval.evaluate import main\n"
+        "import os, signal, sys; from pdrop_eval.records import store as records\n"
+        "from pdrop_eval.run.evaluate.cli import main\n"
         "write = records.write_atomically\n"
         "def dies(path, text):\n"  # samples of the second task on disk, the record not yet
         "    if '\"gqa\"' in text and path.name == 'record.json' and '\"chartqa\": {' in text:\n"
@@ -228,7 +231,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_pa
 
 
 def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, monkeypatch):
-    from pdrop_eval.lmms import prepare as wrapper
+    from pdrop_eval.run.lmms import preprocess as wrapper
 
     original = wrapper.build_prompt
 
@@ -250,7 +253,7 @@ def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, mo
 
 
 def test_half_an_image_is_not_asked_about(llava, tmp_path):
-    from pdrop_eval.lmms.llava import SampleError
+    from pdrop_eval.run.lmms.model import SampleError
 
     rows = tiny.rows("gqa", 4)
     rows[3]["image"] = {"bytes": rows[3]["image"]["bytes"][:-60], "path": None}
@@ -290,7 +293,7 @@ def test_a_picture_that_is_none_is_one_message_and_finished_tasks_are_kept(
 )
 def test_a_value_that_is_missing_is_one_message(llava, tmp_path, monkeypatch, capsys, task, column, words):
     # data of the Hub are not searched for such values before the run
-    monkeypatch.setattr(data_checks, "check_gold", lambda *_: None)
+    monkeypatch.setattr(checks, "check_gold", lambda *_: None)
     rows = tiny.rows(task, 4)
     rows[2][column] = None
     tiny.write(task, rows, tmp_path / "data")
@@ -303,7 +306,7 @@ def test_a_value_that_is_missing_is_one_message(llava, tmp_path, monkeypatch, ca
 
 
 def test_data_that_cannot_be_loaded_say_why(llava, data, tmp_path, monkeypatch):
-    from pdrop_eval.errors import UserError
+    from pdrop_eval.utils.errors import UserError
 
     def full(*_, **__):
         raise OSError("No space left on device")
@@ -325,7 +328,7 @@ def identity(llava, data, results, *overrides, strategy="pdrop"):
     config = compose_config(
         [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", *overrides]
     )
-    return evaluate.make_plan(config, strategy).identity
+    return cli.make_plan(config, strategy).identity
 
 
 def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_path):
@@ -395,9 +398,9 @@ def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypa
     config = compose_config([f"model.pretrained={llava}", "suite=paper", "suite.textvqa_ocr=false"])
     with monkeypatch.context() as patched:
         patched.setattr(datasets, "load_dataset", from_disk)
-        patched.setattr("pdrop_eval.lmms.data.hub_commit", lambda path, *_: f"commit of {path}")
-        patched.setattr("pdrop_eval.lmms.gqa.join_gqa_images", lambda questions: questions)
-        record = evaluate.evaluate(config, "pdrop")
+        patched.setattr("pdrop_eval.benchmarks.data.prepare.hub_commit", lambda path, *_: f"commit of {path}")
+        patched.setattr("pdrop_eval.benchmarks.gqa.join_gqa_images", lambda questions: questions)
+        record = cli.evaluate(config, "pdrop")
     assert list(record["tasks"]) == list(asked) == list(tiny.TASKS)
     assert record["suite"] == {"name": "paper", "source": "hub"}
     assert record["tasks"]["pope"]["data_sha256"] == asked["pope"]
@@ -406,7 +409,7 @@ def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypa
 
 
 def test_a_limit_that_leaves_nothing_to_score_says_so(llava, tmp_path):
-    from pdrop_eval.errors import UserError
+    from pdrop_eval.utils.errors import UserError
 
     rows = [{**row, "category": "code_reasoning"} for row in tiny.rows("mme", 4)]
     tiny.write("mme", rows, tmp_path / "data")
@@ -425,7 +428,7 @@ def test_a_limit_that_leaves_nothing_to_score_says_so(llava, tmp_path):
     ],
 )
 def test_a_user_error_is_one_message_and_status_2(arguments, monkeypatch, capsys, llava, data, tmp_path):
-    monkeypatch.setattr(evaluate, "_run", lambda *_: pytest.fail("something was computed"))
+    monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("something was computed"))
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]
     assert command(monkeypatch, *arguments, *given) == 2
     captured = capsys.readouterr()
@@ -438,7 +441,7 @@ def test_an_interruption_from_the_keyboard_says_how_to_go_on(monkeypatch, capsys
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluate, "_run", interrupted)
+    monkeypatch.setattr(cli, "_run", interrupted)
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]
     assert command(monkeypatch, *given) == 130
     assert "The same command goes on" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from pdrop_eval.lmms.scores import score
+from pdrop_eval.benchmarks.scoring.score import score
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 

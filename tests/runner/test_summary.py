@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from hydra.types import RunMode
 
-from pdrop_eval import summary
+from pdrop_eval.run.evaluate import summary
 
 
 def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):

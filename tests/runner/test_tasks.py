@@ -11,15 +11,15 @@ import datasets
 import pytest
 import runner_tiny as tiny
 
-from pdrop_eval.benchmarks import by_task
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms import tasks
-from pdrop_eval.lmms.docs import one_question_a_row, wrapped_question
-from pdrop_eval.lmms.offline import write_tasks
-from pdrop_eval.lmms.tasks import SOURCES, describe, materialise, read_chain, task_names
-from pdrop_eval.mini import suite
-from pdrop_eval.mini.suite import ensure_suite
-from pdrop_eval.paths import TASKS
+from pdrop_eval.benchmarks import task_files
+from pdrop_eval.benchmarks.functions import one_question_a_row, wrapped_question
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.benchmarks.rendered.suite import ensure_suite
+from pdrop_eval.benchmarks.task_files import SOURCES, describe, materialise, read_chain, task_names
+from pdrop_eval.run.lmms.offline_tasks import write_tasks
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import TASKS
 
 LIMIT = 60
 RENDERED = suite.TASKS
@@ -34,8 +34,9 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
     """The record's entry for a model that gives `answer(doc)`."""
     from lmms_eval.api.model import lmms
 
-    from pdrop_eval.lmms.measure import Measurement, content_hashes
-    from pdrop_eval.lmms.running import run_task
+    from pdrop_eval.run.lmms.measurement import Measurement
+    from pdrop_eval.run.lmms.task_runner import run_task
+    from pdrop_eval.utils.hashing import content_hashes
 
     class Fake(lmms):
         measurements: dict = {}  # noqa: RUF012
@@ -238,9 +239,9 @@ def test_the_registry_names_the_split_and_the_metric_of_the_task(task, source):
 def test_a_task_without_an_entry_in_the_registry_is_named(tmp_path, monkeypatch):
     (tmp_path / "hub").mkdir()
     (tmp_path / "hub" / "mmmu.yaml").write_text("task: mmmu")
-    monkeypatch.setattr(tasks, "TASKS", tmp_path)
-    with pytest.raises(UserError, match=r"mmmu .* no entry in pdrop_eval/benchmarks.yaml"):
-        tasks.describe.__wrapped__("mmmu", "hub")
+    monkeypatch.setattr(task_files, "TASKS", tmp_path)
+    with pytest.raises(UserError, match=r"mmmu .* no entry in pdrop_eval/benchmarks/benchmarks.yaml"):
+        task_files.describe.__wrapped__("mmmu", "hub")
 
 
 def text(value):
@@ -254,7 +255,7 @@ def find_installed(task):
 
 
 def test_gqa_joins_questions_with_their_images(monkeypatch):
-    from pdrop_eval.lmms.gqa import join_gqa_images
+    from pdrop_eval.benchmarks.gqa import join_gqa_images
 
     images = datasets.Dataset.from_list([{"id": f"i{i}", "image": tiny.encoded(i)} for i in range(2)])
     monkeypatch.setattr(

@@ -9,18 +9,20 @@ import torch
 from pyarrow import parquet
 from safetensors.torch import load_file
 
-from pdrop_eval import checks, evaluate, hub
-from pdrop_eval.configs import compose_config
-from pdrop_eval.data_checks import check_parquet
-from pdrop_eval.errors import UserError
-from pdrop_eval.lmms.local import find_local
-from pdrop_eval.lmms.tasks import describe
-from pdrop_eval.records import run_id
+from pdrop_eval.benchmarks.data.checks import check_parquet
+from pdrop_eval.benchmarks.data.local import find_local
+from pdrop_eval.benchmarks.task_files import describe
+from pdrop_eval.models import hub
+from pdrop_eval.records.store import run_id
+from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def no_model_is_loaded(monkeypatch):
-    monkeypatch.setattr(evaluate, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("a model was loaded"))
 
 
 def refused(llava, data, *overrides):
@@ -29,7 +31,7 @@ def refused(llava, data, *overrides):
     config = compose_config(given)
     strategy = next((o.split("=")[1] for o in overrides if o.startswith("strategy=")), "pdrop")
     with pytest.raises(UserError) as error:
-        evaluate.evaluate(config, strategy)
+        cli.evaluate(config, strategy)
     return str(error.value)
 
 
@@ -296,7 +298,7 @@ def test_every_task_needs_its_columns(llava, data, tmp_path, task):
 
 
 def test_a_record_of_a_newer_version_in_the_results(llava, data, tmp_path):
-    plan = evaluate.make_plan(
+    plan = cli.make_plan(
         compose_config([f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]), "pdrop"
     )
     path = tmp_path / "mini" / f"pdrop-{run_id(plan.identity)}" / "record.json"
@@ -331,7 +333,7 @@ def test_the_hub_while_offline(llava, overrides, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     config = compose_config([*overrides, *([f"model.pretrained={llava}"] if "suite" in overrides[0] else [])])
     with pytest.raises(UserError) as error:
-        evaluate.evaluate(config, "pdrop")
+        cli.evaluate(config, "pdrop")
     assert "HF_HUB_OFFLINE=1" in str(error.value)
     assert "Connect to the network once" in str(error.value)
 

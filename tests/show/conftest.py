@@ -43,7 +43,7 @@ def elsewhere(monkeypatch, tmp_path):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Runs pdrop-eval-show: exit status, standard output, standard error."""
-    from pdrop_eval.show import cli
+    from pdrop_eval.report.show import cli
 
     def run(*arguments):
         monkeypatch.setattr("sys.argv", ["pdrop-eval-show", *map(str, arguments)])

@@ -4,8 +4,8 @@ import contract
 import pytest
 import torch
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.show.attention import AttentionShares, default_layers, query_columns
+from pdrop_eval.engine.attention_recorder import AttentionShares, default_layers, query_columns
+from pdrop_eval.utils.errors import UserError
 
 FAMILIES = ("llava", "llava_gqa", "llava_mistral", "llava_next")
 
@@ -40,7 +40,7 @@ def test_many_query_rows_are_taken_in_parts(monkeypatch):
     arguments = case.model, image, [2], "text", case.inputs["attention_mask"].bool()
     found = []
     for rows in (3, 64):
-        monkeypatch.setattr("pdrop_eval.show.attention._ROWS", rows)
+        monkeypatch.setattr("pdrop_eval.engine.attention_recorder._ROWS", rows)
         with AttentionShares(*arguments) as recorded:
             case.forward()
         found.append(recorded.shares[2])
@@ -50,11 +50,11 @@ def test_many_query_rows_are_taken_in_parts(monkeypatch):
 def test_no_tensor_of_all_queries_and_all_keys_is_made(monkeypatch):
     case = contract.case_of("llava")
     image = case.inputs["input_ids"] == contract.IMAGE_ID
-    from pdrop_eval.show import attention
+    from pdrop_eval.engine import attention_recorder
 
-    seen, scores = [], attention.query_scores
+    seen, scores = [], attention_recorder.query_scores
     monkeypatch.setattr(
-        attention,
+        attention_recorder,
         "query_scores",
         lambda query, *a, **k: (seen.append(query.shape), scores(query, *a, **k))[1],
     )

@@ -7,10 +7,10 @@ import pytest
 import runner_tiny as tiny
 import torch
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.records import load_samples
-from pdrop_eval.show.session import answers, prepare, questions
-from pdrop_eval.show.settings import read_settings
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.report.show.session import answers, prepare, questions
+from pdrop_eval.report.show.settings import read_settings
+from pdrop_eval.utils.errors import UserError
 
 TASKS = {
     "mme": "mme",
@@ -35,8 +35,8 @@ def _lmms_eval_may_warn():
 def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
     family, strategy, data, request, tmp_path
 ):
-    from pdrop_eval.configs import compose_config
-    from pdrop_eval.evaluate import evaluate
+    from pdrop_eval.run.config.compose import compose_config
+    from pdrop_eval.run.evaluate.cli import evaluate
 
     common = [
         f"model.pretrained={request.getfixturevalue(family)}",
@@ -52,7 +52,7 @@ def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
     )
     session = prepare(settings)
     with ExitStack() as stack:
-        from pdrop_eval.lmms.running import quiet
+        from pdrop_eval.run.lmms.task_runner import quiet
 
         stack.enter_context(quiet(False))
         asked = questions(session, stack)
@@ -77,9 +77,9 @@ def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
 
 
 def test_the_attention_view_answers_as_vanilla_does_and_its_shares_end_at_one(llava_next, data):
-    from pdrop_eval.lmms.opening import open_model
-    from pdrop_eval.lmms.running import quiet
-    from pdrop_eval.show.session import attended
+    from pdrop_eval.report.show.session import attended
+    from pdrop_eval.run.lmms.open import open_model
+    from pdrop_eval.run.lmms.task_runner import quiet
 
     common = [f"model.pretrained={llava_next}", f"data.root={data}", "sample=docvqa:0-2"]
     plain = prepare(read_settings([*common, "strategy=vanilla"]))
@@ -108,10 +108,10 @@ def test_the_attention_view_answers_as_vanilla_does_and_its_shares_end_at_one(ll
 def test_the_command_writes_three_files_a_sample_and_opens_one_model(
     command, arguments, llava_next, data, monkeypatch, tmp_path
 ):
-    from pdrop_eval.lmms import opening
+    from pdrop_eval.run.lmms import open
 
-    opened, real = [], opening.open_model
-    monkeypatch.setattr(opening, "open_model", lambda *a, **k: (opened.append(1), real(*a, **k))[1])
+    opened, real = [], open.open_model
+    monkeypatch.setattr(open, "open_model", lambda *a, **k: (opened.append(1), real(*a, **k))[1])
     status, out, err = command(
         "sample=docvqa:1-2,mmbench_cn:0",
         f"model.pretrained={llava_next}",
@@ -140,7 +140,7 @@ def test_foreign_questions_and_hostile_settings_are_drawn(command, llava, tmp_pa
 
 
 def test_each_expected_answer_is_said_once(llava, data):
-    from pdrop_eval.lmms.running import quiet
+    from pdrop_eval.run.lmms.task_runner import quiet
 
     session = prepare(
         read_settings([f"model.pretrained={llava}", f"data.root={data}", "sample=vqav2:0,docvqa:3,mme:1"])
@@ -152,14 +152,14 @@ def test_each_expected_answer_is_said_once(llava, data):
 
 
 def test_a_question_without_an_image_is_refused(command, llava, data, monkeypatch):
-    monkeypatch.setattr("pdrop_eval.show.asking.Question.images", lambda self: [])
+    monkeypatch.setattr("pdrop_eval.report.show.asking.Question.images", lambda self: [])
     status, _, err = command("sample=gqa:1", f"model.pretrained={llava}", f"data.root={data}")
     assert status == 2
     assert "sample=gqa:1 is a question without an image" in err
 
 
 def test_tokens_of_an_unknown_processor_are_refused(command, llava, data, monkeypatch):
-    monkeypatch.setattr("pdrop_eval.lmms.llava.placed", lambda *_: None)
+    monkeypatch.setattr("pdrop_eval.run.lmms.model.placed", lambda *_: None)
     status, _, err = command("sample=gqa:1", f"model.pretrained={llava}", f"data.root={data}")
     assert status == 2
     assert "isn't known for this checkpoint's processor" in err
@@ -175,7 +175,7 @@ def test_an_interruption_is_told_in_a_line(command, monkeypatch):
     def interrupt(_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pdrop_eval.show.session.prepare", interrupt)
+    monkeypatch.setattr("pdrop_eval.report.show.session.prepare", interrupt)
     assert command("sample=gqa:1")[::2] == (
         130,
         "pdrop-eval-show: interrupted. What was drawn before is there.\n",
@@ -186,7 +186,7 @@ def test_a_bug_keeps_its_traceback(command, monkeypatch):
     def fail(_):
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr("pdrop_eval.show.session.prepare", fail)
+    monkeypatch.setattr("pdrop_eval.report.show.session.prepare", fail)
     status, _, err = command("sample=gqa:1")
     assert status == 1
     assert "Traceback" in err

@@ -10,14 +10,14 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from pdrop_eval.grids import Grid
-from pdrop_eval.lmms.measure import Measurement
-from pdrop_eval.masks import pack
-from pdrop_eval.report.style import DPI, TEXT_WIDTH, drawing, saved
-from pdrop_eval.show import lettering, raster
-from pdrop_eval.show.asking import Outcome
-from pdrop_eval.show.drawing import draw, figure_of
-from pdrop_eval.show.views import attention_plate, retained_plate
+from pdrop_eval.models.token_grid import Grid
+from pdrop_eval.records.token_mask import pack
+from pdrop_eval.report.figures.style import DPI, TEXT_WIDTH, drawing, saved
+from pdrop_eval.report.show import lettering, raster
+from pdrop_eval.report.show.asking import Outcome
+from pdrop_eval.report.show.drawing import draw, figure_of
+from pdrop_eval.report.show.views import attention_plate, retained_plate
+from pdrop_eval.run.lmms.measurement import Measurement
 
 PAGE, MARK = (0, 200, 200), (255, 0, 0)
 WHOLE = [Grid(0, "whole", (0, 0, 360, 120), 12, 12)]
@@ -179,9 +179,9 @@ def test_each_of_several_pictures_has_its_own_board():
 @pytest.mark.parametrize("size", [(250, 100), (100, 260), (400, 90)])
 def test_the_miniatures_own_processor_and_transformers_unpadding_agree_with_what_is_clear(size):
     """Each feature is the mean of what its patch sees: with those of the mark retained, the mark is clear."""
-    from pdrop_eval.lmms.geometry import geometry_of, placed
-    from pdrop_eval.lmms.loading import load
-    from pdrop_eval.paths import MINI_CHECKPOINTS
+    from pdrop_eval.models.loading import load
+    from pdrop_eval.run.lmms.token_layout import geometry_of, placed
+    from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
     loaded = load(str(MINI_CHECKPOINTS / "mini_next_p5"), None, "cpu", "float32", "sdpa", False, "p5")
     model, processor = loaded.model, loaded.processor

@@ -3,11 +3,11 @@
 import pytest
 from omegaconf import OmegaConf
 
-from pdrop_eval.configs import compose_config
-from pdrop_eval.errors import UserError
-from pdrop_eval.paths import CONF
-from pdrop_eval.show.samples import Ids, check_ids, read_samples
-from pdrop_eval.show.settings import help_text, read_settings
+from pdrop_eval.report.show.samples import Ids, check_ids, read_samples
+from pdrop_eval.report.show.settings import help_text, read_settings
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_found_before_a_model_is_opened(
     def refuse(*_, **__):
         raise AssertionError("a model was opened")
 
-    monkeypatch.setattr("pdrop_eval.lmms.opening.open_model", refuse)
+    monkeypatch.setattr("pdrop_eval.run.lmms.open.open_model", refuse)
     (tmp_path / "file").write_text("")
     given = {"sample": "gqa:0", "model.pretrained": llava, "data.root": data}
     settings = [f"{k}={v}" for k, v in given.items() if not any(a.startswith(f"{k}=") for a in arguments)]

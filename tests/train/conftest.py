@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pdrop_eval.configs import compose_config
-from pdrop_eval.mini.conversations import render_conversations
-from pdrop_eval.paths import MINI_CHECKPOINTS
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from tools.mini.conversations import render_conversations
 
 torch.set_num_threads(1)
 START = MINI_CHECKPOINTS / "mini_base"

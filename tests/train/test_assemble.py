@@ -23,10 +23,10 @@ from transformers import (
 )
 
 from pdrop_eval import PyramidDrop, UserError
-from pdrop_eval.header import nominal_image_tokens
-from pdrop_eval.lmms.prompts import build_prompt
-from pdrop_eval.train import assemble as module
-from pdrop_eval.train.assemble import assemble
+from pdrop_eval.models.prompts import build_prompt
+from pdrop_eval.run.evaluate.header import nominal_image_tokens
+from pdrop_eval.run.train import assemble as module
+from pdrop_eval.run.train.assemble import assemble
 
 WORDS = ["<unk>", "<s>", "</s>", "what", "cat", "a", ":", "."]
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pdrop_eval.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 FIRST = "phases=[instruct]"
 
@@ -15,7 +15,7 @@ FIRST = "phases=[instruct]"
 def command(*arguments, cwd=None):
     # An import of torch would be an error here: every wrong setting must be found without it.
     code = (
-        "import sys; sys.modules['torch'] = None; from pdrop_eval.train.cli import main; "
+        "import sys; sys.modules['torch'] = None; from pdrop_eval.run.train.cli import main; "
         "sys.argv = ['pdrop-eval-train', *sys.argv[1:]]; main()"
     )
     return subprocess.run(

@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.train import entries
-from pdrop_eval.train.conversations import Turn, read_conversations
+from pdrop_eval.run.train.data import json_stream
+from pdrop_eval.run.train.data.conversations import Turn, read_conversations
+from pdrop_eval.utils.errors import UserError
 
 CAT = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]
 TEXT = [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi."}]
@@ -116,7 +116,7 @@ def test_lines_of_json_lines_in_any_dress(data, end, mark):
 
 @pytest.mark.parametrize("block", [1, 2, 7, 64])
 def test_blocks_may_end_anywhere(data, monkeypatch, block):
-    monkeypatch.setattr(entries, "BLOCK", block)
+    monkeypatch.setattr(json_stream, "BLOCK", block)
     odd = entry(
         said(("human", 'a\\"\n \U0001f600 ]},{['), ("gpt", "ü" * 100)),
         n=[1.5e3, None, True, -12],
@@ -156,11 +156,13 @@ def test_what_is_no_json_always_stops_with_its_line(data, text, message, on_erro
 
 
 def test_a_broken_file_is_not_read_to_its_end(data, monkeypatch):
-    monkeypatch.setattr(entries, "BLOCK", 1000)
+    monkeypatch.setattr(json_stream, "BLOCK", 1000)
     path = data("[" + json.dumps(entry()) + ',\n{"id" 3},' + "\n{}," * 10_000)
     read = []
     monkeypatch.setattr(
-        entries._Values, "_more", lambda self, more=entries._Values._more: (read.append(1), more(self))
+        json_stream._Values,
+        "_more",
+        lambda self, more=json_stream._Values._more: (read.append(1), more(self)),
     )
     assert "line 2: not valid JSON: Expecting ':' delimiter" in refused(path)
     assert len(read) == 1
@@ -303,12 +305,12 @@ def test_what_to_do_on_errors_is_stop_or_skip(data):
 
 @pytest.mark.parametrize("between", [", ", ",\n"])
 def test_of_a_hundred_thousand_entries_a_block_or_two_are_in_memory(data, monkeypatch, between):
-    monkeypatch.setattr(entries, "BLOCK", 10_000)
+    monkeypatch.setattr(json_stream, "BLOCK", 10_000)
     held = []
-    more = entries._Values._more
-    monkeypatch.setattr(entries._Values, "_more", lambda self: (more(self), held.append(len(self.text))))
+    more = json_stream._Values._more
+    monkeypatch.setattr(json_stream._Values, "_more", lambda self: (more(self), held.append(len(self.text))))
     path = data(f"[{between.join([json.dumps(entry())] * 100_000)}]")
-    found = [line for line, _ in entries.read_entries(path)]
+    found = [line for line, _ in json_stream.read_entries(path)]
     assert found == (list(range(1, 100_001)) if between == ",\n" else [1] * 100_000)
     assert sum(held) > path.stat().st_size
     assert max(held) < 20_000
@@ -318,6 +320,6 @@ def test_reading_needs_neither_torch_nor_transformers():
     program = (
         "import sys\n"
         "for name in ('torch', 'transformers', 'PIL', 'numpy'): sys.modules[name] = None\n"
-        "import pdrop_eval.train.conversations"
+        "import pdrop_eval.run.train.data.conversations"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

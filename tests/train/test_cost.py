@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
-from pdrop_eval.train.cost import Cost, architecture_of, speedup_bound, training_flops
+from pdrop_eval.run.train.estimate.cost import Cost, architecture_of, speedup_bound, training_flops
 
 IMAGE, TILE = 60, 25  # the image token's id; a tile of 20 pixels has 5x5 patches of 4
 

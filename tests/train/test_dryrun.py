@@ -8,10 +8,11 @@ from PIL import Image
 from transformers import LlavaConfig
 
 from pdrop_eval import PyramidDrop, UserError
-from pdrop_eval.configs import compose_config
-from pdrop_eval.header import nominal_image_tokens
-from pdrop_eval.train.cost import training_flops
-from pdrop_eval.train.dryrun import count_parameters, dry_run
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate.header import nominal_image_tokens
+from pdrop_eval.run.train.estimate.cost import training_flops
+from pdrop_eval.run.train.estimate.dry_run import count_parameters, dry_run
+from pdrop_eval.run.train.estimate.text import render
 
 FILES = ("pretrain.files", "instruct.files")
 
@@ -108,7 +109,7 @@ def test_adapters_learn_in_the_decoders_place():
     adapters = 32 * 8 * (4 * 8192 + 3 * 15104)
     assert found.phases[0].learning == found.parts["projector"]
     assert found.phases[1].learning == found.parts["projector"] + adapters
-    assert "LoRA of rank 8" in found.text
+    assert "LoRA of rank 8" in render(found)
 
 
 def test_data_that_are_there_are_read_and_counted(data):
@@ -126,7 +127,7 @@ def test_data_that_are_there_are_read_and_counted(data):
         for shape, count in phase.data.shapes.items()
     ]  # fmt: skip
     assert phase.cost.all_tokens == round(sum(c.all_tokens for c in costs) / 11)
-    assert "assumed" not in found.text
+    assert "assumed" not in render(found)
 
 
 def test_wrong_data_end_a_dry_run_as_they_end_training(data):
@@ -138,7 +139,7 @@ def test_wrong_data_end_a_dry_run_as_they_end_training(data):
     skipping = estimate(*overrides(data), "on_error=skip")
     assert skipping.phases[0].data.conversations == 10
     assert sum(skipping.phases[0].data.skipped.values()) == 1
-    assert "skipped" in skipping.text
+    assert "skipped" in render(skipping)
 
 
 def test_a_conversation_beyond_the_context_ends_it(data):
@@ -147,7 +148,7 @@ def test_a_conversation_beyond_the_context_ends_it(data):
 
 
 def test_the_page_names_what_is_missing_and_what_is_assumed():
-    text = estimate("recipe=llava_1_5_7b", "model=llava_1_5_7b", "distributed=fsdp").text
+    text = render(estimate("recipe=llava_1_5_7b", "model=llava_1_5_7b", "distributed=fsdp"))
     for words in (
         "nothing is trained or downloaded",
         "published sizes of llava-1.5",

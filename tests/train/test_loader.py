@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 from transformers import AutoProcessor
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.paths import MINI_CHECKPOINTS
-from pdrop_eval.train.conversations import Conversation, Turn
-from pdrop_eval.train.loader import Collator, GroupedSampler, TokenCounter
-from pdrop_eval.train.samples import Sample, make_samples
+from pdrop_eval.run.train.data.conversations import Conversation, Turn
+from pdrop_eval.run.train.data.loader import Collator, GroupedSampler, TokenCounter
+from pdrop_eval.run.train.data.samples import Sample, make_samples
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 START = MINI_CHECKPOINTS / "mini_base"
 IMAGE = 4  # the miniature's image token
@@ -119,7 +119,7 @@ def test_the_model_takes_the_batch_of_several_pictures(processor, tmp_path):
 
 @pytest.mark.parametrize("anyres", ["p5", "p9"])
 def test_anyres_tokens_are_those_that_the_model_expects(anyres, tmp_path):
-    from pdrop_eval.mini.next import build_next
+    from tools.mini.next import build_next
 
     model, processor = build_next(START, anyres)
     count = TokenCounter(processor, None)

@@ -6,8 +6,8 @@ from test_cost import IMAGE, config_of
 from transformers import LlavaForConditionalGeneration
 
 from pdrop_eval import PyramidDrop, Vanilla
-from pdrop_eval.train.cost import architecture_of
-from pdrop_eval.train.memory import (
+from pdrop_eval.run.train.estimate.cost import architecture_of
+from pdrop_eval.run.train.estimate.memory import (
     Sharing,
     decoder_activations,
     layer_parameters,

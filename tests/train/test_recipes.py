@@ -7,11 +7,12 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from transformers import TrainingArguments
 
-from pdrop_eval import UserError, slurm
-from pdrop_eval.configs import compose_config, options
-from pdrop_eval.paths import CONF
-from pdrop_eval.train.distributed import arguments, deepspeed_config, sharding
-from pdrop_eval.train.dryrun import check_settings
+from pdrop_eval import UserError
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.train.distributed import arguments, deepspeed_config, sharding
+from pdrop_eval.run.train.estimate.dry_run import check_settings
+from pdrop_eval.utils import slurm
+from pdrop_eval.utils.paths import CONF, options
 
 
 @pytest.mark.parametrize("name", options("recipe"))
@@ -95,7 +96,7 @@ def test_a_deepspeed_file_of_ones_own(monkeypatch, tmp_path):
     config = distributed("zero2", f"distributed.deepspeed={own}")
     assert sharding(config) == (False, False, True)
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setattr("pdrop_eval.train.distributed.find_spec", lambda name: object())
+    monkeypatch.setattr("pdrop_eval.run.train.distributed.find_spec", lambda name: object())
     assert arguments(config)["deepspeed"] == {"zero_optimization": {"stage": 1}}
 
 
@@ -110,7 +111,7 @@ def test_what_can_not_be_there(monkeypatch, tmp_path):
         arguments(distributed("fsdp"), on_gpu=False)
     with pytest.raises(UserError, match="two ways"):
         arguments(distributed("zero2", "distributed.fsdp=true"))
-    monkeypatch.setattr("pdrop_eval.train.distributed.find_spec", lambda name: None)
+    monkeypatch.setattr("pdrop_eval.run.train.distributed.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'pdrop-eval\[deepspeed\]'"):
         arguments(distributed("zero2"))
     with pytest.raises(UserError, match=r"zero2\.json, zero3\.json"):

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoProcessor
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.paths import MINI_CHECKPOINTS
-from pdrop_eval.train.conversations import Conversation, Turn
-from pdrop_eval.train.samples import make_samples, render
+from pdrop_eval.run.train.data.conversations import Conversation, Turn
+from pdrop_eval.run.train.data.samples import make_samples, render
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 START = MINI_CHECKPOINTS / "mini_base"
 IMAGE = (Path("picture.png"),)
@@ -47,7 +47,7 @@ def test_answers_and_their_end_marks_carry_the_loss(processor):
 
 
 def test_the_prompt_is_the_one_of_evaluation(processor):
-    from pdrop_eval.lmms.prompts import build_prompt
+    from pdrop_eval.models.prompts import build_prompt
 
     text, spans = render(TWO, processor, "checkpoint", "</s>")
     assert text[: spans[0][0]] == build_prompt("checkpoint", processor, "What color is the star?", 1)
@@ -90,7 +90,7 @@ def problems():
 @pytest.mark.parametrize(("name", "wrong", "what", "fix"), problems(), ids=lambda value: str(value)[:12])
 def test_what_can_not_be_learned_from_stops_or_is_counted(processor, monkeypatch, name, wrong, what, fix):
     if name == "no labels":  # this tokenizer knows a token for everything; others drop some characters
-        monkeypatch.setattr("pdrop_eval.train.samples._token_spans", lambda *_: ())
+        monkeypatch.setattr("pdrop_eval.run.train.data.samples._token_spans", lambda *_: ())
     with pytest.raises(UserError) as error:
         sample(processor, wrong)
     assert "data.json, line 7 (id a)" in str(error.value)

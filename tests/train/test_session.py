@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration
 
-from pdrop_eval.errors import UserError
-from pdrop_eval.paths import MINI_CHECKPOINTS
-from pdrop_eval.train.plan import make_plan
-from pdrop_eval.train.progress import Clock
-from pdrop_eval.train.session import train
-from pdrop_eval.train.trainer import part_of
+from pdrop_eval.run.train.plan import make_plan
+from pdrop_eval.run.train.progress import Clock
+from pdrop_eval.run.train.session import train
+from pdrop_eval.run.train.trainer import part_of
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 START = MINI_CHECKPOINTS / "mini_base"
 
@@ -127,7 +127,7 @@ def test_a_training_goes_on_from_an_older_checkpoint_too(config, tmp_path, monke
 
 def test_what_is_done_is_not_done_again(config, monkeypatch, capsys):
     first = run(config())
-    monkeypatch.setattr("pdrop_eval.train.session._train_phase", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr("pdrop_eval.run.train.session._train_phase", lambda *_: pytest.fail("trained again"))
     assert run(config()) == first
     assert "done already" in capsys.readouterr().err
 
@@ -186,9 +186,10 @@ def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
 
 def test_the_loss_is_the_strategys_own(config, data):
     """The first step's loss is that of a forward under the strategy on the same batch."""
+    from pdrop_eval.run.train import models
+    from pdrop_eval.run.train.data import loader
+    from pdrop_eval.run.train.session import _samples
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
-    from pdrop_eval.train import loader, models
-    from pdrop_eval.train.session import _samples
 
     plan = make_plan(config(), "pdrop")
     (phase,) = plan.phases
@@ -227,7 +228,7 @@ def test_too_little_data_for_a_batch_is_refused(config):
 
 
 def test_two_runs_do_not_write_to_one_folder(config, tmp_path):
-    from pdrop_eval.files import Lock
+    from pdrop_eval.utils.files import Lock
 
     plan = make_plan(config(), "pdrop")
     held = Lock(tmp_path / "out")
@@ -240,7 +241,7 @@ def test_a_training_killed_before_its_model_is_written_takes_no_further_step(con
     whole = run(config(f"output={tmp_path}/whole", "recipe.instruct.schedule=constant", "log_every=10"))
     settings = ("recipe.instruct.schedule=constant", "log_every=10")
     with monkeypatch.context() as patch:
-        patch.setattr("pdrop_eval.train.session._save", lambda *_: (_ for _ in ()).throw(KilledError))
+        patch.setattr("pdrop_eval.run.train.session._save", lambda *_: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             run(config(*settings))
     resumed = run(config(*settings))

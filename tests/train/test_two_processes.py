@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pdrop_eval.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 
 def start(data, out, processes, *overrides):
@@ -28,7 +28,7 @@ def start(data, out, processes, *overrides):
         *overrides,
     ]
     return subprocess.run(
-        [*program, "pdrop_eval.train.cli", *settings],
+        [*program, "pdrop_eval.run.train.cli", *settings],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip

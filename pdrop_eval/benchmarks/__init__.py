@@ -1,0 +1,1 @@
+"""Benchmarks: their registry, task files, judge, data and scoring."""

@@ -1,0 +1,206 @@
+"""The pictures of questions, found in data that lie on this machine. Needs no torch.
+
+A picture is only taken for a question's if its pixels have the hash that the sample recorded.
+"""
+
+import io
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate
+from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
+from pdrop_eval.benchmarks.task_files import describe
+from pdrop_eval.models.images import to_rgb, with_eight_bits
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.hashing import content_hashes
+
+_MOST = 64 * 2**20  # bytes of an encoded picture that is opened
+_DAMAGED = (*PICTURE_ERRORS, Image.DecompressionBombWarning)
+_Blocks = Iterator[tuple[int, Callable[[list[str]], Any]]]
+
+
+class NotThereError(Exception):
+    """Pictures can't be had; the message says why, as the end of a sentence."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The files with a task's questions, in order. images: of GQA's pictures, where they are apart."""
+
+    task: str
+    files: tuple[Path, ...]
+    kind: str = "parquet"  # or arrow
+    images: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The pictures of a question: the hash of their pixels, and the question's number in the data."""
+
+    sha256: str
+    number: Any
+
+
+def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str | Path | None]) -> Stored:
+    """Where a task's data lie: in the first of some folders that has them, or where this project keeps them.
+
+    source: rendered or hub. sha256: of the content, which tells suites of several versions apart. Raises
+    NotThereError.
+    """
+    folders = [Path(root).expanduser() for root in dict.fromkeys(roots) if root]
+    if source == "rendered":
+        return Stored(task, (_rendered(task, sha256, folders),))
+    for folder in [*folders, _hub_cache()]:
+        try:
+            info = describe(task, "hub")
+            found = locate(info, folder, info.subset)
+            images = locate(info, folder, GQA_IMAGES) if found and task == "gqa" else None
+        except UserError as error:
+            raise NotThereError(f"the data can't be read: {error}") from error
+        if found:
+            return Stored(task, found.files, found.kind, images.files if images else ())
+    raise NotThereError("the data set is not on this machine, or not where it is looked for (data.root=)")
+
+
+def find_pictures(data: Stored, wanted: Sequence[Wanted]) -> Iterator[tuple[str, list[Image.Image]]]:
+    """The hash and the pictures of each question whose pictures are there. Raises NotThereError."""
+    try:
+        rows = _rows(data, wanted)
+        for row, value in _values(data, sorted(rows)):
+            for sha256 in rows[row]:
+                pictures = _opened(value, sha256)
+                if pictures:
+                    yield sha256, pictures
+    except (OSError, ValueError, KeyError, TypeError, _arrow_error()) as error:
+        raise NotThereError(f"the data can't be read ({type(error).__name__})") from error
+
+
+def _rendered(task: str, sha256: str | None, folders: Sequence[Path]) -> Path:
+    from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
+
+    own = [folder / f"{task}.parquet" for folder in folders]
+    now = default_root() / f"suite-{suite_version()}"
+    suites = sorted(default_root().glob("suite-*"), key=lambda folder: (folder != now, folder.name))
+    kept = [folder / f"{task}.parquet" for folder in suites if _content(folder, task) == sha256]
+    found = next((path for path in [*own, *kept, now / f"{task}.parquet"] if path.is_file()), None)
+    if found is None:
+        raise NotThereError("the rendered suite is not on this machine (make suite renders it)")
+    return found
+
+
+def _content(suite: Path, task: str) -> str | None:
+    """The hash of a task's questions in a rendered suite."""
+    try:
+        return json.loads((suite / "manifest.json").read_text(encoding="utf-8"))["tasks"][task]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _hub_cache() -> Path:
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+
+
+def _rows(data: Stored, wanted: Sequence[Wanted]) -> dict[int, list[str]]:
+    """The row of the data, or of GQA's pictures, that holds the pictures of each question; by row, hashes."""
+    names = _names(data.files, data.kind)
+    place: Callable[[int], int] = int
+    if data.task == "seedbench" and "data_type" in names:  # the questions about videos are left out
+        kinds = _column(data.files, data.kind, "data_type")
+        place = [row for row, kind in enumerate(kinds) if kind == "image"].__getitem__
+    elif data.task == "ocrvqa" and "questions" in names:  # a row a cover, with all of its questions
+        asked = _column(data.files, data.kind, "questions")
+        place = [row for row, questions in enumerate(asked) for _ in questions or ()].__getitem__
+    elif data.images:
+        apart = {name: row for row, name in enumerate(_column(data.images, _kind(data.images), "id"))}
+        shown = _column(data.files, data.kind, "imageId")
+        place = [apart.get(name, -1) for name in shown].__getitem__
+    found: dict[int, list[str]] = {}
+    for one in wanted:
+        if type(one.number) is int and one.number >= 0:
+            try:
+                found.setdefault(place(one.number), []).append(one.sha256)
+            except IndexError:
+                continue
+    return found
+
+
+def _values(data: Stored, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """What the column `image` holds in some rows, counted over all files; rows ascend."""
+    files, kind = (data.images, _kind(data.images)) if data.images else (data.files, data.kind)
+    left, first = [row for row in rows if row >= 0], 0
+    for count, load in _blocks(files, kind):
+        here = [row for row in left if row < first + count]
+        if here:
+            column = load(["image"]).column("image")
+            for row in here:
+                yield row, column[row - first].as_py()
+        left, first = left[len(here) :], first + count
+        if not left:
+            return
+
+
+def _opened(value: Any, sha256: str) -> list[Image.Image] | None:
+    """The pictures, as a run sees them, if their pixels have this hash."""
+    values = value if isinstance(value, list) else [value]
+    try:
+        encoded = [one["bytes"] for one in values]
+        if not all(isinstance(one, bytes) and len(one) <= _MOST for one in encoded):
+            return None
+        pictures = [_open(one) for one in encoded]
+    except (*_DAMAGED, KeyError, TypeError):
+        return None
+    return pictures if content_hashes("", pictures)[1] == sha256 else None
+
+
+def _open(encoded: bytes) -> Image.Image:
+    with Image.open(io.BytesIO(encoded)) as opened:
+        opened.load()
+        return to_rgb(with_eight_bits(opened))
+
+
+def _kind(files: Sequence[Path]) -> str:
+    return "parquet" if files[0].suffix == ".parquet" else "arrow"
+
+
+def _names(files: Sequence[Path], kind: str) -> list[str]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if kind == "parquet":
+        return list(parquet.ParquetFile(files[0]).schema_arrow.names)
+    with pa.memory_map(str(files[0])) as source:
+        return list(pa.ipc.open_stream(source).schema.names)
+
+
+def _column(files: Sequence[Path], kind: str, name: str) -> list[Any]:
+    return [value for _, load in _blocks(files, kind) for value in load([name]).column(name).to_pylist()]
+
+
+def _blocks(files: Sequence[Path], kind: str) -> _Blocks:
+    """The number of rows, and what loads some columns, of each part of the files."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    for path in files:
+        if kind == "parquet":
+            with parquet.ParquetFile(path) as file:
+                for group in range(file.num_row_groups):
+                    yield file.metadata.row_group(group).num_rows, partial(file.read_row_group, group)
+            continue
+        with pa.memory_map(str(path)) as source:
+            for batch in pa.ipc.open_stream(source):
+                yield batch.num_rows, batch.select
+
+
+def _arrow_error() -> type[Exception]:
+    import pyarrow as pa
+
+    return pa.ArrowException

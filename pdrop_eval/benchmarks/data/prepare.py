@@ -1,0 +1,102 @@
+"""Gets a suite's data ready: rendered or found on disk, or on the Hub; checked and hashed. Needs no torch."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.benchmarks.data.checks import check_parquet
+from pdrop_eval.benchmarks.data.local import find_local, local_sha256
+from pdrop_eval.benchmarks.task_files import Local, describe
+from pdrop_eval.models.hub import hub_commit
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.hashing import file_sha256
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where a suite's data are; all dicts are by task.
+
+    A rendered suite is a `folder` of parquet files; real data are `local` files or `commits` of the Hub.
+    `sha256` stands for the content, and `identity` is what of it decides which run this is: of a rendered
+    suite all tasks. Real data sets come one by one, so they don't; a task whose data have changed since is
+    run anew (see `changed`).
+    """
+
+    folder: Path | None
+    commits: dict[str, str]
+    sha256: dict[str, str]
+    identity: dict[str, str]
+    local: dict[str, Local]
+
+
+def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
+    """The data of `tasks`, which must be there and have the right columns. Raises UserError.
+
+    `root` is a folder of the user's: of a rendered suite, or of real data sets that were downloaded (see
+    tasks/README.md); None: the suite is rendered, or comes from the Hub, whose commits stand for the content.
+    """
+    if suite.source == "hub" and root is None:
+        infos = [describe(task, "hub") for task in tasks]
+        commits = {info.task: hub_commit(info.dataset, "dataset", None) for info in infos}
+        return Data(None, commits, dict(commits), {}, {})
+    if suite.source == "hub":
+        return _downloaded(_given(str(root)), tasks)
+    folder = _folder(root)
+    for task in tasks:
+        info = describe(task, "rendered")
+        check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
+    there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
+    sha256 = {task: _content_sha256(folder, task) for task in there}
+    return Data(folder, {}, sha256, sha256, {})
+
+
+def changed(data: Data, tasks: Mapping[str, Any]) -> list[str]:
+    """Those of a record's tasks that were run on other data than there are now."""
+    return [
+        task for task, now in data.sha256.items() if task in tasks and tasks[task].get("data_sha256") != now
+    ]
+
+
+def _downloaded(root: Path, tasks: Sequence[str]) -> Data:
+    from pdrop_eval.benchmarks.rendered.suite import default_root
+
+    local = {task: find_local(describe(task, "hub"), root) for task in tasks}
+    remembered = default_root() / "sha256.json"
+    sha256 = {task: local_sha256(found, remembered) for task, found in local.items()}
+    return Data(None, {}, sha256, {}, local)
+
+
+def _content_sha256(folder: Path, task: str) -> str:
+    """The manifest's hash of pixels and fields if the file is the one that was rendered, else the file's own.
+
+    A file's bytes depend on the versions of the libraries that wrote it, its content does not.
+    """
+    found = file_sha256(folder / f"{task}.parquet")
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return found
+    entry = json.loads(manifest.read_text(encoding="utf-8")).get("tasks", {}).get(task, {})
+    return str(entry["sha256"]) if entry.get("file_sha256") == found else found
+
+
+def _folder(root: str | None) -> Path:
+    if root is None:
+        from pdrop_eval.benchmarks.rendered.suite import default_root, ensure_suite, suite_version
+
+        if not (default_root() / f"suite-{suite_version()}").is_dir():
+            print("Rendering the suite's images and questions (once, some seconds)", file=sys.stderr)
+        return ensure_suite()
+    return _given(root)
+
+
+def _given(root: str) -> Path:
+    folder = Path(root).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"data.root={root} is no folder. Give one that holds the data (tasks/README.md says how), or "
+            "leave data.root=null: the suite is then rendered, or its data come from the Hub."
+        )
+    return folder

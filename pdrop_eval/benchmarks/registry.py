@@ -1,0 +1,63 @@
+"""The registry of the paper's sixteen benchmarks, read from `benchmarks.yaml`. No torch, no pandas."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+
+import yaml
+
+from pdrop_eval.utils.paths import PACKAGE
+
+SCALES = ("sum", "percent", "percent_of_one")
+COMPARABLE = ("yes", "with care", "no")
+RESAMPLES = ("images", "pairs", "questions", "categories", "groups")
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One benchmark; the fields are explained at the top of `benchmarks.yaml`."""
+
+    key: str
+    name: str
+    task: str
+    split: str
+    metric: str
+    scale: str
+    direction: str
+    resample: str
+    columns: tuple[str, ...]
+    comparable: str
+    why: str
+    unique: tuple[str, ...] = ()
+    judge: bool = False
+
+    @property
+    def factor(self) -> float:
+        """From lmms-eval's number to the one in records and tables."""
+        return 100.0 if self.scale == "percent_of_one" else 1.0
+
+
+@cache
+def benchmarks() -> dict[str, Benchmark]:
+    """All benchmarks by key, in the order of the file."""
+    entries = yaml.safe_load((PACKAGE / "benchmarks" / "benchmarks.yaml").read_text(encoding="utf-8"))
+    made = [
+        Benchmark(**{**entry, "columns": tuple(entry["columns"]), "unique": _listed(entry.get("unique"))})
+        for entry in entries
+    ]
+    return {benchmark.key: benchmark for benchmark in made}
+
+
+def _listed(columns: str | list[str] | None) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns or ())
+
+
+@cache
+def by_task() -> dict[str, Benchmark]:
+    """All benchmarks by lmms-eval task."""
+    return {benchmark.task: benchmark for benchmark in benchmarks().values()}
+
+
+def names(keys: Iterable[str]) -> dict[str, str]:
+    """The paper's abbreviations of some benchmarks, by key."""
+    return {key: benchmarks()[key].name for key in keys}

@@ -1,0 +1,1 @@
+"""The rendered suite: sixteen benchmarks that need no download."""

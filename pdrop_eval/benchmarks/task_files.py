@@ -1,0 +1,176 @@
+"""The tasks: short YAMLs that include lmms-eval's installed ones, filled in with what is known at run time.
+
+`tasks/hub/<task>.yaml` includes the installed YAML and changes what must be (see tasks/README.md);
+`tasks/rendered/<task>.yaml` includes that one and only says where the data are. The folders are the registry
+of tasks. Reading them needs neither lmms-eval nor torch.
+"""
+
+import json
+import string
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pdrop_eval.benchmarks.gqa import use_local_images
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import TASKS
+from pdrop_eval.utils.validation import check_choice
+
+SOURCES = ("rendered", "hub")
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What the runner has to know of a task: its entry in the registry of benchmarks, and where its data are.
+
+    `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `resample`
+    names what is drawn with replacement for the standard error (see `benchmarks.scoring.score`); `judge` is
+    true for a task that only a language model can score.
+    """
+
+    task: str
+    benchmark: str
+    metric: str
+    scale: str
+    resample: str
+    split: str
+    columns: tuple[str, ...]
+    unique: tuple[str, ...]
+    judge: bool
+    dataset: str
+    subset: str | None
+
+    @property
+    def factor(self) -> float:
+        """From lmms-eval's number to the record's."""
+        return 100.0 if self.scale == "percent_of_one" else 1.0
+
+    @property
+    def record_scale(self) -> str:
+        """The scale as the record names it."""
+        return "sum" if self.scale == "sum" else "0-100"
+
+
+def task_names(source: str) -> list[str]:
+    """The tasks that there are for a source of data, in the registry's order."""
+    found = {path.stem for path in (TASKS / source).glob("*.yaml")}
+    return [*(task for task in by_task() if task in found), *sorted(found - set(by_task()))]
+
+
+@lru_cache
+def describe(task: str, source: str) -> TaskInfo:
+    """The task's description. Raises UserError for an unknown source or task."""
+    check_choice("suite.source", source, SOURCES)
+    check_choice("task", task, task_names(source), f"A new one is a file tasks/{source}/{task}.yaml.")
+    own = by_task().get(task)
+    if own is None:
+        raise UserError(
+            f"The task {task} has a file in tasks/{source}, but no entry in benchmarks.yaml, "
+            "which says how it is scored. Add one."
+        )
+    hub = read_chain(TASKS / "hub" / f"{task}.yaml")
+    read_chain(TASKS / source / f"{task}.yaml")  # lmms-eval would run what a Python tag in it asks for
+    return TaskInfo(
+        task=task,
+        benchmark=own.key,
+        metric=own.metric,
+        scale=own.scale,
+        resample=own.resample,
+        split=own.split,
+        columns=own.columns,
+        unique=own.unique,
+        judge=own.judge,
+        dataset=hub["dataset_path"],
+        subset=hub.get("dataset_name"),
+    )
+
+
+def materialise(
+    info: TaskInfo,
+    source: str,
+    folder: Path,
+    data: Path | None,
+    revision: str | None,
+    ocr: bool,
+    local: "Local | None" = None,
+) -> Path:
+    """Writes the task's YAML chain with all values filled in; returns the folder to give to a TaskManager.
+
+    `folder` has to stay until the task has run: a rendered task's data are unpacked there. `data` is the
+    folder of parquet files of a rendered suite, `revision` the commit of a data set on the hub, `local` the
+    files of a data set that was downloaded.
+    """
+    values = {
+        "LMMS_EVAL": str(installed_tasks()),
+        "DATA": str(data),
+        "CACHE": str(folder / "cache"),
+        "REVISION": "null" if revision is None else revision,
+        "OCR": str(bool(ocr)).lower(),
+    }
+    for kind in dict.fromkeys(["hub", source]):
+        text = (TASKS / kind / f"{info.task}.yaml").read_text(encoding="utf-8")
+        target = folder / kind / f"{info.task}.yaml"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(string.Template(text).substitute(values), encoding="utf-8")
+    use_local_images(local.images if local else ())
+    if local is None:
+        return folder / source
+    target = folder / "local" / f"{info.task}.yaml"
+    target.parent.mkdir(exist_ok=True)
+    files = json.dumps({info.split: [str(path) for path in local.files]})
+    target.write_text(
+        f"include: ../{source}/{info.task}.yaml\ndataset_path: {local.kind}\ndataset_name: null\n"
+        f"dataset_kwargs: {{data_files: {files}}}\n",
+        encoding="utf-8",
+    )
+    return target.parent
+
+
+def installed_tasks() -> Path:
+    """The folder of lmms-eval's own task files. Raises UserError if it isn't installed."""
+    spec = find_spec("lmms_eval")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("lmms-eval is not installed. Install it with: pip install lmms-eval==0.7.3")
+    return Path(spec.submodule_search_locations[0]) / "tasks"
+
+
+def read_chain(path: Path) -> dict[str, Any]:
+    """A YAML and what it includes, merged as lmms-eval merges them; functions stay names.
+
+    Raises UserError for one that can't be read, or that has Python tags.
+    """
+    installed = str(installed_tasks())
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8").replace("$LMMS_EVAL", installed), _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"The task file {path} can't be read: {reason}. Mend it; see tasks/README.md."
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(f"The task file {path} names no settings. Mend it; see tasks/README.md.")
+    include = config.pop("include", None)
+    base = read_chain((path.parent / include).resolve()) if include else {}
+    return {**base, **config}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads lmms-eval's YAMLs without importing what their `!function` tags name."""
+
+
+_Loader.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))
+
+
+@dataclass(frozen=True)
+class Local:
+    """The files of one split, in order. `commit` is the Hub's name for their content, where it is known."""
+
+    files: tuple[Path, ...]
+    kind: str  # parquet | arrow
+    commit: str | None = None
+    images: tuple[Path, ...] = ()  # GQA's pictures, which the Hub keeps apart

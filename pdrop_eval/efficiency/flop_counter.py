@@ -1,0 +1,152 @@
+"""FLOPs counted in a real prefill: torch's own counter on the tensors that are really multiplied."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from pdrop_eval.engine.context import StagedForward
+from pdrop_eval.engine.interface import Drop, Selection, View
+from pdrop_eval.utils.errors import UserError
+
+COUNTABLE = ("eager", "sdpa")
+CONVENTION = (
+    "multiply-adds counted by torch's FlopCounterMode in one prefill (it counts 2 operations for each): "
+    "every matrix product, convolution and attention kernel, padding included, attention over every pair of "
+    "tokens (no causal half), the output head on the last position"
+)
+
+
+@dataclass(frozen=True)
+class CountedFlops:
+    """Multiply-adds of one forward, part by part; see `convention`. The sum of a batch's rows.
+
+    vision, projector: of all tiles. layers: of each decoder layer, without rankings. ranking: of all drops.
+    head: the output head. other: what is left, such as the rotary embeddings' angles.
+    """
+
+    vision: int
+    projector: int
+    layers: tuple[int, ...]
+    ranking: int
+    head: int
+    other: int
+    convention: str = CONVENTION
+
+    @property
+    def decoder(self) -> int:
+        """All decoder layers."""
+        return sum(self.layers)
+
+    @property
+    def prefill(self) -> int:
+        """What follows the image features: decoder, rankings, head, and what is left."""
+        return self.decoder + self.ranking + self.head + self.other
+
+    @property
+    def ttft(self) -> int:
+        """All of it: vision tower, projector and prefill."""
+        return self.vision + self.projector + self.prefill
+
+
+def counted_flops(
+    model: nn.Module, strategy: Any, inputs: Mapping[str, Any], image_mask: Tensor | None = None
+) -> CountedFlops:
+    """Run one prefill of `inputs` under the strategy and count what is multiplied.
+
+    model: of any family that the strategy runs on, with attention "sdpa" or "eager": what other kernels do,
+        torch can't see.
+    inputs: of the model's forward. Only the last position's logits are computed, and no cache is kept, unless
+        `logits_to_keep` or `use_cache` are among them.
+    image_mask: [b, n] bool, true on image tokens; for bare decoders.
+
+    Raises:
+        UserError: an attention that can't be counted, and what the strategy raises for model or inputs.
+    """
+    attention = model.config.get_text_config()._attn_implementation  # type: ignore[union-attr, operator]
+    if attention not in COUNTABLE:
+        raise UserError(
+            f"FLOPs can't be counted with attention={attention!r}, which torch doesn't see: load the model "
+            f"with one of {', '.join(map(repr, COUNTABLE))}; the number of multiply-adds is the same."
+        )
+    counter = FlopCounterMode(display=False, custom_mapping=kernels())
+    noted = _Noted(counter)
+    staged = StagedForward(model, _Ranking(strategy, noted), image_mask)
+    with torch.no_grad(), staged, noted.on(_parts(model, staged.family.decoder)), counter:
+        model(**{"logits_to_keep": 1, "use_cache": False, **inputs})
+    layers = tuple(noted.flops.get(f"layer {i}", 0) // 2 for i in range(len(staged.family.decoder.layers)))
+    vision, projector, ranking, head = (
+        noted.flops.get(name, 0) // 2 for name in ("vision", "projector", "ranking", "head")
+    )
+    rest = counter.get_total_flops() // 2 - sum(layers) - vision - projector - ranking - head
+    return CountedFlops(vision, projector, layers, ranking, head, rest)
+
+
+@dataclass
+class _Noted:
+    """What the counter has counted within each part of the model."""
+
+    counter: FlopCounterMode
+    flops: dict[str, int] = field(default_factory=dict)
+    stack: list[int] = field(default_factory=list)
+
+    def enter(self, *_: Any) -> None:
+        self.stack.append(self.counter.get_total_flops())
+
+    def leave(self, name: str) -> None:
+        self.flops[name] = self.flops.get(name, 0) + self.counter.get_total_flops() - self.stack.pop()
+
+    @contextmanager
+    def on(self, parts: Mapping[str, nn.Module]) -> Iterator[None]:
+        """Note the parts' forwards. Hooks put on last run last: a ranking before a layer is none of it."""
+        with ExitStack() as stack:
+            for name, module in parts.items():
+                stack.callback(module.register_forward_pre_hook(self.enter).remove)
+                after = module.register_forward_hook(lambda *_, name=name: self.leave(name))
+                stack.callback(after.remove)
+            yield
+
+
+class _Ranking:
+    """The strategy, with what its choices cost noted apart."""
+
+    def __init__(self, strategy: Any, noted: _Noted):
+        self.strategy = strategy
+        self.noted = noted
+        self.positions: str = strategy.positions
+
+    def drops(self, num_layers: int) -> tuple[Drop, ...]:
+        """Return the strategy's drops."""
+        return self.strategy.drops(num_layers)
+
+    def select(self, view: View) -> Selection:
+        """Return the strategy's choice."""
+        self.noted.enter()
+        selection = self.strategy.select(view)
+        self.noted.leave("ranking")
+        return selection
+
+
+def _parts(model: Any, decoder: Any) -> dict[str, nn.Module]:
+    """The modules whose work is noted, of a multimodal model or a bare decoder."""
+    inner = getattr(model, "model", model)
+    found = {
+        "vision": getattr(inner, "vision_tower", None),
+        "projector": getattr(inner, "multi_modal_projector", None),
+        "head": model.get_output_embeddings(),
+        **{f"layer {i}": layer for i, layer in enumerate(decoder.layers)},
+    }
+    return {name: module for name, module in found.items() if module is not None}
+
+
+def kernels() -> dict[Any, Any]:
+    """Return the attention kernel of CPUs, which torch's counter leaves out, as its `custom_mapping`."""
+
+    def attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        return sdpa_flop_count(query, key, value)
+
+    return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}

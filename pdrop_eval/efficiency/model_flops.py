@@ -1,0 +1,150 @@
+"""The whole model's FLOPs: vision tower, projector, decoder with text, rankings, head, and decode steps.
+
+Nothing here needs torch.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pdrop_eval.efficiency.architecture import Architecture, architecture_of
+from pdrop_eval.engine.schedule import check_choice
+from pdrop_eval.utils.errors import UserError
+
+PARTS = ("vision", "projector", "decoder", "ranking", "head", "decode", "prefill", "ttft", "total")
+CONVENTION = (
+    "multiply-adds of the whole model, image and text tokens: all layers of the vision tower and the "
+    "projector on every tile; linear maps and attention (every pair, no causal half) of the decoder layers; "
+    "each drop's ranking (keys of all tokens before it, one query row); the output head on the last "
+    "position; decode steps of one token, each layer on its own cache. Left out: embeddings, norms, softmax, "
+    "activations, rotations"
+)
+
+
+@dataclass(frozen=True)
+class ModelFlops:
+    """Multiply-adds of one sample, part by part; see `convention`.
+
+    vision, projector: on all tiles. decoder: the layers' prefill. ranking: of all drops. head: the output
+    head on the last position. decode: the steps after the first token, head included.
+    """
+
+    vision: int
+    projector: int
+    decoder: int
+    ranking: int
+    head: int
+    decode: int = 0
+    convention: str = CONVENTION
+
+    @property
+    def prefill(self) -> int:
+        """What follows the image features up to the first token: decoder, rankings and head."""
+        return self.decoder + self.ranking + self.head
+
+    @property
+    def ttft(self) -> int:
+        """What comes before the first token: vision tower, projector and prefill."""
+        return self.vision + self.projector + self.prefill
+
+    @property
+    def total(self) -> int:
+        """All of it, decode steps included."""
+        return self.ttft + self.decode
+
+
+class KeepAll:
+    """Vanilla without the engine, which needs torch."""
+
+    def drops(self, num_layers: int) -> tuple[Any, ...]:
+        """Return no drops."""
+        return ()
+
+    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return no counts."""
+        return ()
+
+    def schedule(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return all image tokens for each layer."""
+        return (image_tokens,) * num_layers
+
+
+def model_flops(
+    config: Any,
+    strategy: Any,
+    image_tokens: int,
+    text_tokens: int,
+    new_tokens: int = 0,
+    tiles: int | None = None,
+) -> ModelFlops:
+    """Count one sample's multiply-adds, from its pixels to its last decode step.
+
+    config: a transformers config, a config.json as a dict, or its `Architecture`; of a text model alone,
+        there is no vision tower to count.
+    image_tokens, text_tokens: of the prompt, before any drop.
+    new_tokens: decode steps. The first token of an answer comes with the prefill, so an answer of t tokens
+        takes t - 1 steps.
+    tiles: that the vision tower sees; None: as many as fit the image tokens best.
+
+    A ranking counts as the attention of one query row (`View.attention`), or as nothing where the strategy's
+    `ranks_by_attention` is false.
+
+    Raises:
+        UserError: a negative number, a config of another kind of model, a strategy that doesn't fit.
+    """
+    counted = {"image_tokens": image_tokens, "text_tokens": text_tokens, "new_tokens": new_tokens}
+    for name, value in {**counted, "tiles": 0 if tiles is None else tiles}.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise UserError(f"{name}={value!r} is not allowed: use a whole number from 0 up.")
+    sizes = architecture_of(config)
+    tiles = sizes.tiles(image_tokens) if tiles is None else tiles
+    schedule = strategy.schedule(sizes.layers, image_tokens)
+    head = sizes.d * sizes.vocabulary
+    return ModelFlops(
+        vision=tiles * _vision(sizes),
+        projector=tiles * sizes.tile_tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d),
+        decoder=sum(sizes.layer(n + text_tokens) for n in schedule),
+        ranking=_ranking(sizes, strategy, image_tokens, text_tokens),
+        head=head,
+        decode=sum(
+            head + sum(sizes.linear(1) + sizes.attention(1, n + text_tokens + step) for n in schedule)
+            for step in range(1, new_tokens + 1)
+        ),
+    )
+
+
+def speedup_bound(
+    config: Any, strategy: Any, image_tokens: int, text_tokens: int, part: str = "prefill", **same: Any
+) -> float:
+    """Return how many times the strategy's FLOPs of a part go into vanilla's.
+
+    It bounds the speed-up where time is proportional to the products.
+
+    part: one of `PARTS`: a field of `ModelFlops`, "prefill", "ttft" or "total". same: new_tokens and tiles.
+
+    Raises:
+        UserError: an unknown part, one that costs nothing here, and what `model_flops` raises.
+    """
+    check_choice("part", part, PARTS)
+    vanilla, own = (
+        getattr(model_flops(config, s, image_tokens, text_tokens, **same), part)
+        for s in (KeepAll(), strategy)
+    )
+    if not own:
+        raise UserError(f"part={part!r} costs nothing here, so nothing can be gained: choose another one.")
+    return vanilla / own
+
+
+def _vision(sizes: Architecture) -> int:
+    """One tile through the tower, all its layers, and the patch embedding."""
+    n, d = sizes.vision_tokens, sizes.vision_d
+    layer = 4 * n * d * d + 2 * n * n * d + 2 * n * d * sizes.vision_m
+    return sizes.vision_layers * layer + sizes.patches * sizes.patch_inputs * d
+
+
+def _ranking(sizes: Architecture, strategy: Any, image_tokens: int, text_tokens: int) -> int:
+    """Each drop: keys of all tokens before it, one query, and their products."""
+    if not strategy.drops(sizes.layers) or not getattr(strategy, "ranks_by_attention", True):
+        return 0
+    before = (image_tokens, *strategy.retained(sizes.layers, image_tokens))[:-1]
+    keys = sum(n + text_tokens for n in before)
+    return keys * (sizes.d * sizes.kv + sizes.q) + len(before) * sizes.d * sizes.q

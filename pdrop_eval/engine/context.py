@@ -1,0 +1,217 @@
+"""The context manager that installs the staged forward on a model and always removes it."""
+
+import inspect
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial, wraps
+from typing import Any
+from weakref import WeakSet
+
+import torch
+from torch import Tensor, nn
+
+from pdrop_eval.engine import checks
+from pdrop_eval.engine.decode import CacheRecord, Continuation
+from pdrop_eval.engine.interface import Chooser
+from pdrop_eval.engine.prefill import Prefill, Setup
+from pdrop_eval.engine.report import Report
+from pdrop_eval.models.families import PROJECTIONS, family_of
+from pdrop_eval.utils.errors import UserError
+
+STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers
+_active: WeakSet[nn.Module] = WeakSet()
+
+Inputs = dict[str, Any]
+
+
+class StagedForward:
+    """Removes image tokens between the layers of `model` while the context is open.
+
+    Entering yields a `Report`, which each prefill fills anew. Call the model as usual: `forward`, `generate`,
+    and `backward` while the context is still open. A cache that was filled here is to be continued here or in
+    another context: outside of one, the model knows nothing of the layers' different lengths.
+
+    image_mask: [b, n] bool, true on image tokens. Needed by bare decoders, which can't tell; a multimodal
+        model finds its own and needs it only when it is given `inputs_embeds`.
+
+    Raises:
+        UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask.
+    """
+
+    def __init__(self, model: nn.Module, chooser: Chooser, image_mask: Tensor | None = None):
+        self.model = model
+        self.chooser = chooser
+        self.image_mask = image_mask
+        self.family = family_of(model)
+        config = self.family.config
+        self.drops = chooser.drops(config.num_hidden_layers)
+        checks.check_drops(self.drops, config.num_hidden_layers)
+        if self.drops:
+            checks.check_text_model(config)
+            checks.mask_kind(config._attn_implementation)
+            checks.check_image_mask(image_mask, type(model).__name__, self.family.finds_images)
+        self._stack: ExitStack | None = None
+
+    def __enter__(self) -> Report:
+        decoder = self.family.decoder
+        if decoder in _active:
+            raise UserError(
+                "A strategy is already active on this model: leave its `with` block before opening another."
+            )
+        self.report = Report()
+        self.setup = Setup(
+            chooser=self.chooser,
+            drops=self.drops,
+            num_layers=self.family.config.num_hidden_layers,
+            rotary=decoder.rotary_emb,
+            project=PROJECTIONS[self.family.config.model_type],
+            attention=self.family.config._attn_implementation,
+        )
+        with ExitStack() as stack:
+            _active.add(decoder)
+            stack.callback(_active.discard, decoder)
+            self._install(stack)
+            self._stack = stack.pop_all()
+        return self.report
+
+    def __exit__(self, *exc: object) -> None:
+        if self._stack is not None:
+            self._stack.close()
+            self._stack = None
+
+    def _install(self, stack: ExitStack) -> None:
+        """Put the hooks on, each with its removal on `stack`."""
+        model: Any = self.model
+        decoder = self.family.decoder
+        handles = [
+            model.register_forward_pre_hook(self._before_model, with_kwargs=True),
+            model.register_forward_hook(self._after_model, with_kwargs=True),
+            decoder.register_forward_pre_hook(self._before_decoder, with_kwargs=True),
+            decoder.register_forward_hook(self._after_decoder, with_kwargs=True),
+        ]
+        for number, layer in enumerate(decoder.layers):
+            handles.append(layer.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True))
+        for handle in handles:
+            stack.callback(handle.remove)
+        if self.drops:
+            # A hook on forward would refuse too late: by then generate has encoded the images.
+            before = vars(model).get("generate")
+            vars(model)["generate"] = self._checked(model.generate)
+            stack.callback(_restore, model, "generate", before)
+            # Continuous batching would swallow the refusal and hand out empty answers.
+            before = vars(model).get("generate_batch")
+            vars(model)["generate_batch"] = _refuse_batch
+            stack.callback(_restore, model, "generate_batch", before)
+
+    def _checked(self, generate: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap `generate` so that it refuses what can't be right before it computes anything."""
+
+        @wraps(generate)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            inputs = _named(generate, args, kwargs)
+            checks.check_generate(self.model, inputs)
+            past = checks.check_cache(inputs.get("past_key_values"))
+            checks.check_filled(self.family.has_images(inputs), past)
+            return generate(*args, **kwargs)
+
+        return checked
+
+    def _before_model(self, model: nn.Module, args: Any, kwargs: Inputs) -> tuple[Any, Inputs]:
+        """Check the inputs and put the state of this forward among them."""
+        inputs = _named(model.forward, args, kwargs)
+        cache = inputs.get("past_key_values")
+        past = checks.check_cache(cache) if self.drops else _seen(cache)
+        if self.drops:
+            checks.check_filled(self.family.has_images(inputs), past)
+            checks.check_forward(inputs, past)
+        if past:
+            record: CacheRecord | None = getattr(cache, "pdrop_record", None)
+            inputs[STATE] = Continuation(record, past, self.setup.rotary, self.setup.attention)
+            return (), inputs
+        vars(self.report).update(vars(Report()))  # in place: the caller holds on to it
+        labels = inputs.pop("labels", None) if self.drops else None
+        inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels)
+        return (), inputs
+
+    def _image_mask(self, inputs: Inputs) -> Tensor:
+        """Return [b, n] bool for the rows of this forward, true on image tokens."""
+        tokens = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
+        rows, columns = tokens.shape[:2]
+        mask = self.family.image_mask(inputs) if self.image_mask is None else self.image_mask
+        if mask is None and not self.drops:
+            mask = torch.zeros(rows, columns, dtype=torch.bool)
+        if mask is None:
+            raise UserError(
+                "Image tokens can't be found in inputs_embeds: pass input_ids, or give image_mask."
+            )
+        if mask.shape[1] != columns or rows % mask.shape[0]:
+            raise UserError(
+                f"image_mask has shape {tuple(mask.shape)}, but this forward has {rows} rows of {columns} "
+                "tokens: open a context with the mask of this batch."
+            )
+        # Beam search and num_return_sequences repeat every row.
+        return mask.to(tokens.device).repeat_interleave(rows // mask.shape[0], dim=0)
+
+    def _before_decoder(self, decoder: nn.Module, args: Any, kwargs: Inputs) -> tuple[Any, Inputs]:
+        """Let the state read the decoder's own inputs, after the multimodal model has prepared them."""
+        inputs = _named(decoder.forward, args, kwargs)
+        if STATE not in inputs:
+            name = type(self.model).__name__
+            raise UserError(f"Call the {name} that the strategy was opened on, not a module inside it.")
+        tokens = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
+        inputs[STATE].begin(inputs.get("attention_mask"), inputs.get("position_ids"), tokens)
+        return (), inputs
+
+    def _after_decoder(self, decoder: nn.Module, args: Any, kwargs: Inputs, output: Any) -> Any:
+        """Let the state shorten the output and fill the report."""
+        state = kwargs[STATE]
+        if isinstance(output, tuple):
+            return (state.finish(output[0]), *output[1:])
+        output.last_hidden_state = state.finish(output.last_hidden_state)
+        return output
+
+    def _after_model(self, model: Any, args: Any, kwargs: Inputs, output: Any) -> Any:
+        """Compute the loss on the shortened sequence, where labels were given."""
+        state = kwargs[STATE]
+        if not isinstance(state, Prefill) or state.labels is None:
+            return output
+        self.report.labels = labels = state.output_labels()
+        logits = output[0] if isinstance(output, tuple) else output.logits
+        extra = {name: kwargs[name] for name in ("num_items_in_batch",) if name in kwargs}
+        vocab_size = self.family.config.vocab_size
+        loss = model.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **extra)
+        return (loss, *output) if isinstance(output, tuple) else type(output)(**{"loss": loss, **output})
+
+
+def _before_layer(number: int, layer: nn.Module, args: Any, kwargs: Inputs) -> tuple[Any, Inputs]:
+    """Take the state out of the layer's keyword arguments and let it replace the layer's inputs."""
+    kwargs = dict(kwargs)
+    state = kwargs.pop(STATE)
+    hidden, rest = (args[0], args[1:]) if args else (kwargs.pop("hidden_states"), ())
+    return (state.enter_layer(number, layer, hidden, kwargs), *rest), kwargs
+
+
+def _refuse_batch(*args: Any, **kwargs: Any) -> Any:
+    raise UserError("generate_batch packs sequences, from which tokens can't be dropped: use generate.")
+
+
+def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Inputs) -> Inputs:
+    """Return all arguments by name."""
+    return (
+        {**dict(zip(inspect.signature(function).parameters, args, strict=False)), **kwargs}
+        if args
+        else kwargs
+    )
+
+
+def _seen(cache: Any) -> int:
+    """Return the number of tokens in any cache, or in none."""
+    return 0 if cache is None else int(cache.get_seq_length())
+
+
+def _restore(target: nn.Module, name: str, before: Any) -> None:
+    """Put an instance attribute back as it was."""
+    if before is None:
+        del vars(target)[name]
+    else:
+        vars(target)[name] = before

@@ -1,0 +1,156 @@
+"""How many image tokens each layer processes: pure integers, the one source for the drop, FLOPs and
+tables."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from numbers import Integral, Real
+
+from pdrop_eval.utils.errors import UserError
+
+ROUNDINGS = ("floor", "progressive")
+
+
+def stage_layers(num_layers: int, stages: int) -> tuple[int, ...]:
+    """Return the layers before which `stages` equal stages of a model of `num_layers` layers are separated.
+
+    Stage i ends after floor(i * num_layers / stages) layers: (8, 16, 24) for 32 layers and 4 stages, as in
+    the PyramidDrop paper, section 4.1.
+
+    Raises:
+        UserError: the model has fewer layers than there are stages.
+    """
+    if stages > num_layers:
+        raise UserError(
+            f"stages={stages} does not fit a model of {num_layers} layers: use 1 to {num_layers} stages."
+        )
+    return tuple(i * num_layers // stages for i in range(1, stages))
+
+
+def stage_ratios(ratio: float, stages: int) -> tuple[float, ...]:
+    """Return the cumulative ratios (ratio, ratio^2, ...) of the `stages - 1` drops.
+
+    The powers are exact in decimal (0.7 gives 0.49 and not 0.48999...), like the lists typed by hand for the
+    official code.
+    """
+    exact = _exact(ratio)
+    return tuple(float(exact**i) for i in range(1, stages))
+
+
+def retained_counts(image_tokens: int, ratios: Sequence[float], rounding: str = "floor") -> tuple[int, ...]:
+    """Return how many of `image_tokens` remain after each drop.
+
+    `ratios` are cumulative: the share of the original image tokens that remains after each drop.
+
+    - "floor" is the official code's way: int(image_tokens * ratio), always from the original count, in
+      floats.
+    - "progressive" is the paper's (PyramidDrop, section 3.2): each drop removes ceil((1 - step) * alive),
+      where step is the ratio to the drop before.
+    """
+    if rounding == "floor":
+        return tuple(int(image_tokens * ratio) for ratio in ratios)
+    if rounding != "progressive":
+        raise UserError(f"rounding={rounding!r} is unknown: use one of {', '.join(map(repr, ROUNDINGS))}.")
+    counts, alive, before = [], image_tokens, Fraction(1)
+    for ratio in ratios:
+        step = _exact(ratio) / before if before else Fraction(0)
+        alive -= math.ceil((1 - step) * alive)
+        before = _exact(ratio)
+        counts.append(alive)
+    return tuple(counts)
+
+
+def tokens_per_layer(
+    num_layers: int, layers: Sequence[int], counts: Sequence[int], image_tokens: int
+) -> tuple[int, ...]:
+    """Return the image tokens that each of `num_layers` layers processes.
+
+    `counts[i]` tokens remain from layer index `layers[i]` on. A drop at `num_layers` comes after the last
+    layer.
+
+    Raises:
+        UserError: layers or counts that can't be (see `check_layers`), or counts that grow.
+    """
+    check_layers(layers, num_layers)
+    if len(counts) != len(layers):
+        raise UserError(f"{len(layers)} drop layers need as many counts, but there are {len(counts)}.")
+    for before, after in zip((image_tokens, *counts), counts, strict=False):
+        if not 0 <= after <= before:
+            raise UserError(f"A drop can't go from {before} to {after} image tokens: counts may only shrink.")
+    result = [image_tokens] * num_layers
+    for layer, count in zip(layers, counts, strict=True):
+        result[layer:] = [count] * (num_layers - layer)
+    return tuple(result)
+
+
+def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
+    """Check that drop layers are integers >= 1, strictly increasing and, where the depth is known, in the
+    model.
+
+    A drop at layer k happens before layer index k, when k layers have seen all tokens; k = `num_layers` is a
+    drop after the last layer.
+
+    Raises:
+        UserError: otherwise.
+    """
+    for layer in layers:
+        if isinstance(layer, bool) or not isinstance(layer, Integral):
+            raise UserError(f"Drop layer {layer!r} is not a whole number: use one from 1 to the depth.")
+    if any(after <= before for before, after in itertools.pairwise(layers)):
+        raise UserError(f"Drop layers {tuple(layers)} must increase, each named once.")
+    last = (
+        "the model's number of layers"
+        if num_layers is None
+        else f"{num_layers}, the model's number of layers"
+    )
+    if layers and (layers[0] < 1 or (num_layers is not None and layers[-1] > num_layers)):
+        raise UserError(f"Drop layers {tuple(layers)} are outside the model: use values from 1 to {last}.")
+
+
+def check_ratios(ratios: Sequence[float]) -> None:
+    """Check that cumulative ratios lie in (0, 1] and never grow.
+
+    Raises:
+        UserError: otherwise.
+    """
+    for ratio in ratios:
+        check_number("ratio", ratio, low=0, high=1, low_open=True)
+    if any(after > before for before, after in itertools.pairwise(ratios)):
+        raise UserError(
+            f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give "
+            "them in falling order, such as (0.5, 0.25, 0.125)."
+        )
+
+
+def check_number(name: str, value: object, low: float, high: float, low_open: bool = False) -> None:
+    """Check that `value` is a number in [low, high], or in (low, high] with `low_open`.
+
+    Raises:
+        UserError: otherwise.
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if is_number and low <= value <= high and not (low_open and value == low):  # type: ignore[operator]
+        return
+    bracket = "(" if low_open else "["
+    raise UserError(f"{name}={value!r} is not allowed: use a number in {bracket}{low}, {high}].")
+
+
+def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
+    """Check that `value` is one of `allowed`.
+
+    Raises:
+        UserError: otherwise.
+    """
+    if value not in allowed:
+        raise UserError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}.")
+
+
+def complement(share: float) -> float:
+    """Return 1 - share, exact in decimal: 0.1 for 0.9, where floats give 0.0999..."""
+    return float(1 - _exact(share))
+
+
+def _exact(share: float) -> Fraction:
+    """Return the number that was meant: 7/10 for 0.7, and 1/3 for 0.3333333333333333."""
+    return Fraction(str(share)).limit_denominator(10**12)

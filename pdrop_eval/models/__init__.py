@@ -1,0 +1,1 @@
+"""Models: checkpoints, families, loading, prompts and images."""

@@ -1,0 +1,132 @@
+"""What a checkpoint is: where it lies, its family, whether it can be used; read before any model loads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.models.weights import check_config, check_folder, read_object
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
+
+FAMILIES = ("llava", "llava_next")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint's config.json says, read without loading anything."""
+
+    family: str
+    config: dict[str, Any]
+
+
+class MissingCheckpointError(UserError):
+    """A checkpoint that is not there yet; an experiment goes on without it."""
+
+
+def resolve_checkpoint(pretrained: str) -> Path | str:
+    """The checkpoint's folder, or its id on the Hub.
+
+    "embedded" is the package's own miniature, "embedded:<name>" another one of its family. What starts with
+    "checkpoints/" is always a folder, never an id. Raises MissingCheckpointError.
+    """
+    if pretrained == "embedded" or pretrained.startswith("embedded:"):
+        return _embedded(pretrained.partition(":")[2])
+    folder = Path(pretrained).expanduser()
+    if folder.is_dir():
+        return folder
+    parts = pretrained.split("/")
+    if parts[0] == "checkpoints":
+        raise MissingCheckpointError(
+            f"The checkpoint {pretrained!r} isn't there: none is published, it has to be trained. "
+            "Give your own, a folder with config.json and *.safetensors, as model.pretrained=<folder>."
+        )
+    if len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~") or folder.exists():
+        raise MissingCheckpointError(
+            f"The checkpoint folder {pretrained!r} doesn't exist. Give a folder that holds config.json and "
+            "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded."
+        )
+    return pretrained
+
+
+def _embedded(name: str) -> Path:
+    folder = MINI_CHECKPOINTS / name if name else MINI_CHECKPOINT
+    if (folder / "config.json").is_file():
+        return folder
+    if name:
+        raise MissingCheckpointError(
+            f"The embedded checkpoint {name!r} isn't trained yet. Use model=mini, or give a checkpoint of "
+            "your own with model.pretrained=<folder>."
+        )
+    raise MissingCheckpointError(
+        "The embedded miniature is missing from this installation. Install the package again, train it with "
+        "make train-mini, or give another checkpoint with model.pretrained=<folder>."
+    )
+
+
+def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: bool = False) -> Checkpoint:
+    """Reads a checkpoint's config.json, from the Hub if it is there; checks its family, weights and code."""
+    source = resolve_checkpoint(pretrained)
+    if isinstance(source, Path):
+        path = source / "config.json"
+        if not path.is_file():
+            raise UserError(
+                f"{pretrained} holds no config.json, so it is no checkpoint in Hugging Face format. "
+                "Give the folder that save_pretrained wrote."
+            )
+    else:
+        path = _hub_config(source, revision)
+    config = read_object(path)
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        raise UserError(
+            f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "
+            f"pdrop-eval knows. Supported: {', '.join(FAMILIES)} (in transformers' own format)."
+        )
+    if isinstance(source, Path):
+        check_folder(pretrained, source, trust_remote_code)
+    check_config(pretrained, config, trust_remote_code)
+    return Checkpoint(str(family), config)
+
+
+def check_image_processing(choice: str, family: str) -> None:
+    """Refuses what LLaVA-NeXT can't do: it cuts an image into tiles, where there is nothing to pad."""
+    if choice == "pad" and family != "llava":
+        raise UserError(
+            f"model.image_processing=pad is for LLaVA-1.5; a checkpoint of type {family} cuts images into "
+            "tiles. Use model.image_processing=checkpoint."
+        )
+
+
+def check_device(device: str) -> None:
+    """Makes sure that the device is there; imports torch only for one that isn't the CPU."""
+    if device == "cpu":
+        return
+    import torch
+
+    kind, _, index = str(device).partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index and not index.isdigit():
+            raise UserError(f"device={device}: write cuda or cuda:0.")
+        if int(index or 0) >= count:
+            found = "no GPU that torch can use" if count == 0 else f"only {count} GPU(s), counted from 0"
+            raise UserError(
+                f"device={device} asks for a GPU, but there is {found} here. Use device=cpu, or check the "
+                "driver and that the installed torch is one with CUDA."
+            )
+    elif kind == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device={device} asks for Apple's GPU, but there is none here. Use device=cpu.")
+
+
+def _hub_config(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import hf_hub_download
+
+    from pdrop_eval.models.hub import hub_commit
+
+    commit = hub_commit(repository, "model", revision)
+    try:
+        return Path(hf_hub_download(repository, "config.json", revision=commit))
+    except OSError as error:
+        raise UserError(
+            f"{repository} on the Hugging Face Hub has no readable config.json: {error}"
+        ) from error

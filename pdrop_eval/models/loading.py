@@ -1,0 +1,84 @@
+"""Loads a checkpoint and its processor: safetensors only, no code from the checkpoint unless asked for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import (
+    AutoProcessor,
+    LlavaForConditionalGeneration,
+    LlavaNextForConditionalGeneration,
+    PreTrainedModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from pdrop_eval.models.checkpoint import FAMILIES, check_checkpoint, check_device, resolve_checkpoint
+from pdrop_eval.models.tiling import check_anyres, pinpoints, tile_size
+from pdrop_eval.utils.errors import UserError
+
+_CLASSES: dict[str, Any] = {
+    "llava": LlavaForConditionalGeneration,
+    "llava_next": LlavaNextForConditionalGeneration,
+}
+assert set(_CLASSES) == set(FAMILIES)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model in evaluation mode on its device, with its processor (padding on the left)."""
+
+    model: PreTrainedModel
+    processor: Any
+    family: str
+
+
+def load(
+    pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
+    anyres: Any = None,
+) -> Loaded:  # fmt: skip
+    """Loads the checkpoint; `dtype` may be "auto" (the checkpoint's own). Raises UserError if it can't.
+
+    `anyres` replaces LLaVA-NeXT's grids (see `pdrop_eval.models.tiling`).
+    """
+    check_device(device)
+    source = str(resolve_checkpoint(pretrained))
+    checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
+    family = checkpoint.family
+    check_anyres(anyres, checkpoint.config)
+    common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    transformers_logging.disable_progress_bar()
+    try:
+        processor = AutoProcessor.from_pretrained(source, **common)
+        model, found = _CLASSES[family].from_pretrained(
+            source,
+            dtype=dtype if dtype == "auto" else getattr(torch, dtype),
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
+            **common,
+        )
+    except (
+        OSError, ImportError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
+        SafetensorError, StrictDataclassError,
+    ) as error:  # fmt: skip
+        raise UserError(
+            f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
+            "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "
+            "LlavaProcessor.save_pretrained write them."
+        ) from error
+    if found["missing_keys"]:  # transformers would fill them with random numbers
+        raise UserError(
+            f"The checkpoint {pretrained} lacks {len(found['missing_keys'])} weights of its model, such as "
+            f"{min(found['missing_keys'])}. Is it complete, and saved by the same kind of model?"
+        )
+    tokenizer = processor.tokenizer
+    tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    resolutions = pinpoints(anyres, tile_size(checkpoint.config))
+    if resolutions is not None:  # the one cuts the image, the other puts the features together
+        processor.image_processor.image_grid_pinpoints = resolutions
+        model.config.image_grid_pinpoints = resolutions
+    return Loaded(model.to(device).eval(), processor, family)

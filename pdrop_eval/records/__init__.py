@@ -1,0 +1,1 @@
+"""Records of runs: their schema, identity, journal and store. Needs no torch."""

@@ -1,0 +1,96 @@
+"""How a run's configuration differs from the one in `conf/`, and what that offers. No Hydra: it is slow."""
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.utils.paths import CONF
+
+# Settings that can change a score; the device and the folders do not belong here.
+SETTINGS = ("seed", "dtype", "batch_size", "attention", "downsample")
+# Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
+SCHEDULE = ("strategy.", "budget.")
+# Not a change: what a suite was asked for, and where its data lie.
+_OF_PLACE = {"suite": ("name", "source", "root", "tasks"), "model": (), "strategy": ()}
+# A checkpoint that everyone keeps in a folder of their own is named by a folder that doesn't exist here.
+USERS_FOLDER = "checkpoints/"
+
+
+def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
+    """The differences as overrides (`strategy.ratio=0.6`), empty for the default configuration.
+
+    Only what can change a score is compared: the strategy, its budget, the model, the suite and `SETTINGS`
+    (the limit has its own place). A setting that the record doesn't know yet is no change.
+    """
+    changes = [change for group in _OF_PLACE for change in _changes(config.get(group), conf, group)]
+    budget = config.get("budget") or {}
+    changes += [override(f"budget.{key}", value) for key, value in budget.items() if value is not None]
+    defaults = _yaml(conf / "evaluate.yaml")
+    changes += [
+        override(key, config[key])
+        for key in SETTINGS
+        if key in config and key in defaults and config[key] != defaults[key]
+    ]
+    own = own_data(config)
+    return [*changes, override("data.root", own)] if own and _source(config) == "rendered" else changes
+
+
+def own_data(config: Mapping) -> str | None:
+    """The user's folder of data that a run has read, if it has."""
+    root = (config.get("data") or {}).get("root")
+    return str(root) if root else None
+
+
+def _source(config: Mapping) -> str | None:
+    return (config.get("suite") or {}).get("source")
+
+
+def default_of(group: str, values: Any, conf: Path = CONF) -> dict[str, Any] | None:
+    """The file of a config group that a record's values were composed from, found by target or name."""
+    if not isinstance(values, Mapping):
+        return None
+    key = "_target_" if "_target_" in values else "name"
+    return next((file for file in choices(group, conf).values() if file.get(key) == values.get(key)), None)
+
+
+@cache
+def choices(group: str, conf: Path = CONF) -> dict[str, dict[str, Any]]:
+    """The YAML files of a config group by name, each with what it takes over from the others."""
+    return {path.stem: _inherited(path) for path in sorted((conf / group).glob("*.yaml"))}
+
+
+def override(name: str, value: Any) -> str:
+    """A value as it is written on the command line: `null`, `true`, `[8,16,24]`, plain text."""
+    return f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+
+
+def _changes(values: Any, conf: Path, group: str) -> list[str]:
+    default = default_of(group, values, conf)
+    if default is None:
+        return []
+    names = [name for name in values if name not in default or values[name] != default[name]]
+    return [
+        override(f"{group}.{name}", values[name])
+        for name in names
+        if name not in _OF_PLACE[group] and not str(default.get(name)).startswith(USERS_FOLDER)
+    ]
+
+
+def _inherited(path: Path) -> dict[str, Any]:
+    """A file with the files of its own `defaults` list beneath it."""
+    own = dict(_yaml(path))
+    bases = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
+    merged: dict[str, Any] = {}
+    for base in bases:
+        merged |= _inherited(path.with_name(f"{base}.yaml"))
+    return merged | own
+
+
+@cache
+def _yaml(path: Path) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else None
+    return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}

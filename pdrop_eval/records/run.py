@@ -1,0 +1,224 @@
+"""Records as runs: what each one is in the tables' terms, and which run stands for a row.
+
+Of several runs that could fill a row, the one nearest to the default configuration does, for all of its
+cells: all questions before a limit and a higher limit before a lower one, then the fewest changes of the
+configuration, then the most finished benchmarks, then the code that is installed now, then the newest. The
+others are named beneath the table, with what is different.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from pdrop_eval.records.overrides import SCHEDULE, changes_from_default
+from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.records.run_identity import code_sha256
+from pdrop_eval.records.training_info import Training
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.plain import is_finite_number
+
+SCORED, NEEDS_JUDGE = "scored", "needs_judge"
+# What decides a run's numbers beside its configuration, in the words of a note.
+_IDENTITY = {"model_sha256": "checkpoint", "data_sha256": "data", "packages": "packages"}
+
+
+@dataclass
+class Run:
+    """One record. `results` holds the entries of its finished tasks by benchmark."""
+
+    record: dict[str, Any]
+    strategy: str
+    changes: list[str]
+    key: RowKey | None  # None: the record doesn't say enough of the model, or the strategy has other settings
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The run's name: the strategy and the hash of what decides its numbers."""
+        return self.record["run_id"]
+
+    @property
+    def folder(self) -> str:
+        """Where the record is."""
+        return str(self.record.get("folder") or self.id)
+
+    @property
+    def model(self) -> str:
+        """The model's name, as in `conf/model`."""
+        return str(self.record["model"].get("name"))
+
+    @property
+    def size(self) -> str:
+        """The family of checkpoints that the model belongs to; the model's name where none is recorded."""
+        return str(self.record["model"].get("size") or self.model)
+
+    @property
+    def suite(self) -> str:
+        """The suite's name."""
+        return str(self.of("suite", "name"))
+
+    @property
+    def limit(self) -> int | None:
+        """How many questions of each benchmark were asked at most; None for all."""
+        limit = self.record.get("limit")
+        return None if limit is None else int(limit)
+
+    @property
+    def checkpoint(self) -> str | None:
+        """What identifies the weights: their hash, or else the commit."""
+        model = self.record["model"]
+        return model.get("sha256") or model.get("commit") or model.get("revision")
+
+    @property
+    def source(self) -> str | None:
+        """The hash of the code that made it; None where it isn't recorded."""
+        return (self.of("identity", "code") or {}).get("sha256")
+
+    @property
+    def hours(self) -> tuple[float, str] | None:
+        """The device hours of its training with their unit, if the checkpoint came with a record of it."""
+        return self.training.hours
+
+    @property
+    def training(self) -> Training:
+        """What the checkpoint's training_record.json says; empty without one."""
+        return Training.of(self.of("model", "training"))
+
+    @property
+    def contradiction(self) -> str | None:
+        """Why the model isn't what its configuration says, by the record of its training."""
+        model = self.record["model"]
+        return self.training.contradiction(model.get("train"), model.get("train_ratio"))
+
+    def of(self, part: str, name: str) -> Any:
+        """A field of one of the record's dicts; None if either is missing."""
+        return (self.record.get(part) or {}).get(name)
+
+    def mean(self, name: str, benchmarks: Iterable[str]) -> float | None:
+        """The mean of a per-question figure over all questions of some benchmarks."""
+        known = [r for b, r in self.results.items() if b in set(benchmarks) and r.get(name) is not None]
+        questions = sum(result["n"] for result in known)
+        return sum(result[name] * result["n"] for result in known) / questions if questions else None
+
+    def most(self, name: str, benchmarks: Iterable[str]) -> float | None:
+        """The largest of a per-question figure."""
+        wanted = set(benchmarks)
+        return max((r[name] for b, r in self.results.items() if b in wanted and r.get(name)), default=None)
+
+    @property
+    def deviations(self) -> list[str]:
+        """What is not the default, beside the strategy's settings and budget: those say which row it is."""
+        limit = [f"limit={self.limit}"] if self.limit else []
+        return [*limit, *(change for change in self.changes if not change.startswith(SCHEDULE))]
+
+    @property
+    def schedule(self) -> list[str]:
+        """The settings of the strategy, and its budget, that are not the default."""
+        return [change for change in self.changes if change.startswith(SCHEDULE)]
+
+
+def to_runs(records: Iterable[dict[str, Any]], unfinished: bool = False) -> list[Run]:
+    """The records that have a finished task; unfinished: all of them, in order.
+
+    Raises UserError if two of one run contradict each other.
+    """
+    runs = [_run(_visible(record)) for record in records]
+    found = [run for run in runs if run.results or unfinished]
+    _check_contradictions(found)
+    return found
+
+
+def pick(runs: Iterable[Run], benchmarks: Iterable[str]) -> tuple[Run | None, list[Run]]:
+    """The run that stands for a row with these benchmarks, and those that it was preferred to, best first."""
+    wanted = set(benchmarks)
+    able = [run for run in runs if wanted & run.results.keys()]
+    ordered = sorted(able, key=lambda run: _preference(run, wanted))
+    return (ordered[0], ordered[1:]) if ordered else (None, [])
+
+
+def unlike(run: Run, chosen: Run) -> str:
+    """What tells a run from the one that it stood back for, in words."""
+    if run.id == chosen.id:
+        return f"the same run in {run.folder}"
+    words = [f"model={run.model}"] if run.model != chosen.model else []
+    words += ["all questions"] if chosen.limit and not run.limit else []
+    words += [change for change in run.deviations if change not in chosen.deviations]
+    back = [change for change in chosen.deviations if change not in run.deviations]
+    words += [f"without {change}" for change in back if not change.startswith("limit=")]
+    if run.source != chosen.source:
+        words.append("the code that is installed now" if run.source == installed_code() else "other code")
+    for name, word in _IDENTITY.items():
+        one, other = run.of("identity", name), chosen.of("identity", name)
+        if one and other and one != other:
+            words.append(f"other {word}")
+    words += ["less complete"] if len(run.results) < len(chosen.results) else []
+    return ", ".join(words) or f"older: {run.record['created'][:10]}"
+
+
+@cache
+def installed_code() -> str:
+    """The hash of the code that a run would have now."""
+    return code_sha256()
+
+
+def _preference(run: Run, wanted: set[str]) -> tuple:
+    limit = float("inf") if run.limit is None else run.limit
+    other_code = run.source != installed_code()
+    newest = -datetime.fromisoformat(run.record["created"]).timestamp()
+    return -limit, len(run.deviations), -len(wanted & run.results.keys()), other_code, newest, run.folder
+
+
+def _visible(value: Any, name: str = "") -> Any:
+    """A record whose texts are each a line without control characters; its folder's path stays."""
+    if isinstance(value, str):
+        text = value.strip().split("\n")[0] if name == "error" else value
+        return text if text.isprintable() or name == "folder" else visible(text)
+    if isinstance(value, dict):
+        return {_visible(key): _visible(part, key) for key, part in value.items()}
+    return [_visible(part) for part in value] if isinstance(value, list) else value
+
+
+def _run(record: dict[str, Any]) -> Run:
+    config = record.get("config") or {}
+    changes = changes_from_default(config)
+    strategy = str(record["strategy"].get("name"))
+    ratio = {**(record["strategy"].get("fields") or {}), **(config.get("strategy") or {})}.get("ratio")
+    results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
+    return Run(record, strategy, changes, _key(record["model"], strategy, ratio, changes), results)
+
+
+def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]) -> RowKey | None:
+    """The row of a record, if its strategy has the settings of `conf/` (λ apart) and no budget."""
+    free = "strategy.ratio=" if strategy == "pdrop" else "\n"
+    other = [change for change in changes if change.startswith(SCHEDULE) and not change.startswith(free)]
+    if other or not model.get("architecture") or not model.get("patches") or not model.get("train"):
+        return None
+    if strategy == "pdrop" and not is_finite_number(ratio):
+        return None
+    if model.get("train_patches", model["patches"]) != model["patches"]:
+        return None  # another grid of patches than it was trained with: the paper has no such row
+    return RowKey(
+        architecture=str(model["architecture"]),
+        patches=int(model["patches"]),
+        train=str(model["train"]),
+        train_ratio=model.get("train_ratio"),
+        strategy=strategy,
+        ratio=float(ratio) if strategy == "pdrop" else None,
+    )
+
+
+def _check_contradictions(runs: list[Run]) -> None:
+    """A run's id stands for all that decides its numbers: with one id, the numbers must be the same."""
+    seen: dict[tuple[str, str], Run] = {}
+    for run in runs:
+        first = seen.setdefault((run.model, run.id), run)
+        for benchmark in first.results.keys() & run.results.keys():
+            one, other = first.results[benchmark].get("score"), run.results[benchmark].get("score")
+            if one is not None and other is not None and one != other:
+                raise UserError(
+                    f"Two records of the run {run.id} contradict each other in {benchmark}: {first.folder} "
+                    f"says {one}, {run.folder} says {other}. Move the one that you don't trust elsewhere."
+                )

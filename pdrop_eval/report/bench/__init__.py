@@ -1,0 +1,1 @@
+"""Reports of measured cost: benchmarks, FLOPs, throughput, training speed."""

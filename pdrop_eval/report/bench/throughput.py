@@ -1,0 +1,129 @@
+"""`results/efficiency/throughput.md`: how many questions a second are answered, from `make throughput`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.records.row_key import strategy_name
+from pdrop_eval.report.formats.markdown import escaped, pipes
+
+FILE = Path("results/efficiency/throughput.json")
+GOAL = 0.05  # what the harness may add to the model's own time
+_INTRO = """# Evaluation throughput
+
+Made by `make throughput`: the same model and the same questions, answered by lmms-eval's own `llava_hf` model
+(which takes one question at a time) and by pdrop-eval, all in turn in one run. Medians over the rounds; in
+brackets, half of the rounds lie between. A speed-up is stock's time over the other's of the same round."""
+_EXPLAINED = """Questions a second count the answering alone, from the first question handed over to the last
+answer. Beyond the model's own time (vision tower, prefill, decoding) the harness reads questions, decodes and
+processes images, puts batches together and waits: "harness, answering" is that in percent of the model's
+time, "harness, task" has loading the task's data, scoring and the bootstrap as well. The model's own time is
+that of the same round without workers, when nothing else runs beside it. Workers are background threads; the
+cache keeps an image's features, so that the vision tower runs once for it (hits: images asked for whose
+features were there). Every task begins with an empty cache."""
+
+
+def throughput_page(found: Mapping[str, Any]) -> str:
+    """The whole page."""
+    return "\n\n".join([_INTRO, _where(found), _table(found), _goal(found), _EXPLAINED]) + "\n"
+
+
+def throughput_lines(found: Mapping[str, Any]) -> str:
+    """The rates alone, as a list."""
+    return "\n".join(
+        f"- {_name(one)}: {one['samples_per_second'][1]:.1f} questions a second, "
+        f"{one['speedup'][1]:.2f} times stock"
+        for one in found["contenders"]
+    )
+
+
+def _where(found: Mapping[str, Any]) -> str:
+    packages, code, hardware = found["packages"], found["code"], found["hardware"]
+    on = (
+        hardware["gpus"][0]
+        if found["device"].startswith("cuda")
+        else f"{hardware['cpu']}, {hardware['cores']} cores"
+    )
+    others = found["load"].get("others")
+    busy = "" if others is None else f" Others kept {others:.1f} cores busy meanwhile."
+    commit = f" at {code['commit'][:10]}" if code.get("commit") else ""
+    changed = " with changes" if code.get("dirty") else ""
+    return (
+        f"model={found['model']}, suite={found['suite']}: {found['samples']} questions of "
+        f"{', '.join(found['tasks'])}, {found['rounds']} rounds. {escaped(on)}, {found['threads']} thread(s) "
+        f"for the model, {found['dtype']}; torch {packages['torch']}, "
+        f"transformers {packages['transformers']}, lmms-eval {packages['lmms-eval']}; "
+        f"code {code['version']}{commit}{changed}.{busy}"
+    )
+
+
+def _table(found: Mapping[str, Any]) -> str:
+    rows = []
+    for one in found["contenders"]:
+        stock = one["strategy"] is None
+        rows.append(
+            [
+                _name(one),
+                _range(one["samples_per_second"], 1),
+                "1" if stock else _range(one["speedup"], 2),
+                "" if stock else _percent(one["answering_overhead"]),
+                "" if stock else _percent(one["task_overhead"]),
+                "" if stock or one["hit_rate"] is None else f"{one['hit_rate']:.0%}",
+                f"{one['same_answers'] / found['samples']:.1%}",
+            ]
+        )
+    heads = [
+        "", "Questions/s", "Speed-up", "Harness, answering", "Harness, task", "Cache hits",
+        "Answers as stock",
+    ]  # fmt: skip
+    return pipes(heads, rows, set(range(1, 7)))
+
+
+def _goal(found: Mapping[str, Any]) -> str:
+    """Whether the harness adds no more than it may, for each way of answering with workers."""
+    lines = [f"Goal: while answering, the harness adds at most {GOAL:.0%} to the model's own time."]
+    for one in found["contenders"]:
+        if one["strategy"] is None or not one["workers"]:
+            continue
+        over = one["answering_overhead"][1]
+        met = "met" if over <= GOAL else f"missed by {100 * (over - GOAL):.1f} points"
+        lines.append(f"- {_name(one)}: {100 * over:.1f}%, {met}.")
+    alone = [one for one in found["contenders"] if one["strategy"] and not one["workers"]]
+    if alone:
+        spent = [_milliseconds(one) for one in alone]
+        lines += [
+            "",
+            f"Without workers, a question takes {_span([own for own, _ in spent])} ms of the model and "
+            f"{_span([beyond for _, beyond in spent])} ms beyond it. That is mostly Python, which shares one "
+            "interpreter with the Python of a small model's layers, so that threads hide it only where a "
+            "question keeps the model busy for longer.",
+        ]
+    return "\n".join([lines[0], "", *lines[1:]])
+
+
+def _milliseconds(one: Mapping[str, Any]) -> tuple[float, float]:
+    """Of a question: the model's own time, and what is beyond it."""
+    whole, over = 1e3 / one["samples_per_second"][1], one["answering_overhead"][1]
+    return whole / (1 + over), whole * over / (1 + over)
+
+
+def _span(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    if one["strategy"] is None:
+        return f"lmms-eval llava_hf, batch {one['batch_size']}"
+    bare = ("" if one["workers"] else ", no workers") + ("" if one["feature_cache"] else ", no cache")
+    return f"{strategy_name(one['strategy'])}, batch {one['batch_size']}{bare}"
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    low, middle, high = (f"{value:.{digits}f}" for value in values)
+    return f"{middle} [{low}, {high}]"
+
+
+def _percent(values: Sequence[float]) -> str:
+    low, middle, high = (f"{100 * value:.1f}" for value in values)
+    return f"{middle}% [{low}, {high}]"

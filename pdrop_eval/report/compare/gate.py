@@ -1,0 +1,161 @@
+"""The gate: is a drop too large? Each check looks at one benchmark, or at the mean of all."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.scoring.interval import LEVEL
+from pdrop_eval.report.compare.output.format import of_points
+from pdrop_eval.report.paired.effect import Effect, Overall
+from pdrop_eval.utils.errors import UserError
+
+SHOWN, ESTIMATE, POSSIBLE = "shown", "estimate", "possible"
+BENCHMARK, OVERALL, CHANGED = "benchmark", "overall", "changed"
+_NEAR = 1e-9  # a drop of exactly the limit, but for rounding, is allowed
+
+
+@dataclass(frozen=True)
+class Gate:
+    """How many points may be lost: of every benchmark, of the mean over all, and of single benchmarks.
+
+    max_drop: of each benchmark; None: not checked. overall: of the mean. benchmarks: points by key, instead
+    of max_drop. on: when a check fails. "shown": the whole interval lies beyond the limit, so a drop of more
+    is shown; where several things are checked, their intervals are Bonferroni's (see `levels`), so that a
+    false alarm in any of them stays at 2.5%. "estimate": the difference itself lies beyond. "possible": the
+    interval reaches beyond, so a larger drop isn't ruled out; to pass, every benchmark has to rule it out,
+    which needs no correction. changed: the percentage of all answers that may differ, gains as well as
+    losses; counted, so `on` is nothing to it. None: not looked at.
+    """
+
+    max_drop: float | None = None
+    overall: float | None = None
+    benchmarks: Mapping[str, float] = field(default_factory=dict)
+    on: str = SHOWN
+    changed: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.on not in (SHOWN, ESTIMATE, POSSIBLE):
+            raise UserError(f"on={self.on!r}: it is {SHOWN}, {ESTIMATE} or {POSSIBLE}.")
+        limits = {"max_drop": self.max_drop, "overall": self.overall, **self.benchmarks}
+        for name, limit in limits.items():
+            if limit is not None and not _is_limit(limit):
+                raise UserError(f"{name}={limit!r}: a drop is a number of points from 0 to 100 (MME / 20).")
+        for key in self.benchmarks:
+            if key not in benchmarks():
+                raise UserError(f"{key!r} is no benchmark. Known: {', '.join(benchmarks())}.")
+        if self.changed is not None and not (_is_limit(self.changed) and self.changed < 100):
+            raise UserError(f"changed={self.changed!r}: it is a percentage of the answers, less than 100.")
+        if (self.max_drop, self.overall, self.changed) == (None, None, None) and not self.benchmarks:
+            raise UserError(
+                "The gate checks nothing: it would always pass. Set max_drop, overall, changed, or a "
+                "benchmark's own limit."
+            )
+
+    def limit(self, benchmark: str) -> float | None:
+        """The points that a benchmark may lose; None where it isn't checked."""
+        return self.benchmarks.get(benchmark, self.max_drop)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    name: the benchmark's key, "overall" or "changed". kind: "benchmark", "overall" or "changed". limit: the
+    points that may be lost. value: the difference in points. interval: what was checked, at the level that
+    was (`level`). Of "changed", limit and value are percent of all answers, which are counted: no interval.
+    words: the outcome in a sentence, plain text.
+    """
+
+    name: str
+    kind: str
+    limit: float
+    value: float
+    interval: tuple[float, float] | None
+    level: float | None
+    passed: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether all checks passed, and each of them."""
+
+    passed: bool
+    checks: tuple[Check, ...]
+
+
+def verdict(effects: Sequence[Effect], overall: Overall | None, gate: Gate) -> Verdict:
+    """The gate's word on a comparison.
+
+    Raises UserError if a benchmark that has a limit of its own was not compared, or if nothing was.
+    """
+    by_key = {effect.benchmark: effect for effect in effects}
+    absent = [key for key in gate.benchmarks if key not in by_key]
+    if absent:
+        raise UserError(
+            f"The gate has a limit for {', '.join(absent)}, which is not among what was compared: "
+            f"{', '.join(by_key) or 'nothing'}."
+        )
+    if not effects or (gate.overall is not None and overall is None):
+        raise UserError("The gate has nothing to check: no benchmark was compared.")
+    checked = [(key, limit) for key in by_key if (limit := gate.limit(key)) is not None]
+    both = gate.overall is not None and bool(checked)
+    whole, level = levels(len(checked), both) if gate.on == SHOWN else (LEVEL, LEVEL)
+    found = []
+    if gate.overall is not None and overall is not None:
+        interval = overall.interval_at(whole)
+        found.append(_check("overall", OVERALL, gate, gate.overall, overall.difference, interval, whole))
+    if gate.changed is not None:
+        found.append(_check_changed(effects, gate.changed))
+    for key, limit in checked:
+        effect = by_key[key]
+        interval = effect.interval_at(level)
+        found.append(_check(key, BENCHMARK, gate, limit, effect.difference, interval, level))
+    return Verdict(all(check.passed for check in found), tuple(found))
+
+
+def levels(number: int, both: bool) -> tuple[float, float]:
+    """The levels of the overall check and of each of a number of benchmarks.
+
+    Bonferroni's, with half of the error for the overall check where there are `both`: a false alarm in any of
+    them then stays at 2.5%.
+    """
+    error = (1 - LEVEL) / 2 if both else 1 - LEVEL
+    return 1 - error, 1 - error / max(number, 1)
+
+
+def _check(
+    name: str, kind: str, gate: Gate, limit: float, value: float, interval: tuple[float, float], level: float
+) -> Check:
+    edge = {SHOWN: interval[1], ESTIMATE: value, POSSIBLE: interval[0]}[gate.on]
+    passed = bool(edge >= -limit - _NEAR)
+    words = _words(gate.on, passed, limit)
+    title = "The mean of all benchmarks" if kind == OVERALL else benchmarks()[name].name
+    numbers = f"{value:+.1f} points [{interval[0]:+.1f}, {interval[1]:+.1f}]"
+    return Check(name, kind, float(limit), value, interval, level, passed, f"{title}: {numbers}; {words}")
+
+
+def _check_changed(effects: Sequence[Effect], limit: float) -> Check:
+    changed, n = (sum(getattr(effect, name) for effect in effects) for name in ("changed", "n"))
+    value = 100 * changed / n
+    passed = value <= limit + _NEAR
+    where = ", ".join(f"{benchmarks()[e.benchmark].name} {e.changed}" for e in effects if e.changed)
+    allowed = f"up to {limit:g}% may" if limit else "none may"
+    words = f"The answers: {changed:,} of {n:,} differ ({value:.1f}%{': ' * bool(where)}{where}); {allowed}"
+    return Check(CHANGED, CHANGED, float(limit), value, None, None, passed, words)
+
+
+def _words(on: str, passed: bool, limit: float) -> str:
+    drop = f"a drop of more than {of_points(limit)}" if limit else "a drop"
+    return {
+        (SHOWN, True): f"{drop} isn't shown",
+        (SHOWN, False): f"{drop} is shown: the whole interval lies beyond",
+        (ESTIMATE, True): f"the estimate is not {drop}",
+        (ESTIMATE, False): f"the estimate is {drop}",
+        (POSSIBLE, True): f"{drop} is ruled out",
+        (POSSIBLE, False): f"{drop} isn't ruled out: the interval reaches beyond",
+    }[on, passed]
+
+
+def _is_limit(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 100

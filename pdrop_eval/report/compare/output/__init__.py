@@ -1,0 +1,1 @@
+"""A comparison in the terminal, as Markdown, JSON, JUnit XML and HTML."""

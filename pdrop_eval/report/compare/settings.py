@@ -1,0 +1,175 @@
+"""The command line of `pdrop-eval-compare`: its own settings, and those that it passes on to the runs.
+
+Needs no torch. Hydra's grammar has no list of overrides, so the settings that hold one, and those that hold a
+path, are read here; everything else is composed by Hydra like any other configuration.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from pdrop_eval.report.compare.place import unquoted
+from pdrop_eval.report.compare.settings_checks import checked
+from pdrop_eval.run.config.compose import ENTRIES, compose_config
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.validation import check_choice
+
+HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the rest."
+_TEXTS = ("baseline", "candidate", "out", "name")
+_LISTS = ("baseline_overrides", "candidate_overrides")
+_REFUSED = {
+    "strategy": "The strategies are baseline= and candidate=; their settings go into baseline_overrides and "
+    "candidate_overrides: candidate_overrides=[strategy.ratio=0.6].",
+    "experiment": "An experiment is a list of runs of its own: a comparison has two.",
+    "runs": "An experiment is a list of runs of its own: a comparison has two.",
+    "size": "It picks runs of an experiment. Name a model: model=mini.",
+}
+# What both runs have in common by necessity: one side's own would narrow the comparison without a word.
+_OF_BOTH = ("tasks", "suite", "results", "log")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is compared, how it is judged and where it is written; `common` are overrides of both runs.
+
+    Drops are in points of 0 to 100 (MME / 20); `max_drop_of` is by benchmark key. max_changed: percent of the
+    answers. min_paired: the share of the questions of the smaller side that must have a partner.
+    """
+
+    baseline: str
+    candidate: str
+    common: tuple[str, ...] = ()
+    baseline_overrides: tuple[str, ...] = ()
+    candidate_overrides: tuple[str, ...] = ()
+    downsample: int | None = None
+    unpaired: str = "refuse"
+    min_paired: float = 0.5
+    allow_same: bool = False
+    max_drop: float | None = None
+    max_drop_of: dict[str, float] = field(default_factory=dict)
+    max_drop_overall: float | None = 1.0
+    max_changed: float | None = None
+    gate: str = "shown"
+    examples: int = 3
+    out: Path = Path("results/compare")
+    name: str | None = None
+
+    def overrides(self, role: str) -> tuple[str, ...]:
+        """What "baseline" or "candidate" is run with: what both have, and its own in place of it."""
+        own = self.baseline_overrides if role == "baseline" else self.candidate_overrides
+        names = {_key_of(override) for override in own}
+        return (*(override for override in self.common if _key_of(override) not in names), *own)
+
+
+def read_settings(arguments: Sequence[str]) -> Settings:
+    """The settings of a command line. Raises UserError with the value, what is allowed and the fix."""
+    given: dict[str, Any] = {}
+    composed, common = list[str](), list[str]()
+    own = _own()
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or argument.startswith("-"):
+            raise UserError(
+                f"{argument!r} is no setting: write name=value, as in candidate=fastv or limit=64. {HELP}"
+            )
+        if argument.startswith(("+", "~")):
+            raise UserError(
+                f"{argument} can't be given: a comparison takes no +, ++ or ~. Write {argument.lstrip('+~')}."
+            )
+        group = _key_of(argument).partition(".")[0]
+        if name in _TEXTS:
+            given[name] = unquoted(value)
+        elif name in _LISTS:
+            given[name] = split_overrides(name, value)
+        elif group in own:
+            composed.append(f"++{argument}" if group == "max_drop_of" else argument)
+        else:
+            common.append(_passed_on(argument, group, own))
+    config: Any = OmegaConf.to_container(compose_config(composed, "compare"))
+    values = {name: given.get(name, config[name]) for name in own}
+    for name in _LISTS:
+        values[name] = tuple(values[name])
+        for override in values[name]:
+            _check_own(name, override)
+    return Settings(**{**values, **checked(values), "common": tuple(common)})
+
+
+def split_overrides(name: str, text: str) -> list[str]:
+    """`[strategy.ratio=0.4, 'strategy.layers=[2,4]']` as its parts; one without brackets is a list of one.
+
+    Commas inside of quotes, brackets and braces separate nothing.
+    """
+    inside = text.strip()
+    if inside.startswith("[") and inside.endswith("]"):
+        inside = inside[1:-1]
+    parts, depth, quote = [""], 0, ""
+    for letter in inside:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "[{(") - (letter in "]})")
+        if letter == "," and depth == 0 and not quote:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    if quote or depth:
+        raise UserError(f"{name}={text} has a quote or a bracket too many. Write {name}=[a=1,b=2].")
+    return [unquoted(part) for part in parts if part.strip()]
+
+
+def help_text() -> str:
+    """What --help prints, from conf/compare.yaml alone: at once."""
+    config: Any = OmegaConf.load(CONF / "compare.yaml")
+    template = config.hydra.help.template
+    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, _own()))
+    return str(template).replace("$CONFIG", own)
+
+
+@cache
+def _own() -> list[str]:
+    return _settings("compare")
+
+
+@cache
+def _settings(entry: str) -> list[str]:
+    """The names at the top of an entry's file, with its groups."""
+    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
+    return [*(str(key) for key in config if key not in ("defaults", "hydra")), *ENTRIES[entry]]
+
+
+def _passed_on(argument: str, group: str, own: Sequence[str]) -> str:
+    if group in _REFUSED:
+        raise UserError(f"{argument} can't be given to a comparison. {_REFUSED[group]}")
+    theirs = [name for name in _settings("evaluate") if name not in _REFUSED and name not in own]
+    check_choice("setting", group, [*own, *theirs], HELP)
+    return argument
+
+
+def _check_own(name: str, override: str) -> None:
+    if "=" not in override:
+        raise UserError(f"{name}: {override!r} is no override. Write {name}=[strategy.ratio=0.4].")
+    key = _key_of(override)
+    if override.startswith(("+", "~")):
+        raise UserError(
+            f"{name}: {override} can't be given: a comparison takes no +, ++ or ~. Write {name}="
+            f"[{override.lstrip('+~')}]."
+        )
+    if key in _REFUSED:
+        side = name.partition("_")[0]
+        raise UserError(f"{name}: {override} can't be given. Name the strategy or the run's folder: {side}=.")
+    if key.partition(".")[0] in _OF_BOTH:
+        raise UserError(
+            f"{name}: {override} can't be given: it is the same for both runs. Write {override} on its own."
+        )
+
+
+def _key_of(override: str) -> str:
+    """The setting that an override is of."""
+    return override.partition("=")[0]

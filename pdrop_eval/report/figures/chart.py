@@ -1,0 +1,198 @@
+"""Figures of the paper, measured: which points an experiment asks for, and which record is which point.
+
+Which points a figure has is said by an experiment (`figure:` in `conf/experiment/*.yaml`): one for each of
+its runs. A record is a point's if it has the model, the strategy, and exactly the settings and the budget
+that the run asks for. All points of a figure are of one suite and were measured with the same settings.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pdrop_eval.benchmarks.registry import by_task, names
+from pdrop_eval.models.catalog import model_configs, suite_of
+from pdrop_eval.records.overrides import SCHEDULE, choices, override
+from pdrop_eval.records.row_key import family_name
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.tables.cells import Cell, measured_cell
+from pdrop_eval.report.tables.commands import FOLDER, command, is_there
+from pdrop_eval.report.tables.commands import experiment as experiment_command
+
+if TYPE_CHECKING:
+    from pdrop_eval.report.paired.difference import Difference  # it needs numpy
+
+VANILLA = "vanilla"
+OF_MODEL = ("model.pretrained=", "model.revision=")  # where one model's checkpoint is
+_OF_PLACE = (*OF_MODEL, "data.root=")  # deviations that name no other figure
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model, a strategy with its settings (overrides that are not the default), and the run of both."""
+
+    strategy: str
+    settings: tuple[str, ...]
+    model: str
+    run: Run | None = None
+
+    @property
+    def label(self) -> str:
+        """The settings in words: `share=0.5`."""
+        return " ".join(setting.partition(".")[2] for setting in self.settings)
+
+    @property
+    def spot(self) -> tuple[str, str, tuple[str, ...]]:
+        """What a record must be to be this point's."""
+        return self.model, self.strategy, self.settings
+
+    def cell(self, benchmark: str) -> Cell:
+        """Its score of a benchmark."""
+        return measured_cell(self.run, benchmark)
+
+    def tflops(self, benchmark: str) -> float | None:
+        """Mean TFLOPs of the image tokens of a question of a benchmark."""
+        entry = self.run.results.get(benchmark) if self.run else None
+        return None if entry is None else entry.get("tflops_mean")
+
+    @property
+    def tokens(self) -> list[int]:
+        """Image tokens of each layer, by the schedule of the nominal image; empty where it isn't known."""
+        return list((self.run.of("efficiency", "image_tokens_per_layer") if self.run else None) or [])
+
+    @property
+    def share(self) -> float | None:
+        """Mean image tokens of a layer as a share of all, by the schedule of the nominal image."""
+        tokens = self.tokens
+        return sum(tokens) / len(tokens) / tokens[0] if tokens else None
+
+
+@dataclass
+class Chart:
+    """A figure: a panel or more a benchmark, and the points in it.
+
+    experiment: the list of runs behind it. models: whose points it has, the one it is named for first.
+    settings: what all runs have in common that is not the default. places: for models whose checkpoint is
+    elsewhere than by default, the settings that say where. own: whether the benchmarks are others than the
+    experiment's. refused: why runs are not in it. compared: differences of points that were computed.
+    """
+
+    experiment: str
+    number: int
+    models: list[str]
+    suite: str
+    benchmarks: list[str]
+    points: list[Point]
+    settings: list[str] = field(default_factory=list)
+    places: dict[str, list[str]] = field(default_factory=dict)
+    own: bool = False
+    refused: list[str] = field(default_factory=list)
+    compared: "dict[tuple, Difference | None]" = field(default_factory=dict, repr=False)
+
+    @property
+    def model(self) -> str:
+        """The model that it is named for."""
+        return self.models[0]
+
+    @property
+    def changes(self) -> list[str]:
+        """All settings that are not the default; empty for the figure of the default configuration."""
+        return [*dict.fromkeys([*self.settings, *(text for each in self.places.values() for text in each)])]
+
+    @property
+    def name(self) -> str:
+        """Of its files. One that isn't the whole of the default has a name of its own, and replaces none."""
+        changes = [change for change in self.settings if not change.startswith(_OF_PLACE)]
+        parts = [self.experiment, self.model, *(re.sub(r"[^A-Za-z0-9.-]+", "", change) for change in changes)]
+        other = self.suite != default_suite(self.model)  # as a record names it: it must not lead elsewhere
+        parts += [re.sub(r"[^A-Za-z0-9._-]+", "", self.suite)] if other else []
+        parts += self.benchmarks if self.own else []
+        return "_".join(parts)
+
+    @property
+    def size(self) -> str:
+        """The family of checkpoints that the models belong to."""
+        return str(model_configs()[self.model]["size"])
+
+    @property
+    def title(self) -> str:
+        """The model in words: `LLaVA-NeXT mini p5`."""
+        model = model_configs()[self.model]
+        patches = f" p{model['patches']}" if model["patches"] > 1 else ""
+        return family_name(model["architecture"], self.size) + patches
+
+    @property
+    def measured(self) -> list[Point]:
+        """The points that have a run."""
+        return [point for point in self.points if point.run]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs behind them."""
+        return [point.run for point in self.points if point.run]
+
+    @property
+    def vanilla(self) -> Point | None:
+        """The reference, if it was measured."""
+        return self.vanilla_of(self.model)
+
+    def vanilla_of(self, model: str) -> Point | None:
+        """A model's point with all image tokens, if it was measured."""
+        return next((p for p in self.measured if p.strategy == VANILLA and p.model == model), None)
+
+    @property
+    def missing(self) -> list[tuple[Point, list[str]]]:
+        """The points that lack a score, with the benchmarks."""
+        lacking = [(p, [k for k in self.benchmarks if p.cell(k).score is None]) for p in self.points]
+        return [(point, keys) for point, keys in lacking if keys]
+
+    @property
+    def commands(self) -> list[str]:
+        """What measures the missing points, one by one, and all of them."""
+        listed = [self._command(point, keys) for point, keys in self.missing]
+        if not listed or (len(self.models) > 1 and self.places):
+            return listed  # an experiment of several models can't say where one's checkpoint is
+        return [*listed, experiment_command(self.experiment, self.size, self.changes)]
+
+    def _command(self, point: Point, keys: Sequence[str]) -> str:
+        tasks = {benchmark.key: task for task, benchmark in by_task().items()}
+        place = self.places.get(point.model, [])
+        if not place and not is_there(str(model_configs()[point.model]["pretrained"])):
+            place = [f"model.pretrained={FOLDER}"]
+        asked = f"tasks=[{','.join(tasks[key] for key in keys)}]"
+        settings = [*self.settings, *place, *point.settings, asked]
+        return command(point.strategy, point.model, self.suite, settings)
+
+
+def figure_experiments() -> dict[str, dict[str, Any]]:
+    """The experiments that are drawn, by name: those with a `figure`."""
+    return {name: found for name, found in choices("experiment").items() if found.get("figure")}
+
+
+def points_of(runs: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """The points that an experiment's runs ask for."""
+    return [Point(run["strategy"], _settings(run), run["model"]) for run in runs]
+
+
+def default_suite(model: str) -> str:
+    """The suite on which experiments run a model."""
+    return suite_of(str(model_configs()[model]["size"]))
+
+
+def names_of(chart: Chart) -> str:
+    """The paper's names of its benchmarks, in a row."""
+    return ", ".join(names(chart.benchmarks).values())
+
+
+def _settings(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """The overrides of an experiment's run that are not the default, as records name them."""
+    import yaml
+
+    default = choices("strategy").get(run["strategy"], {})
+    found = []
+    for text in run.get("overrides", []):
+        key, _, value = text.partition("=")
+        parsed = yaml.safe_load(value)
+        if key.startswith(SCHEDULE) and default.get(key.removeprefix("strategy.")) != parsed:
+            found.append(override(key, parsed))
+    return tuple(sorted(found))

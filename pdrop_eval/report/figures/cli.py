@@ -1,0 +1,150 @@
+"""The console script `pdrop-eval-figures`: figures from the records, without running anything."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+
+from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.validation import check_choice
+
+if TYPE_CHECKING:
+    from pdrop_eval.records.run import Run
+    from pdrop_eval.report.figures.chart import Chart
+
+SETTINGS = ("figure", "root", "out", "models", "tasks")
+
+
+class NothingToDrawError(UserError):
+    """No point of a figure is measured yet, but for vanilla's."""
+
+
+def main() -> None:
+    """Draws figures and writes them; exits with 2 and one line of advice where a user can mend the cause."""
+    try:
+        check_settings(sys.argv[1:], SETTINGS, "pdrop-eval-figures")
+        _run()
+    except UserError as error:
+        _leave(error)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="figures")
+def _run(config: Any) -> None:
+    try:
+        models, tasks, names = _listed(config.models), _listed(config.tasks), _named(_listed(config.figure))
+        print(make_figures(Path(config.root), Path(config.out), models, tasks, names), end="")
+    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
+        _leave(error)
+
+
+def make_figures(
+    root: Path,
+    out: Path,
+    models: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    like: Mapping[str, "Run"] | None = None,
+) -> str:
+    """Draws what the records beneath `root` hold of each figure into `out`; returns what to tell the user.
+
+    models, tasks: only these; None for all of the figure's own. names: of these experiments; None for all
+    that are drawn. like: for a model a run whose suite and settings all points shall have. Raises
+    NothingToDrawError, and UserError for unknown names, a record that can't be read, and files that can't be
+    written.
+    """
+    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.store import load_records
+    from pdrop_eval.report.figures.chart import figure_experiments
+    from pdrop_eval.report.figures.registry import all_charts
+    from pdrop_eval.report.tables.commands import experiment
+
+    _check(models, tasks)
+    runs = to_runs(load_records(root))
+    wanted = list(figure_experiments()) if names is None else list(names)
+    charts = all_charts(runs, wanted, models, tasks, like)
+    if not charts:
+        raise NothingToDrawError(
+            f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], 'mini')} "
+            "(or name the folder of your records: root=DIR)."
+        )
+    return "\n".join(["Written:", *(_write(chart, out) for chart in charts)]) + "\n"
+
+
+def draw_experiment(
+    name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Sequence[str], results: Path, out: Path
+) -> str:
+    """Draws the figures of the models that an experiment ran; returns what to tell the user.
+
+    Args:
+        name: The experiment.
+        done: Model names and the records of their runs, whose settings all points shall share.
+        tasks: The benchmarks' tasks.
+        results: The folder of all records.
+        out: Where the figures go.
+    """
+    from pdrop_eval.records.run import to_runs
+
+    like = {model: to_runs([record])[0] for model, record in done}
+    try:
+        return make_figures(results, out, list(like), tasks, [name], like)
+    except NothingToDrawError as nothing:  # of a part of the runs, vanilla's alone
+        return f"{nothing}\n"
+
+
+def _write(chart: "Chart", out: Path) -> str:
+    """Writes the files of one figure; returns a line that names them, and what is missing."""
+    from pdrop_eval.report.figures.registry import files
+    from pdrop_eval.utils.files import unwritable, write_atomically
+
+    made = files(chart)
+    for kind, content in made.items():
+        try:
+            write_atomically(out / f"{chart.name}.{kind}", content)
+        except OSError as error:
+            raise unwritable(out, error) from error
+    line = f"  {out / chart.name}.{{{','.join(made)}}}"
+    if not chart.missing:
+        return line
+    lacking = f"{len(chart.missing)} of {len(chart.points)} points are not complete. All of them:"
+    return f"{line}\n    {lacking}\n    {chart.commands[-1]}"
+
+
+def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
+    from pdrop_eval.benchmarks.registry import by_task
+    from pdrop_eval.report.figures.chart import figure_experiments
+
+    drawn = dict.fromkeys(run["model"] for found in figure_experiments().values() for run in found["runs"])
+    for model in models or ():
+        check_choice("model of a figure", model, drawn)
+    for task in tasks or ():
+        check_choice("task", task, by_task())
+
+
+def _named(figures: Sequence[str] | None) -> list[str] | None:
+    """The experiments of figures by their numbers in the paper; None for none."""
+    from pdrop_eval.report.figures.chart import figure_experiments
+
+    found = {name: str(listed["figure"]) for name, listed in figure_experiments().items()}
+    for figure in figures or ():
+        check_choice("figure", figure, dict.fromkeys(found.values()))
+    return None if figures is None else [name for name, number in found.items() if number in figures]
+
+
+def _listed(value: Any) -> list[str] | None:
+    """One name, or a list of them; None for none."""
+    if value is None:
+        return None
+    return [str(value)] if isinstance(value, str | int) else [str(name) for name in value]
+
+
+def _leave(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Which runs make a figure: of one suite and with the same settings, all questions before a limit."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.records.run import Run, pick
+from pdrop_eval.report.figures.chart import (
+    OF_MODEL,
+    VANILLA,
+    Chart,
+    Point,
+    default_suite,
+    figure_experiments,
+    points_of,
+)
+
+C = TypeVar("C", bound=Chart)
+_Group = tuple[str, tuple[str, ...]]  # a suite, and what is not the default
+_Spots = dict[tuple, list[Run]]
+
+
+def fill(
+    kind: type[C],
+    name: str,
+    groups: Mapping[str, str],
+    runs: Iterable[Run],
+    models: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    like: Mapping[str, Run] | None = None,
+) -> list[C]:
+    """The charts of an experiment of which a point other than vanilla is measured, with their runs.
+
+    kind: what a chart is. groups: for each model of the experiment the one whose chart it is in. models:
+    only the charts that have one of these; None for all. tasks: others than the experiment's. like: for a
+    model a run whose suite and settings all points shall have; otherwise runs on all questions come before
+    those with a limit, the most points before fewer, then the fewest changes of the configuration.
+    """
+    listed = figure_experiments()[name]
+    keys = [by_task()[task].key for task in tasks or listed["tasks"]]
+    own = sorted(keys) != sorted(by_task()[task].key for task in listed["tasks"])
+    asked = set(models) if models is not None else set(like) if like else None
+    wanted: dict[str, list[Point]] = defaultdict(list)
+    for point in points_of(listed["runs"]):
+        wanted[groups[point.model]].append(point)
+    found, charts = list(runs), []
+    for first, points in wanted.items():
+        members = list(dict.fromkeys([first, *(point.model for point in points)]))
+        if asked is not None and not asked & set(members):
+            continue
+        chart = kind(name, listed["figure"], members, "", keys, points, own=own)
+        _fill(chart, found, {model: run for model, run in (like or {}).items() if model in members})
+        if any(point.strategy != VANILLA for point in chart.measured):
+            charts.append(chart)
+    return charts
+
+
+def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:
+    """Gives a chart its suite, its settings, the runs of its points, and why other runs are left out."""
+    able: dict[_Group, dict[str, dict[tuple[str, ...], _Spots]]] = defaultdict(
+        lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
+    )
+    spots = {point.spot for point in chart.points}
+    for run in runs:
+        spot = run.model, run.strategy, tuple(sorted(run.schedule))
+        if spot not in spots or not run.results.keys() & set(chart.benchmarks):
+            continue
+        if run.contradiction:
+            chart.refused.append(f"{run.id}: {run.contradiction}")
+        else:
+            shared, place = _parts(run)
+            able[run.suite, shared][run.model][place][spot].append(run)
+    if like:
+        first = next(iter(like.values()))
+        group = first.suite, _parts(first)[0]
+    else:
+        group = min(able, key=lambda key: _preference(key, able[key], chart.model), default=("", ()))
+    chosen: dict[tuple, Run | None] = {}
+    for model, places in able.get(group, {}).items():
+        asked = _parts(like[model])[1] if model in like else None
+        place = asked if asked is not None else min(places, key=lambda key: _nearness(key, places[key]))
+        chosen |= {spot: pick(found, chart.benchmarks)[0] for spot, found in places.get(place, {}).items()}
+        chart.places |= {model: list(place)} if place else {}
+    chart.suite, chart.settings = group[0], list(group[1])
+    chart.points = [replace(point, run=chosen.get(point.spot)) for point in chart.points]
+
+
+def _parts(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """A run's settings that all runs of a figure share, and those that say where its checkpoint is."""
+    place = tuple(change for change in run.deviations if change.startswith(OF_MODEL))
+    return tuple(change for change in run.deviations if change not in place), place
+
+
+def _nearness(place: tuple[str, ...], spots: _Spots) -> tuple:
+    """Of the checkpoints of one model: the one with the most points, then the default."""
+    return all(strategy == VANILLA for _, strategy, _ in spots), -len(spots), len(place), place
+
+
+def _preference(key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], model: str) -> tuple:
+    """Which runs make the figure: those that draw one at all, the default suite, no limit, most points."""
+    found = [(spot, run) for places in models.values() for s in places.values() for spot, run in s.items()]
+    limit = found[0][1][0].limit
+    asked = float("inf") if limit is None else limit
+    drawn = any(strategy != VANILLA for (_, strategy, _), _ in found)
+    points = len({spot for spot, _ in found})
+    return not drawn, key[0] != default_suite(model), -asked, -points, len(key[1]), key

@@ -1,0 +1,1 @@
+"""What training with PyramidDrop changed, from records."""

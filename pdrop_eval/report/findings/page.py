@@ -1,0 +1,239 @@
+"""`results/training/findings.md`: what the records say of the paper's claims about training, in plain words.
+
+Every sentence is chosen by the numbers; none is written for a certain result.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.report.findings.models import standing, trained
+from pdrop_eval.report.findings.questions import (
+    QUESTIONS,
+    Comparison,
+    Question,
+    answer,
+    by_set,
+    find,
+    printed,
+)
+from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.paired.difference import RESAMPLES, Difference
+from pdrop_eval.report.tables.notes import questions
+from pdrop_eval.report.tables.spec import TABLES
+from pdrop_eval.utils import numbers
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import unwritable, write_atomically
+
+RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
+TITLE = "# What training with PDrop changed"
+_MADE = """Made by `make findings` from the evaluation records; no sentence here is written by hand. A
+difference is one row's score minus another's, in points on the 0-to-100 scale (MME / 20), on the same
+questions, with a 95% interval in brackets."""
+_HOW = f"""## How the intervals were computed
+
+A paired bootstrap of {RESAMPLES:,} draws: each draw gives both rows the same questions, and what belongs
+together is drawn together (all questions about one picture; MME's pairs, within their category; the copies of
+a question). A score is computed anew for each draw by its benchmark's own rule, and the rule is checked: for
+all questions it must give the score of the record. The mean takes the benchmarks as they are, each drawn for
+itself. Of twenty intervals with nothing to find, one leaves out zero by chance: a single benchmark that does
+so among many is no finding. The intervals say what other questions would change, not what another seed of
+the training would."""
+_MINI = """## What the miniature can't show
+
+- **One seed.** Another order of the data gives other weights and other scores; by how much isn't measured,
+  and no interval here has it in it.
+- **Few steps.** The lengths of the trainings are above; the paper's models saw hundreds of thousands of
+  samples.
+- **The start was trained without dropping.** All members of the family go back to one model that had learned
+  all its tasks with every token. The paper trains with dropping from the first step of both phases.
+- **Few tokens.** A tile has 144 image tokens, and each character of a text has one of its own. λ=0.5 leaves
+  18 of them in the last layers; of the 576 of LLaVA-1.5-7B it leaves 72.
+- **Guided attention.** In a part of its own training, that start was told which patches hold the answer.
+  PDrop and FastV rank by attention: what they find in it was in part put in.
+- **Size.** Eight layers of width 128, rendered pictures and questions: these numbers are no evidence for or
+  against the paper's claims about 7B models."""
+
+
+def findings_page(found: Sequence[Comparison]) -> str:
+    """The whole page."""
+    parts = [TITLE, _MADE]
+    if not found:
+        parts.append(
+            "**Nothing to compare yet:** no record is of a model that was trained with PDrop. `make family` "
+            "trains the miniatures, `make experiment EXPERIMENT=table1` (to `table4`) evaluates them."
+        )
+    sets = by_set(found)
+    for (size, suite), comparisons in sets.items():
+        level = "##" if len(sets) == 1 else "###"
+        if len(sets) > 1:
+            parts.append(f"## Size {size}, suite {suite}")
+        used = list({id(run): run for c in comparisons for run in c.runs or ()}.values())
+        parts.append(f"Size {size}, suite {suite}. Questions: {questions(used)}" if used else "")
+        parts += [trained(used), standing(used)]
+        for number, question in enumerate(QUESTIONS, 1):
+            asked = [c for c in comparisons if c.question is question]
+            parts.append(f"{level} {number}. {question.title}")
+            parts += _question(question, asked)
+    parts.append(_HOW)
+    if any(size == "mini" for size, _ in sets):
+        parts.append(_MINI)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(found: Sequence[Comparison]) -> str:
+    """The answers alone, as lists, for a page that links to this one. Empty if nothing can be compared."""
+    lines = []
+    for question in QUESTIONS:
+        asked = [c for c in found if c.question is question and c.mean]
+        if asked:
+            lines += [f"**{question.title}**", "\n".join(f"- {_sentence(c)}" for c in asked)]
+    return "\n\n".join(lines)
+
+
+def _question(question: Question, asked: Sequence[Comparison]) -> list[str]:
+    there = [comparison for comparison in asked if comparison.mean]
+    parts = [f"{escaped(question.words)}."]
+    if there:
+        parts.append("\n".join(f"- {_sentence(comparison)}" for comparison in there))
+        parts.append(_overall(question, there))
+        parts.append(_each(there))
+    parts += [text for comparison in there if (text := _cautions(comparison))]
+    lost = [comparison for comparison in asked if not comparison.mean]
+    if lost:
+        parts.append(_missing(lost))
+    return parts
+
+
+def _sentence(comparison: Comparison) -> str:
+    """One comparison's answer."""
+    mean = comparison.mean
+    assert mean is not None
+    low, high = comparison.beyond(-1), comparison.beyond(1)
+    single = [
+        f"{word} beyond its interval in {', '.join(benchmarks()[key].name for key in keys)}"
+        for word, keys in (("lower", low), ("higher", high))
+        if keys
+    ]
+    count = len(comparison.by_benchmark)
+    alone = " and ".join(single) if single else "none alone is beyond its interval"
+    unfair = " **Not a fair comparison, see below.**" if comparison.unfair else ""
+    return (
+        f"**{escaped(comparison.name)}**: {answer(comparison.question, mean)}. Mean of {count} of the "
+        f"{len(benchmarks())} benchmarks: {_shown(mean)}, {mean.n:,} questions; {alone}.{unfair}"
+    )
+
+
+def _overall(question: Question, found: Sequence[Comparison]) -> str:
+    """The means, with the averages of the paper's tables, and what the paper prints for its own models."""
+    tables = [number for number in question.tables if any(number in c.averages for c in found)]
+    heads = ["Model", "Mean of all", *(f"{TABLES[number].average} of Table {number}" for number in tables)]
+    heads += ["The paper's 7B models"] if question.tables else []
+    rows = []
+    for comparison in found:
+        assert comparison.mean is not None
+        row = [escaped(comparison.name), _shown(comparison.mean)]
+        row += [_shown(comparison.averages.get(number)) for number in tables]
+        if question.tables:
+            paper = [f"Table {n}: {numbers.difference(v)}" for n, v in printed(question, comparison.one)]
+            row.append(", ".join(paper) or "not printed")
+        rows.append(row)
+    mixed = len({tuple(comparison.by_benchmark) for comparison in found}) > 1
+    warning = "The lines have means of different benchmarks: don't compare them with each other."
+    return "\n\n".join([pipes(heads, rows), *([warning] if mixed else [])])
+
+
+def _each(found: Sequence[Comparison]) -> str:
+    """A line a benchmark, a column a comparison."""
+    keys = [key for key in benchmarks() if any(key in c.by_benchmark or key in c.skipped for c in found)]
+    counts = {key: {c.by_benchmark[key].n for c in found if key in c.by_benchmark} for key in keys}
+    rows = [
+        [
+            benchmarks()[key].name,
+            " or ".join(f"{n:,}" for n in sorted(counts[key])) or numbers.NONE,
+            *(_shown(c.by_benchmark.get(key)) for c in found),
+        ]
+        for key in keys
+    ]
+    table = pipes(["Benchmark", "Questions", *(escaped(c.name) for c in found)], rows, {1})
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for comparison in found:
+        for key, reason in comparison.skipped.items():
+            reasons.setdefault((benchmarks()[key].name, reason), []).append(comparison.name)
+    notes = [
+        f"- {name} isn't compared: {escaped(reason)}"
+        + ("." if len(of) == len(found) else f" ({'; '.join(of)}).")
+        for (name, reason), of in reasons.items()
+    ]
+    return "\n\n".join([table, "\n".join(notes)]) if notes else table
+
+
+def _cautions(comparison: Comparison) -> str:
+    """What stands against a comparison."""
+    lines = []
+    if comparison.unfair:
+        lines.append(
+            f"- **Not a fair comparison, {escaped(comparison.name)}**: beside their strategy, the trainings "
+            f"differ in {escaped('; '.join(comparison.unfair))}. The difference is not the strategy's alone."
+        )
+    if comparison.settings:
+        lines.append(
+            f"- {escaped(comparison.name)}: the rows were not evaluated alike "
+            f"({escaped(' '.join(comparison.settings))})."
+        )
+    return "\n".join(lines)
+
+
+def _missing(lost: Sequence[Comparison]) -> str:
+    """Comparisons that lack a row, and the commands for it."""
+    names, commands, reasons = [], [], []
+    for comparison in lost:
+        for key, found in comparison.missing:
+            text = f"{key.model}, {key.inferred} at inference" + (f" λ={key.ratio:g}" if key.ratio else "")
+            needs = f" (needs {found.needs})" if found.needs else ""
+            names.append(f"- Not measured yet: {escaped(text + needs)}.")
+            commands += [found.command] if found.command else []
+        if not comparison.missing:
+            why = sorted(set(comparison.skipped.values())) or ["the rows have no benchmark in common"]
+            reasons.append(f"- Not compared: {escaped(comparison.name)}: {escaped('; '.join(why))}.")
+    listed = "\n".join(dict.fromkeys(names + reasons))
+    if not commands:
+        return listed
+    return "\n".join([listed, "", "```sh", *dict.fromkeys(commands), "```"])
+
+
+def _shown(difference: Difference | None) -> str:
+    """`-1.2 [-2.0, -0.4]`; without an interval where nothing varied."""
+    if difference is None:
+        return numbers.NONE
+    value = numbers.difference(difference.value)
+    if difference.interval is None:
+        return f"{value} (no question came out differently)"
+    low, high = difference.interval
+    return f"{value} [{numbers.difference(low)}, {numbers.difference(high)}]"
+
+
+def main() -> None:
+    """Read the records and write the page."""
+    parser = argparse.ArgumentParser(description="Writes what the records say of training with PDrop.")
+    parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
+    parser.add_argument("--out", type=Path, default=PAGE)
+    options = parser.parse_args()
+    try:
+        text = findings_page(find(to_runs(load_records(options.root))))
+        try:
+            write_atomically(options.out, text)
+        except OSError as error:
+            raise unwritable(options.out.parent, error) from error
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    print(f"Written: {options.out}")
+
+
+if __name__ == "__main__":
+    main()

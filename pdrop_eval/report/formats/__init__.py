@@ -1,0 +1,1 @@
+"""Formats of tables: terminal, Markdown, LaTeX, HTML."""

@@ -1,0 +1,1 @@
+"""The paired difference of two runs on the same questions."""

@@ -1,0 +1,111 @@
+"""The stored samples of a run that a comparison can rely on, and the reasons why it can't."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.scoring.metric import make_metric, number_clusters, parts_of
+from pdrop_eval.records.run import NEEDS_JUDGE, Run
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.plain import is_finite_number
+
+_NEAR = 1e-6  # a score from its samples is the record's, but for rounding
+
+Sample = dict[str, Any]
+
+
+class CannotCompareError(UserError):
+    """Why two runs can't be compared; `kind` is one of the words beneath."""
+
+    MISSING, JUDGE, SAMPLES, DATA, PROMPTS, TARGETS, LEFT_OVER = (
+        "missing",
+        "judge",
+        "samples",
+        "data",
+        "prompts",
+        "targets",
+        "left over",
+    )
+
+    def __init__(self, kind: str, message: str):
+        super().__init__(message)
+        self.kind = kind
+
+
+def scored_samples(run: Run, benchmark: str) -> list[Sample]:
+    """A run's samples that count for the score of a benchmark, after making sure that they give its score.
+
+    Raises CannotCompareError if there are none, or if they aren't what was scored.
+    """
+    entry = run.results.get(benchmark)
+    if entry is None:
+        there = ", ".join(name_of(key) for key in run.results) or "none"
+        raise CannotCompareError(
+            CannotCompareError.MISSING,
+            f"{name_of(benchmark)} is not in {run.id} (it has {there}). Evaluate it, or compare fewer tasks.",
+        )
+    if entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
+        raise CannotCompareError(
+            CannotCompareError.JUDGE,
+            f"{name_of(benchmark)}: the answers of {run.id} wait for a judge. Set judge.model, or compare "
+            "without it.",
+        )
+    samples = load(run, benchmark)
+    if len(samples) != entry["n"]:
+        raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
+    metric = make_metric(
+        benchmarks()[benchmark].resample, samples, number_clusters(samples), parts_of(samples)
+    )
+    if not np.isclose(metric.value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
+        told = f"they give {metric.value:.4f} and its record says {float(entry['score']):.4f}"
+        raise damaged(run, benchmark, told)
+    return samples
+
+
+def load(run: Run, benchmark: str) -> list[Sample]:
+    """The samples that have a score, each checked for what a comparison reads, by doc_id."""
+    try:
+        samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
+    except UserError as error:
+        raise CannotCompareError(CannotCompareError.SAMPLES, f"{name_of(benchmark)}: {error}") from error
+    for place, sample in enumerate(samples, 1):
+        if not isinstance(sample, dict):
+            raise damaged(run, benchmark, f"line {place} is no sample")
+        fault = _fault(sample)
+        if fault:
+            raise damaged(run, benchmark, f"line {place} {fault}")
+    counted = [sample for sample in samples if sample.get("score") is not None]
+    return sorted(counted, key=lambda sample: sample["doc_id"])
+
+
+def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
+    """The error for samples that aren't what the record says."""
+    return CannotCompareError(
+        CannotCompareError.SAMPLES,
+        f"{name_of(benchmark)}: the samples of {run.id} are damaged or of an earlier version: {why}. Move "
+        "its folder away and evaluate it again.",
+    )
+
+
+def _fault(sample: Sample) -> str | None:
+    """What a sample lacks, in words."""
+    if type(sample.get("doc_id")) is not int:
+        return "has no doc_id"
+    if not isinstance(sample.get("content_sha256"), str):
+        return "has no content_sha256"
+    if not isinstance(sample.get("answer"), str) or sample.get("target") is None:
+        return "has no answer or no target"
+    score = sample.get("score")
+    if score is not None and not (is_finite_number(score) and 0 <= score <= 1):
+        return f"has the score {score!r}, no number from 0 to 1"
+    if score is not None and sample.get("cluster", sample.get("images_sha256")) is None:
+        return "has neither cluster nor images_sha256"
+    return None
+
+
+def name_of(benchmark: str) -> str:
+    """The paper's abbreviation of a benchmark."""
+    return benchmarks()[benchmark].name

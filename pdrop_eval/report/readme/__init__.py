@@ -1,0 +1,1 @@
+"""The generated blocks of the README and results/README.md."""

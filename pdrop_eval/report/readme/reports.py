@@ -1,0 +1,100 @@
+"""Which reports there are: each paper table and the overview, in every format."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.formats.grid import Section
+from pdrop_eval.report.formats.html import page
+from pdrop_eval.report.formats.latex import latex
+from pdrop_eval.report.formats.markdown import markdown
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, WHOLE, compact, first
+from pdrop_eval.report.tables.csv_export import sheet
+from pdrop_eval.report.tables.fill import measured_parts, published_part
+from pdrop_eval.report.tables.layout import measured_section, published_section
+from pdrop_eval.report.tables.overview import TITLE, overview, overview_sheet
+from pdrop_eval.report.tables.spec import TABLES, Table
+
+
+@dataclass
+class Report:
+    """One report: its sections, and what makes its CSV."""
+
+    name: str
+    title: str
+    sections: list[Section]
+    sheet: Callable[[], str]
+    # Sections of which nothing is measured, by a short name; none where there is no section at all.
+    empty: dict[str, Section | None] = field(default_factory=dict)
+
+    @property
+    def screen(self) -> list[Section]:
+        """What is worth the room on a screen that shows every report: nothing, if nothing is measured."""
+        shown = [section for section in self.sections if section not in self.empty.values()]
+        return shown if not self.empty or len(shown) > 1 else []
+
+    def files(self) -> dict[str, str]:
+        """Name and content of its files."""
+        return {
+            f"{self.name}.md": markdown(self.sections),
+            f"{self.name}.csv": self.sheet(),
+            f"{self.name}.tex": latex(self.sections),
+            f"{self.name}.html": page(self.title, self.sections),
+        }
+
+
+def make_reports(runs: list[Run], which: str) -> list[Report]:
+    """The reports that are asked for: a table's number, overview, or all of them."""
+    tables = [table for number, table in TABLES.items() if which in (str(number), "all")]
+    reports = [table_report(table, runs) for table in tables]
+    if which in ("overview", "all"):
+        reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
+    return reports
+
+
+def table_report(table: Table, runs: list[Run]) -> Report:
+    """A table of the paper: a section for each measured size and suite, then the published one."""
+    measured, published = measured_parts(table, runs), published_part(table)
+    sections = [*map(measured_section, measured), published_section(published)]
+    name, several = f"Table {table.number}", len(measured) > 1
+    empty: dict[str, Section | None] = {
+        name + (f", size {part.size}, suite {part.suite}" if several else ""): section
+        for part, section in zip(measured, sections, strict=False)
+        if not part.runs
+    }
+    empty |= {} if measured else {name: None}
+    title = f"{name}: {table.title}"
+    return Report(table.name, title, sections, lambda: sheet([*measured, published]), empty)
+
+
+def readme_blocks(runs: list[Run]) -> dict[str, str]:
+    """What a README may show: Table 5 at a first look and as it is in its file, Tables 1 to 4 in short."""
+    return {
+        FIRST: first(measured_parts(TABLES[5], runs)),
+        WHOLE: markdown(table_report(TABLES[5], runs).sections),
+        COMPACT: short_tables(runs),
+    }
+
+
+def figures_text(runs: list[Run], figures: Path, folder: Path) -> dict[str, tuple[str, str]]:
+    """What a page in `folder` shows of the figures of these runs that are drawn in `figures`.
+
+    By experiment: a heading and the text; of figures with the default settings alone. numpy is imported for
+    nothing else.
+    """
+    from pdrop_eval.report.figures.chart import figure_experiments
+    from pdrop_eval.report.figures.registry import all_charts, block, kind_of
+
+    found = {}
+    for name in figure_experiments():
+        charts = [c for c in all_charts(runs, [name]) if not c.changes]
+        drawn = [chart for chart in charts if (figures / f"{chart.name}.svg").is_file()]
+        if drawn:
+            found[name] = kind_of(name).heading, block(drawn, figures, folder)
+    return found
+
+
+def short_tables(runs: list[Run]) -> str:
+    """Tables 1 to 4 with what was measured of them, as Markdown."""
+    return compact([part for number in range(1, 5) for part in measured_parts(TABLES[number], runs)])

@@ -1,0 +1,76 @@
+"""`results/README.md`, written by `make readme`: what was measured on one page, with links to the rest."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.bench.training_speed import load_speed, speed_lines
+from pdrop_eval.report.findings.page import summary
+from pdrop_eval.report.findings.questions import Comparison
+from pdrop_eval.report.formats.grid import Section
+from pdrop_eval.report.formats.markdown import markdown
+from pdrop_eval.report.readme.blocks import compact
+from pdrop_eval.report.readme.reports import figures_text
+from pdrop_eval.report.tables.fill import measured_parts, published_part
+from pdrop_eval.report.tables.layout import scores_grid
+from pdrop_eval.report.tables.spec import TABLES, Table
+
+FORMATS = ("md", "csv", "tex", "html")
+_INTRO = """# Results
+
+Made by `make readme` from the records of evaluations and of `make bench-train`; no number here is written by
+hand. Sizes and suites stand apart: the miniatures answer rendered questions, and their scores can be compared
+with each other only."""
+
+
+def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path, tables: Path) -> str:
+    """The page that lies in `folder`, beside training/; `tables` is where the files of the tables are."""
+    parts = [_INTRO, _index(folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
+    answers = summary(found)
+    if answers:
+        parts += [
+            "## What training with PDrop changed",
+            answers,
+            "Details: [findings](training/findings.md).",
+        ]
+    speed = load_speed(folder / "training" / "speed.json")
+    if speed:
+        parts += [
+            "## Training speed",
+            "Speed-up of a training step over vanilla (median, and quartiles of the rounds), beside the "
+            "bound that theory sets:",
+            speed_lines(speed),
+            "Details: [speed](training/speed.md).",
+        ]
+    for heading, text in figures_text(list(runs), folder / "figures", folder).values():
+        parts += [f"## {heading}", text]
+    parts.append("## Tables")
+    parts += [_table(table, runs) for table in TABLES.values()]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _index(folder: Path, tables: str) -> str:
+    """Links to every file of the tables, and to the pages of training."""
+
+    def links(name: str) -> str:
+        return ", ".join(f"[{kind}]({tables}/{name}.{kind})" for kind in FORMATS)
+
+    lines = [f"- Table {number}, {table.title}: {links(table.name)}" for number, table in TABLES.items()]
+    lines.append(f"- All benchmarks of all runs: {links('overview')}")
+    lines.append("- What training with PDrop changed: [findings](training/findings.md)")
+    if (folder / "training" / "speed.md").is_file():
+        lines.append("- Training speed: [speed](training/speed.md)")
+    return "\n".join(lines)
+
+
+def _table(table: Table, runs: Sequence[Run]) -> str:
+    """What was measured of a table, and folded beneath it, what the paper prints."""
+    measured = compact(measured_parts(table, runs)).strip()
+    measured = measured or f"### Table {table.number}\n\nNothing measured yet."
+    published = published_part(table)
+    section = Section("", [], [replace(scores_grid(published), title="Published, not measured here")])
+    printed = markdown([section]).partition("\n\n")[2].strip()
+    title = f"<summary>Table {table.number} as the paper prints it</summary>"
+    return f"{measured}\n\n<details>\n{title}\n\n{printed}\n\n</details>"

@@ -1,0 +1,154 @@
+"""From answered questions to plates: Figure 5 (retained patches) and Figure 1, right (attention)."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.models.token_grid import Grid
+from pdrop_eval.records.row_key import strategy_name
+from pdrop_eval.records.token_mask import unpack
+from pdrop_eval.report.figures.style import looks
+from pdrop_eval.report.show.asking import Outcome, Question
+from pdrop_eval.report.show.lettering import MISSING, printable
+from pdrop_eval.report.show.plate import (
+    Panel,
+    Plate,
+    Row,
+    Scale,
+    newlines,
+    plain_boards,
+    retained_boards,
+    share_boards,
+)
+from pdrop_eval.utils.errors import UserError
+
+_LAYERS = "Layers are counted from 0."
+_MOST = 600  # characters of a question or an answer that are looked at
+_DARKEST = 1e-3  # of the largest share: the end of the scale
+
+
+def retained_plate(
+    question: Question, outcomes: Mapping[str, Outcome], labels: Mapping[str, str], model: str, depth: int
+) -> Plate:
+    """Which image tokens remain: a row a strategy, a panel a stage. labels: of the strategies, in words."""
+    images = question.images()
+    colours = looks(outcomes)
+    rows = []
+    for name, outcome in outcomes.items():
+        grids = grids_of(question, outcome)
+        total = outcome.measured.image_tokens
+        stages = [("input", [True] * total)]
+        for layer, mask in outcome.measured.retained:
+            where = f"before layer {layer}" if layer < depth else "after the last layer"
+            stages.append((where, unpack(mask, total)))
+        panels = tuple(_stage(images, grids, where, flags) for where, flags in stages)
+        rows.append(Row(labels[name], panels, str(colours[name]["color"])))
+    grids = grids_of(question, next(iter(outcomes.values())))
+    notes = [
+        f"{_where(question, model)}. Clear: image tokens that remain. Grey: dropped. {_LAYERS}",
+        *_of_grids(images, grids, "Striped"),
+    ]
+    answers = [
+        (f"{labels[name]} answers" if len(outcomes) > 1 else "Answer", o) for name, o in outcomes.items()
+    ]
+    return _plate(tuple(rows), question, answers, notes, None)
+
+
+def attention_plate(
+    question: Question, outcome: Outcome, shares: Mapping[int, np.ndarray], query: str, model: str
+) -> Plate:
+    """What share of attention image tokens get. shares: [image tokens] of each layer, in order."""
+    images, grids = question.images(), grids_of(question, outcome)
+    apart = newlines(grids)
+    placed = np.concatenate([values[~apart] for values in shares.values()])
+    high = float(placed.max())
+    low = max(float(np.quantile(placed, 0.02)), high * _DARKEST)
+    asking = (
+        "the last token of the prompt" if query == "last" else "the text behind the image, mean of its tokens"
+    )
+    words = f"share of attention from {asking}; softmax over the whole sequence, mean over heads"
+    low = min(low, high / 2)
+    scale = Scale(low, high, f"{words}; logarithmic, darkest: {low:.2%} or less")
+    panels = [Panel("picture", (f"{len(apart)} image tokens",), plain_boards(images, grids))]
+    for layer, values in shares.items():
+        lines = [f"{values.sum():.1%} on image tokens"]
+        if apart.any():
+            lines.append(f"including {values[apart].sum():.1%} on newlines")
+        panels.append(Panel(f"layer {layer}", tuple(lines), share_boards(images, grids, values, scale)))
+    if apart.any():
+        panels[0] = Panel("picture", (*panels[0].lines, f"{apart.sum()} of them newlines"), panels[0].boards)
+    notes = [
+        f"{_where(question, model)}. Nothing is dropped. {_LAYERS}",
+        *_of_grids(images, grids, "Without a colour"),
+    ]
+    return _plate((Row("", tuple(panels)),), question, [("Answer", outcome)], notes, scale)
+
+
+def grids_of(question: Question, outcome: Outcome) -> list[Grid]:
+    """Where the image tokens of a sample lie. Raises UserError where nobody knows."""
+    grids = outcome.measured.image_grids
+    if grids is None:
+        raise UserError(
+            f"Where the {outcome.measured.image_tokens} image tokens of {question.task.info.task} "
+            f"{question.doc_id} lie on the picture isn't known for this checkpoint's processor: "
+            "they are not those of a LLaVA-1.5 or LLaVA-NeXT. Use another checkpoint."
+        )
+    return [Grid.from_list(values) for values in grids]
+
+
+def label(strategy: str, overrides: Sequence[str]) -> str:
+    """A strategy with its own settings: `PDrop ratio=0.4`."""
+    own = [o.removeprefix("strategy.") for o in overrides if o.startswith(("strategy.", "budget."))]
+    return printable(" ".join([strategy_name(strategy), *own]), _MOST)
+
+
+def _stage(images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool]) -> Panel:
+    apart = newlines(grids)
+    kept = np.asarray(flags)
+    lines = [f"{kept.sum()} of {len(kept)} tokens"]
+    if apart.any():
+        lines.append(f"of them {(kept & apart).sum()} newlines")
+    boards = plain_boards(images, grids) if kept.all() else retained_boards(images, grids, flags)
+    return Panel(where, tuple(lines), boards)
+
+
+def _plate(
+    rows: tuple[Row, ...], question: Question, answers: Sequence[tuple[str, Outcome]], notes: Sequence[str],
+    scale: Scale | None,
+) -> Plate:  # fmt: skip
+    texts = [("Question", printable(question.prompt, _MOST)), ("Expected", printable(question.target, _MOST))]
+    texts += [
+        (head, printable(outcome.answer, _MOST) + _judgement(outcome.score)) for head, outcome in answers
+    ]
+    if any(MISSING in text for _, text in texts):
+        notes = [*notes, f"{MISSING}: a letter that no font here has."]
+    return Plate(rows, tuple(texts), tuple(notes), scale)
+
+
+def _judgement(score: float | None) -> str:
+    if score is None:
+        return ""
+    words = {0.0: "wrong", 1.0: "right"}.get(score, f"scores {score:.2f} of 1")
+    return f" ({words})"
+
+
+def _where(question: Question, model: str) -> str:
+    name = benchmarks()[question.task.info.benchmark].name
+    return f"{name}, sample {question.doc_id}; model {printable(model)}"
+
+
+def _of_grids(images: Sequence[Image.Image], grids: Sequence[Grid], bare: str) -> list[str]:
+    """What has to be said of places without tokens, and of tokens without places. bare: the former's look."""
+    notes = []
+    if newlines(grids).any():
+        notes.append("Newline tokens, one behind each row of the tiles, stand for no place.")
+    covered = {image: [grid.box for grid in grids if grid.image == image] for image in range(len(images))}
+    if any(
+        min(b[0] for b in boxes) > 0 or min(b[1] for b in boxes) > 0
+        or max(b[2] for b in boxes) < images[i].width or max(b[3] for b in boxes) < images[i].height
+        for i, boxes in covered.items()
+    ):  # fmt: skip
+        notes.append(f"{bare}: no image token covers it, for the picture is cut.")
+    return notes

@@ -1,0 +1,216 @@
+"""Builds the page from the records: reads every run, and writes what the page opens, file by file."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval import __version__
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.site.data.curves import curves
+from pdrop_eval.report.site.data.downloads import copy_comparisons, overview_sheet, sample_sheet
+from pdrop_eval.report.site.data.efficiency import efficiency
+from pdrop_eval.report.site.data.index import (
+    benchmark_entries,
+    known_benchmarks,
+    run_entry,
+    unknown_benchmarks,
+)
+from pdrop_eval.report.site.data.pictures import Pictures
+from pdrop_eval.report.site.data.records import Recorded, newest, read_runs, unrecorded
+from pdrop_eval.report.site.data.samples import (
+    CHUNK,
+    SHORT,
+    Asked,
+    Question,
+    QuestionSet,
+    Stored,
+    answer_chunks,
+    is_plain,
+    question_sets,
+    read_asked,
+    set_name,
+)
+from pdrop_eval.report.site.data.tables import tables
+from pdrop_eval.report.site.folder import PICTURES, Site, opened
+from pdrop_eval.report.site.names import public, put
+from pdrop_eval.report.site.notices import Notices
+from pdrop_eval.utils.errors import UserError
+
+FORMAT = 1
+OVERVIEW = "downloads/runs.csv"
+ASSETS = Path(__file__).with_name("assets")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where a page comes from: folders of records, benchmarks and comparisons, and of the user's own data.
+
+    pictures: how many of each benchmark are copied, at most.
+    """
+
+    root: Path
+    bench: Path
+    compare: Path
+    pictures: int = 1000
+    data: Path | None = None
+
+
+@dataclass
+class _Build:
+    """A build at work: what it writes to, and what it has found out."""
+
+    site: Site
+    pictures: Pictures
+    notices: Notices = field(default_factory=Notices)
+    stored: dict[str, dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
+
+
+def make_page(sources: Sources, out: Path) -> str:
+    """Builds the page in `out`; returns what to tell the user.
+
+    Raises UserError if there is no record, one can't be read, two contradict each other, or `out` is no place
+    for a page.
+    """
+    recorded = read_runs(sources.root)
+    with opened(out) as site:
+        notices = Notices()
+        notices.unrecorded(unrecorded(sources.root))
+        build = _Build(site, Pictures(site, sources.pictures, sources.data, notices), notices)
+        for (benchmark, _, _), group in _groups(recorded).items():
+            _write_group(build, benchmark, group)
+        index = _index(sources, build, recorded)
+        _write_runs(build, recorded)
+        site.write("data/index.js", put("index", index))
+        _write_assets(site)
+        site.publish()
+    return _told(index, out)
+
+
+def _groups(recorded: Sequence[Recorded]) -> dict[tuple[str, str, str], list[tuple[Recorded, str]]]:
+    """Runs and their tasks by benchmark, suite and data: those that may share questions."""
+    found: dict[tuple[str, str, str], list[tuple[Recorded, str]]] = defaultdict(list)
+    for one in recorded:
+        tasks = {entry["benchmark"]: task for task, entry in one.run.record["tasks"].items()}
+        for benchmark in known_benchmarks(one):
+            data = str(one.run.results[benchmark].get("data_sha256") or "")
+            found[benchmark, one.run.suite, data].append((one, tasks[benchmark]))
+    order = list(benchmarks())
+    return {key: found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), *key[1:]))}
+
+
+def _write_group(build: _Build, benchmark: str, group: Iterable[tuple[Recorded, str]]) -> None:
+    """The questions of runs on the same data, with the answers of all of them."""
+    asked = []
+    for one, task in group:
+        try:
+            asked.append(read_asked(one, task, benchmark))
+        except UserError as error:
+            build.notices.unread(one, benchmark, error)
+    if not asked:
+        return
+    run = asked[0].one.run
+    task = benchmarks()[benchmark].task
+    name = set_name(run.suite, task, run.results[benchmark].get("data_sha256"))
+    for found in question_sets(name, benchmark, task, asked):
+        _write_set(build, found)
+
+
+def _write_set(build: _Build, found: QuestionSet) -> None:
+    ordered = found.ordered
+    shown = build.pictures.of(found, ordered)
+    for chunk, first in enumerate(range(0, len(ordered), CHUNK)):
+        lines = [_question(one, *shown[one.id]) for one in ordered[first : first + CHUNK]]
+        name = f"{found.name}-{chunk}"
+        build.site.write(f"data/questions/{name}.js", put(f"questions/{found.name}/{chunk}", lines))
+    for asked in found.members:
+        _write_answers(build, found, ordered, asked)
+
+
+def _write_answers(build: _Build, found: QuestionSet, ordered: Sequence[Question], asked: Asked) -> None:
+    key, chunks = asked.one.key, 0
+    for chunk, lines in enumerate(answer_chunks(ordered, asked)):
+        name = f"{key}/{found.task}"
+        build.site.write(f"data/answers/{name}-{chunk}.js", put(f"answers/{name}/{chunk}", lines))
+        chunks += 1
+    overlays = any(answer.overlaid for answer in asked.answers.values())
+    plain = is_plain(asked)
+    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays, plain)
+    if not all(answer.fits for answer in asked.answers.values()):
+        build.notices.misfit(asked.one, found.benchmark)
+    path = f"downloads/{key}.csv"
+    build.site.append(path, sample_sheet(found, asked, head=not build.site.has(path)))
+
+
+def _question(one: Question, files: list[str | None], missing: str | None) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "prompt": one.prompt,
+        "target": one.target,
+        "hash": one.content[:SHORT],
+        "pictures": [name and f"{PICTURES}/{name}" for name in files],
+        "sizes": one.sizes,
+        "grids": one.grids,
+        "missing": missing,
+    }
+
+
+def _write_runs(build: _Build, recorded: Iterable[Recorded]) -> None:
+    for one in recorded:
+        json_file, csv_file = f"downloads/{one.key}.json", f"downloads/{one.key}.csv"
+        files = {"json": json_file, "csv": csv_file if build.site.has(csv_file) else None}
+        build.site.write(json_file, json.dumps(one.record, ensure_ascii=False, indent=2) + "\n")
+        build.site.write(
+            f"data/runs/{one.key}.js", put(f"run/{one.key}", {"record": one.record, "files": files})
+        )
+
+
+def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dict[str, Any]:
+    from pdrop_eval.utils.provenance import code_identity
+
+    shown, sheets = tables(recorded)
+    for name, text in sheets.items():
+        build.site.write(name, text)
+    build.site.write(OVERVIEW, overview_sheet(recorded))
+    code = code_identity()
+    build.notices.unknown(unknown_benchmarks(recorded))
+    index = {
+        "format": FORMAT,
+        "version": __version__,
+        "built": newest(recorded),
+        "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
+        "benchmarks": benchmark_entries(build.stored.values()),
+        "runs": [run_entry(one, build.stored[one.key]) for one in recorded],
+        "tables": shown,
+        "curves": curves(recorded),
+        "efficiency": efficiency(sources.bench, build.notices),
+        "downloads": {"runs": OVERVIEW},
+        "comparisons": copy_comparisons(sources.compare, build.site, build.notices),
+    }
+    return public({**index, "notices": build.notices.lines()})
+
+
+def _write_assets(site: Site) -> None:
+    """The page itself, and the library of its charts."""
+    for path in sorted(ASSETS.rglob("*")) if ASSETS.is_dir() else ():
+        name = path.relative_to(ASSETS).as_posix()
+        if path.is_file() and not any(part.startswith((".", "__")) for part in path.parts[-2:]):
+            site.write(name if name == "index.html" else f"assets/{name}", path.read_bytes())
+    site.write("assets/plotly.min.js", _plotly())
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs()
+
+
+def _told(index: dict[str, Any], out: Path) -> str:
+    answered = sum(entry["n"] or 0 for run in index["runs"] for entry in run["scores"].values())
+    lines = [
+        f"Built {out / 'index.html'}: {len(index['runs'])} runs, {answered:,} answers. Open it in a browser.",
+        *(f"  {notice}" for notice in index["notices"]),
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,105 @@
+"""What the page reads first: every run in short, with its scores, and the benchmarks that they are of."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.site.data.records import Recorded
+from pdrop_eval.report.site.data.samples import Stored
+from pdrop_eval.report.site.data.tables import rounded
+from pdrop_eval.report.tables.cells import DIVISOR, measured_cell
+
+_HASH = 8  # digits of a hash that are shown
+
+
+def benchmark_entries(stored: Iterable[Mapping[str, Stored]]) -> dict[str, dict[str, Any]]:
+    """The registry of benchmarks, in its order.
+
+    plain: whether a score is 100 times the mean of its questions', as far as all runs here show.
+    """
+    plain: dict[str, set[bool]] = {}
+    for run in stored:
+        for key, one in run.items():
+            if one.plain is not None:
+                plain.setdefault(key, set()).add(one.plain)
+    return {
+        key: {
+            "name": known.name,
+            "task": known.task,
+            "scale": None if known.scale == "sum" else 100,
+            "divisor": DIVISOR.get(key, 1.0),
+            "metric": known.metric,
+            "plain": all(plain[key]) if key in plain else None,
+        }
+        for key, known in benchmarks().items()
+    }
+
+
+def run_entry(one: Recorded, stored: Mapping[str, Stored]) -> dict[str, Any]:
+    """A run in short. stored: where its samples are, by benchmark."""
+    run, record = one.run, one.run.record
+    tokens, layers = run.of("efficiency", "image_tokens"), run.of("efficiency", "image_tokens_per_layer")
+    share = sum(layers) / len(layers) / tokens if layers and tokens else None
+    return {
+        "key": one.key,
+        "folder": one.place,
+        "run_id": run.id,
+        "model": run.model,
+        "size": run.size,
+        "architecture": record["model"].get("architecture"),
+        "title": one.title,
+        "train": record["model"].get("train"),
+        "train_ratio": record["model"].get("train_ratio"),
+        "strategy": run.strategy,
+        "label": one.label,
+        "settings": run.changes,
+        "suite": run.suite,
+        "limit": run.limit,
+        "status": record["status"],
+        "error": record.get("error"),
+        "created": record["created"],
+        "command": record.get("command"),
+        "code": {name: run.of("code", name) for name in ("version", "commit", "dirty")},
+        "device": run.of("config", "device"),
+        "dtype": run.of("model", "dtype"),
+        "image_tokens": tokens,
+        "tokens_per_layer": layers,
+        "tflops": rounded(run.of("efficiency", "tflops")),
+        "kv_cache_bytes": run.of("efficiency", "kv_cache_bytes"),
+        "convention": run.of("efficiency", "convention"),
+        "mean_tokens_share": rounded(share),
+        "scores": {name: _score(one, name, stored.get(name)) for name in known_benchmarks(one)},
+    }
+
+
+def known_benchmarks(one: Recorded) -> list[str]:
+    """The finished benchmarks of a run that this version knows, in the registry's order."""
+    return [name for name in benchmarks() if name in one.run.results]
+
+
+def unknown_benchmarks(recorded: Sequence[Recorded]) -> list[str]:
+    """Those that it doesn't know: of another version's records."""
+    return sorted({name for one in recorded for name in one.run.results} - set(benchmarks()))
+
+
+def _score(one: Recorded, name: str, stored: Stored | None) -> dict[str, Any]:
+    entry = one.run.results[name]
+    cell = measured_cell(one.run, name)
+    low, high = cell.interval or (None, None)
+    return {
+        "score": rounded(cell.score),
+        "low": rounded(low),
+        "high": rounded(high),
+        "stderr": rounded(cell.stderr),
+        "n": cell.n,
+        "state": cell.state,
+        "tflops_mean": rounded(entry.get("tflops_mean")),
+        "tokens_mean": rounded(entry.get("image_tokens_mean")),
+        "wall_seconds": rounded(entry.get("wall_seconds")),
+        "metric": entry.get("metric"),
+        "data": str(entry.get("data_sha256") or "")[:_HASH] or None,
+        "set": stored.of if stored else None,
+        "chunks": stored.chunks if stored else 0,
+        "samples": stored is not None,
+        "overlays": stored is not None and stored.overlays,
+    }

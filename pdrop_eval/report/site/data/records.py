@@ -1,0 +1,127 @@
+"""The runs of the page: every record of a folder, also those without a finished benchmark."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.records.row_key import RowKey, family_name, strategy_name
+from pdrop_eval.records.run import Run, to_runs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.report.site.names import file_name, public, unique
+from pdrop_eval.report.tables.commands import command
+from pdrop_eval.utils.errors import UserError
+
+# The settings that a strategy is named with also where they are the default, and what they are called.
+_NAMED = {"pdrop": {"ratio": "λ"}, "fastv": {"k": "k", "r": "r"}}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run of the page.
+
+    folder: where its samples are. place: the same for whoever reads the page, as a command takes it. record:
+    as anyone may see it.
+    """
+
+    key: str
+    run: Run
+    folder: Path
+    place: str
+    record: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The model in words: `LLaVA-1.5 mini trained with PDrop λ=0.5`."""
+        model = self.run.record["model"]
+        if not model.get("architecture"):
+            return self.run.model
+        patches = int(model.get("patches") or 1)
+        key = RowKey(
+            str(model["architecture"]), patches, str(model.get("train") or "vanilla"),
+            model.get("train_ratio"), self.run.strategy, None,
+        )  # fmt: skip
+        trained = "" if key.train == "vanilla" else f" {key.training}"
+        return f"{family_name(key.architecture, self.run.size)}{f' p{patches}' * (patches > 1)}{trained}"
+
+    @property
+    def label(self) -> str:
+        """The strategy in words: `PDrop λ=0.5`, `FastV k=3 r=0.75`, `PDrop share=0.5`."""
+        changes = dict(change.partition("=")[::2] for change in self.run.schedule)
+        budget = any(name.startswith("budget.") for name in changes)
+        fields = {**(self.run.of("strategy", "fields") or {}), **(self.run.of("config", "strategy") or {})}
+        shown: dict[str, str] = {}
+        for name, short in () if budget else _NAMED.get(self.run.strategy, {}).items():
+            if fields.get(name) is not None:
+                shown[short] = str(fields[name])
+                changes.pop(f"strategy.{name}", None)
+        if not any(value != "null" for name, value in changes.items()):
+            changes = {}
+        shown |= {name.partition(".")[2]: value for name, value in changes.items() if value != "null"}
+        words = [f"{name}={value}" for name, value in shown.items()]
+        return " ".join([strategy_name(self.run.strategy), *words])
+
+
+def read_runs(root: Path) -> list[Recorded]:
+    """All runs beneath a folder, oldest first.
+
+    Raises UserError if there is none, a record can't be read, or two of one run contradict each other.
+    """
+    hint = f"Run first: {command('pdrop', 'mini', 'mini')} (or name the folder of your records: root=DIR)."
+    if not root.is_dir():
+        raise UserError(f"root={root} is no folder, so there are no records in it. {hint}")
+    records = load_records(root)
+    if not records:
+        _check_level(root)
+        lost = unrecorded(root)
+        found = f" ({lost[0]} has samples but no record.json)" if lost else ""
+        raise UserError(f"No run is recorded in {root}{found}. {hint}")
+    return _named(root, records, to_runs(records, unfinished=True))
+
+
+def unrecorded(root: Path) -> list[str]:
+    """The folders with samples and without a record, as `model/run`."""
+    folders = sorted({path.parent.parent for path in root.glob("*/*/samples/*.jsonl")})
+    return [one.relative_to(root).as_posix() for one in folders if not (one / "record.json").exists()]
+
+
+def above(folder: Path) -> Path:
+    """The folder above one, by its name: `results` for `results/runs`, also where that is a link."""
+    return (folder if folder.name not in ("", "..") else Path(os.path.abspath(folder))).parent
+
+
+def _check_level(root: Path) -> None:
+    """Raises UserError for a run, or the folder of a model's runs, in the place of the folder of all."""
+    if (root / "record.json").is_file():
+        raise UserError(f"root={root} is a run. Name the folder above: root={above(above(root))}")
+    if any(root.glob("*/record.json")):
+        raise UserError(f"root={root} has the runs of one model. Name the folder above: root={above(root)}")
+
+
+def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -> list[Recorded]:
+    taken: set[str] = set()
+    found = []
+    for record, run in zip(records, runs, strict=True):
+        folder = Path(record["folder"])
+        inner = folder.relative_to(root).as_posix()
+        run.record["folder"] = inner  # what is said of the run names no folder of this machine
+        key = unique(file_name(f"{run.model}.{run.id}"), taken)
+        taken.add(key.lower())
+        place = inner if root.is_absolute() else folder.as_posix()
+        found.append(Recorded(key, run, folder, place, public({**record, "folder": place})))
+    return found
+
+
+def newest(recorded: Iterable[Recorded]) -> str:
+    """When the last of the records was written."""
+    times = [one.record.get("updated") or one.record["created"] for one in recorded]
+    return max(times, key=_moment)
+
+
+def _moment(time: str) -> tuple[float, str]:
+    try:
+        return datetime.fromisoformat(time).timestamp(), time
+    except (ValueError, OverflowError):
+        return 0.0, time

@@ -1,0 +1,218 @@
+"""Questions and answers: questions that several runs share stand once, and the answers of each run apart.
+
+A set holds the questions of one benchmark's data, in the order of their ids; a question's place in it is its
+number. Runs share a set if they were asked the same: where two runs have the same id, prompt and pixels must
+agree by their hash. A run that disagrees (a prompt with more in it) gets another set.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pdrop_eval.records.store import load_samples
+from pdrop_eval.report.site.data.records import Recorded
+from pdrop_eval.report.site.names import file_name
+from pdrop_eval.utils.errors import UserError
+
+CHUNK = 500  # questions of a file
+SHORT = 20  # digits of a hash in a file's name
+DATA = 8  # and in a set's
+
+
+@dataclass
+class Question:
+    """A question as the runs of a set were asked it.
+
+    images: the hash of its pixels. layouts: the grids of image tokens that the models made of them.
+    """
+
+    id: Any
+    prompt: str
+    target: str | list[str]
+    content: str
+    images: str | None
+    sizes: list[list[int]]
+    layouts: list[list[Any]] = field(default_factory=list)
+
+    @property
+    def grids(self) -> dict[str, list[Any]] | None:
+        """The layouts by name; None where none was recorded."""
+        return {_layout(place): grids for place, grids in enumerate(self.layouts)} or None
+
+
+@dataclass
+class Answer:
+    """What a run answered. layers: image tokens, where the run's nominal ones are others.
+
+    retained: the masks of all drops; None where they weren't recorded. fits: whether grids and masks are of
+    as many image tokens as the sample has.
+    """
+
+    text: str
+    score: float | None
+    new_tokens: int | None
+    retained: list[list[Any]] | None
+    layers: list[int] | None
+    grids: list[list[Any]] | None
+    fits: bool = True
+
+    @property
+    def overlaid(self) -> bool:
+        """Whether it can be shown on a picture what was dropped."""
+        return bool(self.retained and self.grids)
+
+
+@dataclass
+class Asked:
+    """What a run was asked of a benchmark, and what it answered, by the question's id."""
+
+    one: Recorded
+    benchmark: str
+    questions: dict[Any, Question]
+    answers: dict[Any, Answer]
+    rows: list[dict[str, Any]]  # the samples themselves, for the run's sheet
+
+
+@dataclass
+class QuestionSet:
+    """Questions that runs share, and those runs. names: of the benchmark, and of its task in file names."""
+
+    name: str
+    benchmark: str
+    task: str
+    members: list[Asked] = field(default_factory=list)
+    questions: dict[Any, Question] = field(default_factory=dict)
+
+    def takes(self, asked: Asked) -> bool:
+        """Whether a run was asked the same, as far as both know a question."""
+        return all(
+            self.questions[key].content == question.content
+            for key, question in asked.questions.items()
+            if key in self.questions
+        )
+
+    def add(self, asked: Asked) -> None:
+        """Takes a run in, with the questions that only it has."""
+        self.members.append(asked)
+        for key, question in asked.questions.items():
+            known = self.questions.setdefault(key, question)
+            known.sizes = known.sizes or question.sizes
+            grids = asked.answers[key].grids
+            if grids and grids not in known.layouts:
+                known.layouts.append(grids)
+
+    @property
+    def ordered(self) -> list[Question]:
+        """The questions, each at its place: by number, then by name."""
+        return sorted(self.questions.values(), key=lambda one: (isinstance(one.id, str), one.id))
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a run's samples of a benchmark are: the set of the questions, and the number of files.
+
+    plain: whether the run's score is 100 times the mean of its samples'; None where nothing says so.
+    """
+
+    of: str
+    chunks: int
+    overlays: bool
+    plain: bool | None
+
+
+def read_asked(one: Recorded, task: str, benchmark: str) -> Asked:
+    """A run's samples of a task. Raises UserError if they are missing, damaged, or name a question twice."""
+    rows = load_samples(one.folder, task)
+    nominal = one.run.of("efficiency", "image_tokens_per_layer")
+    questions: dict[Any, Question] = {}
+    answers: dict[Any, Answer] = {}
+    for place, row in enumerate(rows):
+        key = row.get("doc_id", place)
+        if key in questions:
+            raise UserError(f"The samples of {one.key} name the question {key} of {task} twice.")
+        questions[key] = _question(key, row)
+        answers[key] = _answer(row, nominal)
+    return Asked(one, benchmark, questions, answers, rows)
+
+
+def is_plain(asked: Asked) -> bool | None:
+    """Whether the run's score is 100 times the mean of its samples'."""
+    scores = [answer.score for answer in asked.answers.values() if answer.score is not None]
+    whole = asked.one.run.results[asked.benchmark].get("score")
+    return None if whole is None or not scores else abs(100 * sum(scores) / len(scores) - whole) < 1e-6
+
+
+def question_sets(name: str, benchmark: str, task: str, asked: Sequence[Asked]) -> list[QuestionSet]:
+    """The sets of runs on the same data; one, unless they were asked differently."""
+    sets: list[QuestionSet] = []
+    for member in asked:
+        home = next((found for found in sets if found.takes(member)), None)
+        if home is None:
+            number = f"-{len(sets) + 1}" if sets else ""
+            home = QuestionSet(f"{name}{number}", benchmark, task)
+            sets.append(home)
+        home.add(member)
+    return sets
+
+
+def set_name(suite: str, task: str, data: str | None) -> str:
+    """`mini-gqa-0123abcd`."""
+    return file_name(f"{suite}-{task}-{file_name(str(data or 'unknown')[:DATA])}")
+
+
+def answer_chunks(ordered: Sequence[Question], asked: Asked) -> Iterator[list[Any]]:
+    """The run's answers at the places of the set's questions; None for a question that it wasn't asked."""
+    for first in range(0, len(ordered), CHUNK):
+        yield [
+            _values(question, asked.answers.get(question.id)) for question in ordered[first : first + CHUNK]
+        ]
+
+
+def _values(question: Question, answer: Answer | None) -> list[Any] | None:
+    if answer is None:
+        return None
+    layout = _layout(question.layouts.index(answer.grids)) if answer.grids else None
+    return [answer.text, answer.score, answer.new_tokens, answer.retained, answer.layers, layout]
+
+
+def _layout(place: int) -> str:
+    return f"g{place}"
+
+
+def _question(key: Any, row: dict[str, Any]) -> Question:
+    target = row.get("target")
+    return Question(
+        id=key,
+        prompt=str(row.get("prompt") or ""),
+        target=[str(one) for one in target] if isinstance(target, list) else _text(target),
+        content=str(row.get("content_sha256") or ""),
+        images=row.get("images_sha256"),
+        sizes=row.get("image_sizes") or [],
+    )
+
+
+def _answer(row: dict[str, Any], nominal: list[int] | None) -> Answer:
+    fits, layers = _fitting(row), row.get("image_tokens_per_layer")
+    return Answer(
+        text=_text(row.get("answer")),
+        score=row.get("score"),
+        new_tokens=row.get("new_tokens"),
+        retained=row.get("retained") if fits else None,
+        layers=layers if layers != nominal else None,
+        grids=row.get("image_grids") if fits else None,
+        fits=fits,
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _fitting(row: dict[str, Any]) -> bool:
+    """Whether grids and masks are of the sample's tokens: others would be drawn in wrong places."""
+    grids, tokens = row.get("image_grids"), row.get("image_tokens") or 0
+    if grids and sum(rows * (columns + newline) for *_, rows, columns, newline in grids) != tokens:
+        return False
+    digits = math.ceil(math.ceil(tokens / 8) / 3) * 4  # of the base64 of a bit a token
+    return all(len(mask) == digits for _, mask in row.get("retained") or ())

@@ -1,0 +1,114 @@
+"""Cells: a score that knows where it comes from, and the paper's averages and differences of them.
+
+Rules, checked against every number that the paper prints: an average is the mean of a table's benchmarks with
+MME divided by 20, and a difference of MME is divided by 20 too.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.run import NEEDS_JUDGE, Run
+
+MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
+MISSING, JUDGE = "missing", "needs judge"
+# The divisor that brings a benchmark to the 0-100 scale of the others, in averages and differences.
+DIVISOR = {"mme": 20.0}
+# Half of a 95% interval is so many standard errors, if the score is about normally distributed.
+WIDTH_95 = 1.96
+# A standard error below this is that of equal values: zero, but for rounding.
+_ZERO = 1e-9
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in a table. Everything but the state and why it is so is missing where nothing is known."""
+
+    state: str
+    score: float | None = None
+    stderr: float | None = None
+    n: int | None = None
+    data: str | None = None  # the content hash of the questions' file
+    why: str = ""  # it isn't a plain measurement
+    most: float | None = None  # the end of the scale, where it has one
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the 95% interval; None where the bootstrap can't see one."""
+        return None if self.stderr is None or self.alike else WIDTH_95 * self.stderr
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95% interval, cut at the ends of the scale."""
+        if self.score is None or self.half_width is None:
+            return None
+        high = self.score + self.half_width
+        return max(self.score - self.half_width, 0.0), high if self.most is None else min(high, self.most)
+
+    @property
+    def alike(self) -> bool:
+        """Whether all that was drawn came out alike: a standard error of 0 is no certainty."""
+        return self.stderr is not None and self.stderr < _ZERO
+
+    @property
+    def questions(self) -> tuple[int | None, str | None]:
+        """What was asked: how many of which."""
+        return self.n, self.data
+
+
+def measured_cell(run: Run | None, benchmark: str) -> Cell:
+    """What a run says of a benchmark."""
+    if run is None:
+        return Cell(MISSING, why="not measured yet")
+    entry = run.results.get(benchmark)
+    if entry is None:
+        error = str(run.record.get("error") or "").strip().split("\n")[0]
+        return Cell(MISSING, why=f"{run.id} stopped before it: {error}" if error else f"not in {run.id} yet")
+    known: dict[str, Any] = {"n": entry.get("n"), "data": entry.get("data_sha256")}
+    if entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
+        return Cell(
+            JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
+        )
+    state, why = (PARTIAL, f"limit={run.limit}") if run.limit else (MEASURED, "")
+    most = None if benchmarks()[benchmark].scale == "sum" else 100.0
+    return Cell(state, float(entry["score"]), entry.get("stderr"), why=why, most=most, **known)
+
+
+def average(cells: Mapping[str, Cell], benchmarks: Iterable[str]) -> Cell | None:
+    """The mean over a table's benchmarks; None if one has no score: a mean over fewer is no average."""
+    chosen = {name: cells[name] for name in benchmarks if name in cells}
+    scores = [cell.score / DIVISOR.get(name, 1.0) for name, cell in chosen.items() if cell.score is not None]
+    if len(scores) < len(list(benchmarks)):
+        return None
+    errors = [
+        cell.stderr / DIVISOR.get(name, 1.0) for name, cell in chosen.items() if cell.stderr is not None
+    ]
+    known = len(errors) == len(scores)  # the benchmarks ask different questions: independent
+    stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors) if known else None
+    states = {cell.state for cell in chosen.values()}
+    state = PARTIAL if PARTIAL in states else states.pop()
+    return Cell(state, sum(scores) / len(scores), stderr, most=100.0)
+
+
+def difference(
+    one: Mapping[str, Cell], other: Mapping[str, Cell], benchmarks: Iterable[str]
+) -> dict[str, float]:
+    """Scores of one row minus another's, by benchmark and as `avg`, where the questions were the same."""
+    found = {}
+    for name in benchmarks:
+        first, second = one.get(name), other.get(name)
+        if first is None or second is None or first.score is None or second.score is None:
+            continue
+        if first.questions == second.questions:
+            found[name] = (first.score - second.score) / DIVISOR.get(name, 1.0)
+    if found and len(found) == len(list(benchmarks)):
+        found["avg"] = sum(found.values()) / len(found)
+    return found
+
+
+def other_questions(one: Mapping[str, Cell], other: Mapping[str, Cell]) -> list[str]:
+    """The benchmarks that both rows have, but with other questions: no scores to subtract."""
+    both = [name for name in one if name in other and one[name].n is not None and other[name].n is not None]
+    return [name for name in both if one[name].questions != other[name].questions]

@@ -1,0 +1,153 @@
+"""The console script `pdrop-eval-tables`: records to tables on the screen and on disk."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+
+from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.validation import check_choice
+
+if TYPE_CHECKING:
+    from pdrop_eval.records.run import Run
+    from pdrop_eval.report.readme.reports import Report
+
+SETTINGS = ("table", "root", "out", "readme", "page")
+ALL, OVERVIEW = "all", "overview"
+CHOICES = ("1", "2", "3", "4", "5", ALL, OVERVIEW)
+
+
+def main() -> None:
+    """Prints tables and writes them; exits with 2 and one line of advice where a user can mend the cause."""
+    try:
+        _check_arguments(sys.argv[1:])
+        _run()
+    except UserError as error:
+        _leave(error)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="tables")
+def _run(config: Any) -> None:
+    try:
+        check_choice("table", str(config.table), CHOICES)
+        root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
+        page = config.page and Path(config.page)
+        print(make_tables(root, out, str(config.table), readme, page), end="")
+    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
+        _leave(error)
+
+
+def make_tables(
+    root: Path, out: Path, which: str = ALL, readme: Path | None = None, page: Path | None = None
+) -> str:
+    """Writes the tables of the records beneath `root` to `out`, and returns them for a terminal.
+
+    which: a table's number, overview, or all. readme: gets the tables between its marks, and the figures,
+    drawn anew into the folder figures beside `out`, where it has marks for them. page: gets all that was
+    measured, with training/findings.md beside it. Raises UserError if there is nothing to show, a record
+    can't be read, two records contradict each other, or the files can't be written.
+    """
+    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.store import load_records, unwritable, write_atomically
+    from pdrop_eval.report.readme.blocks import COMPACT, FIGURES, has_place, with_blocks
+    from pdrop_eval.report.readme.reports import make_reports, readme_blocks, short_tables
+    from pdrop_eval.report.tables.commands import command
+
+    runs = to_runs(load_records(root))
+    if not runs:
+        raise UserError(
+            f"No benchmark is finished in {root}. Run first: {command('pdrop', 'mini', 'mini')} "
+            "(or name the folder of your records: root=DIR)."
+        )
+    reports = make_reports(runs, which)
+    files = {out / name: text for report in reports for name, text in report.files().items()}
+    if which == ALL:
+        files[out / f"{COMPACT}.md"] = short_tables(runs)
+    if readme is not None:
+        blocks = readme_blocks(runs)
+        if any(has_place(readme, name) for name in FIGURES):
+            blocks |= _figures(runs, root, out.parent / "figures", readme.parent)
+        files[readme] = with_blocks(readme, blocks)
+    if page is not None:
+        files |= _pages(runs, page, out)
+    for path, text in files.items():
+        try:
+            write_atomically(path, text)
+        except OSError as error:
+            raise unwritable(path.parent, error) from error
+    return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
+
+
+def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict[str, str]:
+    """Draws the figures; returns the blocks that show them."""
+    from pdrop_eval.report.figures.cli import NothingToDrawError, make_figures
+    from pdrop_eval.report.readme.blocks import FIGURES, NOTHING
+    from pdrop_eval.report.readme.reports import figures_text
+
+    with suppress(NothingToDrawError):
+        make_figures(root, figures)
+    drawn = figures_text(runs, figures, folder)
+    return {name: drawn.get(name, ("", NOTHING))[1] for name in FIGURES}
+
+
+def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
+    """The page of results and the findings that it links to. Their numpy is imported for nothing else."""
+    from pdrop_eval.report.findings.page import findings_page
+    from pdrop_eval.report.findings.questions import find
+    from pdrop_eval.report.readme.results import results_page
+
+    found = find(runs)
+    findings = page.parent / "training" / "findings.md"
+    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
+
+
+def _shown(reports: list["Report"], out: Path, whole: bool) -> str:
+    """The reports for a terminal. Not whole: a line in the place of a table that has nothing to show yet."""
+    from pdrop_eval.report.formats.terminal import fold, terminal
+
+    width = shutil.get_terminal_size().columns
+    parts: list[str] = []
+    for report in reports:
+        for name in report.empty if not whole else ():
+            file = out / f"{report.name}.md"
+            line = f"{name}: nothing measured yet; all of it, with the commands, in {file}"
+            parts.append(fold(line, width, "  ") + "\n")
+        sections = report.sections if whole else report.screen
+        if sections:
+            parts += ["\n"] if parts else []
+            parts.append(terminal(sections, width))
+    return "".join(parts)
+
+
+def _written(paths: list[Path]) -> str:
+    names: dict[Path, list[str]] = {}
+    for path in paths:
+        names.setdefault(path.with_suffix(""), []).append(path.suffix.lstrip("."))
+    lines = [
+        f"  {stem}.{{{','.join(kinds)}}}" if len(kinds) > 1 else f"  {stem}.{kinds[0]}"
+        for stem, kinds in names.items()
+    ]
+    return "\n".join(["Written:", *lines]) + "\n"
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    check_settings(arguments, SETTINGS, "pdrop-eval-tables")
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name == "table":
+            check_choice("table", value, CHOICES)
+
+
+def _leave(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Which command fills an empty row, and what it needs that isn't there."""
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pdrop_eval.records.overrides import USERS_FOLDER, choices
+from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
+
+FOLDER = "<folder>"  # stands for the user's checkpoint
+DEFAULT_SIZE = "mini"  # of an experiment that names none
+# What a shell or make would not leave as it is: a record that others wrote must not write our commands.
+_SPECIAL = re.compile(r"[^\w@%+=:,./~\[\]{}-]", re.ASCII)
+_PLACEHOLDER = re.compile("<(folder|name)>$")
+
+
+@dataclass(frozen=True)
+class Fill:
+    """A run that fills a row. needs: the checkpoint that has to be there first, in words; empty if it is."""
+
+    model: str | None
+    command: str = ""
+    needs: str = ""
+
+
+@dataclass
+class Note:
+    """Something to be said beneath a table, and the commands that go with it."""
+
+    text: str
+    commands: list[str] = field(default_factory=list)
+
+
+def fill(
+    size: str,
+    suite: str,
+    key: RowKey,
+    model: str | None = None,
+    settings: Iterable[str] = (),
+    folders: Mapping[str, str] | None = None,
+) -> Fill:
+    """The run of a row. `model` is the one that has filled a part of it; `settings` are overrides to keep.
+
+    folders: where the checkpoints of models were in other runs, for those that everyone has elsewhere.
+    """
+    found = model or find_model(size, key)
+    if found is None:
+        words = f"size={size}, architecture={key.architecture}, patches={key.patches}, train={key.train}"
+        return Fill(None, needs=f"a conf/model/<name>.yaml ({words}) with a checkpoint {key.training}")
+    changes = list(settings)
+    default = choices("strategy").get(key.strategy, {}).get("ratio")
+    if key.ratio is not None and key.ratio != default:
+        changes.append(f"strategy.ratio={key.ratio:g}")
+    source = str(choices("model").get(found, {}).get("pretrained"))
+    needs = ""
+    if not is_there(source) and not any(change.startswith("model.pretrained=") for change in changes):
+        known = (folders or {}).get(found, source)
+        needs = "" if known != source else f"a checkpoint {key.training}"
+        changes.append(f"model.pretrained={FOLDER if needs else known}")
+    return Fill(found, command(key.strategy, found, suite, changes), needs)
+
+
+def find_model(size: str, key: RowKey) -> str | None:
+    """The file in `conf/model` that is this row's model; of several, the one with the shortest name."""
+    wanted = {
+        "size": size,
+        "architecture": key.architecture,
+        "patches": key.patches,
+        "train": key.train,
+        "train_ratio": key.train_ratio,
+    }
+    fitting = [
+        name
+        for name, model in choices("model").items()
+        if all(model.get(field) == value for field, value in wanted.items())
+    ]
+    return min(fitting, key=lambda name: (len(name), name), default=None)
+
+
+def is_there(pretrained: str) -> bool:
+    """Whether a checkpoint can be had without more ado: it is shipped, a folder here, or on the Hub."""
+    kind, _, name = pretrained.partition(":")
+    if kind == "embedded":
+        folder = PACKAGE / "models" / "checkpoints" / name if name else MINI_CHECKPOINT
+        return (folder / "config.json").is_file()
+    local = pretrained.startswith((USERS_FOLDER, "/", ".", "~"))
+    return Path(pretrained).expanduser().is_dir() or not local
+
+
+def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:
+    """The command that measures a row: `make` in a checkout, the console script elsewhere."""
+    return _command("eval", [f"strategy={strategy}", f"model={model}", f"suite={suite}"], settings)
+
+
+def experiment(table: str, size: str, settings: Iterable[str] = ()) -> str:
+    """The command that measures all rows of a table, likewise. The miniatures need not be named."""
+    named = [] if size == DEFAULT_SIZE else [f"size={size}"]
+    return _command("experiment", [f"experiment={table}", *named], settings)
+
+
+def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
+    changes = list(settings)
+    limit = [change for change in changes if change.startswith("limit=")]
+    rest = [change for change in changes if not change.startswith("limit=")]
+    special = any(_SPECIAL.search(_PLACEHOLDER.sub("", text)) for text in [*named, *changes])
+    if special or not (PACKAGE.parent / "Makefile").is_file():
+        return " ".join(["pdrop-eval", *map(_quoted, [*named, *limit, *rest])])
+    variables = [setting.partition("=") for setting in [*named, *limit]]
+    run = [f"make {target}", *(f"{name.upper()}={value}" for name, _, value in variables)]
+    return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")
+
+
+def _quoted(setting: str) -> str:
+    return shlex.quote(setting) if _SPECIAL.search(setting) or set(setting) & set("[]{}") else setting

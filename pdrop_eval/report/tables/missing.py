@@ -1,0 +1,86 @@
+"""What a measured table lacks, and the commands that fill it."""
+
+from collections import defaultdict
+
+from pdrop_eval.benchmarks.registry import names
+from pdrop_eval.records.overrides import choices, override, own_data
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.tables.commands import Fill, Note, experiment, fill
+from pdrop_eval.report.tables.fill import Part, Row
+
+# The suite of a shipped experiment, by the size of its models.
+EXPERIMENTS = {"mini": "mini", "7b": "paper"}
+# Where a run is, and its record, if its command doesn't say.
+DEVICE, RESULTS = "cpu", "results/runs"
+
+
+def missing_notes(part: Part) -> list[Note]:
+    """A note for rows that lack the same, a command for each, and the experiment that does them all."""
+    if not any(row.missing for row in part.rows):
+        return []
+    if not can_be_filled(part):
+        return [Note(f"What is missing can't be measured: there is no suite {part.suite} in conf/suite.")]
+    grouped: dict[tuple[str, str], list[tuple[Row, Fill]]] = defaultdict(list)
+    for row in part.rows:
+        if row.missing:
+            found = fill_row(part, row)
+            what = f" ({', '.join(names(row.missing).values())})" if row.run else ""
+            grouped[found.needs, what].append((row, found))
+    notes = [_note(needs, what, rows) for (needs, what), rows in grouped.items()]
+    if EXPERIMENTS.get(part.size) == part.suite:
+        command = experiment(part.table.name, part.size, _shared(part.runs))
+        notes.append(Note("All rows that have their checkpoint, one after the other:", [command]))
+    return notes
+
+
+def can_be_filled(part: Part) -> bool:
+    """Whether there still is such a suite."""
+    return part.suite in choices("suite")
+
+
+def fill_row(part: Part, row: Row) -> Fill:
+    """What fills a row, with the settings of its own run, or else with those that all other rows share."""
+    model = row.run.model if row.run else None
+    kept = _settings(row.run) if row.run else _shared(part.runs)
+    return fill(part.size, str(part.suite), row.key, model, kept, _folders(part.runs))
+
+
+def _note(needs: str, what: str, rows: list[tuple[Row, Fill]]) -> Note:
+    by_model: dict[str, list[str]] = defaultdict(list)
+    for row, _ in rows:
+        by_model[row.key.model].append(row.key.inferred)
+    which = "; ".join(f"{model}: {', '.join(found)}" for model, found in by_model.items())
+    why = f" Needs {needs}." if needs else ""
+    return Note(
+        f"Not measured yet{what}: {which}.{why}", [found.command for _, found in rows if found.command]
+    )
+
+
+def _shared(runs: list[Run]) -> list[str]:
+    """Settings that all runs have, so that a new row can be compared; those of a model are its own."""
+    common = [_settings(run) for run in runs]
+    first = common[0] if common else []
+    return [
+        setting
+        for setting in first
+        if not setting.startswith("model.") and all(setting in other for other in common)
+    ]
+
+
+def _settings(run: Run) -> list[str]:
+    config = run.record.get("config") or {}
+    kept = list(run.deviations)
+    if config.get("device") not in (None, DEVICE):
+        kept.append(override("device", config["device"]))
+    if config.get("results") not in (None, RESULTS):
+        kept.append(override("results", config["results"]))
+    data = own_data(config)
+    if data and override("data.root", data) not in kept:
+        kept.append(override("data.root", data))
+    return kept
+
+
+def _folders(runs: list[Run]) -> dict[str, str]:
+    """Where the runs had the checkpoints of their models."""
+    configs = [(run.model, (run.of("config", "model") or {}).get("pretrained")) for run in runs]
+    return {model: str(pretrained) for model, pretrained in configs if pretrained}

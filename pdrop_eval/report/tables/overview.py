@@ -1,0 +1,160 @@
+"""All benchmarks of all measured runs in one table, also of those that belong to no table of the paper."""
+
+from collections import defaultdict
+from typing import Any
+
+from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.records.row_key import strategy_name
+from pdrop_eval.records.run import Run, pick, unlike
+from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
+from pdrop_eval.report.tables.cells import JUDGE, measured_cell
+from pdrop_eval.report.tables.commands import Note, command
+from pdrop_eval.report.tables.csv_export import CELL, cell_columns, run_columns, write_csv
+from pdrop_eval.report.tables.notes import LISTED, alike_notes, questions
+from pdrop_eval.utils import numbers
+
+TITLE = "Overview: all benchmarks of all runs"
+# What the user has to say, for the benchmarks that a language model judges.
+JUDGE_SETTINGS = ("judge.model=<name>",)
+
+
+def overview(runs: list[Run]) -> list[Section]:
+    """One section a suite; in it, a band a model and a line a strategy with its settings."""
+    suites: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        suites[run.suite].append(run)
+    return [_section(suite, suites[suite]) for suite in sorted(suites)]
+
+
+def overview_sheet(runs: list[Run]) -> str:
+    """The same as CSV, with every digit."""
+    keys = list(benchmarks())
+    columns = ["suite", "source", "model", "size", "strategy", *run_columns(runs[0])] if runs else []
+    columns += [*keys, *(f"{key}_{name}" for key in keys for name in CELL)]
+    lines = []
+    for chosen in _chosen(runs)[0]:
+        line: dict[str, Any] = {"suite": chosen.suite, "source": chosen.of("suite", "source")}
+        line |= {
+            "model": chosen.model,
+            "size": chosen.size,
+            "strategy": chosen.strategy,
+            **run_columns(chosen),
+        }
+        for key in keys:
+            line |= cell_columns(key, measured_cell(chosen, key))
+        lines.append(line)
+    return write_csv(columns, lines)
+
+
+def _section(suite: str, runs: list[Run]) -> Section:
+    chosen, left = _chosen(runs)
+    unit = numbers.flops_unit([run.of("efficiency", "tflops") for run in chosen])
+    bands: dict[str, Band] = {}
+    for run in chosen:
+        bands.setdefault(run.model, Band(run.model, [])).lines.append(_line(run, unit))
+    heads = ["Strategy", unit, *names(benchmarks()).values(), "Record"]
+    text = [
+        "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Intervals and numbers of "
+        "questions are in overview.csv, and in overview.html under the pointer.",
+        f"Questions: {questions(chosen)}",
+    ]
+    cells = [measured_cell(run, key) for run in chosen for key in benchmarks()]
+    notes = [
+        *_deviations(chosen),
+        *alike_notes(cells),
+        *_left(left),
+        *_homeless(chosen),
+        *_judges(chosen),
+        *_judge(chosen),
+    ]
+    return Section(
+        f"{TITLE} on suite {suite}", text, [Grid("Scores", heads, list(bands.values()), left=True)], notes
+    )
+
+
+def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
+    """One run for each suite, model, strategy and settings of it, in this order; the others, each with it."""
+    grouped: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        grouped[run.suite, run.model, _rank(run.strategy), _label(run)].append(run)
+    picked = [pick(grouped[key], benchmarks()) for key in sorted(grouped)]
+    return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
+
+
+def _rank(strategy: str) -> tuple[int, str]:
+    order = ("vanilla", "fastv", "pdrop")
+    return (order.index(strategy) if strategy in order else len(order), strategy)
+
+
+def _label(run: Run) -> str:
+    own = [change.removeprefix("strategy.") for change in run.schedule]
+    return " ".join([strategy_name(run.strategy), *own])
+
+
+def _line(run: Run, unit: str) -> Line:
+    label = _label(run) + (CHANGED if run.deviations else "")
+    scores = [shown_score(measured_cell(run, key)) for key in benchmarks()]
+    return Line(
+        [Shown(label), Shown(numbers.flops(run.of("efficiency", "tflops"), unit)), *scores, Shown(run.id)]
+    )
+
+
+def _deviations(runs: list[Run]) -> list[Note]:
+    return [Note(f"{CHANGED} {run.id}: {' '.join(run.deviations)}.") for run in runs if run.deviations]
+
+
+def _left(left: list[tuple[Run, Run]]) -> list[Note]:
+    if not left:
+        return []
+    more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
+    listed = ", ".join(f"{run.id} ({unlike(run, chosen)})" for run, chosen in left[:LISTED])
+    return [Note(f"Not shown, because another run of the same strategy stands for it: {listed}{more}.")]
+
+
+def _homeless(runs: list[Run]) -> list[Note]:
+    """Models of which the records don't say enough for a row of the paper's tables."""
+    fields = ("architecture", "patches", "train")
+    models = sorted(
+        {run.model for run in runs if not all(run.record["model"].get(field) for field in fields)}
+    )
+    if not models:
+        return []
+    return [
+        Note(
+            f"In none of the paper's tables: {', '.join(models)}. Their records don't say architecture, "
+            "patches or train; set them in conf/model/<name>.yaml."
+        )
+    ]
+
+
+def _judges(runs: list[Run]) -> list[Note]:
+    """Who judged: scores of different judges do not compare."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for run in runs:
+        for key, entry in run.results.items():
+            if entry.get("judge") and entry.get("score") is not None:
+                found[f"{benchmarks()[key].name} was judged by {entry['judge'].get('model')}"].append(run.id)
+    return [Note(f"{words}: {', '.join(ids)}.") for words, ids in found.items()]
+
+
+def _judge(runs: list[Run]) -> list[Note]:
+    waiting: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        for key in benchmarks():
+            if measured_cell(run, key).state == JUDGE:
+                waiting[benchmarks()[key].name].append(run)
+    return [
+        Note(
+            f"{name} needs a judge: a language model behind an OpenAI-compatible address (judge.base_url). "
+            "The answers are stored; nothing is generated again.",
+            [
+                command(run.strategy, run.model, run.suite, [*_settings(run), *JUDGE_SETTINGS])
+                for run in of_benchmark
+            ],
+        )
+        for name, of_benchmark in waiting.items()
+    ]
+
+
+def _settings(run: Run) -> list[str]:
+    return [*run.deviations, *run.schedule]

@@ -1,0 +1,1 @@
+"""Everything that runs models: evaluation, benchmarks of cost, training, checks."""

@@ -1,0 +1,230 @@
+"""The model that is measured and a batch for it: from a checkpoint, or random in any published size."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+
+from pdrop_eval.efficiency.architecture import nominal_image_tokens
+from pdrop_eval.models.published_sizes import published_config
+from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.run.bench.memory import available
+from pdrop_eval.run.bench.outcome import gib
+from pdrop_eval.run.bench.settings import Plan, published_name
+from pdrop_eval.utils.errors import UserError
+
+BEFORE = 4  # text tokens before the first image; the others follow the last one
+_TEXT = {
+    "layers": "num_hidden_layers", "width": "hidden_size", "intermediate": "intermediate_size",
+    "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "vocabulary": "vocab_size",
+}  # fmt: skip
+_VISION = {
+    "tile": "image_size", "patch": "patch_size", "vision_layers": "num_hidden_layers",
+    "vision_width": "hidden_size", "vision_intermediate": "intermediate_size",
+    "vision_heads": "num_attention_heads",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one row of a batch is. tiles: that the vision tower sees; size: height and width of an image."""
+
+    images: int
+    tiles: int
+    image_tokens: int
+    text_tokens: int
+    size: tuple[int, int]
+
+
+def model_config(plan: Plan) -> Any:
+    """The transformers config of the model to measure. Raises UserError for sizes that don't fit together."""
+    config = plan.config
+    if plan.source is None:
+        found = published_config(str(published_name(config)))
+    else:
+        revision = None if isinstance(plan.source, Path) else config.model.revision
+        found = AutoConfig.from_pretrained(str(plan.source), revision=revision or "main")
+    sizes = {str(name): value for name, value in config.sizes.items() if value is not None}
+    if sizes:
+        found = _resized(found, sizes)
+    if found.model_type == "llava_next":
+        side = found.vision_config.image_size
+        # Grids are multiples of a tile; without a setting they stay the checkpoint's, as tiles go.
+        found.image_grid_pinpoints = pinpoints(config.model.anyres or "p5", side)
+    return found
+
+
+def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
+    """The config with some of its sizes replaced; what follows from them is set as well."""
+    plain = config.to_dict()
+    text, vision = plain["text_config"], plain["vision_config"]
+    for name, value in sizes.items():
+        part, key = (text, _TEXT[name]) if name in _TEXT else (vision, _VISION[name])
+        part[key] = value
+    if "heads" in sizes and "kv_heads" not in sizes:
+        text["num_key_value_heads"] = sizes["heads"]
+    for part, what in ((text, ""), (vision, "vision_")):
+        width, heads = part["hidden_size"], part["num_attention_heads"]
+        if width % heads:
+            raise _unfit(f"sizes.{what}width={width}", f"sizes.{what}heads={heads}")
+    heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
+    if heads % kv_heads:
+        raise _unfit(f"sizes.heads={heads}", f"sizes.kv_heads={kv_heads}")
+    if vision["image_size"] % vision["patch_size"]:
+        raise _unfit(f"sizes.tile={vision['image_size']}", f"sizes.patch={vision['patch_size']}")
+    if (text["hidden_size"] // heads) % 2:
+        raise UserError(
+            f"sizes.width={text['hidden_size']} with {heads} heads gives heads of odd width, which can't be "
+            "rotated: use a width that is a multiple of twice the heads."
+        )
+    text["head_dim"] = text["hidden_size"] // heads
+    plain["image_seq_length"] = (vision["image_size"] // vision["patch_size"]) ** 2
+    if "vocabulary" in sizes:
+        _fit_vocabulary(plain, sizes["vocabulary"])
+    return type(config).from_dict(plain)
+
+
+def _fit_vocabulary(plain: dict[str, Any], size: int) -> None:
+    """Move the image's and other special tokens into a smaller vocabulary."""
+    if size < 16:
+        raise UserError(f"sizes.vocabulary={size} is not allowed: use at least 16.")
+    for part in (plain, plain["text_config"]):
+        for key in ("image_token_index", "image_token_id", "pad_token_id", "eos_token_id", "bos_token_id"):
+            if isinstance(part.get(key), int) and part[key] >= size:
+                part[key] = size - 1
+
+
+def _unfit(what: str, by: str) -> UserError:
+    return UserError(f"{what} is no multiple of {by}: change one of them.")
+
+
+def sample_of(config: Any, image_tokens: int | None, text_tokens: int) -> Sample:
+    """The sample with so many image tokens, made up of whole images. Raises UserError if there is none.
+
+    A LLaVA-NeXT's image fills the largest grid; its nominal number (2,880) stands for it with its newlines.
+    """
+    vision = config.vision_config
+    side, patches = vision.image_size, vision.image_size // vision.patch_size
+    nominal = one = nominal_image_tokens(config)
+    tiles, size = 1, (side, side)
+    if config.model_type == "llava_next":
+        size = max((tuple(point) for point in config.image_grid_pinpoints), key=lambda p: p[0] * p[1])
+        tiles = 1 + size[0] * size[1] // side**2
+        one = nominal + size[0] // side * patches  # a newline behind each row of patches
+    asked = one if image_tokens is None else image_tokens
+    for unit in (one, nominal):
+        if asked % unit == 0:
+            images = asked // unit
+            return Sample(images, images * tiles, images * one, text_tokens, size)
+    below = max(1, asked // one)
+    raise UserError(
+        f"image_tokens={asked} is no whole number of images: an image has {one:,} tokens here. Use "
+        f"{below * one} or {(below + 1) * one}, or images of another size: sizes.tile={side}, "
+        f"sizes.patch={vision.patch_size} are what it follows from."
+    )
+
+
+def check_memory(config: Any, dtype: str, device: str) -> int:
+    """The bytes of the model's weights; refuses a model that doesn't fit. Nothing is allocated."""
+    with torch.device("meta"):
+        model = _class(config)(config)
+    size = sum(p.numel() for p in model.parameters()) * getattr(torch, dtype).itemsize
+    there = available(device)
+    if there is not None and size > there:
+        raise UserError(
+            f"The model's weights take {gib(size)} in {dtype}, and {gib(there)} are free on {device}. Use "
+            "dtype=bfloat16, fewer layers (sizes.layers=8 with weights=random), or another device."
+        )
+    return size
+
+
+def build(plan: Plan, config: Any) -> Any:
+    """The model in evaluation mode on its device."""
+    settings = plan.config
+    if settings.weights == "checkpoint":
+        from pdrop_eval.models.loading import load
+
+        model = settings.model
+        built: Any = load(
+            model.pretrained,
+            model.revision,
+            str(settings.device),
+            plan.dtype,
+            settings.attention,
+            model.trust_remote_code,
+            model.anyres,
+        ).model
+    else:
+        torch.manual_seed(settings.seed)
+        dtype: Any = getattr(torch, plan.dtype)
+        with torch.device(str(settings.device)):
+            built = _class(config)._from_config(config, dtype=dtype, attn_implementation=settings.attention)
+        built = built.to(settings.device).eval()
+    if settings.compile:
+        _compile(built)
+    return built
+
+
+def _compile(model: Any) -> None:
+    """Compile the parts of the decoder layers that are the same in each of them.
+
+    Attention isn't: the number of its layer is fixed in its graph, so that each layer would be compiled anew.
+    The engine's hooks stay outside. Lengths are dynamic: a drop compiles nothing.
+    """
+    for layer in model.get_decoder().layers:
+        for part in (layer.mlp, layer.input_layernorm, layer.post_attention_layernorm):
+            part.forward = torch.compile(part.forward, dynamic=True)
+
+
+def _class(config: Any) -> Any:
+    next_ = config.model_type == "llava_next"
+    return LlavaNextForConditionalGeneration if next_ else LlavaForConditionalGeneration
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of the whole model, and of its decoder alone.
+
+    whole: input_ids [b, n], pixel_values, and image_sizes of LLaVA-NeXT. embeds: [b, n, d]; image: [b, n]
+    bool, true on image tokens; places: [b, n], position ids.
+    """
+
+    whole: Mapping[str, Tensor]
+    embeds: Tensor
+    image: Tensor
+    places: Tensor
+
+    @property
+    def pixels(self) -> dict[str, Tensor]:
+        """The inputs of the vision tower."""
+        return {name: tensor for name, tensor in self.whole.items() if name != "input_ids"}
+
+
+def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, seed: int = 0) -> Batch:
+    """Equal rows in length: some text, the images, the rest of the text."""
+    random = torch.Generator().manual_seed(seed)
+    text, vision = config.get_text_config(), config.vision_config
+    n = sample.image_tokens + sample.text_tokens
+    before = min(BEFORE, sample.text_tokens - 1)
+    ids = torch.randint(3, text.vocab_size, (rows, n), generator=random)
+    ids[ids == config.image_token_id] = 3
+    image = torch.zeros(rows, n, dtype=torch.bool)
+    image[:, before : before + sample.image_tokens] = True
+    ids[image] = config.image_token_id
+    tiled = config.model_type == "llava_next"
+    each = (sample.tiles // sample.images,) if tiled else ()
+    shape = (rows * sample.images, *each, vision.num_channels, vision.image_size, vision.image_size)
+    weights: Any = getattr(torch, dtype)
+    whole = {
+        "input_ids": ids.to(device),
+        "pixel_values": torch.randn(shape, generator=random).to(device, weights),
+    }
+    if tiled:
+        whole["image_sizes"] = torch.tensor([list(sample.size)] * (rows * sample.images), device=device)
+    embeds = torch.randn(rows, n, text.hidden_size, generator=random)
+    places = torch.arange(n, device=device).repeat(rows, 1)
+    return Batch(whole, embeds.to(device, weights), image.to(device), places)

@@ -1,0 +1,239 @@
+"""A benchmark's settings, checked, and its identity; nothing here needs torch."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from pdrop_eval import __version__
+from pdrop_eval.models.checkpoint import (
+    MissingCheckpointError,
+    check_checkpoint,
+    check_device,
+    resolve_checkpoint,
+)
+from pdrop_eval.models.published_sizes import PUBLISHED
+from pdrop_eval.records import run_identity as identity
+from pdrop_eval.run.config import checks
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.hashing import file_sha256, hash_files
+from pdrop_eval.utils.paths import CONF, PACKAGE, options
+from pdrop_eval.utils.provenance import hardware
+from pdrop_eval.utils.validation import check_choice, check_whole
+from pdrop_eval.utils.versions import COMPUTE, check_versions
+
+PLAIN, KEEP_ALL, VANILLA = "plain", "keep_all", "vanilla"
+LARGEST = 16  # where batch_sizes=auto begins
+# Not part of a benchmark's identity: what is measured more, and where it goes.
+_ELSEWHERE = ("batch_sizes", "results", "scores", "again", "untested_packages")
+_SOURCES = ("strategies", "engine", "efficiency", "models", "run/bench")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One of the things compared: a strategy with its settings, or the model without any of our code.
+
+    label: its name in the record, unique. strategy: a name of conf/strategy, None for "plain".
+    """
+
+    label: str
+    strategy: str | None
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Checked settings. source: a checkpoint's folder or Hub id; None where published sizes are used."""
+
+    config: DictConfig
+    variants: tuple[Variant, ...]
+    batch_sizes: tuple[int, ...]
+    auto: bool
+    budget: Mapping[str, Any]
+    source: Path | str | None
+    dtype: str
+    identity: Mapping[str, Any]
+
+
+def make_plan(config: DictConfig) -> Plan:
+    """Check a composed config. Raises UserError."""
+    check_versions(config.untested_packages, COMPUTE)
+    budget = _check(config)
+    variants = _variants(config.strategies)
+    sizes, auto = _batch_sizes(config.batch_sizes)
+    checks.check_results_folder(Path(config.results))
+    source = _source(config)
+    dtype = _dtype(config)
+    if str(config.device) != "cpu":
+        check_device(str(config.device))
+    decides = _identity(config, variants, source, dtype)
+    return Plan(config, variants, sizes, auto, budget, source, dtype, decides)
+
+
+def _check(config: Any) -> dict[str, Any]:
+    check_choice("weights", config.weights, ("random", "checkpoint"))
+    check_choice("dtype", config.dtype, ("auto", *checks.DTYPES))
+    check_choice("attention", config.attention, checks.ATTENTIONS)
+    kind = str(config.device).partition(":")[0]
+    if kind not in ("cpu", "cuda"):
+        check_choice("device", config.device, ("cpu", "cuda", "cuda:0"))
+    for name, least in (("text_tokens", 1), ("new_tokens", 1), ("rounds", 1), ("warmup", 0), ("seed", 0)):
+        check_whole(name, config[name], least)
+    if config.image_tokens is not None:
+        check_whole("image_tokens", config.image_tokens, 1, "Use null for one image.")
+    if config.threads is not None:
+        check_whole("threads", config.threads, 1, "Use null for as many as torch takes.")
+    for name in ("again", "compile"):
+        if not isinstance(config[name], bool):
+            raise UserError(f"{name}={config[name]} is not allowed: use true or false.")
+    _check_sizes(config)
+    if config.attention == "flash_attention_2":
+        checks._check_flash_attention(SimpleNamespace(dtype=_dtype(config), device=str(config.device)))
+    return checks.check_budget(config.budget)
+
+
+def _check_sizes(config: Any) -> None:
+    given = {f"sizes.{name}": value for name, value in config.sizes.items() if value is not None}
+    for name, value in given.items():
+        check_whole(name, value, 1)
+    if config.architecture is not None:
+        check_choice("architecture", config.architecture, PUBLISHED)
+        given["architecture"] = config.architecture
+    if given and config.weights != "random":
+        raise UserError(
+            f"{', '.join(given)} can't be chosen with weights={config.weights}: a checkpoint has its own "
+            "sizes. Use weights=random."
+        )
+
+
+def _variants(asked: Any) -> tuple[Variant, ...]:
+    """The variants in the order asked for, vanilla always among them."""
+    listed = OmegaConf.to_container(asked) if OmegaConf.is_list(asked) else [asked]
+    found = [_variant(entry) for entry in listed]  # type: ignore[union-attr]
+    if VANILLA not in [one.label for one in found]:
+        found.insert(0, Variant(VANILLA, VANILLA))
+    labels = [one.label for one in found]
+    twice = {label for label in labels if labels.count(label) > 1}
+    if twice:
+        raise UserError(f"strategies names {', '.join(sorted(twice))} twice: give it once.")
+    return tuple(found)
+
+
+def _variant(entry: Any) -> Variant:
+    known = [*options("strategy"), PLAIN, KEEP_ALL]
+    name, fields = entry, None
+    if isinstance(entry, Mapping):
+        if len(entry) != 1:
+            raise UserError(
+                f"strategies has {entry}: write one strategy with its settings, {{pdrop:{{ratio:0.4}}}}."
+            )
+        ((name, fields),) = entry.items()
+    check_choice("strategy", name, known)
+    if name == PLAIN:
+        return Variant(PLAIN, None)
+    if name == KEEP_ALL:
+        return Variant(KEEP_ALL, "pdrop", {"ratio": 1.0})
+    if fields is not None and not isinstance(fields, Mapping):
+        raise UserError(f"strategies has {name}: {fields!r}; write its settings by name, {{ratio:0.4}}.")
+    settings = dict(fields or {})
+    label = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+    return Variant(label, name, settings)
+
+
+def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
+    if asked == "auto":
+        return (LARGEST,), True
+    sizes = list(asked) if OmegaConf.is_list(asked) else [asked]
+    if not sizes:
+        raise UserError("batch_sizes=[] asks for nothing. Give some, batch_sizes=[1,4], or auto.")
+    for size in sizes:
+        check_whole("batch_sizes", size, 1, "Or batch_sizes=auto.")
+    return tuple(sorted(set(sizes))), False
+
+
+def _source(config: Any) -> Path | str | None:
+    """Where the model's sizes (or weights) are read from."""
+    if config.weights == "checkpoint":
+        check_checkpoint(config.model.pretrained, config.model.revision, config.model.trust_remote_code)
+        return resolve_checkpoint(config.model.pretrained)
+    if config.architecture is not None:
+        return None
+    try:
+        found = resolve_checkpoint(config.model.pretrained)
+    except MissingCheckpointError:
+        found = ""
+    if isinstance(found, Path):
+        check_checkpoint(config.model.pretrained, None, config.model.trust_remote_code)
+        return found
+    if published_name(config) is None:
+        raise UserError(
+            f"The sizes of {config.model.pretrained} aren't known without it. Name published ones with "
+            f"architecture=... ({', '.join(PUBLISHED)}), or give a folder with its config.json as "
+            "model.pretrained=<folder>."
+        )
+    return None
+
+
+def published_name(config: Any) -> str | None:
+    """The published model whose sizes a random one gets, where no checkpoint is here to say them."""
+    if config.architecture is not None:
+        return str(config.architecture)
+    family = {"llava-1.5": "llava_1_5", "llava-next": "llava_next"}.get(config.model.architecture, "")
+    name = f"{family}_{config.model.size}"
+    return name if name in PUBLISHED else None
+
+
+def _dtype(config: Any) -> str:
+    if config.dtype != "auto":
+        return str(config.dtype)
+    return "float32" if str(config.device) == "cpu" else "bfloat16"
+
+
+def _resolved(variant: Variant) -> dict[str, Any] | None:
+    """All settings of a variant's strategy, those of its file in `conf/` included."""
+    if variant.strategy is None:
+        return None
+    file: Any = OmegaConf.to_container(OmegaConf.load(CONF / "strategy" / f"{variant.strategy}.yaml"))
+    return {**file, **variant.fields}
+
+
+def _threads_of_the_environment() -> str | None:
+    """Where no number is set, torch takes this one; None: one that follows from the machine's cores."""
+    return os.environ.get("OMP_NUM_THREADS") or os.environ.get("MKL_NUM_THREADS")
+
+
+def _identity(
+    config: Any, variants: tuple[Variant, ...], source: Path | str | None, dtype: str
+) -> dict[str, Any]:
+    """All that decides the numbers: settings, code, packages, the machine, the model's sizes or weights."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    for key in _ELSEWHERE:
+        plain.pop(key)
+    plain |= {"dtype": dtype, "device": str(config.device).partition(":")[0]}
+    plain["strategies"] = [{"label": one.label, "fields": _resolved(one)} for one in variants]
+    plain["threads"] = str(plain["threads"]) if plain["threads"] else _threads_of_the_environment()
+    model = plain["model"]
+    plain["model"] = {key: model[key] for key in ("name", "architecture", "size", "anyres")}
+    files: list[Path] = []
+    for name in _SOURCES:
+        path = PACKAGE / name
+        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    if isinstance(source, Path) and config.weights == "random":
+        weights = file_sha256(source / "config.json")
+    elif source is not None:
+        weights = identity.checkpoint_sha256(source, config.model.revision)
+    else:
+        weights = str(published_name(config))
+    machine = hardware()
+    return {
+        "config": plain,
+        "model": weights,
+        "code": {"version": __version__, "sha256": hash_files(files)},
+        "packages": {name: version(name) for name in ("torch", "transformers")},
+        "hardware": {key: machine[key] for key in ("cpu", "cores", "gpus")},
+    }

@@ -1,0 +1,126 @@
+"""What a plan comes to: the model's sizes, samples, strategies and FLOPs; no weights are there yet."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from pdrop_eval.efficiency.architecture import decoder_of
+from pdrop_eval.efficiency.budget import solve
+from pdrop_eval.efficiency.flops import theoretical_flops
+from pdrop_eval.efficiency.model_flops import model_flops
+from pdrop_eval.run.bench import model as models
+from pdrop_eval.run.bench.settings import VANILLA, Plan
+from pdrop_eval.run.config.compose import make_strategy
+from pdrop_eval.utils import provenance
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is measured: strategies by label (None is plain transformers), on samples of one kind."""
+
+    plan: Plan
+    config: Any
+    sample: models.Sample
+    strategies: Mapping[str, Any]
+    weights: int
+
+    @property
+    def device(self) -> str:
+        """Of the model and its inputs."""
+        return str(self.plan.config.device)
+
+
+def prepare(plan: Plan) -> Work:
+    """All that can be known without the model's weights. Raises UserError."""
+    config = models.model_config(plan)
+    settings = plan.config
+    sample = models.sample_of(config, settings.image_tokens, settings.text_tokens)
+    layers = config.get_text_config().num_hidden_layers
+    strategies: dict[str, Any] = {}
+    for variant in plan.variants:
+        if variant.strategy is None:
+            strategies[variant.label] = None
+            continue
+        strategy = make_strategy(variant.strategy, variant.fields)
+        decided = getattr(strategy, "decided", ())  # what was given by hand stays
+        if plan.budget and variant.strategy != VANILLA and not set(variant.fields) & set(decided):
+            strategy = solve(strategy, config, **plan.budget, image_tokens=sample.image_tokens)
+        strategy.schedule(layers, sample.image_tokens)
+        strategies[variant.label] = strategy
+    weights = models.check_memory(config, plan.dtype, str(settings.device))
+    return Work(plan, config, sample, strategies, weights)
+
+
+def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
+    """What the record says before anything is measured."""
+    plan, config = work.plan, work.config
+    text, vision = config.get_text_config(), config.vision_config
+    return {
+        "model": {
+            "name": plan.config.model.name,
+            "weights": plan.config.weights,
+            "type": config.model_type,
+            "layers": text.num_hidden_layers,
+            "width": text.hidden_size,
+            "intermediate": text.intermediate_size,
+            "vision_layers": vision.num_hidden_layers,
+            "vision_width": vision.hidden_size,
+            "weight_bytes": work.weights,
+        },
+        "sample": asdict(work.sample),
+        "settings": {
+            "device": str(plan.config.device),
+            "dtype": plan.dtype,
+            "attention": plan.config.attention,
+            "compile": plan.config.compile,
+            "threads": torch.get_num_threads(),
+            "warmup": plan.config.warmup,
+            "rounds": plan.config.rounds,
+            "new_tokens": plan.config.new_tokens,
+        },
+        "config": OmegaConf.to_container(plan.config, resolve=True),
+        "budget": dict(plan.budget),
+        "strategies": [_strategy(work, label) for label in work.strategies],
+        "load": busy,
+        "code": provenance.code_identity(),
+        "packages": provenance.package_versions(),
+        "hardware": provenance.hardware(),
+    }
+
+
+def _strategy(work: Work, label: str) -> dict[str, Any]:
+    """A strategy's settings, schedule and FLOPs."""
+    strategy, sample = work.strategies[label], work.sample
+    if strategy is None:
+        return {"label": label, "strategy": None}
+    schedule = strategy.schedule(work.config.get_text_config().num_hidden_layers, sample.image_tokens)
+    whole = model_flops(
+        work.config,
+        strategy,
+        sample.image_tokens,
+        sample.text_tokens,
+        new_tokens=work.plan.config.new_tokens,
+        tiles=sample.tiles,
+    )
+    decoder = decoder_of(work.config)
+    lengths = [n + sample.text_tokens for n in schedule]
+    reached = getattr(strategy, "reached", None)
+    return {
+        "label": label,
+        "strategy": strategy.name,
+        "fields": asdict(strategy),
+        "schedule": list(schedule),
+        "tflops": theoretical_flops(work.config, schedule).total / 1e12,
+        "flops": {
+            **asdict(whole),
+            # Of each token with those before it only: what a causal kernel computes, 4nd^2 + n^2d + 3ndm.
+            "decoder_causal": sum(decoder.linear(n) + decoder.attention(n, n) // 2 for n in lengths),
+            "prefill": whole.prefill,
+            "ttft": whole.ttft,
+            "total": whole.total,
+        },
+        "reached": None if reached is None else asdict(reached),
+    }

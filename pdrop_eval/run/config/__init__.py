@@ -1,0 +1,1 @@
+"""Settings: composing and checking them."""

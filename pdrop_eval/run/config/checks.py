@@ -1,0 +1,120 @@
+"""Wrong input is found here, before a model is loaded; most of it before torch is even imported.
+
+Every check raises UserError with the value, what is allowed and the fix, or returns what it found out.
+"""
+
+import os
+import uuid
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.efficiency.budget import KINDS, check_value
+from pdrop_eval.run.config.compose import check_sections
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_choice, check_whole
+
+DTYPES = ("float32", "bfloat16", "float16")
+ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
+
+
+def check_settings(config: Any) -> None:
+    """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
+    check_sections(config)
+    if config.size is not None and config.runs is None:
+        raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
+    if config.data.root is not None and not str(config.data.root).strip():
+        raise UserError("data.root= names no folder. Use data.root=<folder>, or data.root=null.")
+    check_choice("dtype", config.dtype, DTYPES)
+    check_choice("attention", config.attention, ATTENTIONS)
+    if config.batch_size != "auto":
+        check_whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")
+    check_whole("seed", config.seed, 0)
+    if config.seed >= 2**32:
+        raise UserError(f"seed={config.seed} is not allowed: NumPy takes seeds from 0 to {2**32 - 1}.")
+    check_whole("bootstrap", config.bootstrap, 0)
+    check_whole("workers", config.workers, 0, "0 prepares each question when its turn comes.")
+    cache = config.feature_cache
+    if isinstance(cache, bool) or not isinstance(cache, (int, float)) or not 0 <= cache < float("inf"):
+        raise UserError(
+            f"feature_cache={cache} is not allowed: use a number of GiB from 0 (keeps nothing), such as 0.5."
+        )
+    check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
+    if config.model.get("context") is not None:
+        check_whole("model.context", config.model.context, 1, "Use null for the checkpoint's own.")
+    if config.model.threads is not None:
+        check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
+    check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
+    check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
+    check_budget(config.get("budget"))
+    kind = str(config.device).split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
+    if config.attention == "flash_attention_2":
+        _check_flash_attention(config)
+    if config.limit is not None:
+        check_whole("limit", config.limit, 1, "Use limit=null for all questions.")
+    if config.get("downsample") is not None:
+        check_whole("downsample", config.downsample, 2, "Use downsample=null for images as they are.")
+
+
+def check_budget(budget: Any) -> dict[str, Any]:
+    """The budget that is asked for, at most one: `{"tokens": 64}`, or an empty dict for none."""
+    if budget is None:
+        return {}
+    if not hasattr(budget, "items"):
+        raise UserError(f"budget={budget} is none: give budget.tokens, budget.share or budget.tflops.")
+    asked = {str(kind): value for kind, value in budget.items() if value is not None}
+    for kind, value in asked.items():
+        check_choice("budget", kind, KINDS)
+        check_value(f"budget.{kind}", value)
+    if len(asked) > 1:
+        named = ", ".join(f"budget.{kind}={value}" for kind, value in asked.items())
+        raise UserError(f"{named} are {len(asked)} budgets: give one of them.")
+    return asked
+
+
+def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | None) -> list[str]:
+    """The tasks to run: those asked for, in the suite's order, or all of the suite."""
+    if asked is None:
+        tasks = list(suite_tasks)
+    else:
+        names = [asked] if isinstance(asked, str) else list(asked)
+        if not names:
+            raise UserError("tasks=[] asks for nothing. Name some tasks, or use tasks=null for all.")
+        for name in names:
+            check_choice(f"task of suite={suite}", name, suite_tasks)
+        tasks = [task for task in suite_tasks if task in names]
+    if "mme" in tasks and limit is not None and limit % 2:
+        raise UserError(
+            f"limit={limit} would cut one of MME's pairs of questions in two, and MME scores only pairs. "
+            f"Use an even limit, such as {limit + 1}, or leave out mme with tasks=[...]."
+        )
+    return tasks
+
+
+def check_results_folder(folder: Path) -> None:
+    """Makes sure, by writing, that records can be written to a folder; makes it if it is missing."""
+    probe = folder / f".write-test-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        # An administrator may write anywhere; a folder that was made read-only is respected all the same.
+        if not os.access(folder, os.W_OK | os.X_OK) or not folder.stat().st_mode & 0o222:
+            raise PermissionError(13, "it is read-only")
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"Results can't be written to {folder}: {error.strerror or error}. Choose another folder with "
+            "results=<folder>, or change the permissions of this one."
+        ) from error
+
+
+def _check_flash_attention(config: Any) -> None:
+    if find_spec("flash_attn") is None:
+        raise UserError("attention=flash_attention_2 needs the package flash-attn. Install it, or use sdpa.")
+    if config.dtype == "float32" or config.device == "cpu":
+        raise UserError(
+            f"attention=flash_attention_2 can't be used with dtype={config.dtype}, device={config.device}: "
+            "it needs float16 or bfloat16 on a GPU. Use attention=sdpa, or change these."
+        )

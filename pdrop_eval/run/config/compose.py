@@ -1,0 +1,223 @@
+"""The configuration folder as a registry: choices, strategies by name, wrong overrides explained."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.utils.validation import check_choice
+
+# The groups of each entry point: a configuration file in `conf`, and the folders that it chooses from.
+ENTRIES = {
+    "evaluate": ("strategy", "model", "suite", "experiment"),
+    "train": ("strategy", "model", "recipe", "distributed"),
+    "bench": ("model",),
+    "compare": (),
+}
+# What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+# Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
+BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
+
+
+def _scratch() -> str:
+    """A folder of this user for what Hydra insists on writing in a sweep."""
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(tempfile.gettempdir(), f"pdrop-eval-{user}")
+
+
+OmegaConf.register_new_resolver("scratch", _scratch, replace=True)
+
+
+def compose_config(overrides: Sequence[str] = (), entry: str = "evaluate") -> DictConfig:
+    """The configuration that a command runs with these overrides. Raises UserError for a wrong one."""
+    check_overrides(overrides, entry)
+    return _compose(overrides, entry)
+
+
+def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
+    if GlobalHydra.instance().is_initialized():  # inside a Hydra application: leave its state as it is
+        raise RuntimeError("compose_config can't be called while Hydra runs; use the config that it passed")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return compose(entry, overrides=list(overrides))
+        except CONFIG_ERRORS as error:
+            raise explain(error) from error
+
+
+def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
+    """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
+
+    Raises UserError for an unknown name or field, and what the strategy itself raises for a wrong value.
+    """
+    check_choice("strategy", name, options("strategy"))
+    config: Any = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")
+    known = [key for key in config if key != "_target_"]
+    for key, value in (fields or {}).items():
+        check_choice(f"field of strategy={name}", key, known)
+        config[key] = value
+    return instantiate_strategy(config)
+
+
+def instantiate_strategy(config: Any) -> Any:
+    """The strategy object of a strategy config; this imports torch. Lists become tuples."""
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    # not hydra's `instantiate`: it wraps what a strategy says about a wrong value in an error of its own
+    target = plain.pop("_target_")
+    try:
+        build = get_class(target)
+    except Exception as error:  # whatever is wrong with a strategy's own file
+        reason: BaseException = error
+        while reason.__cause__ or reason.__context__:
+            reason = reason.__cause__ or reason.__context__ or reason
+        raise UserError(
+            f"The strategy {target} can't be imported: {type(reason).__name__}: {reason}. Check its file and "
+            "the _target_ in conf/strategy."
+        ) from error
+    from pdrop_eval.strategies.base import Strategy
+
+    if not issubclass(build, Strategy):  # a configuration calls nothing else, whatever it names
+        raise UserError(
+            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
+        )
+    try:
+        return build(
+            **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
+        )
+    except TypeError as error:  # a number where a list belongs, and the like
+        raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def check_sections(config: Any) -> None:
+    """Raises UserError where a setting stands in the place of a group of them, or a list isn't one."""
+    for part in ("data", "model", "suite", "strategy", "judge"):
+        if not OmegaConf.is_dict(config[part]):
+            raise UserError(
+                f"{part}={config[part]} would replace all of its settings: set one, {part}.<name>=."
+            )
+    if not OmegaConf.is_list(config.suite.tasks):
+        raise UserError(f"suite.tasks={config.suite.tasks} is no list: write suite.tasks=[gqa,pope].")
+    if not (config.tasks is None or isinstance(config.tasks, str) or OmegaConf.is_list(config.tasks)):
+        raise UserError(f"tasks={config.tasks} is no list: write tasks=[gqa,pope], or tasks=null for all.")
+
+
+def check_settings(arguments: Sequence[str], known: Iterable[str], program: str) -> None:
+    """Refuses a command line that names a setting which a program of few settings doesn't have."""
+    for argument in arguments:
+        name, equals, _ = argument.partition("=")
+        if equals and not name.startswith(("-", "hydra.")):
+            check_choice("setting", name.lstrip("+~"), known, f"{program} --help lists them.")
+
+
+def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> list[str]:
+    """Checks the overrides in a command line before Hydra sees them; returns it with the flags first.
+
+    Hydra reads `a=1 -m b=2` only as `-m a=1 b=2`. Raises UserError.
+    """
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    ordered = [argument for argument in arguments if argument not in overrides] + overrides
+    known, _ = get_args_parser().parse_known_args(ordered)
+    if known.config_dir or known.config_path or known.config_name:
+        return ordered  # the user's own configuration: Hydra knows better what is allowed
+    parsed = check_overrides(known.overrides, entry)
+    if not known.multirun and any(override.key_or_group == "hydra/launcher" for override in parsed):
+        raise UserError("hydra/launcher=... needs -m: Hydra runs the command right here without it. Add -m.")
+    sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
+    if sweeps and not known.multirun:
+        raise UserError(
+            f"{sweeps[0]} has several values. Add -m to run one after the other; a list is written in "
+            "brackets, tasks=[gqa,pope]."
+        )
+    return ordered
+
+
+def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[Override]:
+    """Parses overrides such as `strategy=pdrop` or `limit=32`, checks choices and keys. Raises UserError."""
+    try:
+        overrides = OverridesParser.create().parse_overrides(list(arguments))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
+            "strategy.ratio=0.6; put quotes around values with spaces, commas or brackets."
+        ) from error
+    groups, chosen = ENTRIES[entry], dict[str, list[str]]()
+    for override in overrides:
+        if override.key_or_group in groups and not override.is_delete():
+            chosen[override.key_or_group] = _check_group(override)
+    for override in overrides:
+        key = override.key_or_group
+        if not (key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add()):
+            _check_key(key, chosen, entry)
+    _check_budget(overrides)
+    return overrides
+
+
+def _check_budget(overrides: Iterable[Override]) -> None:
+    """A budget decides these settings itself. Raises UserError for both in one command."""
+    given = [override for override in overrides if not override.is_delete() and override.value() is not None]
+    decided = {f"strategy.{name}" for name in BUDGET_DECIDES}
+    budgets = [str(o.input_line) for o in given if o.key_or_group.startswith("budget.")]
+    own = [str(o.input_line) for o in given if o.key_or_group in decided]
+    if budgets and own:
+        raise UserError(
+            f"{', '.join(own)} can't be given with {', '.join(budgets)}: a budget decides that itself. Leave "
+            "one of them out."
+        )
+
+
+def explain(error: Exception) -> UserError:
+    """A complaint about a configuration, one of `CONFIG_ERRORS`, as a UserError."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return UserError(f"The configuration can't be composed: {' '.join(lines)} See pdrop-eval --help.")
+
+
+def _check_group(override: Override) -> list[str]:
+    group = override.key_or_group
+    if override.is_choice_sweep():
+        values = [str(value) for value in override.sweep_iterator()]
+    else:
+        values = ["" if override.value() is None else str(override.value())]
+    for value in values:
+        if not (group == "experiment" and value == ""):
+            fix = f"A new one is a file conf/{group}/{value}.yaml." if value.isidentifier() else ""
+            check_choice(group, value, options(group), fix)
+    return values
+
+
+def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str) -> None:
+    group = key.split(".", maxsplit=1)[0]
+    for choice in chosen.get(group, [None]) if group in ENTRIES[entry] else [None]:
+        config = _defaults_with(f"{group}={choice}" if choice else None, entry)
+        parent, _, name = key.rpartition(".")
+        node = OmegaConf.select(config, parent) if parent else config
+        keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
+        if name not in keys and name != "_target_":
+            named = f"{group}={choice or _default(group, entry)}" if group in ENTRIES[entry] else parent
+            where = f"setting of {named}" if parent else "setting"
+            check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
+
+
+@lru_cache
+def _defaults_with(choice: str | None, entry: str) -> DictConfig:
+    return _compose([choice] if choice else [], entry)
+
+
+def _default(group: str, entry: str) -> str:
+    for default in OmegaConf.load(CONF / f"{entry}.yaml").defaults:
+        if OmegaConf.is_dict(default) and group in default:
+            return str(default[group])
+    return "?"

@@ -1,0 +1,1 @@
+"""`pdrop-eval-doctor`: checks what a run needs before it starts."""

@@ -1,0 +1,234 @@
+"""`pdrop-eval-doctor`: is everything here that a run needs? One line each: ok, warn or FAIL, with the fix.
+
+    pdrop-eval-doctor suite=paper model=llava_1_5_7b device=cuda
+
+takes the settings of `pdrop-eval`. Exits with 1 if something fails. Fetches no data and renders nothing.
+"""
+
+import contextlib
+import os
+import platform
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+from pdrop_eval.models.checkpoint import (
+    MissingCheckpointError,
+    check_checkpoint,
+    check_device,
+    check_image_processing,
+    resolve_checkpoint,
+)
+from pdrop_eval.models.tiling import check_anyres
+from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
+from pdrop_eval.run.doctor import inputs
+from pdrop_eval.run.doctor.inputs import Finding
+from pdrop_eval.utils import versions
+from pdrop_eval.utils.errors import UserError
+
+NEWEST_PYTHON = (3, 13)
+_GIGABYTE = 10**9
+_HELP = ("-h", "--help")
+
+
+def main() -> None:
+    """The console script. Exits with 0, with 1 if something fails, with 2 for wrong settings."""
+    if any(argument in _HELP for argument in sys.argv[1:]):
+        print(__doc__)
+        return
+    try:
+        config = compose_config(sys.argv[1:])
+        _check_one_run(config)
+    except UserError as error:
+        print(f"pdrop-eval-doctor: {error}", file=sys.stderr)
+        sys.exit(2)
+    failures = 0
+    for finding in examine(config):
+        print(_line(finding), flush=True)
+        failures += finding.status == "FAIL"
+    print(
+        f"\n{failures} of these must be mended." if failures else "\nNothing stands in the way of this run."
+    )
+    sys.exit(1 if failures else 0)
+
+
+def _check_one_run(config: Any) -> None:
+    """Raises UserError for an experiment, and for tasks or a limit that no run can have."""
+    if config.runs is not None:
+        raise UserError(
+            "An experiment is several runs. Examine them one by one: model=<name> suite=<name>, as "
+            "conf/experiment lists them."
+        )
+    checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
+
+
+def examine(config: Any) -> Iterator[Finding]:
+    """All findings about the run that a composed config asks for, as they are made."""
+    for part in (
+        _python,
+        _packages,
+        _settings,
+        _device,
+        _hub,
+        _disk,
+        _results,
+        inputs.checkpoints,
+        inputs.data,
+        inputs.judge,
+    ):
+        yield from part(config)
+
+
+def _line(finding: Finding) -> str:
+    head = f"{finding.status:<5}{finding.what:<21} "
+    text = finding.text if not finding.fix else f"{finding.text} -> {finding.fix}"
+    return textwrap.fill(
+        text,
+        80,
+        initial_indent=head,
+        subsequent_indent=" " * 27,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _python(config: Any) -> Iterator[Finding]:
+    here = platform.python_version()
+    needed = SpecifierSet(metadata("pdrop-eval")["Requires-Python"] or "")
+    if here not in needed:
+        yield Finding("FAIL", "python", f"{here}, needed {needed}", "make setup PYTHON=python3.11")
+    elif sys.version_info[:2] > NEWEST_PYTHON:
+        newest = ".".join(map(str, NEWEST_PYTHON))
+        yield Finding(
+            "warn", "python", f"{here} is newer than the newest that was tested", f"Python {newest}"
+        )
+    else:
+        yield Finding("ok", "python", here)
+
+
+def _packages(config: Any) -> Iterator[Finding]:
+    good = []
+    for needed in versions.requirements():
+        found = versions.installed(needed)
+        if found is None:
+            yield Finding("FAIL", needed.name, "not installed", f"pip install '{needed}'")
+        elif versions.within(needed, found):
+            good.append(f"{needed.name} {found}")
+        elif needed.name in versions.DECISIVE and config is not None and config.untested_packages is True:
+            text = f"{found}, outside of what was tested: {versions.tested(needed)}"
+            yield Finding("warn", needed.name, text, f"pip install '{needed}'")
+        else:
+            text = f"{found}, needed {versions.tested(needed)}"
+            yield Finding("FAIL", needed.name, text, f"pip install '{needed}'")
+    yield Finding("ok", "packages", ", ".join(good))
+
+
+def _settings(config: Any) -> Iterator[Finding]:
+    """The plain values, the strategy's own, and those that must suit the checkpoint, if that is there."""
+    try:
+        checks.check_settings(config)
+        instantiate_strategy(config.strategy)
+        with contextlib.suppress(MissingCheckpointError):
+            if isinstance(resolve_checkpoint(config.model.pretrained), Path):
+                found = check_checkpoint(
+                    config.model.pretrained, config.model.revision, config.model.trust_remote_code
+                )
+                check_anyres(config.model.anyres, found.config)
+                check_image_processing(config.model.image_processing, found.family)
+    except (UserError, ValueError, TypeError) as error:
+        yield Finding("FAIL", "settings", str(error))
+    else:
+        yield Finding("ok", "settings", "strategy, model and run are consistent")
+
+
+def _device(config: Any) -> Iterator[Finding]:
+    try:
+        check_device(str(config.device))
+    except UserError as error:
+        yield Finding("FAIL", "device", str(error))
+        return
+    import torch
+
+    memory = _gpu_memory(torch)
+    large = str(config.model.size) == "7b"
+    if str(config.device).startswith("cuda"):
+        needed = 30 if config.dtype == "float32" else 16
+        if large and memory < needed * _GIGABYTE:
+            fix = "dtype=float16" if config.dtype == "float32" else "a GPU with 16 GB or more"
+            yield Finding(
+                "warn", "device", f"{memory / _GIGABYTE:.0f} GB of GPU memory are little for 7B", fix
+            )
+        else:
+            name = torch.cuda.get_device_name(str(config.device))
+            yield Finding("ok", "device", f"{config.device}: {name}, {memory / _GIGABYTE:.0f} GB")
+    elif large:
+        fix = "device=cuda dtype=float16"
+        yield Finding(
+            "warn", "device", f"a model of 7B on {config.device} takes days and 30 GB of memory", fix
+        )
+    else:
+        there = f" (a GPU is there too: {memory / _GIGABYTE:.0f} GB)" if memory else ""
+        yield Finding("ok", "device", f"{config.device}{there}")
+
+
+def _gpu_memory(torch: Any) -> int:
+    if not torch.cuda.is_available():
+        return 0
+    return int(torch.cuda.get_device_properties(0).total_memory)
+
+
+def _hub(config: Any) -> Iterator[Finding]:
+    if not inputs.data_from_hub(config) and not inputs.model_from_hub(config):
+        yield Finding("ok", "Hugging Face Hub", "not needed")
+    elif os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
+        fix = "unset HF_HUB_OFFLINE to fetch the rest"
+        yield Finding(
+            "warn", "Hugging Face Hub", "HF_HUB_OFFLINE is set: only what is cached can be used", fix
+        )
+    else:
+        yield Finding("ok", "Hugging Face Hub", "asked below")
+
+
+def _disk(config: Any) -> Iterator[Finding]:
+    from pdrop_eval.benchmarks.rendered.suite import default_root
+
+    places = {"results": (Path(config.results), 0.1), "rendered suite": (default_root(), 0.5)}
+    if inputs.data_from_hub(config) or inputs.model_from_hub(config):
+        from huggingface_hub import constants
+
+        places = {"results": places["results"], "Hub's cache": (Path(constants.HF_HUB_CACHE), 60.0)}
+    for name, (place, wanted) in places.items():
+        free = shutil.disk_usage(_existing(place)).free / _GIGABYTE
+        if free < min(wanted, 0.1):
+            yield Finding("FAIL", "disk", f"{free:.2f} GB free for the {name} ({place})", "free some space")
+        elif free < wanted:
+            text = f"{free:.0f} GB free for the {name} ({place}); all of it may take {wanted:g}"
+            yield Finding("warn", "disk", text, "free some space, or set HF_HOME to another disk")
+        else:
+            yield Finding("ok", "disk", f"{free:.0f} GB free for the {name}")
+
+
+def _results(config: Any) -> Iterator[Finding]:
+    try:
+        checks.check_results_folder(Path(config.results))
+    except UserError as error:
+        yield Finding("FAIL", "results", str(error))
+    else:
+        yield Finding("ok", "results", f"{config.results} can be written to")
+
+
+def _existing(path: Path) -> Path:
+    """The path, or its nearest parent that is there."""
+    path = path.expanduser().absolute()
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
+if __name__ == "__main__":
+    main()

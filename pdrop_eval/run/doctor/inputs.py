@@ -1,0 +1,164 @@
+"""What `pdrop-eval-doctor` finds out about a run's inputs: checkpoints, data sets, the judge."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.benchmarks.data.checks import check_parquet
+from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
+from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import options
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report; `fix` says what to do about a `warn` or a `FAIL`."""
+
+    status: str  # ok | warn | FAIL
+    what: str
+    text: str
+    fix: str = ""
+
+
+def checkpoints(config: Any) -> Iterator[Finding]:
+    """The chosen model, and which of the others of its size are still to be trained."""
+    yield _checkpoint(config.model)
+    lacking = []
+    for name in options("model"):
+        other = compose_config([f"model={name}"]).model
+        if other.size == config.model.size and name != config.model.name:
+            try:
+                resolve_checkpoint(other.pretrained)
+            except UserError:
+                lacking.append(name)
+    if lacking:
+        fix = "an experiment leaves them out; or give your own with model.pretrained=<folder>"
+        yield Finding("warn", "other checkpoints", f"not there: {', '.join(lacking)}", fix)
+
+
+def _checkpoint(model: Any) -> Finding:
+    try:
+        found = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
+        source = resolve_checkpoint(model.pretrained)
+    except UserError as error:
+        return Finding("FAIL", model.name, str(error))
+    if isinstance(source, Path):
+        return Finding("ok", model.name, f"{found.family}, safetensors in {source}")
+    if _weights_cached(source):
+        return Finding("ok", model.name, f"{found.family}, {source} in the Hub's cache")
+    fix = f"hf download {source} --revision {model.revision}"
+    return Finding("warn", model.name, f"{found.family}, {source} is fetched by the first run", fix)
+
+
+def _weights_cached(repository: str) -> bool:
+    from huggingface_hub import constants
+
+    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
+    return any(folder.glob("snapshots/*/*.safetensors"))
+
+
+def data(config: Any) -> Iterator[Finding]:
+    """Each data set of the run: there, readable, with all columns, and how many rows."""
+    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
+    if data_from_hub(config):
+        yield from _all(_on_hub, tasks)
+    elif config.suite.source == "hub":
+        yield from _all(lambda task: _downloaded(task, Path(config.data.root).expanduser()), tasks)
+    else:
+        yield from _rendered(config, tasks)
+
+
+def _all(look: Callable[[str], Finding], tasks: Sequence[str]) -> Iterator[Finding]:
+    """Looks for all at once, so that a Hub out of reach is waited for only once; a UserError is a FAIL."""
+
+    def guarded(task: str) -> Finding:
+        try:
+            return look(task)
+        except UserError as error:
+            return Finding("FAIL", task, str(error))
+
+    with ThreadPoolExecutor(16) as pool:
+        yield from pool.map(guarded, tasks)
+
+
+def _on_hub(task: str) -> Finding:
+    from huggingface_hub import constants
+
+    from pdrop_eval.benchmarks.data.local import count_rows, find_local
+    from pdrop_eval.benchmarks.task_files import describe
+    from pdrop_eval.models.hub import HubUnreachableError, hub_commit
+
+    info = describe(task, "hub")
+    try:
+        found = find_local(info, Path(constants.HF_HUB_CACHE))
+        return Finding("ok", task, f"{count_rows(found)} rows of {info.dataset} in the Hub's cache")
+    except UserError:
+        try:
+            commit = hub_commit(info.dataset, "dataset", None)
+        except HubUnreachableError as error:
+            text = f"{info.dataset}: not cached, and the Hub can't be reached ({error.reason})"
+            return Finding("FAIL", task, text, "connect once, or data.root=<folder>")
+    fix = f"hf download --repo-type dataset {info.dataset}"
+    return Finding("warn", task, f"{info.dataset} at {commit[:7]} is fetched by the first run", fix)
+
+
+def _downloaded(task: str, root: Path) -> Finding:
+    from pdrop_eval.benchmarks.data.local import count_rows, find_local
+    from pdrop_eval.benchmarks.task_files import describe
+
+    found = find_local(describe(task, "hub"), root)
+    return Finding("ok", task, f"{count_rows(found)} rows in {found.files[0].parent}")
+
+
+def _rendered(config: Any, tasks: Sequence[str]) -> Iterator[Finding]:
+    from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
+    from pdrop_eval.benchmarks.task_files import describe
+
+    folder = (
+        Path(config.data.root).expanduser()
+        if config.data.root
+        else default_root() / f"suite-{suite_version()}"
+    )
+    if config.data.root is None and not folder.is_dir():
+        yield Finding("warn", "rendered suite", "is rendered by the first run (a minute)", "make suite")
+        return
+
+    def look(task: str) -> Finding:
+        info = describe(task, "rendered")
+        rows = check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
+        return Finding("ok", task, f"{rows} rows in {folder}")
+
+    yield from _all(look, tasks)
+
+
+def judge(config: Any) -> Iterator[Finding]:
+    """MM-Vet's judge, from its settings; it is not asked."""
+    from pdrop_eval.benchmarks.judge_client import make_judge
+
+    try:
+        chosen = make_judge(config.judge)
+    except UserError as error:
+        yield Finding("FAIL", "judge", str(error))
+        return
+    if chosen is None:
+        fix = "judge.model=<name>, when it is wanted"
+        yield Finding("warn", "judge", "none: MM-Vet's answers are kept, but not scored", fix)
+    else:
+        yield Finding("ok", "judge", f"{chosen.model} at {chosen.base_url} (not asked now)")
+
+
+def data_from_hub(config: Any) -> bool:
+    """Whether the run's data come from the Hub."""
+    return bool(config.suite.source == "hub" and config.data.root is None)
+
+
+def model_from_hub(config: Any) -> bool:
+    """Whether the run's checkpoint comes from the Hub."""
+    try:
+        return not isinstance(resolve_checkpoint(config.model.pretrained), Path)
+    except UserError:
+        return False

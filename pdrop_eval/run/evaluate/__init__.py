@@ -1,0 +1,1 @@
+"""`pdrop-eval`: evaluates a strategy on a model and a suite."""

@@ -1,0 +1,250 @@
+"""`pdrop-eval`: evaluates one strategy on one model and one suite, and records everything about it.
+
+Nothing heavy is imported up here: `pdrop-eval --help` and a run with nothing left to do never load torch.
+"""
+
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
+from pdrop_eval.run.evaluate.experiments import run_experiment
+from pdrop_eval.run.evaluate.plan import Plan, make_plan
+from pdrop_eval.utils import distributed, log, slurm
+from pdrop_eval.utils.distributed import one_first, together
+from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.log import say
+from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.rank import rank
+from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.validation import check_choice
+
+
+def main() -> None:
+    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
+    log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
+    try:
+        sys.argv[1:] = check_command_line(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
+    except UserError as error:
+        _leave(str(error), 2)
+    except CONFIG_ERRORS as error:
+        _leave(str(explain(error)), 2)
+    except KeyboardInterrupt:
+        _leave("interrupted. The same command goes on where this one stopped.", 130)
+    except distributed.ElsewhereError:
+        sys.exit(1)  # the process that failed says why
+    finally:
+        distributed.stop()
+
+
+def _leave(message: str, status: int) -> NoReturn:
+    if log.kind() == "json":
+        log.event("error", level="error", message=message, status=status)
+    else:
+        print(f"pdrop-eval: {redact(message)}", file=sys.stderr)
+    sys.exit(status)
+
+
+def _job(config: DictConfig) -> None:
+    slurm.join()
+    try:
+        hydra_config = HydraConfig.get()
+        if config.runs is None:
+            evaluate(config, str(hydra_config.runtime.choices["strategy"]))
+        else:
+            run_experiment(config, list(hydra_config.overrides.task), evaluate)
+    except UserError as error:
+        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (*CONFIG_ERRORS, distributed.ElsewhereError):
+        raise
+    except Exception as error:  # Hydra would print the command line with it, secrets and all
+        said = f"{type(error).__name__}: {error}"
+        broken_down = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
+        _leave(said if broken_down else f"{said}\n{traceback.format_exc()}", 1)
+
+
+def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
+    """Runs what a composed config asks for and is not there yet; returns the record.
+
+    `strategy` is the name that the record and its folder get; `advise` prints what to run next. Raises
+    UserError for wrong input before a model is loaded, and SampleError for a sample that fails; finished
+    tasks are kept in both cases.
+    """
+    check_choice("log", config.log, log.KINDS)
+    log.configure(config.log)
+    distributed.start()
+    plan, record = one_first(lambda: _prepare(config, strategy))
+    missing = plan.missing(record)
+    if record is None and (other := plan.made_by_other_code()):
+        say(f"The record {other} is of other code or packages: all is evaluated anew.")
+    elif record is not None and 0 < len(missing) < len(plan.tasks):
+        say(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
+    if record is not None and not missing:
+        if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
+            record = _complete(plan)
+        note = "Nothing to do: all tasks are in the record already."
+        return _report(plan, *_judged(plan, record, note), advise)
+    return _report(plan, *_judged(plan, _run(plan, missing)), advise)
+
+
+def _prepare(config: DictConfig, strategy: str) -> tuple[Plan, dict[str, Any] | None]:
+    plan = make_plan(config, strategy)
+    return plan, plan.existing_record()
+
+
+def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
+    """Computes the missing tasks, each written as soon as it is finished."""
+    say("Loading torch and transformers")
+    from pdrop_eval.models.checkpoint import check_device
+    from pdrop_eval.records.store import run_id
+    from pdrop_eval.run.evaluate.header import make_header
+
+    check_device(plan.config.device)
+    strategy, header, tflops = make_header(plan, _command())
+    if header["budget"]:
+        say(f"Budget {header['budget']['reached']['words']}")
+    log.event("run_started", run=run_id(plan.identity), model=plan.config.model.name, strategy=plan.strategy,
+              suite=plan.config.suite.name, limit=plan.config.limit, tasks=missing)  # fmt: skip
+    say(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
+    with together(lambda: _open(plan, header)) as run:
+        try:
+            model = together(lambda: _load(plan, strategy))
+            for task in missing:
+                _run_one(plan, run, model, task, tflops)
+            run.complete()
+        except Exception as error:
+            log.event("run_failed", level="error", error=str(error))
+            run.fail(redact(str(error)))
+            raise
+        log.event("run_completed", run=run_id(plan.identity), folder=str(run.folder))
+        return {**run.record, "folder": str(run.folder)}
+
+
+def _open(plan: Plan, header: dict[str, Any]) -> Any:
+    """The run's record; with several processes, only the first one's is real."""
+    from pdrop_eval.records.store import Run
+
+    if rank() > 0:
+        return _Onlooker()
+    config = plan.config
+    return Run.open(Path(config.results), config.model.name, plan.strategy, plan.identity, header)
+
+
+class _Onlooker:
+    """Stands in for the run's record in the processes that don't write it."""
+
+    record: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    folder = None
+
+    def __enter__(self) -> "_Onlooker":
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def add_task(self, *result: Any, **more: Any) -> None:
+        """Another process does it."""
+
+    def complete(self) -> None:
+        """Another process does it."""
+
+    def fail(self, message: str) -> None:
+        """Another process does it."""
+
+
+def _complete(plan: Plan) -> dict[str, Any]:
+    """Marks a record whose tasks are all there as completed."""
+    with _open(plan, {}) as run:
+        run.complete()
+        return {**run.record, "folder": str(run.folder)}
+
+
+def _load(plan: Plan, strategy: Any) -> Any:
+    from pdrop_eval.run.lmms.open import open_model
+
+    return open_model(plan, strategy)
+
+
+def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
+    from pdrop_eval.benchmarks.mmvet import submission
+    from pdrop_eval.run.lmms.open import open_task
+    from pdrop_eval.run.lmms.task_runner import run_task
+
+    config = plan.config
+    log.event("task_started", task=task)
+    with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as model.journal:
+        if len(model.journal):
+            say(f"{task} goes on: {len(model.journal)} of its answers are there already.")
+        info, folder = open_task(plan, task, Path(scratch))
+        result, samples = together(
+            lambda: run_task(
+                model,
+                info,
+                folder,
+                limit=config.limit,
+                seed=config.seed,
+                resamples=config.bootstrap,
+                tflops=tflops,
+                truncated_images=config.suite.source == "hub",  # real data sets have some
+            )
+        )
+    predictions = submission(samples) if info.judge else None
+    result = {**result, "data_sha256": plan.data.sha256[task]}
+    together(lambda: run.add_task(task, result, samples, predictions))
+    if rank() == 0:
+        told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
+        log.event("task_finished", **{"task": task, **told, "recalled": result["usage"]["recalled"]})
+
+
+def _journal(plan: Plan, task: str) -> Any:
+    """Where the task's answers are kept until the record has them; each process has its own file."""
+    from pdrop_eval.records.journal import Journal
+    from pdrop_eval.records.store import run_folder
+
+    folder = run_folder(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity)
+    scope = {"identity": plan.identity, "data_sha256": plan.data.sha256[task]}
+    return Journal(folder, task, rank(), scope)
+
+
+def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:
+    """The record after the judge, if there is one, has scored what is left to it; and what to say of it."""
+    from pdrop_eval.run.evaluate.judge import judge_run, left_to
+
+    left = left_to(plan.judge, record, plan.tasks) if rank() == 0 else []
+    if not left:
+        return record, note
+    return judge_run(
+        plan.judge, record, left, plan.config
+    ), f"Judged by {plan.judge.model}: {', '.join(left)}."
+
+
+def _report(plan: Plan, record: dict[str, Any], note: str, advise: bool) -> dict[str, Any]:
+    from pdrop_eval.run.evaluate.summary import summary
+
+    if rank() > 0:
+        return record
+    if note:
+        print(note)
+    print(summary(record, plan.tasks, Path(record["folder"]) / "record.json", advise))
+    return record
+
+
+def _command() -> str:
+    return shlex.join(["pdrop-eval", *sys.argv[1:]])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Experiments: a list of runs in one YAML, as a table or figure of the paper needs them. Needs no torch.
+
+Hydra's sweeps try every combination; the rows of a table are pairs of a checkpoint and a strategy. So an
+experiment has a plain list `runs`, and the runs are composed and evaluated here, one after the other. One
+with a `figure` is drawn afterwards.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from pdrop_eval.models.catalog import model_configs, suite_of
+from pdrop_eval.models.checkpoint import MissingCheckpointError, resolve_checkpoint
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.log import say
+from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.rank import rank
+from pdrop_eval.utils.validation import check_choice
+
+_RUN = ("model", "strategy", "overrides")
+_OURS = ("experiment", "size", "model", "strategy", "tasks")
+# Reports stand above runs, so what draws an experiment is found by its name.
+_DRAW = "pdrop_eval.report.figures.cli.draw_experiment"
+_OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
+
+
+def run_experiment(
+    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[DictConfig, str, bool], Any]
+) -> None:
+    """Evaluates the runs of a composed config, leaving out those whose checkpoint isn't there.
+
+    `overrides` are those of the command line. `size=` picks the models ("mini" if it isn't given), `model=`
+    and `strategy=` pick single runs, everything else holds for each of them. Raises UserError for overrides
+    that an experiment can't have, or if no run is left.
+    """
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    listed = OmegaConf.to_container(config.runs) if OmegaConf.is_list(config.runs) else config.runs
+    runs = _chosen(_checked(listed), given)
+    _check_settings(given, runs)
+    plans = [_overrides(run, config, overrides, given) for run in runs]
+    done, reasons = [], list[str]()
+    for number, (run, plan) in enumerate(zip(runs, plans, strict=True), 1):
+        composed = compose("evaluate", overrides=plan)
+        words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+        title = f"[{number}/{len(runs)}] {' '.join(words)}"
+        try:
+            resolve_checkpoint(composed.model.pretrained)
+        except MissingCheckpointError as error:
+            reasons.append(str(error))
+            say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
+            continue
+        say(title)
+        done.append((run["model"], evaluate(composed, run["strategy"], False)))
+    if not done:
+        raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
+    if rank() == 0:
+        left = f"; {len(reasons)} left out, as their checkpoints aren't there" if reasons else ""
+        print(f"{len(done)} of {len(runs)} runs are done{left}.")
+        if config.get("figure") is not None:
+            _draw(given["experiment"], done, config.tasks, Path(composed.results))
+
+
+def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:
+    """Draws the figures of the models that were run, from runs with the same settings, beside the records."""
+    asked = [tasks] if isinstance(tasks, str) else list(tasks)
+    print(get_method(_DRAW)(name, done, asked, results, results.parent / "figures"), end="")
+
+
+def _checked(runs: Any) -> list[dict[str, Any]]:
+    """The list of runs of a YAML. Raises UserError if it is none."""
+    for run in runs if isinstance(runs, list) and runs else [None]:
+        if not isinstance(run, dict) or not {"model", "strategy"} <= run.keys() <= {*_RUN}:
+            raise UserError(
+                f"runs={run if run is not None else runs} is no list of runs. Each is a model and a "
+                "strategy, and may have overrides: runs=[{model: mini, strategy: pdrop, "
+                "overrides: [strategy.ratio=0.4]}]."
+            )
+        check_choice("model", run["model"], options("model"))
+        check_choice("strategy", run["strategy"], options("strategy"))
+    return list(runs)
+
+
+def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
+    models = model_configs()
+    if "model" in given:
+        check_choice("model of this experiment", given["model"], dict.fromkeys(run["model"] for run in runs))
+        runs = [run for run in runs if run["model"] == given["model"]]
+    if "size" in given or "model" not in given:
+        sizes = dict.fromkeys(models[run["model"]]["size"] for run in runs)
+        size = given.get("size", "mini")
+        check_choice("size of this experiment's models", size, sizes)
+        runs = [run for run in runs if models[run["model"]]["size"] == size]
+    if "strategy" in given:
+        check_choice(
+            "strategy of these runs", given["strategy"], dict.fromkeys(run["strategy"] for run in runs)
+        )
+        runs = [run for run in runs if run["strategy"] == given["strategy"]]
+    return list(runs)
+
+
+def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> None:
+    for key in given:
+        if key.startswith(_OF_RUNS):
+            raise UserError(
+                f"{key} can't be set in an experiment: its runs bring their settings. Run it on its own, "
+                "without experiment=."
+            )
+    names = list(dict.fromkeys(run["model"] for run in runs))
+    if "model.pretrained" in given and len(names) > 1:
+        raise UserError(
+            f"model.pretrained is one checkpoint, but these runs have {len(names)} models. Say which it is, "
+            f"with model= and one of {', '.join(names)}."
+        )
+
+
+def _overrides(
+    run: dict[str, Any], config: DictConfig, overrides: Sequence[str], given: dict[str, str]
+) -> list[str]:
+    """The overrides that compose one run: those of the command line, and the run's own."""
+    size = model_configs()[run["model"]]["size"]
+    suite = [] if "suite" in given else [f"suite={suite_of(size)}"]
+    names = [config.tasks] if isinstance(config.tasks, str) else config.tasks
+    tasks = [] if names is None else [f"tasks=[{','.join(names)}]"]
+    common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]
+    own = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+    return [*suite, *tasks, *own, *common]

@@ -1,0 +1,185 @@
+"""A run's record header: everything about it that is known before the first sample. Imports torch."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from omegaconf import OmegaConf
+from transformers import AutoConfig
+from transformers.models.auto.image_processing_auto import get_image_processor_config
+
+from pdrop_eval.efficiency.architecture import nominal_image_tokens
+from pdrop_eval.efficiency.budget import solve
+from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
+from pdrop_eval.models import tiling
+from pdrop_eval.models.catalog import ARCHITECTURES
+from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.models.prompts import system_prompt
+from pdrop_eval.run.config.checks import check_budget
+from pdrop_eval.run.config.compose import BUDGET_DECIDES, instantiate_strategy, make_strategy
+from pdrop_eval.utils import provenance, versions
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.rank import world_size
+from pdrop_eval.utils.redact import redact, redact_all
+
+if TYPE_CHECKING:
+    from pdrop_eval.run.evaluate.plan import Plan
+
+Tflops = Callable[[Sequence[int]], float]
+
+
+def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops]:
+    """The strategy, the header, and the TFLOPs of given image tokens per layer.
+
+    Raises UserError for a strategy that doesn't fit the model: wrong values, layers outside of it.
+    """
+    config = plan.config
+    strategy = instantiate_strategy(config.strategy)
+    source = str(resolve_checkpoint(config.model.pretrained))
+    transformers_config = _read_config(source, plan)
+    if asked := check_budget(config.get("budget")):
+        _check_decided(strategy, plan)
+        strategy = solve(strategy, transformers_config, **asked)
+    layers = transformers_config.get_text_config().num_hidden_layers
+    image_tokens = nominal_image_tokens(transformers_config)
+    schedule = strategy.schedule(layers, image_tokens)
+    flops = theoretical_flops(transformers_config, schedule)
+    header = {
+        "command": redact(command),
+        "config": redact_all(OmegaConf.to_container(config, resolve=True)),
+        "seed": config.seed,
+        "code": provenance.code_identity(),
+        "packages": provenance.package_versions(),
+        "untested_packages": versions.untested(),
+        "hardware": provenance.hardware(),
+        "model": _model(plan, transformers_config),
+        "strategy": {"name": plan.strategy, "fields": asdict(strategy)},
+        "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
+        "suite": {"name": config.suite.name, "source": config.suite.source},
+        "inputs": {
+            "images": _image_preparation(source, plan),
+            "downsample": config.downsample,
+            "system_prompt": system_prompt(config.model.chat_template),
+            "textvqa_ocr": config.suite.get("textvqa_ocr"),
+        },
+        "batch_size": config.batch_size,
+        "processes": world_size(),
+        "limit": config.limit,
+        "determinism": determinism(config),
+        "efficiency": {
+            "image_tokens": image_tokens,
+            "image_tokens_per_layer": list(schedule),
+            "tflops": flops.total / 1e12,
+            "convention": flops.convention,
+            "kv_cache_bytes": kv_cache_bytes(transformers_config, schedule, config.dtype),
+        },
+    }
+    return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
+
+
+def determinism(config: Any) -> dict[str, Any]:
+    """Whether the same run gives the same samples byte for byte, and what isn't fixed where it may not."""
+    on_cpu = str(config.device).split(":")[0] == "cpu"
+    tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    why = [
+        "sums are added in an order that kernels choose by device, driver and shape",
+        "kernels of attention and matrix products differ between GPU models and library versions",
+        *(["TF32 is allowed in convolutions or matrix products"] if tf32 else []),
+        *(["cuDNN picks convolutions by timing them"] if torch.backends.cudnn.benchmark else []),
+    ]
+    exact = on_cpu and config.dtype == "float32"
+    return {
+        "repeatable": on_cpu,
+        "threads": (config.model.threads or torch.get_num_threads()) if on_cpu else None,
+        "not_fixed": ["answers on another processor or with other packages"] if on_cpu else why,
+        "batch_size": f"answers {'do not' if exact else 'may'} depend on it",
+    }
+
+
+def _check_decided(strategy: Any, plan: "Plan") -> None:
+    """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
+    usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
+    for name in dict.fromkeys((*BUDGET_DECIDES, *getattr(strategy, "decided", ()))):
+        value = getattr(strategy, name, None)
+        if value is not None and value != getattr(usual, name):
+            raise UserError(
+                f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
+                "one of them out."
+            )
+
+
+def _read_config(source: str, plan: "Plan") -> Any:
+    model = plan.config.model
+    try:
+        config = AutoConfig.from_pretrained(
+            source, revision=plan.commit or "main", trust_remote_code=model.trust_remote_code
+        )
+    except Exception as error:  # what a damaged one raises depends on where transformers stumbles
+        raise UserError(
+            f"The config.json of {model.pretrained} can't be read by the installed transformers: "
+            f"{error} Use a checkpoint that transformers itself has saved."
+        ) from error
+    if model.anyres is not None:
+        config.image_grid_pinpoints = tiling.pinpoints(model.anyres, config.vision_config.image_size)
+    return config
+
+
+def _model(plan: "Plan", config: Any) -> dict[str, Any]:
+    model = plan.config.model
+    resolutions = getattr(config, "image_grid_pinpoints", None)
+    return {
+        "name": model.name,
+        "pretrained": model.pretrained,
+        "revision": model.revision,
+        "commit": plan.commit,
+        "sha256": plan.identity["model_sha256"],
+        "family": plan.checkpoint.family,
+        # What it is, read from the checkpoint; what can't be read there, from the configuration.
+        "architecture": ARCHITECTURES[plan.checkpoint.family],
+        "patches": tiling.patches(resolutions, config.vision_config.image_size) if resolutions else 1,
+        "train_patches": model.patches,
+        "size": model.size,
+        "train": model.train,
+        "train_ratio": model.train_ratio,
+        "training": training_record(resolve_checkpoint(model.pretrained)),
+        "dtype": plan.config.dtype,
+        "layers": config.get_text_config().num_hidden_layers,
+        "image_tokens": nominal_image_tokens(config),
+        "anyres": [list(resolution) for resolution in resolutions] if resolutions else None,
+        "image_processing": model.image_processing,
+        "chat_template": model.chat_template,
+        "system_prompt": system_prompt(model.chat_template),
+    }
+
+
+def training_record(source: Path | str) -> dict[str, Any] | None:
+    """What the checkpoint's folder says about its training, if it does. Raises UserError if it is damaged."""
+    path = Path(source) / "training_record.json"
+    if not isinstance(source, Path) or not path.is_file():
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object. Copy the checkpoint again.")
+    return found
+
+
+def _image_preparation(source: str, plan: "Plan") -> str:
+    """What becomes of an image that is no square: "pad", "centre_crop", "resize" or, of LLaVA-NeXT, "tiles".
+
+    A checkpoint of LLaVA-1.5 may bring either processor: llava-hf's crops the centre, the original code pads.
+    """
+    if plan.checkpoint.family == "llava_next":
+        return "tiles"
+    if plan.config.model.image_processing == "pad":
+        return "pad"
+    found = get_image_processor_config(source, revision=plan.commit or "main")
+    if found.get("do_pad"):
+        return "pad"
+    return "centre_crop" if found.get("do_center_crop", True) else "resize"

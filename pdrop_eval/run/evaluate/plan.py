@@ -1,0 +1,94 @@
+"""A run's plan: everything that is checked and found out before torch is imported."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A validated config, and what was found out on the way."""
+
+    config: DictConfig
+    strategy: str
+    tasks: list[str]
+    checkpoint: Any
+    commit: str | None
+    data: Any
+    identity: dict[str, Any]
+    judge: Any = None
+
+    def missing(self, record: dict[str, Any] | None) -> list[str]:
+        """The tasks that the record lacks, or has on other data."""
+        from pdrop_eval.benchmarks.data.prepare import changed
+
+        if record is None:
+            return self.tasks
+        stale = changed(self.data, record["tasks"])
+        return [task for task in self.tasks if task not in record["tasks"] or task in stale]
+
+    def existing_record(self) -> dict[str, Any] | None:
+        """The record of an earlier run with the same identity."""
+        from pdrop_eval.records.store import read_record, run_id
+
+        for path in Path(self.config.results).glob(f"*/*-{run_id(self.identity)}/record.json"):
+            record = read_record(path)
+            if record.get("identity") == self.identity:
+                return {**record, "folder": str(path.parent)}
+        return None
+
+    def made_by_other_code(self) -> str | None:
+        """The id of a record of this very run but for code or packages, if there is one; else None."""
+        import contextlib
+
+        from pdrop_eval.records.store import read_record, run_folder
+        from pdrop_eval.utils.errors import UserError
+
+        def rest(identity: Any) -> dict[str, Any]:
+            return {key: value for key, value in identity.items() if key not in ("code", "packages")}
+
+        folder = run_folder(Path(self.config.results), self.config.model.name, self.strategy, self.identity)
+        for path in sorted(folder.parent.glob("*/record.json")):
+            with contextlib.suppress(UserError):  # what is damaged is said where it is needed
+                record = read_record(path)
+                if rest(record.get("identity") or {}) == rest(self.identity):
+                    return str(record["run_id"])
+        return None
+
+
+def make_plan(config: DictConfig, strategy: str) -> Plan:
+    """Checks a config, gets the data ready, and works out the run's identity, all without torch."""
+    from pdrop_eval.benchmarks.data.prepare import prepare_data
+    from pdrop_eval.benchmarks.judge_client import make_judge
+    from pdrop_eval.benchmarks.task_files import describe
+    from pdrop_eval.models.hub import hub_commit, set_offline
+    from pdrop_eval.models.tiling import check_anyres
+    from pdrop_eval.records import run_identity as identity
+    from pdrop_eval.run.config import checks
+    from pdrop_eval.utils.versions import check_versions
+
+    check_versions(config.untested_packages)
+    checks.check_settings(config)
+    judge = make_judge(config.judge)
+    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
+    for task in tasks:
+        describe(task, config.suite.source)
+    checks.check_results_folder(Path(config.results))
+    source = resolve_checkpoint(config.model.pretrained)
+    from_hub = config.suite.source == "hub" and config.data.root is None
+    set_offline(isinstance(source, Path) and not from_hub)
+    checkpoint = check_checkpoint(
+        config.model.pretrained, config.model.revision, config.model.trust_remote_code
+    )
+    check_image_processing(config.model.image_processing, checkpoint.family)
+    check_anyres(config.model.anyres, checkpoint.config)
+    commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
+    data = prepare_data(config.suite, config.data.root, tasks)
+    decides = identity.run_identity(
+        config, strategy, identity.checkpoint_sha256(source, commit), data.identity
+    )
+    return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge)

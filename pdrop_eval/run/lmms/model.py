@@ -1,0 +1,331 @@
+"""LLaVA and LLaVA-NeXT with a token-dropping strategy, as a model that lmms-eval can run.
+
+    python -m lmms_eval --model pdrop_llava \\
+        --model_args pretrained=llava-hf/llava-1.5-7b-hf,strategy=pdrop,ratio=0.5 --tasks pope
+
+Answers don't depend on the batch size (exactly so in float32), and nothing is caught: a sample that fails
+fails the run. Background threads read and prepare questions while the model answers others; the vision tower
+runs once for an image, on its own, so that its features don't depend on what else is in a batch.
+"""
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import torch
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
+from lmms_eval.api.model import lmms
+from torch import Tensor
+from tqdm import tqdm
+from transformers import LogitsProcessorList
+
+from pdrop_eval.benchmarks.sample_errors import SampleError
+from pdrop_eval.models.checkpoint import check_image_processing
+from pdrop_eval.models.loading import load
+from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_template
+from pdrop_eval.records.journal import Journal
+from pdrop_eval.run.config.compose import make_strategy
+from pdrop_eval.run.lmms import resume
+from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, seed_of
+from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
+from pdrop_eval.run.lmms.finite import FiniteLogits, NonFiniteLogitsError
+from pdrop_eval.run.lmms.generation import arguments_of, cut, read_fields
+from pdrop_eval.run.lmms.measurement import Measurement, Usage
+from pdrop_eval.run.lmms.prefetch import prepared
+from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
+from pdrop_eval.run.lmms.token_layout import geometry_of, placed, retained_of
+from pdrop_eval.utils import log
+from pdrop_eval.utils.distributed import together
+from pdrop_eval.utils.rank import world_size
+from pdrop_eval.utils.validation import check_choice
+
+_AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
+_WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
+_SMALLEST_WINDOW = 32
+_TELL_SECONDS = 30  # between two events of progress
+
+
+class PdropLlava(lmms):
+    """A LLaVA or LLaVA-NeXT checkpoint under one strategy.
+
+    `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
+    field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
+    `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt
+    in tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
+    whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
+    many GiB of the host's memory hold features of images. `measurements` holds what was measured, by (task,
+    doc_id), and `usage` the time and the cache's hits, by task. With a `journal`, each batch is kept there as
+    soon as it is answered, and recalled if it was. Raises UserError for arguments that can't be right.
+    """
+
+    is_simple = True
+
+    def __init__(
+        self,
+        pretrained: str,
+        strategy: Any = "vanilla",
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        dtype: str = "auto",
+        batch_size: int | str = 1,
+        attention: str = "sdpa",
+        chat_template: str = "checkpoint",
+        anyres: Any = None,
+        downsample: int | None = None,
+        context: int | None = None,
+        image_processing: str = "checkpoint",
+        max_new_tokens: int = 128,
+        trust_remote_code: bool = False,
+        max_batch_size: int | None = None,
+        workers: int = 2,
+        feature_cache: float = 2,
+        **fields: Any,
+    ) -> None:
+        super().__init__()
+        check_choice("chat_template", chat_template, CHAT_TEMPLATES)
+        check_choice("image_processing", image_processing, IMAGE_PROCESSING)
+        if isinstance(strategy, str):
+            strategy = make_strategy(strategy, read_fields(fields))
+        elif fields:
+            raise TypeError(f"unknown arguments: {', '.join(fields)}")
+        self.strategy = strategy
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code, anyres)
+        check_template(chat_template, loaded.processor, pretrained)
+        check_image_processing(image_processing, loaded.family)
+        with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
+            pass
+        self.loaded = loaded
+        self.placed = torch.device(device)
+        self.auto_batch = batch_size == "auto"
+        self.batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
+        self.workers = int(workers)
+        self.features = FeatureCache(float(feature_cache) * GIB)
+        self.preparer = Preparer(
+            loaded.processor,
+            chat_template,
+            image_processing,
+            lambda task, split, doc_id: self.task_dict[task][split][doc_id],
+            self.features.tokens,
+            downsample=downsample,
+            context=context or loaded.model.config.get_text_config().max_position_embeddings,
+        )
+        self.geometry = geometry_of(loaded.model, loaded.processor, image_processing, downsample)
+        self.max_new_tokens = int(max_new_tokens)
+        self.measurements: dict[tuple[str, int], Measurement] = {}
+        self.usage: dict[str, Usage] = defaultdict(Usage)
+        self.journal: Journal | None = None
+        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres, downsample)
+        self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
+
+    def __repr__(self) -> str:
+        # lmms-eval's response cache takes this as the model's identity
+        return f"PdropLlava({self._name})"
+
+    @property
+    def device(self) -> torch.device:
+        """Where lmms-eval puts the numbers that processes exchange: gloo connects them, on the CPU."""
+        return torch.device("cpu") if world_size() > 1 else self.placed
+
+    @property
+    def config(self) -> Any:
+        """The transformers config of the checkpoint."""
+        return self.loaded.model.config
+
+    def clean(self) -> None:
+        """Keeps the model: lmms-eval would delete it after each evaluation."""
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not offered: dropping is defined for generation."""
+        raise NotImplementedError("pdrop_llava answers generate_until tasks only")
+
+    def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Not offered: each question is answered in one round."""
+        raise NotImplementedError("pdrop_llava answers generate_until tasks only")
+
+    def generate_until(self, requests: list[Instance]) -> list[GenerationResult]:
+        """Answers all requests, in their order. Raises SampleError at the first that fails.
+
+        Of several processes that share a run, all fail when one does.
+        """
+        return together(lambda: self._answer_all(requests))
+
+    def _answer_all(self, requests: list[Instance]) -> list[Any]:
+        answers: list[Any] = [None] * len(requests)
+        self._seed, self._told = torch.initial_seed(), time.monotonic()
+        if self.auto_batch and self.journal is not None:  # batches as they were before an interruption
+            self.batch_size = (resume.began(self.journal) or resume.BatchSizes(self.batch_size, 0)).began
+        self._began = self.batch_size
+        names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
+        groups = groups_of(requests)
+        window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
+        order = [requests[index] for group in groups for index in group]
+        ready = prepared(order, self.preparer, self.workers, ahead=window)
+        bar = tqdm(
+            total=len(requests), desc=names, unit="sample", file=sys.stderr, dynamic_ncols=True,
+            smoothing=0.1, disable=self.rank != 0 or log.kind() != "quiet",
+        )  # fmt: skip
+        with bar, closing(ready):
+            for group in groups:
+                while group:
+                    for index, answer in self._answer_window(group[:size], ready):
+                        answers[index] = answer
+                        bar.update()
+                    group = group[size:]
+                    self._tell(names, sum(answer is not None for answer in answers), len(answers))
+                    size = min(2 * size, window)  # a small one to begin with: the model waits for it
+        return answers
+
+    def _tell(self, task: str, done: int, total: int) -> None:
+        """An event of how far a task is, now and then."""
+        if done < total and time.monotonic() - self._told > _TELL_SECONDS:
+            self._told = time.monotonic()
+            log.event("progress", task=task, done=done, total=total)
+
+    def _answer_window(
+        self, indices: Sequence[int], ready: Iterator[Prepared]
+    ) -> Iterator[tuple[int, GenerationResult]]:
+        """Answers what belongs to `indices`, the next of what gets ready; each with its index."""
+        started = time.perf_counter()
+        # The longest first, by what they really are: with little padding, and what doesn't fit fails at once.
+        waiting = sorted(
+            zip(indices, islice(ready, len(indices)), strict=True), key=lambda pair: -len(pair[1].ids)
+        )
+        self.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
+        known, waiting = self._recall(waiting)
+        yield from known
+        while waiting:
+            batch = [question for _, question in waiting[: self.batch_size]]
+            try:
+                answers = self._answer(batch)
+            except SampleError as error:
+                if not (self.auto_batch and len(batch) > 1 and is_out_of_memory(error.__cause__)):
+                    raise
+                log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
+                self.batch_size = len(batch) // 2
+                continue
+            if self.journal is not None:
+                resume.keep(self.journal, batch, answers, resume.BatchSizes(self._began, self.batch_size))
+            for (index, question), answer in zip(waiting, answers, strict=False):
+                yield index, self._noted(question, answer)
+            waiting = waiting[len(batch) :]
+
+    def _recall(
+        self, waiting: list[tuple[int, Prepared]]
+    ) -> tuple[list[tuple[int, GenerationResult]], list[tuple[int, Prepared]]]:
+        """What the journal knows of the questions that wait, and the others."""
+        if self.journal is None:
+            return [], waiting
+        request = waiting[0][1].request
+        sampled = self._arguments(request.args[1])[0]["do_sample"]
+        exact = self.loaded.model.dtype == torch.float32 and self.placed.type == "cpu" and not sampled
+        known, rest, size = resume.recall(self.journal, waiting, exact)
+        self.usage[request.args[4]].recalled += len(known)
+        if self.auto_batch and size is not None:
+            self.batch_size = min(self.batch_size, size)
+        questions = dict(waiting)
+        return [(index, self._noted(questions[index], answer)) for index, answer in known], rest
+
+    def _noted(self, question: Prepared, answer: resume.Answer) -> GenerationResult:
+        self.measurements[question.request.args[4], question.request.args[3]] = answer.measurement
+        return answer.result
+
+    def _answer(self, batch: Sequence[Prepared]) -> list[resume.Answer]:
+        try:
+            return self._generate(batch)
+        except Exception as error:
+            blamed = batch
+            if isinstance(error, NonFiniteLogitsError):
+                beams = self._arguments(batch[0].request.args[1])[0]["num_beams"]
+                blamed = [batch[row] for row in dict.fromkeys(row // beams for row in error.rows)]
+            requests = [question.request for question in blamed]
+            raise SampleError(f"{where(requests)} can't be answered: {_reason(error)}") from error
+
+    @torch.inference_mode()
+    def _generate(self, batch: Sequence[Prepared]) -> list[resume.Answer]:
+        model: Any = self.loaded.model
+        tokenizer = self.loaded.processor.tokenizer
+        ids, mask = left_padded([question.ids for question in batch], tokenizer.pad_token_id)
+        ids, mask = ids.to(self.placed), mask.to(self.placed)
+        arguments, until = self._arguments(batch[0].request.args[1])
+        usage = self.usage[batch[0].request.args[4]]
+        image = ids == model.config.image_token_id
+        if arguments["do_sample"]:
+            torch.manual_seed(seed_of(self._seed, batch))
+        with usage.of_the_model():
+            embeddings = self._embeddings(ids, image, batch)
+            staged = self.strategy(model, image)
+            with staged as report:
+                output = model.generate(
+                    input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
+                    pad_token_id=tokenizer.pad_token_id, remove_invalid_values=False,
+                    logits_processor=LogitsProcessorList([FiniteLogits()]),
+                )  # fmt: skip
+            new = output[:, ids.shape[1] :].tolist()  # waits for the device
+        usage.images += sum(len(question.pictures) for question in batch)
+        results, retained = [], retained_of(report, staged.drops)
+        for row, question in enumerate(batch):
+            first = row * arguments["num_beams"]  # beam search repeats each row
+            measured = self._measure(question, report, first, new[row], retained[first])
+            text = cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
+            counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
+            results.append(resume.Answer(GenerationResult(text, counts), measured))
+        return results
+
+    def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:
+        """The decoder's inputs [b, n, d]: embeddings of `ids` [b, n], features where `image` [b, n] is."""
+        embeddings = self.loaded.model.get_input_embeddings()(ids)
+        features = [
+            self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]))
+            for question in batch
+            for picture in question.pictures
+        ]
+        if not features:
+            return embeddings
+        rows = torch.cat([feature.to(embeddings) for feature in features])
+        if len(rows) != int(image.sum()):
+            raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
+        return embeddings.masked_scatter(image[..., None], rows)
+
+    def _encode(self, picture: Picture, task: str) -> Tensor:
+        """An image's features [image tokens, d]: always computed alone, so that they are always the same."""
+        model: Any = self.loaded.model
+        pixels, _ = picture.processed(self.preparer.process)
+        placed = {
+            name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
+            for name, tensor in pixels.items()
+        }
+        self.usage[task].encoded += 1
+        return torch.cat(list(model.get_image_features(**placed, return_dict=True).pooler_output))
+
+    def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+        return arguments_of(given, self.max_new_tokens)
+
+    def _measure(
+        self, question: Prepared, report: Any, row: int, new: Sequence[int], retained: list[list]
+    ) -> Measurement:
+        tokenizer = self.loaded.processor.tokenizer
+        ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}
+        return Measurement(
+            content_sha256=question.content_sha256,
+            images_sha256=question.images_sha256,
+            prompt_tokens=len(question.ids),
+            image_tokens=report.image_tokens[row],
+            image_tokens_per_layer=tuple(layer[row] for layer in report.image_tokens_per_layer),
+            new_tokens=sum(token not in ends for token in new),
+            image_sizes=[list(size) for size in question.sizes],
+            image_grids=placed(self.geometry, question.sizes, report.image_tokens[row]),
+            retained=retained,
+        )
+
+
+def _reason(error: Exception) -> str:
+    if is_out_of_memory(error):
+        return f"{error} Use a smaller batch_size, batch_size=auto, or dtype=float16."
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,54 @@
+"""A plan's model and tasks, opened."""
+
+import gc
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pdrop_eval.benchmarks.task_files import TaskInfo, describe, materialise
+from pdrop_eval.run.lmms.model import PdropLlava
+from pdrop_eval.utils import distributed
+
+if TYPE_CHECKING:
+    from pdrop_eval.run.evaluate.plan import Plan
+
+
+def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
+    """The model of a plan under a strategy; `changes` replace the configured arguments of `PdropLlava`."""
+    config = plan.config
+    if config.model.threads is not None:
+        torch.set_num_threads(config.model.threads)
+    gc.collect()  # in a sweep, the model of the run before may still wait for it
+    settings = {
+        "revision": plan.commit,
+        "device": distributed.local_device(config.device),
+        "dtype": config.dtype,
+        "batch_size": config.batch_size,
+        "attention": config.attention,
+        "chat_template": config.model.chat_template,
+        "anyres": config.model.anyres,
+        "image_processing": config.model.image_processing,
+        "downsample": config.downsample,
+        "context": config.model.context,
+        "max_new_tokens": config.model.max_new_tokens,
+        "trust_remote_code": config.model.trust_remote_code,
+        "workers": config.workers,
+        "feature_cache": config.feature_cache,
+    }
+    return PdropLlava(config.model.pretrained, strategy, **{**settings, **changes})
+
+
+def open_task(plan: "Plan", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
+    """What a task is, and the folder with its YAML; `scratch` has to stay until the task has run."""
+    data, suite = plan.data, plan.config.suite
+    info = describe(task, suite.source)
+    return info, materialise(
+        info,
+        suite.source,
+        scratch,
+        data.folder,
+        data.commits.get(task),
+        suite.textvqa_ocr,
+        data.local.get(task),
+    )

@@ -1,0 +1,173 @@
+"""A request of lmms-eval as what the model needs: token ids and pictures. Runs in background threads."""
+
+import copy
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from lmms_eval.api.instance import Instance
+from PIL import Image
+from torch import Tensor
+
+from pdrop_eval.benchmarks.sample_errors import (
+    PICTURE_ERRORS,
+    VALUE_ERRORS,
+    SampleError,
+    TooLongError,
+    too_long,
+    unreadable,
+)
+from pdrop_eval.models.images import PictureError, check_processed_size, to_rgb, with_eight_bits
+from pdrop_eval.models.prompts import build_prompt, shrunk, to_square
+from pdrop_eval.utils.hashing import content_hashes
+
+Pixels = dict[str, Tensor]
+
+
+class Picture:
+    """An image of one or more questions, whose pixels are processed once, when first needed.
+
+    sha256: of its own pixels.
+    """
+
+    def __init__(self, image: Image.Image, sha256: str):
+        self.sha256 = sha256
+        self._image: Image.Image | None = image
+        self._lock = threading.Lock()
+        self._processed: tuple[Pixels, int] | None = None
+
+    def processed(self, process: Callable[[Image.Image], tuple[Pixels, int]]) -> tuple[Pixels, int]:
+        """What the processor gives for the image, and its number of image tokens."""
+        with self._lock:
+            if self._processed is None:
+                assert self._image is not None
+                self._processed = process(self._image)
+                self._image = None  # a page is larger than what is made of it
+            return self._processed
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A question that is ready for the model.
+
+    ids: [n] token ids, the image token once for each of its features. The hashes are those of `Measurement`.
+    sizes: (width, height) of each picture as it was given.
+    """
+
+    request: Instance
+    ids: Tensor
+    pictures: tuple[Picture, ...]
+    content_sha256: str
+    images_sha256: str
+    sizes: tuple[tuple[int, int], ...]
+
+
+class Preparer:
+    """Reads a question's images and makes its prompt, in any thread.
+
+    docs: gives the document of (task, split, id). known_tokens: the image tokens of an image whose features
+    are there already, by its hash, or None: its pixels are then not processed. downsample: shrinks each image
+    by this factor on both sides; hashes stay those of the image as it was. context: the longest prompt, in
+    tokens; None: any.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        chat_template: str,
+        image_processing: str,
+        docs: Callable[[str, str, int], Any],
+        known_tokens: Callable[[str], int | None],
+        downsample: int | None = None,
+        context: int | None = None,
+    ):
+        self._processor = processor
+        self._of_thread = threading.local()  # tokenizers are not made for being shared
+        self._chat_template = chat_template
+        self._pad = image_processing == "pad"
+        self._docs = docs
+        self._known_tokens = known_tokens
+        self._downsample = downsample
+        self._context = context
+        self._pictures: WeakValueDictionary[str, Picture] = WeakValueDictionary()
+        self._lock = threading.Lock()
+
+    def __call__(self, request: Instance) -> Prepared:
+        """The request, prepared. Raises SampleError, which names task and id."""
+        try:
+            images = self._images(request)
+        except (*PICTURE_ERRORS, *VALUE_ERRORS) as error:
+            raise unreadable(where([request]), "prepared", error) from error
+        except Exception as error:
+            raise SampleError(f"{where([request])} can't be prepared: {error}") from error
+        try:
+            return self._prepared(request, images)
+        except TooLongError as error:
+            raise too_long(where([request]), error) from error
+        except PictureError as error:
+            raise unreadable(where([request]), "prepared", error) from error
+        except Exception as error:
+            raise SampleError(f"{where([request])} can't be prepared: {error}") from error
+
+    def process(self, image: Image.Image) -> tuple[Pixels, int]:
+        """One image through the checkpoint's processor: the vision tower's inputs, and its image tokens."""
+        processor = self._own_processor()
+        if self._downsample is not None:
+            image = shrunk(image, self._downsample)
+        check_processed_size(image.size, processor.image_processor, self._pad)
+        if self._pad:
+            image = to_square(image, processor.image_processor.image_mean)
+        found = processor(text=processor.image_token, images=[image], return_tensors="pt")
+        tokens = int((found["input_ids"] == processor.image_token_id).sum())
+        return {name: found[name] for name in ("pixel_values", "image_sizes") if name in found}, tokens
+
+    def _images(self, request: Instance) -> list[Image.Image]:
+        _, _, doc_to_visual, doc_id, task, split = request.args
+        visuals = doc_to_visual(with_eight_bits(self._docs(task, split, doc_id))) if doc_to_visual else []
+        return [to_rgb(image) for image in visuals or []]
+
+    def _prepared(self, request: Instance, images: list[Image.Image]) -> Prepared:
+        processor = self._own_processor()
+        prompt = build_prompt(self._chat_template, processor, request.args[0], len(images))
+        content, whole = content_hashes(request.args[0], images)
+        keys = [whole] if len(images) == 1 else [content_hashes("", [image])[1] for image in images]
+        pictures = tuple(map(self._picture, keys, images))
+        tokens = [self._tokens(picture) for picture in pictures]
+        ids = self._ids(processor, prompt, tokens)
+        if self._context is not None and len(ids) > self._context:
+            raise TooLongError(
+                f"its prompt has {len(ids):,} tokens ({sum(tokens):,} of images), and the model's context is "
+                f"{self._context:,}"
+            )
+        return Prepared(request, ids, pictures, content, whole, tuple(image.size for image in images))
+
+    def _picture(self, key: str, image: Image.Image) -> Picture:
+        """The picture with these pixels that other questions wait with, or a new one."""
+        with self._lock:
+            return self._pictures.setdefault(key, Picture(image, key))
+
+    def _tokens(self, picture: Picture) -> int:
+        known = self._known_tokens(picture.sha256)
+        return picture.processed(self.process)[1] if known is None else known
+
+    def _ids(self, processor: Any, prompt: str, tokens: Sequence[int]) -> Tensor:
+        first, *rest = prompt.split(processor.image_token)
+        if len(rest) != len(tokens):
+            raise ValueError(f"the prompt has {len(rest)} places for images, but there are {len(tokens)}")
+        text = first + "".join(processor.image_token * n + part for n, part in zip(tokens, rest, strict=True))
+        return torch.tensor(processor.tokenizer(text)["input_ids"])
+
+    def _own_processor(self) -> Any:
+        if not hasattr(self._of_thread, "processor"):
+            with self._lock:
+                self._of_thread.processor = copy.deepcopy(self._processor)
+        return self._of_thread.processor
+
+
+def where(batch: Sequence[Instance]) -> str:
+    """The task and the samples of a batch, in words."""
+    ids = ", ".join(str(request.args[3]) for request in batch)
+    return f"task {batch[0].args[4]}, sample{'s' if len(batch) > 1 else ''} {ids}"

@@ -1,0 +1,243 @@
+"""Runs one task through lmms-eval and turns what comes back into a result and samples for the record."""
+
+import argparse
+import contextlib
+import inspect
+import io
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from PIL import ImageFile
+from tenacity import RetryError
+from tqdm import tqdm
+
+from pdrop_eval.benchmarks.sample_errors import guard
+from pdrop_eval.benchmarks.scoring.score import Score, score
+from pdrop_eval.benchmarks.task_files import TaskInfo
+from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
+from pdrop_eval.utils import log
+from pdrop_eval.utils.distributed import gather, one_first
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.plain import is_finite_number
+from pdrop_eval.utils.rank import rank
+from pdrop_eval.utils.redact import redact
+
+
+def run_task(
+    model: Any, info: TaskInfo, folder: Path, *, limit: int | None, seed: int, resamples: int,
+    tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
+
+    Of several processes, only the first one returns them; the others return nothing.
+
+    `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs;
+    `truncated_images` lets an image file that ends too early pass, as lmms-eval does.
+    """
+    started = time.perf_counter()
+    with quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
+        # lmms-eval's tasks write files for submission; they go where nobody has to look at them
+        paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
+        task, output = ask(model, info, folder, limit, seed, paths)
+        measurements, batch_size, usage = _of_all_processes(model, info.task)
+        if rank() > 0:  # lmms-eval has told only the first process
+            return {}, []
+        rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
+        measured = [measurements[info.task, row["doc_id"]] for row in rows]
+        result = None if info.judge else _score(info, task, rows, measured, resamples, seed, paths)
+    entry = {
+        "benchmark": info.benchmark,
+        "metric": info.metric,
+        **(_scored(result, info) if result else _unscored(rows)),
+        "scale": info.record_scale,
+        "higher_is_better": output["higher_is_better"][info.task][info.metric],
+        "metrics": _metrics(output, info.task),
+        "batch_size": batch_size,
+        "wall_seconds": time.perf_counter() - started,
+        "usage": usage.to_dict(),
+        **_efficiency(measured, tflops),
+    }
+    return entry, _samples(info, rows, measured, result)
+
+
+def ask(
+    model: Any, info: TaskInfo, folder: Path, limit: int | None, seed: int, paths: argparse.Namespace
+) -> tuple[Any, dict]:
+    """Asks any lmms-eval model a task's questions. Returns the task, and what lmms-eval makes of the answers.
+
+    To be called under `quiet`; `paths` is lmms-eval's command line.
+    """
+    from lmms_eval.evaluator import simple_evaluate
+    from lmms_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    task = one_first(lambda: load_task(manager, info))
+    guard(task, info.task)
+    return task, simple_evaluate(
+        model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
+        random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+        process_docs_parallel=1, distributed_executor_backend="torchrun",
+    )  # fmt: skip
+
+
+def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
+    return {
+        "status": "scored",
+        "score": result.value * info.factor,
+        "stderr": None if result.stderr is None else result.stderr * info.factor,
+        "n": result.n,
+        "clusters": result.clusters,
+        "parts": {name: value * info.factor for name, value in result.parts.items()},
+    }
+
+
+def _unscored(rows: list[dict]) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"score": None, "stderr": None, "clusters": None, "parts": {}}
+    return {"status": "needs_judge", "n": len(rows), **nothing}
+
+
+def _of_all_processes(model: Any, task: str) -> tuple[dict[tuple[str, int], Measurement], int, Usage]:
+    """What every process has measured, the smallest batch that one of them had, and what all of them used."""
+    measurements: dict[tuple[str, int], Measurement] = {}
+    for part in gather(model.measurements):
+        measurements |= part
+    usage = Usage.of_processes(gather(model.usage.pop(task, Usage())))
+    return measurements, min(gather(model.batch_size)), usage
+
+
+def load_task(manager: Any, info: TaskInfo) -> Any:
+    """The task with its data. What goes wrong here are the data: lmms-eval tries a few times by itself."""
+    try:
+        return manager.load_task_or_group([info.task])[info.task]
+    except Exception as error:
+        reason: BaseException = error
+        while (inner := _cause(reason)) is not None:
+            reason = inner
+        raise UserError(
+            f"The data of {info.task} ({info.dataset}) can't be loaded: {type(reason).__name__}: {reason}. "
+            "Check the network, the disk space and the cache of data sets, and run the same command again."
+        ) from error
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    if isinstance(error, RetryError):
+        return error.last_attempt.exception()
+    return error.__cause__
+
+
+def _score(
+    info: TaskInfo,
+    task: Any,
+    rows: list[dict],
+    measured: list[Measurement],
+    resamples: int,
+    seed: int,
+    paths: Any,
+) -> Score:
+    metric = info.metric
+    chosen = [index for index, row in enumerate(rows) if metric in row]
+    if not chosen:
+        raise UserError(
+            f"None of the {len(rows)} questions of {info.task} that were asked counts for {metric}: the "
+            "limit leaves out all that do. Use a larger limit, or limit=null."
+        )
+    aggregation = task.aggregation()[metric]
+    extra = {"args": paths} if "args" in inspect.signature(aggregation).parameters else {}
+    return score(
+        info.resample,
+        [rows[index][metric] for index in chosen],
+        [rows[index]["doc"] for index in chosen],
+        [measured[index].images_sha256 for index in chosen],
+        lambda items: float(aggregation(items, **extra)),
+        resamples,
+        seed,
+    )
+
+
+def _metrics(output: dict, task: str) -> dict[str, float]:
+    """All of lmms-eval's numbers for the task, in its own units."""
+    found = {}
+    for metric in output["higher_is_better"][task]:
+        value = output["results"][task].get(f"{metric},none")
+        if is_finite_number(value):  # [] stands for "no sample", None for a submission, NaN for no answer
+            found[metric] = float(value)
+    return found
+
+
+def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], float]) -> dict[str, Any]:
+    counts = [m.image_tokens for m in measured]
+    return {
+        "retained_tokens_per_layer": mean_per_layer(measured),
+        "image_tokens_mean": sum(counts) / len(counts),
+        "image_tokens_max": max(counts),
+        "tflops_mean": mean_tflops(measured, tflops),
+    }
+
+
+def _samples(
+    info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score | None
+) -> list[dict]:
+    earned = iter(_earned(result) if result else ())
+    nothing: dict[str, Any] = {"score": None}
+    return [
+        {
+            "doc_id": row["doc_id"],
+            "prompt": row["arguments"][0],
+            "target": row["target"],
+            "answer": row["filtered_resps"][0],
+            **(next(earned, nothing) if info.metric in row else nothing),
+            **({"to_judge": row[info.metric]} if info.judge else {}),
+            **measurement.to_dict(),
+        }
+        for row, measurement in zip(rows, measured, strict=True)
+    ]
+
+
+def _earned(result: Score) -> Iterator[dict[str, Any]]:
+    """Of each question that counts: what it earned, what it is drawn together with, and the part it is of."""
+    parts = result.part_of or [None] * result.n
+    for earned, cluster, part in zip(result.per_item, result.cluster_of, parts, strict=True):
+        yield {"score": earned, "cluster": cluster, **({"part": part} if part is not None else {})}
+
+
+@contextlib.contextmanager
+def quiet(truncated_images: bool) -> Iterator[None]:
+    """Keeps lmms-eval's prints off the screen, and what it sets for the whole process from staying.
+
+    Its errors go to standard error.
+    """
+    from loguru import logger
+
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        import lmms_eval.evaluator  # resets the logger
+
+        logger.remove()
+        logger.add(_pass_on, level="ERROR", format="lmms-eval: {message}")
+        with (
+            mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar),
+            # lmms-eval's import sets it: half an image would be asked about as if it were whole
+            mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated_images),
+        ):
+            yield
+
+
+def _pass_on(message: str) -> None:
+    """An error of lmms-eval: an event where events are JSON, else a line."""
+    if log.kind() == "json":
+        log.event("lmms_eval_error", level="error", text=message.strip())
+    else:
+        sys.stderr.write(redact(message))
+
+
+class _NoBar(tqdm):
+    """lmms-eval's own bars, of steps that take no time: not shown."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{**kwargs, "disable": True})

@@ -1,0 +1,1 @@
+"""Training data in LLaVA's JSON format."""

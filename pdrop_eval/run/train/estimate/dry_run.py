@@ -1,0 +1,236 @@
+"""`pdrop-eval-train dry_run=true`: what a training would take, without training or downloading anything.
+
+The model is built on the meta device, from its checkpoint's config.json where there is one and else from the
+published sizes. Data that are there are read and checked as for training.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    LlavaConfig,
+    LlavaNextConfig,
+)
+
+from pdrop_eval.models import tiling
+from pdrop_eval.models.checkpoint import MissingCheckpointError, check_checkpoint, resolve_checkpoint
+from pdrop_eval.run.config.compose import instantiate_strategy
+from pdrop_eval.run.evaluate.header import nominal_image_tokens
+from pdrop_eval.run.train.data.conversations import read_conversations
+from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
+from pdrop_eval.run.train.data.samples import make_samples
+from pdrop_eval.run.train.distributed import sharding
+from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
+from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
+from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
+from pdrop_eval.run.train.settings import check_settings
+from pdrop_eval.run.train.trainer import part_of
+from pdrop_eval.strategies.vanilla import Vanilla
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.rank import world_size
+
+# Conversations of published files, to count steps where a file isn't there. The last is a round number.
+PUBLISHED_COUNTS = {
+    "blip_laion_cc_sbu_558k.json": 558_128,
+    "llava_v1_5_mix665k.json": 665_298,
+    "open-llava-next_instruct_mix1M.json": 1_000_000,
+}
+# Text tokens of a sample where there is no tokenizer to count them: a caption, a conversation.
+ASSUMED_TEXT = {"plain": 20}
+ASSUMED_CONVERSATION = 250
+_LONGEST_CAPTION = 64
+
+
+def dry_run(config: Any, strategy: str) -> DryRun:
+    """Estimate what a composed training config takes, and check its data. strategy: its name.
+
+    Raises:
+        UserError: wrong settings, a strategy that doesn't fit the model, data that are there and wrong.
+    """
+    check_settings(config)
+    chosen = instantiate_strategy(config.strategy)
+    source, model_config = _model_config(config.model)
+    sizes = architecture_of(model_config)
+    nominal = nominal_image_tokens(model_config)
+    parts, adapters = count_parameters(model_config, config.lora)
+    weights, gradients, optimizer = sharding(config.distributed)
+    kind = "fsdp" if config.distributed.fsdp else "deepspeed" if config.distributed.deepspeed else "none"
+    devices = world_size() if world_size() > 1 else int(config.recipe.get("devices") or 1)
+    sharing = Sharing(kind, devices, weights, gradients, optimizer)
+    processor = _processor(source, config.model, model_config) if isinstance(source, Path) else None
+    fixed = nominal if model_config.model_type == "llava" else None
+    phases = []
+    for name in config.phases:
+        data = _data(config, name, processor, fixed, nominal)
+        phases.append(_estimate(config, name, chosen, sizes, parts, adapters, sharing, data))
+    where = f"the checkpoint {source}" if isinstance(source, Path) else f"the published sizes of {source}"
+    return DryRun(
+        where,
+        parts,
+        strategy,
+        tuple(chosen.schedule(sizes.layers, nominal)),
+        sharing,
+        bool(config.gradient_checkpointing),
+        config.dtype,
+        tuple(phases),
+    )
+
+
+def count_parameters(model_config: Any, lora: Any = None) -> tuple[dict[str, int], int]:
+    """Return the parameters of each part of a model, and those of LoRA adapters on it; loads nothing."""
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(model_config)
+    parts = dict.fromkeys(("vision", "projector", "decoder"), 0)
+    for name, parameter in model.named_parameters():
+        parts[part_of(name)] += parameter.numel()
+    adapters = 0
+    if lora is not None and lora.rank is not None:
+        for name, module in model.model.language_model.named_modules():
+            if isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] in lora.target:
+                adapters += lora.rank * (module.in_features + module.out_features)
+    return parts, adapters
+
+
+def _model_config(model: Any) -> tuple[Path | str, Any]:
+    """The checkpoint's folder and its config; where it isn't here, the published model's name and sizes."""
+    try:
+        source = resolve_checkpoint(model.pretrained)
+    except MissingCheckpointError:
+        if model.size != "7b":
+            raise
+        source = model.pretrained
+    if isinstance(source, Path):
+        check_checkpoint(model.pretrained, None, model.trust_remote_code)
+        found = AutoConfig.from_pretrained(source)
+    elif model.size == "7b":
+        # Vicuna-7B and CLIP-L at 336 pixels are what transformers takes where a config says nothing else.
+        found = (LlavaNextConfig if model.architecture == "llava-next" else LlavaConfig)()
+        found.get_text_config().vocab_size = 32064
+        source = model.architecture
+    else:
+        raise UserError(
+            f"The sizes of {model.pretrained} aren't known without loading it. Give a folder with its "
+            "config.json as model.pretrained=<folder>."
+        )
+    resolutions = tiling.pinpoints(model.anyres, found.vision_config.image_size)
+    if resolutions is not None:
+        found.image_grid_pinpoints = resolutions
+    return source, found
+
+
+def _processor(source: Path, model: Any, model_config: Any) -> Any:
+    try:
+        processor = AutoProcessor.from_pretrained(source, trust_remote_code=model.trust_remote_code)
+    except (OSError, ImportError, ValueError) as error:
+        raise UserError(f"The processor of {source} can't be loaded: {error}") from error
+    if model.anyres is not None:
+        processor.image_processor.image_grid_pinpoints = model_config.image_grid_pinpoints
+    return processor
+
+
+def _data(config: Any, name: str, processor: Any, fixed: int | None, nominal: int) -> Data:
+    """Read and check the data of a phase, as far as they are there."""
+    settings = config.recipe[name]
+    files = [Path(file) for file in settings.files]
+    images = None if settings.images is None else Path(settings.images)
+    missing = [str(path) for path in (*files, images) if path is not None and not path.exists()]
+    if missing:
+        known = [PUBLISHED_COUNTS.get(file.name) for file in files]
+        count = None if None in known else sum(n for n in known if n is not None)
+        return _unread(settings, count, "as published", {}, nominal, tuple(missing))
+    conversations, skipped = read_conversations(files, images, config.on_error)
+    if processor is None:
+        return _unread(settings, len(conversations), "read", skipped, nominal, ())
+    samples, more = make_samples(
+        conversations,
+        processor,
+        settings.template,
+        TokenCounter(processor, fixed, config.check_images),
+        settings.max_length,
+        config.on_error,
+        "decoder" not in settings.train,
+        lambda c: iter(tqdm(c, f"{name}: tokenizing", leave=False, delay=2)),
+    )
+    if not samples:
+        raise UserError(f"No conversation of the phase {name} can be used: {skipped | more} were skipped.")
+    shapes = Counter((sum(s.image_tokens), s.length - sum(s.image_tokens)) for s in samples)
+    steps = len(GroupedSampler(samples, settings.batch_size, config.seed)) // settings.batch_size
+    return Data((), len(conversations), "read", skipped | more, steps, shapes, max(shapes, key=sum))
+
+
+def _unread(
+    settings: Any,
+    count: int | None,
+    counted: str,
+    skipped: Mapping[str, int],
+    nominal: int,
+    missing: tuple[str, ...],
+) -> Data:
+    """What is assumed of samples where there is no tokenizer or no file."""
+    text = ASSUMED_TEXT.get(settings.template, ASSUMED_CONVERSATION)
+    longest = _LONGEST_CAPTION if settings.template == "plain" else max(settings.max_length - nominal, text)
+    steps = None if count is None else count // settings.batch_size
+    return Data(missing, count, counted, skipped, steps, Counter({(nominal, text): 1}), (nominal, longest))
+
+
+def _estimate(
+    config: Any,
+    name: str,
+    strategy: Any,
+    sizes: Architecture,
+    parts: Mapping[str, int],
+    adapters: int,
+    sharing: Sharing,
+    data: Data,
+) -> PhaseEstimate:
+    settings = config.recipe[name]
+    train = tuple(settings.train)
+    lora = config.lora.rank if "decoder" in train else None
+    learning = sum(adapters if part == "decoder" and lora else parts[part] for part in train)
+    whole = sum(parts.values()) + (adapters if lora else 0)
+    checkpointing = bool(config.gradient_checkpointing)
+    own, vanilla = (
+        _mean_cost(sizes, s, data.shapes, train, checkpointing, lora) for s in (strategy, Vanilla())
+    )
+    rows, (image, text) = settings.per_device_batch, data.longest
+    memory = step_memory(
+        sizes,
+        sharing,
+        learning,
+        whole - learning,
+        tokens=[rows * (n + text) for n in strategy.schedule(sizes.layers, image)],
+        tiles=rows * max(1, round(image / sizes.tile_tokens)) if image else 0,
+        train=train,
+        checkpointing=checkpointing,
+        dtype=config.dtype,
+    )
+    steps = settings.steps
+    if steps is None and data.steps is not None:
+        steps = int(data.steps * settings.epochs)
+    batch = (settings.batch_size, settings.per_device_batch)
+    return PhaseEstimate(name, train, lora, learning, batch, steps, data, own, vanilla, memory)
+
+
+def _mean_cost(
+    sizes: Architecture,
+    strategy: Any,
+    shapes: Counter[tuple[int, int]],
+    train: tuple[str, ...],
+    checkpointing: bool,
+    lora: int | None,
+) -> Cost:
+    total = Cost(0, 0, "")
+    for (image, text), count in shapes.items():
+        one = training_flops(
+            sizes, strategy, image, text, train=train, checkpointing=checkpointing, lora_rank=lora
+        )
+        total = Cost(0, 0, one.convention) + total + one * count
+    n = shapes.total()
+    return Cost(round(total.image_tokens / n), round(total.all_tokens / n), total.convention)

@@ -1,0 +1,242 @@
+"""One training from its plan to the model on disk."""
+
+import gc
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.records.run_identity import checkpoint_sha256
+from pdrop_eval.run.config.compose import instantiate_strategy
+from pdrop_eval.run.train import distributed
+from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
+from pdrop_eval.run.train.settings import sharded
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import Lock, write_atomically
+from pdrop_eval.utils.log import say
+from pdrop_eval.utils.rank import rank, world_size
+
+
+def train(plan: TrainingPlan) -> dict[str, Any]:
+    """Run what is left of a training; returns its record. Raises UserError."""
+    from pdrop_eval.run.train.progress import check_identity
+    from pdrop_eval.run.train.record import write_record
+
+    lock = Lock(plan.output) if rank() == 0 else None
+    strategy = instantiate_strategy(plan.config.strategy)
+    source: str | Path = plan.config.model.pretrained
+    for phase in plan.phases:
+        if phase.done:
+            check_identity(read_phase(phase)["identity"], plan.identity(phase), phase.folder)
+            say(f"Phase {phase.name}: done already.")
+        else:
+            _train_phase(plan, phase, strategy, source)
+        source = phase.folder / "model"
+    record = write_record(plan, [read_phase(phase) for phase in plan.phases], strategy) if rank() == 0 else {}
+    if lock is not None:
+        lock.release()
+    return record
+
+
+def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | Path) -> None:
+    import torch
+
+    from pdrop_eval.run.train import models
+    from pdrop_eval.run.train.progress import Clock, Lines, last_checkpoint
+    from pdrop_eval.run.train.record import phase_record
+
+    config = plan.config
+    threads = config.threads or config.model.threads
+    if threads and not _on_gpu(config):
+        torch.set_num_threads(threads)
+    torch.manual_seed(config.seed)
+    arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
+    start = models.load_start(source, config)
+    samples, skipped = _samples(plan, phase, start)
+    # Text alone leaves the projector out, and the tower's last layers are mostly not used.
+    text = any(not sample.image_tokens for sample in samples)
+    arguments.ddp_find_unused_parameters = text or "vision" in phase.settings.train
+    strategy.drops(start.model.config.get_text_config().num_hidden_layers)
+    models.prepare(start.model, phase.settings, config)
+    identity = {**plan.identity(phase), "samples": _samples_sha256(samples)}
+    checkpoint, mark = last_checkpoint(phase.folder, identity)
+    clock = Clock(identity, mark)
+    trainer = _trainer(phase, arguments, start, samples)
+    trainer.add_callback(clock)
+    trainer.add_callback(Lines(phase.name, clock))
+    say(_opening(phase, samples, skipped, start.model, checkpoint))
+    if checkpoint and trainer.is_last(checkpoint) and not sharded(config.distributed):
+        clock.pause()  # nothing is left but to write the model
+        trainer.take_up(checkpoint)
+    else:
+        with strategy(start.model):
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    record = phase_record(plan, phase, strategy, samples, skipped, trainer, clock, start.model.config)
+    _save(plan, phase, start, trainer)
+    if rank() == 0:
+        record["model_sha256"] = checkpoint_sha256(phase.folder / "model", None)
+        text_of = json.dumps(record, indent=1, ensure_ascii=False)
+        write_atomically(phase.folder / PHASE_RECORD, text_of)
+    trainer.accelerator.wait_for_everyone()
+    trainer.accelerator.free_memory()
+    del trainer
+    gc.collect()
+
+
+def _samples(plan: TrainingPlan, phase: Phase, start: Any) -> tuple[list[Any], dict[str, int]]:
+    from tqdm import tqdm
+
+    from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
+    from pdrop_eval.run.train.data.samples import make_samples
+
+    settings = phase.settings
+    samples, skipped = make_samples(
+        phase.conversations,
+        start.processor,
+        settings.template,
+        TokenCounter(start.processor, start.fixed_tokens, plan.config.check_images),
+        settings.max_length,
+        plan.config.on_error,
+        "decoder" not in settings.train,
+        lambda c: iter(tqdm(c, f"{phase.name}: tokenizing", disable=rank() > 0, leave=False, delay=2)),
+    )
+    if not len(GroupedSampler(samples, settings.batch_size, 0)):
+        pictured = sum(bool(sample.image_tokens) for sample in samples)
+        raise UserError(
+            f"The phase {phase.name} has {pictured} samples with images and {len(samples) - pictured} "
+            f"without: neither fill one batch of {settings.batch_size}. Give more data, or set a smaller "
+            f"recipe.{phase.name}.batch_size."
+        )
+    return samples, {**phase.skipped, **skipped}
+
+
+def _samples_sha256(samples: list[Any]) -> str:
+    """Of what is left of the data after skipping: with on_error=skip, a repaired image changes it."""
+    whole = hashlib.sha256()
+    for sample in samples:
+        whole.update(f"{sample.conversation.file.name}:{sample.conversation.line}:{sample.length}\n".encode())
+    return whole.hexdigest()
+
+
+def _arguments(plan: TrainingPlan, phase: Phase) -> Any:
+    from transformers import TrainingArguments
+    from transformers.utils import logging
+
+    config, settings = plan.config, phase.settings
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    arguments = TrainingArguments(
+        output_dir=str(phase.folder),
+        max_steps=settings.steps or -1,
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.per_device_batch,
+        gradient_accumulation_steps=settings.batch_size // (settings.per_device_batch * world_size()),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type={"constant": "constant_with_warmup"}.get(settings.schedule, settings.schedule),
+        warmup_steps=settings.warmup_ratio,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        bf16=config.dtype == "bfloat16",
+        use_cpu=not _on_gpu(config),
+        seed=config.seed,
+        save_steps=config.save_every,
+        save_total_limit=config.keep,
+        logging_steps=config.log_every,
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+        dataloader_num_workers=config.workers,
+        dataloader_drop_last=True,
+        dataloader_pin_memory=_on_gpu(config),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        **distributed.arguments(config.distributed, _on_gpu(config)),
+    )
+    arguments._n_gpu = 1  # a process has one GPU: several without torchrun would change the batch
+    return arguments
+
+
+def _trainer(phase: Phase, arguments: Any, start: Any, samples: list[Any]) -> Any:
+    from transformers.trainer_callback import PrinterCallback
+
+    from pdrop_eval.run.train.data.loader import Collator, Samples
+    from pdrop_eval.run.train.trainer import StrategyTrainer
+
+    settings = phase.settings
+    rates = {
+        part: settings[f"{part}_learning_rate"]
+        for part in ("projector", "vision")
+        if settings[f"{part}_learning_rate"] is not None
+    }
+    trainer = StrategyTrainer(
+        start.model,
+        arguments,
+        data_collator=Collator(start.processor),
+        train_dataset=Samples(samples),
+        rates=rates,
+        global_batch=settings.batch_size,
+        callbacks=[_tensorboard(phase.folder / "logs")],
+    )
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _tensorboard(folder: Path) -> Any:
+    from transformers.integrations import TensorBoardCallback
+
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise UserError(
+            "The package tensorboard is missing. Install: pip install 'pdrop-eval[train]'."
+        ) from None
+    return TensorBoardCallback(SummaryWriter(str(folder)) if rank() == 0 else None)
+
+
+def _on_gpu(config: Any) -> bool:
+    import torch
+
+    if config.device == "auto":
+        return torch.cuda.is_available()
+    return str(config.device).startswith("cuda")
+
+
+def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
+    """Write the phase's model, and the last one's as the training's."""
+    from pdrop_eval.run.train import models
+
+    config, folder, last = plan.config, phase.folder / "model", phase is plan.phases[-1]
+    if sharded(config.distributed):
+        trainer.save_model(str(folder))  # by all processes: it gathers what is shared out
+    if rank() == 0:
+        whole = start
+        if not sharded(config.distributed):
+            if config.lora.rank is not None and "decoder" in phase.settings.train:
+                models.merge_lora(start.model)
+            models.save_model(start.model, start.processor, folder, "float32")
+        else:
+            models.save_processor(start.processor, folder)
+            if last and config.distributed.deepspeed:
+                from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+
+                unset_hf_deepspeed_config()  # else ZeRO-3 would share out what this process alone reads
+            whole = models.load_start(folder, config) if last else start
+        if last:
+            models.save_model(whole.model, whole.processor, plan.output, config.save_dtype)
+    trainer.accelerator.wait_for_everyone()
+
+
+def _opening(phase: Phase, samples: list[Any], skipped: dict[str, int], model: Any, checkpoint: Any) -> str:
+    learning = sum(getattr(p, "ds_numel", p.numel()) for p in model.parameters() if p.requires_grad)
+    from pdrop_eval.run.train.data.loader import GroupedSampler
+
+    left_out = f", {sum(skipped.values())} skipped ({skipped})" if skipped else ""
+    rest = len(samples) - len(GroupedSampler(samples, phase.settings.batch_size, 0))
+    left_out += f", {rest} of each epoch left out because they fill no batch" if rest else ""
+    going_on = f"; going on from {checkpoint.name}" if checkpoint else ""
+    return (
+        f"Phase {phase.name}: {len(samples)} conversations{left_out}, {learning / 1e6:.2f}M parameters learn "
+        f"({', '.join(phase.settings.train)}){going_on}"
+    )

@@ -1,0 +1,107 @@
+"""Several processes, started by torchrun, that share one run: each answers its part of the questions.
+
+    torchrun --nproc_per_node=2 -m pdrop_eval.run.evaluate.cli strategy=pdrop
+
+Only the first process writes and prints. Answers and scores are those of one process; lmms-eval's own means,
+under `metrics`, add up in another order and may differ in the last digit. In a single process all of this
+does nothing and imports no torch.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.rank import rank, world_size
+
+T = TypeVar("T")
+_PATIENCE = timedelta(hours=12)  # a process that is done waits for the others
+_failed_together = False
+
+
+class ElsewhereError(RuntimeError):
+    """Another process of the run has failed; the message is its own."""
+
+
+def local_device(device: str) -> str:
+    """This process's own GPU where the device is just "cuda"."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if world_size() > 1 and device == "cuda" else device
+
+
+def start() -> None:
+    """Connects the processes. Harmless when called twice. Raises UserError without torchrun's variables."""
+    if world_size() == 1 or _connected():
+        return
+    lacking = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
+    if lacking:
+        raise UserError(
+            f"WORLD_SIZE={world_size()}, but {', '.join(lacking)} is not set. Start several processes with "
+            "torchrun --nproc_per_node=2 -m pdrop_eval.run.evaluate.cli ..., or unset WORLD_SIZE."
+        )
+    import torch.distributed
+
+    # gloo on GPUs too: what is exchanged are answers and numbers, never a model's tensors
+    torch.distributed.init_process_group("gloo", timeout=_PATIENCE)
+
+
+def stop() -> None:
+    """Takes leave of the other processes."""
+    if _connected():
+        import torch.distributed
+
+        if _failed_together:  # torchrun ends the rest as soon as one has left: none before all have spoken
+            gather(None)
+        torch.distributed.destroy_process_group()
+
+
+def gather(value: T) -> list[T]:
+    """The value of every process, in their order, in every process."""
+    if not _connected():
+        return [value]
+    import torch.distributed
+
+    values: list[Any] = [None] * world_size()
+    torch.distributed.all_gather_object(values, value)
+    return values
+
+
+def together(action: Callable[[], T]) -> T:
+    """Runs an action in every process. If it fails in one it fails in all, so that none waits for another."""
+    if not _connected():
+        return action()
+    return _agree(*_attempt(action))
+
+
+def one_first(action: Callable[[], T]) -> T:
+    """As `together`, but the first process has finished before the others begin: they find its files."""
+    if not _connected():
+        return action()
+    first = _agree(*(_attempt(action) if rank() == 0 else (None, None)))
+    return _agree(*(_attempt(action) if rank() > 0 else (first, None)))
+
+
+def _connected() -> bool:
+    if world_size() == 1:
+        return False
+    import torch.distributed
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def _attempt(action: Callable[[], T]) -> tuple[Any, Exception | None]:
+    try:
+        return action(), None
+    except Exception as error:
+        return None, error
+
+
+def _agree(result: Any, error: Exception | None) -> Any:
+    global _failed_together  # noqa: PLW0603 - a process fails once
+    failed = [text for text in gather(None if error is None else str(error)) if text is not None]
+    _failed_together = bool(failed)
+    if error is not None:
+        raise error
+    if failed:
+        raise ElsewhereError(failed[0])
+    return result

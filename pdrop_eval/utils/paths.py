@@ -1,0 +1,23 @@
+"""Where the project's own data lie, in a checkout and in an installed wheel."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _shipped(name: str) -> Path:
+    """The folder `name` inside an installed wheel, or beside the package in a checkout."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else PACKAGE.parent / name
+
+
+CONF = _shipped("conf")
+TASKS = _shipped("tasks")
+MINI_CHECKPOINTS = PACKAGE / "models" / "checkpoints"  # of the miniatures, by name
+MINI_CHECKPOINT = MINI_CHECKPOINTS / "mini"  # of LLaVA-1.5, trained without dropping
+MINI_BASE = MINI_CHECKPOINTS / "mini_base"  # what all of them go back to
+
+
+def options(group: str) -> list[str]:
+    """The choices of a group: the names of the YAML files in `conf/<group>`."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))

@@ -1,0 +1,162 @@
+"""JSON that anyone may have written: read with care, and held against what its fields must be. No torch.
+
+A specification maps names of fields to kinds; a name with a question mark may be missing or null. A kind is a
+name in `KINDS`, or again a specification, of an object within. Fields that it doesn't name may be anything.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.plain import is_finite_number
+
+_SIDE = 10_000  # rows or columns of a grid of image tokens
+MOST = 2**53  # the largest whole number that all programs read alike
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError for all that can't be written again as it is.
+
+    That is NaN and infinities (as words or as 1e999), halves of characters, and lists nested without end.
+    """
+    try:
+        found = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        if "\\u" in text:  # only so can half a surrogate pair come in
+            json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
+    return found
+
+
+def find_wrong_kind(value: Any, fields: Mapping[str, Any], where: str = "") -> str | None:
+    """The first field that isn't of its kind, in words, such as "its field 'model.name' is 3, no text"."""
+    for name, kind in fields.items():
+        optional = name.endswith("?")
+        name = name.rstrip("?")
+        found = value.get(name)
+        place = f"{where}{name}"
+        if found is None:
+            if optional:
+                continue
+            return f"its field {place!r} is missing"
+        if isinstance(kind, Mapping):
+            if not isinstance(found, dict):
+                return f"its field {place!r} is {shortened(found)}, no object"
+            if fault := find_wrong_kind(found, kind, f"{place}."):
+                return fault
+            continue
+        fits, words = KINDS[kind]
+        if not fits(found):
+            return f"its field {place!r} is {shortened(found)}, no {words}"
+    return None
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether a text names a file in a folder on any system, and nothing above, below or elsewhere."""
+    return (
+        name not in ("", ".", "..")
+        and PurePosixPath(name).name == name == PureWindowsPath(name).name
+        and name.isprintable()
+    )
+
+
+def is_inner_path(path: str) -> bool:
+    """Whether a text names a file beneath a folder, by plain names parted by slashes."""
+    return all(is_plain_name(part) for part in path.split("/"))
+
+
+def shortened(value: Any, most: int = 60) -> str:
+    """A value for a message: as Python writes it (control characters escaped), not too much of it."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."
+
+
+def _refuse(word: str) -> Any:
+    raise ValueError(f"{word} is no number in JSON")
+
+
+def _finite(digits: str) -> float:
+    found = float(digits)
+    if not is_finite_number(found):
+        raise ValueError(f"{shortened(digits)} is too large for a number")
+    return found
+
+
+def _whole(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MOST
+
+
+def _number(value: Any) -> bool:
+    return is_finite_number(value) and abs(value) <= 1e300
+
+
+def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(fits, value))
+
+
+def _object_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
+
+
+def _fits_all(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """A list with one value of each kind, in this order."""
+    return lambda value: isinstance(value, list) and len(value) == len(kinds) and all(
+        fits(part) for fits, part in zip(kinds, value, strict=True)
+    )  # fmt: skip
+
+
+def _grid(value: Any) -> bool:
+    """A grid of `pdrop_eval.models.token_grid`, as a list; no larger than a picture could need.
+
+    It may have no row or no column: LLaVA-NeXT takes all tiles of a line of 3000x30 pixels for padding.
+    """
+    kinds = (_whole, _is(str), *[_number] * 4, _whole, _whole, _is(bool))
+    return _fits_all(*kinds)(value) and value[6] <= _SIDE and value[7] <= _SIDE
+
+
+def _is(kind: type) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, kind)
+
+
+KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "text": (_is(str), "text"),
+    "name": (lambda value: isinstance(value, str) and is_plain_name(value), "plain name of a folder"),
+    "path": (lambda value: isinstance(value, str) and is_inner_path(value), "path beneath the run's folder"),
+    "flag": (_is(bool), "true or false"),
+    "whole": (_whole, "whole number from 0"),
+    "number": (_number, "number"),
+    "number or text": (lambda value: _number(value) or isinstance(value, str), "number or text"),
+    "list": (_is(list), "list"),
+    "numbers": (_list_of(_number), "list of numbers"),
+    "wholes": (_list_of(_whole), "list of whole numbers from 0"),
+    "sizes": (_list_of(_fits_all(_whole, _whole)), "list of [width, height]"),
+    "grids": (_list_of(_grid), "list of grids of image tokens"),
+    "masks": (_list_of(_fits_all(_whole, _is(str))), "list of [layer, mask]"),
+    "object": (_is(dict), "object"),
+    "object of numbers": (_object_of(_number), "object of numbers"),
+    "object of texts": (_object_of(_is(str)), "object of texts"),
+}
+
+
+def check_whole(name: str, value: Any, least: int, hint: str = "") -> None:
+    """Raises UserError unless the value is a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise UserError(
+            f"{name}={value} is not allowed: it must be a whole number of at least {least}. {hint}".rstrip()
+        )
+
+
+def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -> None:
+    """Raises UserError with the value, the allowed ones and the nearest of them, if it is none of them."""
+    allowed = list(allowed)
+    if value in allowed:
+        return
+    near = difflib.get_close_matches(str(value), allowed, n=1)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    there = f"Allowed: {', '.join(allowed)}." if allowed else "There is none."
+    raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")

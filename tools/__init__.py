@@ -1,0 +1,1 @@
+"""What only this project runs; not part of the wheel."""

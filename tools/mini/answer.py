@@ -1,0 +1,72 @@
+"""Let a model answer the rendered suite's questions, outside lmms-eval: for the model card's measurements."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import numpy as np
+import torch
+
+from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, render
+
+BATCH = {"llava": 60, "llava_next": 12}  # a LLaVA-NeXT has up to nine times the image tokens
+
+
+def load_mini(folder):
+    """The LLaVA-1.5 or LLaVA-NeXT in `folder` and its processor, in float32, ready to answer."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+    processor = AutoProcessor.from_pretrained(folder)
+    processor.tokenizer.padding_side = "left"  # a training pads on the right, and its checkpoint says so
+    return model.eval(), processor
+
+
+def _inputs(processor, rows, blank: bool):
+    """Processor inputs for rendered rows; `blank` replaces each picture by plain light grey."""
+    conversations = [
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question.prompt}]}]
+        for _, question, _ in rows
+    ]
+    texts = [processor.apply_chat_template(c, add_generation_prompt=True) for c in conversations]
+    images = [np.full_like(p.image, 240) if blank else p.image for p, _, _ in rows]
+    return processor(images=images, text=texts, return_tensors="pt", padding=True)
+
+
+@torch.no_grad()
+def answer_suite(
+    model, processor, strategy=None, blank: bool = False, questions: int = QUESTIONS,
+    tasks: Sequence[str] = TASKS,
+) -> dict[str, list[str]]:  # fmt: skip
+    """Greedy answers to the first `questions` questions of each task while `strategy` drops tokens."""
+    found: dict[str, list[str]] = {}
+    batch = BATCH[model.config.model_type]
+    with strategy(model) if strategy else nullcontext():
+        for task in tasks:
+            rows, found[task] = render(task, questions), []
+            for start in range(0, len(rows), batch):
+                inputs = _inputs(processor, rows[start : start + batch], blank)
+                output = model.generate(**inputs, max_new_tokens=8, do_sample=False)
+                new = output[:, inputs["input_ids"].shape[1] :]
+                found[task] += [a.strip() for a in processor.batch_decode(new, skip_special_tokens=True)]
+    return found
+
+
+def exact_match(answers: dict[str, list[str]]) -> dict[str, float]:
+    """Share of exactly right answers by task, 0 to 1."""
+    shares = {}
+    for task, given in answers.items():
+        right = [a == question.answer for a, (_, question, _) in zip(given, render(task), strict=False)]
+        shares[task] = sum(right) / len(right)
+    return shares
+
+
+def best_constant() -> dict[str, float]:
+    """Share of right answers by task for the best answer that is always the same."""
+    shares = {}
+    for task in TASKS:
+        answers = Counter(question.answer for _, question, _ in render(task))
+        shares[task] = answers.most_common(1)[0][1] / answers.total()
+    return shares

@@ -1,0 +1,176 @@
+"""Export the start of the family in Hugging Face format, with a model card of what was measured.
+
+python -m tools.mini.card results/mini-training   # a finished training, to mini_base
+python -m tools.mini.card                         # its card again, of the weights that are there
+"""
+
+import argparse
+import json
+import math
+import platform
+import shutil
+from pathlib import Path
+
+from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
+from pdrop_eval.utils.paths import MINI_BASE
+from tools.mini.training.checkpoints import load_state
+from tools.mini.training.vocabulary import TOKENS
+
+NAMES = {task: by_task()[task].name for task in TASKS}
+DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.1)
+
+
+def export(run: Path, out: Path) -> None:
+    """Write the last checkpoint of a training run as config, safetensors, tokenizer and processor.
+
+    In bfloat16, as all of the family: half the bytes, and in float32 it computes nearly the same.
+    """
+    import torch
+
+    from tools.mini.training.model import build_model, build_processor
+
+    state = load_state(run)
+    if state is None:
+        raise SystemExit(f"There is no checkpoint in {run}. Run `make train-mini` first.")
+    model = build_model()
+    model.load_state_dict(state["modules"]["model"])
+    model.generation_config.max_new_tokens = 16
+    out.mkdir(parents=True, exist_ok=True)
+    model.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
+    build_processor().save_pretrained(out)
+    shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
+
+
+def measure(folder: Path) -> tuple[dict, dict]:
+    """Exact match by task, and the answers with the image.
+
+    With the image, with a blank one, for the best constant answer, and after drops at several depths.
+    """
+    from pdrop_eval.strategies.fastv import FastV
+    from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+    from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
+
+    model, processor = load_mini(folder)
+    answers = answer_suite(model, processor)
+    measured = {
+        "image": exact_match(answers),
+        "blank image": exact_match(answer_suite(model, processor, blank=True)),
+        "best constant answer": best_constant(),
+        "PyramidDrop, λ=0.5": exact_match(answer_suite(model, processor, PyramidDrop())),
+    }
+    for depth in DEPTHS:
+        for share in SHARES:
+            name = f"{share:.0%} after {depth} layer{'s' if depth > 1 else ''}"
+            measured[name] = exact_match(answer_suite(model, processor, FastV(k=depth, r=1 - share)))
+            print(name, measured[name], flush=True)
+    return measured, answers
+
+
+def _log(folder: Path) -> list[dict]:
+    lines = (folder / "training_log.jsonl").read_text().splitlines()
+    # After a resume a step may be logged again: the later line counts.
+    return list({(e["stage"], e["step"], "validation" in e): e for e in map(json.loads, lines)}.values())
+
+
+def draw_curve(folder: Path, guided: float) -> None:
+    """`curve.svg`: loss and held-out accuracy of the second stage, guided up to step `guided`."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "pdrop-eval"
+    from matplotlib import pyplot as plt
+
+    log = [entry for entry in _log(folder) if entry["stage"] == "joint"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    losses = [e for e in log if "loss" in e]
+    left.plot([e["step"] for e in losses], [e["loss"] for e in losses], color="black")
+    left.set(xlabel="step", ylabel="loss (nats per answer token)", yscale="log")
+    checks = [e for e in log if "validation" in e]
+    for task, name in NAMES.items():
+        points = [(e["step"], 100 * e["validation"][task]) for e in checks if task in e["validation"]]
+        right.plot(*zip(*points, strict=True), label=name)
+    right.set(xlabel="step", ylabel="held-out exact match (%)", ylim=(0, 100))
+    right.legend(fontsize="x-small", ncols=3)
+    left.axvline(guided, color="grey", linestyle=":")
+    left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
+    right.axvline(guided, color="grey", linestyle=":")
+    figure.savefig(folder / "curve.svg", metadata={"Date": None})
+
+
+def exact_match_table(measured: dict) -> str:
+    """A row a task, a column a setting, as Markdown."""
+    rows = ["| | " + " | ".join(measured) + " |", "|---" * (len(measured) + 1) + "|"]
+    for task, name in NAMES.items():
+        rows.append(f"| {name} | " + " | ".join(f"{100 * s[task]:.1f}" for s in measured.values()) + " |")
+    means = (100 * sum(shares.values()) / len(shares) for shares in measured.values())
+    return "\n".join([*rows, "| mean | " + " | ".join(f"{mean:.1f}" for mean in means) + " |"])
+
+
+def print_sizes(answers: dict[str, list[str]]) -> str:
+    """Exact match on large text and on small print, of the tasks that ask for both: a Markdown table."""
+    from pdrop_eval.benchmarks.rendered.suite import render
+
+    rows = ["| | large text | small print |", "|---|---|---|"]
+    for task, given in answers.items():
+        right: dict[bool, list[bool]] = {False: [], True: []}
+        for answer, (_, question, _) in zip(given, render(task, len(given)), strict=True):
+            right[question.small].append(answer == question.answer)
+        if right[True] and right[False]:
+            cells = (f"{100 * sum(r) / len(r):.1f} (n={len(r)})" for r in right.values())
+            rows.append(f"| {NAMES[task]} | " + " | ".join(cells) + " |")
+    return "\n".join(rows)
+
+
+def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
+    """`README.md` and `card.json` beside the weights."""
+    chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
+    above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
+    deviation = 100 * math.sqrt(0.25 / QUESTIONS)
+    card = {"exact_match": measured, "training": run, "answers": answers}
+    (folder / "card.json").write_text(json.dumps(card, ensure_ascii=False) + "\n", encoding="utf-8")
+    template = (Path(__file__).parent / "card_template.md").read_text()
+    (folder / "README.md").write_text(
+        template.format(
+            table=exact_match_table(measured),
+            sizes=print_sizes(answers),
+            vocabulary=len(TOKENS),
+            tasks=len(TASKS),
+            above=len(above),
+            below=", ".join(NAMES[t] for t in TASKS if t not in above) or "none",
+            questions=QUESTIONS,
+            deviation=f"{deviation:.1f}",
+            **run,
+        )
+    )
+
+
+def training_facts(folder: Path, arguments: dict) -> dict:
+    """What the log says of the run: minutes of each stage, steps, last loss, and on what it ran."""
+    facts = dict(arguments)
+    for stage in ("vision", "joint"):
+        entries = [e for e in _log(folder) if e["stage"] == stage]
+        facts[f"{stage}_minutes"] = round(entries[-1]["seconds"] / 60)
+        facts[f"{stage}_steps"] = entries[-1]["step"]
+        facts[f"{stage}_loss"] = [e["loss"] for e in entries if "loss" in e][-1]
+    facts["machine"] = platform.machine()
+    return facts
+
+
+def main() -> None:
+    """Parse the command line, export, measure and write the card."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("run", type=Path, nargs="?", help="folder of a finished training run")
+    parser.add_argument("--out", type=Path, default=MINI_BASE)
+    options = parser.parse_args()
+    if options.run:
+        export(options.run, options.out)
+        facts = training_facts(options.out, json.loads((options.run / "arguments.json").read_text()))
+    else:
+        facts = json.loads((options.out / "card.json").read_text(encoding="utf-8"))["training"]
+    draw_curve(options.out, facts["guided"] * facts["joint_steps"])
+    write_card(options.out, *measure(options.out), facts)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The miniature as LLaVA-NeXT: the same weights, told to look at an overview and at the tiles of a grid.
+
+    python -m tools.mini.next --from pdrop_eval/models/checkpoints/mini --anyres p5 --out outputs/next_p5
+
+What comes out is where a training starts from, and no model to evaluate: nothing in it has seen a tile yet.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.utils.errors import UserError
+
+POSITIONS = 2048  # p9 has up to 1,344 image tokens; the miniature of LLaVA-1.5 was made for 1,024 in all
+_BLANK = 240 / 127.5 - 1  # light grey, as the paper of the rendered pictures, in the processor's units
+_SHARED = (
+    "vision_feature_layer",
+    "vision_feature_select_strategy",
+    "projector_hidden_act",
+    "multimodal_projector_bias",
+    "tie_word_embeddings",
+)
+
+
+def build_next(start: Path | str, anyres: Any) -> tuple[Any, Any]:
+    """The LlavaNextForConditionalGeneration and its LlavaNextProcessor, made of a LLaVA-1.5 in a folder.
+
+    `anyres` is "p5", "p9" or a list of resolutions, see `models.tiling`. Tower, projector, decoder,
+    tokenizer and chat template are those of `start`, and so is the dtype. Raises UserError if `start` is no
+    LLaVA-1.5, or the grids are none.
+    """
+    import torch
+    from transformers import AutoConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    source, config = Path(start), AutoConfig.from_pretrained(start)
+    if config.model_type != "llava":
+        raise UserError(f"{start} is of type {config.model_type}. Give a folder with a LLaVA-1.5 (llava).")
+    grids = pinpoints(anyres, config.vision_config.image_size)
+    if grids is None:
+        raise UserError("anyres is null: LLaVA-NeXT needs grids. Use p5 or p9.")
+    llava = LlavaForConditionalGeneration.from_pretrained(source, dtype=torch.float32, use_safetensors=True)
+    model = LlavaNextForConditionalGeneration(_config(config, grids)).eval()
+    missing, unexpected = model.load_state_dict(llava.state_dict(), strict=False)
+    assert (missing, unexpected) == (["model.image_newline"], []), (missing, unexpected)
+    with torch.no_grad():
+        model.model.image_newline.copy_(_blank_patch(llava))
+    model.generation_config = llava.generation_config
+    return model.to(config.dtype or torch.float32), _processor(source, grids)
+
+
+def _config(config: Any, grids: list[list[int]]) -> Any:
+    """LLaVA-NeXT's configuration with the parts of a LLaVA-1.5's."""
+    from transformers import LlavaNextConfig
+
+    text = config.text_config.to_dict()
+    text["max_position_embeddings"] = max(POSITIONS, text["max_position_embeddings"])
+    return LlavaNextConfig(
+        vision_config=config.vision_config.to_dict(),
+        text_config=text,
+        image_token_index=config.image_token_id,
+        image_seq_length=config.image_seq_length,
+        image_grid_pinpoints=grids,
+        **{name: getattr(config, name) for name in _SHARED},
+    )
+
+
+def _blank_patch(llava: Any) -> Any:
+    """The mean embedding of a blank picture's patches: [hidden].
+
+    LLaVA-NeXT puts `image_newline` after each row of patches. So it begins as a patch without contents, which
+    the decoder knows already, and not as noise.
+    """
+    import torch
+
+    side = llava.config.vision_config.image_size
+    pixels = torch.full((1, 3, side, side), _BLANK)
+    with torch.no_grad():
+        return llava.get_image_features(pixels).pooler_output[0].mean(0)
+
+
+def _processor(source: Path, grids: list[list[int]]) -> Any:
+    """The processor: each tile is resized and normalised as LLaVA-1.5's processor does with a picture."""
+    from transformers import AutoProcessor, LlavaNextImageProcessor, LlavaNextProcessor
+
+    llava = AutoProcessor.from_pretrained(source)
+    images = llava.image_processor
+    side = {"height": images.size["height"], "width": images.size["width"]}
+    return LlavaNextProcessor(
+        image_processor=LlavaNextImageProcessor(
+            size=side,
+            crop_size=side,
+            do_center_crop=False,
+            image_mean=images.image_mean,
+            image_std=images.image_std,
+            resample=images.resample,
+            image_grid_pinpoints=grids,
+        ),
+        tokenizer=llava.tokenizer,
+        patch_size=llava.patch_size,
+        vision_feature_select_strategy=llava.vision_feature_select_strategy,
+        num_additional_image_tokens=llava.num_additional_image_tokens,
+        chat_template=llava.chat_template,
+    )
+
+
+def save_next(start: Path | str, anyres: Any, out: Path) -> Path:
+    """Writes what `build_next` builds in Hugging Face format; returns `out`."""
+    model, processor = build_next(start, anyres)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out, safe_serialization=True)
+    processor.save_pretrained(out)
+    return out
+
+
+def main() -> None:
+    """Parse the command line and write the model."""
+    parser = argparse.ArgumentParser(description="A LLaVA-NeXT miniature made of the LLaVA-1.5 one.")
+    parser.add_argument("--from", dest="start", type=Path, required=True, help="folder of the LLaVA-1.5")
+    parser.add_argument("--anyres", required=True, help="grids of tiles: p5 or p9")
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    try:
+        print(save_next(options.start, options.anyres, options.out))
+    except UserError as error:
+        parser.error(str(error))
+
+
+if __name__ == "__main__":
+    main()

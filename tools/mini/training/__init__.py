@@ -1,0 +1,1 @@
+"""How the start of all miniatures is trained."""

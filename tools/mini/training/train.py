@@ -1,0 +1,272 @@
+"""Train the miniature from scratch on rendered pictures: `make train-mini`.
+
+Two stages. `vision` teaches the vision tower, the projector and the word embeddings what each patch shows;
+`joint` freezes the tower, as LLaVA does, and teaches the decoder to answer questions. Matrices are trained by
+Muon, the rest by AdamW, in bfloat16 with float32 master weights, by processes of one thread each.
+A run is a function of its seed and of the number of processes, and goes on from its last checkpoint.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.nn import functional as F
+
+from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
+from tools.mini.training.checkpoints import load_state, save_state
+from tools.mini.training.model import build_model
+from tools.mini.training.network import Guide, PatchLabels, answer_logits
+from tools.mini.training.packing import make_batch
+from tools.mini.training.vocabulary import EOS, ID
+
+BATCH = {"vision": 32, "joint": 16}  # pictures a step, over all processes
+
+
+class Trainer:
+    """The state of one process of one training run."""
+
+    def __init__(self, options: argparse.Namespace, rank: int):
+        torch.manual_seed(options.seed)
+        torch.set_num_threads(1)
+        self.options, self.rank = options, rank
+        self.folder = Path(options.out)
+        self.master = build_model()
+        self.heads = PatchLabels(self.master.config.text_config.hidden_size)
+        self.compute = copy.deepcopy(self.master).bfloat16()
+        self.compute.set_attn_implementation("packed")
+        self.stage, self.step, self.seconds, self.mean_loss = "vision", 0, 0.0, 0.0
+
+    def begin(self, stage: str) -> None:
+        """Set the optimizers of a stage up."""
+        self.stage = stage
+        for model in (self.master, self.compute):
+            model.model.vision_tower.requires_grad_(stage == "vision")
+        weights = dict(self.master.named_parameters()) | dict(self.heads.named_parameters())
+        replicas = dict(self.compute.named_parameters()) | dict(self.heads.named_parameters())
+        self.pairs = [(weights[n], replicas[n]) for n in weights if weights[n].requires_grad]
+        # Label heads take part in the first stage only.
+        matrices: list[torch.Tensor] = []
+        others: list[torch.Tensor] = []
+        for name, weight in weights.items():
+            if weight.requires_grad:
+                plain = weight.ndim == 2 and not any(
+                    p in name for p in ("embed", "lm_head", "none", "places")
+                )
+                (matrices if plain else others).append(weight)
+        self.optimizers = [
+            torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01, momentum=0.95),
+            torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
+        ]
+        self.rates = [0.02, 3e-3]
+
+    def steps(self) -> int:
+        """How many steps the stage has."""
+        return self.options.vision_steps if self.stage == "vision" else self.options.joint_steps
+
+    def progress(self) -> float:
+        """How much of the stage is done, 0 to 1."""
+        return self.step / self.steps()
+
+    def rate(self) -> float:
+        """The learning rate's factor: warm-up, hold, linear decay to zero, where the accuracy comes."""
+        warm = min(1.0, (self.step + 1) / 30)
+        hold = 0.4
+        return warm * min(1.0, (1 - self.progress()) / (1 - hold))
+
+    def batch(self):
+        """This process's share of the step's pictures."""
+        share = BATCH[self.stage] // self.options.processes
+        first = self.step * BATCH[self.stage] + self.rank * share
+        easy = self.stage == "joint" and self.progress() < 0.15
+        return make_batch(f"train:{self.options.seed}:{self.stage}", range(first, first + share), easy)
+
+    def backward(self) -> tuple[float, dict]:
+        """Forward and backward of one step; returns the loss and what to log."""
+        batch = self.batch()
+        if self.stage == "vision":
+            loss, accuracy = self.heads.loss(self.compute, batch)
+            loss.backward()
+            return loss.item(), {"patches": [round(a, 3) for a in accuracy]}
+        guided = self.progress() < self.options.guided
+        guide = Guide(batch.evidence, batch.option) if guided else None
+        logits, targets = answer_logits(self.compute, batch, guide)
+        loss = F.cross_entropy(logits, targets)
+        if not guide:
+            loss.backward()
+            return loss.item(), {}
+        led = torch.stack(guide.losses).sum()
+        (loss + 0.6 * led).backward()
+        return loss.item(), {"guide": round(led.item(), 3)}
+
+    def update(self, loss: float) -> float:
+        """Average the gradients over the processes and step the optimizers; returns the mean loss."""
+        used = [(master, replica) for master, replica in self.pairs if replica.grad is not None]
+        parts = [replica.grad.float().view(-1) for _, replica in used]
+        flat = torch.cat([*parts, torch.tensor([loss])])
+        dist.all_reduce(flat)
+        flat /= self.options.processes
+        norm = flat[:-1].norm().item()
+        if not math.isfinite(norm):
+            raise FloatingPointError(f"the gradient is {norm} at step {self.step} of stage {self.stage}")
+        start = 0
+        for master, replica in used:
+            master.grad = flat[start : start + replica.numel()].view_as(master).clone()
+            start += replica.numel()
+            if replica is not master:
+                replica.grad = None
+        # Muon's step does not depend on the gradient's size; AdamW's share is clipped to norm 1.
+        for group in self.optimizers[1].param_groups:
+            for weight in group["params"]:
+                if weight.grad is not None and norm > 1:
+                    weight.grad /= norm
+        for optimizer, rate in zip(self.optimizers, self.rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = rate * self.rate()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.publish()
+        return flat[-1].item()
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Copy the master weights to the bfloat16 replica."""
+        sources = [m for m, r in self.pairs if r is not m]
+        targets = [r for m, r in self.pairs if r is not m]
+        torch._foreach_copy_(targets, sources)
+
+    @torch.no_grad()
+    def cross_over(self) -> None:
+        """From the first stage to the second: the output layer starts from the word embeddings."""
+        embedding = self.master.model.language_model.embed_tokens.weight
+        for words in (CN_COLORS, CN_SHAPES):
+            for english, chinese in words.items():
+                embedding[ID[chinese]] = embedding[ID[english]]
+        self.master.lm_head.weight.copy_(F.rms_norm(embedding, (embedding.shape[1],)) * 0.1)
+        self.compute.load_state_dict(self.master.state_dict())
+
+    @torch.no_grad()
+    def validate(self, pictures: int = 128) -> dict:
+        """Exact match by task on held-out pictures, answers forced, shared among the processes."""
+        counts: dict[str, list[int]] = {}
+        share = pictures // self.options.processes
+        for start in range(self.rank * share, (self.rank + 1) * share, 16):
+            batch = make_batch("validate", range(start, min(start + 16, (self.rank + 1) * share)))
+            logits, targets = answer_logits(self.compute, batch)
+            right = iter((logits.argmax(-1) == targets).tolist())
+            # An answer ends with the end token: the answers come in the order of the questions.
+            ends = iter((targets == EOS).tolist())
+            for tasks in batch.tasks:
+                for task in tasks:
+                    whole = next(right)
+                    while not next(ends):
+                        whole = next(right) and whole
+                    count = counts.setdefault(task, [0, 0])
+                    count[0] += whole
+                    count[1] += 1
+        gathered: list[dict] = [{}] * self.options.processes
+        dist.all_gather_object(gathered, counts)
+        tasks = sorted({task for part in gathered for task in part})
+        sums = {task: [sum(part.get(task, [0, 0])[i] for part in gathered) for i in (0, 1)] for task in tasks}
+        return {task: round(good / total, 3) for task, (good, total) in sums.items()}
+
+    def log(self, entry: dict) -> None:
+        """Append a line to the log and show it."""
+        if self.rank == 0:
+            entry = {"stage": self.stage, "step": self.step, "seconds": round(self.seconds), **entry}
+            with (self.folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps(entry) + "\n")
+            left = self.seconds / max(self.step, 1) * (self.steps() - self.step) / 60
+            print(json.dumps(entry), f"{left:.0f} min left in this stage", flush=True)
+
+    def run(self) -> None:
+        """Both stages, from wherever the last checkpoint stopped."""
+        state = load_state(self.folder)
+        self.begin(state["stage"] if state else "vision")
+        if state:
+            self.restore(state)
+        if self.stage == "vision":
+            self.run_stage()
+            self.cross_over()
+            self.begin("joint")
+            self.step, self.seconds = 0, 0.0
+            self.checkpoint()
+        self.run_stage()
+
+    def run_stage(self) -> None:
+        """The remaining steps of the current stage."""
+        while self.step < self.steps():
+            began = time.monotonic()
+            loss, extra = self.backward()
+            loss = self.update(loss)
+            self.mean_loss = loss if self.step == 0 else 0.97 * self.mean_loss + 0.03 * loss
+            self.step += 1
+            self.seconds += time.monotonic() - began
+            if self.step % 50 == 0:
+                self.log({"loss": round(self.mean_loss, 4), **extra})
+            if self.stage == "joint" and self.step % 500 == 0:
+                self.log({"validation": self.validate()})
+            if self.step % self.options.checkpoint_every == 0 or self.step == self.steps():
+                self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write everything that is needed to go on."""
+        if self.rank == 0:
+            progress = {
+                "stage": self.stage,
+                "step": self.step,
+                "seconds": self.seconds,
+                "loss": self.mean_loss,
+            }
+            save_state(self.folder, progress, {"model": self.master, "heads": self.heads}, self.optimizers)
+        dist.barrier()
+
+    def restore(self, state: dict) -> None:
+        """Take up a checkpoint."""
+        self.step, self.seconds, self.mean_loss = state["step"], state["seconds"], state["loss"]
+        self.master.load_state_dict(state["modules"]["model"])
+        self.heads.load_state_dict(state["modules"]["heads"])
+        self.compute.load_state_dict(self.master.state_dict())
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": saved})
+
+
+def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
+    """One process of the run."""
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=options.processes)
+    Trainer(options, rank).run()
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    """Parse the command line and start the processes."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--out", default="results/mini-training", help="folder of checkpoints and log")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2, choices=(1, 2, 4, 8), help="of one thread each")
+    parser.add_argument("--vision-steps", type=int, default=1800)
+    parser.add_argument("--joint-steps", type=int, default=5500)
+    parser.add_argument(
+        "--guided", type=float, default=0.75, help="share of the second stage with guided attention"
+    )
+    parser.add_argument("--checkpoint-every", type=int, default=250, metavar="STEPS")
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    folder = Path(options.out)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "arguments.json").write_text(
+        json.dumps({k: v for k, v in vars(options).items() if k not in ("out", "checkpoint_every")})
+    )
+    meeting = folder / f"meeting-{os.getpid()}"
+    torch.multiprocessing.spawn(_work, (options, str(meeting.resolve())), nprocs=options.processes)
+    meeting.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Checks and documents of a release."""

@@ -1,0 +1,92 @@
+"""`docs/benchmarks.md`, from the registry: what each benchmark is, and how far its numbers compare."""
+
+import argparse
+from pathlib import Path
+
+from pdrop_eval.benchmarks.registry import Benchmark, benchmarks
+from pdrop_eval.records.store import write_atomically
+from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.tables.spec import TABLES
+
+_SCALES = {"sum": "a sum", "percent": "0 to 100", "percent_of_one": "0 to 100 (lmms-eval: 0 to 1)"}
+_RESAMPLES = {
+    "images": "images, each with all of its questions",
+    "pairs": "pairs of questions about one image",
+    "questions": "questions, each with all of its variants",
+    "categories": "images, within each category",
+    "groups": "questions, within each category",
+}
+_INTRO = """# Benchmarks
+
+Made by `make benchmarks-doc` from `pdrop_eval/benchmarks/benchmarks.yaml`, which tables and runner read too.
+
+The paper's sixteen benchmarks, in the order of a suite. Each is an lmms-eval task in two forms: rendered by
+this project (`suite=mini`, offline) and on the real data (`suite=paper`). They are scored by the same code.
+The numbers of the rendered form say nothing about the benchmark, and can be compared with each other only."""
+
+
+_PROCESSING = """How images and prompts are prepared matters as much. LLaVA's own evaluation pads an image to
+a square (`model.image_processing=pad`); the processor of the Hub's LLaVA-1.5 checkpoint, which is the default
+here, crops the centre. The system sentence of Vicuna (`model.chat_template=vicuna`) is the default for the 7B
+models. Records and tables name both."""
+
+
+def catalogue() -> str:
+    """The whole document."""
+    found = list(benchmarks().values())
+    rows = [[escaped(text) for text in _row(benchmark)] for benchmark in found]
+    heads = ["Benchmark", "Task", "Split", "Metric", "Score", "Better", "In table"]
+    parts = [
+        _INTRO,
+        pipes(heads, rows),
+        "## Comparable with the paper?",
+        "Of a measurement on the real data (`suite=paper`):",
+    ]
+    parts.append("\n".join(f"- **{escaped(b.name)}**: {_comparable(b)}" for b in found))
+    parts.append(_PROCESSING)
+    parts += ["## Columns and intervals", _columns(found)]
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Writes the document to the path that is given."""
+    parser = argparse.ArgumentParser(description="Writes the catalogue of benchmarks.")
+    parser.add_argument("path", type=Path, nargs="?", default=Path("docs/benchmarks.md"))
+    write_atomically(parser.parse_args().path, catalogue())
+
+
+def _row(benchmark: Benchmark) -> list[str]:
+    tables = [str(number) for number, table in TABLES.items() if benchmark.key in table.benchmarks]
+    return [
+        benchmark.name,
+        benchmark.task,
+        benchmark.split,
+        benchmark.metric,
+        _SCALES[benchmark.scale],
+        benchmark.direction,
+        ", ".join(tables) or "none",
+    ]
+
+
+def _comparable(benchmark: Benchmark) -> str:
+    return benchmark.comparable + (f". {benchmark.why}" if benchmark.why else ".")
+
+
+def _columns(found: list[Benchmark]) -> str:
+    lines = [
+        "What the data must have, and what is drawn together in the bootstrap behind the standard error.",
+        "",
+        *(
+            f"- `{benchmark.task}`: {', '.join(f'`{name}`' for name in benchmark.columns)}; drawn are "
+            f"{_RESAMPLES[benchmark.resample]}."
+            for benchmark in found
+        ),
+    ]
+    judged = [benchmark.name for benchmark in found if benchmark.judge]
+    if judged:
+        lines += ["", f"Scored by a language model, which has to be configured: {', '.join(judged)}."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,224 @@
+"""How many questions a second are answered: stock lmms-eval (`llava_hf`, batch 1) and pdrop-eval, in one run.
+
+python -m tools.speed.throughput [--rounds 3] [overrides of pdrop-eval]; same model, same questions, all in
+turn within each round. Writes results/efficiency/throughput.{json,md}. On a GPU, for example:
+model=llava_1_5_7b suite=paper device=cuda dtype=float16 'tasks=[pope]' limit=500.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.report.bench.throughput import FILE, throughput_lines, throughput_page
+from pdrop_eval.run.bench.machine import Load
+from pdrop_eval.run.bench.statistics import quartiles
+from pdrop_eval.run.config.compose import check_overrides, compose_config, make_strategy
+from pdrop_eval.run.evaluate.plan import Plan, make_plan
+from pdrop_eval.run.lmms.feature_cache import GIB
+from pdrop_eval.run.lmms.model import PdropLlava
+from pdrop_eval.run.lmms.open import open_model, open_task
+from pdrop_eval.run.lmms.task_runner import ask, quiet, run_task
+from pdrop_eval.utils import provenance
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import write_atomically
+
+DEFAULTS = ["strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way of answering. strategy: None for lmms-eval's own model."""
+
+    name: str
+    strategy: str | None
+    batch_size: int
+    workers: int = 2
+    feature_cache: float = 2
+
+
+# Background threads take turns with the model on a small machine, so its own time is taken from the contender
+# that prepares each question in its turn.
+CONTENDERS = (
+    Contender("stock", None, 1),
+    Contender("bare", "vanilla", 1, workers=0, feature_cache=0),
+    Contender("vanilla, alone", "vanilla", 8, workers=0),
+    Contender("vanilla", "vanilla", 8),
+    Contender("pdrop, alone", "pdrop", 8, workers=0),
+    Contender("pdrop", "pdrop", 8),
+)
+ALONE = (None, 1, 2, 2, 4, 4)  # by contender: the one whose model's time is that of the model alone
+
+
+def ours(model: PdropLlava, contender: Contender) -> PdropLlava:
+    """The model with a contender's settings: one copy of the weights serves them all."""
+    model.strategy = make_strategy(str(contender.strategy))
+    model.batch_size, model.workers = contender.batch_size, contender.workers
+    model.features.clear()
+    model.features.limit_bytes = contender.feature_cache * GIB
+    return model
+
+
+def load_stock(plan: Plan) -> Any:
+    """lmms-eval's own model."""
+    with quiet(truncated_images=False):
+        from lmms_eval.models.simple.llava_hf import LlavaHf
+        from transformers import AutoProcessor
+
+        source = str(resolve_checkpoint(plan.config.model.pretrained))
+        stock = LlavaHf(
+            source, revision=plan.commit or "main", device=plan.config.device, dtype=plan.config.dtype,
+            device_map=plan.config.device,  # transformers 5 refuses the empty one that it has by default
+            attn_implementation=plan.config.attention,
+            chat_template=AutoProcessor.from_pretrained(source).chat_template,
+        )  # fmt: skip
+    stock.model.eval()
+    stock.clean = lambda: None  # lmms-eval would delete the model after its first task
+    return stock
+
+
+def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -> dict[str, Any]:
+    """Has one task answered. seconds: of the whole task; answering: of the questions; model: of the model."""
+    config, seconds = plan.config, []
+    info, tasks = open_task(plan, task, folder)
+    answer = model.generate_until
+
+    def generate_until(requests: Any) -> Any:
+        start = time.perf_counter()
+        found = answer(requests)
+        seconds.append(time.perf_counter() - start)
+        return found
+
+    model.generate_until = generate_until
+    start = time.perf_counter()
+    if contender.strategy is None:
+        paths = argparse.Namespace(output_path=str(folder), process_with_media=False, reasoning_tags=None)
+        with quiet(config.suite.source == "hub"):
+            _, output = ask(model, info, tasks, config.limit, config.seed, paths)
+        rows = sorted(output["samples"][task], key=lambda row: row["doc_id"])
+        answers, usage = [row["filtered_resps"][0] for row in rows], None
+    else:
+        ours(model, contender)  # each task begins with an empty cache
+        entry, samples = run_task(
+            model, info, tasks, limit=config.limit, seed=config.seed, resamples=config.bootstrap,
+            tflops=lambda _: 0.0, truncated_images=config.suite.source == "hub",
+        )  # fmt: skip
+        answers, usage = [sample["answer"] for sample in samples], entry["usage"]
+    whole = time.perf_counter() - start
+    del model.generate_until
+    return {"answers": answers, "seconds": whole, "answering": sum(seconds), "usage": usage}
+
+
+def measure(plan: Plan, rounds: int) -> list[list[list[dict[str, Any]]]]:
+    """For each contender, of each round, what `run` gave for each task. The first round doesn't count."""
+    stock, own = load_stock(plan), open_model(plan, make_strategy("vanilla"))
+    found: list[list[list[dict[str, Any]]]] = [[] for _ in CONTENDERS]
+    steps = tqdm(total=(rounds + 1) * len(found) * len(plan.tasks), unit="task", dynamic_ncols=True)
+    for number in range(rounds + 1):
+        for place in range(len(found)):
+            index = (number + place) % len(found)
+            contender, results = CONTENDERS[index], []
+            model = stock if contender.strategy is None else own
+            for task in plan.tasks:
+                with tempfile.TemporaryDirectory() as scratch:
+                    results.append(run(contender, model, plan, task, Path(scratch)))
+                steps.update()
+            if number:
+                found[index].append(results)
+    steps.close()
+    return found
+
+
+def summary(plan: Plan, found: list[list[list[dict[str, Any]]]], load: dict[str, Any]) -> dict[str, Any]:
+    """What the files hold: settings, environment, and of each contender its rates and its harness's share."""
+    samples = sum(len(task["answers"]) for task in found[0][0])
+    machine = provenance.hardware()
+    config = plan.config
+    return {
+        "schema": 1,
+        "model": config.model.name,
+        "suite": config.suite.name,
+        "tasks": plan.tasks,
+        "samples": samples,
+        "rounds": len(found[0]),
+        "device": config.device,
+        "dtype": config.dtype,
+        "threads": torch.get_num_threads(),
+        "hardware": machine,
+        "load": load,
+        "packages": provenance.package_versions(),
+        "code": provenance.code_identity(),
+        "contenders": [
+            {**asdict(contender), **_numbers(rounds, found[0], samples), **_harness(rounds, found, alone)}
+            for contender, rounds, alone in zip(CONTENDERS, found, ALONE, strict=True)
+        ],
+    }
+
+
+def _numbers(rounds: list[list[dict[str, Any]]], stock: list[list[dict[str, Any]]], n: int) -> dict[str, Any]:
+    answering = [_total(tasks, "answering") for tasks in rounds]
+    stocks = [_total(tasks, "answering") for tasks in stock]
+    return {
+        "samples_per_second": quartiles([n / seconds for seconds in answering]),
+        "speedup": quartiles([a / b for a, b in zip(stocks, answering, strict=True)]),
+        "same_answers": sum(
+            a == b
+            for mine, theirs in zip(rounds[0], stock[0], strict=True)
+            for a, b in zip(mine["answers"], theirs["answers"], strict=True)
+        ),
+    }
+
+
+def _harness(rounds: list[list[dict[str, Any]]], found: Any, alone: int | None) -> dict[str, Any]:
+    """What is beyond the model's own time in the same round, as a share of it; and the cache's hits."""
+    if alone is None:
+        return {}
+    model = [sum(task["usage"]["model_seconds"] for task in tasks) for tasks in found[alone]]
+
+    def beyond(key: str) -> list[float]:
+        return quartiles([_total(tasks, key) / m - 1 for tasks, m in zip(rounds, model, strict=True)])
+
+    images, encoded = (sum(task["usage"][key] for task in rounds[0]) for key in ("images", "encoded"))
+    return {
+        "answering_overhead": beyond("answering"),
+        "task_overhead": beyond("seconds"),
+        "hit_rate": 1 - encoded / images if images else None,
+    }
+
+
+def _total(tasks: list[dict[str, Any]], key: str) -> float:
+    return sum(task[key] for task in tasks)
+
+
+def main() -> None:
+    """Measure, print the rates and write both files."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="that count, after a first one that doesn't")
+    parser.add_argument("--out", type=Path, default=FILE, help="JSON file; the page is beside it")
+    parser.add_argument("overrides", nargs="*", help=f"of pdrop-eval, after {' '.join(DEFAULTS)}")
+    options = parser.parse_args()
+    overrides = [*DEFAULTS, *options.overrides]
+    try:
+        check_overrides(overrides)
+        plan = make_plan(compose_config(overrides), "vanilla")
+    except UserError as error:
+        sys.exit(f"throughput: {error}")
+    load = Load()
+    found = summary(plan, measure(plan, options.rounds), load.seen())
+    print(throughput_lines(found))
+    write_atomically(options.out, json.dumps(found, indent=1) + "\n")
+    page = options.out.with_suffix(".md")
+    write_atomically(page, throughput_page(found))
+    print(f"Written: {options.out} and {page}")
+
+
+if __name__ == "__main__":
+    main()
