@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.plain import is_finite_number
+from pdrop_eval.utils.validation import is_finite_number
 
 _PAUSE = 1.0  # seconds before the first repetition; doubled each time
 _KEEP_TRYING = (408, 409, 429, 500, 502, 503, 504)

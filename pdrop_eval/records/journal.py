@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.utils.files import unwritable
-from pdrop_eval.utils.plain import to_plain
+from pdrop_eval.utils.validation import to_plain
 
 FOLDER = "journal"
 _DIGITS = 16  # of the checksum: against damage, not against malice

@@ -10,8 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from pdrop_eval.records.schema import RECORD, TASK
-from pdrop_eval.utils.plain import is_finite_number
-from pdrop_eval.utils.validation import find_wrong_kind, shortened
+from pdrop_eval.utils.validation import find_wrong_kind, is_finite_number, shortened
 
 SCHEMA = 2
 STATUSES = ("started", "completed", "failed")

@@ -18,7 +18,7 @@ from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.plain import is_finite_number
+from pdrop_eval.utils.validation import is_finite_number
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 # What decides a run's numbers beside its configuration, in the words of a note.

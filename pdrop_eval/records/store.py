@@ -19,8 +19,7 @@ from pdrop_eval.records.migration import SCHEMA, TASK_STATUSES, find_fault, migr
 from pdrop_eval.records.schema import read_sample
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, remove_unfinished, unwritable, write_atomically
-from pdrop_eval.utils.plain import is_finite_number, to_plain
-from pdrop_eval.utils.validation import parse
+from pdrop_eval.utils.validation import is_finite_number, parse, to_plain
 
 
 class Run:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdrop_eval.records.row_key import strategy_name
-from pdrop_eval.utils.plain import is_finite_number
+from pdrop_eval.utils.validation import is_finite_number
 
 # Where the data lie and how a step is divided doesn't change what is learned.
 _ELSEWHERE = ("files", "images", "per_device_batch")

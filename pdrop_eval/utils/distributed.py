@@ -105,3 +105,16 @@ def _agree(result: Any, error: Exception | None) -> Any:
     if failed:
         raise ElsewhereError(failed[0])
     return result
+
+
+def join_slurm_job() -> None:
+    """Tell this process which of the job's processes it is, in torchrun's variables.
+
+    Harmless outside of such a job, and where the variables are set already.
+    """
+    if "SUBMITIT_EXECUTOR" not in os.environ or "WORLD_SIZE" in os.environ:
+        return
+    from submitit.helpers import TorchDistributedEnvironment
+
+    # every process sees all GPUs and takes the one with its local rank, as under torchrun
+    TorchDistributedEnvironment().export(set_cuda_visible_devices=False)

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from pdrop_eval.utils.plain import to_plain
 from pdrop_eval.utils.rank import rank, world_size
 from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.validation import to_plain
 
 KINDS = ("quiet", "text", "json")
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}

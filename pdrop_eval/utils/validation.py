@@ -6,12 +6,12 @@ name in `KINDS`, or again a specification, of an object within. Fields that it d
 
 import difflib
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.plain import is_finite_number
 
 _SIDE = 10_000  # rows or columns of a grid of image tokens
 MOST = 2**53  # the largest whole number that all programs read alike
@@ -160,3 +160,32 @@ def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -
     hint = f" Did you mean {near[0]}?" if near else ""
     there = f"Allowed: {', '.join(allowed)}." if allowed else "There is none."
     raise UserError(f"Unknown {what}: {value!r}. {there}{hint}{' ' + fix if fix else ''}")
+
+
+def to_plain(value: Any) -> Any:
+    """The same value in what JSON knows: NumPy and torch numbers and arrays unpacked, paths as text.
+
+    NaN and infinities become None, because JSON has no word for them; dates become ISO text.
+    Raises TypeError for anything else (bytes and images among it: they do not belong in a record).
+    """
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [to_plain(item) for item in items]
+    if isinstance(value, Path):
+        return str(value)
+    # tolist() is what NumPy scalars, NumPy arrays and torch tensors share; neither needs to be imported here.
+    for method in ("tolist", "isoformat"):
+        if hasattr(value, method):
+            return to_plain(getattr(value, method)())
+    raise TypeError(f"a {type(value).__name__} can't be stored in a record")
+
+
+def is_finite_number(value: Any) -> bool:
+    """Whether the value is a number that is neither NaN nor infinite (a truth value is no number here)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -11,7 +11,7 @@ from pdrop_eval.records.store import load_records
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.header import determinism
-from pdrop_eval.run.lmms.finite import FiniteLogits, NonFiniteLogitsError
+from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError
 from pdrop_eval.utils.errors import SampleError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")

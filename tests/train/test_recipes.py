@@ -11,7 +11,7 @@ from pdrop_eval import UserError
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.train.distributed import arguments, deepspeed_config, sharding
 from pdrop_eval.run.train.estimate.dry_run import check_settings
-from pdrop_eval.utils import slurm
+from pdrop_eval.utils.distributed import join_slurm_job
 from pdrop_eval.utils.paths import CONF, options
 
 
@@ -143,16 +143,16 @@ def test_a_process_of_slurm_knows_which_one_it_is(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     environment = {}
     monkeypatch.setattr("os.environ", environment)
-    slurm.join()
+    join_slurm_job()
     assert environment == {}
     environment |= {
         "SUBMITIT_EXECUTOR": "slurm", "SLURM_JOB_ID": "12", "SLURM_NTASKS": "16", "SLURM_PROCID": "9",
         "SLURM_LOCALID": "1", "SLURM_NODEID": "1", "SLURM_JOB_NUM_NODES": "2", "SLURM_JOB_NODELIST": "n[1-2]",
     }  # fmt: skip
-    slurm.join()
+    join_slurm_job()
     found = [environment[name] for name in variables[:5]]
     assert found == ["9", "16", "1", "8", "n1"]
     assert "CUDA_VISIBLE_DEVICES" not in environment
     before = dict(environment)
-    slurm.join()
+    join_slurm_job()
     assert environment == before

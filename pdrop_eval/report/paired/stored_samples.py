@@ -10,7 +10,7 @@ from pdrop_eval.benchmarks.scoring.metric import make_metric, number_clusters, p
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.plain import is_finite_number
+from pdrop_eval.utils.validation import is_finite_number
 
 _NEAR = 1e-6  # a score from its samples is the record's, but for rounding
 

@@ -8,7 +8,7 @@ from typing import Any
 from pdrop_eval.records.store import run_id
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, unwritable, write_atomically
-from pdrop_eval.utils.plain import to_plain
+from pdrop_eval.utils.validation import to_plain
 
 SCHEMA = 1
 

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
-from pdrop_eval.utils import distributed, log, slurm
+from pdrop_eval.utils import distributed, log
 from pdrop_eval.utils.distributed import one_first, together
 from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.log import say
@@ -58,7 +58,7 @@ def _leave(message: str, status: int) -> NoReturn:
 
 
 def _job(config: DictConfig) -> None:
-    slurm.join()
+    distributed.join_slurm_job()
     try:
         hydra_config = HydraConfig.get()
         if config.runs is None:

@@ -4,6 +4,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import torch
+from torch import Tensor
+from transformers import LogitsProcessor
+
 from pdrop_eval.utils.validation import check_choice
 
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
@@ -44,3 +48,29 @@ def _read(value: str) -> Any:
     if value in ("None", "null"):
         return None
     return [json.loads(part) for part in value.split("/")] if "/" in value else value
+
+
+class NonFiniteLogitsError(ArithmeticError):
+    """The model gave no finite numbers for the next token of some rows of a batch."""
+
+    def __init__(self, rows: list[int], step: int):
+        super().__init__(f"the model's logits are not finite at new token {step}")
+        self.rows = rows
+
+
+class FiniteLogits(LogitsProcessor):
+    """Raises NonFiniteLogitsError at the first step whose scores hold a NaN or +inf, or nothing but -inf.
+
+    A single -inf is how other processors forbid a token. scores: [rows, vocabulary], returned as they are.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """See the class."""
+        self._steps += 1
+        broken = ~torch.isfinite(scores.max(dim=-1).values)  # the maximum of what holds a NaN is NaN
+        if broken.any():
+            raise NonFiniteLogitsError(broken.nonzero().flatten().tolist(), self._steps)
+        return scores

@@ -31,12 +31,10 @@ from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_te
 from pdrop_eval.records.journal import Journal
 from pdrop_eval.run.config.compose import make_strategy
 from pdrop_eval.run.lmms import resume
-from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, seed_of
+from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
-from pdrop_eval.run.lmms.finite import FiniteLogits, NonFiniteLogitsError
-from pdrop_eval.run.lmms.generation import arguments_of, cut, read_fields
+from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, arguments_of, cut, read_fields
 from pdrop_eval.run.lmms.measurement import Measurement, Usage
-from pdrop_eval.run.lmms.prefetch import prepared
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.token_layout import geometry_of, placed, retained_of
 from pdrop_eval.utils import log

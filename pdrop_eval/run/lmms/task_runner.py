@@ -24,9 +24,9 @@ from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, 
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import gather, one_first
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.plain import is_finite_number
 from pdrop_eval.utils.rank import rank
 from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.validation import is_finite_number
 
 
 def run_task(

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
 from pdrop_eval.run.train.plan import make_plan
-from pdrop_eval.utils import distributed, slurm
+from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.paths import CONF
@@ -42,7 +42,7 @@ def _leave(message: str, status: int) -> None:
 
 
 def _job(config: DictConfig) -> None:
-    slurm.join()
+    distributed.join_slurm_job()
     try:
         run(config, str(HydraConfig.get().runtime.choices["strategy"]))
     except UserError as error:

@@ -23,8 +23,8 @@ from pdrop_eval.report.compare.side import Side
 from pdrop_eval.report.paired import effect as effects
 from pdrop_eval.report.paired.pairing import CannotCompareError, Pairs, check_share, pair, scored_samples
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.plain import to_plain
 from pdrop_eval.utils.redact import redact_all
+from pdrop_eval.utils.validation import to_plain
 
 
 def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
