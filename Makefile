@@ -26,7 +26,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test test-slow test-all eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
@@ -41,7 +41,8 @@ help:  ## Show the targets and their variables
 setup: $(STAMP)  ## Make the environment (the other targets do it when needed)
 
 # uv, not pip, installs: it takes PyTorch and torchvision as the pair that the constraints name, whatever
-# wheels pip's own settings would prefer on this machine.
+# wheels pip's own settings would prefer on this machine. It doesn't compile unless told to, and then every first
+# import is twice as slow.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 		echo "error: pdrop-eval needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1)." >&2; \
@@ -49,7 +50,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
 	@echo "Installing PyTorch and the other packages into $(VENV) (about 6 GB; a minute or more the first time)"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[dev,train]'
 	@touch $@
 
 check: $(STAMP)  ## Lint, formatting, types, the layers of imports and the documentation (changes nothing)
@@ -63,10 +64,18 @@ docs: $(STAMP)  ## The documentation as a site, with the reference of the librar
 	$(BIN)/mkdocs build --quiet --strict
 	@echo "Written: .cache/docs/index.html"
 
-# A file's tests stay in one process, which keeps what they share; one thread each, as many processes compute.
-test: $(STAMP)  ## Run the tests (ARGS='tests/core -k pdrop' some of them, WORKERS=0 in one process)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
-		--dist loadfile $(ARGS)
+# One thread each, as many processes compute; a process that has nothing left takes tests from another.
+PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
+	--dist worksteal
+
+test: $(STAMP)  ## Run the fast tests, before a commit (ARGS='tests/core -k pdrop' some of them, WORKERS=0 in one process)
+	$(PYTEST) -m 'not (slow or browser or release)' $(ARGS)
+
+test-slow: $(STAMP)  ## Run the other tests: trainings, whole evaluations, other processes, the browser, the wheel
+	$(PYTEST) -m 'slow or browser or release' $(ARGS)
+
+test-all: $(STAMP)  ## Run both
+	$(PYTEST) $(ARGS)
 
 eval: $(STAMP)  ## Evaluate STRATEGY (or several: STRATEGY=vanilla,fastv,pdrop) on MODEL and SUITE
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \

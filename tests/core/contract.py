@@ -10,6 +10,7 @@ import pkgutil
 from dataclasses import dataclass, field, replace
 from functools import cache
 
+import pytest
 import torch
 from transformers import (
     CLIPVisionConfig,
@@ -55,6 +56,9 @@ FAMILIES = {
     "bare_mistral": lambda: MistralForCausalLM(mistral()),
 }
 
+# The fast run has every strategy on these two families and PyramidDrop on all; `make test-slow` has the rest.
+FEW = ("llava_gqa", "llava_next")
+
 LAYERS, HIDDEN, IMAGE_ID, IMAGE_SIZE, PATCHES = 8, 32, 60, 20, 25
 IMAGE = "image"
 # One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.
@@ -66,6 +70,21 @@ def strategy_id(strategy):
     """The strategy's name, numbered where it comes more than once."""
     same = [other for other in STRATEGIES if other.name == strategy.name]
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
+
+
+def pairs():
+    """Every strategy with every family; those that the fast run leaves out are marked."""
+    first = next(strategy for strategy in STRATEGIES if strategy.name == "pdrop")
+    return [
+        pytest.param(
+            strategy, family, id=f"{strategy_id(strategy)}-{family}",
+            marks=[] if strategy is first or family in FEW else [pytest.mark.slow],
+        )
+        for family in FAMILIES for strategy in STRATEGIES
+    ]  # fmt: skip
+
+
+every_pair = pytest.mark.parametrize(("strategy", "family"), pairs())
 
 
 def keep_all(strategy):

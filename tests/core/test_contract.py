@@ -1,17 +1,14 @@
-"""Every strategy on every family (the lists are in contract.py)."""
+"""Every strategy on every family (the lists are in contract.py, and which pairs the fast run has)."""
 
 from dataclasses import replace
 
 import pytest
 import torch
-from contract import FAMILIES, IMAGE_ID, ROWS, STRATEGIES, case_of, keep_all, strategy_id
+from contract import IMAGE_ID, ROWS, case_of, every_pair, keep_all
 
 from pdrop_eval import Vanilla
 
-pytestmark = [
-    pytest.mark.parametrize("family", FAMILIES),
-    pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id),
-]
+pytestmark = every_pair
 
 
 def hooks(model):

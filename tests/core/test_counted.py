@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract import FAMILIES, IMAGE, IMAGE_SIZE, STRATEGIES, build, model_of, strategy_id
+from contract import IMAGE, IMAGE_SIZE, STRATEGIES, build, every_pair, model_of, strategy_id
 from torch.utils.flop_counter import FlopCounterMode
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
@@ -24,9 +24,8 @@ def theory(case, strategy, **settings):
     return model_flops(case.model.config, strategy, case.image_tokens[0], 13, tiles=tiles, **settings)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
+@every_pair
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("family", FAMILIES)
 def test_theory_is_what_torch_counts(family, attention, strategy):
     """To 1%: the formulas leave out what no product of matrices is, and the rotary embeddings' angles."""
     case = case_of(family, attention)

@@ -38,7 +38,7 @@ def chromium() -> str:
     found = os.environ.get("PDROP_EVAL_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if found:
         return found
-    words = "no Chromium: install one, or say where it is in PDROP_EVAL_CHROMIUM"
+    words = "no Chromium here: apt-get install chromium, or name one: PDROP_EVAL_CHROMIUM=/path/to/chromium"
     if os.environ.get("PDROP_EVAL_BROWSER") == "required":
         pytest.fail(words)
     pytest.skip(words)

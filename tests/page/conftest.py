@@ -9,6 +9,14 @@ from paging import Read, build
 from pdrop_eval.report.site import build as build_module
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the tests that open Chromium."""
+    for item in items:
+        if item.path.name.startswith("test_browser_") or "chromium_started" in item.fixturenames:
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture
 def quick(monkeypatch, tmp_path):
     """Pages without the library of the charts, and without the rendered suite of this machine."""

@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
-PARALLEL = "-n logical --maxprocesses 8 --dist loadfile"
+PARALLEL = "-n logical --maxprocesses 8 --dist worksteal"
+FAST, SLOW = "-m not (slow or browser or release)", "-m slow or browser or release"
 
 # Makes what `python -m venv` and `pip install uv` would make: an environment whose tools log their arguments.
 STAND_IN = """#!/bin/sh
@@ -62,7 +63,8 @@ def test_eval_makes_the_environment_once(make):
     done, asked = make("eval", "STRATEGY=fastv")
     assert done.returncode == 0, done.stderr
     assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=mini"
-    assert "uv pip install --quiet --python .venv/bin/python -c constraints.txt -e .[dev,train]" in asked
+    install = "uv pip install --quiet --compile-bytecode --python .venv/bin/python"
+    assert f"{install} -c constraints.txt -e .[dev,train]" in asked
     _, again = make("eval", "STRATEGY=fastv")
     assert again == ["pdrop-eval strategy=fastv model=mini suite=mini"]
 
@@ -115,14 +117,14 @@ def test_an_environment_that_was_left_half_made_is_finished(make):
     done, asked = make("test")
     assert done.returncode == 0
     assert any(line.startswith("uv pip install") for line in asked)
-    assert asked[-1] == f"python -m pytest {PARALLEL}"
+    assert asked[-1] == f"python -m pytest {PARALLEL} {FAST}"
 
 
 def test_the_environment_can_be_elsewhere(make, tmp_path):
     _, asked = make("test", "VENV=other")
     assert (tmp_path / "other" / "bin" / "python").is_file()
     assert not (tmp_path / ".venv").exists()
-    assert asked[-1] == f"python -m pytest {PARALLEL}"
+    assert asked[-1] == f"python -m pytest {PARALLEL} {FAST}"
 
 
 def test_an_old_python_is_refused_with_the_fix(make, tmp_path):
@@ -135,13 +137,18 @@ def test_an_old_python_is_refused_with_the_fix(make, tmp_path):
 
 def test_failing_tests_fail_the_target(make):
     done, asked = make("test", FAIL="1")
-    assert asked[-1] == f"python -m pytest {PARALLEL}"
+    assert asked[-1] == f"python -m pytest {PARALLEL} {FAST}"
     assert done.returncode != 0
 
 
 def test_some_tests_alone_and_in_one_process(make):
     _, asked = make("test", "ARGS=tests/core -k pdrop", "WORKERS=0")
-    assert asked[-1] == "python -m pytest -n 0 --maxprocesses 8 --dist loadfile tests/core -k pdrop"
+    assert asked[-1] == f"python -m pytest -n 0 --maxprocesses 8 --dist worksteal {FAST} tests/core -k pdrop"
+
+
+def test_slow_tests_are_all_that_the_fast_run_leaves_out(make):
+    assert make("test-slow", "ARGS=-x")[1][-1] == f"python -m pytest {PARALLEL} {SLOW} -x"
+    assert make("test-all", "ARGS=-x")[1][-1] == f"python -m pytest {PARALLEL} -x"
 
 
 def test_check_only_looks(make):

@@ -13,6 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ("pdrop_eval", "conf", "tasks")
+pytestmark = pytest.mark.release
 
 
 def run(*command, cwd, check=True, **environment):

@@ -1,0 +1,32 @@
+"""What all tests share: the run that people wait for names the tests that are too slow for it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+LIMIT_SECONDS = 3.0
+MARKERS = {"slow", "browser", "release"}  # `make test` leaves these tests to `make test-slow`
+
+
+def too_slow(reports: Iterable[Any]) -> list[str]:
+    """Names tests over the limit that no marker takes out of the fast run.
+
+    Args:
+        reports: pytest's reports of the setup, call and teardown of each test.
+
+    Returns:
+        A line for each phase of over `LIMIT_SECONDS`, the longest first.
+    """
+    timed = [report for report in reports if getattr(report, "duration", 0) > LIMIT_SECONDS]
+    found = [report for report in timed if not MARKERS & set(report.keywords)]
+    found.sort(key=lambda report: -report.duration)
+    return [f"{report.duration:6.1f} s  {report.when:8}  {report.nodeid}" for report in found]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Names the tests that take too long, after the failures; the run passes all the same."""
+    lines = too_slow(report for reports in terminalreporter.stats.values() for report in reports)
+    if lines:
+        terminalreporter.section(f"over {LIMIT_SECONDS:g} s without a marker")
+        terminalreporter.write_line("Make them faster, or mark them: pytest.mark.slow")
+        for line in lines:
+            terminalreporter.write_line(line)
