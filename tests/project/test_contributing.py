@@ -32,7 +32,7 @@ sys.argv[1:] = ["strategy=uniform", "tasks=[gqa]", "model.pretrained=tiny", "dat
 from pdrop_eval.run.evaluate.cli import main
 
 main()
-sys.argv[1:] = ["root=runs", "out=tables"]
+sys.argv[1:] = ["root=runs", "out=tables", "table=5"]
 from pdrop_eval.report.tables.cli import main
 
 main()

@@ -59,6 +59,24 @@ def test_make_alone_shows_every_target(make):
     assert asked == []
 
 
+def test_the_list_of_targets_fits_80_columns_and_has_the_maintainers_last(make):
+    done, _ = make()
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("  make ") and len(line) > 80] == []
+    (start,) = [number for number, line in enumerate(lines) if line.startswith("For maintainers")]
+    maintained = {line.split()[1] for line in lines[start:] if line.startswith("  make ")}
+    assert {"readme", "flops", "bench", "goals", "coverage", "reference"} <= maintained
+    assert maintained & {"eval", "tables", "figures", "show", "page", "compare", "test", "check"} == set()
+
+
+def test_the_readme_target_draws_and_writes_into_the_committed_folders(make):
+    _, asked = make("readme")
+    assert asked[-2:] == [
+        "pdrop-eval-figures out=results/figures",
+        "pdrop-eval-tables out=results/tables readme=README.md page=results/README.md",
+    ]
+
+
 def test_eval_makes_the_environment_once(make):
     done, asked = make("eval", "STRATEGY=fastv")
     assert done.returncode == 0, done.stderr
@@ -85,7 +103,7 @@ def test_several_strategies_are_a_sweep(make):
         ("family", "python -m tools.mini.family a=1"),
         ("family-cards", "python -m tools.mini.member_card a=1"),
         ("findings", "python -m pdrop_eval.report.findings.page a=1"),
-        ("readme", "pdrop-eval-tables readme=README.md page=results/README.md a=1"),
+        ("readme", "pdrop-eval-tables out=results/tables readme=README.md page=results/README.md a=1"),
         ("bench-train", "python -m tools.speed.training a=1"),
         ("flops", "python -m tools.speed.flops a=1"),
         ("goals", "python -m pdrop_eval.report.bench.goals a=1"),

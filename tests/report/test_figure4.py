@@ -375,7 +375,7 @@ def experiment(point, tmp_path, monkeypatch):
     return run
 
 
-def test_the_experiment_runs_every_point_and_draws_beside_the_records(experiment, tmp_path, capsys):
+def test_the_experiment_runs_every_point_and_draws_into_the_folder_of_reports(experiment, tmp_path, capsys):
     assert experiment("model=mini", "tasks=[gqa]", "limit=4") == 0
     expected = [("mini", "vanilla", None)]
     expected += [("mini", strategy, share) for strategy in ("pdrop", "fastv") for share in SHARES]
@@ -383,14 +383,14 @@ def test_the_experiment_runs_every_point_and_draws_beside_the_records(experiment
     out = capsys.readouterr()
     assert "15 of 15 runs are done." in out.out
     assert "[2/15] model=mini strategy=pdrop budget.share=0.9" in " ".join(out.err.split())
-    assert (tmp_path / "figures" / "figure4_mini_limit4_gqa.svg").is_file()
+    assert (tmp_path / "report" / "figures" / "figure4_mini_limit4_gqa.svg").is_file()
     assert "not complete" not in out.out
 
 
 def test_a_part_of_the_experiment_that_has_nothing_to_draw_is_no_failure(experiment, tmp_path, capsys):
     assert experiment("model=mini", "strategy=vanilla") == 0
     assert "No point of a figure is measured" in capsys.readouterr().out
-    assert not (tmp_path / "figures").exists()
+    assert not (tmp_path / "report").exists()
 
 
 def test_a_budget_of_an_experiment_is_its_runs_own(experiment, capsys):

@@ -449,8 +449,8 @@ def test_the_experiment_runs_every_point_and_draws_it(experiment, tmp_path, caps
     out = capsys.readouterr().out
     assert "58 of 58 runs are done." in out
     assert "not complete" not in out
-    assert (tmp_path / "figures" / "figure3_mini_limit4.pdf").is_file()
-    assert not list((tmp_path / "figures").glob("figure1*"))
+    assert (tmp_path / "report" / "figures" / "figure3_mini_limit4.pdf").is_file()
+    assert not list((tmp_path / "report" / "figures").glob("figure1*"))
 
 
 def test_the_readme_and_the_page_of_results_show_each_figure_in_its_place(drop, tmp_path):

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from itertools import pairwise
 
 import pytest
 from report_records import LLAVA_15, edit
@@ -22,7 +21,7 @@ def one(add_run, all_scores):
     return add_run("pdrop", all_scores(1500, 66.0))
 
 
-def test_all_tables_and_the_overview_are_printed_and_written_in_every_format(one, tmp_path):
+def test_all_tables_and_the_overview_are_written_in_every_format_and_summed_up(one, tmp_path):
     shown = make_tables(tmp_path / "runs", tmp_path / "out")
     names = [*(f"table{number}" for number in range(1, 6)), "overview"]
     expected = {f"{name}.{kind}" for name in names for kind in FORMATS} | {"tables1-4.md"}
@@ -31,45 +30,53 @@ def test_all_tables_and_the_overview_are_printed_and_written_in_every_format(one
         text = (tmp_path / "out" / f"table{number}.md").read_text()
         assert f"Table {number}, measured: size mini, suite mini" in text
         assert f"Table {number}, published (not measured here)" in text
-    assert "Overview: all benchmarks" in shown
-    assert f"{tmp_path / 'out' / 'table5'}.{{md,csv,tex,html}}" in shown
+    assert "are in" in shown
+    assert str(tmp_path / "out") in " ".join(shown.split())
 
 
-def test_a_table_of_which_nothing_is_measured_is_one_line_on_the_screen(one, tmp_path, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "300")
+def test_the_summary_has_each_measured_row_with_its_average_in_80_columns(
+    add_run, all_scores, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    add_run("vanilla", all_scores(1500, 70.0))
+    add_run("pdrop", all_scores(1500, 66.0), seed=7)
+    shown = make_tables(tmp_path / "runs", tmp_path / "out")
+    assert max(len(line) for line in shown.splitlines() if str(tmp_path) not in line) <= 80
+    assert len(shown.splitlines()) < 60
+    table5 = shown.partition("Table 5: strategies at inference only\n")[2].splitlines()
+    # mean of 1500 / 20 and seven scores; errors 2 / 20 and seven times 2, of independent benchmarks
+    half = f"{1.96 * (0.1**2 + 7 * 2.0**2) ** 0.5 / 8:.1f}"
+    assert table5[0] == "2 of 6 rows measured (size mini, suite mini)"
+    assert table5[1].split()[-5:] == [f"{(75 + 7 * 70) / 8:.1f}", half, "8", "of", "8"]
+    assert table5[2].split()[0] == "PDrop*"
+    assert table5[2].split()[-5:] == [f"{(75 + 7 * 66) / 8:.1f}", half, "8", "of", "8"]
+    assert "* Not the default settings" in shown
+    assert "    make experiment EXPERIMENT=table5\n" in shown
+    assert "Overview: 2 runs on suite mini, 0 with all 16 benchmarks." in shown
+
+
+def test_a_table_of_which_nothing_is_measured_is_a_line_of_the_summary(one, tmp_path):
     out = tmp_path / "out"
-    lines = make_tables(tmp_path / "runs", out).splitlines()
+    shown = make_tables(tmp_path / "runs", out)
     # PDrop on the vanilla-trained model is a row of Table 5 only
-    assert lines[:4] == [
-        f"Table {number}: nothing measured yet; all of it, with the commands, in {out / f'table{number}.md'}"
-        for number in range(1, 5)
-    ]
-    titles = [line for before, line in pairwise(lines) if before.startswith("===")]
-    assert titles == [
-        "Table 5, measured: size mini, suite mini",
-        "Table 5, published (not measured here)",
-        "Overview: all benchmarks of all runs on suite mini",
-    ]
+    assert re.findall(r"^Table (\d): .*\nnothing measured yet", shown, re.M) == ["1", "2", "3", "4"]
     assert "make eval STRATEGY=vanilla" in (out / "table2.md").read_text()
     assert "Table 2, published" in make_tables(tmp_path / "runs", out, "2")
 
 
-def test_runs_that_belong_to_no_table_leave_a_line_of_each(add_run, tmp_path):
+def test_runs_that_belong_to_no_table_are_in_the_overview_alone(add_run, tmp_path):
     add_run("pdrop", {"gqa": 60.0}, kind={**LLAVA_15, "train": None})
     shown = make_tables(tmp_path / "runs", tmp_path / "out")
-    assert re.findall(r"^Table (\d): nothing measured yet", shown, re.M) == ["1", "2", "3", "4", "5"]
-    assert "published (not measured here)" not in shown
+    assert "measured yet" not in shown
+    assert "Overview: 1 run on suite mini" in shown
 
 
-def test_a_size_of_which_nothing_is_measured_is_one_line_above_the_others(one, add_run, all_scores, tmp_path):
+def test_each_size_has_its_own_lines_and_commands(one, add_run, all_scores, tmp_path):
     add_run("pdrop", all_scores(1500, 66.0), model="llava_1_5_7b", kind={**LLAVA_15, "size": "7b"})
-    add_run("vanilla", all_scores(1500, 66.0))
-    shown = " ".join(make_tables(tmp_path / "runs", tmp_path / "out").split())
-    assert "Table 1, size 7b, suite mini: nothing measured yet;" in shown
-    assert "Table 1, measured: size mini" in shown
-    assert "Table 1, published" in shown
-    assert "Table 1, measured: size 7b" not in shown
-    assert "Table 5, measured: size 7b" in shown
+    shown = make_tables(tmp_path / "runs", tmp_path / "out")
+    assert "nothing measured yet (size 7b, suite mini)" in shown
+    assert "1 of 6 rows measured (size 7b, suite mini)" in shown
+    assert "SIZE=7b" not in shown  # the 7B models' experiments take the suite paper
 
 
 @pytest.mark.parametrize("which", ["2", "overview"])

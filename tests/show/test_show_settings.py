@@ -160,4 +160,4 @@ def test_what_is_wrong_is_found_before_a_model_is_opened(
     assert message in err
     assert "Traceback" not in err
     assert out == ""
-    assert not list(tmp_path.glob("results/show/*.png"))
+    assert not list(tmp_path.glob("results/report/show/*.png"))

@@ -1,6 +1,6 @@
 """Pictures of the results page for the documents: tables, a sample with its retained tokens, a comparison.
 
-    make screenshots                       of results/page, into results/figures
+    make screenshots                       of results/report/page, into results/figures
     python -m tools.release.screenshots --sample docvqa:17 --model mini
 
 Needs playwright and a Chromium: $PDROP_EVAL_CHROMIUM, or one of those on the PATH. The page must be built
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--page", type=Path, default=Path("results/page"))
+    parser.add_argument("--page", type=Path, default=Path("results/report/page"))
     parser.add_argument("--out", type=Path, default=Path("results/figures"))
     parser.add_argument("--sample", default="docvqa:17", help="a benchmark's key and a question's place")
     parser.add_argument("--model", default="mini", help="whose runs are shown")

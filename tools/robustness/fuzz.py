@@ -40,6 +40,7 @@ from pdrop_eval.report.formats.html import page
 from pdrop_eval.report.formats.terminal import terminal
 from pdrop_eval.report.paired import effect, pairing
 from pdrop_eval.report.readme.reports import make_reports
+from pdrop_eval.report.tables.summary import summary
 from pdrop_eval.run.config import checks, compose
 from pdrop_eval.run.evaluate.header import _read_config
 from pdrop_eval.utils.errors import UserError
@@ -71,8 +72,9 @@ def show(root: Path) -> None:
     runs = to_runs(records)
     for report in make_reports(runs, "all"):
         report.files()
-        terminal(report.screen, 80)
+        terminal(report.sections, 80)
         page(report.title, report.sections)
+    summary(runs, root, 80)
     for chart in make_charts("figure4", runs):
         figure_csv(chart)
         figure_markdown(chart)

@@ -1,7 +1,7 @@
 """Which reports there are: each paper table and the overview, in every format."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pdrop_eval.records.run import Run
@@ -25,14 +25,6 @@ class Report:
     title: str
     sections: list[Section]
     sheet: Callable[[], str]
-    # Sections of which nothing is measured, by a short name; none where there is no section at all.
-    empty: dict[str, Section | None] = field(default_factory=dict)
-
-    @property
-    def screen(self) -> list[Section]:
-        """What is worth the room on a screen that shows every report: nothing, if nothing is measured."""
-        shown = [section for section in self.sections if section not in self.empty.values()]
-        return shown if not self.empty or len(shown) > 1 else []
 
     def files(self) -> dict[str, str]:
         """Name and content of its files."""
@@ -57,15 +49,8 @@ def table_report(table: Table, runs: list[Run]) -> Report:
     """A table of the paper: a section for each measured size and suite, then the published one."""
     measured, published = measured_parts(table, runs), published_part(table)
     sections = [*map(measured_section, measured), published_section(published)]
-    name, several = f"Table {table.number}", len(measured) > 1
-    empty: dict[str, Section | None] = {
-        name + (f", size {part.size}, suite {part.suite}" if several else ""): section
-        for part, section in zip(measured, sections, strict=False)
-        if not part.runs
-    }
-    empty |= {} if measured else {name: None}
-    title = f"{name}: {table.title}"
-    return Report(table.name, title, sections, lambda: sheet([*measured, published]), empty)
+    title = f"Table {table.number}: {table.title}"
+    return Report(table.name, title, sections, lambda: sheet([*measured, published]))
 
 
 def readme_blocks(runs: list[Run]) -> dict[str, str]:

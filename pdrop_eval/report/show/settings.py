@@ -50,7 +50,7 @@ class Settings:
     view: str = "retained"
     layers: tuple[int, ...] | None = None
     query: str = "last"
-    out: Path = Path("results/show")
+    out: Path = Path("results/report/show")
     name: str | None = None
     common: tuple[str, ...] = ()
     own: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -189,7 +189,7 @@ def _query(value: Any, view: str) -> str:
 
 def _folder(value: Any) -> Path:
     if not str(value or "").strip():
-        raise UserError("out= names no folder. Use out=results/show.")
+        raise UserError("out= names no folder. Use out=results/report/show.")
     return Path(str(value)).expanduser()
 
 

@@ -46,12 +46,19 @@ def _run(config: Any) -> None:
 def make_tables(
     root: Path, out: Path, which: str = ALL, readme: Path | None = None, page: Path | None = None
 ) -> str:
-    """Writes the tables of the records beneath `root` to `out`, and returns them for a terminal.
+    """Writes the tables of the records beneath `root` to `out`, and returns a text for the terminal.
 
-    which: a table's number, overview, or all. readme: gets the tables between its marks, and the figures,
-    drawn anew into the folder figures beside `out`, where it has marks for them. page: gets all that was
-    measured, with training/findings.md beside it. Raises UserError if there is nothing to show, a record
-    can't be read, two records contradict each other, or the files can't be written.
+    Args:
+        root: the folder of the records.
+        out: the folder of the tables' files.
+        which: a table's number or `overview`, whose text is the whole table; or `all`, for a summary.
+        readme: a file that gets the tables between its marks. Where it has marks for figures, these are drawn
+            into the folder `figures` beside `out`.
+        page: a file that gets all results, with training/findings.md beside it.
+
+    Raises:
+        UserError: there is nothing to show, a record can't be read, two records contradict each other, or
+            the files can't be written.
     """
     from pdrop_eval.records.run import to_runs
     from pdrop_eval.records.store import load_records, unwritable, write_atomically
@@ -81,7 +88,8 @@ def make_tables(
             write_atomically(path, text)
         except OSError as error:
             raise unwritable(path.parent, error) from error
-    return f"{_shown(reports, out, whole=which != ALL)}\n{_written(list(files))}"
+    named = [path for path in files if which != ALL or path.parent != out]
+    return f"{_shown(reports, runs, out, which)}{_written(named)}"
 
 
 def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict[str, str]:
@@ -107,25 +115,21 @@ def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
     return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
 
 
-def _shown(reports: list["Report"], out: Path, whole: bool) -> str:
-    """The reports for a terminal. Not whole: a line in the place of a table that has nothing to show yet."""
-    from pdrop_eval.report.formats.terminal import fold, terminal
+def _shown(reports: list["Report"], runs: list["Run"], out: Path, which: str) -> str:
+    """What the terminal gets: a summary of all tables, or the one that `which` names, whole."""
+    from pdrop_eval.report.formats.terminal import terminal
+    from pdrop_eval.report.tables.summary import summary
 
     width = shutil.get_terminal_size().columns
-    parts: list[str] = []
-    for report in reports:
-        for name in report.empty if not whole else ():
-            file = out / f"{report.name}.md"
-            line = f"{name}: nothing measured yet; all of it, with the commands, in {file}"
-            parts.append(fold(line, width, "  ") + "\n")
-        sections = report.sections if whole else report.screen
-        if sections:
-            parts += ["\n"] if parts else []
-            parts.append(terminal(sections, width))
-    return "".join(parts)
+    if which == ALL:
+        return summary(runs, out, width)
+    return "\n".join(terminal(report.sections, width) for report in reports)
 
 
 def _written(paths: list[Path]) -> str:
+    """The names of files, those that differ only in their suffix on one line."""
+    if not paths:
+        return ""
     names: dict[Path, list[str]] = {}
     for path in paths:
         names.setdefault(path.with_suffix(""), []).append(path.suffix.lstrip("."))
@@ -133,7 +137,7 @@ def _written(paths: list[Path]) -> str:
         f"  {stem}.{{{','.join(kinds)}}}" if len(kinds) > 1 else f"  {stem}.{kinds[0]}"
         for stem, kinds in names.items()
     ]
-    return "\n".join(["Written:", *lines]) + "\n"
+    return "\n".join(["", "Written:", *lines]) + "\n"
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -27,10 +27,17 @@ def missing_notes(part: Part) -> list[Note]:
             what = f" ({', '.join(names(row.missing).values())})" if row.run else ""
             grouped[found.needs, what].append((row, found))
     notes = [_note(needs, what, rows) for (needs, what), rows in grouped.items()]
-    if EXPERIMENTS.get(part.size) == part.suite:
-        command = experiment(part.table.name, part.size, _shared(part.runs))
+    command = experiment_of(part)
+    if command:
         notes.append(Note("All rows that have their checkpoint, one after the other:", [command]))
     return notes
+
+
+def experiment_of(part: Part) -> str | None:
+    """The command that measures all that is missing; None if nothing is, or if no experiment does it."""
+    if EXPERIMENTS.get(part.size) != part.suite or not any(row.missing for row in part.rows):
+        return None
+    return experiment(part.table.name, part.size, _shared(part.runs))
 
 
 def can_be_filled(part: Part) -> bool:

@@ -65,9 +65,9 @@ def run_experiment(
 
 
 def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:
-    """Draws the figures of the models that were run, from runs with the same settings, beside the records."""
+    """Draws the figures of the models that were run, from runs with the same settings."""
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
-    print(get_method(_DRAW)(name, done, asked, results, results.parent / "figures"), end="")
+    print(get_method(_DRAW)(name, done, asked, results, results.parent / "report" / "figures"), end="")
 
 
 def _checked(runs: Any) -> list[dict[str, Any]]:
