@@ -67,6 +67,22 @@ def add_run(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def leave(tmp_path, monkeypatch, capsys):
+    """Calls a command's `main` in the test's own folder: its exit status and what it said."""
+
+    def call(main, *arguments):
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["command", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as leaving:
+            return leaving.code, capsys.readouterr()
+        return 0, capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
 def all_scores():
     """MME, and the same number for every other benchmark; Table 5's unless others are named."""
 

@@ -12,7 +12,7 @@ from report_records import FIELDS, LLAVA_15, TABLE_5, edit
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.store import Run, load_records
-from pdrop_eval.report.figures.cli import NothingToDrawError, make_figures
+from pdrop_eval.report.figures.cli import NothingToDrawError, main, make_figures
 from pdrop_eval.report.figures.flops.chart import make_charts
 from pdrop_eval.report.figures.flops.draw import draw, figure_of, footer
 from pdrop_eval.report.figures.flops.text import figure_csv, figure_markdown
@@ -324,11 +324,6 @@ def test_the_command_writes_five_files_a_figure_and_names_what_is_missing(point,
     assert "make experiment EXPERIMENT=figure4" in said
 
 
-def run_script(*arguments, cwd):
-    command = [sys.executable, "-m", "pdrop_eval.report.figures.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
@@ -339,11 +334,11 @@ def run_script(*arguments, cwd):
         ("tasks=[gqb]", "Unknown task: 'gqb'."),
     ],
 )
-def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words):
-    done = run_script(argument, cwd=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words, leave):
+    status, said = leave(main, argument)
+    assert status == 2
+    assert words in said.err
+    assert "Traceback" not in said.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,7 +8,7 @@ import pytest
 from report_records import LLAVA_15, edit
 
 from pdrop_eval.report.readme.blocks import COMPACT, FIRST, WHOLE, marks, with_blocks
-from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.tables.cli import main, make_tables
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.errors import UserError
 
@@ -233,11 +233,6 @@ def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
         make_tables(tmp_path / "runs", tmp_path / "out")
 
 
-def run_script(*arguments, cwd):
-    command = [sys.executable, "-m", "pdrop_eval.report.tables.cli", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
@@ -246,11 +241,11 @@ def run_script(*arguments, cwd):
         ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
     ],
 )
-def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words):
-    done = run_script(argument, cwd=tmp_path)
-    assert done.returncode == 2
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+def test_wrong_arguments_end_with_one_line_and_status_2(tmp_path, argument, words, leave):
+    status, said = leave(main, argument)
+    assert status == 2
+    assert words in said.err
+    assert "Traceback" not in said.err
     assert list(tmp_path.iterdir()) == []
 
 
