@@ -114,7 +114,7 @@ check: $(STAMP)  ## Lint, types, import layers, documentation; changes nothing
 PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
 	--dist worksteal
 
-test: $(STAMP)  ## Run the fast tests (ARGS='tests/core -k pdrop': some of them)
+test: $(STAMP)  ## Run the fast tests (ARGS='tests/core -k pdrop': some)
 	$(PYTEST) -m 'not (slow or browser or release)' $(ARGS)
 
 test-slow: $(STAMP)  ## Run the others: training, evaluation, browser, wheel
