@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT
@@ -259,11 +260,8 @@ def main() -> None:
     parser.add_argument("--no-cards", action="store_true", help="measure nothing and write no model cards")
     options = parser.parse_args()
     names = [name for name in options.names if "=" not in name]
-    try:
+    with ending("error"):
         run(names, [name for name in options.names if "=" in name], options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def run(names: Sequence[str], overrides: Sequence[str], options: argparse.Namespace) -> None:

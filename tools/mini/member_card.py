@@ -10,7 +10,6 @@ very weights. What no record has is measured here.
 import argparse
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.report.formats.markdown import pipes
 from pdrop_eval.utils import numbers
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from tools.mini.card import NAMES, exact_match_table, print_sizes
@@ -306,13 +306,10 @@ def main() -> None:
     )
     parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
     options = parser.parse_args()
-    try:
+    with ending("error"):
         for folder in options.folders or shipped_members():
             write_card(folder, options.root)
             print(folder / "README.md")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

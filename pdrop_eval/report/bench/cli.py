@@ -5,49 +5,31 @@ Nothing heavy is imported up here: `--help`, a wrong setting and a finished benc
 
 import os
 import shutil
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
 from omegaconf import DictConfig
 
 from pdrop_eval.run.bench.outcome import finished, nothing_fits
 from pdrop_eval.run.bench.record import existing
 from pdrop_eval.run.bench.settings import make_plan
-from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.utils import cli
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.paths import CONF
 
 
 def main() -> None:
-    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    """The console script."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would talk about GPUs that aren't there
-    try:
-        sys.argv[1:] = check_command_line(sys.argv[1:], "bench")
-        hydra.main(config_path=str(CONF), config_name="bench", version_base="1.3")(_job)()
-    except UserError as error:
-        _leave(str(error), 2)
-    except CONFIG_ERRORS as error:
-        _leave(str(explain(error)), 2)
-    except KeyboardInterrupt:
-        _leave("interrupted. The same command goes on with the batch sizes that are missing.", 130)
-
-
-def _leave(message: str, status: int) -> None:
-    print(f"pdrop-eval-bench: {message}", file=sys.stderr)
-    sys.exit(status)
-
-
-def _job(config: DictConfig) -> None:
-    try:
-        print(report(bench(config)))
-    except UserError as error:
-        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    goes_on = "interrupted. The same command goes on with the batch sizes that are missing."
+    cli.run(
+        lambda config: print(report(bench(config))),
+        "bench",
+        partial(check_command_line, entry="bench"),
+        "pdrop-eval-bench",
+        goes_on,
+    )
 
 
 def bench(config: DictConfig) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from pdrop_eval.report.bench.text import about, batch_table, batch_title, batche
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 
@@ -174,7 +175,7 @@ def _number(value: float) -> str:
 def main() -> None:
     """Measure, print the goals and write both files."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")
-    try:
+    with ending("goals"):
         record = bench(compose_config([*SETTINGS, *sys.argv[1:]], "bench"))
         goals = find_goals(record)
         for goal in goals:
@@ -198,9 +199,6 @@ def main() -> None:
         write_atomically(FILE, json.dumps(found, indent=1) + "\n")
         write_atomically(FILE.with_suffix(".md"), goals_page(record, goals))
         print(f"Written: {FILE} and {FILE.with_suffix('.md')}")
-    except UserError as error:
-        print(f"goals: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

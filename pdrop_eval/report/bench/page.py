@@ -4,7 +4,6 @@ python -m pdrop_eval.report.bench.page [--records results/bench/page] [--out res
 """
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from pdrop_eval.report.bench.text import (
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.outcome import nothing_fits
 from pdrop_eval.run.bench.record import read
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--records", type=Path, default=RECORDS)
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
-    try:
+    with ending("bench_page"):
         records = newest(options.records)
         if not records:
             raise UserError(
@@ -98,10 +98,7 @@ def main() -> None:
                 "another folder: --records results/bench."
             )
         write_atomically(options.out, bench_page(records))
-    except UserError as error:
-        print(f"bench_page: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"Written: {options.out}")
+        print(f"Written: {options.out}")
 
 
 if __name__ == "__main__":

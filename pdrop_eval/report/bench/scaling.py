@@ -15,7 +15,7 @@ from pdrop_eval.report.bench.text import about, batches, made_with, variant_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.statistics import fit_exponent
 from pdrop_eval.run.config.compose import compose_config
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.log import say
 
@@ -118,7 +118,7 @@ def _beside(difference: float, error: float, same: str) -> str:
 def main() -> None:
     """Measure all sizes, print the page and write both files."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")
-    try:
+    with ending("scaling"):
         records = []
         for n in TOKENS:
             say(f"{n:,} image tokens")
@@ -139,9 +139,6 @@ def main() -> None:
         write_atomically(FILE.with_suffix(".md"), page)
         print(page)
         print(f"Written: {FILE} and {FILE.with_suffix('.md')}")
-    except UserError as error:
-        print(f"scaling: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

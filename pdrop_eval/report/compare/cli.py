@@ -89,7 +89,7 @@ def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") 
     from pdrop_eval.report.compare.output.files import write
     from pdrop_eval.report.compare.output.terminal import terminal
     from pdrop_eval.report.compare.runs import complete, make_sides
-    from pdrop_eval.run.config.compose import CONFIG_ERRORS, explain
+    from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 
     try:
         sides = make_sides(settings)
@@ -127,15 +127,9 @@ def _forget(arguments: Sequence[str]) -> None:
 
 
 def _say(message: str) -> int:
-    from pdrop_eval.utils import log
-    from pdrop_eval.utils.escape import visible
-    from pdrop_eval.utils.redact import redact
+    from pdrop_eval.utils.cli import report
 
-    if log.kind() == "json":
-        log.event("error", level="error", message=message, status=NOT_COMPARED)
-    else:
-        lines = [visible(line) for line in redact(message).splitlines()]
-        print("pdrop-eval-compare:", "\n".join(lines), file=sys.stderr)
+    report("pdrop-eval-compare", message, NOT_COMPARED)
     return NOT_COMPARED
 
 

@@ -1,15 +1,13 @@
 """The console script `pdrop-eval-figures`: figures from the records, without running anything."""
 
-import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -24,21 +22,13 @@ class NothingToDrawError(UserError):
 
 
 def main() -> None:
-    """Draws figures and writes them; exits with 2 and one line of advice where a user can mend the cause."""
-    try:
-        check_settings(sys.argv[1:], SETTINGS, "pdrop-eval-figures")
-        _run()
-    except UserError as error:
-        _leave(error)
+    """Draws figures and writes them."""
+    cli.run(_job, "figures", partial(check_settings, known=SETTINGS, program="pdrop-eval-figures"), "error")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="figures")
-def _run(config: Any) -> None:
-    try:
-        models, tasks, names = _listed(config.models), _listed(config.tasks), _named(_listed(config.figure))
-        print(make_figures(Path(config.root), Path(config.out), models, tasks, names), end="")
-    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
-        _leave(error)
+def _job(config: Any) -> None:
+    models, tasks, names = _listed(config.models), _listed(config.tasks), _named(_listed(config.figure))
+    print(make_figures(Path(config.root), Path(config.out), models, tasks, names), end="")
 
 
 def make_figures(
@@ -139,11 +129,6 @@ def _listed(value: Any) -> list[str] | None:
     if value is None:
         return None
     return [str(value)] if isinstance(value, str | int) else [str(name) for name in value]
-
-
-def _leave(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

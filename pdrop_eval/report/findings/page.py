@@ -4,7 +4,6 @@ Every sentence is chosen by the numbers; none is written for a certain result.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from pdrop_eval.report.paired.difference import RESAMPLES, Difference
 from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils import numbers
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import unwritable, write_atomically
 
 RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
@@ -223,16 +222,13 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
-    try:
+    with ending("error"):
         text = findings_page(find(to_runs(load_records(options.root))))
         try:
             write_atomically(options.out, text)
         except OSError as error:
             raise unwritable(options.out.parent, error) from error
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    print(f"Written: {options.out}")
+        print(f"Written: {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,39 +1,29 @@
 """The console script `pdrop-eval-page`: all results as a page that opens from disk; runs nothing."""
 
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import hydra
-
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF
 
 SETTINGS = ("root", "bench", "compare", "out", "pictures", "data.root")
 
 
 def main() -> None:
-    """Builds the page; exits with 2 and one line of advice where a user can mend the cause."""
-    try:
-        check_settings(sys.argv[1:], SETTINGS, "pdrop-eval-page")
-        _run()
-    except UserError as error:
-        _leave(error)
+    """Builds the page."""
+    cli.run(_job, "page", partial(check_settings, known=SETTINGS, program="pdrop-eval-page"), "error")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="page")
-def _run(config: Any) -> None:
-    try:
-        from pdrop_eval.report.site.build import Sources, make_page
+def _job(config: Any) -> None:
+    from pdrop_eval.report.site.build import Sources, make_page
 
-        pictures = _whole("pictures", config.pictures)
-        root, out = _folder("root", config.root), _folder("out", config.out)
-        folders = {name: _beside(root, name, config[name]) for name in ("bench", "compare")}
-        data = None if config.data.root is None else _data(config.data.root)
-        print(make_page(Sources(root, **folders, pictures=pictures, data=data), out), end="")
-    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
-        _leave(error)
+    pictures = _whole("pictures", config.pictures)
+    root, out = _folder("root", config.root), _folder("out", config.out)
+    folders = {name: _beside(root, name, config[name]) for name in ("bench", "compare")}
+    data = None if config.data.root is None else _data(config.data.root)
+    print(make_page(Sources(root, **folders, pictures=pictures, data=data), out), end="")
 
 
 def _whole(name: str, value: Any) -> int:
@@ -63,11 +53,6 @@ def _data(value: Any) -> Path:
             "how), or leave it out: data.root=null."
         )
     return folder
-
-
-def _leave(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

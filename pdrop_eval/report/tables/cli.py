@@ -1,17 +1,14 @@
 """The console script `pdrop-eval-tables`: records to tables on the screen and on disk."""
 
 import shutil
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import hydra
-
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -24,23 +21,15 @@ CHOICES = ("1", "2", "3", "4", "5", ALL, OVERVIEW)
 
 
 def main() -> None:
-    """Prints tables and writes them; exits with 2 and one line of advice where a user can mend the cause."""
-    try:
-        _check_arguments(sys.argv[1:])
-        _run()
-    except UserError as error:
-        _leave(error)
+    """Prints tables and writes them."""
+    cli.run(_job, "tables", _check_arguments, "error")
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="tables")
-def _run(config: Any) -> None:
-    try:
-        check_choice("table", str(config.table), CHOICES)
-        root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
-        page = config.page and Path(config.page)
-        print(make_tables(root, out, str(config.table), readme, page), end="")
-    except UserError as error:  # here, because Hydra prints a traceback of what leaves this function
-        _leave(error)
+def _job(config: Any) -> None:
+    check_choice("table", str(config.table), CHOICES)
+    root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
+    page = config.page and Path(config.page)
+    print(make_tables(root, out, str(config.table), readme, page), end="")
 
 
 def make_tables(
@@ -140,17 +129,12 @@ def _written(paths: list[Path]) -> str:
     return "\n".join(["", "Written:", *lines]) + "\n"
 
 
-def _check_arguments(arguments: Sequence[str]) -> None:
-    check_settings(arguments, SETTINGS, "pdrop-eval-tables")
+def _check_arguments(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name == "table":
             check_choice("table", value, CHOICES)
-
-
-def _leave(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(2)
+    return check_settings(arguments, SETTINGS, "pdrop-eval-tables")
 
 
 if __name__ == "__main__":

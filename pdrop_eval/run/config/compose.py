@@ -6,17 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
+from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
 from pdrop_eval.utils.validation import check_choice
@@ -28,8 +27,6 @@ ENTRIES = {
     "bench": ("model",),
     "compare": (),
 }
-# What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
-CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 # Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
 BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
 
@@ -115,12 +112,13 @@ def check_sections(config: Any) -> None:
         raise UserError(f"tasks={config.tasks} is no list: write tasks=[gqa,pope], or tasks=null for all.")
 
 
-def check_settings(arguments: Sequence[str], known: Iterable[str], program: str) -> None:
-    """Refuses a command line that names a setting which a program of few settings doesn't have."""
+def check_settings(arguments: Sequence[str], known: Iterable[str], program: str) -> list[str]:
+    """The command line; refuses one that names a setting which a program of few settings doesn't have."""
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if equals and not name.startswith(("-", "hydra.")):
             check_choice("setting", name.lstrip("+~"), known, f"{program} --help lists them.")
+    return list(arguments)
 
 
 def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> list[str]:
@@ -177,12 +175,6 @@ def _check_budget(overrides: Iterable[Override]) -> None:
             f"{', '.join(own)} can't be given with {', '.join(budgets)}: a budget decides that itself. Leave "
             "one of them out."
         )
-
-
-def explain(error: Exception) -> UserError:
-    """A complaint about a configuration, one of `CONFIG_ERRORS`, as a UserError."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return UserError(f"The configuration can't be composed: {' '.join(lines)} See pdrop-eval --help.")
 
 
 def _check_group(override: Override) -> list[str]:

@@ -31,6 +31,7 @@ from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
 from pdrop_eval.utils import versions
+from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 
 NEWEST_PYTHON = (3, 13)
@@ -43,19 +44,15 @@ def main() -> None:
     if any(argument in _HELP for argument in sys.argv[1:]):
         print(__doc__)
         return
-    try:
+    failures = 0
+    with ending("pdrop-eval-doctor"):
         config = compose_config(sys.argv[1:])
         _check_one_run(config)
-    except UserError as error:
-        print(f"pdrop-eval-doctor: {error}", file=sys.stderr)
-        sys.exit(2)
-    failures = 0
-    for finding in examine(config):
-        print(_line(finding), flush=True)
-        failures += finding.status == "FAIL"
-    print(
-        f"\n{failures} of these must be mended." if failures else "\nNothing stands in the way of this run."
-    )
+        for finding in examine(config):
+            print(_line(finding), flush=True)
+            failures += finding.status == "FAIL"
+        must = f"{failures} of these must be mended."
+        print(f"\n{must if failures else 'Nothing stands in the way of this run.'}")
     sys.exit(1 if failures else 0)
 
 

@@ -7,74 +7,38 @@ import os
 import shlex
 import sys
 import tempfile
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
+from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
-from pdrop_eval.utils import distributed, log
+from pdrop_eval.utils import cli, distributed, log
 from pdrop_eval.utils.distributed import one_first, together
-from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.rank import rank
 from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import check_choice
 
 
 def main() -> None:
-    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
-    log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
-    try:
-        sys.argv[1:] = check_command_line(sys.argv[1:])
-        hydra.main(config_path=str(CONF), config_name="evaluate", version_base="1.3")(_job)()
-    except UserError as error:
-        _leave(str(error), 2)
-    except CONFIG_ERRORS as error:
-        _leave(str(explain(error)), 2)
-    except KeyboardInterrupt:
-        _leave("interrupted. The same command goes on where this one stopped.", 130)
-    except distributed.ElsewhereError:
-        sys.exit(1)  # the process that failed says why
-    finally:
-        distributed.stop()
-
-
-def _leave(message: str, status: int) -> NoReturn:
-    if log.kind() == "json":
-        log.event("error", level="error", message=message, status=status)
-    else:
-        print(f"pdrop-eval: {redact(message)}", file=sys.stderr)
-    sys.exit(status)
+    goes_on = "interrupted. The same command goes on where this one stopped."
+    cli.run(_job, "evaluate", check_command_line, "pdrop-eval", goes_on)
 
 
 def _job(config: DictConfig) -> None:
     distributed.join_slurm_job()
-    try:
-        hydra_config = HydraConfig.get()
-        if config.runs is None:
-            evaluate(config, str(hydra_config.runtime.choices["strategy"]))
-        else:
-            run_experiment(config, list(hydra_config.overrides.task), evaluate)
-    except UserError as error:
-        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the record is written
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (*CONFIG_ERRORS, distributed.ElsewhereError):
-        raise
-    except Exception as error:  # Hydra would print the command line with it, secrets and all
-        said = f"{type(error).__name__}: {error}"
-        broken_down = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
-        _leave(said if broken_down else f"{said}\n{traceback.format_exc()}", 1)
+    hydra_config = HydraConfig.get()
+    if config.runs is None:
+        evaluate(config, str(hydra_config.runtime.choices["strategy"]))
+    else:
+        run_experiment(config, list(hydra_config.overrides.task), evaluate)
 
 
 def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:

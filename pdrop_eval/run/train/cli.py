@@ -4,49 +4,28 @@ Nothing heavy is imported up here: `--help` and a wrong setting never load torch
 """
 
 import os
-import sys
+from functools import partial
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from pdrop_eval.run.config.compose import CONFIG_ERRORS, check_command_line, explain
+from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
-from pdrop_eval.utils import distributed
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils import cli, distributed
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.rank import rank
 
 
 def main() -> None:
-    """The console script. Exits with 2 and one message, no traceback, for what the user can mend."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+    """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        sys.argv[1:] = check_command_line(sys.argv[1:], "train")
-        hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")(_job)()
-    except UserError as error:
-        _leave(str(error), 2)
-    except CONFIG_ERRORS as error:
-        _leave(str(explain(error)), 2)
-    except KeyboardInterrupt:
-        _leave("interrupted. The same command goes on from the last checkpoint.", 130)
-    finally:
-        distributed.stop()
-
-
-def _leave(message: str, status: int) -> None:
-    print(f"pdrop-eval-train: {message}", file=sys.stderr)
-    sys.exit(status)
+    goes_on = "interrupted. The same command goes on from the last checkpoint."
+    cli.run(_job, "train", partial(check_command_line, entry="train"), "pdrop-eval-train", goes_on)
 
 
 def _job(config: DictConfig) -> None:
     distributed.join_slurm_job()
-    try:
-        run(config, str(HydraConfig.get().runtime.choices["strategy"]))
-    except UserError as error:
-        _leave(str(error), 2)  # here, because Hydra adds a line of its own to an exception that reaches it
+    run(config, str(HydraConfig.get().runtime.choices["strategy"]))
 
 
 def run(config: DictConfig, strategy: str) -> None:

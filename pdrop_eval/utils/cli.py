@@ -1,0 +1,110 @@
+"""How every console script begins and ends: its exit status, and the one message that goes with it.
+
+0 it did what was asked · 1 a bug, or a sample that can't be answered · 2 wrong input (`UserError`, or a
+configuration that can't be composed) · 130 interrupted. `pdrop-eval-compare` has statuses of its own.
+"""
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
+
+import hydra
+import yaml
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pdrop_eval.utils import distributed, log
+from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.redact import redact
+
+# What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
+CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+
+def run(
+    job: Callable[[DictConfig], None],
+    config_name: str,
+    check: Callable[[Sequence[str]], list[str]],
+    program: str,
+    interrupted: str = "interrupted.",
+) -> None:
+    """Runs a job on the configuration `conf/<config_name>.yaml` with the overrides of the command line.
+
+    Args:
+        job: What the script does with the composed configuration.
+        config_name: The configuration's name in `conf`.
+        check: Checks the command line before Hydra sees it; returns it in the order that Hydra understands.
+            Raises UserError.
+        program: What each message begins with.
+        interrupted: The message after Ctrl-C.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
+
+    def guarded(config: DictConfig) -> None:
+        with ending(program, interrupted):  # here, too: Hydra adds a line to each exception that reaches it
+            job(config)
+
+    with ending(program, interrupted):
+        sys.argv[1:] = check(sys.argv[1:])
+        hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(guarded)()
+
+
+@contextlib.contextmanager
+def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
+    """Turns whatever ends a script into a message and an exit status; a traceback is shown of bugs only."""
+    log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
+    try:
+        yield
+    except UserError as error:
+        leave(program, str(error), 2)
+    except CONFIG_ERRORS as error:
+        leave(program, str(explain(error)), 2)
+    except KeyboardInterrupt:
+        leave(program, interrupted, 130)
+    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the files are written
+        discard_output()
+    except distributed.ElsewhereError:
+        sys.exit(1)  # the process that failed says why
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        expected = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
+        leave(program, message if expected else f"{message}\n{traceback.format_exc()}", 1)
+    finally:
+        distributed.stop()
+
+
+def leave(program: str, message: str, status: int) -> NoReturn:
+    """Prints a message and exits."""
+    report(program, message, status)
+    sys.exit(status)
+
+
+def report(program: str, message: str, status: int) -> None:
+    """Prints why a script ends: as an event with log=json, else as a line; without secrets."""
+    if log.kind() == "json":
+        log.event("error", level="error", message=message, status=status)
+    else:
+        lines = [visible(line) for line in redact(message).splitlines()]
+        print(f"{program}:", "\n".join(lines), file=sys.stderr)
+
+
+def discard_output() -> None:
+    """Empties both outputs, into nothing where they can't be: Python would leave with another status."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def explain(error: Exception) -> UserError:
+    """A complaint about a configuration, one of `CONFIG_ERRORS`, as a UserError."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return UserError(f"The configuration can't be composed: {' '.join(lines)} See pdrop-eval --help.")

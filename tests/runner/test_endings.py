@@ -1,0 +1,85 @@
+"""How every console script ends: one message and the status that goes with it."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from omegaconf.errors import ConfigKeyError
+
+from pdrop_eval.utils import cli, log
+from pdrop_eval.utils.distributed import ElsewhereError
+from pdrop_eval.utils.errors import SampleError, UserError
+
+
+@pytest.fixture
+def end(monkeypatch, capsys):
+    """Ends a script with an error; returns its status and what it said."""
+
+    def end(error, *arguments):
+        monkeypatch.setattr(sys, "argv", ["a-script", *arguments])
+        with pytest.raises(SystemExit) as leaving, cli.ending("a-script", "interrupted. Go on."):
+            raise error
+        return leaving.value.code, capsys.readouterr().err
+
+    yield end
+    log.configure("quiet")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("limit=0 is not allowed."), 2, "limit=0 is not allowed."),
+        (
+            ConfigKeyError("no such\n    full_key: x"),
+            2,
+            "The configuration can't be composed: no such full_key: x See pdrop-eval --help.",
+        ),
+        (KeyboardInterrupt(), 130, "interrupted. Go on."),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(end, error, status, message):
+    assert end(error) == (status, f"a-script: {message}\n")
+
+
+def test_a_bug_leaves_with_1_and_its_traceback(end):
+    status, said = end(ValueError("oops"))
+    assert status == 1
+    assert said.startswith("a-script: ValueError: oops\nTraceback")
+
+
+def test_a_sample_whose_numbers_broke_down_needs_no_traceback(end):
+    error = SampleError("gqa, sample 3")
+    error.__cause__ = FloatingPointError("nan")
+    assert end(error) == (1, "a-script: SampleError: gqa, sample 3\n")
+
+
+def test_the_process_that_did_not_fail_says_nothing(end):
+    assert end(ElsewhereError("gqa, sample 3")) == (1, "")
+
+
+def test_a_message_is_an_event_in_json_without_secrets(end, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hunter22-hunter22")
+    status, said = end(UserError("no access with hunter22-hunter22"), "log=json")
+    found = json.loads(said)
+    assert (status, found["event"], found["message"]) == (2, "error", "no access with ***")
+    assert end(UserError("no access with hunter22-hunter22"))[1] == "a-script: no access with ***\n"
+
+
+def test_what_cannot_be_seen_is_written_out(end):
+    assert end(UserError("name=\x1b[2J\u202e"))[1] == "a-script: name=\\x1b[2J\\u202e\n"
+
+
+def test_a_reader_that_has_left_is_no_error():
+    """As `| head` does; the files are written by then."""
+    read, write = os.pipe()
+    os.close(read)
+    code = (
+        "from pdrop_eval.utils.cli import ending\n"
+        "with ending('a-script'):\n"
+        "    print('x' * 10**6, flush=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
