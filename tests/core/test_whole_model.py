@@ -142,7 +142,7 @@ def test_wrong_input(call, words):
 def test_what_counts_without_torch():
     program = (
         "import sys; sys.modules['torch'] = None\n"
-        "from pdrop_eval.efficiency import architecture, budget, flops, whole\n"
+        "from pdrop_eval.efficiency import architecture, budget, flops, model_flops as whole\n"
         "sizes = architecture.Architecture(layers=2, d=8, m=12, q=8, kv=8, vocabulary=50)\n"
         "print(whole.model_flops(sizes, whole.KeepAll(), 4, 5).prefill)"
     )

@@ -85,7 +85,7 @@ def test_the_wheel_has_every_file_of_the_package_its_configuration_and_its_tasks
 
 def test_the_installed_package_finds_its_own_data(installed, tmp_path):
     binaries, package = installed
-    code = "from pdrop_eval import paths as p; print(p.PACKAGE, p.CONF, p.TASKS, sep='\\n')"
+    code = "from pdrop_eval.utils import paths as p; print(p.PACKAGE, p.CONF, p.TASKS, sep='\\n')"
     shown = run(binaries / "python", "-c", code, cwd=tmp_path).stdout.split()
     assert shown == [str(package), str(package / "conf"), str(package / "tasks")]
 
@@ -104,7 +104,7 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
 
 def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
     binaries, package = installed
-    assert (package / "mini" / "checkpoint" / "model.safetensors").is_file()
+    assert (package / "models" / "checkpoints" / "mini" / "model.safetensors").is_file()
     before = files(package)
     cache = {"PDROP_EVAL_CACHE": os.environ.get("PDROP_EVAL_CACHE", str(tmp_path / "cache"))}
     command = (binaries / "pdrop-eval", "strategy=pdrop", "tasks=[gqa]", "limit=2", "results=runs")

@@ -112,7 +112,7 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
 
 def test_one_process_imports_no_torch_for_this():
     code = (
-        "import json, sys; from pdrop_eval import parallel as p; p.start()\n"
+        "import json, sys; from pdrop_eval.utils import distributed as p; p.start()\n"
         "print(json.dumps([p.rank(), p.world_size(), p.gather(5), p.together(lambda: 6),"
         "p.one_first(lambda: 7), p.stop(), 'torch' in sys.modules]))"
     )
