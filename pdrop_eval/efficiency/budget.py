@@ -1,4 +1,4 @@
-"""From a budget to layers and ratios: what a strategy's settings must be to cost no more than was asked for.
+"""From a budget to layers and ratios: the hyperparameters with which a strategy costs no more than asked.
 
 A budget is one of
 - tokens: image tokens a layer in the mean, sum_i layers_i·n_i / L;
@@ -11,15 +11,13 @@ All sums are integers and fractions, so that "no more" is exact. Nothing here ne
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from numbers import Real
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
-from pdrop_eval.efficiency.reached import Reached, macs, reachable, reached
 from pdrop_eval.utils.errors import UserError
-
-__all__ = ["KINDS", "Layout", "Reached", "check_value", "find", "no_layouts", "solve"]
 
 KINDS = ("tokens", "share", "tflops")
 _UNITS = {"tokens": "image tokens a layer in the mean", "share": "of the image tokens", "tflops": "TFLOPs"}
@@ -30,12 +28,41 @@ _DIGITS = 9  # shares are searched in steps of 10^-9, finer than any count of to
 class Layout:
     """Where a strategy drops; what is left open is how much.
 
-    build: makes the strategy from a share in (0, 1]; the larger it is, the more is kept, and all at 1.
-    note: why it isn't the usual layout, in words; empty for the usual one.
+    Attributes:
+        build: makes the strategy from a share in (0, 1]; the larger it is, the more is retained, and all at
+            1.
+        note: why it isn't the usual layout, in words; empty for the usual one.
     """
 
     build: Callable[[float], Any]
     note: str = ""
+
+
+@dataclass(frozen=True)
+class BudgetSolution:
+    """What a strategy that was fitted to a budget costs.
+
+    Attributes:
+        asked: the budget, such as "tokens=64".
+        tokens: image tokens a layer processes, averaged over the layers.
+        share: the same, as a share of the image tokens before any drop.
+        tflops: 10^12 multiply-adds of PyramidDrop's Eq. 4, image tokens only.
+        image_tokens: of the sample, before any drop.
+        schedule: image tokens of each layer.
+        layers: the drop layers.
+        counts: the image tokens that remain from each of `layers` on.
+        words: all of it for people.
+    """
+
+    asked: str
+    tokens: float
+    share: float
+    tflops: float
+    image_tokens: int
+    schedule: tuple[int, ...]
+    layers: tuple[int, ...]
+    counts: tuple[int, ...]
+    words: str
 
 
 @dataclass(frozen=True)
@@ -62,7 +89,7 @@ class _Budget:
         return {"tokens": layers, "share": layers * self.image_tokens, "tflops": 10**12}[self.kind]
 
     def cost(self, schedule: Sequence[int]) -> int:
-        return macs(self.decoder, schedule) if self.kind == "tflops" else sum(schedule)
+        return _macs(self.decoder, schedule) if self.kind == "tflops" else sum(schedule)
 
     def cost_of(self, strategy: Any) -> int:
         return self.cost(strategy.schedule(self.decoder.layers, self.image_tokens))
@@ -77,9 +104,15 @@ def solve(
     tflops: float | None = None,
     image_tokens: int | None = None,
 ) -> Any:
-    """Return the strategy with those of its settings replaced that the budget decides, and `reached`.
+    """Return the strategy with the hyperparameters replaced that the budget decides, and `reached` set.
 
-    config: of the model, or the model itself. image_tokens: of a sample; None: the nominal ones.
+    Args:
+        strategy: its other hyperparameters are kept.
+        config: of the model, or the model itself.
+        tokens: see `Strategy.for_budget`, as for the next three.
+        share: the same.
+        tflops: the same.
+        image_tokens: the same.
 
     Raises:
         UserError: see `find`; a strategy that can't be fitted to a budget.
@@ -91,7 +124,7 @@ def solve(
     for field in fields(strategy) if is_dataclass(strategy) else ():
         value = getattr(strategy, field.name)
         usual = field.default if field.default is not MISSING else None
-        if field.name not in strategy.decided and value != usual:
+        if field.name not in strategy.solved_fields and value != usual:
             kept[field.name] = value
     return type(strategy).for_budget(config, **asked, **kept)
 
@@ -106,8 +139,13 @@ def find(
 ) -> Any:
     """Return the strategy of the first layout that can meet the budget, as close to it as whole tokens allow.
 
-    name, kept: the strategy's and the settings that were given, for messages. layouts: those of a depth, in
-    order of preference. asked: tokens, share and tflops, of which one is given.
+    Args:
+        name: the strategy's, for messages.
+        layouts: makes the layouts of a depth, in order of preference.
+        config: of the model, or the model itself.
+        image_tokens: of a sample; None: the nominal number.
+        kept: the hyperparameters that were given, for messages.
+        asked: tokens, share and tflops, of which one is given.
 
     Raises:
         UserError: not exactly one budget, none that can be, or one that no layout reaches.
@@ -127,9 +165,7 @@ def find(
         for layout, lowest in zip(choices, least, strict=True):
             if budget.cost_of(_build(layout, lowest)) <= budget.limit:
                 strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
-                vars(strategy)["reached"] = reached(
-                    budget.asked, strategy, budget.decoder, image_tokens, layout.note
-                )
+                vars(strategy)["reached"] = _solution(budget, strategy, layout.note)
                 return strategy
     low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
     raise _unreachable(name, budget, kept, low, vanilla)
@@ -148,7 +184,7 @@ def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], low: int, hig
     given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
-        f"{budget.image_tokens} image tokens{given} give a budget {reachable(low, high, budget.unit)} "
+        f"{budget.image_tokens} image tokens{given} give a budget {_reachable(low, high, budget.unit)} "
         f"{_UNITS[budget.kind]}."
     )
 
@@ -164,7 +200,11 @@ def _one(asked: dict[str, float | None]) -> tuple[str, float]:
 
 
 def check_value(name: str, value: Any) -> None:
-    """Check that a budget is a positive number. Raises UserError."""
+    """Check that a budget is a positive number.
+
+    Raises:
+        UserError: otherwise.
+    """
     number = isinstance(value, Real) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or value <= 0:
         raise UserError(f"{name}={value!r} is not allowed: a budget is a number above 0.")
@@ -210,3 +250,60 @@ def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
         if rounded and _build(layout, rounded).retained(depth, image_tokens) == same:
             return rounded
     return step
+
+
+def _macs(decoder: Decoder, schedule: Sequence[int]) -> int:
+    """Return the multiply-adds of PyramidDrop's Eq. 4 over all layers, image tokens only."""
+    return sum(decoder.layer(n) for n in schedule)
+
+
+def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
+    """Return what a strategy costs. note: why its layout isn't the usual one, or empty."""
+    decoder, n = budget.decoder, budget.image_tokens
+    depth = decoder.layers
+    schedule = strategy.schedule(depth, n)
+    layers = tuple(drop.layer for drop in strategy.drops(depth))
+    counts = tuple(strategy.retained(depth, n))
+    mean = sum(schedule) / depth
+    cost, whole = _macs(decoder, schedule), _macs(decoder, (n,) * depth)
+    names = [name for name in ("k", *strategy.solved_fields) if hasattr(strategy, name)]
+    why = f" {note}" if note else ""
+    words = (
+        f"{budget.asked}: {_settings({name: getattr(strategy, name) for name in names})}. "
+        f"After layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}, {_list(counts)} of {n} image "
+        f"tokens are left: {mean:.4g} a layer in the mean ({mean / n:.1%}), {_flops(cost)} of vanilla's "
+        f"{_flops(whole)} ({cost / whole:.1%}).{why}"
+    )
+    return BudgetSolution(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
+
+
+def _reachable(low: int, high: int, unit: int) -> str:
+    """Return the range of budgets from the least to the most cost, in words; both ends are within reach.
+
+    unit: the cost of a budget of 1.
+    """
+    fewest, most = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
+    return f"from {fewest} (one token left after the last drop) to {most} (nothing dropped)"
+
+
+def _settings(settings: dict[str, Any]) -> str:
+    """Those that are set: `layers=[2, 8, 16] ratios=[0.19, 0.0361, 0.006859]`."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    text = {name: f"[{_list(v)}]" if isinstance(v, tuple) else f"{v}" for name, v in given.items()}
+    return " ".join(f"{name}={value}" for name, value in text.items())
+
+
+def _list(values: Sequence[float]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values) or "none"
+
+
+def _flops(multiply_adds: int) -> str:
+    if multiply_adds < 10**10:
+        return f"{multiply_adds / 1e9:.3g} GFLOPs"
+    return f"{multiply_adds / 1e12:.3g} TFLOPs"
+
+
+def _outward(cost: int, unit: int, rounding: str) -> str:
+    """A bound in four digits, rounded so that it is itself within reach."""
+    value = Context(prec=4, rounding=rounding).divide(Decimal(cost), Decimal(unit))
+    return f"{value.normalize():f}"

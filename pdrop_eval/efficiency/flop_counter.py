@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from pdrop_eval.engine.context import StagedForward
-from pdrop_eval.engine.interface import Drop, Selection, View
+from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.utils.errors import UserError
 
 COUNTABLE = ("eager", "sdpa")
@@ -25,8 +25,14 @@ CONVENTION = (
 class CountedFlops:
     """Multiply-adds of one forward, part by part; see `convention`. The sum of a batch's rows.
 
-    vision, projector: of all tiles. layers: of each decoder layer, without rankings. ranking: of all drops.
-    head: the output head. other: what is left, such as the rotary embeddings' angles.
+    Attributes:
+        vision: the vision tower, on all tiles.
+        projector: on all tiles.
+        layers: of each decoder layer, without rankings.
+        ranking: of all drops.
+        head: the output head.
+        other: the rest, such as the rotary embeddings' angles.
+        convention: what is counted, in words.
     """
 
     vision: int
@@ -58,11 +64,13 @@ def counted_flops(
 ) -> CountedFlops:
     """Run one prefill of `inputs` under the strategy and count what is multiplied.
 
-    model: of any family that the strategy runs on, with attention "sdpa" or "eager": what other kernels do,
-        torch can't see.
-    inputs: of the model's forward. Only the last position's logits are computed, and no cache is kept, unless
-        `logits_to_keep` or `use_cache` are among them.
-    image_mask: [b, n] bool, true on image tokens; for bare decoders.
+    Args:
+        model: of any family that the strategy runs on, with attention "sdpa" or "eager": torch doesn't see
+            what other kernels do.
+        strategy: the strategy.
+        inputs: of the model's forward. Only the last position's logits are computed, and no cache is kept,
+            unless `logits_to_keep` or `use_cache` are among them.
+        image_mask: [b, n] bool, true on image tokens; for bare decoders.
 
     Raises:
         UserError: an attention that can't be counted, and what the strategy raises for model or inputs.
@@ -123,10 +131,10 @@ class _Ranking:
         """Return the strategy's drops."""
         return self.strategy.drops(num_layers)
 
-    def select(self, view: View) -> Selection:
+    def select(self, context: SelectionContext) -> Selection:
         """Return the strategy's choice."""
         self.noted.enter()
-        selection = self.strategy.select(view)
+        selection = self.strategy.select(context)
         self.noted.leave("ranking")
         return selection
 

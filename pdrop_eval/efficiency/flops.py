@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.efficiency.architecture import decoder_of
-from pdrop_eval.engine.schedule import check_choice
+from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,13 @@ NAMES = {
 
 @dataclass(frozen=True)
 class FlopsReport:
-    """total: over all layers; per_layer: of each layer; convention: what is counted, in words."""
+    """FLOPs of a decoder's prefill.
+
+    Attributes:
+        total: over all layers.
+        per_layer: of each layer.
+        convention: what is counted, in words.
+    """
 
     total: int
     per_layer: tuple[int, ...]
@@ -49,19 +55,21 @@ def theoretical_flops(
     + 3ndm (gated feed-forward): PyramidDrop, Eq. 4. FastV (section 4.2) has 2ndm, a feed-forward without the
     gate. For grouped-query models the k and v projections count with their own, smaller width.
 
-    config: any transformers config; in a composite one, the text config is used.
-    tokens_per_layer: image tokens of each layer, from `strategy.schedule(...)`.
-    unit: "macs" counts multiply-adds, as both papers do; "ops" counts a multiply-add as two operations.
-    text_tokens: added to every layer. 0 counts image tokens only, as both papers do.
-
     Left out: embeddings, norms, softmax, the output head, the vision tower, decoding, and the ranking itself
     (about n·d·(width of k) multiply-adds a drop).
+
+    Args:
+        config: any transformers config; in a composite one, the text config is used.
+        tokens_per_layer: image tokens of each layer, from `strategy.schedule(...)`.
+        formula: "pdrop" or "fastv".
+        unit: "macs" counts multiply-adds, as both papers do; "ops" counts a multiply-add as two operations.
+        text_tokens: added to every layer. 0 counts image tokens only, as both papers do.
 
     Raises:
         UserError: unknown formula or unit.
     """
-    check_choice("formula", formula, tuple(FORMULAS))
-    check_choice("unit", unit, tuple(UNITS))
+    check_setting("formula", formula, tuple(FORMULAS))
+    check_setting("unit", unit, tuple(UNITS))
     decoder = decoder_of(config)
     per_layer = tuple(
         UNITS[unit] * decoder.layer(n + text_tokens, FORMULAS[formula]) for n in tokens_per_layer
@@ -76,7 +84,10 @@ def theoretical_flops(
 def kv_cache_bytes(config: Any, tokens_per_layer: Sequence[int], dtype: "torch.dtype | str") -> int:
     """Return the bytes of keys and values that the layers cache for one row of `tokens_per_layer` tokens.
 
-    dtype: of the cache, as a torch dtype or its name ("bfloat16").
+    Args:
+        config: any transformers config; in a composite one, the text config is used.
+        tokens_per_layer: tokens of each layer.
+        dtype: of the cache, as a torch dtype or its name ("bfloat16").
     """
     import torch
 

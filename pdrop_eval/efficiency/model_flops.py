@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Architecture, architecture_of
-from pdrop_eval.engine.schedule import check_choice
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_setting
 
 PARTS = ("vision", "projector", "decoder", "ranking", "head", "decode", "prefill", "ttft", "total")
 CONVENTION = (
@@ -24,8 +24,14 @@ CONVENTION = (
 class ModelFlops:
     """Multiply-adds of one sample, part by part; see `convention`.
 
-    vision, projector: on all tiles. decoder: the layers' prefill. ranking: of all drops. head: the output
-    head on the last position. decode: the steps after the first token, head included.
+    Attributes:
+        vision: the vision tower, on all tiles.
+        projector: on all tiles.
+        decoder: the layers' prefill.
+        ranking: of all drops that find an image token.
+        head: the output head on the last position.
+        decode: the steps after the first token, head included.
+        convention: what is counted, in words.
     """
 
     vision: int
@@ -78,15 +84,18 @@ def model_flops(
 ) -> ModelFlops:
     """Count one sample's multiply-adds, from its pixels to its last decode step.
 
-    config: a transformers config, a config.json as a dict, or its `Architecture`; of a text model alone,
-        there is no vision tower to count.
-    image_tokens, text_tokens: of the prompt, before any drop.
-    new_tokens: decode steps. The first token of an answer comes with the prefill, so an answer of t tokens
-        takes t - 1 steps.
-    tiles: that the vision tower sees; None: as many as fit the image tokens best.
+    A ranking counts as the attention of one query row (`SelectionContext.attention`), or as nothing where the
+    strategy's `ranks_by_attention` is false, or no image token is left to rank.
 
-    A ranking counts as the attention of one query row (`View.attention`), or as nothing where the strategy's
-    `ranks_by_attention` is false.
+    Args:
+        config: a transformers config, a config.json as a dict, or its `Architecture`; of a text model alone,
+            there is no vision tower to count.
+        strategy: the strategy.
+        image_tokens: of the prompt, before any drop.
+        text_tokens: of the prompt.
+        new_tokens: decode steps. The first token of an answer comes with the prefill, so an answer of t
+            tokens takes t - 1 steps.
+        tiles: tiles that the vision tower sees; None: as many as fit the image tokens best.
 
     Raises:
         UserError: a negative number, a config of another kind of model, a strategy that doesn't fit.
@@ -119,12 +128,18 @@ def speedup_bound(
 
     It bounds the speed-up where time is proportional to the products.
 
-    part: one of `PARTS`: a field of `ModelFlops`, "prefill", "ttft" or "total". same: new_tokens and tiles.
+    Args:
+        config: see `model_flops`, as for the next three.
+        strategy: the same.
+        image_tokens: the same.
+        text_tokens: the same.
+        part: one of `PARTS`: a field of `ModelFlops`, "prefill", "ttft" or "total".
+        **same: new_tokens and tiles.
 
     Raises:
         UserError: an unknown part, one that costs nothing here, and what `model_flops` raises.
     """
-    check_choice("part", part, PARTS)
+    check_setting("part", part, PARTS)
     vanilla, own = (
         getattr(model_flops(config, s, image_tokens, text_tokens, **same), part)
         for s in (KeepAll(), strategy)
@@ -146,5 +161,5 @@ def _ranking(sizes: Architecture, strategy: Any, image_tokens: int, text_tokens:
     if not strategy.drops(sizes.layers) or not getattr(strategy, "ranks_by_attention", True):
         return 0
     before = (image_tokens, *strategy.retained(sizes.layers, image_tokens))[:-1]
-    keys = sum(n + text_tokens for n in before)
-    return keys * (sizes.d * sizes.kv + sizes.q) + len(before) * sizes.d * sizes.q
+    ranked = [n + text_tokens for n in before if n]  # the engine ranks nothing once all image tokens are gone
+    return sum(ranked) * (sizes.d * sizes.kv + sizes.q) + len(ranked) * sizes.d * sizes.q

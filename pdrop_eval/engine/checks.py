@@ -1,4 +1,4 @@
-"""Refusals: what can't be right is named, with the way out, before anything is computed."""
+"""What the engine refuses, before anything is computed: each message names the value and the fix."""
 
 from typing import Any
 
@@ -21,9 +21,9 @@ def check_drops(drops: tuple[Drop, ...], num_layers: int) -> None:
     """
     check_layers([drop.layer for drop in drops], num_layers)
     for drop in drops:
-        if drop.rank_at is not None and not drop.layer - 1 <= drop.rank_at <= drop.layer:
+        if drop.scoring_layer is not None and not drop.layer - 1 <= drop.scoring_layer <= drop.layer:
             raise UserError(
-                f"A drop before layer {drop.layer} can't be ranked at layer {drop.rank_at}: use "
+                f"A drop before layer {drop.layer} can't be ranked at layer {drop.scoring_layer}: use "
                 f"{drop.layer - 1}, "
                 f"the last layer that sees the tokens, or {drop.layer}."
             )
@@ -135,8 +135,10 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
 def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
     """Refuse generation settings that can't be right with tokens removed.
 
-    arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the
-        model's.
+    Args:
+        model: the model that generates.
+        arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the
+            model's.
 
     Raises:
         UserError: with what to use instead.

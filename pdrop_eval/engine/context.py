@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pdrop_eval.engine import checks
 from pdrop_eval.engine.decode import CacheRecord, Continuation
-from pdrop_eval.engine.interface import Chooser
+from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models.families import PROJECTIONS, family_of
@@ -31,20 +31,23 @@ class StagedForward:
     and `backward` while the context is still open. A cache that was filled here is to be continued here or in
     another context: outside of one, the model knows nothing of the layers' different lengths.
 
-    image_mask: [b, n] bool, true on image tokens. Needed by bare decoders, which can't tell; a multimodal
-        model finds its own and needs it only when it is given `inputs_embeds`.
+    Args:
+        model: a model of a registered family, unwrapped.
+        selector: a strategy.
+        image_mask: [b, n] bool, true on image tokens. Needed by bare decoders, which can't tell; a multimodal
+            model finds its own and needs it only when it is given `inputs_embeds`.
 
     Raises:
         UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask.
     """
 
-    def __init__(self, model: nn.Module, chooser: Chooser, image_mask: Tensor | None = None):
+    def __init__(self, model: nn.Module, selector: TokenSelector, image_mask: Tensor | None = None):
         self.model = model
-        self.chooser = chooser
+        self.selector = selector
         self.image_mask = image_mask
         self.family = family_of(model)
         config = self.family.config
-        self.drops = chooser.drops(config.num_hidden_layers)
+        self.drops = selector.drops(config.num_hidden_layers)
         checks.check_drops(self.drops, config.num_hidden_layers)
         if self.drops:
             checks.check_text_model(config)
@@ -60,7 +63,7 @@ class StagedForward:
             )
         self.report = Report()
         self.setup = Setup(
-            chooser=self.chooser,
+            selector=self.selector,
             drops=self.drops,
             num_layers=self.family.config.num_hidden_layers,
             rotary=decoder.rotary_emb,

@@ -15,8 +15,12 @@ from pdrop_eval.utils.errors import UserError
 class CachedStage:
     """What one drop left in the caches of the layers from `layer` on.
 
-    columns: cached columns after prefill. valid: [b, columns] bool, or None when none is padding.
-    removed: [b] tokens removed, by which later position ids move down, or None when they keep their numbers.
+    Attributes:
+        layer: the first layer that sees the shortened sequence.
+        columns: cached columns after prefill.
+        valid: [b, columns] bool, or None when none is padding.
+        removed: [b] tokens removed, by which later position ids move down, or None when they keep their
+            numbers.
     """
 
     layer: int
@@ -44,7 +48,16 @@ class Continuation:
         self.inputs: list[tuple[Tensor | None, tuple[Tensor, Tensor]]] = []
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
-        """Start from the decoder's inputs: tokens [b, q, ...], attention_mask [b, past + q] or None."""
+        """Start from the decoder's inputs.
+
+        Args:
+            attention_mask: [b, past + q], false on padding, or None.
+            position_ids: [b or 1, q], or None for the q numbers after `past`.
+            tokens: [b, q, ...] ids or embeddings.
+
+        Raises:
+            UserError: a cache that was cut into its prompt, or a mask of another length.
+        """
         if self.record is None or not self.record.stages:
             return
         q = tokens.shape[1]

@@ -12,12 +12,18 @@ def query_scores(
 ) -> Tensor:
     """Score every column by the attention that query rows pay to it: mean over heads, then over rows.
 
-    "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype before
-    the mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k without the softmax.
+    Args:
+        query: [b, h, t, e], with positions applied; h is a multiple of g.
+        key: [b, g, n, e], with positions applied.
+        visible: [b, t, n] bool, the columns a query row may see.
+        real: [b, t] bool, false on padding query rows.
+        scaling: of q·k.
+        kind: "softmax" is normalised over the whole visible row in float32 and cast back to the model's dtype
+            before the mean, as the official PyramidDrop and FastV code does; "logits" is the scaled q·k
+            without the softmax.
 
-    query: [b, h, t, e] and key: [b, g, n, e], both with positions applied; h is a multiple of g.
-    visible: [b, t, n] bool, the columns a query row may see. real: [b, t] bool, false on filling query rows.
-    Returns [b, n] float32. No tensor is larger than [b, h, t, n].
+    Returns:
+        [b, n] float32. No tensor on the way is larger than [b, h, t, n].
     """
     b, h, t, e = query.shape
     g, n = key.shape[1], key.shape[2]
@@ -27,7 +33,7 @@ def query_scores(
         seen = visible.sum(1)
         total = (logits.float().mean(1) * visible).sum(1)
         return torch.where(seen > 0, total / seen.clamp(min=1), -torch.inf)
-    # Filling rows see nothing; they get column 0, so that the softmax stays finite, and weigh nothing below.
+    # Padding rows see nothing; they get column 0, so that the softmax stays finite, and weigh nothing below.
     open_ = visible.clone()
     open_[:, :, 0] |= ~real
     weights = logits.float().masked_fill(~open_[:, None], -torch.inf).softmax(-1).to(query.dtype).mean(1)
@@ -36,9 +42,15 @@ def query_scores(
 
 
 def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
-    """Mark the `counts` [b] best-scored candidates of each row; ties go to the earlier column.
+    """Mark the best-scored candidates of each row; ties go to the earlier column.
 
-    scores: [b, n]; candidates: [b, n] bool. Returns [b, n] bool, a subset of `candidates`.
+    Args:
+        scores: [b, n].
+        candidates: [b, n] bool.
+        counts: [b], how many to mark.
+
+    Returns:
+        [b, n] bool, a subset of `candidates`.
     """
     by_score = scores.argsort(dim=-1, descending=True, stable=True)
     first = (~candidates).gather(1, by_score).to(torch.uint8).argsort(dim=-1, stable=True)
@@ -48,10 +60,15 @@ def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
 
 
 def compact(keep: Tensor, length: int, right_aligned: bool) -> tuple[Tensor, Tensor]:
-    """Pack the kept columns of each row into `length` columns, in order, padding on the left or on the right.
+    """Pack the retained columns of each row into `length` columns, in order, padding on one side.
 
-    keep: [b, n] bool with at most `length` true per row. Returns (columns [b, length] to gather, valid [b,
-    length] bool, false on padding). Right-aligned, the last column stays the last token of every row.
+    Args:
+        keep: [b, n] bool with at most `length` true per row.
+        length: columns to pack into.
+        right_aligned: pads on the left, so that the last column stays the last token of every row.
+
+    Returns:
+        (columns [b, length] to gather, valid [b, length] bool, false on padding).
     """
     flag = keep if right_aligned else ~keep
     order = flag.to(torch.uint8).argsort(dim=-1, stable=True)
@@ -66,10 +83,15 @@ def last_column(valid: Tensor) -> Tensor:
 
 
 def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Find, for each answer span, the last living column before it.
+    """Find, for each answer span, the last retained column before it.
 
-    starts: [b, t] original column of each span's first token, 0 for none. valid: [b, n] bool; index: [b, n]
-    original column of each living column. Returns (columns [b, t], real [b, t] bool).
+    Args:
+        starts: [b, t] original column of each span's first token, 0 for none.
+        valid: [b, n] bool, false on padding.
+        index: [b, n] original column of each retained column.
+
+    Returns:
+        (columns [b, t], real [b, t] bool, false where there is no span, or nothing before it).
     """
     columns = torch.arange(valid.shape[1], device=valid.device)
     before = valid[:, None] & (index[:, None] < starts[:, :, None])
@@ -78,10 +100,14 @@ def answer_queries(starts: Tensor, valid: Tensor, index: Tensor) -> tuple[Tensor
 
 
 def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
-    """Return [b, t]: the columns where a labelled span starts, 0 on filling.
+    """Return [b, t]: the columns where a labelled span starts, 0 on padding.
 
     t is the most spans in a row, at least 1. A span at column 0 has nothing before it and is left out.
-    labels: [b, n]; valid: [b, n] bool.
+
+    Args:
+        labels: [b, n].
+        valid: [b, n] bool, false on padding.
+        ignore: the label of tokens that are not answered.
     """
     labelled = (labels != ignore) & valid
     start = labelled.clone()
@@ -95,9 +121,16 @@ def span_starts(labels: Tensor, valid: Tensor, ignore: int = -100) -> Tensor:
 def layer_mask(kind: str, valid: Tensor | None, q: int, n: int, like: Tensor) -> Tensor | None:
     """Build the causal mask of one layer, in the form that its attention implementation takes.
 
-    kind: "eager" gives a float [b, 1, q, n]; "sdpa" a bool [b, 1, q, n], or None where the kernel's own
-    causal mask is right; "flash" a bool [b, n], or None. valid: [b, n] bool, or None when nothing is padding.
-    q query rows are the last of n columns. like: [b, ...] tensor that gives rows, dtype and device.
+    Args:
+        kind: "eager", "sdpa" or "flash".
+        valid: [b, n] bool, false on padding, or None when nothing is padding.
+        q: query rows; they are the last of the n columns.
+        n: columns.
+        like: [b, ...] tensor that gives rows, dtype and device.
+
+    Returns:
+        Of "eager" a float [b, 1, q, n]; of "sdpa" a bool [b, 1, q, n], or None where the kernel's own causal
+        mask is right; of "flash" a bool [b, n], or None.
     """
     if kind == "flash":
         return valid

@@ -13,17 +13,24 @@ from torch import Tensor, nn
 from pdrop_eval.engine import ops
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.decode import CachedStage, CacheRecord
-from pdrop_eval.engine.interface import Chooser, Drop, Selection, View, resolve_rank_layer
+from pdrop_eval.engine.interface import (
+    Drop,
+    Selection,
+    SelectionContext,
+    TokenSelector,
+    resolve_scoring_layer,
+)
 from pdrop_eval.engine.report import DropRecord, Report
 from pdrop_eval.models.families import Projection
 from pdrop_eval.models.rotary import gather_columns
+from pdrop_eval.utils.errors import UserError
 
 
 @dataclass(frozen=True)
 class Setup:
     """What stays the same over all forwards of one context."""
 
-    chooser: Chooser
+    selector: TokenSelector
     drops: tuple[Drop, ...]
     num_layers: int
     rotary: nn.Module
@@ -35,11 +42,16 @@ class Setup:
 class Stage:
     """The tokens alive between two drops; b rows, n columns.
 
-    gather: [b, n] column in the stage before, or None where the stage drops nothing.
-    index: [b, n] column in the full sequence. valid: [b, n] bool, false on padding.
-    padded: whether there is any padding.
-    image: [b, n] bool, living image tokens. positions: [b or 1, n] position ids.
-    removed: [b] tokens removed so far. lengths, images: per row, the living tokens and image tokens.
+    Attributes:
+        gather: [b, n] column in the stage before, or None where the stage drops nothing.
+        index: [b, n] column in the full sequence.
+        valid: [b, n] bool, false on padding.
+        padded: whether there is any padding.
+        image: [b, n] bool, the image tokens alive.
+        positions: [b or 1, n] position ids.
+        removed: [b] tokens removed so far.
+        lengths: per row, the tokens alive.
+        images: per row, the image tokens alive; 0 where the row has none, or lost all.
     """
 
     gather: Tensor | None
@@ -67,7 +79,13 @@ class Prefill:
         self.record: CacheRecord | None = None
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
-        """Start from the decoder's inputs: attention_mask [b, n], position_ids [b or 1, n], or None."""
+        """Start from the decoder's inputs.
+
+        Args:
+            attention_mask: [b, n], false on padding, or None.
+            position_ids: [b or 1, n], or None for 0 to n-1.
+            tokens: [b, n, ...] ids or embeddings.
+        """
         b, n = self.image.shape
         device = self.image.device
         # Masks of other forms come only where nothing is dropped; lengths then count padding too.
@@ -102,7 +120,7 @@ class Prefill:
         if number == 0 and kwargs.get("past_key_values") is not None:
             kwargs["past_key_values"].pdrop_record = self.record
         for d, drop in enumerate(self.setup.drops):
-            due = resolve_rank_layer(drop, self.setup.num_layers) == number
+            due = resolve_scoring_layer(drop, self.setup.num_layers) == number
             if due and drop.layer == number:
                 self._rank(d, layer, hidden, kwargs["position_embeddings"])
             if drop.layer == number:
@@ -125,6 +143,10 @@ class Prefill:
         if d in self.selections:
             return
         stage = self.stages[-1]
+        if not any(stage.images):  # text only: nothing to choose from, so nothing is computed
+            scores = torch.zeros(stage.image.shape, device=hidden.device)
+            self.selections[d] = Selection(scores=scores, counts=stage.images)
+            return
         hidden = hidden.detach()
 
         def attention(kind: str) -> Tensor:
@@ -140,8 +162,8 @@ class Prefill:
 
         text = stage.valid & ~stage.image
         with torch.no_grad():
-            self.selections[d] = self.setup.chooser.select(
-                View(
+            self.selections[d] = self.setup.selector.select(
+                SelectionContext(
                     drop=d,
                     num_layers=self.setup.num_layers,
                     hidden=hidden,
@@ -171,13 +193,14 @@ class Prefill:
             length - (had - has)
             for length, had, has in zip(before.lengths, before.images, images, strict=True)
         ]
+        self._check_rows(d, before.lengths, lengths)
         if lengths == before.lengths:
             stage = replace(before, gather=None)
         else:
             keep = before.valid & (chosen | ~before.image)
             gone = (before.valid & ~keep).long()
             positions = before.positions
-            if self.setup.chooser.positions == "renumber":
+            if self.setup.selector.positions == "renumber":
                 positions = (positions - gone.cumsum(1)).clamp(min=0)
             positions = positions.expand(keep.shape)
             columns, valid = ops.compact(keep, max(lengths), right_aligned=self.labels is None)
@@ -194,6 +217,16 @@ class Prefill:
             )
         self._remember(d, stage)
         return stage
+
+    def _check_rows(self, d: int, before: list[int], lengths: list[int]) -> None:
+        """Refuse a drop that leaves a row without any token."""
+        emptied = [row for row, (had, has) in enumerate(zip(before, lengths, strict=True)) if had and not has]
+        if emptied:
+            raise UserError(
+                f"Row {emptied[0]} has image tokens only, and the drop before layer "
+                f"{self.setup.drops[d].layer} removes them all: give the row a text token, or retain at "
+                "least one image token."
+            )
 
     def _replace_inputs(self, d: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
         """Give the layer the mask and position embeddings of the stage after drop d, if it is shorter."""
@@ -215,7 +248,7 @@ class Prefill:
         assert self.record is not None
         if stage.lengths == self.stages[0].lengths:
             return
-        renumber = self.setup.chooser.positions == "renumber"
+        renumber = self.setup.selector.positions == "renumber"
         self.record.stages.append(
             CachedStage(
                 layer=self.setup.drops[d].layer,

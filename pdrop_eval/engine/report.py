@@ -9,8 +9,11 @@ from torch import Tensor
 class DropRecord:
     """One drop, as tensors; ids count within the row's image tokens.
 
-    ids: [b, n] id of each column. before, after: [b, n] bool, image tokens alive before and after the drop.
-    scores: [b, n] or None.
+    Attributes:
+        ids: [b, n] id of each column.
+        before: [b, n] bool, image tokens alive before the drop.
+        after: [b, n] bool, image tokens alive after it.
+        scores: [b, n] or None.
     """
 
     ids: Tensor
@@ -25,13 +28,16 @@ class Report:
 
     Rows are the rows of that forward: beam search and `num_return_sequences` repeat each prompt's row.
 
-    image_tokens: per row, the number of image tokens before any drop.
-    image_tokens_per_layer: per layer, per row, the image tokens processed.
-    kv_lengths: per layer, per row, the cached tokens after prefill, padding not counted.
-    index: [b, m] column in the full sequence of each column of the output, or None where nothing was
-        shortened. Columns where `attention_mask` is false are padding.
-    attention_mask, labels: [b, m], those of the output, or None where nothing was shortened; `labels` also
-        None where the forward got none.
+    Attributes:
+        image_tokens: per row, the number of image tokens before any drop.
+        image_tokens_per_layer: per layer, per row, the image tokens processed.
+        kv_lengths: per layer, per row, the cached tokens after prefill, padding not counted.
+        index: [b, m] column in the full sequence of each column of the output, or None where nothing was
+            shortened. Columns where `attention_mask` is false are padding.
+        attention_mask: [b, m], that of the output, or None where nothing was shortened.
+        labels: [b, m], those of the output, or None where nothing was shortened or the forward got none.
+        columns: n, of the full sequence.
+        records: the drops, as tensors.
     """
 
     image_tokens: list[int] = field(default_factory=list)
@@ -62,7 +68,12 @@ class Report:
     def scatter(self, output: Tensor, fill: float = 0.0) -> Tensor:
         """Put an output of the shortened sequence back to the columns of the full one.
 
-        output: [b, m, ...], such as the logits. Returns [b, columns, ...], `fill` where a token was dropped.
+        Args:
+            output: [b, m, ...], such as the logits.
+            fill: the value where a token was dropped.
+
+        Returns:
+            [b, columns, ...].
         """
         if self.index is None or self.attention_mask is None:
             return output

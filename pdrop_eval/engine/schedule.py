@@ -1,13 +1,13 @@
-"""How many image tokens each layer processes: pure integers, the one source for the drop, FLOPs and
-tables."""
+"""How many image tokens each layer processes: pure integers, the one source of drops, FLOPs and tables."""
 
 import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from numbers import Integral, Real
+from numbers import Integral
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_number, check_setting
 
 ROUNDINGS = ("floor", "progressive")
 
@@ -41,17 +41,20 @@ def stage_ratios(ratio: float, stages: int) -> tuple[float, ...]:
 def retained_counts(image_tokens: int, ratios: Sequence[float], rounding: str = "floor") -> tuple[int, ...]:
     """Return how many of `image_tokens` remain after each drop.
 
-    `ratios` are cumulative: the share of the original image tokens that remains after each drop.
+    Args:
+        image_tokens: before any drop.
+        ratios: cumulative: the share of the original image tokens that remains after each drop. From a ratio
+            of 0 on, none remains.
+        rounding: "floor" is the official code's way: int(image_tokens * ratio), always from the original
+            count, in floats. "progressive" is the paper's (PyramidDrop, section 3.2): each drop removes
+            ceil((1 - step) * alive), where step is the ratio to the drop before.
 
-    - "floor" is the official code's way: int(image_tokens * ratio), always from the original count, in
-      floats.
-    - "progressive" is the paper's (PyramidDrop, section 3.2): each drop removes ceil((1 - step) * alive),
-      where step is the ratio to the drop before.
+    Raises:
+        UserError: an unknown rounding.
     """
+    check_setting("rounding", rounding, ROUNDINGS)
     if rounding == "floor":
         return tuple(int(image_tokens * ratio) for ratio in ratios)
-    if rounding != "progressive":
-        raise UserError(f"rounding={rounding!r} is unknown: use one of {', '.join(map(repr, ROUNDINGS))}.")
     counts, alive, before = [], image_tokens, Fraction(1)
     for ratio in ratios:
         step = _exact(ratio) / before if before else Fraction(0)
@@ -66,8 +69,11 @@ def tokens_per_layer(
 ) -> tuple[int, ...]:
     """Return the image tokens that each of `num_layers` layers processes.
 
-    `counts[i]` tokens remain from layer index `layers[i]` on. A drop at `num_layers` comes after the last
-    layer.
+    Args:
+        num_layers: the model's depth.
+        layers: the drop layers; a drop at `num_layers` comes after the last layer.
+        counts: `counts[i]` image tokens remain from layer index `layers[i]` on.
+        image_tokens: before any drop.
 
     Raises:
         UserError: layers or counts that can't be (see `check_layers`), or counts that grow.
@@ -85,8 +91,7 @@ def tokens_per_layer(
 
 
 def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
-    """Check that drop layers are integers >= 1, strictly increasing and, where the depth is known, in the
-    model.
+    """Check that drop layers are whole numbers from 1 that increase and, if the depth is known, fit it.
 
     A drop at layer k happens before layer index k, when k layers have seen all tokens; k = `num_layers` is a
     drop after the last layer.
@@ -109,41 +114,18 @@ def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
 
 
 def check_ratios(ratios: Sequence[float]) -> None:
-    """Check that cumulative ratios lie in (0, 1] and never grow.
+    """Check that cumulative ratios lie in [0, 1] and never grow.
 
     Raises:
         UserError: otherwise.
     """
     for ratio in ratios:
-        check_number("ratio", ratio, low=0, high=1, low_open=True)
+        check_number("ratio", ratio, low=0, high=1)
     if any(after > before for before, after in itertools.pairwise(ratios)):
         raise UserError(
             f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give "
             "them in falling order, such as (0.5, 0.25, 0.125)."
         )
-
-
-def check_number(name: str, value: object, low: float, high: float, low_open: bool = False) -> None:
-    """Check that `value` is a number in [low, high], or in (low, high] with `low_open`.
-
-    Raises:
-        UserError: otherwise.
-    """
-    is_number = isinstance(value, Real) and not isinstance(value, bool)
-    if is_number and low <= value <= high and not (low_open and value == low):  # type: ignore[operator]
-        return
-    bracket = "(" if low_open else "["
-    raise UserError(f"{name}={value!r} is not allowed: use a number in {bracket}{low}, {high}].")
-
-
-def check_choice(name: str, value: object, allowed: Sequence[str]) -> None:
-    """Check that `value` is one of `allowed`.
-
-    Raises:
-        UserError: otherwise.
-    """
-    if value not in allowed:
-        raise UserError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}.")
 
 
 def complement(share: float) -> float:

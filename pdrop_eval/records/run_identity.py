@@ -18,7 +18,7 @@ _ELSEWHERE = (
     "untested_packages",
 )  # fmt: skip
 _SOURCES = (
-    "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py", "efficiency/reached.py",
+    "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py",
     "efficiency/flops.py", "run/evaluate/header.py", "models", "records/token_mask.py", "benchmarks",
     "run/lmms",
 )  # fmt: skip

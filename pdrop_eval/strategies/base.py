@@ -1,5 +1,4 @@
-"""What every strategy is: a dataclass of hyperparameters that says where to drop, how many, and how to
-rank."""
+"""The base class of all strategies: where to drop, how many tokens, and how to rank them."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from torch import Tensor, nn
 
 from pdrop_eval.efficiency import budget
 from pdrop_eval.engine.context import StagedForward
-from pdrop_eval.engine.interface import Drop, Selection, View
+from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.engine.schedule import tokens_per_layer
 from pdrop_eval.utils.errors import UserError
 
@@ -18,19 +17,23 @@ from pdrop_eval.utils.errors import UserError
 class Strategy(ABC):
     """Base of all strategies.
 
-    A subclass is a dataclass whose fields are the paper's hyperparameters. It gives `drops` and `retained`,
-    and may give `rank`, or `select` where ranks and counts don't say enough (merging, counts that depend on
-    the sample). Hyperparameters are checked in `__post_init__`, those that need the model's depth in `drops`.
+    A subclass is a dataclass whose fields are the paper's hyperparameters. It defines `drops` and `retained`.
+    It may define `rank`, or `select` where scores and counts don't say enough (merging, counts that depend on
+    the sample). It checks its hyperparameters in `__post_init__`, and in `drops` those that depend on the
+    model's depth.
 
-    name: short name in configs and tables. positions: "keep" or "renumber", what becomes of the position ids.
-    ranks_by_attention: whether `rank` uses `view.attention`, which FLOPs then count. decided: the fields that
-    a budget decides. reached: what `for_budget` found, or None.
+    Attributes:
+        name: the registered name, by which the command line and the records know the strategy.
+        ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
+        solved_fields: the hyperparameters that a budget decides.
+        reached: what `for_budget` found; None for a strategy that was built by hand.
+        positions: "keep" leaves the retained tokens their position ids, "renumber" closes the gaps.
     """
 
     name: ClassVar[str]
     ranks_by_attention: ClassVar[bool] = True
-    decided: ClassVar[tuple[str, ...]] = ()
-    reached: ClassVar[budget.Reached | None] = None
+    solved_fields: ClassVar[tuple[str, ...]] = ()
+    reached: ClassVar[budget.BudgetSolution | None] = None
     positions: str = "keep"
 
     @abstractmethod
@@ -40,18 +43,18 @@ class Strategy(ABC):
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return how many of a row's `image_tokens` remain after each drop.
 
-        A strategy whose `select` decides by the sample may do without; it then has no schedule.
+        A strategy whose `select` decides by the sample may leave this out; it then has no schedule.
         """
         raise NotImplementedError(f"{type(self).__name__} doesn't say how many image tokens it retains.")
 
-    def rank(self, view: View) -> Tensor:
+    def rank(self, context: SelectionContext) -> Tensor:
         """Return scores [b, n], by which image tokens are retained: by default, softmax attention."""
-        return view.attention("softmax")
+        return context.attention("softmax")
 
-    def select(self, view: View) -> Selection:
+    def select(self, context: SelectionContext) -> Selection:
         """Choose the image tokens to retain: by default, the best by `rank`, as many as `retained` says."""
-        counts = [self.retained(view.num_layers, n)[view.drop] for n in view.image_tokens]
-        return Selection(scores=self.rank(view), counts=counts)
+        counts = [self.retained(context.num_layers, n)[context.drop] for n in context.image_tokens]
+        return Selection(scores=self.rank(context), counts=counts)
 
     def schedule(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return the image tokens that each of `num_layers` layers processes.
@@ -75,19 +78,23 @@ class Strategy(ABC):
     ) -> Any:
         """Return a strategy that costs no more than the budget, as close to it as whole tokens allow.
 
-        Give one of `tokens` (image tokens a layer in the mean), `share` (the same, of the image tokens before
-        any drop) or `tflops` (multiply-adds of PyramidDrop's Eq. 4, image tokens only). What was found is in
-        the strategy's `reached`. At least one image token is left in every layer.
+        Give one of `tokens`, `share` and `tflops`. At least one image token stays in every layer. The
+        strategy's `reached` says what was found.
 
-        model: a model or its transformers config. image_tokens: of a sample; None: the nominal ones of a
-            LLaVA config (2,880 for LLaVA-NeXT). A text model needs them given.
-        fields: settings of the strategy that are kept.
+        Args:
+            model: a model or its transformers config.
+            tokens: image tokens a layer processes, averaged over the layers.
+            share: the same, as a share of the image tokens before any drop.
+            tflops: 10^12 multiply-adds of PyramidDrop's Eq. 4, image tokens only.
+            image_tokens: image tokens of a sample; None: the nominal number of a multimodal model's config
+                (576 for LLaVA-1.5, 2,880 for LLaVA-NeXT). A text model needs it given.
+            **fields: hyperparameters to keep as they are.
 
         Raises:
-            UserError: not exactly one budget; one that is out of reach, with the range that isn't; a field
-                that the budget decides.
+            UserError: not exactly one budget; a budget that is out of reach, with the range that isn't; a
+                field that the budget decides.
         """
-        for name in cls.decided:
+        for name in cls.solved_fields:
             if fields.get(name) is not None:
                 raise UserError(f"{name}={fields[name]!r} is what the budget decides: leave one of them out.")
         asked = {"tokens": tokens, "share": share, "tflops": tflops}
@@ -96,20 +103,25 @@ class Strategy(ABC):
 
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[budget.Layout]:
-        """Return where tokens may be dropped under a budget, in order of preference; a method may give it.
+        """Return where tokens may be dropped under a budget, in order of preference.
 
-        fields: settings that are kept. The first layout that can cost as little as asked for is taken.
+        The first layout that can cost as little as the budget is taken.
+
+        Args:
+            num_layers: the model's depth.
+            **fields: hyperparameters to keep as they are.
         """
         raise budget.no_layouts(cls.__name__)
 
     def __call__(self, model: nn.Module, image_mask: Tensor | None = None) -> StagedForward:
         """Return a context manager under which `model` drops tokens; it yields a `Report`.
 
-        model: LlavaForConditionalGeneration, LlavaNextForConditionalGeneration, LlamaForCausalLM or
-            MistralForCausalLM.
-        image_mask: [b, n] bool, true on image tokens; needed by the bare decoders.
+        Args:
+            model: a model of a registered family (`pdrop_eval.models.families`), such as
+                LlavaForConditionalGeneration or LlamaForCausalLM.
+            image_mask: [b, n] bool, true on image tokens; the bare decoders need it.
 
         Raises:
-            UserError: what can't be right, before any compute.
+            UserError: anything that can't be right, before any compute.
         """
         return StagedForward(model, self, image_mask)

@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.engine.schedule import check_choice, check_layers, check_number, complement
+from pdrop_eval.engine.schedule import check_layers, complement
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_number, check_setting
 
 ROUNDINGS = ("round", "floor")
 
@@ -18,25 +19,28 @@ ROUNDINGS = ("round", "floor")
 class FastV(Strategy):
     """FastV (Chen et al., ECCV 2024, arXiv 2403.06764, section 4).
 
-    After K layers, the R of the image tokens that get the least attention are removed; K layers see all of
-    them. The attention is that of the K-th layer (index K-1): softmax, mean over heads, row of the last
-    prompt token. The retained tokens keep their position ids.
-
-    k: K, layers that see all image tokens; 1 to the model's depth.
-    r: R, share of the image tokens that is removed, in [0, 1].
-    rounding: of the retained count. "round" is round(N * (1 - R)), the Hugging Face implementation; "floor"
-        is int(N * retained), the one for lmms-eval.
-    attention_rank: retained count given directly, as in the original implementation; r and rounding are then
-        unused.
-    positions: "keep" (the official way) or "renumber".
+    After K layers, FastV removes the R of the image tokens that get the least attention; the first K layers
+    see all of them. The attention is that of the K-th layer (index K-1): softmax, mean over heads, row of the
+    last prompt token. The retained tokens keep their position ids.
 
     Deliberate differences from the official code:
-    - Tokens are chosen once, at prefill. Without a KV cache the official code chooses anew at every generated
-      token.
-    - Several images in a row share the budget, and the span of image tokens is found, not configured: the
+
+    - FastV chooses tokens once, at prefill. Without a KV cache the official code chooses anew at every
+      generated token.
+    - Several images in a row share one budget, and the span of image tokens is found, not configured: the
       official code takes one fixed span.
     - With labels (training, or scoring an answer), the query rows are those before each answer, as in
       PyramidDrop: FastV defines inference only, and the last row would look at the answer.
+
+    Attributes:
+        k: K, the number of layers that see all image tokens; 1 to the model's depth.
+        r: R, the share of the image tokens that is removed, in [0, 1]. r=1 removes all of them: the layers
+            from K on see text only.
+        rounding: how to round the retained count. "round" is round(N * (1 - R)), the Hugging Face
+            implementation; "floor" is int(N * retained), the one for lmms-eval.
+        attention_rank: the retained count given directly, as in the original implementation; r and rounding
+            then have no effect.
+        positions: "keep" (the official way) or "renumber".
     """
 
     k: int = 2
@@ -45,13 +49,13 @@ class FastV(Strategy):
     attention_rank: int | None = None
     positions: str = "keep"
     name: ClassVar[str] = "fastv"
-    decided: ClassVar[tuple[str, ...]] = ("r", "attention_rank")
+    solved_fields: ClassVar[tuple[str, ...]] = ("r", "attention_rank")
 
     def __post_init__(self) -> None:
         _check_k(self.k)
         check_number("r", self.r, low=0, high=1)
-        check_choice("rounding", self.rounding, ROUNDINGS)
-        check_choice("positions", self.positions, ("keep", "renumber"))
+        check_setting("rounding", self.rounding, ROUNDINGS)
+        check_setting("positions", self.positions, ("keep", "renumber"))
         rank = self.attention_rank
         if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 0):
             raise UserError(f"attention_rank={rank!r} is not allowed: use a whole number of tokens, or None.")
@@ -59,7 +63,7 @@ class FastV(Strategy):
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the one drop, before layer K, ranked by layer K-1."""
         _check_k(self.k, num_layers)
-        return (Drop(layer=self.k, rank_at=self.k - 1),)
+        return (Drop(layer=self.k, scoring_layer=self.k - 1),)
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return the one count."""

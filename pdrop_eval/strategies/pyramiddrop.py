@@ -10,9 +10,10 @@ from torch import Tensor
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine import schedule
-from pdrop_eval.engine.interface import Drop, View
+from pdrop_eval.engine.interface import Drop, SelectionContext
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_number, check_setting
 
 DEFAULT_RATIO, DEFAULT_STAGES = 0.5, 4
 
@@ -21,25 +22,10 @@ DEFAULT_RATIO, DEFAULT_STAGES = 0.5, 4
 class PyramidDrop(Strategy):
     """PyramidDrop (Xing et al., CVPR 2025, arXiv 2410.17247, section 3.2).
 
-    The decoder is split into S stages. At the end of each stage but the last, the image tokens are ranked by
-    the attention that the last instruction token pays to them, and the share lambda of them is retained.
+    The decoder is split into S stages. At the end of each stage but the last, PyramidDrop ranks the image
+    tokens by the attention that the last instruction token pays to them, and retains the share lambda.
 
     Give either `ratio` and `stages`, and the layers follow from the model's depth, or `layers` and `ratios`.
-
-    ratio: lambda, the share of the image tokens that remains after each stage, in (0, 1]; 0.5 by default.
-    stages: S, the number of stages; 4 by default, drops after 1/4, 2/4 and 3/4 of the layers.
-    layers: drop before each of these layer indices of the model itself, each in 1..depth, rising. The depth
-        itself is a drop after the last layer (ranked by the last layer: there is no next one).
-    ratios: for each of `layers`, the share of the original image tokens that remains; (0, 1], not growing.
-    rank_with: "next_layer" ranks with the projections of the layer after the drop, the official code's way;
-        "last_layer" with those of the stage's last layer, the paper's Eq. 2.
-    score: "softmax" is the attention of the official code: over the whole sequence, in float32, mean over
-        heads; "logits" is the plain similarity q·k of the paper, with the layer's norm and positions, mean
-        over heads.
-    rounding: "floor" is int(N0 * cumulative ratio), the official code's way; "progressive" removes
-        ceil((1 - lambda) * alive) at each drop, the paper's.
-    positions: "renumber" closes the gaps in the position ids after every drop, the official code's way;
-        "keep" leaves each token its own.
 
     With labels (training), the query rows are those before each answer span, and their scores are averaged;
     where the last token before an answer is an image token (captions), it is the last one still alive. Rows
@@ -47,14 +33,34 @@ class PyramidDrop(Strategy):
     sequence.
 
     Deliberate differences from the official code:
+
     - All images of a row are ranked together, with one budget: the official code tracks only the first.
-    - One query row and the keys are projected for the ranking, not the queries, keys and values of all
-      tokens: the paper's O(n); the chosen tokens are the same.
-    - Key heads are shared out to query heads, so that GQA models work; rows of a batch are repacked to the
+    - The ranking projects one query row and the keys, not the queries, keys and values of all tokens: the
+      paper's O(n); the chosen tokens are the same.
+    - Key heads are shared out to query heads, so that GQA models work. Rows of a batch are repacked to the
       right without labels, so that the last column stays the last token; with labels to the left, as
       officially.
     - Equal scores (half precision) are resolved in favour of the earlier token, so that a run can be
       repeated.
+
+    Attributes:
+        ratio: lambda, the share of the image tokens that remains after each stage, in [0, 1]; 0.5 by default.
+            ratio=0 removes every image token at the end of the first stage: the later stages see text only,
+            and have nothing to rank.
+        stages: S, the number of stages; 4 by default, drops after 1/4, 2/4 and 3/4 of the layers.
+        layers: drop before each of these layer indices of the model itself, each in 1..depth, rising. The
+            depth itself is a drop after the last layer (ranked by the last layer: there is no next one).
+        ratios: for each of `layers`, the share of the original image tokens that remains; in [0, 1], not
+            growing. From a 0 on, no image token is left.
+        rank_with: "next_layer" ranks with the projections of the layer after the drop, the official code's
+            way; "last_layer" with those of the stage's last layer, the paper's Eq. 2.
+        score: "softmax" is the attention of the official code: over the whole sequence, in float32, mean over
+            heads; "logits" is the plain similarity q·k of the paper, with the layer's norm and positions,
+            mean over heads.
+        rounding: "floor" is int(N0 * cumulative ratio), the official code's way; "progressive" removes
+            ceil((1 - lambda) * alive) at each drop, the paper's.
+        positions: "renumber" closes the gaps in the position ids after every drop, the official code's way;
+            "keep" leaves each token its own.
     """
 
     ratio: float | None = None
@@ -66,13 +72,13 @@ class PyramidDrop(Strategy):
     rounding: str = "floor"
     positions: str = "renumber"
     name: ClassVar[str] = "pdrop"
-    decided: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
+    solved_fields: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
 
     def __post_init__(self) -> None:
-        schedule.check_choice("rank_with", self.rank_with, ("next_layer", "last_layer"))
-        schedule.check_choice("score", self.score, ("softmax", "logits"))
-        schedule.check_choice("rounding", self.rounding, schedule.ROUNDINGS)
-        schedule.check_choice("positions", self.positions, ("renumber", "keep"))
+        check_setting("rank_with", self.rank_with, ("next_layer", "last_layer"))
+        check_setting("score", self.score, ("softmax", "logits"))
+        check_setting("rounding", self.rounding, schedule.ROUNDINGS)
+        check_setting("positions", self.positions, ("renumber", "keep"))
         if (self.layers is None) != (self.ratios is None):
             raise UserError("Give layers and ratios together, such as layers=(8, 16), ratios=(0.5, 0.25).")
         if self.layers is not None and self.ratios is not None:
@@ -80,7 +86,7 @@ class PyramidDrop(Strategy):
             return
         self.ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
         self.stages = DEFAULT_STAGES if self.stages is None else self.stages
-        schedule.check_number("ratio", self.ratio, low=0, high=1, low_open=True)
+        check_number("ratio", self.ratio, low=0, high=1)
         if isinstance(self.stages, bool) or not isinstance(self.stages, int) or self.stages < 1:
             raise UserError(f"stages={self.stages!r} is not allowed: use a whole number from 1 to the depth.")
 
@@ -110,7 +116,7 @@ class PyramidDrop(Strategy):
             layers = schedule.stage_layers(num_layers, self.stages)
         schedule.check_layers(layers, num_layers)
         back = 1 if self.rank_with == "last_layer" else 0
-        return tuple(Drop(layer, rank_at=min(layer - back, num_layers - 1)) for layer in layers)
+        return tuple(Drop(layer, scoring_layer=min(layer - back, num_layers - 1)) for layer in layers)
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return the count after each drop, by `rounding`."""
@@ -143,9 +149,9 @@ class PyramidDrop(Strategy):
         places = [*rising, first] if stages > 1 else []
         return [usual, *(Layout(partial(_powers, cls, place, fields), note) for place in places)]
 
-    def rank(self, view: View) -> Tensor:
+    def rank(self, context: SelectionContext) -> Tensor:
         """Return the attention of the instruction's query row, as `score` says."""
-        return view.attention(self.score)
+        return context.attention(self.score)
 
 
 def _powers(

@@ -7,7 +7,8 @@ name in `KINDS`, or again a specification, of an object within. Fields that it d
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -189,3 +190,16 @@ def to_plain(value: Any) -> Any:
 def is_finite_number(value: Any) -> bool:
     """Whether the value is a number that is neither NaN nor infinite (a truth value is no number here)."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def check_setting(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Raises UserError unless the value of a setting is one of `allowed`, which the message lists."""
+    if value not in allowed:
+        raise UserError(f"{name}={value!r} is unknown: use one of {', '.join(map(repr, allowed))}.")
+
+
+def check_number(name: str, value: Any, low: float, high: float) -> None:
+    """Raises UserError unless the value is a number in [low, high]."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
+        raise UserError(f"{name}={value!r} is not allowed: use a number in [{low}, {high}].")

@@ -58,6 +58,12 @@ PAIRS = {
         progressive,
         True,
     ),
+    "pdrop_to_none": (
+        PyramidDrop(layers=(2, 5), ratios=(0.5, 0)),
+        fixed((2, 2, 0.5, "softmax"), (5, 5, 0, "softmax")),
+        True,
+    ),
+    "fastv_to_none": (FastV(r=1), fixed((2, 1, 0, "softmax")), False),
     "pdrop_neighbours": (
         PyramidDrop(layers=(1, 2, 8), ratios=(0.8, 0.4, 0.2), rank_with="last_layer"),
         fixed((1, 0, 0.8, "softmax"), (2, 1, 0.4, "softmax"), (8, 7, 0.2, "softmax")),

@@ -130,7 +130,7 @@ class LayerLate(PyramidDrop):
     """Off by one in the strategy itself: its report and its schedule agree, both wrong."""
 
     def drops(self, num_layers):
-        return tuple(Drop(drop.layer + 1, drop.rank_at + 1) for drop in super().drops(num_layers))
+        return tuple(Drop(drop.layer + 1, drop.scoring_layer + 1) for drop in super().drops(num_layers))
 
 
 @dataclass

@@ -279,14 +279,15 @@ def test_continuous_batching_is_refused_and_is_there_again_afterwards():
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: PyramidDrop(ratio=0), r"ratio=0 .*\(0, 1\]"),
-        (lambda: PyramidDrop(ratio=1.01), r"ratio=1.01 .*\(0, 1\]"),
+        (lambda: PyramidDrop(ratio=-0.1), r"ratio=-0.1 .*\[0, 1\]"),
+        (lambda: PyramidDrop(ratio=1.01), r"ratio=1.01 .*\[0, 1\]"),
         (lambda: PyramidDrop(ratio="half"), "ratio='half'"),
         (lambda: PyramidDrop(ratio=float("nan")), "ratio=nan"),
         (lambda: PyramidDrop(stages=0), "stages=0"),
         (lambda: PyramidDrop(stages=2.5), "stages=2.5"),
         (lambda: PyramidDrop(layers=(2, 4), ratios=(0.2, 0.5)), r"grow.*falling order"),
-        (lambda: PyramidDrop(layers=(2, 4), ratios=(0.5, 0.0)), "ratio=0.0"),
+        (lambda: PyramidDrop(layers=(2, 4), ratios=(0.0, 0.5)), r"grow.*falling order"),
+        (lambda: PyramidDrop(layers=(2, 4), ratios=(0.5, -0.1)), "ratio=-0.1"),
         (lambda: PyramidDrop(layers=(4, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(2, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(0, 2), ratios=(0.5, 0.2)), "outside the model"),

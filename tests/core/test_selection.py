@@ -117,7 +117,7 @@ def test_a_selection_must_choose():
 def test_a_drop_may_not_be_ranked_from_afar():
     class Early(Every):
         def drops(self, num_layers):
-            return (Drop(4, rank_at=1),)
+            return (Drop(4, scoring_layer=1),)
 
     with pytest.raises(UserError, match="layer 4 can't be ranked at layer 1"):
         case_of("bare_llama").under(Early())

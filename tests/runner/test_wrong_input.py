@@ -38,8 +38,8 @@ def refused(llava, data, *overrides):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["strategy.ratio=0"], ["0", "(0, 1]"]),
-        (["strategy.ratio=1.5"], ["1.5", "(0, 1]"]),
+        (["strategy.ratio=-0.1"], ["-0.1", "[0, 1]"]),
+        (["strategy.ratio=1.5"], ["1.5", "[0, 1]"]),
         (["strategy=fastv", "strategy.r=1.5"], ["1.5", "[0, 1]"]),
         (["strategy=fastv", "strategy.k=9"], ["9", "4"]),
         (["strategy.stages=5"], ["5", "4"]),

@@ -45,7 +45,7 @@ def prepare(plan: Plan) -> Work:
             strategies[variant.label] = None
             continue
         strategy = make_strategy(variant.strategy, variant.fields)
-        decided = getattr(strategy, "decided", ())  # what was given by hand stays
+        decided = getattr(strategy, "solved_fields", ())  # what was given by hand stays
         if plan.budget and variant.strategy != VANILLA and not set(variant.fields) & set(decided):
             strategy = solve(strategy, config, **plan.budget, image_tokens=sample.image_tokens)
         strategy.schedule(layers, sample.image_tokens)

@@ -27,7 +27,7 @@ ENTRIES = {
     "bench": ("model",),
     "compare": (),
 }
-# Settings of strategies that budget.* solves; the strategies themselves say so in `decided`.
+# Settings of strategies that budget.* solves; the strategies themselves say so in `solved_fields`.
 BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
 
 

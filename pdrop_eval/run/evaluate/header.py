@@ -103,7 +103,7 @@ def determinism(config: Any) -> dict[str, Any]:
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
     usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
-    for name in dict.fromkeys((*BUDGET_DECIDES, *getattr(strategy, "decided", ()))):
+    for name in dict.fromkeys((*BUDGET_DECIDES, *getattr(strategy, "solved_fields", ()))):
         value = getattr(strategy, name, None)
         if value is not None and value != getattr(usual, name):
             raise UserError(

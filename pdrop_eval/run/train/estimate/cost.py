@@ -10,8 +10,8 @@ from typing import Any
 from pdrop_eval.efficiency import architecture
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.model_flops import KeepAll
-from pdrop_eval.engine.schedule import check_choice
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_setting
 
 PARTS = ("vision", "projector", "decoder")
 _CONVENTION = (
@@ -70,7 +70,7 @@ def training_flops(
         UserError: an unknown part, a config of another kind of model, a strategy that doesn't fit it.
     """
     for part in train:
-        check_choice("train", part, PARTS)
+        check_setting("train", part, PARTS)
     sizes = architecture_of(config)
     if tiles is None:
         tiles = sizes.tiles(image_tokens)
@@ -149,7 +149,7 @@ def _head_and_rankings(
     """The output head on what is left at the end, and each drop's keys of all tokens before it."""
     drops = strategy.drops(sizes.layers)
     counts = (image_tokens, *(strategy.retained(sizes.layers, image_tokens) if drops else ()))
-    keys = sum(n + text_tokens for n in counts[:-1]) * sizes.d * sizes.kv
+    keys = sum(n + text_tokens for n in counts[:-1] if n) * sizes.d * sizes.kv
     passes = 3 if learns and not lora else 2
     return keys + passes * (counts[-1] + text_tokens) * sizes.d * sizes.vocabulary
 
