@@ -76,3 +76,8 @@ def run_lengths(tokens: Any) -> str:
 
 _TOTAL = {"TFLOPs": 1e12, "PFLOPs": 1e15, "EFLOPs": 1e18, "ZFLOPs": 1e21}
 _PER_TERA = {"TFLOPs": 1.0, "GFLOPs": 1e3}
+
+
+def of_points(number: float) -> str:
+    """1 point, 2 points."""
+    return f"{number:g} point{'' if number == 1 else 's'}"

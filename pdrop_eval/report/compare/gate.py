@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.interval import LEVEL
-from pdrop_eval.report.compare.output.format import of_points
 from pdrop_eval.report.paired.effect import Effect, Overall
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.numbers import of_points
 
 SHOWN, ESTIMATE, POSSIBLE = "shown", "estimate", "possible"
 BENCHMARK, OVERALL, CHANGED = "benchmark", "overall", "changed"

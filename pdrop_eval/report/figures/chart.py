@@ -15,6 +15,7 @@ from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.records.overrides import SCHEDULE, choices, override
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
+from pdrop_eval.report.paired.difference import Difference
 from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
@@ -196,3 +197,13 @@ def _settings(run: Mapping[str, Any]) -> tuple[str, ...]:
         if key.startswith(SCHEDULE) and default.get(key.removeprefix("strategy.")) != parsed:
             found.append(override(key, parsed))
     return tuple(sorted(found))
+
+
+def cost(point: Point, vanilla: Point | None, keys: Sequence[str]) -> float | None:
+    """Its FLOPs as a share of vanilla's, in the mean of some benchmarks."""
+    shares = [
+        own / whole
+        for key in keys
+        if (own := point.tflops(key)) and vanilla and (whole := vanilla.tflops(key))
+    ]
+    return sum(shares) / len(keys) if len(shares) == len(keys) else None

@@ -5,8 +5,7 @@ from typing import Any
 
 from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.row_key import strategy_name
-from pdrop_eval.report.figures.chart import Chart, Point
-from pdrop_eval.report.figures.flops.gains import cost
+from pdrop_eval.report.figures.chart import Chart, Point, cost
 from pdrop_eval.report.formats.grid import Grid, Section
 from pdrop_eval.report.formats.markdown import escaped, markdown
 from pdrop_eval.report.tables.cells import Cell

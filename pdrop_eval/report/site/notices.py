@@ -2,10 +2,13 @@
 
 from collections import defaultdict
 from collections.abc import Sequence, Sized
+from typing import TYPE_CHECKING
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.names import without_folders
+
+if TYPE_CHECKING:
+    from pdrop_eval.report.site.data.records import Recorded
 
 _LISTED = 5  # runs that a line names
 
@@ -24,14 +27,14 @@ class Notices:
         if text not in self._plain:
             self._plain.append(text)
 
-    def unread(self, one: Recorded, benchmark: str, error: Exception) -> None:
+    def unread(self, one: "Recorded", benchmark: str, error: Exception) -> None:
         """Samples of a run that are missing or can't be read; the scores are there all the same."""
         if isinstance(error.__cause__, FileNotFoundError):
             self._missing[one.key].append(benchmark)
         else:
             self.add(f"{one.key}, {_named([benchmark])}: {error}")
 
-    def misfit(self, one: Recorded, benchmark: str) -> None:
+    def misfit(self, one: "Recorded", benchmark: str) -> None:
         """Samples whose grids or masks are of another number of image tokens than they have."""
         self._misfit[one.key].append(benchmark)
 

@@ -43,11 +43,6 @@ def points(value: float | None) -> str:
     return ">100" if value is not None and value > 100 else score(value)
 
 
-def of_points(number: float) -> str:
-    """1 point, 2 points."""
-    return f"{number:g} point{'' if number == 1 else 's'}"
-
-
 def mcnemar(found: Mapping[str, Any] | None) -> str:
     """Gained and lost questions with the test's p."""
     return NONE if not found else f"{found['gained']} / {found['lost']} ({probability(found['p'])})"

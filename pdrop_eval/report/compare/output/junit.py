@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from pdrop_eval.report.compare.output import format
 from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.numbers import of_points
 
 _CLASS = "pdrop-eval-compare"
 
@@ -39,7 +40,7 @@ def junit(document: Mapping[str, Any]) -> str:
 
 
 def _check(check: Mapping[str, Any]) -> ElementTree.Element:
-    name = f"{check['title']} may lose {format.of_points(check['limit'])}"
+    name = f"{check['title']} may lose {of_points(check['limit'])}"
     if check["kind"] == "changed":
         name = f"{check['limit']:g}% of the answers may change"
     return _case(name, None if check["passed"] else "failure", check["words"], "Regression")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdrop_eval.records.row_key import strategy_name
-from pdrop_eval.report.figures.chart import Chart, Point, names_of
+from pdrop_eval.report.figures.chart import Chart, Point, cost, names_of
 from pdrop_eval.report.figures.flops.chart import FlopsChart
 from pdrop_eval.report.paired.difference import Difference, NotPairedError, compare, mean_of
 from pdrop_eval.utils import numbers
@@ -37,16 +37,6 @@ def pairs(chart: FlopsChart) -> list[Pair]:
             mean = gain(chart, one, other, chart.benchmarks)
             found += [Pair(one, other, mean)] if mean else []
     return found
-
-
-def cost(point: Point, vanilla: Point | None, keys: Sequence[str]) -> float | None:
-    """Its FLOPs as a share of vanilla's, in the mean of some benchmarks."""
-    shares = [
-        own / whole
-        for key in keys
-        if (own := point.tflops(key)) and vanilla and (whole := vanilla.tflops(key))
-    ]
-    return sum(shares) / len(keys) if len(shares) == len(keys) else None
 
 
 def shows(chart: FlopsChart) -> str:

@@ -4,8 +4,8 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
 from pdrop_eval.records.row_key import strategy_name
-from pdrop_eval.report.figures.chart import VANILLA, Point, names_of
-from pdrop_eval.report.figures.flops.gains import cost, shown
+from pdrop_eval.report.figures.chart import VANILLA, Point, cost, names_of
+from pdrop_eval.report.figures.flops.gains import shown
 from pdrop_eval.report.figures.layers.chart import LayersChart, kept, once, retained
 from pdrop_eval.report.figures.layers.draw import footer
 from pdrop_eval.report.figures.layers.gains import by_chance, lead, loss, share, shows
