@@ -148,8 +148,8 @@ def test_the_first_look_has_a_line_a_measured_strategy_with_the_average_and_its_
         ["", "PDrop", *["66.0"] * 4, f"{(75 + 7 * 66) / 8:.1f} ± {half:.1f}"],
     ]
     assert "200 questions a benchmark, rendered by this project" in text
-    assert "no score here can be compared with a published one" in text
-    assert re.search(r"Code \S+", text)
+    assert "do not compare these scores with published ones" in text
+    assert re.search(r"Measured with pdrop-eval \S+", text)
 
 
 def test_the_first_look_says_what_is_not_the_default_and_nothing_where_nothing_is_measured(

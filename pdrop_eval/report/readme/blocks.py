@@ -85,11 +85,11 @@ def _first(part: Part) -> str:
     bands = [Band(group.name, [_first_line(row, unit, shown) for row in group.rows]) for group in part.groups]
     asked = sorted({cell.n for row in part.rows for cell in row.cells.values() if cell.n is not None})
     count = " to ".join(str(number) for number in dict.fromkeys([asked[0], asked[-1]])) if asked else "no"
-    mean = f"the mean of all its {len(table.benchmarks)} benchmarks, with MME / 20"
     text = (
-        f"Table {table.number} of the paper, {table.title}, size {part.size}, suite {part.suite}: {count} "
-        f"questions a benchmark, {questions(runs)} {table.average}: {mean}, ± half of its 95% interval. "
-        f"{unit}: prefill of the image tokens. Code {codes(runs)}."
+        f"Table {table.number} of the paper ({table.title}), as measured (size {part.size}, suite "
+        f"{part.suite}): {count} questions a benchmark, {questions(runs)} {table.average} is the mean of "
+        f"the table's {len(table.benchmarks)} benchmarks (MME / 20), with the half-width of its 95% interval."
+        f" {unit} count the image tokens in the prefill. Measured with pdrop-eval {codes(runs)}."
     )
     notes = [*deviation_notes(part), *question_notes(part)]
     said = "\n".join(f"- {escaped(note.text)}" for note in notes)

@@ -141,11 +141,11 @@ def questions(runs: list[Run]) -> str:
         own = {own_data(run.record.get("config") or {}) for run in runs} - {None}
         made = f"partly the user's own, in {_listed(set(map(str, own)))}, else " if own else ""
         return (
-            f"{made}rendered by this project in the form of the benchmarks; not the benchmarks themselves, "
-            "so no score here can be compared with a published one."
+            f"{made}rendered by this project in the format of the benchmarks. They are not the questions of "
+            "the benchmarks, so do not compare these scores with published ones."
         )
     if sources == {"hub"}:
-        return "the benchmarks themselves."
+        return "those of the benchmarks."
     return f"from {values(runs, 'suite', 'source') or 'an unknown source'}."
 
 
