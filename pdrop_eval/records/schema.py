@@ -1,63 +1,311 @@
-"""What the fields of records and samples are, as far as anything is computed from them or shown of them."""
+"""What the fields of records and samples are, as far as anything is computed from them or shown of them.
 
-from typing import Any
+    python -m pdrop_eval.records.schema
 
-from pdrop_eval.utils.validation import find_wrong_kind, parse
+prints the JSON schemas of both. A field without a default must be there, the others may be missing or null;
+fields that are not named here may be anything.
+"""
 
-_MODEL = {
-    "name": "text", "pretrained?": "text", "revision?": "text", "commit?": "text", "sha256?": "text",
-    "family?": "text", "architecture?": "text", "patches?": "whole", "train_patches?": "whole",
-    "size?": "text", "train?": "text", "train_ratio?": "number", "training?": "object", "dtype?": "text",
-    "layers?": "whole", "image_tokens?": "whole", "anyres?": "list", "image_processing?": "text",
-    "chat_template?": "text", "system_prompt?": "text",
-}  # fmt: skip
-_CONFIG = {
-    "model?": "object",
-    "strategy?": "object",
-    "suite?": "object",
-    "data?": "object",
-    "budget?": "object",
-}
-_IDENTITY = {
-    "model_sha256?": "text", "data_sha256?": "object of texts", "packages?": "object of texts",
-    "code?": {"version?": "text", "sha256?": "text"},
-}  # fmt: skip
-_EFFICIENCY = {
-    "image_tokens?": "whole", "image_tokens_per_layer?": "numbers", "tflops?": "number",
-    "convention?": "text", "kv_cache_bytes?": "whole",
-}  # fmt: skip
-RECORD = {
-    "run_id": "name", "status": "text", "created": "text", "updated?": "text", "command?": "text",
-    "error?": "text", "seed?": "whole", "limit?": "whole", "batch_size?": "number or text",
-    "processes?": "whole", "model": _MODEL, "strategy": {"name": "text", "fields?": "object"},
-    "suite?": {"name?": "text", "source?": "text"},
-    "inputs?": {"images?": "text", "downsample?": "whole", "system_prompt?": "text"},
-    "config?": _CONFIG, "identity?": _IDENTITY, "efficiency?": _EFFICIENCY,
-    "code?": {"version?": "text", "commit?": "text", "dirty?": "flag"},
-    "packages?": "object", "hardware?": "object", "budget?": "object", "resumed?": "list", "tasks": "object",
-}  # fmt: skip
-TASK = {
-    "benchmark": "text", "metric?": "text", "stderr?": "number", "clusters?": "whole",
-    "parts?": "object of numbers", "scale?": "text", "higher_is_better?": "flag",
-    "metrics?": "object of numbers", "batch_size?": "whole", "wall_seconds?": "number",
-    "usage?": {"model_seconds?": "number", "images?": "whole", "encoded?": "whole"},
-    "retained_tokens_per_layer?": "numbers", "image_tokens_mean?": "number",
-    "image_tokens_max?": "whole", "tflops_mean?": "number", "data_sha256?": "text", "predictions?": "path",
-    "judge?": {"model?": "text"},
-}  # fmt: skip
-SAMPLE = {
-    "doc_id?": "number or text", "prompt?": "text", "answer?": "text", "score?": "number",
-    "cluster?": "whole", "part?": "text", "content_sha256?": "text", "images_sha256?": "text",
-    "prompt_tokens?": "whole", "image_tokens?": "whole", "image_tokens_per_layer?": "wholes",
-    "new_tokens?": "whole", "image_sizes?": "sizes", "image_grids?": "grids", "retained?": "masks",
-    "to_judge?": "object of texts",
-}  # fmt: skip
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo
+from pydantic import field_validator as validator
+from pydantic_core import PydanticCustomError, core_schema
+
+from pdrop_eval.utils.validation import is_inner_path, is_plain_name, parse, shortened
+
+_MOST = 2**53  # the largest whole number that all programs read alike
+_SIDE = 10_000  # rows or columns of a grid of image tokens
+TASK_STATUSES = ("scored", "needs_judge")
+
+
+class _Words:
+    """Says of a value that doesn't fit what it isn't: one message for all of a list or an object."""
+
+    def __init__(self, words: str):
+        self.words = words
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.custom_error_schema(
+            handler(source), custom_error_type="kind", custom_error_message=self.words
+        )
+
+
+def _must(fits: Callable[[Any], Any]) -> AfterValidator:
+    """Refuses the values of which `fits` is false, or that it can't take."""
+
+    def check(value: Any) -> Any:
+        if not fits(value):
+            raise ValueError
+        return value
+
+    return AfterValidator(check)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+Text = Annotated[str, _Words("no text")]
+Flag = Annotated[bool, _Words("no true or false")]
+Whole = Annotated[int, Field(ge=0, le=_MOST), _Words("no whole number from 0")]
+Number = Annotated[float, Field(ge=-1e300, le=1e300), _Words("no number")]
+NumberOrText = Annotated[Number | str, _Words("no number or text")]
+Name = Annotated[str, _must(is_plain_name), _Words("no plain name of a folder")]
+InnerPath = Annotated[str, _must(is_inner_path), _Words("no path beneath the run's folder")]
+Time = Annotated[str, _must(_is_time), _Words("no time in ISO form")]
+Anything = Annotated[dict[str, Any], _Words("no object")]
+Texts = Annotated[dict[str, str], _Words("no object of texts")]
+Numbers = Annotated[dict[str, Number], _Words("no object of numbers")]
+List = Annotated[list[Any], _Words("no list")]
+ListOfNumbers = Annotated[list[Number], _Words("no list of numbers")]
+ListOfWholes = Annotated[list[Whole], _Words("no list of whole numbers from 0")]
+_Lax = Strict(False)  # JSON has no tuples: a list is one
+Sizes = Annotated[list[Annotated[tuple[Whole, Whole], _Lax]], _Words("no list of [width, height]")]
+Masks = Annotated[list[Annotated[tuple[Whole, str], _Lax]], _Words("no list of [layer, mask]")]
+# A grid of `TokenGrid`. It may have no row or no column: LLaVA-NeXT takes all tiles of a line of 3000x30
+# pixels for padding.
+_Side = Annotated[int, Field(ge=0, le=_SIDE)]
+_Grid = Annotated[tuple[Whole, str, Number, Number, Number, Number, _Side, _Side, bool], _Lax]
+Grids = Annotated[list[_Grid], _Words("no list of grids of image tokens")]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+
+class RecordedModel(_Part):
+    """The model of a run."""
+
+    name: Text
+    pretrained: Text | None = None
+    revision: Text | None = None
+    commit: Text | None = None
+    sha256: Text | None = None
+    family: Text | None = None
+    architecture: Text | None = None
+    patches: Whole | None = None
+    train_patches: Whole | None = None
+    size: Text | None = None
+    train: Text | None = None
+    train_ratio: Number | None = None
+    training: Anything | None = None
+    dtype: Text | None = None
+    layers: Whole | None = None
+    image_tokens: Whole | None = None
+    anyres: List | None = None
+    image_processing: Text | None = None
+    chat_template: Text | None = None
+    system_prompt: Text | None = None
+
+
+class RecordedStrategy(_Part):
+    """The strategy of a run, with its settings."""
+
+    name: Text
+    fields: Anything | None = None
+
+
+class RecordedSuite(_Part):
+    """The suite of a run."""
+
+    name: Text | None = None
+    source: Text | None = None
+
+
+class RecordedInputs(_Part):
+    """What a run did to its questions."""
+
+    images: Text | None = None
+    downsample: Whole | None = None
+    system_prompt: Text | None = None
+
+
+class RecordedConfig(_Part):
+    """The composed configuration, as far as it is read again."""
+
+    model: Anything | None = None
+    strategy: Anything | None = None
+    suite: Anything | None = None
+    data: Anything | None = None
+    budget: Anything | None = None
+
+
+class RecordedCode(_Part):
+    """The code that a run was made with."""
+
+    version: Text | None = None
+    sha256: Text | None = None
+    commit: Text | None = None
+    dirty: Flag | None = None
+
+
+class RecordedIdentity(_Part):
+    """What decides the numbers of a run."""
+
+    model_sha256: Text | None = None
+    data_sha256: Texts | None = None
+    packages: Texts | None = None
+    code: RecordedCode | None = None
+
+
+class RecordedEfficiency(_Part):
+    """What a question costs by the schedule."""
+
+    image_tokens: Whole | None = None
+    image_tokens_per_layer: ListOfNumbers | None = None
+    tflops: Number | None = None
+    convention: Text | None = None
+    kv_cache_bytes: Whole | None = None
+
+
+class RecordedUsage(_Part):
+    """What a task's answers took."""
+
+    model_seconds: Number | None = None
+    images: Whole | None = None
+    encoded: Whole | None = None
+
+
+class RecordedJudge(_Part):
+    """The judge of a task."""
+
+    model: Text | None = None
+
+
+class RecordedTask(_Part):
+    """The result of a task: scored, or with answers that need a judge."""
+
+    benchmark: Text
+    metric: Text | None = None
+    status: Annotated[Literal["scored", "needs_judge"], _Words("not one of scored, needs_judge")]
+    score: Number | None = Field(None, validate_default=True)
+    n: Annotated[int, Field(ge=1), _Words("no whole number from 1")]
+    stderr: Number | None = None
+    clusters: Whole | None = None
+    parts: Numbers | None = None
+    scale: Text | None = None
+    higher_is_better: Flag | None = None
+    metrics: Numbers | None = None
+    batch_size: Whole | None = None
+    wall_seconds: Number | None = None
+    usage: RecordedUsage | None = None
+    retained_tokens_per_layer: ListOfNumbers | None = None
+    image_tokens_mean: Number | None = None
+    image_tokens_max: Whole | None = None
+    tflops_mean: Number | None = None
+    data_sha256: Text | None = None
+    predictions: InnerPath | None = None
+    judge: RecordedJudge | None = None
+
+    @validator("score")
+    @classmethod
+    def _score_suits_status(cls, score: float | None, info: ValidationInfo) -> float | None:
+        status = info.data.get("status")
+        if status is not None and (score is None) != (status == "needs_judge"):
+            raise PydanticCustomError("status", f"although the task is {status}")
+        return score
+
+
+class Record(_Part):
+    """A run: its `record.json`."""
+
+    run_id: Name
+    number: int = Field(alias="schema")
+    status: Annotated[
+        Literal["started", "completed", "failed"], _Words("not one of started, completed, failed")
+    ]
+    created: Time
+    updated: Text | None = None
+    command: Text | None = None
+    error: Text | None = None
+    seed: Whole | None = None
+    limit: Whole | None = None
+    batch_size: NumberOrText | None = None
+    processes: Whole | None = None
+    model: RecordedModel
+    strategy: RecordedStrategy
+    suite: RecordedSuite | None = None
+    inputs: RecordedInputs | None = None
+    config: RecordedConfig | None = None
+    identity: RecordedIdentity | None = None
+    efficiency: RecordedEfficiency | None = None
+    code: RecordedCode | None = None
+    packages: Anything | None = None
+    hardware: Anything | None = None
+    budget: Anything | None = None
+    resumed: List | None = None
+    tasks: dict[str, RecordedTask]
+
+
+class RecordedSample(_Part):
+    """A question and its answer: a line of `samples/<task>.jsonl`."""
+
+    doc_id: NumberOrText | None = None
+    prompt: Text | None = None
+    answer: Text | None = None
+    score: Number | None = None
+    cluster: Whole | None = None
+    part: Text | None = None
+    content_sha256: Text | None = None
+    images_sha256: Text | None = None
+    prompt_tokens: Whole | None = None
+    image_tokens: Whole | None = None
+    image_tokens_per_layer: ListOfWholes | None = None
+    new_tokens: Whole | None = None
+    image_sizes: Sizes | None = None
+    image_grids: Grids | None = None
+    retained: Masks | None = None
+    to_judge: Texts | None = None
+
+
+def find_fault(record: dict[str, Any]) -> str | None:
+    """What is wrong with a record of a schema that is known, in words after "it is damaged:"; or None."""
+    return _first_fault(Record, _with_statuses(record) if record["schema"] == 1 else record)
 
 
 def read_sample(line: str) -> dict[str, Any]:
     """A sample from its line in a file. Raises ValueError, in words, for one that is damaged."""
     sample = parse(line)
-    fault = find_wrong_kind(sample, SAMPLE) if isinstance(sample, dict) else "a line holds no object"
+    fault = _first_fault(RecordedSample, sample) if isinstance(sample, dict) else "a line holds no object"
     if fault:
         raise ValueError(fault)
     return sample
+
+
+def _with_statuses(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema 1, where every task was scored and none said so."""
+    tasks = record.get("tasks")
+    if not isinstance(tasks, dict):
+        return record
+    scored = {**tasks}
+    for name, task in tasks.items():
+        if isinstance(task, dict):
+            scored[name] = {"status": "scored", **task}
+    return {**record, "tasks": scored}
+
+
+def _first_fault(kind: type[BaseModel], value: dict[str, Any]) -> str | None:
+    """The first field that isn't of its kind, such as "its field 'model.name' is 3, no text"."""
+    try:
+        kind.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = repr(".".join(map(str, fault["loc"])))
+        if fault["type"] == "missing" or (fault["input"] is None and fault["type"] != "status"):
+            return f"its field {place} is missing"
+        words = fault["msg"] if fault["type"] in ("kind", "status") else "no object"
+        return f"its field {place} is {shortened(fault['input'])}, {words}"
+    return None
+
+
+if __name__ == "__main__":
+    schemas = {"record": Record.model_json_schema(), "sample": RecordedSample.model_json_schema()}
+    print(json.dumps(schemas, indent=1))

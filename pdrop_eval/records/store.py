@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.journal import drop_journal
-from pdrop_eval.records.migration import SCHEMA, TASK_STATUSES, find_fault, migrate
-from pdrop_eval.records.schema import read_sample
+from pdrop_eval.records.migration import SCHEMA, migrate
+from pdrop_eval.records.schema import TASK_STATUSES, find_fault, read_sample
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, remove_unfinished, unwritable, write_atomically
 from pdrop_eval.utils.validation import is_finite_number, parse, to_plain

@@ -1,21 +1,14 @@
-"""JSON that anyone may have written: read with care, and held against what its fields must be. No torch.
-
-A specification maps names of fields to kinds; a name with a question mark may be missing or null. A kind is a
-name in `KINDS`, or again a specification, of an object within. Fields that it doesn't name may be anything.
-"""
+"""Values that anyone may have written, in JSON or on a command line: read with care. Needs no torch."""
 
 import difflib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from numbers import Real
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
-
-_SIDE = 10_000  # rows or columns of a grid of image tokens
-MOST = 2**53  # the largest whole number that all programs read alike
 
 
 def parse(text: str) -> Any:
@@ -32,29 +25,6 @@ def parse(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("it holds half a character (a lone surrogate)") from None
     return found
-
-
-def find_wrong_kind(value: Any, fields: Mapping[str, Any], where: str = "") -> str | None:
-    """The first field that isn't of its kind, in words, such as "its field 'model.name' is 3, no text"."""
-    for name, kind in fields.items():
-        optional = name.endswith("?")
-        name = name.rstrip("?")
-        found = value.get(name)
-        place = f"{where}{name}"
-        if found is None:
-            if optional:
-                continue
-            return f"its field {place!r} is missing"
-        if isinstance(kind, Mapping):
-            if not isinstance(found, dict):
-                return f"its field {place!r} is {shortened(found)}, no object"
-            if fault := find_wrong_kind(found, kind, f"{place}."):
-                return fault
-            continue
-        fits, words = KINDS[kind]
-        if not fits(found):
-            return f"its field {place!r} is {shortened(found)}, no {words}"
-    return None
 
 
 def is_plain_name(name: str) -> bool:
@@ -86,62 +56,6 @@ def _finite(digits: str) -> float:
     if not is_finite_number(found):
         raise ValueError(f"{shortened(digits)} is too large for a number")
     return found
-
-
-def _whole(value: Any) -> bool:
-    return type(value) is int and 0 <= value <= MOST
-
-
-def _number(value: Any) -> bool:
-    return is_finite_number(value) and abs(value) <= 1e300
-
-
-def _list_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list) and all(map(fits, value))
-
-
-def _object_of(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, dict) and all(map(fits, value.values()))
-
-
-def _fits_all(*kinds: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """A list with one value of each kind, in this order."""
-    return lambda value: isinstance(value, list) and len(value) == len(kinds) and all(
-        fits(part) for fits, part in zip(kinds, value, strict=True)
-    )  # fmt: skip
-
-
-def _grid(value: Any) -> bool:
-    """A grid of `pdrop_eval.models.token_grid`, as a list; no larger than a picture could need.
-
-    It may have no row or no column: LLaVA-NeXT takes all tiles of a line of 3000x30 pixels for padding.
-    """
-    kinds = (_whole, _is(str), *[_number] * 4, _whole, _whole, _is(bool))
-    return _fits_all(*kinds)(value) and value[6] <= _SIDE and value[7] <= _SIDE
-
-
-def _is(kind: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, kind)
-
-
-KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "text": (_is(str), "text"),
-    "name": (lambda value: isinstance(value, str) and is_plain_name(value), "plain name of a folder"),
-    "path": (lambda value: isinstance(value, str) and is_inner_path(value), "path beneath the run's folder"),
-    "flag": (_is(bool), "true or false"),
-    "whole": (_whole, "whole number from 0"),
-    "number": (_number, "number"),
-    "number or text": (lambda value: _number(value) or isinstance(value, str), "number or text"),
-    "list": (_is(list), "list"),
-    "numbers": (_list_of(_number), "list of numbers"),
-    "wholes": (_list_of(_whole), "list of whole numbers from 0"),
-    "sizes": (_list_of(_fits_all(_whole, _whole)), "list of [width, height]"),
-    "grids": (_list_of(_grid), "list of grids of image tokens"),
-    "masks": (_list_of(_fits_all(_whole, _is(str))), "list of [layer, mask]"),
-    "object": (_is(dict), "object"),
-    "object of numbers": (_object_of(_number), "object of numbers"),
-    "object of texts": (_object_of(_is(str)), "object of texts"),
-}
 
 
 def check_whole(name: str, value: Any, least: int, hint: str = "") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pdrop_eval.records.migration import find_fault
+from pdrop_eval.records.schema import find_fault
 from pdrop_eval.records.store import Run, load_records, load_samples
 from pdrop_eval.report.formats.markdown import escaped
 from pdrop_eval.report.tables.csv_export import write_csv

@@ -257,7 +257,7 @@ def test_a_read_only_results_folder_is_explained(tmp_path):
         ('{"schema": 1}', "'run_id' is missing"),
         (
             '{"schema":1,"run_id":"x","status":"odd","created":"","model":{},"strategy":{},"tasks":{}}',
-            "its status is 'odd'",
+            "'status' is 'odd', not one of started, completed, failed",
         ),
     ],
 )
@@ -279,6 +279,11 @@ def test_a_damaged_record_is_named_with_the_fix(tmp_path, text, words):
     [
         ("created", "yesterday", "'created' is 'yesterday', no time"),
         ("created", "", "'created' is ''"),
+        ("created", 3, "'created' is 3, no time in ISO form"),
+        ("batch_size", [8], r"'batch_size' is \[8\], no number or text"),
+        ("code", {"dirty": 1}, "'code.dirty' is 1, no true or false"),
+        ("limit", True, "'limit' is True, no whole number"),
+        ("limit", 2**60, "'limit' is 1152921504606846976, no whole number"),
         ("run_id", "../../run", r"'run_id' is '../../run', no plain name"),
         ("model", [], r"'model' is \[\], no object"),
         ("model.name", None, "'model.name' is missing"),
@@ -290,13 +295,15 @@ def test_a_damaged_record_is_named_with_the_fix(tmp_path, text, words):
         ("tasks.gqa.predictions", "../../../secrets.json", r"'tasks.gqa.predictions' is .*, no path beneath"),
         ("tasks.gqa.predictions", "/etc/passwd", r"'tasks.gqa.predictions' is .*, no path beneath"),
         ("tasks.gqa.parts", {"color": None}, r"'tasks.gqa.parts' is .*, no object of numbers"),
-        ("tasks.gqa", 3, "'tasks.gqa' is no result"),
-        ("tasks.gqa", {}, "'tasks.gqa' is no result"),
-        ("tasks.gqa.benchmark", None, "'tasks.gqa' is no result"),
+        ("tasks.gqa", 3, "'tasks.gqa' is 3, no object"),
+        ("tasks.gqa", {}, "'tasks.gqa.benchmark' is missing"),
+        ("tasks.gqa.benchmark", None, "'tasks.gqa.benchmark' is missing"),
+        ("tasks.gqa.usage", {"images": -1}, "'tasks.gqa.usage.images' is -1, no whole number"),
+        ("tasks.gqa.metrics", {"a": 1e301}, "'tasks.gqa.metrics' is .*, no object of numbers"),
         ("tasks.gqa.status", "lost", "'tasks.gqa.status' is 'lost'"),
         ("tasks.gqa.status", [], r"'tasks.gqa.status' is \[\]"),
         ("tasks.gqa.status", "needs_judge", "'tasks.gqa.score' is 61.5, although the task is needs_judge"),
-        ("tasks.gqa.score", "high", "'tasks.gqa.score' is 'high', although the task is scored"),
+        ("tasks.gqa.score", "high", "'tasks.gqa.score' is 'high', no number"),
         ("tasks.gqa.score", None, "'tasks.gqa.score' is None"),
         ("tasks.gqa.score", True, "'tasks.gqa.score' is True"),
         ("tasks.gqa.score", float("nan"), "NaN is no number in JSON"),
@@ -321,6 +328,38 @@ def test_a_damaged_value_is_named_with_its_record(tmp_path, path, value, words):
         with pytest.raises(UserError, match=words) as caught:
             attempt()
         assert f"record {run.folder / 'record.json'} is damaged" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("doc_id", [1], r"'doc_id' is \[1\], no number or text"),
+        ("image_sizes", [[3]], r"'image_sizes' is \[\[3\]\], no list of \[width, height\]"),
+        ("retained", [[2, 3]], r"'retained' is .*, no list of \[layer, mask\]"),
+        ("image_tokens_per_layer", [1, 2.5], r"'image_tokens_per_layer' is .*, no list of whole numbers"),
+        ("image_grids", [[0, "f", 0, 0, 1, 1, 20_000, 1, True]], "'image_grids' is .*, no list of grids"),
+        ("to_judge", {"a": 1}, "'to_judge' is .*, no object of texts"),
+    ],
+)
+def test_a_damaged_sample_is_named_with_its_file(tmp_path, field, value, words):
+    run = open_run(tmp_path)
+    run.add_task("gqa", GQA, [{"doc_id": 0, field: value}])
+    with pytest.raises(UserError, match=words) as caught:
+        load_samples(run.folder, "gqa")
+    assert str(run.folder / "samples/gqa.jsonl") in str(caught.value)
+
+
+def test_the_json_schema_says_what_must_be_there():
+    done = subprocess.run(
+        [sys.executable, "-m", "pdrop_eval.records.schema"], capture_output=True, text=True, check=True
+    )
+    schema = json.loads(done.stdout)
+    assert schema["record"]["required"] == [
+        "run_id", "schema", "status", "created", "model", "strategy", "tasks",
+    ]  # fmt: skip
+    assert "required" not in schema["sample"]
+    grid = schema["sample"]["properties"]["image_grids"]["anyOf"][0]["items"]
+    assert (grid["minItems"], grid["maxItems"]) == (9, 9)
 
 
 def test_a_record_of_a_newer_schema_is_refused(tmp_path):
