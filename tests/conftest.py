@@ -1,10 +1,28 @@
 """What all tests share: the run that people wait for names the tests that are too slow for it."""
 
-from collections.abc import Iterable
+import gc
+import os
+from collections.abc import Iterable, Iterator
 from typing import Any
+
+import pytest
 
 LIMIT_SECONDS = 3.0
 MARKERS = {"slow", "browser", "release"}  # `make test` leaves these tests to `make test-slow`
+
+
+def pytest_collection_finish() -> None:
+    """Takes what the imports made out of every later garbage collection, of which a run makes several."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power: files needn't be on the disk before it goes on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 def too_slow(reports: Iterable[Any]) -> list[str]:

@@ -9,7 +9,6 @@ from compared_records import command, record
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
 
 
 @pytest.fixture

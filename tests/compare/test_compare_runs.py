@@ -22,7 +22,6 @@ def planned(tmp_path, monkeypatch):
     """Plans without data or checkpoints, of the task gqa; evaluating one writes a record. What was done."""
     done = SimpleNamespace(checked=[], evaluated=[], commands=[])
     data = SimpleNamespace(sha256={"gqa": "d" * 64}, folder=None, local={})
-    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
 
     def plan(config, strategy):
         identity = {"strategy": strategy, "fields": dict(config.strategy), "downsample": config.downsample}

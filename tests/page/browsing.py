@@ -77,7 +77,6 @@ def make_results(folder: Path) -> Results:
         made = write_run(root, model, strategy, asked, head=header(model, strategy))
         keys[f"{model} {strategy}"] = f"{model}.{made.name}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda _: None)
         for name in ("PDROP_EVAL_CACHE", "HF_HUB_CACHE"):  # nothing of what this machine has
             patch.setenv(name, str(folder / "empty"))
         write_bench(folder, "0123456789", bench_record())

@@ -21,7 +21,6 @@ def pytest_collection_modifyitems(items):
 def quick(monkeypatch, tmp_path):
     """Pages without the library of the charts, and without the rendered suite of this machine."""
     monkeypatch.setattr(build_module, "_plotly", lambda: "/* charts */")
-    monkeypatch.setattr("os.fsync", lambda _: None)
     monkeypatch.setenv("PDROP_EVAL_CACHE", str(tmp_path / "nothing rendered"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "nothing downloaded"))
 
@@ -39,7 +38,6 @@ def page(recorded, tmp_path_factory):
     """A page of them; not to be changed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(build_module, "_plotly", lambda: "/* charts */")
-        patch.setattr("os.fsync", lambda _: None)
         build(recorded)
     return Read(recorded / "site")
 

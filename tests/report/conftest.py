@@ -9,12 +9,11 @@ from pdrop_eval.records.store import Run, load_records
 
 
 @pytest.fixture
-def add_run(tmp_path, monkeypatch):
+def add_run(tmp_path):
     """Writes a run to `tmp_path / "runs"`: `add_run("fastv", {"mme": 1500.0, ...}, n=200, **settings)`.
 
     kind: the model's architecture, patches, size and training. judge: benchmarks whose answers wait for one.
     """
-    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here; test_records keeps it
 
     def add(
         strategy, scores, *, n=200, complete=True, model="mini", kind=LLAVA_15, suite="mini",

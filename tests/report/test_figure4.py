@@ -213,9 +213,8 @@ def test_points_without_an_interval_and_without_questions_in_common_are_told(poi
 
 
 @pytest.fixture
-def answered(tmp_path, monkeypatch):
+def answered(tmp_path):
     """Writes a point with its samples, of one benchmark: 1 for right answers, 0 for wrong ones."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
 
     def add(strategy, share, earned, tflops):
         samples = [

@@ -64,9 +64,8 @@ def chart(runs):
 
 
 @pytest.fixture
-def answered(tmp_path, monkeypatch):
+def answered(tmp_path):
     """Writes a point with its answers: 1 for right ones, 0 for wrong ones."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
 
     def add(layer, ratio, earned, model="mini"):
         samples = [

@@ -27,9 +27,8 @@ def sample(place, earned, **more):
 
 
 @pytest.fixture
-def answered(tmp_path, monkeypatch):
+def answered(tmp_path):
     """Writes a run with its samples: `answered("pdrop", PDROP, {"gqa": ([samples], score)})`; returns it."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
 
     def add(strategy, kind, results, training=None, **settings):
         fields = {**FIELDS[strategy], **settings.pop("fields", {})}

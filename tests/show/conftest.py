@@ -37,7 +37,6 @@ def elsewhere(monkeypatch, tmp_path):
     """No network, and no folder of the user's."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
 
 
 @pytest.fixture
