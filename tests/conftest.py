@@ -9,6 +9,7 @@ import pytest
 
 LIMIT_SECONDS = 3.0
 MARKERS = {"slow", "browser", "release"}  # `make test` leaves these tests to `make test-slow`
+ESSENTIAL = "essential"  # of those it has whatever they take: a killed process, the README's example
 
 
 def pytest_collection_finish() -> None:
@@ -35,7 +36,7 @@ def too_slow(reports: Iterable[Any]) -> list[str]:
         A line for each phase of over `LIMIT_SECONDS`, the longest first.
     """
     timed = [report for report in reports if getattr(report, "duration", 0) > LIMIT_SECONDS]
-    found = [report for report in timed if not MARKERS & set(report.keywords)]
+    found = [report for report in timed if not {*MARKERS, ESSENTIAL} & set(report.keywords)]
     found.sort(key=lambda report: -report.duration)
     return [f"{report.duration:6.1f} s  {report.when:8}  {report.nodeid}" for report in found]
 

@@ -176,6 +176,7 @@ def test_the_committed_tables_are_of_the_checkpoint_that_is_shipped():
     assert all(f"mini {shipped}" in text for text in named)
 
 
+@pytest.mark.essential
 def test_the_library_example_runs_and_answers_rightly(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     scope: dict = {}

@@ -21,6 +21,7 @@ def test_what_takes_over_three_seconds_and_has_no_marker_is_named_the_longest_fi
         report("a.py::one", 3.1, "usefixtures"),
         report("a.py::two", 2.9),
         report("a.py::three", 9.0, "slow"),
+        report("a.py::five", 9.0, "essential"),
         report("b.py::four", 12.5, when="setup"),
         SimpleNamespace(message="a warning has no duration"),
     ]

@@ -117,6 +117,12 @@ def run(llava, data, results, *overrides):
     return cli.evaluate(compose_config([*given, *overrides]), "pdrop")
 
 
+@pytest.fixture(scope="module")
+def whole(llava, data, tmp_path_factory, lmms_eval):
+    """A run that nothing stopped."""
+    return run(llava, data, tmp_path_factory.mktemp("whole"))
+
+
 def stop_after(monkeypatch, batches):
     """Ends the run when it is about to answer one batch more."""
     from pdrop_eval.run.lmms.model import PdropLlava
@@ -134,8 +140,9 @@ def stop_after(monkeypatch, batches):
 
 
 @pytest.mark.usefixtures("lmms_eval")
-def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(llava, data, tmp_path, monkeypatch, capsys):
-    whole = run(llava, data, tmp_path / "whole")
+def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(
+    whole, llava, data, tmp_path, monkeypatch, capsys
+):
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(Killed):
@@ -236,8 +243,7 @@ def test_what_a_killed_process_was_writing_is_cleaned_away(llava, data, tmp_path
 
 @pytest.mark.usefixtures("lmms_eval")
 @pytest.mark.parametrize("call", [1, 2, 3, 5])
-def test_a_disk_that_fills_up_loses_nothing(call, llava, data, tmp_path, monkeypatch):
-    whole = run(llava, data, tmp_path / "whole")
+def test_a_disk_that_fills_up_loses_nothing(call, whole, llava, data, tmp_path, monkeypatch):
     replace, calls = os.replace, []
 
     def full(*args):

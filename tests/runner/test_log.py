@@ -134,6 +134,7 @@ def fresh(llava, data, results, *more):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_in_json_has_its_events_in_order_and_nothing_else(llava, data, tmp_path):
     done = fresh(llava, data, tmp_path, "log=json")
     out, err = done.stdout, done.stderr
@@ -158,6 +159,7 @@ def test_an_error_in_json_is_an_event(command):
     assert "limit=0 is not allowed" in json.loads(line)["message"]
 
 
+@pytest.mark.slow
 def test_a_quiet_run_says_little_and_nothing_of_the_libraries(llava, data, tmp_path):
     done = fresh(llava, data, tmp_path)
     lines = [part for part in done.stderr.replace("\r", "\n").splitlines() if part.strip()]

@@ -42,6 +42,7 @@ def settings(checkpoint, data, results):
     return [f"model.pretrained={checkpoint}", f"data.root={data}", f"results={results}"]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_path):
     tasks = f"tasks=[{','.join(ASKED)}]"
     done = torchrun(*settings(llava, uneven, tmp_path / "two"), tasks, "batch_size=2", code=None)
@@ -71,6 +72,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
     assert done.stderr.count("Loading torch") == 1
 
 
+@pytest.mark.slow
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
         "from pdrop_eval.run.lmms import prepare; from pdrop_eval.run.evaluate.cli import main\n"
@@ -88,6 +90,7 @@ def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, 
     assert "SampleError: task pope, sample 3" in done.stderr
 
 
+@pytest.mark.slow
 def test_wrong_input_is_one_message_for_all_processes(llava, uneven, tmp_path):
     done = torchrun(*settings(llava, uneven, tmp_path), "dtype=float8")
     assert done.returncode == 1  # torchrun's own

@@ -207,6 +207,7 @@ def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path,
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+@pytest.mark.essential
 def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_path):
     code = (
         "import os, signal, sys; from pdrop_eval.records import store as records\n"

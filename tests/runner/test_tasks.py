@@ -267,6 +267,7 @@ def test_gqa_joins_questions_with_their_images(monkeypatch):
     assert pixels == [tiny.picture(i).tobytes() for i in (1, 0, 1)]
 
 
+@pytest.mark.slow
 def test_the_stock_command_runs_our_model(llava, tmp_path):
     tiny.suite(tmp_path / "data", n=4, tasks=("chartqa",))
     info = describe("chartqa", "rendered")

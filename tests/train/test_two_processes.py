@@ -9,6 +9,8 @@ import pytest
 
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
+pytestmark = pytest.mark.slow
+
 
 def start(data, out, processes, *overrides):
     program = [sys.executable, "-m"]
