@@ -1,20 +1,17 @@
-"""A language model that scores answers, behind any OpenAI-compatible address. Standard library only."""
+"""A language model that scores answers, behind any OpenAI-compatible address."""
 
-import http.client
 import json
 import os
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import is_finite_number
 
 _PAUSE = 1.0  # seconds before the first repetition; doubled each time
-_KEEP_TRYING = (408, 409, 429, 500, 502, 503, 504)
+_TEMPORARY = (408, 409, 429, 500, 502, 503, 504)
 
 
 class JudgeError(UserError):
@@ -41,53 +38,69 @@ class Judge:
         As in MM-Vet's own protocol the first try is greedy, and a try after an answer that `read` refuses
         (with a ValueError) is warmer. Raises JudgeError when all tries have failed.
         """
-        why, temperature = "", 0.0
-        for attempt in range(self.retries + 1):
-            if attempt:
-                time.sleep(_PAUSE * 2 ** (attempt - 1))
-            try:
-                text, model = self._complete(prompt, temperature)
-                return read(text), model
-            except _PassingError as error:
-                why = str(error)
-            except ValueError as error:
-                why, temperature = str(error), min(temperature + 0.5, 1.5)
-        raise JudgeError(f"{self._name()} gave no score in {self.retries + 1} tries: {why}.")
+        import tenacity
 
-    def _complete(self, prompt: str, temperature: float) -> tuple[str, str]:
-        asked = {
-            "model": self.model,
-            "messages": [{"role": "user", "content": prompt}],
-            "temperature": temperature,
-            "max_tokens": 128,
-        }
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        request = urllib.request.Request(
-            f"{self.base_url.rstrip('/')}/chat/completions", json.dumps(asked).encode(), headers
+        temperature = 0.0
+
+        def attempt() -> tuple[float, str]:
+            nonlocal temperature
+            text, model = self._complete(prompt, temperature)
+            try:
+                return read(text), model
+            except ValueError as error:
+                temperature = min(temperature + 0.5, 1.5)
+                raise _TemporaryError(str(error)) from error
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.retries + 1),
+            wait=tenacity.wait_exponential(_PAUSE),
+            retry=tenacity.retry_if_exception_type(_TemporaryError),
         )
         try:
-            with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                answer = response.read()
-        except urllib.error.HTTPError as error:
-            what = f"HTTP {error.code} {error.reason}: {error.read()[:200].decode(errors='replace')}"
-            if error.code in _KEEP_TRYING:
-                raise _PassingError(what) from error
+            return retrying(attempt)
+        except tenacity.RetryError as error:
+            why = error.last_attempt.exception()
+            raise JudgeError(f"{self._name()} gave no score in {self.retries + 1} tries: {why}.") from why
+
+    @cached_property
+    def _client(self) -> Any:
+        from openai import OpenAI
+
+        return OpenAI(api_key=self.key or "none", base_url=self.base_url, timeout=self.timeout, max_retries=0)
+
+    def _complete(self, prompt: str, temperature: float) -> tuple[str, str]:
+        import openai
+
+        # Nothing of the environment goes to a server of somebody else, such as OPENAI_ORG_ID.
+        left_out = ["OpenAI-Organization", "OpenAI-Project", *([] if self.key else ["Authorization"])]
+        try:
+            answer = self._client.chat.completions.with_raw_response.create(
+                model=self.model,
+                messages=[{"role": "user", "content": prompt}],
+                temperature=temperature,
+                max_tokens=128,
+                extra_headers={name: openai.Omit() for name in left_out},
+            ).text
+        except openai.APIStatusError as error:
+            reply = error.response
+            what = f"HTTP {reply.status_code} {reply.reason_phrase}: {reply.text[:200]}"
+            if reply.status_code in _TEMPORARY:
+                raise _TemporaryError(what) from error
             raise JudgeError(f"{self._name()} refused: {what}. Check judge.model and the key.") from error
-        except (OSError, http.client.HTTPException) as error:  # URLError, timeouts, connections that break
-            raise _PassingError(f"no answer within {self.timeout:g} s or no connection ({error})") from error
+        except openai.APIError as error:  # timeouts, and connections that break
+            reason = f"no answer within {self.timeout:g} s or no connection ({error.__cause__ or error})"
+            raise _TemporaryError(reason) from error
         try:
             found = json.loads(answer)
             return str(found["choices"][0]["message"]["content"]), str(found.get("model") or self.model)
         except (ValueError, KeyError, IndexError, TypeError) as error:
-            raise _PassingError(f"the answer is no chat completion: {answer[:200]!r}") from error
+            raise _TemporaryError(f"the answer is no chat completion: {answer[:200]!r}") from error
 
     def _name(self) -> str:
         return f"The judge {self.model} at {self.base_url}"
 
 
-class _PassingError(Exception):
+class _TemporaryError(Exception):
     """A failure that may be gone at the next try."""
 
 

@@ -26,12 +26,13 @@ def completion(text):
 def server(monkeypatch):
     """A judge on this machine; `say` is a function of the request that returns status and body."""
     monkeypatch.setattr(judge_client, "_PAUSE", 0.0)
-    state = SimpleNamespace(say=lambda asked: completion("1.0"), asked=[], headers=[])
+    state = SimpleNamespace(say=lambda asked: completion("1.0"), asked=[], headers=[], sent=[])
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             state.asked.append(asked)
+            state.sent.append(str(self.headers))
             state.headers.append((self.path, self.headers.get("Authorization")))
             status, body = state.say(asked)
             try:
@@ -70,9 +71,17 @@ def test_a_good_answer_is_a_score(server):
     assert server.headers == [("/v1/chat/completions", "Bearer k")]
 
 
-def test_without_a_key_none_is_sent(server):
+def test_without_a_key_none_is_sent(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "of-another-server")
     ask(server, key=None)
     assert server.headers[0][1] is None
+
+
+def test_a_server_is_not_told_of_the_organisation_of_another(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-secret")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "proj-secret")
+    ask(server)
+    assert "secret" not in server.sent[0]
 
 
 @pytest.mark.parametrize("text", ["", "I think it is right", "1.5", "-0.1", "nan", "7/10"])
