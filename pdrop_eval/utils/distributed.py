@@ -1,6 +1,6 @@
 """Several processes, started by torchrun, that share one run: each answers its part of the questions.
 
-    torchrun --nproc_per_node=2 -m pdrop_eval.run.evaluate.cli strategy=pdrop
+    torchrun --nproc_per_node=2 --no-python pdrop-eval strategy=pdrop
 
 Only the first process writes and prints. Answers and scores are those of one process; lmms-eval's own means,
 under `metrics`, add up in another order and may differ in the last digit. In a single process all of this
@@ -37,7 +37,7 @@ def start() -> None:
     if lacking:
         raise UserError(
             f"WORLD_SIZE={world_size()}, but {', '.join(lacking)} is not set. Start several processes with "
-            "torchrun --nproc_per_node=2 -m pdrop_eval.run.evaluate.cli ..., or unset WORLD_SIZE."
+            "torchrun --nproc_per_node=2 --no-python pdrop-eval ..., or unset WORLD_SIZE."
         )
     import torch.distributed
 

@@ -40,7 +40,7 @@ def make_sides(settings: Settings) -> list[Side]:
     """
     if world_size() > 1:
         raise UserError(
-            "A comparison is one process. Evaluate with torchrun -m pdrop_eval.run.evaluate.cli first; "
+            "A comparison is one process. Evaluate with torchrun --no-python pdrop-eval first; "
             "pdrop-eval-compare then takes the records."
         )
     sides = [_side(settings, BASELINE, settings.baseline), _side(settings, CANDIDATE, settings.candidate)]

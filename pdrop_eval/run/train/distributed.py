@@ -39,7 +39,7 @@ def arguments(distributed: Any, on_gpu: bool = True) -> dict[str, Any]:
     if (plain["deepspeed"] or plain["fsdp"]) and "RANK" not in os.environ:
         raise UserError(
             f"distributed={plain['name']} shares a model among processes, and this is one alone. Start them: "
-            "torchrun --nproc_per_node=8 -m pdrop_eval.run.train.cli ..."
+            "torchrun --nproc_per_node=8 --no-python pdrop-eval-train ..."
         )
     return {
         "deepspeed": deepspeed_config(plain["deepspeed"]) if plain["deepspeed"] else None,
