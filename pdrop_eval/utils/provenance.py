@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pdrop_eval import __version__
 from pdrop_eval.utils.paths import PACKAGE
 
@@ -50,7 +52,7 @@ def hardware() -> dict[str, Any]:
         "system": platform.system(),
         "cpu": _cpu_model(),
         "cores": cores,
-        "memory_bytes": _memory(),
+        "memory_bytes": psutil.virtual_memory().total,
         "gpus": _gpus(),
     }
 
@@ -65,13 +67,6 @@ def _cpu_model() -> str:
         if name.strip() == "model name":
             return value.strip()
     return platform.processor() or "unknown"
-
-
-def _memory() -> int | None:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None
 
 
 def _gpus() -> list[str]:

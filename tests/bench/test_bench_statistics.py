@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+from collections import namedtuple
 
 import pytest
 import torch
@@ -50,7 +51,7 @@ def test_the_peak_is_of_what_is_held_at_one_time():
     assert memory.peak_bytes(work, "cpu") == 6_000_000
 
 
-@pytest.mark.skipif(memory.resource is None or memory.available("cpu") is None, reason="needs Linux")
+@pytest.mark.skipif(memory.resource is None, reason="needs a POSIX system")
 def test_beyond_the_free_memory_an_allocation_fails_and_the_limit_goes_again(monkeypatch):
     monkeypatch.setattr(memory, "available", lambda device: 2**28)
     before = memory.resource.getrlimit(memory.resource.RLIMIT_AS)
@@ -82,6 +83,23 @@ def test_a_machine_is_busy_when_others_take_more_than_a_third_of_a_core(monkeypa
     assert "0.5 cores busy" in machine.warning(load)
     assert not machine.is_busy({"average": 9.0, "others": 0.3})
     assert not machine.is_busy({"average": 9.0, "others": None})
+
+
+def test_all_seconds_are_those_that_somebody_computed(monkeypatch):
+    times = {
+        "user": 5.0,
+        "nice": 1.0,
+        "system": 2.0,
+        "idle": 100.0,
+        "iowait": 7.0,
+        "irq": 0.5,
+        "softirq": 0.25,
+    }
+    times |= {"irq": 0.5, "softirq": 0.25, "steal": 0.25}
+    times |= {"guest": 3.0, "guest_nice": 0.5}  # user and nice have the guests' in them
+    counted = namedtuple("counted", times)(**times)
+    monkeypatch.setattr(machine.psutil, "cpu_times", lambda: counted)
+    assert machine._all_seconds() == 9.0
 
 
 def test_what_a_failed_allocation_asked_for():

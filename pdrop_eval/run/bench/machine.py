@@ -6,12 +6,12 @@ Only a glance at a GPU needs torch.
 import os
 import subprocess
 import time
-from pathlib import Path
 from typing import Any
+
+import psutil
 
 BUSY = 0.3  # of a core: more than this from others, and times can't be trusted
 BUSY_GPU = 5  # percent of the time: the same of a GPU, before a benchmark begins there
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 
 
 class Load:
@@ -24,11 +24,8 @@ class Load:
         """average: the system's, over the last minute. others: cores that other processes kept busy."""
         wall, every, own = self._start
         passed, now = time.perf_counter() - wall, _all_seconds()
-        others = None
-        if every is not None and now is not None and passed > 0:
-            others = round(max(0.0, (now - every - (_own_seconds() - own)) / passed), 2)
-        average = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-        return {"average": average, "others": others}
+        others = max(0.0, (now - every - (_own_seconds() - own)) / passed)
+        return {"average": round(psutil.getloadavg()[0], 2), "others": round(others, 2)}
 
 
 def is_busy(load: dict[str, Any]) -> bool:
@@ -100,12 +97,8 @@ def _own_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def _all_seconds() -> float | None:
-    """Seconds that all processes of the machine have computed; None where the system doesn't say."""
-    try:
-        with Path("/proc/stat").open(encoding="utf-8") as file:
-            fields = [int(value) for value in file.readline().split()[1:]]
-    except (OSError, ValueError):
-        return None
-    # user, nice, system, idle, iowait, irq, softirq, steal
-    return (sum(fields[:3]) + sum(fields[5:8])) / _TICKS if len(fields) >= 8 else None
+def _all_seconds() -> float:
+    """Seconds that all processes of the machine have computed, those of its virtual machines among them."""
+    times = psutil.cpu_times()._asdict()
+    idle = ("idle", "iowait", "guest", "guest_nice")  # a guest's seconds are in user's and nice's already
+    return sum(seconds for name, seconds in times.items() if name not in idle)

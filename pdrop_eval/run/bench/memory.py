@@ -1,11 +1,10 @@
 """Memory: what is free, the peak of a piece of work, and running out of it as an error that can be caught."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch.profiler import ProfilerActivity, profile
 
@@ -22,15 +21,11 @@ _FULL = (
 )  # fmt: skip
 
 
-def available(device: str) -> int | None:
-    """The free bytes of a device's memory; None where the system doesn't say."""
+def available(device: str) -> int:
+    """The free bytes of a device's memory."""
     if device != "cpu":
         return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return int(psutil.virtual_memory().available)
 
 
 @contextmanager
@@ -39,12 +34,11 @@ def within_memory(device: str) -> Iterator[None]:
 
     Only for the CPU: a GPU says so by itself.
     """
-    free, size = available(device), _address_space()
-    if device != "cpu" or resource is None or free is None or size is None:
+    if device != "cpu" or resource is None:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_AS)
-    limit = size + int(free * _MARGIN)
+    limit = psutil.Process().memory_info().vms + int(available(device) * _MARGIN)
     if before[0] != resource.RLIM_INFINITY:
         limit = min(limit, before[0])
     resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
@@ -83,12 +77,3 @@ def peak_bytes(work: Callable[[], Any], device: str) -> int:
         held += event.nbytes()
         peak = max(peak, held)
     return peak
-
-
-def _address_space() -> int | None:
-    """The bytes of this process's address space."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
-    except (OSError, ValueError):
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
