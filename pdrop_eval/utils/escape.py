@@ -1,6 +1,5 @@
 """Text that a model, a data set or a foreign record has written, made harmless for where it is shown."""
 
-import html
 import re
 import unicodedata
 
@@ -42,10 +41,9 @@ def plain_markdown(text: object, most: int | None = None) -> str:
     return joined.replace("&#64;", "&#64;&#8288;").replace("&#35;", "&#35;&#8288;")
 
 
-def in_html(text: object, most: int | None = None) -> str:
-    """Text of an HTML page, with its lines, or an attribute in double quotes."""
-    lines = visible(text, most).split(LINE_BREAK)
-    return "\n".join(html.escape(line, quote=True) for line in lines)
+def visible_lines(text: object, most: int | None = None) -> str:
+    """The same with its lines, as they were."""
+    return visible(text, most).replace(LINE_BREAK, "\n")
 
 
 def _seen(letter: str) -> str:

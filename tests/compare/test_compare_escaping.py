@@ -5,9 +5,11 @@ import re
 from xml.etree import ElementTree
 
 import pytest
+from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
-from pdrop_eval.utils.escape import in_html, in_markdown, plain_markdown, visible
+from pdrop_eval.utils.escape import in_markdown, plain_markdown, visible
+from pdrop_eval.utils.html import fill
 
 HOSTILE = [
     "@everyone please look",
@@ -62,8 +64,15 @@ def test_any_text_fits_into_xml():
     assert ElementTree.fromstring(ElementTree.tostring(element)).get("b") == visible(every)
 
 
-def test_html_keeps_lines_and_nothing_else():
-    assert in_html('<b title="x">\n\x00&') == "&lt;b title=&quot;x&quot;&gt;\n\\x00&amp;"
+def test_html_keeps_lines_and_nothing_else(tmp_path):
+    template = tmp_path / "page.jinja"
+    template.write_text('<p title="{{ text }}">{{ text | visible }}</p>{{ "a" if text else text }}\n')
+    escaped = "&lt;b title=&quot;x&quot;&gt;\n{}{{{{ 7 * 7 }}}}&amp;&#x27;"
+    assert fill(template, text='<b title="x">\n\x00{{ 7 * 7 }}&\'') == (
+        f'<p title="{escaped.format(chr(0))}">{escaped.format(chr(92) + "x00")}</p>a\n'
+    )
+    with pytest.raises(UndefinedError):  # a template that names what isn't there is a bug
+        fill(template)
 
 
 def test_an_empty_answer_is_said_to_be_one():

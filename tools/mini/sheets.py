@@ -2,32 +2,14 @@
 
 import argparse
 import base64
-import html
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, png, render
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.html import fill
 
-_PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>
-body {{ font: 15px/1.4 system-ui, sans-serif; margin: 1.5rem; color: #1a1a1a; background: #fff; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(288px, 1fr)); gap: 1.5rem; }}
-figure {{ margin: 0; }} figcaption {{ white-space: pre-line; overflow-wrap: anywhere; }}
-img {{ border: 1px solid #bbb; max-width: 100%; }} b {{ color: #0a4f8f; }}
-</style>
-<h1>{title}</h1>
-<p>{text}</p>
-<main>
-{figures}
-</main>
-</html>
-"""
-_FIGURE = (
-    '<figure><img src="data:image/png;base64,{data}" alt="{alt}"><figcaption>{caption}</figcaption></figure>'
-)
+TEMPLATE = Path(__file__).with_name("sheet.html.jinja")
 
 
 def sheet(task: str, number: int) -> str:
@@ -36,11 +18,16 @@ def sheet(task: str, number: int) -> str:
     figures = []
     for picture, question, row in rows[:: max(1, len(rows) // number)][:number]:
         answers = row.get("answers", question.answer)
-        caption = f"{html.escape(question.prompt)}\n<b>{html.escape(_answers(answers))}</b>"
-        data = base64.b64encode(png(picture)).decode()
-        figures.append(_FIGURE.format(data=data, alt=f"rendered {picture.kind}", caption=caption))
+        figures.append(
+            {
+                "data": base64.b64encode(png(picture)).decode(),
+                "alt": f"rendered {picture.kind}",
+                "prompt": question.prompt,
+                "answers": _answers(answers),
+            }
+        )
     text = f"{len(figures)} of the {QUESTIONS} rendered questions, as a model is asked them."
-    return _PAGE.format(title=f"{by_task()[task].name} ({task})", text=text, figures="\n".join(figures))
+    return fill(TEMPLATE, title=f"{by_task()[task].name} ({task})", text=text, figures=figures, links=())
 
 
 def _answers(answers) -> str:
@@ -58,10 +45,9 @@ def write_sheets(out: Path, number: int = 24) -> list[Path]:
     for task in TASKS:
         paths.append(out / f"{task}.html")
         write_atomically(paths[-1], sheet(task, number))
-    links = [f'<p><a href="{task}.html">{by_task()[task].name}</a> ({task})</p>' for task in TASKS]
-    page = _PAGE.format(
-        title="The rendered suite", text="A page for each benchmark.", figures="\n".join(links)
-    )
+    links = [(task, by_task()[task].name) for task in TASKS]
+    text = "A page for each benchmark."
+    page = fill(TEMPLATE, title="The rendered suite", text=text, figures=(), links=links)
     write_atomically(out / "index.html", page)
     return [out / "index.html", *paths]
 

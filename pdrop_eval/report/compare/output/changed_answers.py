@@ -4,23 +4,17 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, find_pictures
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.report.compare.side import Side
-from pdrop_eval.utils.escape import in_html
+from pdrop_eval.utils.html import fill
 
+TEMPLATE = Path(__file__).with_name("answers.html.jinja")
 SIDE = 320  # pixels of a small copy's longer side
-_SIDES = ("baseline", "candidate")
 _TEXT = 1000  # characters of a question or an answer on the page
-_STYLE = (
-    "body{font:15px system-ui,sans-serif;margin:2rem;max-width:75rem}"
-    "table{border-collapse:collapse;table-layout:fixed;width:100%}"
-    "td,th{border-top:1px solid #ccc;padding:.5rem;text-align:left;vertical-align:top;overflow-wrap:anywhere}"
-    "td{white-space:pre-wrap}th:first-child{width:30%}th:nth-child(2){width:28%}img{max-width:100%}"
-    "small{color:#555}"
-)
 
 
 def changed_answers(benchmark: str, pairs: Iterable[tuple[dict, dict]]) -> list[dict[str, Any]]:
@@ -110,28 +104,4 @@ def _picture(data: Stored | None, row: dict[str, Any]) -> bytes | None:
 
 def page(document: dict[str, Any], rows: Sequence[dict[str, Any]], folder: str) -> str:
     """An HTML page of changed answers with their pictures, for a person to look at; no scripts, no links."""
-    names = [in_html(document["runs"][role]["name"]) for role in ("baseline", "candidate")]
-    title = f"{names[1]} against {names[0]}"
-    heads = "".join(f"<th>{head}" for head in ("", "Question", "Target", "Baseline", "Candidate"))
-    lines = "".join(_line(row, folder) for row in rows)
-    return (
-        f'<!DOCTYPE html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n'
-        f"<style>{_STYLE}</style>\n<h1>Changed answers: {title}</h1>\n"
-        f"<p>{len(rows)} shown: those of each benchmark that lost most.</p>\n"
-        f"<table>\n<tr>{heads}\n{lines}</table>\n</html>\n"
-    )
-
-
-def _line(row: dict[str, Any], folder: str) -> str:
-    where = f"{in_html(row['task'])} {in_html(row['doc_id'])}"
-    source = in_html(f"{folder}/{row['picture']}")
-    picture = f'<img src="{source}" alt="">' if row["picture"] else in_html(str(row["content_sha256"])[:12])
-    texts = [in_html(row[name], _TEXT) for name in ("question", "targets")]
-    texts += [
-        f"{in_html(row[side], _TEXT)}<br><small>{_earned(row[f'{side}_score'])}</small>" for side in _SIDES
-    ]
-    return f"<tr><td>{picture}<br><small>{where}</small>{''.join(f'<td>{text}' for text in texts)}\n"
-
-
-def _earned(score: float | None) -> str:
-    return "not scored" if score is None else f"{score:.2f}"
+    return fill(TEMPLATE, runs=document["runs"], rows=rows, folder=folder, most=_TEXT)
