@@ -1,8 +1,9 @@
 """What a row of the paper's tables is: a model as it was trained, and a strategy as it is used on it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-STRATEGIES = {"vanilla": "vanilla", "fastv": "FastV", "pdrop": "PDrop"}
+from pdrop_eval.strategies.registry import VANILLA, display_name
+
 ARCHITECTURES = {"llava-next": "LLaVA-NeXT", "llava-1.5": "LLaVA-1.5"}
 SIZES = {"7b": "-7B"}
 
@@ -11,8 +12,15 @@ SIZES = {"7b": "-7B"}
 class RowKey:
     """Two rows are the same if these agree; the size of the model is a matter of the whole table.
 
-    patches: images that a picture is cut into. train: the strategy in training, with PyramidDrop's λ as
-    `train_ratio`. strategy: the one at inference, with its λ as `ratio` if it is PyramidDrop.
+    Attributes:
+        architecture: The model's family.
+        patches: Images that a picture is cut into.
+        train: The strategy in training.
+        train_ratio: PyramidDrop's λ in training.
+        strategy: The strategy at inference.
+        ratio: Its `ratio`, where it has one (PyramidDrop's λ) and no budget solved it.
+        settings: Its other settings that are not the default, and its budget, as overrides.
+        shown: The strategy with these settings in words; empty: its name.
     """
 
     architecture: str
@@ -21,16 +29,18 @@ class RowKey:
     train_ratio: float | None
     strategy: str
     ratio: float | None
+    settings: tuple[str, ...] = ()
+    shown: str = field(default="", compare=False)
 
     @property
     def trained(self) -> str:
         """The strategy in training as the paper prints it."""
-        return strategy_name(self.train)
+        return display_name(self.train)
 
     @property
     def inferred(self) -> str:
-        """The strategy at inference as the paper prints it."""
-        return strategy_name(self.strategy)
+        """The strategy at inference as the paper prints it, with the settings that are not the default."""
+        return self.shown or display_name(self.strategy)
 
     @property
     def lam(self) -> str:
@@ -46,14 +56,9 @@ class RowKey:
     @property
     def training(self) -> str:
         """How the model was trained, in words."""
-        if self.train == "vanilla":
+        if self.train == VANILLA:
             return "trained without dropping"
         return f"trained with {self.trained}" + (f" λ={self.train_ratio}" if self.train_ratio else "")
-
-
-def strategy_name(strategy: str) -> str:
-    """A strategy's name as the paper prints it, or as it is if the paper doesn't know it."""
-    return STRATEGIES.get(strategy, strategy)
 
 
 def family_name(architecture: str, size: str) -> str:

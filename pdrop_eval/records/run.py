@@ -6,8 +6,8 @@ configuration, then the most finished benchmarks, then the code that is installe
 others are named beneath the table, with what is different.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -16,11 +16,13 @@ from pdrop_eval.records.overrides import SCHEDULE, changes_from_default
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.training_info import Training
+from pdrop_eval.strategies.registry import StrategyInfo, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.validation import is_finite_number
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
+_RATIO = "strategy.ratio="
 # What decides a run's numbers beside its configuration, in the words of a note.
 _IDENTITY = {"model_sha256": "checkpoint", "data_sha256": "data", "packages": "packages"}
 
@@ -32,7 +34,7 @@ class Run:
     record: dict[str, Any]
     strategy: str
     changes: list[str]
-    key: RowKey | None  # None: the record doesn't say enough of the model, or the strategy has other settings
+    key: RowKey | None  # None: the record doesn't say enough of the model
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -115,6 +117,29 @@ class Run:
         return [*limit, *(change for change in self.changes if not change.startswith(SCHEDULE))]
 
     @property
+    def info(self) -> StrategyInfo:
+        """What is known of the strategy: its name in words, its style."""
+        return info_of(self.strategy, self.record["strategy"])
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The strategy's settings, as they were given and, where nothing was given, as they were used."""
+        return {**(self.of("strategy", "fields") or {}), **(self.of("config", "strategy") or {})}
+
+    def strategy_label(self, whole: bool = False) -> str:
+        """Return the strategy with what isn't its default: `PDrop`, `PDrop λ=0.4`, `FastV share=0.5`.
+
+        Args:
+            whole: Also the settings that a label names which are the default, unless a budget solved them.
+        """
+        changed = [change.partition("=") for change in self.schedule]
+        own = [name.removeprefix("strategy.") for name, *_ in changed if name.startswith("strategy.")]
+        budget = [f"{name[7:]}={value}" for name, _, value in changed if name.startswith("budget.")]
+        named = self.info.labelled if whole and not budget else ()
+        words = self.info.label(self.settings, dict.fromkeys([*named, *own]))
+        return " ".join([self.info.display_name, *words, *budget])
+
+    @property
     def schedule(self) -> list[str]:
         """The settings of the strategy, and its budget, that are not the default."""
         return [change for change in self.changes if change.startswith(SCHEDULE)]
@@ -183,30 +208,30 @@ def _visible(value: Any, name: str = "") -> Any:
 
 def _run(record: dict[str, Any]) -> Run:
     config = record.get("config") or {}
-    changes = changes_from_default(config)
-    strategy = str(record["strategy"].get("name"))
-    ratio = {**(record["strategy"].get("fields") or {}), **(config.get("strategy") or {})}.get("ratio")
+    changes = record["changes"] if "changes" in record else changes_from_default(config)
     results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
-    return Run(record, strategy, changes, _key(record["model"], strategy, ratio, changes), results)
+    found = Run(record, str(record["strategy"].get("name")), [*map(str, changes)], None, results)
+    return replace(found, key=_key(found))
 
 
-def _key(model: Mapping[str, Any], strategy: str, ratio: Any, changes: list[str]) -> RowKey | None:
-    """The row of a record, if its strategy has the settings of `conf/` (λ apart) and no budget."""
-    free = "strategy.ratio=" if strategy == "pdrop" else "\n"
-    other = [change for change in changes if change.startswith(SCHEDULE) and not change.startswith(free)]
-    if other or not model.get("architecture") or not model.get("patches") or not model.get("train"):
-        return None
-    if strategy == "pdrop" and not is_finite_number(ratio):
+def _key(run: Run) -> RowKey | None:
+    """The row of a run, if its record says enough of the model."""
+    model, ratio = run.record["model"], run.settings.get("ratio")
+    if not model.get("architecture") or not model.get("patches") or not model.get("train"):
         return None
     if model.get("train_patches", model["patches"]) != model["patches"]:
         return None  # another grid of patches than it was trained with: the paper has no such row
+    budget = any(change.startswith("budget.") for change in run.schedule)
+    lam = float(ratio) if ratio is not None and is_finite_number(ratio) and not budget else None
     return RowKey(
         architecture=str(model["architecture"]),
         patches=int(model["patches"]),
         train=str(model["train"]),
         train_ratio=model.get("train_ratio"),
-        strategy=strategy,
-        ratio=float(ratio) if strategy == "pdrop" else None,
+        strategy=run.strategy,
+        ratio=lam,
+        settings=tuple(sorted(c for c in run.schedule if lam is None or not c.startswith(_RATIO))),
+        shown=run.strategy_label(),
     )
 
 

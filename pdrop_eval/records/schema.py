@@ -107,10 +107,15 @@ class RecordedModel(_Part):
 
 
 class RecordedStrategy(_Part):
-    """The strategy of a run, with its settings."""
+    """The strategy of a run: its settings, and what reports say of it."""
 
     name: Text
     fields: Anything | None = None
+    display_name: Text | None = None
+    paper: Text | None = None
+    stage: Text | None = None
+    series_style: Anything | None = None
+    label_fields: List | None = None
 
 
 class RecordedSuite(_Part):
@@ -235,6 +240,7 @@ class Record(_Part):
     suite: RecordedSuite | None = None
     inputs: RecordedInputs | None = None
     config: RecordedConfig | None = None
+    changes: List | None = None
     identity: RecordedIdentity | None = None
     efficiency: RecordedEfficiency | None = None
     code: RecordedCode | None = None

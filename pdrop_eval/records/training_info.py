@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pdrop_eval.records.row_key import strategy_name
+from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.validation import is_finite_number
 
 # Where the data lie and how a step is divided doesn't change what is learned.
@@ -197,7 +197,7 @@ def _flat(value: Any) -> list[Any]:
 def _words(name: Any, lam: Any) -> str:
     if name == "vanilla":
         return "trained without dropping"
-    return f"trained with {strategy_name(str(name))}" + (f" λ={lam:g}" if lam is not None else "")
+    return f"trained with {display_name(str(name))}" + (f" λ={lam:g}" if lam is not None else "")
 
 
 def _dict(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """The base class of all strategies: where to drop, how many tokens, and how to rank them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,6 +24,8 @@ class Strategy(ABC):
 
     Attributes:
         name: the registered name, by which the command line and the records know the strategy.
+        display_name, paper, stage, series_style, label_fields: what tables, figures, the site and the
+            documentation say of it, as plain values; `registry.StrategyInfo` describes them.
         ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
         solved_fields: the hyperparameters that a budget decides.
         reached: what `for_budget` found; None for a strategy that was built by hand.
@@ -31,10 +33,19 @@ class Strategy(ABC):
     """
 
     name: ClassVar[str]
+    display_name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    stage: ClassVar[str] = "decoder"
+    series_style: ClassVar[Mapping[str, Any] | None] = None
+    label_fields: ClassVar[tuple[str, ...]] = ()
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     reached: ClassVar[budget.BudgetSolution | None] = None
     positions: str = "keep"
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.display_name = cls.display_name or getattr(cls, "name", cls.__name__)
 
     @abstractmethod
     def drops(self, num_layers: int) -> tuple[Drop, ...]:

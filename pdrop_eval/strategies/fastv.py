@@ -1,6 +1,6 @@
 """FastV: one early drop, ranked by the attention of the layer before it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -49,6 +49,12 @@ class FastV(Strategy):
     attention_rank: int | None = None
     positions: str = "keep"
     name: ClassVar[str] = "fastv"
+    display_name: ClassVar[str] = "FastV"
+    paper: ClassVar[str] = "Chen et al., ECCV 2024, arXiv 2403.06764"
+    series_style: ClassVar[Mapping[str, Any]] = {
+        "color": "#D55E00", "dark": "#ff8f4d", "marker": "s", "linestyle": "--", "order": 1
+    }  # fmt: skip
+    label_fields: ClassVar[tuple[str, ...]] = ("K={k}", "R={r}", "{attention_rank} tokens")
     solved_fields: ClassVar[tuple[str, ...]] = ("r", "attention_rank")
 
     def __post_init__(self) -> None:

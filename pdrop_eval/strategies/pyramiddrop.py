@@ -1,6 +1,6 @@
 """PyramidDrop: image tokens are dropped in stages, more in the deeper layers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -72,6 +72,12 @@ class PyramidDrop(Strategy):
     rounding: str = "floor"
     positions: str = "renumber"
     name: ClassVar[str] = "pdrop"
+    display_name: ClassVar[str] = "PDrop"
+    paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
+    series_style: ClassVar[Mapping[str, Any]] = {
+        "color": "#0072B2", "dark": "#56b4e9", "marker": "o", "linestyle": "-", "order": 2
+    }  # fmt: skip
+    label_fields: ClassVar[tuple[str, ...]] = ("λ={ratio}", "S={stages}", "layers {layers}: {ratios}")
     solved_fields: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
 
     def __post_init__(self) -> None:

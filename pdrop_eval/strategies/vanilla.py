@@ -1,6 +1,6 @@
 """Vanilla: the model as it is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,6 +15,10 @@ class Vanilla(Strategy):
     """Drops nothing: the baseline, with the same report as the others."""
 
     name: ClassVar[str] = "vanilla"
+    display_name: ClassVar[str] = "vanilla"
+    series_style: ClassVar[Mapping[str, Any]] = {
+        "color": "#404040", "dark": "#d0d0d0", "marker": "*", "linestyle": "-", "order": 0
+    }  # fmt: skip
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return no drops."""

@@ -159,8 +159,8 @@ def test_published_numbers_are_those_of_the_same_row(page):
 def test_words_name_a_run(page):
     words = {(run["model"], run["strategy"]): (run["title"], run["label"]) for run in page.index["runs"]}
     assert words["mini", "vanilla"] == ("LLaVA-1.5 mini", "vanilla")
-    assert words["mini_pdrop_05", "pdrop"] == ("LLaVA-1.5 mini trained with PDrop λ=0.5", "PDrop λ=0.5")
-    assert words["mini_next_p5", "fastv"] == ("LLaVA-NeXT mini p5", "FastV k=2 r=0.5")
+    assert words["mini_pdrop_05", "pdrop"] == ("LLaVA-1.5 mini trained with PDrop λ=0.5", "PDrop λ=0.5 S=4")
+    assert words["mini_next_p5", "fastv"] == ("LLaVA-NeXT mini p5", "FastV K=2 R=0.5")
 
 
 def test_a_budget_and_other_settings_are_in_the_label(tmp_path, paged):
@@ -174,7 +174,7 @@ def test_a_budget_and_other_settings_are_in_the_label(tmp_path, paged):
         found = {"gqa": (synthetic.samples("mini", strategy, "gqa", range(2)), data)}
         synthetic.write_run(tmp_path / "runs", "mini", strategy, found, head=head)
     labels = {run["label"] for run in paged().index["runs"]}
-    assert labels == {"PDrop share=0.5", "PDrop layers=[4] ratios=[0.25]", "FastV k=3 r=0.75"}
+    assert labels == {"PDrop share=0.5", "PDrop layers 4: 0.25", "FastV K=3 R=0.75"}
 
 
 def test_answers_stand_at_the_places_of_their_questions(page, recorded):

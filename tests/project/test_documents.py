@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.report.readme.blocks import COMPACT, FIRST, marks
 from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,7 +128,7 @@ def test_the_readme_shows_the_numbers_of_table_5():
         average = f"{float(row['avg']):.1f} ± {1.96 * float(row['avg_stderr']):.1f}"
         scores = [f"{float(row[keys[name]]):.1f}" for name in heads[3:-1]]
         expected.append(
-            [strategy_name(row["strategy"]), f"{float(row['tflops']) * per_tera:.3g}", *scores, average]
+            [display_name(row["strategy"]), f"{float(row['tflops']) * per_tera:.3g}", *scores, average]
         )
     assert [row[1:] for row in shown] == expected
     assert len(heads) - 4 >= 3  # benchmarks

@@ -15,7 +15,7 @@ from pdrop_eval.report.figures.flops.chart import FlopsChart
 from pdrop_eval.report.figures.layers import draw as figure_layers_drawing
 from pdrop_eval.report.figures.panels import Plan, lay_out, wrapped
 from pdrop_eval.report.figures.registry import all_charts, files
-from pdrop_eval.report.figures.style import COLUMN, LOOKS, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
+from pdrop_eval.report.figures.style import COLUMN, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
 
 MODELS = {"figure1": ["mini"], "figure3": ["mini", "mini_pdrop_05"], "figure4": ["mini"]}
 
@@ -152,7 +152,7 @@ def test_steps_are_told_apart_in_grey_and_on_white():
 
 def test_a_strategy_of_the_users_own_gets_a_look_of_its_own():
     found = looks(["pdrop", "mine", "fastv", "yours"])
-    assert found["pdrop"] == LOOKS["pdrop"]
+    assert found["pdrop"] == {"color": "#0072B2", "marker": "o", "linestyle": "-"}
     assert len({look["color"] for look in found.values()}) == 4
     assert len({(look["marker"], look["linestyle"]) for look in found.values()}) == 4
     assert len(looks(map(str, range(9)))) == 9

@@ -70,11 +70,31 @@ def test_a_run_belongs_to_the_row_of_its_model_training_and_strategy(add_run, ru
 
 
 @pytest.mark.parametrize(
-    ("strategy", "fields"), [("fastv", {"k": 3}), ("fastv", {"r": 0.75}), ("pdrop", {"stages": 3})]
+    ("strategy", "fields", "settings", "label"),
+    [
+        ("fastv", {"k": 3}, "strategy.k=3", "FastV K=3"),
+        ("fastv", {"r": 0.75}, "strategy.r=0.75", "FastV R=0.75"),
+        ("pdrop", {"stages": 3}, "strategy.stages=3", "PDrop S=3"),
+    ],
 )
-def test_other_settings_of_a_strategy_than_the_papers_belong_to_no_row(add_run, runs, strategy, fields):
+def test_other_settings_than_the_papers_make_a_row_of_their_own(
+    add_run, runs, strategy, fields, settings, label
+):
     add_run(strategy, {"gqa": 60.0}, fields=fields)
-    assert [run.key for run in runs()] == [None]
+    ((key),) = [run.key for run in runs()]
+    assert (key.settings, key.inferred) == ((settings,), label)
+
+
+def test_a_record_says_what_its_strategy_is_called_and_what_was_not_the_default(add_run, runs):
+    said = {
+        "strategy": {"name": "theirs", "display_name": "Theirs", "fields": {"keep": 64, "p": None},
+                     "label_fields": ["N={keep}", "p={p}"], "series_style": {"color": "red"}},
+        "changes": ["strategy.keep=64", "dtype=float16"],
+    }  # fmt: skip
+    edit(add_run("theirs", {"gqa": 60.0}), lambda record: record.update(said))
+    (run,) = runs()
+    assert (run.key.inferred, run.deviations) == ("Theirs N=64", ["dtype=float16"])
+    assert run.info.series_style is None  # it lacks what a figure needs
 
 
 def test_a_model_with_other_patches_than_it_was_trained_with_belongs_to_no_row(add_run, runs):

@@ -17,12 +17,12 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
 from pdrop_eval.models.tiling import patches, tile_size
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.run import Run, pick, to_runs
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.report.formats.markdown import pipes
+from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
@@ -60,7 +60,8 @@ def runs_of(folder: Path, root: Path) -> list[Run]:
     of_it = [
         run
         for run in to_runs(load_records(root))
-        if run.checkpoint == weights and run.suite == SUITE and run.limit is None and run.key is not None
+        if run.checkpoint == weights and run.suite == SUITE and run.limit is None
+        if run.key is not None and not run.key.settings
     ]
     keys = list(dict.fromkeys(run.key for run in of_it))
     chosen = [pick([run for run in of_it if run.key == key], benchmarks())[0] for key in keys]
@@ -176,7 +177,7 @@ def _strategy(training: Training) -> str:
     name, ratio = training.strategy or ("vanilla", None)
     if name == "vanilla":
         return "nothing dropped"
-    full = {"pdrop": "PyramidDrop"}.get(name, strategy_name(name))
+    full = {"pdrop": "PyramidDrop"}.get(name, display_name(name))
     return full + (f", λ={ratio:g}" if ratio is not None else "")
 
 
@@ -209,7 +210,7 @@ def _scores(runs: Sequence[Run]) -> str:
     if not runs:
         return "No evaluation record of these weights was there when this card was written."
     heads = [
-        strategy_name(run.strategy) + (f" λ={run.key.ratio:g}" if run.key and run.key.ratio else "")
+        display_name(run.strategy) + (f" λ={run.key.ratio:g}" if run.key and run.key.ratio else "")
         for run in runs
     ]
     rows = []

@@ -6,9 +6,9 @@ from typing import Any
 
 from tabulate import tabulate
 
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.run.bench.machine import is_busy
 from pdrop_eval.run.bench.statistics import quartiles
+from pdrop_eval.strategies.registry import display_name
 
 NAMES = {"keep_all": "keep-all"}
 _PHASES = (("prefill", "Prefill, ms"), ("ttft", "First token, ms"), ("decode", "Decode, ms a token"))
@@ -104,7 +104,7 @@ def batch_table(record: Mapping[str, Any], batch: Mapping[str, Any]) -> tuple[li
 def variant_name(label: str) -> str:
     """A variant's name in a table: `PDrop ratio=0.4`, `keep-all`."""
     name, _, fields = label.partition(" ")
-    return f"{NAMES.get(name, strategy_name(name))} {fields}".strip()
+    return f"{NAMES.get(name, display_name(name))} {fields}".strip()
 
 
 def layers_text(values: Sequence[float], unit: str = "") -> str:

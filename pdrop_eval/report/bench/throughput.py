@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.strategies.registry import display_name
 
 FILE = Path("results/efficiency/throughput.json")
 GOAL = 0.05  # what the harness may add to the model's own time
@@ -116,7 +116,7 @@ def _name(one: Mapping[str, Any]) -> str:
     if one["strategy"] is None:
         return f"lmms-eval llava_hf, batch {one['batch_size']}"
     bare = ("" if one["workers"] else ", no workers") + ("" if one["feature_cache"] else ", no cache")
-    return f"{strategy_name(one['strategy'])}, batch {one['batch_size']}{bare}"
+    return f"{display_name(one['strategy'])}, batch {one['batch_size']}{bare}"
 
 
 def _range(values: Sequence[float], digits: int) -> str:

@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.row_key import family_name, strategy_name
+from pdrop_eval.records.row_key import family_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.report.tables.published import published
+from pdrop_eval.strategies.registry import display_name
 
 FILE = Path("results/training/speed.json")
 _INTRO = """# Training speed
@@ -105,7 +106,7 @@ def _paper() -> str:
 
 def _name(one: Mapping[str, Any]) -> str:
     ratio = one.get("fields", {}).get("ratio")
-    return strategy_name(one["name"]) + (f" λ={ratio:g}" if ratio is not None else "")
+    return display_name(one["name"]) + (f" λ={ratio:g}" if ratio is not None else "")
 
 
 def _ratio(values: Sequence[float]) -> str:

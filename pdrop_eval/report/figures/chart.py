@@ -19,11 +19,11 @@ from pdrop_eval.report.paired.difference import Difference
 from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
+from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
 
 if TYPE_CHECKING:
     from pdrop_eval.report.paired.difference import Difference  # it needs numpy
 
-VANILLA = "vanilla"
 OF_MODEL = ("model.pretrained=", "model.revision=")  # where one model's checkpoint is
 _OF_PLACE = (*OF_MODEL, "data.root=")  # deviations that name no other figure
 
@@ -36,6 +36,11 @@ class Point:
     settings: tuple[str, ...]
     model: str
     run: Run | None = None
+
+    @property
+    def info(self) -> StrategyInfo:
+        """What is known of the strategy."""
+        return self.run.info if self.run else info_of(self.strategy)
 
     @property
     def label(self) -> str:
@@ -131,6 +136,16 @@ class Chart:
     def runs(self) -> list[Run]:
         """The runs behind them."""
         return [point.run for point in self.points if point.run]
+
+    @property
+    def infos(self) -> dict[str, StrategyInfo]:
+        """What is known of each strategy, from the records where there are any."""
+        known = {point.strategy: point.info for point in reversed(self.points)}
+        return known | {point.strategy: point.info for point in reversed(self.measured)}
+
+    def strategy_name(self, strategy: str) -> str:
+        """A strategy's name in words."""
+        return self.infos[strategy].display_name
 
     @property
     def vanilla(self) -> Point | None:

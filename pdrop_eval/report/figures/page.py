@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pdrop_eval.models.catalog import model_configs
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.figures.chart import Chart, Point, cost
 from pdrop_eval.report.formats.grid import Grid, Section
 from pdrop_eval.report.formats.markdown import escaped, markdown
@@ -95,7 +94,7 @@ def line(chart: Chart, point: Point, key: str) -> dict[str, Any]:
 
 def short(point: Point) -> str:
     """A point by its strategy and settings: `FastV share=0.9`."""
-    return f"{strategy_name(point.strategy)} {point.label}".strip()
+    return f"{point.info.display_name} {point.label}".strip()
 
 
 def percent(share: float | None) -> str:

@@ -4,31 +4,32 @@ matplotlib is imported when something is drawn, and draws the same bytes for the
 """
 
 import io
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from pdrop_eval.strategies.registry import StrategyInfo, info_of
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Style = dict[str, Any]
 COLUMN, TEXT_WIDTH = 3.25, 6.875  # inches: a column, and both with what is between, of a two-column paper
 SIZE, SMALL = 8.0, 7.0  # points, as printed; nothing is smaller
 SEQUENTIAL = "cividis"  # of heat maps: lighter is more, in colour, in grey and for the colour-blind
 DPI = 200
 REFERENCE = "#404040"  # what others are measured against
 FADED = "#505050"  # words that go with a drawing
-# Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes say the same again.
-LOOKS: Mapping[str, Mapping[str, Any]] = {
-    "vanilla": {"color": REFERENCE, "marker": "*", "linestyle": "-"},
-    "pdrop": {"color": "#0072B2", "marker": "o", "linestyle": "-"},
-    "fastv": {"color": "#D55E00", "marker": "s", "linestyle": "--"},
-}
-_OTHERS = (
-    {"color": "#009E73", "marker": "^", "linestyle": "-."},
-    {"color": "#CC79A7", "marker": "D", "linestyle": ":"},
-    {"color": "#E69F00", "marker": "v", "linestyle": "-"},
+# Of strategies without a style of their own, in turn, after Okabe and Ito, as the colour-blind can tell them
+# apart; markers and dashes say the same again. `dark`: on a dark ground.
+OTHERS = (
+    {"color": "#00805E", "dark": "#2fc79b", "marker": "^", "linestyle": "-."},
+    {"color": "#B0528A", "dark": "#e3a0c8", "marker": "D", "linestyle": ":"},
+    {"color": "#A66F00", "dark": "#f0b429", "marker": "v", "linestyle": "-"},
 )
 _STEPS, _LIGHTEST = "viridis", 0.58  # beyond it, a line has less than 3:1 of contrast to white paper
+_DRAWN = ("color", "marker", "linestyle")
 _SHAPES = (("o", "-"), ("s", "--"), ("^", "-."), ("D", ":"))
 _RC = {
     "svg.hashsalt": "pdrop-eval",
@@ -87,11 +88,23 @@ def saved(figure: "Figure") -> dict[str, bytes]:
     return files
 
 
-def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dashes of each strategy; those of a user's own take the next that are free."""
+def series_styles(names: Iterable[str], known: Mapping[str, StrategyInfo] | None = None) -> dict[str, Style]:
+    """Return the style of each strategy: its own, or the next free one.
+
+    Args:
+        names: The strategies, in the order of the legend.
+        known: What records say of them; of the others, what their files say.
+    """
     listed = list(names)
-    others = iter(_OTHERS * (len(listed) + 1))
-    return {name: dict(LOOKS.get(name) or next(others)) for name in listed}
+    others = itertools.cycle(OTHERS)
+    own = {name: (known or {}).get(name) or info_of(name) for name in listed}
+    return {name: dict(info.series_style or next(others)) for name, info in own.items()}
+
+
+def looks(names: Iterable[str], known: Mapping[str, StrategyInfo] | None = None) -> dict[str, Style]:
+    """Return colour, marker and dashes of each strategy for matplotlib; see `series_styles`."""
+    styles = series_styles(names, known)
+    return {name: {key: style[key] for key in _DRAWN} for name, style in styles.items()}
 
 
 def steps(count: int) -> list[dict[str, Any]]:

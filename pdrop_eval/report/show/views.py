@@ -7,7 +7,6 @@ from PIL import Image
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.models.token_grid import Grid
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.report.figures.style import looks
 from pdrop_eval.report.show.asking import Outcome, Question
@@ -22,6 +21,7 @@ from pdrop_eval.report.show.plate import (
     retained_boards,
     share_boards,
 )
+from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.errors import UserError
 
 _LAYERS = "Layers are counted from 0."
@@ -101,7 +101,7 @@ def grids_of(question: Question, outcome: Outcome) -> list[Grid]:
 def label(strategy: str, overrides: Sequence[str]) -> str:
     """A strategy with its own settings: `PDrop ratio=0.4`."""
     own = [o.removeprefix("strategy.") for o in overrides if o.startswith(("strategy.", "budget."))]
-    return printable(" ".join([strategy_name(strategy), *own]), _MOST)
+    return printable(" ".join([display_name(strategy), *own]), _MOST)
 
 
 def _stage(images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool]) -> Panel:

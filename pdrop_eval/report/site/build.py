@@ -16,6 +16,7 @@ from pdrop_eval.report.site.data.index import (
     benchmark_entries,
     known_benchmarks,
     run_entry,
+    strategy_entries,
     unknown_benchmarks,
 )
 from pdrop_eval.report.site.data.pictures import Pictures
@@ -176,16 +177,25 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
     build.site.write(OVERVIEW, overview_sheet(recorded))
     code = code_identity()
     build.notices.unknown(unknown_benchmarks(recorded))
+    speed = efficiency(sources.bench, build.notices)
+    benched = {
+        str(variant["strategy"])
+        for record in speed["records"]
+        for batch in record["batches"]
+        for variant in batch["variants"]
+        if variant["strategy"]
+    }
     index = {
         "format": FORMAT,
         "version": __version__,
         "built": newest(recorded),
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
         "benchmarks": benchmark_entries(build.stored.values()),
+        "strategies": strategy_entries(recorded, sorted(benched)),
         "runs": [run_entry(one, build.stored[one.key]) for one in recorded],
         "tables": shown,
         "curves": curves(recorded),
-        "efficiency": efficiency(sources.bench, build.notices),
+        "efficiency": speed,
         "downloads": {"runs": OVERVIEW},
         "comparisons": copy_comparisons(sources.compare, build.site, build.notices),
     }

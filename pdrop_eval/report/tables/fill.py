@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pdrop_eval.records.row_key import STRATEGIES, RowKey, family_name
+from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.report.tables.cells import MISSING, PUBLISHED, Cell, average, difference, measured_cell
 from pdrop_eval.report.tables.published import SIZE
@@ -85,7 +85,7 @@ def measured_parts(table: Table, runs: Iterable[Run]) -> list[Part]:
     """
     sets: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if run.key is not None:
+        if run.key is not None and _admits(table, run.key):
             sets[run.size, run.suite].append(run)
     return [_measured_part(table, size, suite, sets[size, suite]) for size, suite in sorted(sets)]
 
@@ -103,22 +103,27 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
     beyond = {name: keys for name, keys in table.groups_beyond().items() if name in there}
     groups = []
     for architecture, keys in {**table.groups(), **beyond}.items():
-        own = _own_strategies(keys, able) if table.own else []
+        own = _own_strategies(table, keys, able) if table.own else []
         rows = [_measured_row(table, key, able.get(key, [])) for key in [*keys, *own]]
         name = family_name(architecture, size)
         groups.append(Group(name, rows, _delta(table, rows), architecture in beyond))
     return Part(table, size, suite, groups, refused)
 
 
-def _own_strategies(keys: list[RowKey], measured: Iterable[RowKey]) -> list[RowKey]:
+def _own_strategies(table: Table, keys: list[RowKey], measured: Iterable[RowKey]) -> list[RowKey]:
     """Rows of strategies that the paper doesn't know, on the models of these rows, by name."""
     models = {(key.architecture, key.patches, key.train) for key in keys}
     own = [
         key
         for key in measured
-        if key.strategy not in STRATEGIES and (key.architecture, key.patches, key.train) in models
+        if key.strategy not in table.strategies and (key.architecture, key.patches, key.train) in models
     ]
-    return sorted(own, key=lambda key: (key.strategy, key.patches))
+    return sorted(own, key=lambda key: (key.strategy, key.patches, key.inferred))
+
+
+def _admits(table: Table, key: RowKey) -> bool:
+    """Whether a run can be a row: at its strategy's defaults, or of a strategy that the paper lacks."""
+    return not key.settings or (table.own and key.strategy not in table.strategies)
 
 
 def _measured_row(table: Table, key: RowKey, runs: list[Run]) -> Row:

@@ -4,7 +4,6 @@ from collections import defaultdict
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
 from pdrop_eval.report.tables.cells import JUDGE, measured_cell
@@ -76,19 +75,14 @@ def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
     """One run for each suite, model, strategy and settings of it, in this order; the others, each with it."""
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
-        grouped[run.suite, run.model, _rank(run.strategy), _label(run)].append(run)
+        grouped[run.suite, run.model, run.info.order, _label(run)].append(run)
     picked = [pick(grouped[key], benchmarks()) for key in sorted(grouped)]
     return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
 
 
-def _rank(strategy: str) -> tuple[int, str]:
-    order = ("vanilla", "fastv", "pdrop")
-    return (order.index(strategy) if strategy in order else len(order), strategy)
-
-
 def _label(run: Run) -> str:
     own = [change.removeprefix("strategy.") for change in run.schedule]
-    return " ".join([strategy_name(run.strategy), *own])
+    return " ".join([run.info.display_name, *own])
 
 
 def _line(run: Run, unit: str) -> Line:

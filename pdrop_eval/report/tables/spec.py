@@ -60,6 +60,11 @@ class Table:
         """The rows as the paper prints them."""
         return published(self.number)
 
+    @property
+    def strategies(self) -> set[str]:
+        """The strategies that the paper has in it."""
+        return {row.key.strategy for row in self.published}
+
     def groups(self) -> dict[str, list[RowKey]]:
         """The paper's rows by architecture."""
         found: dict[str, list[RowKey]] = {}

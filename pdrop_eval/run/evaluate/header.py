@@ -18,8 +18,10 @@ from pdrop_eval.models import tiling
 from pdrop_eval.models.catalog import ARCHITECTURES
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
+from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.compose import BUDGET_DECIDES, instantiate_strategy, make_strategy
+from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import options
@@ -50,14 +52,15 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     flops = theoretical_flops(transformers_config, schedule)
     header = {
         "command": redact(command),
-        "config": redact_all(OmegaConf.to_container(config, resolve=True)),
+        "config": (settings := redact_all(OmegaConf.to_container(config, resolve=True))),
+        "changes": changes_from_default(settings),
         "seed": config.seed,
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
         "untested_packages": versions.untested(),
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
-        "strategy": {"name": plan.strategy, "fields": asdict(strategy)},
+        "strategy": {"name": plan.strategy, "fields": asdict(strategy), **recorded_facts(strategy)},
         "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {

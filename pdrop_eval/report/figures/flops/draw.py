@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.figures import captions
 from pdrop_eval.report.figures.chart import Point
 from pdrop_eval.report.figures.flops.chart import FlopsChart
 from pdrop_eval.report.figures.panels import STAR, Look, curve, limits, one_each, reference
 from pdrop_eval.report.figures.style import drawing, looks, saved
 from pdrop_eval.report.tables.notes import values
+from pdrop_eval.strategies.registry import VANILLA
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,9 +25,9 @@ def draw(chart: FlopsChart) -> dict[str, bytes]:
 
 def figure_of(chart: FlopsChart) -> "Figure":
     """The figure, to be made and saved in the style of `drawing`."""
-    seen = looks(chart.strategies)
-    entries: list[tuple[str, Look]] = [("vanilla", STAR)] if chart.vanilla else []
-    entries += [(strategy_name(name), look) for name, look in seen.items()]
+    seen = looks(chart.strategies, chart.infos)
+    entries: list[tuple[str, Look]] = [(chart.strategy_name(VANILLA), STAR)] if chart.vanilla else []
+    entries += [(chart.strategy_name(name), look) for name, look in seen.items()]
     title = f"{chart.title}: score against {chart.unit}"
     figure, panels = one_each(chart.benchmarks, _PANEL, title, entries, footer(chart))
     for axes, key in zip(panels, chart.benchmarks, strict=True):

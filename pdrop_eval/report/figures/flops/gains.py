@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.figures.chart import Chart, Point, cost, names_of
 from pdrop_eval.report.figures.flops.chart import FlopsChart
 from pdrop_eval.report.paired.difference import Difference, NotPairedError, compare, mean_of
@@ -79,7 +78,7 @@ def _by_rival(found: Sequence[Pair]) -> list[list[Pair]]:
 
 
 def _contest(chart: FlopsChart, found: Sequence[Pair]) -> str:
-    one, other = (strategy_name(point.strategy) for point in (found[0].one, found[0].other))
+    one, other = (point.info.display_name for point in (found[0].one, found[0].other))
     signs = [pair.mean.sign for pair in found]
     keys = chart.benchmarks
     mean = f"in the mean of {names_of(chart)}" if len(keys) > 1 else f"in {names_of(chart)}"
@@ -108,7 +107,7 @@ def _loss(chart: FlopsChart, points: Sequence[Point]) -> str:
         difference, share = gain(chart, point, vanilla, keys), cost(point, vanilla, keys)
         if difference is None or share is None:
             return ""
-        told.append(f"{strategy_name(point.strategy)} {shown(difference)} at {share:.0%} of vanilla's FLOPs")
+        told.append(f"{point.info.display_name} {shown(difference)} at {share:.0%} of vanilla's FLOPs")
     points_of = "points (MME / 20)" if "mme" in keys and len(keys) > 1 else "points"
     return (
         f"With {points[0].share:.0%} of the image tokens, the difference from vanilla in {points_of} is: "

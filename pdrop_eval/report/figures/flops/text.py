@@ -1,7 +1,6 @@
 """Figure 4's numbers: as Markdown to read, and as CSV to draw from."""
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.figures.chart import Point, names_of
 from pdrop_eval.report.figures.flops import gains
@@ -10,6 +9,7 @@ from pdrop_eval.report.figures.flops.draw import footer
 from pdrop_eval.report.figures.page import columns, interval, line, notes, page, percent, short
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown, plain
 from pdrop_eval.report.tables.csv_export import write_csv
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import numbers
 
 COLUMNS = columns("settings", "schedule")
@@ -39,7 +39,7 @@ def figure_csv(chart: FlopsChart) -> str:
 
 def alternative(chart: FlopsChart) -> str:
     """The picture in words, for those who don't see it."""
-    names = " and ".join(map(strategy_name, chart.strategies))
+    names = " and ".join(map(chart.strategy_name, chart.strategies))
     return (
         f"{chart.title}: scores of {names_of(chart)} against {chart.unit}, for {names} at several budgets, "
         "beside vanilla"
@@ -71,10 +71,10 @@ def _grid(chart: FlopsChart, key: str) -> Grid:
 def _row(chart: FlopsChart, point: Point, key: str, apart: bool) -> Line:
     cell = point.cell(key)
     share = gains.cost(point, chart.vanilla, [key])
-    words = _schedule(point.run) if point.run and point.strategy != "vanilla" else ""
+    words = _schedule(point.run) if point.run and point.strategy != VANILLA else ""
     return plain(
         [
-            strategy_name(point.strategy),
+            point.info.display_name,
             point.label,
             words,
             percent(point.share),
@@ -102,7 +102,7 @@ def _mean_grid(chart: FlopsChart) -> Grid:
             cells += [gains.shown(gains.gain(chart, point, chart.vanilla, keys) if point else None)]
         cells += [gains.shown(p.mean if (p := rivals.get((own, name))) else None) for name in names[1:]]
         lines.append(Line([Shown(text) for text in cells]))
-    shown = [strategy_name(name) for name in names]
+    shown = [chart.strategy_name(name) for name in names]
     heads = ["Budget", *(f"{name} minus vanilla" for name in shown)]
     heads += [f"{shown[0]} minus {name}" for name in shown[1:]]
     title = (
@@ -114,13 +114,5 @@ def _mean_grid(chart: FlopsChart) -> Grid:
 
 def _schedule(run: Run) -> str:
     """What a strategy was made of, as the record says: `λ=0.42, S=4`, `K=2, R=0.88`."""
-    fields = {key: value for key, value in (run.of("strategy", "fields") or {}).items() if value is not None}
-    if run.strategy == "pdrop" and "layers" in fields:
-        layers, ratios = (", ".join(f"{value:.4g}" for value in fields[key]) for key in ("layers", "ratios"))
-        return f"layers {layers}: {ratios}"
-    if run.strategy == "pdrop" and "ratio" in fields:
-        return f"λ={fields['ratio']:.4g}, S={fields.get('stages')}"
-    if run.strategy == "fastv" and "k" in fields:
-        kept = f"{rank} tokens" if (rank := fields.get("attention_rank")) is not None else None
-        return f"K={fields['k']}, {kept or 'R=' + format(fields['r'], '.4g')}"
-    return ", ".join(f"{key}={value}" for key, value in fields.items())
+    fields = run.of("strategy", "fields") or {}
+    return ", ".join(run.info.label(fields) or run.info.label(fields, fields))

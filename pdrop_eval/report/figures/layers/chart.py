@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 
 from pdrop_eval.models.catalog import model_configs
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments, points_of
 from pdrop_eval.report.figures.select import fill
+from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.errors import UserError
 
 FIRST, THIRD = 1, 3
@@ -49,7 +49,7 @@ class LayersChart(Chart):
         if config["train"] == VANILLA:
             return "trained without dropping"
         ratio = f" λ={config['train_ratio']}" if config["train_ratio"] else ""
-        return f"trained with {strategy_name(config['train'])}{ratio}"
+        return f"trained with {display_name(config['train'])}{ratio}"
 
     def rival(self, point: Point) -> Point | None:
         """The same point of the model that the figure is named for, if it was measured."""

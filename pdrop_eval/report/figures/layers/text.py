@@ -3,7 +3,6 @@
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.figures.chart import VANILLA, Point, cost, names_of
 from pdrop_eval.report.figures.flops.gains import shown
 from pdrop_eval.report.figures.layers.chart import LayersChart, kept, once, retained
@@ -105,7 +104,7 @@ def _row(chart: LayersChart, point: Point, key: str, apart: bool) -> Line:
     return plain(
         [
             *model,
-            strategy_name(VANILLA) if point.strategy == VANILLA else str(once(point)[0]),
+            point.info.display_name if point.strategy == VANILLA else str(once(point)[0]),
             share(point),
             f"{tokens[0]} of {tokens[1]}" if tokens else numbers.NONE,
             percent(cost(point, chart.vanilla_of(point.model), [key])),
@@ -143,5 +142,5 @@ def _told(chart: LayersChart, point: Point) -> str:
     """A point in words: `mini, layer 4, 10%`."""
     model = f"{point.model}, " if len(chart.models) > 1 else ""
     if point.strategy == VANILLA:
-        return f"{model}{strategy_name(VANILLA)}"
+        return f"{model}{point.info.display_name}"
     return f"{model}layer {once(point)[0]}, {share(point)}"

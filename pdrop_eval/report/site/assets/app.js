@@ -18,12 +18,20 @@
       if (index.format !== 1) throw new Error(`data/index.js has format ${index.format}; this page reads format 1. Build the page again.`);
       pdrop.index = index;
       pdrop.runs = new Map((index.runs || []).map((run) => [run.key, run]));
+      styles(index.strategies || {});
       foot(index);
       window.addEventListener("hashchange", show);
       show();
     } catch (error) {
       replace(main, h("h1", { tabindex: "-1" }, "No results could be loaded"), widgets.problem(error));
     }
+  }
+
+  /** Strategies by name, and their colours as properties of the page: their records say both. */
+  function styles(strategies) {
+    pdrop.strategies = new Map(Object.entries(strategies).map(([name, one], at) => [name, { ...one, variable: `strategy-${at}` }]));
+    const rules = (ground) => [...pdrop.strategies.values()].map((one) => `--series-${one.variable}: ${one[ground]};`).join(" ");
+    document.head.append(h("style", null, `:root { ${rules("color")} } :root[data-theme="dark"] { ${rules("dark")} }`));
   }
 
   function frame() {

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.records.row_key import strategy_name
 from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments
 from pdrop_eval.report.figures.flops import chart as figure4
 from pdrop_eval.report.figures.layers import chart as figure_layers
@@ -37,7 +36,7 @@ def _of_flops(chart: figure4.FlopsChart, keys: Mapping[int, str]) -> dict[str, A
 
     listed = {VANILLA: [chart.vanilla] if chart.vanilla else [], **chart.strategies}
     series = [
-        {"name": strategy_name(name), "strategy": name, "points": _points(chart, points, place, keys)}
+        {"name": chart.strategy_name(name), "strategy": name, "points": _points(chart, points, place, keys)}
         for name, points in listed.items()
         if points
     ]

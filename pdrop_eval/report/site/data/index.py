@@ -4,11 +4,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.figures.style import series_styles
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.samples import Stored
 from pdrop_eval.report.site.data.tables import rounded
 from pdrop_eval.report.tables.cells import DIVISOR, measured_cell
+from pdrop_eval.strategies.registry import LINESTYLES, MARKERS, info_of
 
+# What Plotly calls matplotlib's markers and lines.
+_SYMBOLS = dict(
+    zip(MARKERS, ("star", "circle", "square", "triangle-up", "diamond", "triangle-down"), strict=True)
+)
+_DASHES = dict(zip(LINESTYLES, ("solid", "dash", "dashdot", "dot"), strict=True))
 _HASH = 8  # digits of a hash that are shown
 
 
@@ -32,6 +39,29 @@ def benchmark_entries(stored: Iterable[Mapping[str, Stored]]) -> dict[str, dict[
             "plain": all(plain[key]) if key in plain else None,
         }
         for key, known in benchmarks().items()
+    }
+
+
+def strategy_entries(recorded: Iterable[Recorded], others: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """The strategies by name, in the order of their labels: their names in words and their styles.
+
+    Args:
+        recorded: The runs; their records say how their strategies look.
+        others: Strategies that only a benchmark of speed knows.
+    """
+    known = {one.run.strategy: one.run.info for one in recorded}
+    known |= {name: info_of(name) for name in others if name not in known}
+    ordered = {info.name: info for info in sorted(known.values(), key=lambda info: info.order)}
+    styles = series_styles(ordered, ordered)
+    return {
+        name: {
+            "name": info.display_name,
+            "color": styles[name]["color"],
+            "dark": styles[name]["dark"],
+            "symbol": _SYMBOLS[styles[name]["marker"]],
+            "dash": _DASHES[styles[name]["linestyle"]],
+        }
+        for name, info in ordered.items()
     }
 
 

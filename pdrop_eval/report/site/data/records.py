@@ -7,15 +7,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.row_key import RowKey, family_name, strategy_name
+from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.site.names import file_name, public, unique
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.utils.errors import UserError
-
-# The settings that a strategy is named with also where they are the default, and what they are called.
-_NAMED = {"pdrop": {"ratio": "λ"}, "fastv": {"k": "k", "r": "r"}}
 
 
 @dataclass(frozen=True)
@@ -48,20 +45,8 @@ class Recorded:
 
     @property
     def label(self) -> str:
-        """The strategy in words: `PDrop λ=0.5`, `FastV k=3 r=0.75`, `PDrop share=0.5`."""
-        changes = dict(change.partition("=")[::2] for change in self.run.schedule)
-        budget = any(name.startswith("budget.") for name in changes)
-        fields = {**(self.run.of("strategy", "fields") or {}), **(self.run.of("config", "strategy") or {})}
-        shown: dict[str, str] = {}
-        for name, short in () if budget else _NAMED.get(self.run.strategy, {}).items():
-            if fields.get(name) is not None:
-                shown[short] = str(fields[name])
-                changes.pop(f"strategy.{name}", None)
-        if not any(value != "null" for name, value in changes.items()):
-            changes = {}
-        shown |= {name.partition(".")[2]: value for name, value in changes.items() if value != "null"}
-        words = [f"{name}={value}" for name, value in shown.items()]
-        return " ".join([strategy_name(self.run.strategy), *words])
+        """The strategy in words: `PDrop λ=0.5 S=4`, `FastV K=3 R=0.75`, `PDrop share=0.5`."""
+        return self.run.strategy_label(whole=True)
 
 
 def read_runs(root: Path) -> list[Recorded]:

@@ -2,11 +2,6 @@
 (function (pdrop) {
   "use strict";
   const { h, words, route } = pdrop;
-  // Shapes and dashes say what the colours say, as in the project's figures.
-  const LOOKS = {
-    vanilla: { symbol: "star", dash: "solid", size: 13 }, pdrop: { symbol: "circle", dash: "solid", size: 9 }, fastv: { symbol: "square", dash: "dash", size: 9 },
-  };
-  const OTHERS = [{ symbol: "triangle-up", dash: "dashdot", size: 10 }, { symbol: "diamond", dash: "dot", size: 10 }, { symbol: "triangle-down", dash: "longdash", size: 10 }];
   const SYMBOLS = ["circle", "square", "triangle-up", "diamond", "triangle-down"];
   const STEPS = 5;
   let asked = null;
@@ -24,22 +19,20 @@
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
   /**
-   * How each of some series looks, by its name: {variable, symbol, dash, size, open}. Strategies have a colour of
-   * their own; the layers of Figures 1 and 3 are steps of one scale, and models differ in dashes and filling.
+   * How each of some series looks, by its name: {variable, symbol, dash, size, open}. Strategies look as their
+   * records say; the layers of Figures 1 and 3 are steps of one scale, and models differ in dashes and filling.
    */
   function looks(series) {
     const layers = [...new Set(series.map((one) => one.layer).filter(words.number))].sort((a, b) => a - b);
     const models = [...new Set(series.map((one) => one.model))];
-    let next = 0;
     return new Map(series.map((one) => {
       if (layers.length) {
         const at = layers.indexOf(one.layer);
         const second = models.indexOf(one.model) > 0;
         return [one.name, { variable: `step-${1 + (at % STEPS)}`, symbol: SYMBOLS[at % SYMBOLS.length], dash: second ? "dash" : "solid", size: 8, open: second }];
       }
-      if (Object.prototype.hasOwnProperty.call(LOOKS, one.strategy)) return [one.name, { ...LOOKS[one.strategy], variable: one.strategy }];
-      next += 1;
-      return [one.name, { ...OTHERS[(next - 1) % OTHERS.length], variable: `other-${((next - 1) % OTHERS.length) + 1}` }];
+      const known = pdrop.strategies.get(one.strategy) || { variable: "other", symbol: "circle", dash: "solid" };
+      return [one.name, { ...known, size: known.symbol === "star" ? 13 : 9 }];
     }));
   }
 
@@ -107,7 +100,8 @@
     for (const [name, value] of Object.entries({ viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" })) image.setAttribute(name, value);
     const shape = document.createElementNS(pdrop.SVG, "path");
     shape.setAttribute("d", SHAPES[look.symbol] || SHAPES.circle);
-    shape.setAttribute("class", `series-${look.variable}${look.open ? " open" : ""}`);
+    shape.style.setProperty(look.open ? "stroke" : "fill", `var(--series-${look.variable})`);
+    if (look.open) shape.setAttribute("class", "open");
     image.append(shape);
     return image;
   }

@@ -69,7 +69,7 @@
       };
     });
     const vanilla = curve.series.filter((series) => series.strategy === "vanilla").flatMap((series) => pointsOf(series, key));
-    const line = (point) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: point.score, y1: point.score, layer: "below", line: { color: charts.colour("--series-vanilla"), width: 1, dash: "dot" } });
+    const line = (point) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: point.score, y1: point.score, layer: "below", line: { color: charts.drawn(charts.looks([{ name: "vanilla", strategy: "vanilla" }]).get("vanilla")).color, width: 1, dash: "dot" } });
     const shapes = vanilla.length === 1 ? vanilla.map(line) : [];
     return { traces, layout: charts.layout({ title: name, x: curve.x, y: axisOf(key), more: { height: 300, shapes } }) };
   }

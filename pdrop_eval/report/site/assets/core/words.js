@@ -86,8 +86,7 @@
   /** A target as it is shown: of a list of answers each one once. */
   const target = (value) => (Array.isArray(value) ? [...new Set(value.map(String))].join(" | ") : String(value === null || value === undefined ? DASH : value));
 
-  const STRATEGIES = { vanilla: "vanilla", pdrop: "PDrop", fastv: "FastV" };
-  const strategy = (name) => (Object.prototype.hasOwnProperty.call(STRATEGIES, name) ? STRATEGIES[name] : String(name));
+  const strategy = (name) => (pdrop.strategies.get(name) || { name: String(name) }).name;
 
   /** Right, wrong, or in between. */
   function mark(score) {

@@ -1,0 +1,169 @@
+"""The strategies by name, read from their files without importing them: reports need no torch.
+
+What a strategy is called, where it is published and how it is drawn stands in its class, as plain values. The
+files of this folder are parsed for them; a strategy's module is imported only when that strategy is chosen.
+A record carries the same facts, so that a report also knows strategies that aren't installed.
+"""
+
+import ast
+import math
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+STAGES = ("decoder", "before_decoder", "both")
+VANILLA = "vanilla"  # the reference of all others
+
+
+@dataclass(frozen=True)
+class StrategyInfo:
+    """What is said of a strategy, beside what it does; the class attributes of the same names say it.
+
+    Attributes:
+        name: Short name on the command line and in records.
+        display_name: Name in tables, figures and on the site.
+        paper: Where it is published: authors, venue, and arXiv number.
+        stage: Where tokens go: in the "decoder", "before_decoder", or in "both".
+        series_style: Colour (`color`, and `dark` on a dark ground), `marker` and `linestyle` of matplotlib,
+            and `order` among other strategies; None for the next free style.
+        label_fields: What names a setting, such as "λ={ratio}": the paper's symbol and the field. Each is
+            shown where all of its fields have a value.
+        summary: The first sentence of the class.
+        module: Where the class is.
+        class_name: Its name there.
+    """
+
+    name: str
+    display_name: str = ""
+    paper: str = ""
+    stage: str = "decoder"
+    series_style: Mapping[str, Any] | None = None
+    label_fields: tuple[str, ...] = ()
+    summary: str = ""
+    module: str = ""
+    class_name: str = ""
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Its place among others: by its style, then by name."""
+        return (self.series_style or {}).get("order", math.inf), self.name
+
+    @property
+    def labelled(self) -> list[str]:
+        """The fields that a label names."""
+        return [name for template in self.label_fields for name in _FIELD.findall(template)]
+
+    def label(self, values: Mapping[str, Any], names: Iterable[str] | None = None) -> list[str]:
+        """Return settings in words, `["λ=0.42", "S=4"]`; fields that no label names by their own name.
+
+        Args:
+            values: The strategy's fields.
+            names: The fields that are told; None for all that a label names.
+        """
+        told, words = set[str](), []
+        for template in self.label_fields:
+            own = _fields_of(template)
+            told |= own if all(values.get(name) is not None for name in own) else set()
+            if own <= told and (names is None or own & set(names)):
+                words.append(_FIELD.sub(lambda field: _shown(values[field[1]]), template))
+        rest = [name for name in names or () if name not in told and values.get(name) is not None]
+        return [*words, *(f"{name}={_shown(values[name])}" for name in rest)]
+
+
+MARKERS, LINESTYLES = "*os^Dv", ("-", "--", "-.", ":")
+_COLOUR = re.compile("#[0-9a-fA-F]{6}")
+_FIELD = re.compile(r"\{(\w+)\}")
+# What a record carries, so that a report knows a strategy that isn't installed.
+RECORDED = ("display_name", "paper", "stage", "series_style", "label_fields")
+
+
+@cache
+def installed() -> dict[str, StrategyInfo]:
+    """Return the strategies of this package by name, in the order in which they are listed."""
+    classes: dict[str, tuple[list[str], dict[str, Any]]] = {}
+    for path in sorted(FOLDER.glob("*.py")):
+        module = f"{__package__}.{path.stem}"
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
+                classes[node.name] = bases, {**_constants(node), "module": module, "class_name": node.name}
+    found = [StrategyInfo(**_inherited(name, classes)) for name in classes if "name" in classes[name][1]]
+    return {info.name: info for info in sorted(found, key=lambda info: info.order)}
+
+
+def info_of(name: str, recorded: Mapping[str, Any] | None = None) -> StrategyInfo:
+    """Return what is known of a strategy: from a record where it says it, else from its file, else its name.
+
+    Args:
+        name: The strategy's name.
+        recorded: The part `strategy` of a record.
+    """
+    known = installed().get(name) or StrategyInfo(name, name)
+    if not recorded or not recorded.get("display_name"):
+        return known
+    said = {key: recorded[key] for key in RECORDED if recorded.get(key) is not None}
+    labels = tuple(label for label in said.get("label_fields") or () if isinstance(label, str))
+    style = said.get("series_style") if can_be_drawn(said.get("series_style")) else None
+    return replace(known, **{**said, "label_fields": labels, "series_style": style})
+
+
+def can_be_drawn(style: Any) -> bool:
+    """Return whether a style has all that a figure and the site need."""
+    return (
+        isinstance(style, Mapping)
+        and all(_COLOUR.fullmatch(str(style.get(name))) for name in ("color", "dark"))
+        and style.get("marker") in set(MARKERS)
+        and style.get("linestyle") in LINESTYLES
+        and isinstance(style.get("order", 0), int | float)
+    )
+
+
+def display_name(name: str) -> str:
+    """Return a strategy's name in tables and figures; of one that isn't installed, the name itself."""
+    return info_of(name).display_name
+
+
+def recorded_facts(strategy: Any) -> dict[str, Any]:
+    """Return what a record says of a strategy object, beside its name and settings."""
+    facts = {key: getattr(strategy, key) for key in RECORDED}
+    return {**facts, "label_fields": list(facts["label_fields"])}
+
+
+def _constants(node: ast.ClassDef) -> dict[str, Any]:
+    """The attributes of a class that describe it, where they are plain values."""
+    found: dict[str, Any] = {"summary": (ast.get_docstring(node) or "").partition("\n")[0]}
+    known = {field.name for field in fields(StrategyInfo)}
+    for line in node.body:
+        targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+        value: Any = getattr(line, "value", None)
+        for target in targets:
+            if isinstance(target, ast.Name) and target.id in known and value is not None:
+                with suppress(ValueError):  # it is computed: then only a record says it
+                    found[target.id] = ast.literal_eval(value)
+    return found
+
+
+def _inherited(name: str, classes: Mapping[str, tuple[list[str], dict[str, Any]]]) -> dict[str, Any]:
+    """What a class says, over what its bases say."""
+    bases, own = classes[name]
+    found: dict[str, Any] = {}
+    for base in reversed(bases):
+        found |= _inherited(base, classes) if base in classes else {}
+    found |= own
+    return {**found, "display_name": found.get("display_name") or found.get("name", name)}
+
+
+def _fields_of(template: str) -> set[str]:
+    return set(_FIELD.findall(template))
+
+
+def _shown(value: Any) -> str:
+    """A value as a label shows it: `0.42`, `2, 8, 16`."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_shown, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
