@@ -5,9 +5,9 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
+from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, code, commands
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -16,39 +16,20 @@ from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TABLES = ROOT / "results" / "tables"
-DOCUMENTS = {path.relative_to(ROOT).as_posix(): path for path in sorted((ROOT / "docs").rglob("*.md"))}
-DOCUMENTS = {"README.md": ROOT / "README.md", "CONTRIBUTING.md": ROOT / "CONTRIBUTING.md", **DOCUMENTS}
-SCRIPTS = re.findall(r"^(pdrop-eval[a-z-]*) = ", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.M)
-
-
-def code(text):
-    """The lines of a document's shell blocks, and its inline code."""
-    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.S)).replace("\\\n", " ")
-    inline = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
-    return [*map(str.strip, blocks.splitlines()), *(" ".join(words.split()) for words in inline)]
-
-
-def commands(text, name):
-    """Every call of a command in a document's shell blocks and inline code, as words without comments."""
-    return [shlex.split(line, comments=True)[1:] for line in code(text) if line.startswith(f"{name} ")]
 
 
 @pytest.fixture(params=DOCUMENTS)
 def document(request):
-    """Path and text of a document."""
-    path = DOCUMENTS[request.param]
-    return path, path.read_text(encoding="utf-8")
+    """Name and text of a document."""
+    return request.param, DOCUMENTS[request.param].read_text(encoding="utf-8")
 
 
 def test_every_make_command_names_a_target_and_known_variables(document):
-    path, text = document
+    name, text = document
     calls = commands(text, "make")
-    assert calls or path.name not in ("README.md", "CONTRIBUTING.md", "quickstart.md")
+    assert calls or name not in ("README.md", "CONTRIBUTING.md", "docs/quickstart.md")
     targets = re.findall(r"^([a-z-]+):", MAKEFILE, re.M)
     variables = re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.M)
     for target, *settings in calls:
@@ -58,50 +39,26 @@ def test_every_make_command_names_a_target_and_known_variables(document):
 
 
 def test_every_console_script_that_is_named_is_installed(document):
-    path, text = document
+    name, text = document
     named = set(re.findall(r"^pdrop-eval(?:-[a-z]+)*(?=\s|$)", "\n".join(code(text)), re.M))
     assert sorted(named - set(SCRIPTS)) == []
-    assert "pdrop-eval-tables" in named or path != ROOT / "README.md"
+    assert "pdrop-eval-tables" in named or name != "README.md"
 
 
 def test_the_readme_names_every_console_script():
     assert [name for name in SCRIPTS if f"`{name}`" not in README] == []
 
 
-CONF = ROOT / "conf"
-# What a script takes beside its own file's settings: those of the evaluations that it runs.
-ALSO = {"pdrop-eval-compare": ["evaluate"], "pdrop-eval-bench": ["evaluate"], "pdrop-eval-show": ["evaluate"]}
-
-
-@pytest.mark.parametrize(
-    "script", [name for name in SCRIPTS if name.count("-") == 2 and "doctor" not in name]
-)
-def test_every_setting_of_the_other_scripts_is_one_that_they_have(script):
-    files = [script.rpartition("-")[2], *ALSO.get(script, [])]
-    known = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
-    known |= {f"{path.stem}_overrides" for path in (CONF / "strategy").glob("*.yaml")}
-    known |= set(
-        re.findall(r"^(\w+):", "\n".join((CONF / f"{name}.yaml").read_text() for name in files), re.M)
-    )
-    for path in DOCUMENTS.values():
-        for call in commands(path.read_text(encoding="utf-8"), script):
-            named = {word.partition("=")[0].lstrip("+").partition(".")[0] for word in call if "=" in word}
-            assert sorted(named - known - {"hydra", "hydra/launcher"}) == [], f"{path.name}: {call}"
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
-def test_every_evaluation_that_is_shown_is_a_valid_configuration(document, make_environment):
-    path, text = document
-    calls = [call for call in commands(text, "pdrop-eval") if call != ["--help"]]
-    calls += [
-        evaluation(settings, make_environment)
-        for target, *settings in commands(text, "make")
-        if target == "eval" and settings
-    ]
-    assert len(calls) >= 5 or path.name not in ("README.md", "quickstart.md")
-    for call in calls:
-        if "strategy=uniform" not in call:  # the one that CONTRIBUTING adds
-            check_command_line(call)  # raises UserError for what does not exist
+def test_every_evaluation_that_make_starts_is_a_valid_configuration(document, make_environment):
+    name, text = document
+    calls = [settings for target, *settings in commands(text, "make") if target == "eval" and settings]
+    assert len(calls) >= 5 or name not in ("README.md", "docs/quickstart.md")
+    for settings in calls:
+        if "STRATEGY=uniform" not in settings:  # the one that CONTRIBUTING adds
+            check_command_line(
+                evaluation(settings, make_environment)
+            )  # raises UserError for what isn't there
 
 
 def evaluation(settings, env):
@@ -140,16 +97,6 @@ def test_the_page_of_results_shows_the_tables_that_were_measured():
     assert len(tables) == 4
     for table in tables:
         assert table.removeprefix("### ") in page, "run make readme"
-
-
-def test_links_and_named_files_exist(document):
-    path, text = document
-    links = [link for link in re.findall(r"\]\(([^)#]+)[)#]", text) if not link.startswith("http")]
-    named = re.findall(r"`((?:pdrop_eval|conf|tasks|tests|docs|results)/[\w/.]+\.(?:py|md|yaml))`", text)
-    assert links or path.name not in ("README.md", "CONTRIBUTING.md")
-    examples = {"pdrop_eval/strategies/uniform.py", "conf/strategy/uniform.yaml"}
-    missing = [link for link in links if not (path.parent / link).exists()]
-    assert missing + [name for name in set(named) - examples if not (ROOT / name).exists()] == []
 
 
 def test_the_readme_begins_with_the_problem_two_commands_a_table_and_a_figure():
