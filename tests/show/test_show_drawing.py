@@ -16,7 +16,7 @@ from pdrop_eval.report.figures.style import DPI, TEXT_WIDTH, drawing, saved
 from pdrop_eval.report.show import lettering, raster
 from pdrop_eval.report.show.asking import Outcome
 from pdrop_eval.report.show.drawing import draw, figure_of
-from pdrop_eval.report.show.views import attention_plate, retained_plate
+from pdrop_eval.report.show.views import attention_figure, retained_figure
 from pdrop_eval.run.lmms.measurement import Measurement
 
 PAGE, MARK = (0, 200, 200), (255, 0, 0)
@@ -54,14 +54,14 @@ def outcome(grids, *stages, answer="here"):
     return Outcome(answer, 1.0, measured)
 
 
-def plate_of(image, grids, *stages):
-    return retained_plate(question(image), {"pdrop": outcome(grids, *stages)}, {"pdrop": "PDrop"}, "mini", 8)
+def spec_of(image, grids, *stages):
+    return retained_figure(question(image), {"pdrop": outcome(grids, *stages)}, {"pdrop": "PDrop"}, "mini", 8)
 
 
-def boards(plate):
-    """Of each board: its pixels in the PNG, and the box of the picture that they show."""
+def panels(spec):
+    """Of each panel: its pixels in the PNG, and the box of the picture that they show."""
     with drawing():
-        figure = figure_of(plate)
+        figure = figure_of(spec)
         png = np.asarray(Image.open(io.BytesIO(saved(figure)["png"])).convert("RGB"))
     found = []
     for axes in figure.axes:
@@ -73,9 +73,9 @@ def boards(plate):
     return found
 
 
-def where(board, colour):
+def where(panel, colour):
     """The smallest box, in pixels of the picture, that holds all of about a colour; None without any."""
-    pixels, (x0, y0, x1, y1) = board
+    pixels, (x0, y0, x1, y1) = panel
     rows, columns = np.nonzero((abs(pixels.astype(int) - colour) < 12).all(-1))
     if not len(rows):
         return None
@@ -91,7 +91,7 @@ def near(box, pixels=3.0):
 
 
 @pytest.mark.parametrize(
-    ("grids", "mark", "retained", "board"),
+    ("grids", "mark", "retained", "panel"),
     [
         (WHOLE, (210, 40, 240, 50), [55], 0),  # patches of 30x10: row 4, column 7
         (NEXT, (210, 40, 240, 50), [55], 0),
@@ -105,75 +105,75 @@ def near(box, pixels=3.0):
         ),  # the last patch, half of whose height is padding
     ],
 )
-def test_the_patch_of_a_retained_token_is_clear_and_all_else_is_veiled(grids, mark, retained, board):
-    drawn = boards(plate_of(page(mark), grids, retained))
+def test_the_patch_of_a_retained_token_is_clear_and_all_else_is_veiled(grids, mark, retained, panel):
+    drawn = panels(spec_of(page(mark), grids, retained))
     assert len(drawn) == 2 * len(grids)
     for shown in drawn[: len(grids)]:  # the input: nothing is veiled
         assert where(shown, MARK) == near(mark, 1.5)
         assert where(shown, PAGE) == near((0, 0, 360, 120), 1.5)
     for number, shown in enumerate(drawn[len(grids) :]):
         assert where(shown, PAGE) is None
-        assert where(shown, MARK) == (near(mark) if number == board else None)
+        assert where(shown, MARK) == (near(mark) if number == panel else None)
 
 
 def test_a_pattern_under_another_token_is_veiled():
-    drawn = boards(plate_of(page((210, 40, 240, 50)), WHOLE, [56]))
+    drawn = panels(spec_of(page((210, 40, 240, 50)), WHOLE, [56]))
     assert where(drawn[1], MARK) is None
     assert where(drawn[1], PAGE) == near((240, 40, 270, 50))
 
 
 def test_newline_tokens_clear_nothing_and_are_counted():
-    plate = plate_of(page(), NEXT, NEWLINES[:3])
-    assert all(where(board, PAGE) is None for board in boards(plate)[2:])
-    assert plate.rows[0].panels[0].lines == ("344 of 344 tokens", "of them 8 newlines")
-    assert plate.rows[0].panels[1].lines == ("3 of 344 tokens", "of them 3 newlines")
-    assert any("stand for no place" in note for note in plate.notes)
+    spec = spec_of(page(), NEXT, NEWLINES[:3])
+    assert all(where(panel, PAGE) is None for panel in panels(spec)[2:])
+    assert spec.rows[0].groups[0].lines == ("344 of 344 tokens", "of them 8 newlines")
+    assert spec.rows[0].groups[1].lines == ("3 of 344 tokens", "of them 3 newlines")
+    assert any("stand for no place" in note for note in spec.notes)
 
 
 def test_what_a_centre_crop_leaves_out_is_never_clear_and_said_to_be_striped():
     cut = [Grid(0, "whole", (120, 0, 240, 120), 12, 12)]
-    plate = plate_of(page(), cut, range(0, 144, 2))
-    left, _, right, _ = where(boards(plate)[1], PAGE)
+    spec = spec_of(page(), cut, range(0, 144, 2))
+    left, _, right, _ = where(panels(spec)[1], PAGE)
     assert left > 118
     assert right < 242
-    assert any("Striped" in note for note in plate.notes)
-    assert not any("Striped" in note for note in plate_of(page(), WHOLE, [0]).notes)
+    assert any("Striped" in note for note in spec.notes)
+    assert not any("Striped" in note for note in spec_of(page(), WHOLE, [0]).notes)
 
 
 def test_what_a_centre_crop_leaves_out_has_no_colour_of_attention_and_is_said_to_have_none():
     cut = Grid(0, "whole", (120, 0, 240, 120), 12, 12)
     picture = page(colours=((140, 140, 140), MARK))
-    plate = attention_plate(question(picture), outcome([cut]), {0: np.full(144, 0.005)}, "last", "mini")
-    (board,) = plate.rows[0].panels[1].boards
-    shown = board.paint(360, 120)
+    spec = attention_figure(question(picture), outcome([cut]), {0: np.full(144, 0.005)}, "last", "mini")
+    (panel,) = spec.rows[0].groups[1].panels
+    shown = panel.paint(360, 120)
     assert np.ptp(shown[:, :119], axis=-1).max() == 0  # the picture, paler, without stripes
     assert np.ptp(shown[:, :119].reshape(-1, 3), axis=0).max() == 0
     assert np.ptp(shown[60, 180].astype(int)) > 10
-    assert any(note.startswith("Without a colour: no image token") for note in plate.notes)
-    assert not any("Striped" in note for note in plate.notes)
+    assert any(note.startswith("Without a colour: no image token") for note in spec.notes)
+    assert not any("Striped" in note for note in spec.notes)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(0, 24), (24, 0)])
 def test_tiles_of_which_no_patch_is_left_are_drawn_without_a_clear_one(rows, columns):
     grids = [NEXT[0], Grid(0, "tiles", (0, 60, 360, 60), rows, columns, newline=True)]
-    plate = plate_of(page(), grids, [0])
-    assert [board.name for board in plate.rows[0].panels[1].boards] == ["overview", "tiles"]
-    assert where(boards(plate)[3], PAGE) is None
+    spec = spec_of(page(), grids, [0])
+    assert [panel.name for panel in spec.rows[0].groups[1].panels] == ["overview", "tiles"]
+    assert where(panels(spec)[3], PAGE) is None
 
 
 def test_a_padded_picture_lies_in_the_middle_of_its_square():
     padded = [Grid(0, "whole", (0, -120, 360, 240), 12, 12)]
-    (shown, _), *_ = boards(plate_of(page(), padded, [0]))
+    (shown, _), *_ = panels(spec_of(page(), padded, [0]))
     assert shown.shape[0] == pytest.approx(shown.shape[1], abs=1)
-    assert where(boards(plate_of(page(), padded, [0]))[0], PAGE) == near((0, 0, 360, 120))
+    assert where(panels(spec_of(page(), padded, [0]))[0], PAGE) == near((0, 0, 360, 120))
 
 
-def test_each_of_several_pictures_has_its_own_board():
+def test_each_of_several_pictures_has_its_own_panel():
     grids = [Grid(0, "whole", (0, 0, 360, 120), 12, 12), Grid(1, "whole", (0, 0, 360, 120), 12, 12)]
     asked = question(page(), page((0, 0, 30, 10)))
-    plate = retained_plate(asked, {"pdrop": outcome(grids, [144])}, {"pdrop": "PDrop"}, "mini", 8)
-    assert [board.name for board in plate.rows[0].panels[0].boards] == ["picture 1", "picture 2"]
-    assert [where(board, MARK) is None for board in boards(plate)] == [True, False, True, False]
+    spec = retained_figure(asked, {"pdrop": outcome(grids, [144])}, {"pdrop": "PDrop"}, "mini", 8)
+    assert [panel.name for panel in spec.rows[0].groups[0].panels] == ["picture 1", "picture 2"]
+    assert [where(panel, MARK) is None for panel in panels(spec)] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("size", [(250, 100), (100, 260), (400, 90)])
@@ -205,34 +205,34 @@ def test_the_miniatures_own_processor_and_transformers_unpadding_agree_with_what
     middle = (seen[seen > -9].min() + seen.max()) / 2
     measured = Measurement("", "", 0, len(seen), (), 0, image_grids=grids)
     measured.retained.append([2, pack((seen > middle).tolist())])
-    plate = retained_plate(
+    spec = retained_figure(
         question(image), {"pdrop": Outcome("", None, measured)}, {"pdrop": "PDrop"}, "mini_next_p5", 8
     )
-    for board, grid in zip(boards(plate)[2:], grids, strict=True):
+    for panel, grid in zip(panels(spec)[2:], grids, strict=True):
         _, _, x0, y0, x1, y1, rows, columns, _ = grid
         patch = max((x1 - x0) / columns, (y1 - y0) / rows)
-        assert where(board, (255, 255, 255)) == near(mark, 0.6 * patch + 2)
+        assert where(panel, (255, 255, 255)) == near(mark, 0.6 * patch + 2)
 
 
 def test_shares_of_attention_are_brightest_where_they_are_largest():
     shares = np.full(344, 1e-4)
     shares[144 + 2 * 25 + 4], shares[NEWLINES] = 0.5, 0.05
-    plate = attention_plate(
+    spec = attention_figure(
         question(page(colours=((255,) * 3, MARK))), outcome(NEXT), {3: shares}, "last", "mini"
     )
-    picture, panel = plate.rows[0].panels
+    picture, group = spec.rows[0].groups
     assert picture.lines == ("344 image tokens", "8 of them newlines")
-    assert panel.title == "layer 3"
-    assert panel.lines == ("93.4% on image tokens", "including 40.0% on newlines")  # 0.5 + 0.4 + 335 x 0.0001
-    overview, tiles, *_ = boards(plate)[2:]
+    assert group.title == "layer 3"
+    assert group.lines == ("93.4% on image tokens", "including 40.0% on newlines")  # 0.5 + 0.4 + 335 x 0.0001
+    overview, tiles, *_ = panels(spec)[2:]
     yellow = tiles[0].astype(int)[:, :, 0] - tiles[0][:, :, 2]
     assert where((yellow[..., None], tiles[1]), (yellow.max(),)) == near((60, 28, 75, 44))
     assert np.ptp(overview[0][4:-4, 4:-4], axis=(0, 1)).max() == 0  # behind the frame, one colour
-    assert "softmax over the whole sequence" in plate.scale.words
+    assert "softmax over the whole sequence" in spec.scale.words
 
 
 def test_equal_shares_have_a_scale():
-    assert draw(attention_plate(question(page()), outcome(WHOLE), {0: np.full(144, 0.005)}, "text", "mini"))
+    assert draw(attention_figure(question(page()), outcome(WHOLE), {0: np.full(144, 0.005)}, "text", "mini"))
 
 
 def test_borders_are_around_what_is_retained_each_in_one_piece():
@@ -249,9 +249,9 @@ def test_newline_columns_have_no_border():
 
 
 def test_drawings_are_as_wide_as_a_papers_text_small_and_the_same_each_time():
-    plate = plate_of(page((210, 40, 240, 50)), NEXT, range(172), range(86), range(43))
-    files = draw(plate)
-    assert files == draw(plate)
+    spec = spec_of(page((210, 40, 240, 50)), NEXT, range(172), range(86), range(43))
+    files = draw(spec)
+    assert files == draw(spec)
     assert Image.open(io.BytesIO(files["png"])).width == round(TEXT_WIDTH * DPI)
     assert all(len(content) < 250_000 for content in files.values())
     assert files["pdf"].startswith(b"%PDF")
@@ -260,13 +260,13 @@ def test_drawings_are_as_wide_as_a_papers_text_small_and_the_same_each_time():
     assert not sizes or min(sizes) >= 7
 
 
-@pytest.mark.parametrize("panels", range(1, 14))
-def test_any_number_of_stages_fits_the_width(panels):
-    plate = plate_of(page(), NEXT, *[range(10)] * (panels - 1))
+@pytest.mark.parametrize("groups", range(1, 14))
+def test_any_number_of_stages_fits_the_width(groups):
+    spec = spec_of(page(), NEXT, *[range(10)] * (groups - 1))
     with drawing():
-        figure = figure_of(plate)
+        figure = figure_of(spec)
         figure.draw_without_rendering()
-    assert len(figure.axes) == 2 * panels
+    assert len(figure.axes) == 2 * groups
     for axes in figure.axes:
         place = axes.get_position()
         assert 0 <= place.x0 < place.x1 <= 1
@@ -287,7 +287,7 @@ def test_pictures_of_any_shape_are_drawn(size):
         Grid(0, "overview", (0, 0, width, height), 4, 4),
         Grid(0, "tiles", (0, 0, width, height), 4, 8, True),
     ]
-    assert draw(plate_of(page(size=size), grids, [3, 20]))["png"]
+    assert draw(spec_of(page(size=size), grids, [3, 20]))["png"]
 
 
 HOSTILE = "这是什么颜色？ \x1b[31m\u202eevil $x_1$ <b>&amp; 😀 \ud800\n\n" + "W" * 400 + " and more" * 300
@@ -296,13 +296,13 @@ HOSTILE = "这是什么颜色？ \x1b[31m\u202eevil $x_1$ <b>&amp; 😀 \ud800\n
 def test_hostile_and_foreign_text_is_drawn_without_a_warning():
     asked = question(page(), prompt=HOSTILE, target=HOSTILE)
     found = {"pdrop": outcome(WHOLE, [1], answer=HOSTILE)}
-    plate = retained_plate(asked, found, {"pdrop": "PDrop " + lettering.printable(HOSTILE)}, HOSTILE, 8)
-    files = draw(plate)
+    spec = retained_figure(asked, found, {"pdrop": "PDrop " + lettering.printable(HOSTILE)}, HOSTILE, 8)
+    files = draw(spec)
     assert Image.open(io.BytesIO(files["png"])).height < 2000
-    text = dict(plate.texts)["Question"]
+    text = dict(spec.texts)["Question"]
     assert r"\x1b[31m\u202eevil $x_1$ <b>&amp;" in text
     assert r"\ud800 ⏎  ⏎" in text
-    assert any(lettering.MISSING in note for note in plate.notes)
+    assert any(lettering.MISSING in note for note in spec.notes)
 
 
 def test_a_letter_without_a_font_is_a_box(monkeypatch):

@@ -1,4 +1,4 @@
-"""A plate, laid out and drawn: in the width of a paper's text, the same bytes for the same input.
+"""A figure, laid out and drawn: in the width of a paper's text, the same bytes for the same input.
 
 Everything is measured in inches from the upper left corner; pictures are painted at the pixels of the PNG.
 """
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pdrop_eval.report.figures.style import DPI, FADED, SIZE, SMALL, TEXT_WIDTH, drawing, saved
+from pdrop_eval.report.show.figure_spec import FigureSpec, Panel, PanelGroup, Row, Scale
 from pdrop_eval.report.show.lettering import families, length, wrapped
-from pdrop_eval.report.show.plate import Board, Panel, Plate, Row, Scale
 
-_GAP, _APART, _EDGE = 0.08, 0.1, 0.03  # inches between panels, between rows, around all
-_WIDEST, _TALLEST = 3.2, 7.0  # inches of a panel, and of all pictures above each other
+_GAP, _APART, _EDGE = 0.08, 0.1, 0.03  # inches between groups, between rows, around all
+_WIDEST, _TALLEST = 3.2, 7.0  # inches of a group, and of all pictures above each other
 _LINE, _SMALL_LINE, _BAR = 0.145, 0.125, 0.07
 _TEXT_LINES = 4
 
@@ -23,39 +23,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw(plate: Plate) -> dict[str, bytes]:
+def draw(spec: FigureSpec) -> dict[str, bytes]:
     """The drawing by suffix: "svg", "pdf" and "png"."""
     with drawing():
-        return saved(figure_of(plate))
+        return saved(figure_of(spec))
 
 
-def figure_of(plate: Plate) -> "Figure":
-    """The drawing, to be made within `style.drawing`: its axes are the boards, then the colour bar."""
+def figure_of(spec: FigureSpec) -> "Figure":
+    """The drawing, to be made within `style.drawing`: its axes are the panels, then the colour bar."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(TEXT_WIDTH, 1))
-    pen = _Pen(figure)
-    _draw(plate, pen)
-    pen.finish()
+    canvas = _Canvas(figure)
+    _draw(spec, canvas)
+    canvas.finish()
     return figure
 
 
-def _draw(plate: Plate, pen: "_Pen") -> None:
-    layout = _layout(plate)
-    for row in plate.rows:
-        _row(row, layout, pen)
-        pen.down += _APART - _GAP
-    if plate.scale:
-        _bar(plate.scale, pen)
-    for head, text in plate.texts:
-        pen.paragraph(head, text)
-    for note in plate.notes:
-        pen.text(note, SMALL, colour=FADED)
+def _draw(spec: FigureSpec, canvas: "_Canvas") -> None:
+    layout = _layout(spec)
+    for row in spec.rows:
+        _row(row, layout, canvas)
+        canvas.down += _APART - _GAP
+    if spec.scale:
+        _bar(spec.scale, canvas)
+    for head, text in spec.texts:
+        canvas.paragraph(head, text)
+    for note in spec.notes:
+        canvas.text(note, SMALL, colour=FADED)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """columns: of panels. width: of one, in inches. board: the factor on a board's full width."""
+    """columns: of groups. width: of one, in inches. panel: the factor on a panel's full width."""
 
     columns: int
     width: float
@@ -64,52 +64,54 @@ class _Layout:
     named: bool
 
 
-def _layout(plate: Plate) -> _Layout:
-    """The boards of a panel above each other or side by side, whichever makes them larger."""
-    most = max(len(row.panels) for row in plate.rows)
-    boards = plate.rows[0].panels[0].boards
+def _layout(spec: FigureSpec) -> _Layout:
+    """The panels of a group above each other or side by side, whichever makes them larger."""
+    most = max(len(row.groups) for row in spec.rows)
+    panels = spec.rows[0].groups[0].panels
     columns = next((c for limit, c in ((4, most), (6, 3), (8, 4), (10, 5), (12, 4)) if most <= limit), 5)
     columns = max(columns, 2)
     width = min((TEXT_WIDTH - 2 * _EDGE - _GAP * (columns - 1)) / columns, _WIDEST)
-    lines = sum(math.ceil(len(row.panels) / columns) for row in plate.rows)
-    aspects = [board.aspect for board in boards]
+    lines = sum(math.ceil(len(row.groups) / columns) for row in spec.rows)
+    aspects = [panel.aspect for panel in panels]
     above = min(1.0, _TALLEST / (lines * width * sum(aspects)))
-    narrow = (width - _GAP / 2 * (len(boards) - 1)) / (len(boards) * width)
+    narrow = (width - _GAP / 2 * (len(panels) - 1)) / (len(panels) * width)
     side = min(narrow, _TALLEST / (lines * width * max(aspects)))
-    named = any(board.name for board in boards)
+    named = any(panel.name for panel in panels)
     return _Layout(columns, width, side > above, max(side, above), named)
 
 
-def _row(row: Row, layout: _Layout, pen: "_Pen") -> None:
+def _row(row: Row, layout: _Layout, canvas: "_Canvas") -> None:
     if row.heading:
-        pen.text(row.heading, SIZE, bold=True, colour=row.colour)
-    for start in range(0, len(row.panels), layout.columns):
-        line = row.panels[start : start + layout.columns]
-        top = pen.down
+        canvas.text(row.heading, SIZE, bold=True, colour=row.colour)
+    for start in range(0, len(row.groups), layout.columns):
+        line = row.groups[start : start + layout.columns]
+        top = canvas.down
         bottoms = [
-            _panel(panel, layout, pen, _EDGE + number * (layout.width + _GAP), top, row.colour)
-            for number, panel in enumerate(line)
+            _group(group, layout, canvas, _EDGE + number * (layout.width + _GAP), top, row.colour)
+            for number, group in enumerate(line)
         ]
-        pen.down = max(bottoms) + _GAP
+        canvas.down = max(bottoms) + _GAP
 
 
-def _panel(panel: Panel, layout: _Layout, pen: "_Pen", left: float, top: float, colour: str) -> float:
-    """Draws a panel; returns where it ends."""
-    pen.at(left, top, panel.title, SMALL, bold=True, width=layout.width)
+def _group(
+    group: PanelGroup, layout: _Layout, canvas: "_Canvas", left: float, top: float, colour: str
+) -> float:
+    """Draws a group; returns where it ends."""
+    canvas.at(left, top, group.title, SMALL, bold=True, width=layout.width)
     top += _SMALL_LINE
-    for line in panel.lines:
-        pen.at(left, top, line, SMALL, width=layout.width)
+    for line in group.lines:
+        canvas.at(left, top, line, SMALL, width=layout.width)
         top += _SMALL_LINE
     top += 0.02
     wide = layout.width * layout.scale
     ends = []
-    for board in panel.boards:
+    for panel in group.panels:
         start = top
         if layout.named:
-            pen.at(left, start, board.name, SMALL, colour=FADED, width=wide)
+            canvas.at(left, start, panel.name, SMALL, colour=FADED, width=wide)
             start += _SMALL_LINE
-        pen.board(board, left, start, wide, colour)
-        ends.append(start + wide * board.aspect)
+        canvas.panel(panel, left, start, wide, colour)
+        ends.append(start + wide * panel.aspect)
         if layout.beside:
             left += wide + _GAP / 2
         else:
@@ -117,26 +119,26 @@ def _panel(panel: Panel, layout: _Layout, pen: "_Pen", left: float, top: float, 
     return max(ends)
 
 
-def _bar(scale: Scale, pen: "_Pen") -> None:
+def _bar(scale: Scale, canvas: "_Canvas") -> None:
     """The colour bar, its colours as they are over a white page, with what it means beneath."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colorbar import Colorbar
     from matplotlib.colors import ListedColormap, LogNorm
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes = pen.axes(_EDGE + 0.2, pen.down + 0.03, TEXT_WIDTH / 2, _BAR)
+    axes = canvas.axes(_EDGE + 0.2, canvas.down + 0.03, TEXT_WIDTH / 2, _BAR)
     over_white = scale.of(np.geomspace(scale.low, scale.high, 256)) * scale.strength + 1 - scale.strength
     mappable = ScalarMappable(LogNorm(scale.low, scale.high), ListedColormap(over_white))
     bar = Colorbar(axes, mappable, orientation="horizontal", ticks=LogLocator(subs=(1, 2, 5)))
     bar.ax.xaxis.set_minor_locator(NullLocator())
     bar.ax.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share * 100:.3g}%"))
     bar.outline.set_linewidth(0.4)
-    pen.down += 0.03 + _BAR + 0.2
-    pen.text(scale.words, SMALL, colour=FADED)
-    pen.down += 0.04
+    canvas.down += 0.03 + _BAR + 0.2
+    canvas.text(scale.words, SMALL, colour=FADED)
+    canvas.down += 0.04
 
 
-class _Pen:
+class _Canvas:
     """Puts things on a figure whose height is only known at the end."""
 
     def __init__(self, figure: Any):
@@ -177,25 +179,25 @@ class _Pen:
         self._axes.append((axes, (left, top, width, height)))
         return axes
 
-    def board(self, board: Board, left: float, top: float, width: float, colour: str) -> None:
-        """A board, painted pixel for pixel."""
+    def panel(self, panel: Panel, left: float, top: float, width: float, colour: str) -> None:
+        """A panel, painted pixel for pixel."""
         from matplotlib.collections import LineCollection
         from matplotlib.patches import Rectangle
 
-        wide, high = max(1, round(width * DPI)), max(1, round(width * board.aspect * DPI))
+        wide, high = max(1, round(width * DPI)), max(1, round(width * panel.aspect * DPI))
         start, above = round(left * DPI), round(top * DPI)
         axes = self.axes(start / DPI, above / DPI, wide / DPI, high / DPI)
-        x0, y0, x1, y1 = board.box
-        axes.imshow(board.paint(wide, high), extent=(x0, x1, y1, y0), aspect="auto", interpolation="nearest")
+        x0, y0, x1, y1 = panel.box
+        axes.imshow(panel.paint(wide, high), extent=(x0, x1, y1, y0), aspect="auto", interpolation="nearest")
         axes.set(xlim=(x0, x1), ylim=(y1, y0), xticks=[], yticks=[])
         axes.grid(False)
         axes.spines[:].set(visible=True, linewidth=0.4, color="#808080")
-        if board.box != (0, 0, *board.picture):
-            frame = Rectangle((0, 0), *board.picture, fill=False, linewidth=0.4, edgecolor="#808080")
+        if panel.box != (0, 0, *panel.picture):
+            frame = Rectangle((0, 0), *panel.picture, fill=False, linewidth=0.4, edgecolor="#808080")
             axes.add_patch(frame)
-        if board.borders:
+        if panel.borders:
             axes.add_collection(
-                LineCollection(board.borders, linewidths=0.6, colors=colour, capstyle="projecting")
+                LineCollection(panel.borders, linewidths=0.6, colors=colour, capstyle="projecting")
             )
 
     def finish(self) -> None:

@@ -75,7 +75,7 @@ def length(text: str, size: float, weight: str = "normal") -> float:
 
 @cache
 def _advance(letter: str, weight: str) -> float:
-    """How far a letter moves the pen on, in inches at a size of one point."""
+    """How far a letter advances the text, in inches at a size of one point."""
     return (_measured(f"x{letter}x", weight) - _measured("xx", weight)) / _LARGE
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from pdrop_eval.report.show.asking import Outcome, Question
-    from pdrop_eval.report.show.plate import Plate
+    from pdrop_eval.report.show.figure_spec import FigureSpec
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def show(session: Session) -> list[Path]:
         stack.enter_context(quiet(config.suite.source == "hub"))
         asked = questions(session, stack)
         say(f"Loading the model for {len(asked)} sample(s)")
-        plates = (_attention if session.settings.view == "attention" else _retained)(session, asked)
-        return [_written(session, *found) for found in _shown(plates, len(asked), "drawing")]
+        specs = (_attention if session.settings.view == "attention" else _retained)(session, asked)
+        return [_written(session, *found) for found in _shown(specs, len(asked), "drawing")]
 
 
 def questions(session: Session, stack: ExitStack) -> "list[Question]":
@@ -116,23 +116,23 @@ def answers(session: Session, asked: "Sequence[Question]") -> "dict[str, list[Ou
     return found
 
 
-def _retained(session: Session, asked: "Sequence[Question]") -> "Iterator[tuple[Question, Plate]]":
-    """All answers first, batch by batch; then the plates, one by one."""
-    from pdrop_eval.report.show.views import label, retained_plate
+def _retained(session: Session, asked: "Sequence[Question]") -> "Iterator[tuple[Question, FigureSpec]]":
+    """All answers first, batch by batch; then the specs, one by one."""
+    from pdrop_eval.report.show.views import label, retained_figure
 
     settings, outcomes = session.settings, answers(session, asked)
     labels = {name: label(name, [*settings.common, *settings.own.get(name, ())]) for name in outcomes}
 
-    def plate(number: int) -> "Plate":
+    def spec(number: int) -> "FigureSpec":
         mine = {name: found[number] for name, found in outcomes.items()}
-        return retained_plate(asked[number], mine, labels, session.plan.config.model.name, session.depth)
+        return retained_figure(asked[number], mine, labels, session.plan.config.model.name, session.depth)
 
-    return ((question, plate(number)) for number, question in enumerate(asked))
+    return ((question, spec(number)) for number, question in enumerate(asked))
 
 
-def _attention(session: Session, asked: "Sequence[Question]") -> "Iterator[tuple[Question, Plate]]":
+def _attention(session: Session, asked: "Sequence[Question]") -> "Iterator[tuple[Question, FigureSpec]]":
     from pdrop_eval.engine.attention_recorder import default_layers
-    from pdrop_eval.report.show.views import attention_plate
+    from pdrop_eval.report.show.views import attention_figure
     from pdrop_eval.run.lmms.open import open_model
 
     (strategy,) = session.strategies.values()
@@ -143,7 +143,7 @@ def _attention(session: Session, asked: "Sequence[Question]") -> "Iterator[tuple
             outcome, shares = attended(
                 model, question, layers or range(session.depth), settings.query, config.seed
             )
-        yield question, attention_plate(question, outcome, shares, settings.query, config.model.name)
+        yield question, attention_figure(question, outcome, shares, settings.query, config.model.name)
 
 
 def attended(
@@ -191,12 +191,12 @@ def _check_out(folder: Path) -> None:
         raise UserError(str(error).replace("results=", "out=").replace("Results", "Drawings")) from error
 
 
-def _written(session: Session, question: "Question", plate: "Plate") -> Path:
+def _written(session: Session, question: "Question", spec: "FigureSpec") -> Path:
     from pdrop_eval.report.show.drawing import draw
 
     settings, model = session.settings, session.plan.config.model.name
     stem = settings.out / settings.file_name(question.task.info.benchmark, question.doc_id, model)
-    for kind, content in draw(plate).items():
+    for kind, content in draw(spec).items():
         try:
             write_atomically(stem.with_name(f"{stem.name}.{kind}"), content)
         except OSError as error:
@@ -204,11 +204,11 @@ def _written(session: Session, question: "Question", plate: "Plate") -> Path:
     return stem
 
 
-def _shown(plates: Any, total: int, words: str) -> Iterator[Any]:
+def _shown(specs: Any, total: int, words: str) -> Iterator[Any]:
     """The same, with a bar of how far it is."""
     from tqdm import tqdm
 
     quiet = total < 2 or log.kind() != "quiet"
     yield from tqdm(
-        plates, total=total, desc=words, unit="sample", file=sys.stderr, dynamic_ncols=True, disable=quiet
+        specs, total=total, desc=words, unit="sample", file=sys.stderr, dynamic_ncols=True, disable=quiet
     )

@@ -1,4 +1,4 @@
-"""From answered questions to plates: Figure 5 (retained patches) and Figure 1, right (attention)."""
+"""From answered questions to specs: Figure 5 (retained patches) and Figure 1, right (attention)."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,17 +10,17 @@ from pdrop_eval.models.token_grid import Grid
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.report.figures.style import looks
 from pdrop_eval.report.show.asking import Outcome, Question
-from pdrop_eval.report.show.lettering import MISSING, printable
-from pdrop_eval.report.show.plate import (
-    Panel,
-    Plate,
+from pdrop_eval.report.show.figure_spec import (
+    FigureSpec,
+    PanelGroup,
     Row,
     Scale,
     newlines,
-    plain_boards,
-    retained_boards,
-    share_boards,
+    plain_panels,
+    retained_panels,
+    share_panels,
 )
+from pdrop_eval.report.show.lettering import MISSING, printable
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.errors import UserError
 
@@ -29,10 +29,10 @@ _MOST = 600  # characters of a question or an answer that are looked at
 _DARKEST = 1e-3  # of the largest share: the end of the scale
 
 
-def retained_plate(
+def retained_figure(
     question: Question, outcomes: Mapping[str, Outcome], labels: Mapping[str, str], model: str, depth: int
-) -> Plate:
-    """Which image tokens remain: a row a strategy, a panel a stage. labels: of the strategies, in words."""
+) -> FigureSpec:
+    """Which image tokens remain: a row a strategy, a group a stage. labels: of the strategies, in words."""
     images = question.images()
     colours = looks(outcomes)
     rows = []
@@ -43,8 +43,8 @@ def retained_plate(
         for layer, mask in outcome.measured.retained:
             where = f"before layer {layer}" if layer < depth else "after the last layer"
             stages.append((where, unpack(mask, total)))
-        panels = tuple(_stage(images, grids, where, flags) for where, flags in stages)
-        rows.append(Row(labels[name], panels, str(colours[name]["color"])))
+        groups = tuple(_stage(images, grids, where, flags) for where, flags in stages)
+        rows.append(Row(labels[name], groups, str(colours[name]["color"])))
     grids = grids_of(question, next(iter(outcomes.values())))
     notes = [
         f"{_where(question, model)}. Clear: image tokens that remain. Grey: dropped. {_LAYERS}",
@@ -53,12 +53,12 @@ def retained_plate(
     answers = [
         (f"{labels[name]} answers" if len(outcomes) > 1 else "Answer", o) for name, o in outcomes.items()
     ]
-    return _plate(tuple(rows), question, answers, notes, None)
+    return _figure_spec(tuple(rows), question, answers, notes, None)
 
 
-def attention_plate(
+def attention_figure(
     question: Question, outcome: Outcome, shares: Mapping[int, np.ndarray], query: str, model: str
-) -> Plate:
+) -> FigureSpec:
     """What share of attention image tokens get. shares: [image tokens] of each layer, in order."""
     images, grids = question.images(), grids_of(question, outcome)
     apart = newlines(grids)
@@ -71,19 +71,21 @@ def attention_plate(
     words = f"share of attention from {asking}; softmax over the whole sequence, mean over heads"
     low = min(low, high / 2)
     scale = Scale(low, high, f"{words}; logarithmic, darkest: {low:.2%} or less")
-    panels = [Panel("picture", (f"{len(apart)} image tokens",), plain_boards(images, grids))]
+    groups = [PanelGroup("picture", (f"{len(apart)} image tokens",), plain_panels(images, grids))]
     for layer, values in shares.items():
         lines = [f"{values.sum():.1%} on image tokens"]
         if apart.any():
             lines.append(f"including {values[apart].sum():.1%} on newlines")
-        panels.append(Panel(f"layer {layer}", tuple(lines), share_boards(images, grids, values, scale)))
+        groups.append(PanelGroup(f"layer {layer}", tuple(lines), share_panels(images, grids, values, scale)))
     if apart.any():
-        panels[0] = Panel("picture", (*panels[0].lines, f"{apart.sum()} of them newlines"), panels[0].boards)
+        groups[0] = PanelGroup(
+            "picture", (*groups[0].lines, f"{apart.sum()} of them newlines"), groups[0].panels
+        )
     notes = [
         f"{_where(question, model)}. Nothing is dropped. {_LAYERS}",
         *_of_grids(images, grids, "Without a colour"),
     ]
-    return _plate((Row("", tuple(panels)),), question, [("Answer", outcome)], notes, scale)
+    return _figure_spec((Row("", tuple(groups)),), question, [("Answer", outcome)], notes, scale)
 
 
 def grids_of(question: Question, outcome: Outcome) -> list[Grid]:
@@ -104,27 +106,29 @@ def label(strategy: str, overrides: Sequence[str]) -> str:
     return printable(" ".join([display_name(strategy), *own]), _MOST)
 
 
-def _stage(images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool]) -> Panel:
+def _stage(
+    images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool]
+) -> PanelGroup:
     apart = newlines(grids)
     kept = np.asarray(flags)
     lines = [f"{kept.sum()} of {len(kept)} tokens"]
     if apart.any():
         lines.append(f"of them {(kept & apart).sum()} newlines")
-    boards = plain_boards(images, grids) if kept.all() else retained_boards(images, grids, flags)
-    return Panel(where, tuple(lines), boards)
+    panels = plain_panels(images, grids) if kept.all() else retained_panels(images, grids, flags)
+    return PanelGroup(where, tuple(lines), panels)
 
 
-def _plate(
+def _figure_spec(
     rows: tuple[Row, ...], question: Question, answers: Sequence[tuple[str, Outcome]], notes: Sequence[str],
     scale: Scale | None,
-) -> Plate:  # fmt: skip
+) -> FigureSpec:  # fmt: skip
     texts = [("Question", printable(question.prompt, _MOST)), ("Expected", printable(question.target, _MOST))]
     texts += [
         (head, printable(outcome.answer, _MOST) + _judgement(outcome.score)) for head, outcome in answers
     ]
     if any(MISSING in text for _, text in texts):
         notes = [*notes, f"{MISSING}: a letter that no font here has."]
-    return Plate(rows, tuple(texts), tuple(notes), scale)
+    return FigureSpec(rows, tuple(texts), tuple(notes), scale)
 
 
 def _judgement(score: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What is drawn of one sample, before it is laid out: rows of panels, in each the picture once a grid."""
+"""What is drawn of one sample, before layout: rows of panel groups, with a panel a picture or tile."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from pdrop_eval.report.show import raster
 
 
 @dataclass(frozen=True)
-class Board:
+class Panel:
     """One drawing of a picture.
 
     paint(width, height) gives its pixels [height, width, 3]; `box` is what of the picture it shows, with
@@ -33,25 +33,25 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A stage or a layer: a title, the lines below it, and its boards."""
+class PanelGroup:
+    """A stage or a layer: a title, the lines below it, and its panels."""
 
     title: str
     lines: tuple[str, ...]
-    boards: tuple[Board, ...]
+    panels: tuple[Panel, ...]
 
 
 @dataclass(frozen=True)
 class Row:
-    """The panels of one strategy, in the colour of its borders."""
+    """The groups of one strategy, in the colour of its borders."""
 
     heading: str
-    panels: tuple[Panel, ...]
+    groups: tuple[PanelGroup, ...]
     colour: str = "black"
 
 
 @dataclass(frozen=True)
-class Plate:
+class FigureSpec:
     """A whole drawing: rows, the texts below them (a head and its text), and a scale of colours, if any."""
 
     rows: tuple[Row, ...]
@@ -83,29 +83,31 @@ class Scale:
         return np.asarray(colormaps[SEQUENTIAL](place))[:, :3]
 
 
-def retained_boards(
+def retained_panels(
     images: Sequence[Image.Image], grids: Sequence[Grid], retained: Sequence[bool]
-) -> tuple[Board, ...]:
-    """A board for each grid, with the patches of dropped tokens veiled. retained: [tokens], in order."""
+) -> tuple[Panel, ...]:
+    """A panel for each grid, with the patches of dropped tokens veiled. retained: [tokens], in order."""
     return tuple(
-        _board(images, grids, number, partial(_veiled, flags=flags), raster.outline(grid, flags))
+        _one_panel(images, grids, number, partial(_veiled, flags=flags), raster.outline(grid, flags))
         for number, (grid, flags) in enumerate(zip(grids, _by_grid(grids, retained), strict=True))
     )
 
 
-def share_boards(
+def share_panels(
     images: Sequence[Image.Image], grids: Sequence[Grid], shares: np.ndarray, scale: Scale
-) -> tuple[Board, ...]:
-    """A board for each grid, coloured by its tokens' shares of attention. shares: [tokens], in order."""
+) -> tuple[Panel, ...]:
+    """A panel for each grid, coloured by its tokens' shares of attention. shares: [tokens], in order."""
     return tuple(
-        _board(images, grids, number, partial(_coloured, colours=scale.of(part), strength=scale.strength))
+        _one_panel(images, grids, number, partial(_coloured, colours=scale.of(part), strength=scale.strength))
         for number, part in enumerate(_by_grid(grids, shares))
     )
 
 
-def plain_boards(images: Sequence[Image.Image], grids: Sequence[Grid]) -> tuple[Board, ...]:
-    """A board for each grid with the picture as it is."""
-    return tuple(_board(images, grids, number, lambda pixels, tokens: pixels) for number in range(len(grids)))
+def plain_panels(images: Sequence[Image.Image], grids: Sequence[Grid]) -> tuple[Panel, ...]:
+    """A panel for each grid with the picture as it is."""
+    return tuple(
+        _one_panel(images, grids, number, lambda pixels, tokens: pixels) for number in range(len(grids))
+    )
 
 
 def newlines(grids: Sequence[Grid]) -> np.ndarray:
@@ -113,10 +115,10 @@ def newlines(grids: Sequence[Grid]) -> np.ndarray:
     return np.array([grid.cell(token) is None for grid in grids for token in range(grid.tokens)], dtype=bool)
 
 
-def _board(
+def _one_panel(
     images: Sequence[Image.Image], grids: Sequence[Grid], number: int,
     colour: Callable[[np.ndarray, np.ndarray], np.ndarray], borders: Sequence[raster.Segment] = (),
-) -> Board:  # fmt: skip
+) -> Panel:  # fmt: skip
     grid = grids[number]
     image = images[grid.image]
     box = raster.extent(image.size, grid)
@@ -125,7 +127,7 @@ def _board(
         pixels = raster.within(image, box, width, height)
         return colour(pixels, raster.tokens_at(grid, box, width, height))
 
-    return Board(_name(grid, len(images)), box, image.size, paint, borders)
+    return Panel(_name(grid, len(images)), box, image.size, paint, borders)
 
 
 def _veiled(pixels: np.ndarray, tokens: np.ndarray, flags: Sequence[bool]) -> np.ndarray:
