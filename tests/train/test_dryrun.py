@@ -12,7 +12,7 @@ from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.estimate.cost import training_flops
 from pdrop_eval.run.train.estimate.dry_run import count_parameters, dry_run
-from pdrop_eval.run.train.estimate.text import render
+from pdrop_eval.run.train.estimate.phase import render
 
 FILES = ("pretrain.files", "instruct.files")
 

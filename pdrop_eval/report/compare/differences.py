@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.report.compare.runs import BASELINE, CANDIDATE
-from pdrop_eval.report.compare.side import Side
+from pdrop_eval.report.compare.runs import BASELINE, CANDIDATE, Side
 
 # Settings that change no answer by themselves, or that have a line of their own.
 _LEFT_OUT = ("results", "judge", "data", "runs", "size", "tasks", "workers", "feature_cache", "log")

@@ -32,7 +32,7 @@ def run(config: DictConfig, strategy: str) -> None:
     """Check a composed config, then estimate or train what it asks for. Raises UserError."""
     if config.dry_run:
         from pdrop_eval.run.train.estimate.dry_run import dry_run
-        from pdrop_eval.run.train.estimate.text import render
+        from pdrop_eval.run.train.estimate.phase import render
 
         print(render(dry_run(config, strategy)))
         return

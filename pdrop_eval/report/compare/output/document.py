@@ -12,14 +12,12 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import by_task, names
 from pdrop_eval.report.compare import gate
-from pdrop_eval.report.compare.checks import same
 from pdrop_eval.report.compare.differences import differences, facts, warnings
 from pdrop_eval.report.compare.groups import Group, groups
 from pdrop_eval.report.compare.output.changed_answers import changed_answers
 from pdrop_eval.report.compare.output.failure import EXIT, PASSED, REGRESSED, head
-from pdrop_eval.report.compare.runs import DOWNSAMPLED, tasks_of
+from pdrop_eval.report.compare.runs import DOWNSAMPLED, Side, same, tasks_of
 from pdrop_eval.report.compare.settings import Settings
-from pdrop_eval.report.compare.side import Side
 from pdrop_eval.report.paired import effect as effects
 from pdrop_eval.report.paired.pairing import CannotCompareError, Pairs, check_share, pair, scored_samples
 from pdrop_eval.utils.errors import UserError

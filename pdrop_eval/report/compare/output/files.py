@@ -17,8 +17,8 @@ from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, unwritable, write_atomically
 
 if TYPE_CHECKING:
+    from pdrop_eval.report.compare.runs import Side
     from pdrop_eval.report.compare.settings import Settings
-    from pdrop_eval.report.compare.side import Side
 
 
 @contextmanager
