@@ -176,13 +176,13 @@ bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
-	$(BIN)/python -m pdrop_eval.report.bench.page
+	$(BIN)/python -m tools.speed.bench_page
 
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
-	$(BIN)/python -m pdrop_eval.report.bench.goals $(ARGS)
+	$(BIN)/python -m tools.speed.goals $(ARGS)
 
 scaling: $(STAMP)  ## Growth with image tokens: results/efficiency/scaling.md
-	$(BIN)/python -m pdrop_eval.report.bench.scaling $(ARGS)
+	$(BIN)/python -m tools.speed.scaling $(ARGS)
 
 throughput: $(STAMP)  ## Questions a second: results/efficiency/throughput.md
 	$(BIN)/python -m tools.speed.throughput $(ARGS)

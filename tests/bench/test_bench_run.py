@@ -8,9 +8,8 @@ import torch
 
 from pdrop_eval.models.published_sizes import PUBLISHED, published_config
 from pdrop_eval.records.run import to_runs
-from pdrop_eval.report.bench import cli, goals, scaling
+from pdrop_eval.report.bench import cli
 from pdrop_eval.report.bench import gain as bench_gain
-from pdrop_eval.report.bench import page as bench_page
 from pdrop_eval.report.bench.text import bench_text, layers_text, made_with
 from pdrop_eval.run.bench import machine, session
 from pdrop_eval.run.bench import model as models
@@ -18,6 +17,7 @@ from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.utils.errors import UserError
+from tools.speed import bench_page, goals, scaling
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """The page of the benchmark of evaluation throughput."""
 
-from pdrop_eval.report.bench.throughput import throughput_lines, throughput_page
+from tools.speed.throughput_page import throughput_lines, throughput_page
 
 COMMON = {"batch_size": 1, "workers": 2, "feature_cache": 2, "same_answers": 90}
 FOUND = {

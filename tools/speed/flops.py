@@ -23,10 +23,10 @@ from pdrop_eval.efficiency.flop_counter import counted_flops
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.models.published_sizes import published_config
-from pdrop_eval.report.bench.flops import FlopsRow, flops_csv, flops_page, side_by_side
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
+from tools.speed.flops_page import FlopsRow, flops_csv, flops_page, side_by_side
 
 TEXT = 64  # text tokens of the prompt
 STEPS = 32  # decode steps

@@ -18,7 +18,6 @@ import torch
 from tqdm import tqdm
 
 from pdrop_eval.models.checkpoint import resolve_checkpoint
-from pdrop_eval.report.bench.throughput import FILE, throughput_lines, throughput_page
 from pdrop_eval.run.bench.machine import Load
 from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.run.config.compose import check_overrides, compose_config, make_strategy
@@ -30,6 +29,7 @@ from pdrop_eval.run.lmms.task_runner import ask, quiet, run_task
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from tools.speed.throughput_page import FILE, throughput_lines, throughput_page
 
 DEFAULTS = ["strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
 
