@@ -5,9 +5,11 @@
 of tasks. Reading them needs neither lmms-eval nor torch.
 """
 
+import hashlib
 import json
 import string
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +20,13 @@ import yaml
 from pdrop_eval.benchmarks.gqa import use_local_images
 from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import TASKS
+from pdrop_eval.utils.paths import PACKAGE, TASKS
+from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice
 
 SOURCES = ("rendered", "hub")
+_WORDS = ("name", "comparable", "why")  # of a benchmark's entry
+_JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,29 @@ def describe(task: str, source: str) -> TaskInfo:
         dataset=hub["dataset_path"],
         subset=hub.get("dataset_name"),
     )
+
+
+def task_sha256(task: str, source: str) -> str:
+    """SHA-256 of what a task is: the task's files with all that they include, and its entry in the registry.
+
+    Of the entry, only what is computed with: not the benchmark's name, nor the words on it. The project's
+    functions that the files name count with all that they import; lmms-eval's own are its version's.
+    """
+    chain = read_chain(TASKS / source / f"{task}.yaml")
+    entry = {key: value for key, value in asdict(by_task()[task]).items() if key not in _WORDS}
+    modules = {name.rpartition(".")[0] for name in _texts(chain) if name.startswith(f"{PACKAGE.name}.")}
+    modules |= {_JUDGED} if entry["judge"] else set()
+    code = hash_modules(import_closure(modules, PACKAGE))
+    said = json.dumps([chain, entry, code], sort_keys=True, default=str)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts(part)
 
 
 def materialise(

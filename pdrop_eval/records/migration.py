@@ -3,12 +3,16 @@
 The files stay as they are.
 
 Schema 2 knows more of a model (architecture, tiles, size, how it was trained) and the state of a task
-(`scored`, or `needs_judge`).
+(`scored`, or `needs_judge`). Schema 3 has the strategy's settings once, says which settings are not the
+default (`changes`), and knows what each task was (`task_sha256`); its identity has a hash of the settings.
 """
 
 from typing import Any
 
-SCHEMA = 2
+from pdrop_eval.records.overrides import recorded_settings
+from pdrop_eval.records.run_identity import settings_sha256
+
+SCHEMA = 3
 
 _ARCHITECTURES = {"llava": ("llava-1.5", 1), "llava_next": ("llava-next", 5)}
 _SIZES = {"mini": "mini", "llava_1_5_7b": "7b", "llava_next_7b": "7b"}
@@ -16,7 +20,25 @@ _SIZES = {"mini": "mini", "llava_1_5_7b": "7b", "llava_next_7b": "7b"}
 
 def migrate(record: dict[str, Any]) -> dict[str, Any]:
     """The record in the present schema. Raises ValueError with the reason if it can't be had."""
-    return _from_1(record) if record["schema"] == 1 else record
+    written = record["schema"]
+    found = _from_1(record) if written == 1 else record
+    found = _settings_once(found) if "strategy" in (found.get("config") or {}) else found
+    return found if written == SCHEMA else {**_from_2(found), "schema": SCHEMA, "migrated_from": written}
+
+
+def _settings_once(record: dict[str, Any]) -> dict[str, Any]:
+    """The strategy's settings, which stood in the configuration too."""
+    strategy = record["strategy"]
+    parts = recorded_settings(record["config"], strategy["name"], strategy.get("fields"))
+    return {**parts, **record, "config": parts["config"], "strategy": {**strategy, **parts["strategy"]}}
+
+
+def _from_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Schema 2 had a configuration in its identity, and the data of all tasks."""
+    identity = {**(record.get("identity") or {})}
+    if not isinstance(config := identity.pop("config", None), dict):
+        return record
+    return {**record, "identity": {**identity, "settings_sha256": settings_sha256(config), "data_sha256": {}}}
 
 
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
@@ -36,4 +58,4 @@ def _from_1(record: dict[str, Any]) -> dict[str, Any]:
         "training": None,
     }
     tasks = {name: {"status": "scored", **entry} for name, entry in record["tasks"].items()}
-    return {**record, "schema": SCHEMA, "migrated_from": 1, "model": {**known, **model}, "tasks": tasks}
+    return {**record, "model": {**known, **model}, "tasks": tasks}

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.utils.paths import CONF
 
 # Settings that can change a score; the device and the folders do not belong here.
@@ -16,6 +17,26 @@ SCHEDULE = ("strategy.", "budget.")
 _OF_PLACE = {"suite": ("name", "source", "root", "tasks"), "model": (), "strategy": ()}
 # A checkpoint that everyone keeps in a folder of their own is named by a folder that doesn't exist here.
 USERS_FOLDER = "checkpoints/"
+
+
+def recorded_settings(
+    config: Mapping[str, Any], preset: str, fields: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The parts of a record that say with which settings a run is made: `config`, `strategy` and `changes`.
+
+    Args:
+        config: all settings, with those of the strategy.
+        preset: the name of the strategy's file in `conf/strategy`.
+        fields: what the strategy's settings became, where a budget has decided some of them.
+    """
+    given = dict(config.get("strategy") or {})
+    target = given.pop("_target_", None)
+    name = (registered_name(target) if target else None) or preset
+    return {
+        "config": {key: value for key, value in config.items() if key != "strategy"},
+        "strategy": {"name": name, "preset": preset, "target": target, "fields": {**given, **(fields or {})}},
+        "changes": changes_from_default(config),
+    }
 
 
 def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:

@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from pdrop_eval.records.overrides import SCHEDULE, changes_from_default
+from pdrop_eval.records.overrides import SCHEDULE
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.training_info import Training
@@ -24,7 +24,7 @@ from pdrop_eval.utils.validation import is_finite_number
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 _RATIO = "strategy.ratio="
 # What decides a run's numbers beside its configuration, in the words of a note.
-_IDENTITY = {"model_sha256": "checkpoint", "data_sha256": "data", "packages": "packages"}
+_IDENTITY = {"model_sha256": "checkpoint", "packages": "packages"}
 
 
 @dataclass
@@ -76,8 +76,24 @@ class Run:
 
     @property
     def source(self) -> str | None:
-        """The hash of the code that made it; None where it isn't recorded."""
-        return (self.of("identity", "code") or {}).get("sha256")
+        """The hash of the code that made it, the strategy's own apart; None where it isn't recorded."""
+        return self.code[0]
+
+    @property
+    def code(self) -> tuple[str | None, str | None]:
+        """The hashes of the code that all strategies share, and of the strategy's own."""
+        code = self.of("identity", "code") or {}
+        return code.get("sha256"), code.get("strategy")
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the code that is installed now would make it."""
+        return self.code == installed_code(str(self.of("strategy", "target")))
+
+    @property
+    def data(self) -> dict[str, str]:
+        """The hash of the data of each finished task, by benchmark."""
+        return {name: str(result.get("data_sha256")) for name, result in self.results.items()}
 
     @property
     def hours(self) -> tuple[float, str] | None:
@@ -123,8 +139,8 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The strategy's settings, as they were given and, where nothing was given, as they were used."""
-        return {**(self.of("strategy", "fields") or {}), **(self.of("config", "strategy") or {})}
+        """The strategy's settings, as they were used."""
+        return dict(self.of("strategy", "fields") or {})
 
     def strategy_label(self, whole: bool = False) -> str:
         """Return the strategy with what isn't its default: `PDrop`, `PDrop λ=0.4`, `FastV share=0.5`.
@@ -173,27 +189,39 @@ def unlike(run: Run, chosen: Run) -> str:
     words += [change for change in run.deviations if change not in chosen.deviations]
     back = [change for change in chosen.deviations if change not in run.deviations]
     words += [f"without {change}" for change in back if not change.startswith("limit=")]
-    if run.source != chosen.source:
-        words.append("the code that is installed now" if run.source == installed_code() else "other code")
+    if run.code != chosen.code:
+        words.append("the code that is installed now" if run.is_current else "other code")
     for name, word in _IDENTITY.items():
         one, other = run.of("identity", name), chosen.of("identity", name)
         if one and other and one != other:
             words.append(f"other {word}")
+    data = run.data.keys() & chosen.data.keys()
+    words += ["other data"] if any(run.data[one] != chosen.data[one] for one in data) else []
     words += ["less complete"] if len(run.results) < len(chosen.results) else []
     return ", ".join(words) or f"older: {run.record['created'][:10]}"
 
 
 @cache
-def installed_code() -> str:
-    """The hash of the code that a run would have now."""
-    return code_sha256()
+def installed_code(target: str) -> tuple[str, str] | None:
+    """The hashes of the code that a run of a strategy's class would have now; None if it isn't installed."""
+    try:
+        code = code_sha256(target)
+    except UserError:
+        return None
+    return code["sha256"], code["strategy"]
 
 
 def _preference(run: Run, wanted: set[str]) -> tuple:
     limit = float("inf") if run.limit is None else run.limit
-    other_code = run.source != installed_code()
     newest = -datetime.fromisoformat(run.record["created"]).timestamp()
-    return -limit, len(run.deviations), -len(wanted & run.results.keys()), other_code, newest, run.folder
+    return (
+        -limit,
+        len(run.deviations),
+        -len(wanted & run.results.keys()),
+        not run.is_current,
+        newest,
+        run.folder,
+    )
 
 
 def _visible(value: Any, name: str = "") -> Any:
@@ -207,8 +235,7 @@ def _visible(value: Any, name: str = "") -> Any:
 
 
 def _run(record: dict[str, Any]) -> Run:
-    config = record.get("config") or {}
-    changes = record["changes"] if "changes" in record else changes_from_default(config)
+    changes = list(record.get("changes") or ())
     results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
     found = Run(record, str(record["strategy"].get("name")), [*map(str, changes)], None, results)
     return replace(found, key=_key(found))

@@ -1,15 +1,30 @@
-"""What decides a run's numbers: hashed, it names the run's folder. Needs no torch."""
+"""What decides a run's numbers: hashed, it names the run's folder. Needs no torch.
 
+What decides the numbers of a single task (its files, its entry in the registry, its data) is no part of it:
+that stands in the task's own entry of the record, so that a change of one task leaves the others as they are.
+"""
+
+import contextlib
 import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from pdrop_eval import __version__
+from pdrop_eval.utils import paths
+from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import hash_files
-from pdrop_eval.utils.paths import PACKAGE, TASKS
+from pdrop_eval.utils.source_code import (
+    class_attribute,
+    hash_modules,
+    import_closure,
+    module_file,
+    project_imports,
+)
 
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
@@ -17,10 +32,12 @@ _ELSEWHERE = (
     "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log",
     "untested_packages",
 )  # fmt: skip
-_SOURCES = (
-    "strategies", "engine", "efficiency/architecture.py", "efficiency/budget.py",
-    "efficiency/flops.py", "run/evaluate/header.py", "models", "records/token_mask.py", "benchmarks",
-    "run/lmms",
+# model.context only refuses: raised after a prompt was too long, it must not discard the answers so far.
+_OF_PARTS = {"model": ("pretrained", "revision", "context"), "suite": ("tasks",)}
+# Where the code that all strategies share begins; what these modules import is found by reading them.
+_SHARED = (
+    "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",
+    "engine.context", "efficiency.budget", "efficiency.flops",
 )  # fmt: skip
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")
@@ -29,39 +46,111 @@ _PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "lmms-eval", 
 
 
 def run_identity(
-    config: Any, strategy: str, model_sha256: str, data_sha256: dict[str, str]
+    settings: Mapping[str, Any], strategy: str, target: str, model_sha256: str, data_sha256: dict[str, str]
 ) -> dict[str, Any]:
-    """The resolved config with content hashes in the place of paths, and the version of the code.
+    """The hashes of a run's settings, code, weights and data, and the versions of packages.
 
     The same model and data in other folders give the same identity, and so does `cuda:1` for `cuda:0`.
+
+    Args:
+        settings: all settings of the run, as plain dicts and lists.
+        strategy: the strategy's name.
+        target: the strategy's class, `pdrop_eval.strategies.fastv.FastV`.
+        model_sha256: of the checkpoint, see `checkpoint_sha256`.
+        data_sha256: of the user's own data, by task.
     """
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    for key in _ELSEWHERE:
-        plain.pop(key)
-    # model.context only refuses: raised after a prompt was too long, it must not discard the answers so far
-    for group, key in (
-        ("model", "pretrained"), ("model", "revision"), ("model", "context"), ("suite", "tasks"),
-    ):  # fmt: skip
-        plain[group].pop(key)
-    plain["device"] = str(plain["device"]).split(":")[0]
     return {
         "strategy": strategy,
-        "config": plain,
+        "settings_sha256": settings_sha256(settings),
         "model_sha256": model_sha256,
         "data_sha256": data_sha256,
-        "code": {"version": __version__, "sha256": code_sha256()},
+        "code": code_sha256(target),
         "packages": {name: version(name) for name in _PACKAGES},
     }
 
 
-def code_sha256() -> str:
-    """SHA-256 of the source files that a record's numbers come from."""
-    sources: list[Path] = []
-    for name in _SOURCES:
-        path = PACKAGE / name
-        sources += sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return hash_files([*sources, *sorted(TASKS.rglob("*.yaml"))])
+def settings_sha256(settings: Mapping[str, Any]) -> str:
+    """SHA-256 of those settings that decide an answer or a score."""
+    left = {key: value for key, value in settings.items() if key not in _ELSEWHERE}
+    for part, names in _OF_PARTS.items():
+        left[part] = {key: value for key, value in (left.get(part) or {}).items() if key not in names}
+    left["device"] = str(left.get("device")).split(":")[0]
+    return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
+
+
+def code_sha256(target: str) -> dict[str, str]:
+    """SHA-256 of the code that decides a run's numbers, by reading the files: nothing is imported.
+
+    Comments and docstrings don't count, nor does what only other strategies, other benchmarks or reports
+    need.
+
+    Args:
+        target: the strategy's class.
+
+    Returns:
+        `sha256`: of the code that all strategies share; `strategy`: of the strategy's own module and what
+        only that imports.
+
+    Raises:
+        UserError: there is no module of this name.
+    """
+    return dict(_code_sha256(target, paths.PACKAGE))
+
+
+@cache
+def _code_sha256(target: str, package: Path) -> dict[str, str]:
+    shared = import_closure([f"{package.name}.{name}" for name in _SHARED], package)
+    own = strategy_modules(target, package)
+    return {
+        "sha256": hash_modules(shared),
+        "strategy": hash_modules({name: path for name, path in own.items() if name not in shared}),
+    }
+
+
+def strategy_modules(target: str, package: Path) -> dict[str, Path]:
+    """The module of a strategy's class and what it imports of the package; of the user's own files, it alone.
+
+    Raises:
+        UserError: there is no such module.
+    """
+    module = target.rpartition(".")[0]
+    try:
+        if module_file(module, package):
+            return import_closure([module], package)
+        path = _found_file(module)
+        return {module: path, **import_closure(project_imports(path, package), package)}
+    except (ImportError, ValueError, SyntaxError, OSError) as error:
+        raise UserError(
+            f"The strategy {target} can't be imported: {type(error).__name__}: {error}. Check its file and "
+            "the _target_ in conf/strategy."
+        ) from error
+
+
+def registered_name(target: str) -> str | None:
+    """The name that a strategy's class gives itself; None where it gives none, or isn't there."""
+    module, _, name = target.rpartition(".")
+    with contextlib.suppress(ImportError, ValueError, SyntaxError, OSError):
+        return class_attribute(module_file(module, paths.PACKAGE) or _found_file(module), name, "name")
+    return None
+
+
+def _found_file(module: str) -> Path:
+    """The file of a module of the user's; nothing is imported, as a record may name it.
+
+    Raises:
+        ModuleNotFoundError: there is none.
+    """
+    places: Any = None
+    origin = None
+    for name in accumulate(module.split("."), "{}.{}".format):
+        specs = (finder.find_spec(name, places) for finder in sys.meta_path)
+        spec = next((spec for spec in specs if spec is not None), None)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {name!r}")
+        places, origin = spec.submodule_search_locations or [], spec.origin if spec.has_location else None
+    if origin is None:
+        raise ModuleNotFoundError(f"{module!r} has no file of its own")
+    return Path(origin)
 
 
 def checkpoint_sha256(source: Path | str, commit: str | None) -> str:

@@ -65,6 +65,7 @@ Anything = Annotated[dict[str, Any], _Words("no object")]
 Texts = Annotated[dict[str, str], _Words("no object of texts")]
 Numbers = Annotated[dict[str, Number], _Words("no object of numbers")]
 List = Annotated[list[Any], _Words("no list")]
+ListOfTexts = Annotated[list[str], _Words("no list of texts")]
 ListOfNumbers = Annotated[list[Number], _Words("no list of numbers")]
 ListOfWholes = Annotated[list[Whole], _Words("no list of whole numbers from 0")]
 _Lax = Strict(False)  # JSON has no tuples: a list is one
@@ -107,9 +108,14 @@ class RecordedModel(_Part):
 
 
 class RecordedStrategy(_Part):
-    """The strategy of a run: its settings, and what reports say of it."""
+    """The strategy of a run: its settings, and what reports say of it.
+
+    preset: its file in `conf/strategy`. target: its class.
+    """
 
     name: Text
+    preset: Text | None = None
+    target: Text | None = None
     fields: Anything | None = None
     display_name: Text | None = None
     paper: Text | None = None
@@ -148,6 +154,7 @@ class RecordedCode(_Part):
 
     version: Text | None = None
     sha256: Text | None = None
+    strategy: Text | None = None
     commit: Text | None = None
     dirty: Flag | None = None
 
@@ -207,6 +214,7 @@ class RecordedTask(_Part):
     image_tokens_max: Whole | None = None
     tflops_mean: Number | None = None
     data_sha256: Text | None = None
+    task_sha256: Text | None = None
     predictions: InnerPath | None = None
     judge: RecordedJudge | None = None
 
@@ -240,7 +248,7 @@ class Record(_Part):
     suite: RecordedSuite | None = None
     inputs: RecordedInputs | None = None
     config: RecordedConfig | None = None
-    changes: List | None = None
+    changes: ListOfTexts | None = None
     identity: RecordedIdentity | None = None
     efficiency: RecordedEfficiency | None = None
     code: RecordedCode | None = None

@@ -168,7 +168,9 @@ def test_another_version_of_what_makes_pixels_and_tokens_is_another_run(name, mo
         monkeypatch.setattr(
             run_identity, "version", lambda asked, o=other: "9.9" if o and asked == name else here(asked)
         )
-        ids.append(run_id(run_identity.run_identity(compose_config([]), "pdrop", "m", {})))
+        ids.append(
+            run_id(run_identity.run_identity({}, "pdrop", "pdrop_eval.strategies.fastv.FastV", "m", {}))
+        )
     assert ids[0] != ids[1]
 
 

@@ -196,7 +196,7 @@ def test_the_page_says_what_is_missing_and_how_it_is_measured(point, chart):
         "  make experiment EXPERIMENT=figure4\n" in text
     )
     assert "![LLaVA-1.5 mini: scores of DocVQA, ChartQA, TextVQA, GQA against GFLOPs" in text
-    cells = ["PDrop", "share=0.5", "", "47%", "0.187", "45%", "60.0", "56.1 to 63.9", "200"]
+    cells = ["PDrop", "share=0.5", "λ=0.5, S=4", "47%", "0.187", "45%", "60.0", "56.1 to 63.9", "200"]
     assert cells in [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert footer(made).startswith("200 rendered questions a benchmark (suite mini). Bars and band: 95%")
     assert "1 of 15 runs are not complete." in footer(made)

@@ -40,7 +40,7 @@ def test_a_new_run_is_on_disk_as_started_before_any_task(tmp_path):
     assert run.folder.parent == tmp_path / "mini"
     assert run.folder.name == f"pdrop-{run_id(IDENTITY)}"
     record = stored(run)
-    assert (record["schema"], record["status"], record["tasks"]) == (2, "started", {})
+    assert (record["schema"], record["status"], record["tasks"]) == (3, "started", {})
     assert record["strategy"] == HEADER["strategy"]
     assert run.done == set()
 
@@ -167,12 +167,12 @@ def old_record(tmp_path, **model):
         ("my_own", "llava", ("llava-1.5", 1, "my_own")),
     ],
 )
-def test_a_record_of_schema_1_is_read_as_one_of_schema_2(tmp_path, name, family, known):
+def test_a_record_of_schema_1_is_read_in_the_present_schema(tmp_path, name, family, known):
     path = old_record(tmp_path, name=name, family=family)
     before = path.read_bytes()
     [record] = load_records(tmp_path)
     model = record["model"]
-    assert (record["schema"], record["migrated_from"]) == (2, 1)
+    assert (record["schema"], record["migrated_from"]) == (3, 1)
     assert (model["architecture"], model["patches"], model["size"]) == known
     assert (model["train"], model["train_ratio"], model["training"]) == ("vanilla", None, None)
     assert model["image_tokens"] == 144
@@ -248,7 +248,7 @@ def test_a_read_only_results_folder_is_explained(tmp_path):
         ("", "not JSON"),
         ("[]", "no schema"),
         ("{}", "no schema"),
-        ('{"schema": 0}', "its schema is 0, no whole number from 1 to 2"),
+        ('{"schema": 0}', "its schema is 0, no whole number from 1 to 3"),
         ('{"schema": -1}', "its schema is -1"),
         ('{"schema": true}', "its schema is True"),
         ('{"schema": 2.0}', "its schema is 2.0"),
@@ -366,8 +366,8 @@ def test_a_record_of_a_newer_schema_is_refused(tmp_path):
     run = open_run(tmp_path)
     run.close()
     path = run.folder / "record.json"
-    path.write_text(json.dumps({**stored(run), "schema": 3}))
-    with pytest.raises(UserError, match=r"schema 3.*reads up to 2.*Update"):
+    path.write_text(json.dumps({**stored(run), "schema": 4}))
+    with pytest.raises(UserError, match=r"schema 4.*reads up to 3.*Update"):
         load_records(tmp_path)
 
 

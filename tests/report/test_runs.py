@@ -1,7 +1,7 @@
 """From records to runs: the row a run belongs to, what is not the default, and which of several counts."""
 
 import pytest
-from report_records import LLAVA_15, NEXT_P5, edit
+from report_records import FIELDS, LLAVA_15, NEXT_P5, edit
 
 from pdrop_eval.records.frame import to_frame
 from pdrop_eval.records.overrides import changes_from_default, choices
@@ -205,10 +205,10 @@ def test_the_frame_of_no_records_is_empty_but_has_its_columns():
 
 
 def made_by(run, code, day):
-    """A record of that code (its hash) and day."""
+    """A record of that code (its hashes) and day."""
 
     def change(record):
-        record["identity"]["code"] = {"version": "0.1.0", "sha256": code}
+        record["identity"]["code"] = code
         record["created"] = f"2026-01-{day:02}T00:00:00+00:00"
 
     edit(run, change)
@@ -217,8 +217,8 @@ def made_by(run, code, day):
 @pytest.mark.parametrize("days", [(1, 2), (2, 1)])
 def test_of_equal_runs_the_one_of_the_installed_code_counts_before_the_newest(add_run, runs, days):
     now, then = add_run("pdrop", {"gqa": 60.0}), add_run("pdrop", {"gqa": 50.0}, commit="d" * 40)
-    made_by(now, code_sha256(), days[0])
-    made_by(then, "0" * 64, days[1])
+    made_by(now, code_sha256(FIELDS["pdrop"]["_target_"]), days[0])
+    made_by(then, {"sha256": "0" * 64}, days[1])
     chosen, (other,) = pick(runs(), ["gqa"])
     assert chosen.id == now.folder.name
     assert unlike(other, chosen) == "other code"
@@ -226,9 +226,9 @@ def test_of_equal_runs_the_one_of_the_installed_code_counts_before_the_newest(ad
 
 def test_the_installed_code_does_not_outweigh_more_questions_or_the_default_settings(add_run, runs):
     default = add_run("pdrop", {"gqa": 60.0})
-    made_by(default, "0" * 64, 1)
-    made_by(add_run("pdrop", {"gqa": 50.0}, limit=8), code_sha256(), 2)
-    made_by(add_run("pdrop", {"gqa": 40.0}, seed=7), code_sha256(), 2)
+    made_by(default, {"sha256": "0" * 64}, 1)
+    made_by(add_run("pdrop", {"gqa": 50.0}, limit=8), code_sha256(FIELDS["pdrop"]["_target_"]), 2)
+    made_by(add_run("pdrop", {"gqa": 40.0}, seed=7), code_sha256(FIELDS["pdrop"]["_target_"]), 2)
     chosen, others = pick(runs(), ["gqa"])
     assert chosen.id == default.folder.name
     assert [unlike(other, chosen) for other in others] == [
@@ -240,10 +240,10 @@ def test_the_installed_code_does_not_outweigh_more_questions_or_the_default_sett
 def test_what_is_unlike_is_told_in_words(add_run, runs):
     add_run("pdrop", {"gqa": 60.0, "pope": 60.0}, seed=7)
     second = add_run("pdrop", {"gqa": 61.0}, limit=16, commit="d" * 40, model="mini_too")
-    edit(second, lambda record: record["identity"].update(packages={"torch": "1"}, data_sha256={"a": "1"}))
+    edit(second, lambda record: record["identity"].update(packages={"torch": "1"}))
     third = add_run("pdrop", {"gqa": 61.0, "pope": 60.0}, seed=7, commit="e" * 40)
     edit(third, lambda record: record.update(created="2020-01-02T00:00:00+00:00"))
-    edit(third, lambda record: record["identity"].update(packages={"torch": "2"}, data_sha256={"a": "1"}))
+    edit(third, lambda record: record["identity"].update(packages={"torch": "2"}))
     found = {run.limit or run.record["created"][:4]: run for run in runs()}
     (first,) = [run for key, run in found.items() if key not in (16, "2020")]
     limited, old = found[16], found["2020"]

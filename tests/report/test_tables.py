@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from report_records import LLAVA_15, NEXT_P5, TABLE_5, edit
+from report_records import FIELDS, LLAVA_15, NEXT_P5, TABLE_5, edit
 
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.report.tables.cells import Cell, average, difference
@@ -225,7 +225,7 @@ def test_runs_that_claim_one_row_are_all_named(add_run, all_scores, part):
         f"not {seeded.folder.name} (seed=7). The shown one was made by other code than is installed now."
     )
     assert expected in notes(found)
-    edit(shown, lambda record: record["identity"].update(code={"sha256": code_sha256()}))
+    edit(shown, lambda record: record["identity"].update(code=code_sha256(FIELDS["pdrop"]["_target_"])))
     assert f"not {seeded.folder.name} (seed=7, other code).\n" in notes(part(5))
     assert "than is installed now" not in notes(part(5))
 

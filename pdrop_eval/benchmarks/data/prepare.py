@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ class Data:
     """Where a suite's data are; all dicts are by task.
 
     A rendered suite is a `folder` of parquet files; real data are `local` files or `commits` of the Hub.
-    `sha256` stands for the content, and `identity` is what of it decides which run this is: of a rendered
-    suite all tasks. Real data sets come one by one, so they don't; a task whose data have changed since is
-    run anew (see `changed`).
+    `sha256` stands for the content: a task whose data have changed since is run anew.
+    `identity` is what of it decides which run this is: files of the user's own in the place of a rendered
+    suite's. Real data sets come one by one, and the rendered ones with this package, so they don't.
     """
 
     folder: Path | None
@@ -49,15 +49,10 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
         info = describe(task, "rendered")
         check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
-    sha256 = {task: _content_sha256(folder, task) for task in there}
-    return Data(folder, {}, sha256, sha256, {})
-
-
-def changed(data: Data, tasks: Mapping[str, Any]) -> list[str]:
-    """Those of a record's tasks that were run on other data than there are now."""
-    return [
-        task for task, now in data.sha256.items() if task in tasks and tasks[task].get("data_sha256") != now
-    ]
+    content = {task: _content(folder, task) for task in there}
+    sha256 = {task: found for task, (found, _) in content.items()}
+    own = {task: found for task, (found, rendered) in content.items() if not rendered}
+    return Data(folder, {}, sha256, own, {})
 
 
 def _downloaded(root: Path, tasks: Sequence[str]) -> Data:
@@ -69,17 +64,19 @@ def _downloaded(root: Path, tasks: Sequence[str]) -> Data:
     return Data(None, {}, sha256, {}, local)
 
 
-def _content_sha256(folder: Path, task: str) -> str:
-    """The manifest's hash of pixels and fields if the file is the one that was rendered, else the file's own.
+def _content(folder: Path, task: str) -> tuple[str, bool]:
+    """A hash of a task's data, and whether they are the file that was rendered.
 
-    A file's bytes depend on the versions of the libraries that wrote it, its content does not.
+    Of that, it is the manifest's hash of pixels and fields, else the file's own. A rendered file's
+    bytes depend on the versions of the libraries that wrote it, its content does not.
     """
     found = file_sha256(folder / f"{task}.parquet")
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        return found
+        return found, False
     entry = json.loads(manifest.read_text(encoding="utf-8")).get("tasks", {}).get(task, {})
-    return str(entry["sha256"]) if entry.get("file_sha256") == found else found
+    rendered = entry.get("file_sha256") == found
+    return (str(entry["sha256"]), True) if rendered else (found, False)
 
 
 def _folder(root: str | None) -> Path:

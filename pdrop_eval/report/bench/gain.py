@@ -145,10 +145,8 @@ def _reference(run: Run, runs: Sequence[Run]) -> Run | None:
 def _alike(one: Run, other: Run) -> bool:
     """Whether suite, settings, code, weights and the data of the tasks in common are the same."""
     same = ((run.suite, run.deviations, run.source, run.checkpoint) for run in (one, other))
-    data, others = (run.of("identity", "data_sha256") or {} for run in (one, other))
-    return next(same) == next(same) and all(
-        data[task] == others[task] for task in data.keys() & others.keys()
-    )
+    in_common = one.data.keys() & other.data.keys()
+    return next(same) == next(same) and all(one.data[name] == other.data[name] for name in in_common)
 
 
 def _rest(fields: Mapping[str, Any] | None) -> dict[str, Any]:

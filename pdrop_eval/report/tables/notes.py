@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.overrides import own_data
-from pdrop_eval.records.run import Run, installed_code, unlike
+from pdrop_eval.records.run import Run, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA
 from pdrop_eval.report.tables.cells import DIVISOR, Cell, other_questions
 from pdrop_eval.report.tables.commands import Note
@@ -168,8 +168,9 @@ def _not_shown(part: Part) -> list[Note]:
         if row.others and row.run:
             reasons = [f"{run.id} ({unlike(run, row.run)})" for run in row.others]
             more = f" and {len(reasons) - LISTED} more" if len(reasons) > LISTED else ""
-            now = row.run.source == installed_code()
-            past = "" if now else " The shown one was made by other code than is installed now."
+            past = (
+                "" if row.run.is_current else " The shown one was made by other code than is installed now."
+            )
             notes.append(
                 Note(
                     f"{_name(row)} is claimed by several runs. Shown is {row.run.id}, the nearest to the "

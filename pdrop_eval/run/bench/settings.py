@@ -10,7 +10,6 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pdrop_eval import __version__
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
@@ -21,9 +20,10 @@ from pdrop_eval.models.published_sizes import PUBLISHED
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.config import checks
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256, hash_files
+from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.paths import CONF, PACKAGE, options
 from pdrop_eval.utils.provenance import hardware
+from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice, check_whole
 from pdrop_eval.utils.versions import COMPUTE, check_versions
 
@@ -31,7 +31,6 @@ PLAIN, KEEP_ALL, VANILLA = "plain", "keep_all", "vanilla"
 LARGEST = 16  # where batch_sizes=auto begins
 # Not part of a benchmark's identity: what is measured more, and where it goes.
 _ELSEWHERE = ("batch_sizes", "results", "scores", "again", "untested_packages")
-_SOURCES = ("strategies", "engine", "efficiency", "models", "run/bench")
 
 
 @dataclass(frozen=True)
@@ -219,10 +218,9 @@ def _identity(
     plain["threads"] = str(plain["threads"]) if plain["threads"] else _threads_of_the_environment()
     model = plain["model"]
     plain["model"] = {key: model[key] for key in ("name", "architecture", "size", "anyres")}
-    files: list[Path] = []
-    for name in _SOURCES:
-        path = PACKAGE / name
-        files += sorted(path.rglob("*.py")) if path.is_dir() else [path]
+    modules = import_closure(["pdrop_eval.run.bench.session"], PACKAGE)
+    for one in plain["strategies"]:
+        modules |= identity.strategy_modules(one["fields"]["_target_"], PACKAGE) if one["fields"] else {}
     if isinstance(source, Path) and config.weights == "random":
         weights = file_sha256(source / "config.json")
     elif source is not None:
@@ -233,7 +231,7 @@ def _identity(
     return {
         "config": plain,
         "model": weights,
-        "code": {"version": __version__, "sha256": hash_files(files)},
+        "code": {"sha256": hash_modules(modules)},
         "packages": {name: version(name) for name in ("torch", "transformers")},
         "hardware": {key: machine[key] for key in ("cpu", "cores", "gpus")},
     }

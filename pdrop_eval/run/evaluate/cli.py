@@ -55,6 +55,8 @@ def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str
     missing = plan.missing(record)
     if record is None and (other := plan.made_by_other_code()):
         say(f"The record {other} is of other code or packages: all is evaluated anew.")
+    elif record is not None and (changed := plan.changed(record)):
+        say(f"Evaluated anew, as their data, files or entries have changed: {', '.join(changed)}.")
     elif record is not None and 0 < len(missing) < len(plan.tasks):
         say(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
     if record is not None and not missing:
@@ -166,7 +168,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
             )
         )
     predictions = submission(samples) if info.judge else None
-    result = {**result, "data_sha256": plan.data.sha256[task]}
+    result |= _decides(plan, task)
     together(lambda: run.add_task(task, result, samples, predictions))
     if rank() == 0:
         told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
@@ -179,8 +181,12 @@ def _journal(plan: Plan, task: str) -> Any:
     from pdrop_eval.records.store import run_folder
 
     folder = run_folder(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity)
-    scope = {"identity": plan.identity, "data_sha256": plan.data.sha256[task]}
-    return Journal(folder, task, rank(), scope)
+    return Journal(folder, task, rank(), {"identity": plan.identity, **_decides(plan, task)})
+
+
+def _decides(plan: Plan, task: str) -> dict[str, str]:
+    """What decides a single task's numbers, beside what decides those of the whole run."""
+    return {"data_sha256": plan.data.sha256[task], "task_sha256": plan.task_sha256[task]}
 
 
 def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:

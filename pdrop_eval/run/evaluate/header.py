@@ -18,7 +18,7 @@ from pdrop_eval.models import tiling
 from pdrop_eval.models.catalog import ARCHITECTURES
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
-from pdrop_eval.records.overrides import changes_from_default
+from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.compose import BUDGET_DECIDES, instantiate_strategy, make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
@@ -50,17 +50,18 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     image_tokens = nominal_image_tokens(transformers_config)
     schedule = strategy.schedule(layers, image_tokens)
     flops = theoretical_flops(transformers_config, schedule)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
+    recorded = redact_all(recorded_settings(settings, plan.strategy, asdict(strategy)))
     header = {
         "command": redact(command),
-        "config": (settings := redact_all(OmegaConf.to_container(config, resolve=True))),
-        "changes": changes_from_default(settings),
+        **recorded,
         "seed": config.seed,
         "code": provenance.code_identity(),
         "packages": provenance.package_versions(),
         "untested_packages": versions.untested(),
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
-        "strategy": {"name": plan.strategy, "fields": asdict(strategy), **recorded_facts(strategy)},
+        "strategy": {**recorded["strategy"], **recorded_facts(strategy)},
         "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {

@@ -1,10 +1,10 @@
 """A run's plan: everything that is checked and found out before torch is imported."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 
@@ -21,15 +21,23 @@ class Plan:
     data: Any
     identity: dict[str, Any]
     judge: Any = None
+    task_sha256: dict[str, str] = field(default_factory=dict)
 
     def missing(self, record: dict[str, Any] | None) -> list[str]:
-        """The tasks that the record lacks, or has on other data."""
-        from pdrop_eval.benchmarks.data.prepare import changed
-
+        """The tasks that the record lacks, or that have changed since."""
         if record is None:
             return self.tasks
-        stale = changed(self.data, record["tasks"])
-        return [task for task in self.tasks if task not in record["tasks"] or task in stale]
+        changed = self.changed(record)
+        return [task for task in self.tasks if task not in record["tasks"] or task in changed]
+
+    def changed(self, record: dict[str, Any]) -> list[str]:
+        """The tasks of a record whose data, files or entry in the registry are others now."""
+        now = {"data_sha256": self.data.sha256, "task_sha256": self.task_sha256}
+        return [
+            task
+            for task, entry in record["tasks"].items()
+            if task in self.tasks and any(entry.get(key) != found.get(task) for key, found in now.items())
+        ]
 
     def existing_record(self) -> dict[str, Any] | None:
         """The record of an earlier run with the same identity."""
@@ -64,7 +72,7 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     """Checks a config, gets the data ready, and works out the run's identity, all without torch."""
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.judge_client import make_judge
-    from pdrop_eval.benchmarks.task_files import describe
+    from pdrop_eval.benchmarks.task_files import describe, task_sha256
     from pdrop_eval.models.hub import hub_commit, set_offline
     from pdrop_eval.models.tiling import check_anyres
     from pdrop_eval.records import run_identity as identity
@@ -88,7 +96,13 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
+    settings: Any = OmegaConf.to_container(config, resolve=True)
     decides = identity.run_identity(
-        config, strategy, identity.checkpoint_sha256(source, commit), data.identity
+        settings,
+        strategy,
+        str(config.strategy._target_),
+        identity.checkpoint_sha256(source, commit),
+        data.identity,
     )
-    return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge)
+    definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
+    return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge, definitions)

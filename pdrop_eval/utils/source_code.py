@@ -1,0 +1,142 @@
+"""What a module's own source says, and which modules of a package it imports: read, never executed.
+
+Comments, docstrings and layout don't count, so an edit of them changes no hash.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+_NO_MEANING = ("ctx", "kind", "type_comment")  # of a syntax tree
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def import_closure(modules: Iterable[str], package: Path) -> dict[str, Path]:
+    """The modules of a package that some of its modules need, themselves included, by name.
+
+    What is imported inside of functions counts, what is imported for type checkers only doesn't. The
+    `__init__` of the whole package is left out: it only names what is public.
+
+    Args:
+        modules: names such as `pdrop_eval.engine.context`; the name of a package stands for its `__init__`.
+        package: the folder of the package, whose name the modules begin with.
+
+    Returns:
+        The files by module name, sorted by name.
+
+    Raises:
+        ValueError: one of `modules` has no file.
+    """
+    found: dict[str, Path] = {}
+    waiting = list(modules)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name == package.name:
+            continue
+        path = module_file(name, package)
+        if path is None:
+            raise ValueError(f"there is no module {name} in {package}")
+        found[name] = path
+        waiting.append(name.rpartition(".")[0])  # importing a module runs the packages that it is in
+        waiting += project_imports(path, package)
+    return dict(sorted(found.items()))
+
+
+def module_file(name: str, package: Path) -> Path | None:
+    """The file of a module of a package; None if there is none."""
+    first, *parts = name.split(".")
+    place = package.joinpath(*parts)
+    candidates = (place / "__init__.py", place.with_name(f"{place.name}.py"))
+    return next((path for path in candidates if first == package.name and path.is_file()), None)
+
+
+def project_imports(path: Path, package: Path) -> tuple[str, ...]:
+    """The modules of the package that a file imports, anywhere but for type checkers."""
+    return _imports(*_version(path), package)
+
+
+def class_attribute(path: Path, class_name: str, name: str) -> str | None:
+    """The text that a class of a file gives to one of its attributes; None if it gives none."""
+    for node in _tree(*_version(path)).body:
+        for line in node.body if isinstance(node, ast.ClassDef) and node.name == class_name else ():
+            targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+            value = getattr(line, "value", None)
+            if name in [getattr(target, "id", None) for target in targets] and isinstance(
+                value, ast.Constant
+            ):
+                return str(value.value)
+    return None
+
+
+def hash_modules(modules: dict[str, Path]) -> str:
+    """SHA-256 of the code of modules, with their names."""
+    whole = hashlib.sha256()
+    for name, path in sorted(modules.items()):
+        whole.update(f"{name}\0{code_sha256(path)}\n".encode())
+    return whole.hexdigest()
+
+
+def code_sha256(path: Path) -> str:
+    """SHA-256 of a file's code: its syntax tree without docstrings, the same in every version of Python."""
+    return _code_sha256(*_version(path))
+
+
+@lru_cache(maxsize=1024)
+def _code_sha256(path: Path, modified: int) -> str:
+    said = repr(_meaning(_tree(path, modified)))
+    return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
+
+
+@lru_cache(maxsize=1024)
+def _imports(path: Path, modified: int, package: Path) -> tuple[str, ...]:
+    """The modules of the package that a file imports."""
+    found = []
+    for node in _executed(_tree(path, modified)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(filter(None, (_parent(path, package, node.level), node.module)))
+            parts = [f"{base}.{alias.name}" for alias in node.names]
+            found += [part if module_file(part, package) else base for part in parts]
+    return tuple(name for name in dict.fromkeys(found) if module_file(name, package))
+
+
+def _parent(path: Path, package: Path, level: int) -> str:
+    """The package that a relative import begins at; nothing for an absolute one."""
+    return ".".join([package.name, *path.parts[len(package.parts) : -level]]) if level else ""
+
+
+def _executed(node: ast.AST) -> Iterator[ast.AST]:
+    """A tree's nodes, without those under `if TYPE_CHECKING`."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for other in child.orelse:
+                yield from _executed(other)
+        else:
+            yield from _executed(child)
+
+
+def _meaning(node: Any) -> Any:
+    """A syntax tree as nested lists, without what is empty: a later Python has more such fields."""
+    if isinstance(node, list):
+        return [_meaning(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = {name: value for name, value in ast.iter_fields(node) if name not in _NO_MEANING}
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+        fields["body"] = fields["body"][1:]
+    kept = [[name, _meaning(value)] for name, value in fields.items() if value is not None and value != []]
+    return [type(node).__name__, *kept]
+
+
+def _version(path: Path) -> tuple[Path, int]:
+    return path, path.stat().st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _tree(path: Path, modified: int) -> ast.Module:
+    return ast.parse(path.read_bytes())

@@ -1,0 +1,219 @@
+"""What makes a record stale: all that decides its numbers, and nothing else."""
+
+import shutil
+
+import pytest
+import runner_tiny as tiny
+
+from pdrop_eval.benchmarks import registry, task_files
+from pdrop_eval.records import run_identity
+from pdrop_eval.records.store import Run
+from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.evaluate.plan import make_plan
+from pdrop_eval.utils import paths
+from pdrop_eval.utils.source_code import code_sha256, import_closure
+
+TASKS = ["gqa", "ocrvqa"]
+HEADER = {"model": {"name": "mini"}, "strategy": {"name": "pdrop"}}
+ENTRY = {"benchmark": "b", "score": 50.0, "n": 8}
+UNIFORM = '''
+from dataclasses import dataclass
+from pdrop_eval.strategies.base import Strategy
+
+@dataclass
+class Uniform(Strategy):
+    """Drops evenly."""
+    name = "uniform"
+'''
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A copy of the package and the tasks, which the identity is read from."""
+    package, tasks = tmp_path / "pdrop_eval", tmp_path / "tasks"
+    shutil.copytree(
+        paths.PACKAGE, package, ignore=shutil.ignore_patterns("checkpoints", "__pycache__", "assets")
+    )
+    shutil.copytree(paths.TASKS, tasks)
+    monkeypatch.setattr(paths, "PACKAGE", package)
+    monkeypatch.setattr(registry, "PACKAGE", package)
+    monkeypatch.setattr(task_files, "PACKAGE", package)
+    monkeypatch.setattr(task_files, "TASKS", tasks)
+    forget()
+    yield tmp_path
+    forget()
+
+
+def forget():
+    """What is read once in a process is read again."""
+    for function in (registry.benchmarks, registry.by_task, task_files.describe, run_identity._code_sha256):
+        function.cache_clear()
+
+
+@pytest.fixture
+def stale(tree, llava, data, tmp_path, monkeypatch):
+    """Writes the record of pdrop on two tasks, then says what of it is stale: a list of tasks, or "all"."""
+
+    def plan(*overrides, checkpoint=llava, root=data):
+        forget()
+        given = [f"model.pretrained={checkpoint}", f"data.root={root}", f"tasks=[{','.join(TASKS)}]"]
+        config = compose_config([*given, f"results={tmp_path / 'runs'}", *overrides])
+        return make_plan(config, "pdrop")
+
+    monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
+    made = plan()
+    with Run.open(tmp_path / "runs", "mini", "pdrop", made.identity, HEADER) as run:
+        for task in TASKS:
+            decides = {"data_sha256": made.data.sha256[task], "task_sha256": made.task_sha256[task]}
+            run.add_task(task, {**ENTRY, **decides}, [])
+
+    def missing(*overrides, **places):
+        now = plan(*overrides, **places)
+        record = now.existing_record()
+        return "all" if record is None else now.missing(record)
+
+    assert missing() == []
+    return missing
+
+
+def add(path, text):
+    """Appends to a file, which may be new."""
+    with open(path, "a", encoding="utf-8") as file:
+        file.write(text)
+
+
+def put_first(path, old, new):
+    """Replaces the first time that a text stands in a file."""
+    text = path.read_text(encoding="utf-8")
+    assert old in text, (path, old)
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_what_decides_nothing_leaves_every_record_current(tree, stale):
+    package, tasks = tree / "pdrop_eval", tree / "tasks"
+    add(package / "strategies" / "uniform.py", UNIFORM)
+    add(package / "strategies" / "fastv.py", "\nOTHER = 1\n")
+    for name in ("strategies/pyramiddrop.py", "engine/prefill.py", "run/lmms/model.py", "strategies/base.py"):
+        put_first(package / name, '"""', '"""In other words. ')  # the docstring of the module
+        put_first(package / name, "\nclass ", "\n# A comment.\nclass ")
+    put_first(
+        package / "strategies" / "pyramiddrop.py", "ratio: lambda, the share", "ratio: the share lambda"
+    )
+    add(package / "report" / "tables" / "fill.py", "\nOTHER = 1\n")
+    add(package / "report" / "tables" / "field.yaml", "rows: []\n")
+    add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
+    entries = package / "benchmarks" / "benchmarks.yaml"
+    gqa = entries.read_text(encoding="utf-8").split("- key: gqa")[1].split("- key: ")[0]
+    add(entries, f"\n- key: other{gqa}".replace("task: gqa", "task: other"))
+    put_first(entries, "name: GQA", "name: G.Q.A.")
+    add(tasks / "rendered" / "other.yaml", "task: other\n")
+    add(tasks / "hub" / "pope.yaml", "\nrepeats: 2\n")
+    add(tasks / "rendered" / "gqa.yaml", "\n# A comment.\n")
+    assert stale() == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "strategies/pyramiddrop.py",
+        "strategies/base.py",
+        "engine/context.py",
+        "engine/prefill.py",
+        "models/prompts.py",
+        "models/loading.py",
+        "models/rotary.py",  # a helper that the engine imports
+        "utils/hashing.py",  # a helper that the wrapper imports
+        "run/lmms/model.py",
+        "run/lmms/task_runner.py",
+        "run/lmms/open.py",
+        "benchmarks/scoring/score.py",
+        "efficiency/flops.py",
+    ],
+)
+def test_other_code_that_decides_makes_all_of_a_run_stale(tree, stale, name):
+    add(tree / "pdrop_eval" / name, "\nOTHER = 1\n")
+    assert stale() == "all"
+
+
+def test_a_module_that_is_imported_only_now_counts_too(tree, stale):
+    package = tree / "pdrop_eval"
+    add(package / "engine" / "more.py", "FACTOR = 1\n")
+    assert stale() == []
+    add(package / "strategies" / "base.py", "\ndef other():\n    from pdrop_eval.engine.more import FACTOR\n")
+    assert stale() == "all"
+
+
+@pytest.mark.parametrize(
+    ("setting", "strategy"),
+    [("strategy.ratio=0.6", "pdrop"), ("seed=2", "pdrop"), ("limit=2", "pdrop"), ("strategy=fastv", "fastv")],
+)
+def test_another_setting_is_another_run(stale, setting, strategy):
+    assert stale(setting) == "all"
+
+
+def test_other_packages_weights_or_data_are_another_run(stale, llava, data, tmp_path, monkeypatch):
+    shutil.copytree(llava, other := tmp_path / "other")
+    assert stale(checkpoint=other) == []
+    add(other / "generation_config.json", " ")
+    assert stale(checkpoint=other) == "all"
+    shutil.copytree(data, moved := tmp_path / "moved")
+    assert stale(root=moved) == []
+    tiny.write("gqa", tiny.rows("gqa", 4), moved)
+    assert stale(root=moved) == "all"
+    here = run_identity.version
+    monkeypatch.setattr(run_identity, "version", lambda name: "9.9" if name == "torch" else here(name))
+    assert stale() == "all"
+
+
+@pytest.mark.parametrize("setting", ["workers=0", "feature_cache=0", "log=text", "untested_packages=true"])
+def test_what_changes_no_answer_is_no_other_run(stale, setting):
+    assert stale(setting) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "tasks"),
+    [
+        ("tasks/rendered/gqa.yaml", "process_docs: null", "process_docs: null\nrepeats: 2", ["gqa"]),
+        ("tasks/hub/gqa.yaml", "include:", "repeats: 2\ninclude:", ["gqa"]),
+        ("pdrop_eval/benchmarks/benchmarks.yaml", "task: gqa\n", "task: gqa\n  judge: true\n", ["gqa"]),
+        ("pdrop_eval/benchmarks/functions.py", "def ", "OTHER = 1\n\n\ndef ", ["ocrvqa"]),
+    ],
+)
+def test_what_decides_one_task_makes_that_task_stale(tree, stale, name, old, new, tasks):
+    put_first(tree / name, old, new)
+    assert stale() == tasks
+
+
+def test_a_strategy_of_the_users_own_counts_with_its_file(tmp_path, monkeypatch):
+    own = tmp_path / "my_own_strategy.py"
+    own.write_text(UNIFORM, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    forget()
+    first = run_identity.code_sha256("my_own_strategy.Uniform")
+    assert run_identity.registered_name("my_own_strategy.Uniform") == "uniform"
+    add(own, "\n# A comment.\n")
+    forget()
+    assert run_identity.code_sha256("my_own_strategy.Uniform") == first
+    add(own, "\nOTHER = 1\n")
+    forget()
+    changed = run_identity.code_sha256("my_own_strategy.Uniform")
+    assert changed["sha256"] == first["sha256"]
+    assert changed["strategy"] != first["strategy"]
+
+
+def test_of_the_strategies_only_the_chosen_one_is_read():
+    shared = import_closure([f"pdrop_eval.{name}" for name in run_identity._SHARED], paths.PACKAGE)
+    own = run_identity.strategy_modules("pdrop_eval.strategies.fastv.FastV", paths.PACKAGE)
+    named = {name.removeprefix("pdrop_eval.") for name in (*shared, *own)}
+    assert "strategies.fastv" in named
+    assert not named & {"strategies.pyramiddrop", "strategies.vanilla"}
+    assert not any(name.startswith(("report", "run.train", "run.bench", "run.evaluate")) for name in named)
+
+
+def test_the_hash_is_of_what_is_said_not_of_how(tmp_path):
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text('"""A."""\nx = ("a" "b")  # why\n\n\ndef f():\n    """B."""\n    return x\n')
+    other.write_text('x = "ab"\ndef f(): return x\n')
+    assert code_sha256(one) == code_sha256(other)
+    other.write_text('x = "ab"\ndef f(): return x, x\n')
+    assert code_sha256(one) != code_sha256(other)
