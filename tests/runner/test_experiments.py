@@ -9,6 +9,7 @@ import runner_tiny as tiny
 from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.models import checkpoint
 from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.run.config import checks
@@ -70,10 +71,22 @@ def test_a_tables_tasks_are_its_published_benchmarks(table):
     assert set(experiment(f"table{table}").tasks) == {benchmarks()[key].task for key in columns}
 
 
+def kinds(runs):
+    """Of runs that differ in a value alone, the first."""
+    found = {}
+    for run in runs:
+        keys = tuple(one.partition("=")[0] for one in run.get("overrides", []))
+        found.setdefault((run["model"], run["strategy"], keys), run)
+    return list(found.values())
+
+
+@pytest.mark.parametrize("choose", [kinds, pytest.param(list, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", options("experiment"))
-def test_every_run_of_every_experiment_composes(name):
+def test_every_run_of_every_experiment_composes(name, choose):
     config = compose_config([f"experiment={name}"])
-    for run in OmegaConf.to_container(config.runs):
+    runs = choose(OmegaConf.to_container(config.runs))
+    assert len(runs) >= 4
+    for run in runs:
         composed = compose_config(_overrides(run, config, [], {}))
         size = model_configs()[run["model"]]["size"]
         assert (composed.model.name, composed.model.size) == (run["model"], size)
@@ -167,11 +180,12 @@ def test_what_an_experiment_cannot_be_told_is_refused(asked, monkeypatch, capsys
         assert word in message
 
 
+@pytest.mark.slow
 def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp_path, monkeypatch, capsys):
     trained = tmp_path / "checkpoints" / "mini_pdrop_05"
     shutil.copytree(llava, trained)
-    monkeypatch.setattr(checks, "MINI_CHECKPOINT", llava)
-    monkeypatch.setattr(checks, "MINI_CHECKPOINTS", trained.parent)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINT", llava)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", trained.parent)
     given = ["experiment=table3", f"data.root={data}", f"results={tmp_path}/runs", "tasks=[pope]", "limit=4"]
     assert command(monkeypatch, *given) == 0
     captured = capsys.readouterr()
@@ -191,7 +205,7 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
 
 
 def test_an_experiment_of_which_nothing_can_be_run_says_why(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checks, "MINI_CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", tmp_path)
     assert command(monkeypatch, "experiment=table5", "model=mini_next_p5") == 2
     assert "None of the 3 runs" in (message := capsys.readouterr().err)
     assert "isn't trained yet" in message

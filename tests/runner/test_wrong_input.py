@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from pdrop_eval.benchmarks.data.checks import check_parquet
 from pdrop_eval.benchmarks.data.local import find_local
 from pdrop_eval.benchmarks.task_files import describe
-from pdrop_eval.models import hub
+from pdrop_eval.models import checkpoint, hub
 from pdrop_eval.records.store import run_id
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import compose_config
@@ -147,7 +147,7 @@ def test_weights_that_are_not_safetensors(llava, data, tmp_path):
 
 
 def test_the_embedded_miniature_may_be_missing(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(checks, "MINI_CHECKPOINT", tmp_path)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINT", tmp_path)
     assert "make train-mini" in refused("embedded", data)
 
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.data.checks import check_parquet
+from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
 from pdrop_eval.run.config import checks
-from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import options
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,10 @@ def checkpoints(config: Any) -> Iterator[Finding]:
     """The chosen model, and which of the others of its size are still to be trained."""
     yield _checkpoint(config.model)
     lacking = []
-    for name in options("model"):
-        other = compose_config([f"model={name}"]).model
-        if other.size == config.model.size and name != config.model.name:
+    for name, other in model_configs().items():
+        if other["size"] == config.model.size and name != config.model.name:
             try:
-                resolve_checkpoint(other.pretrained)
+                resolve_checkpoint(other["pretrained"])
             except UserError:
                 lacking.append(name)
     if lacking:
