@@ -235,9 +235,9 @@ def _visible(value: Any, name: str = "") -> Any:
 
 
 def _run(record: dict[str, Any]) -> Run:
-    changes = list(record.get("changes") or ())
+    changes = [str(change) for change in record.get("changes") or ()]
     results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
-    found = Run(record, str(record["strategy"].get("name")), [*map(str, changes)], None, results)
+    found = Run(record, str(record["strategy"].get("name")), changes, None, results)
     return replace(found, key=_key(found))
 
 

@@ -155,7 +155,7 @@ def test_the_page_tells_the_state_of_each_cell_and_its_interval(reports):
 def test_no_format_shows_an_interval_where_all_came_out_alike(add_run, runs):
     run = add_run("pdrop", {"gqa": 100.0}, n=8)
     edit(run, lambda record: record["tasks"]["gqa"].update(stderr=0.0))
-    for report in make_reports(runs(), "all")[-2:]:
+    for report in [one for one in make_reports(runs(), "all") if one.name in ("table5", "overview")]:
         files = report.files()
         hints = {state.get("title") for state in parsed(files[f"{report.name}.html"]).states}
         assert "measured, n 8, no 95% interval: nothing varied" in hints

@@ -5,7 +5,6 @@ import pytest
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.report.tables.fill import published_part
 from pdrop_eval.report.tables.layout import published_section, scores_grid
-from pdrop_eval.report.tables.published import published
 from pdrop_eval.report.tables.spec import TABLES
 
 # Read off the paper: the last column of each table, in its order.
@@ -66,7 +65,7 @@ def lines(number, apart):
 
 def test_all_28_averages_are_the_printed_ones(number):
     assert [line[-1] for line in lines(number, apart=False)] == AVERAGES[number]
-    assert [f"{row.average:.1f}" for row in published(number)] == AVERAGES[number]
+    assert [f"{row.average:.1f}" for row in TABLES[number].published] == AVERAGES[number]
     assert sum(map(len, AVERAGES.values())) == 28
 
 
@@ -111,12 +110,12 @@ def test_the_tables_together_have_all_benchmarks_but_the_judged_one():
 
 
 def test_the_ratio_belongs_to_training_and_to_pyramiddrop_at_inference():
-    fastv_on_pdrop = published(3)[3].key
+    fastv_on_pdrop = TABLES[3].published[3].key
     assert (fastv_on_pdrop.train, fastv_on_pdrop.train_ratio) == ("pdrop", 0.5)
     assert (fastv_on_pdrop.strategy, fastv_on_pdrop.ratio) == ("fastv", None)
-    ablated = published(4)[1].key
+    ablated = TABLES[4].published[1].key
     assert (ablated.train_ratio, ablated.ratio) == (0.4, 0.4)
-    inference_only = published(5)[2].key
+    inference_only = TABLES[5].published[2].key
     assert (inference_only.train, inference_only.train_ratio, inference_only.ratio) == ("vanilla", None, 0.5)
 
 

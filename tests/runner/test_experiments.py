@@ -1,6 +1,5 @@
 """Experiments: the runs of each table, which of them are chosen, and what is left out."""
 
-import csv
 import shutil
 import sys
 
@@ -12,16 +11,13 @@ from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.models import checkpoint
 from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.store import load_records
+from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.run.evaluate.experiments import _overrides
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF, PACKAGE, options
-
-NAMES = {"llava-1.5-7b": "llava-1.5", "llava-next-7b": "llava-next"}
-with open(PACKAGE / "report" / "tables" / "published.csv", encoding="utf-8") as file:
-    PUBLISHED = list(csv.DictReader(file))
+from pdrop_eval.utils.paths import CONF, options
 
 
 def experiment(name):
@@ -37,15 +33,8 @@ def row(run):
 
 
 def published_rows(table):
-    rows = set()
-    for r in PUBLISHED:
-        if r["table"] == table:
-            ratio = float(r["lam"]) if r["lam"] else None
-            # Table 3's trainings are those of Table 1, with lambda 0.5
-            train = (r["train"], (ratio or 0.5) if r["train"] == "pdrop" else None)
-            infer = (r["infer"], ratio if r["infer"] == "pdrop" else None)
-            rows.add((NAMES[r["model"]], int(r["patches"]), *train, *infer))
-    return rows
+    keys = [row.key for row in TABLES[int(table)].published]
+    return {(k.architecture, k.patches, k.train, k.train_ratio, k.strategy, k.ratio) for k in keys}
 
 
 @pytest.mark.parametrize("table", "12345")
@@ -67,7 +56,7 @@ def test_the_miniatures_run_the_same_rows(table):
 
 @pytest.mark.parametrize("table", "12345")
 def test_a_tables_tasks_are_its_published_benchmarks(table):
-    columns = {r["benchmark"] for r in PUBLISHED if r["table"] == table} - {"avg"}
+    columns = set(TABLES[int(table)].columns)
     assert set(experiment(f"table{table}").tasks) == {benchmarks()[key].task for key in columns}
 
 

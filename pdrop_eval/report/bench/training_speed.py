@@ -7,7 +7,7 @@ from typing import Any
 
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
-from pdrop_eval.report.tables.published import published
+from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.strategies.registry import display_name
 
 FILE = Path("results/training/speed.json")
@@ -92,9 +92,9 @@ def _paper() -> str:
     """The published hours, as speed-ups: of whole trainings of 7B models on GPUs."""
     said = []
     pairs: dict[tuple[str, int], dict[str, float]] = {}
-    for row in published(1):
-        if row.gpu_hours:
-            pairs.setdefault((row.key.architecture, row.key.patches), {})[row.key.train] = row.gpu_hours
+    for row in TABLES[1].published:
+        if row.hours:
+            pairs.setdefault((row.key.architecture, row.key.patches), {})[row.key.train] = row.hours
     for (architecture, patches), hours in pairs.items():
         name = family_name(architecture, "7b") + (f" p{patches}" if patches > 1 else "")
         said.append(

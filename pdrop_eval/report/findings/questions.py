@@ -15,7 +15,6 @@ from pdrop_eval.records.run import Run, pick
 from pdrop_eval.records.training_info import differences
 from pdrop_eval.report.paired.difference import Difference, NotPairedError, compare, mean_of
 from pdrop_eval.report.tables.commands import Fill, fill
-from pdrop_eval.report.tables.published import published
 from pdrop_eval.report.tables.spec import TABLES
 
 MATCH, GAIN, FASTV = "match", "gain", "fastv"
@@ -125,7 +124,7 @@ def printed(question: Question, model: RowKey) -> list[tuple[int, float]]:
     """What the paper prints for a question: the difference of its averages, by table."""
     found = []
     for number in question.tables:
-        averages = {row.key: row.average for row in published(number)}
+        averages = {row.key: row.average for row in TABLES[number].published}
         pair = (averages.get(_row(model, question.one)), averages.get(_row(model, question.other)))
         if pair[0] is not None and pair[1] is not None:
             found.append((number, round(pair[0] - pair[1], 1)))

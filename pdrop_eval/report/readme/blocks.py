@@ -86,7 +86,7 @@ def _first(part: Part) -> str:
     asked = sorted({cell.n for row in part.rows for cell in row.cells.values() if cell.n is not None})
     count = " to ".join(str(number) for number in dict.fromkeys([asked[0], asked[-1]])) if asked else "no"
     text = (
-        f"Table {table.number} of the paper ({table.title}), as measured (size {part.size}, suite "
+        f"{table.label} of the paper ({table.title}), as measured (size {part.size}, suite "
         f"{part.suite}): {count} questions a benchmark, {questions(runs)} {table.average} is the mean of "
         f"the table's {len(table.benchmarks)} benchmarks (MME / 20), with the half-width of its 95% interval."
         f" {unit} count the image tokens in the prefill. Measured with pdrop-eval {codes(runs)}."
@@ -122,5 +122,5 @@ def _short(part: Part) -> Section:
     notes += [Note(f"Not measured yet: {listed}.")] if missing else []
     more = "The commands for it, intervals" if missing else "Intervals"
     notes.append(Note(f"{more}, costs and the published numbers: `results/tables/{part.table.name}.md`."))
-    title = f"Table {part.table.number}, measured: size {part.size}, suite {part.suite}"
+    title = f"{part.table.label}, measured: size {part.size}, suite {part.suite}"
     return Section(title, [f"{part.table.heading}."], grids, notes)

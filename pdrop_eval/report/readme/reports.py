@@ -14,7 +14,8 @@ from pdrop_eval.report.tables.csv_export import sheet
 from pdrop_eval.report.tables.fill import measured_parts, published_part
 from pdrop_eval.report.tables.layout import measured_section, published_section
 from pdrop_eval.report.tables.overview import TITLE, overview, overview_sheet
-from pdrop_eval.report.tables.spec import TABLES, Table
+from pdrop_eval.report.tables.spec import TABLES, Table, find_table, shipped
+from pdrop_eval.utils.errors import UserError
 
 
 @dataclass
@@ -38,19 +39,26 @@ class Report:
 
 def make_reports(runs: list[Run], which: str) -> list[Report]:
     """The reports that are asked for: a table's number, overview, or all of them."""
-    tables = [table for number, table in TABLES.items() if which in (str(number), "all")]
-    reports = [table_report(table, runs) for table in tables]
+    tables = list(shipped().values()) if which == "all" else []
+    tables += [] if which in ("all", "overview") else [find_table(which)]
+    filled = [table for table in tables if table.published or measured_parts(table, runs)]
+    if tables and not filled:
+        raise UserError(
+            f"No run is a row of table={which}: `rows` in its YAML asks for others. table=overview has all."
+        )
+    reports = [table_report(table, runs) for table in filled]
     if which in ("overview", "all"):
         reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
     return reports
 
 
 def table_report(table: Table, runs: list[Run]) -> Report:
-    """A table of the paper: a section for each measured size and suite, then the published one."""
-    measured, published = measured_parts(table, runs), published_part(table)
-    sections = [*map(measured_section, measured), published_section(published)]
-    title = f"Table {table.number}: {table.title}"
-    return Report(table.name, title, sections, lambda: sheet([*measured, published]))
+    """A table: a section for each measured size and suite, then the published one."""
+    measured = measured_parts(table, runs)
+    published = [published_part(table)] if table.published else []
+    sections = [*map(measured_section, measured), *map(published_section, published)]
+    title = f"{table.label}: {table.title}"
+    return Report(table.name, title, sections, lambda: sheet([*measured, *published]))
 
 
 def readme_blocks(runs: list[Run]) -> dict[str, str]:

@@ -57,7 +57,7 @@ def _index(folder: Path, tables: str) -> str:
     def links(name: str) -> str:
         return ", ".join(f"[{kind}]({tables}/{name}.{kind})" for kind in FORMATS)
 
-    lines = [f"- Table {number}, {table.title}: {links(table.name)}" for number, table in TABLES.items()]
+    lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in TABLES.values()]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
     lines.append("- What training with PDrop changed: [findings](training/findings.md)")
     if (folder / "training" / "speed.md").is_file():
@@ -68,9 +68,9 @@ def _index(folder: Path, tables: str) -> str:
 def _table(table: Table, runs: Sequence[Run]) -> str:
     """What was measured of a table, and folded beneath it, what the paper prints."""
     measured = compact(measured_parts(table, runs)).strip()
-    measured = measured or f"### Table {table.number}\n\nNothing measured yet."
+    measured = measured or f"### {table.label}\n\nNothing measured yet."
     published = published_part(table)
     section = Section("", [], [replace(scores_grid(published), title="Published, not measured here")])
     printed = markdown([section]).partition("\n\n")[2].strip()
-    title = f"<summary>Table {table.number} as the paper prints it</summary>"
+    title = f"<summary>{table.label} as the paper prints it</summary>"
     return f"{measured}\n\n<details>\n{title}\n\n{printed}\n\n</details>"

@@ -6,7 +6,7 @@ MME divided by 20, and a difference of MME is divided by 20 too.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
@@ -76,14 +76,26 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
     return Cell(state, float(entry["score"]), entry.get("stderr"), why=why, most=most, **known)
 
 
-def average(cells: Mapping[str, Cell], benchmarks: Iterable[str]) -> Cell | None:
+def relative(cell: Cell, vanilla: Cell) -> Cell:
+    """A score in percent of vanilla's; without one, where vanilla has none or answered other questions."""
+    if cell.score is None:
+        return cell
+    if not vanilla.score or vanilla.questions != cell.questions:
+        why = "vanilla has no score" if not vanilla.score else "vanilla answered other questions"
+        return replace(cell, score=None, stderr=None, why=why)
+    return replace(cell, score=100 * cell.score / vanilla.score, stderr=None, most=None)
+
+
+def average(
+    cells: Mapping[str, Cell], benchmarks: Iterable[str], divisors: Mapping[str, float] = DIVISOR
+) -> Cell | None:
     """The mean over a table's benchmarks; None if one has no score: a mean over fewer is no average."""
     chosen = {name: cells[name] for name in benchmarks if name in cells}
-    scores = [cell.score / DIVISOR.get(name, 1.0) for name, cell in chosen.items() if cell.score is not None]
+    scores = [cell.score / divisors.get(name, 1.0) for name, cell in chosen.items() if cell.score is not None]
     if len(scores) < len(list(benchmarks)):
         return None
     errors = [
-        cell.stderr / DIVISOR.get(name, 1.0) for name, cell in chosen.items() if cell.stderr is not None
+        cell.stderr / divisors.get(name, 1.0) for name, cell in chosen.items() if cell.stderr is not None
     ]
     known = len(errors) == len(scores)  # the benchmarks ask different questions: independent
     stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors) if known else None

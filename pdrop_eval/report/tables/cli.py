@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
     from pdrop_eval.records.run import Run
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 SETTINGS = ("table", "root", "out", "readme", "page")
 ALL, OVERVIEW = "all", "overview"
-CHOICES = ("1", "2", "3", "4", "5", ALL, OVERVIEW)
 
 
 def main() -> None:
@@ -26,7 +24,7 @@ def main() -> None:
 
 
 def _job(config: Any) -> None:
-    check_choice("table", str(config.table), CHOICES)
+    _check_table(str(config.table))
     root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
     page = config.page and Path(config.page)
     print(make_tables(root, out, str(config.table), readme, page), end="")
@@ -40,7 +38,8 @@ def make_tables(
     Args:
         root: the folder of the records.
         out: the folder of the tables' files.
-        which: a table's number or `overview`, whose text is the whole table; or `all`, for a summary.
+        which: a table's number, name, or YAML, or `overview`, whose text is the whole table; or `all`, for
+            a summary.
         readme: a file that gets the tables between its marks. Where it has marks for figures, these are drawn
             into the folder `figures` beside `out`.
         page: a file that gets all results, with training/findings.md beside it.
@@ -133,8 +132,15 @@ def _check_arguments(arguments: Sequence[str]) -> list[str]:
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name == "table":
-            check_choice("table", value, CHOICES)
+            _check_table(value)
     return check_settings(arguments, SETTINGS, "pdrop-eval-tables")
+
+
+def _check_table(which: str) -> None:
+    from pdrop_eval.report.tables.spec import find_table
+
+    if which not in (ALL, OVERVIEW):
+        find_table(which)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,23 @@
 """The paper's tables filled: with what was measured, and with what is published."""
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
-from pdrop_eval.report.tables.cells import MISSING, PUBLISHED, Cell, average, difference, measured_cell
-from pdrop_eval.report.tables.published import SIZE
+from pdrop_eval.report.tables.cells import (
+    DIVISOR,
+    MISSING,
+    PUBLISHED,
+    Cell,
+    average,
+    difference,
+    measured_cell,
+    relative,
+)
 from pdrop_eval.report.tables.spec import Table
+from pdrop_eval.strategies.registry import VANILLA
 
 
 @dataclass
@@ -22,6 +31,12 @@ class Row:
     hours: tuple[float, str] | None = None
     run: Run | None = None
     others: list[Run] = field(default_factory=list)
+
+    @property
+    def tokens(self) -> float | None:
+        """Mean image tokens of a layer, by the schedule."""
+        layers = self.run.of("efficiency", "image_tokens_per_layer") if self.run else None
+        return sum(layers) / len(layers) if layers else None
 
     @property
     def missing(self) -> list[str]:
@@ -64,28 +79,29 @@ class Part:
 
 
 def published_part(table: Table) -> Part:
-    """A table as the paper prints it."""
+    """A table as it is printed."""
     groups: dict[str, Group] = {}
     for printed in table.published:
-        architecture = printed.key.architecture
-        group = groups.setdefault(architecture, Group(family_name(architecture, SIZE), []))
+        name = family_name(printed.architecture, table.size)
+        group = groups.setdefault(printed.architecture, Group(name, []))
         cells = {name: Cell(PUBLISHED, score) for name, score in printed.scores.items()}
-        hours = None if printed.gpu_hours is None else (printed.gpu_hours, "GPU hours")
+        hours = None if printed.hours is None else (printed.hours, "GPU hours")
         mean = average(cells, table.benchmarks)
         group.rows.append(Row(printed.key, cells, mean, printed.tflops, hours))
     for group in groups.values():
         group.delta = _delta(table, group.rows)
-    return Part(table, SIZE, None, list(groups.values()))
+    return Part(table, table.size, None, list(groups.values()))
 
 
 def measured_parts(table: Table, runs: Iterable[Run]) -> list[Part]:
-    """A part for each size of model and suite that was measured at all: the paper's rows, filled or missing.
+    """A part for each size of model and suite that was measured at all.
 
-    Then come architectures and strategies that the paper doesn't have in this table, if they were measured.
+    Its rows are the published ones, filled or missing, then those of models that the publication doesn't have
+    in this table, and the runs that the table asks for beside them.
     """
     sets: dict[tuple[str, str], list[Run]] = defaultdict(list)
     for run in runs:
-        if run.key is not None and _admits(table, run.key):
+        if run.key is not None and (table.asks_for(run) or (table.published and not run.key.settings)):
             sets[run.size, run.suite].append(run)
     return [_measured_part(table, size, suite, sets[size, suite]) for size, suite in sorted(sets)]
 
@@ -99,39 +115,46 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
                 refused.append((run, run.contradiction))
             else:
                 able[run.key].append(run)
+    asked = [key for key, found in able.items() if any(map(table.asks_for, found))]
     there = {key.architecture for key in able}
     beyond = {name: keys for name, keys in table.groups_beyond().items() if name in there}
+    wanted = {**table.groups(), **beyond}
+    if not table.published:
+        wanted = {key.architecture: [] for key in sorted(asked, key=lambda key: key.architecture)}
     groups = []
-    for architecture, keys in {**table.groups(), **beyond}.items():
-        own = _own_strategies(table, keys, able) if table.own else []
-        rows = [_measured_row(table, key, able.get(key, [])) for key in [*keys, *own]]
+    for architecture, keys in wanted.items():
+        rows = [_measured_row(table, key, able) for key in keys]
+        rows += [_measured_row(table, key, able) for key in _beside(keys, asked, table, architecture)]
         name = family_name(architecture, size)
         groups.append(Group(name, rows, _delta(table, rows), architecture in beyond))
     return Part(table, size, suite, groups, refused)
 
 
-def _own_strategies(table: Table, keys: list[RowKey], measured: Iterable[RowKey]) -> list[RowKey]:
-    """Rows of strategies that the paper doesn't know, on the models of these rows, by name."""
-    models = {(key.architecture, key.patches, key.train) for key in keys}
+def _beside(keys: list[RowKey], asked: list[RowKey], table: Table, architecture: str) -> list[RowKey]:
+    """The rows that a table asks for beside the published ones of an architecture, on the same models."""
+    models = {(key.patches, key.train) for key in keys}
     own = [
         key
-        for key in measured
-        if key.strategy not in table.strategies and (key.architecture, key.patches, key.train) in models
+        for key in asked
+        if key.architecture == architecture
+        and key not in keys
+        and (not models or (key.patches, key.train) in models)
     ]
-    return sorted(own, key=lambda key: (key.strategy, key.patches, key.inferred))
+    return sorted(own, key=table.place)
 
 
-def _admits(table: Table, key: RowKey) -> bool:
-    """Whether a run can be a row: at its strategy's defaults, or of a strategy that the paper lacks."""
-    return not key.settings or (table.own and key.strategy not in table.strategies)
-
-
-def _measured_row(table: Table, key: RowKey, runs: list[Run]) -> Row:
-    run, others = pick(runs, table.benchmarks)
+def _measured_row(table: Table, key: RowKey, able: Mapping[RowKey, list[Run]]) -> Row:
+    run, others = pick(able.get(key, []), table.benchmarks)
     cells = {name: measured_cell(run, name) for name in table.benchmarks}
     if run is None:
         return Row(key, cells)
-    mean = average(cells, table.benchmarks)
+    divisors = DIVISOR
+    if table.relative:
+        whole = replace(key, strategy=VANILLA, ratio=None, settings=())
+        vanilla = pick(able.get(whole, []), table.benchmarks)[0]
+        cells = {name: relative(cell, measured_cell(vanilla, name)) for name, cell in cells.items()}
+        divisors = {}
+    mean = average(cells, table.benchmarks, divisors)
     return Row(key, cells, mean, run.of("efficiency", "tflops"), run.hours, run, others)
 
 

@@ -22,13 +22,10 @@ from pdrop_eval.report.tables.cells import Cell
 from pdrop_eval.report.tables.commands import Note
 from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.report.tables.notes import part_notes, questions, settings, values
-from pdrop_eval.report.tables.published import CITATION
-from pdrop_eval.report.tables.spec import HOURS, PATCHES, TFLOPS, Table
+from pdrop_eval.report.tables.spec import HOURS, PATCHES, TFLOPS, TOKENS, Table
 from pdrop_eval.report.tables.training_part import of_row, training_grid, training_unit, trainings
 from pdrop_eval.utils import numbers
 
-# The one place where the paper's own numbers do not give what it prints, by table.
-MISPRINTS = {5: f", but for MMB-CN of LLaVA-NeXT-7B, where the paper prints {DELTA} +0.1"}
 TRAINING = "training"  # a column after the hours, which the paper's tables don't have
 _MARKS = {"yes": "", "with care": CARE, "no": NOT_COMPARABLE}
 
@@ -36,7 +33,7 @@ _MARKS = {"yes": "", "with care": CARE, "no": NOT_COMPARABLE}
 def measured_section(part: Part) -> Section:
     """What was measured, and what is missing of it."""
     table, runs = part.table, part.runs
-    title = f"Table {table.number}, measured: size {part.size}, suite {part.suite}"
+    title = f"{table.label}, measured: size {part.size}, suite {part.suite}"
     if not runs:
         return Section(
             title, ["Nothing of this table is measured yet."], [scores_grid(part)], part_notes(part)
@@ -47,7 +44,8 @@ def measured_section(part: Part) -> Section:
         f"{_unit(part)}: {values(runs, 'efficiency', 'convention') or 'convention not recorded'}.",
     ]
     training = [grid] if (grid := training_grid(part)) else []
-    grids = [scores_grid(part), intervals_grid(part), cost_grid(part), *training]
+    intervals = [] if table.relative else [intervals_grid(part)]
+    grids = [scores_grid(part), *intervals, cost_grid(part), *training]
     return Section(title, text, grids, part_notes(part))
 
 
@@ -56,11 +54,11 @@ def published_section(part: Part) -> Section:
     table = part.table
     agree = f"Averages{f' and {DELTA}' if table.delta else ''} are computed here from the printed scores"
     text = [
-        f"Printed numbers of Table {table.number} of {CITATION}: {table.title}. TFLOPs: multiply-adds of the "
+        f"Printed numbers of {table.label} of {table.source}: {table.title}. TFLOPs: multiply-adds of the "
         f"image tokens only (its Eq. 4). {agree} and agree with what is printed"
-        f"{MISPRINTS.get(table.number, '')}."
+        f"{table.misprint and f', {table.misprint}'}."
     ]
-    title = f"Table {table.number}, published (not measured here)"
+    title = f"{table.label}, published (not measured here)"
     return Section(title, text, [scores_grid(part)], comparison_notes(table.benchmarks))
 
 
@@ -72,12 +70,18 @@ def scores_grid(part: Part, whole: bool = True) -> Grid:
     """
     table, unit = part.table, _unit(part)
     trained = training_unit(part)
-    facts = {HOURS: _hours_head(part), TRAINING: f"Training {trained}", PATCHES: "#patches", TFLOPS: unit}
+    facts = {
+        HOURS: _hours_head(part),
+        TRAINING: f"Training {trained}",
+        PATCHES: "#patches",
+        TFLOPS: unit,
+        TOKENS: "Tokens",
+    }
     shown = _facts(part, whole)
     heads = [*table.labels, *(facts[fact] for fact in shown), *_heads(part), table.average]
     bands = []
     for group in part.groups:
-        if table.own and part.runs and not any(row.run for row in group.rows):
+        if table.rows is not None and part.runs and not any(row.run for row in group.rows):
             continue
         lines = [_score_line(table, row, unit, trained, shown) for row in group.rows]
         if table.delta and (whole or group.delta):
@@ -173,6 +177,7 @@ def _score_line(table: Table, row: Row, unit: str, trained: str, shown: list[str
         TRAINING: Shown(numbers.total_flops(of_row(row).flops, trained)),
         PATCHES: Shown(str(row.key.patches)),
         TFLOPS: Shown(numbers.flops(row.tflops, unit)),
+        TOKENS: Shown(numbers.count(row.tokens)),
     }
     labels = [Shown(label) for label in _labels(table, row)]
     scores = [shown_score(row.cells[name]) for name in table.benchmarks]
@@ -229,6 +234,11 @@ def _unit(part: Part) -> str:
 
 
 def _rules(table: Table) -> str:
+    if table.relative:
+        return (
+            "Scores in percent of the same model's without dropping, on the same questions. "
+            f"{table.average} is their mean. Settings: "
+        )
     with_mme = "mme" in table.benchmarks
     scales = (
         "Scores on the paper's scales: MME is a sum, the others run from 0 to 100."

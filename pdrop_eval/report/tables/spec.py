@@ -1,20 +1,47 @@
-"""The paper's five tables as data: what tells their rows apart, and what is printed beside the scores.
+"""Tables as data: one YAML says which rows and columns a table has, and what is published of it.
 
-Rows, their order and the benchmarks with their order are those of the published numbers.
+The shipped ones are in `specs/`; one of your own is `pdrop-eval-tables table=my.yaml`. `Table` describes the
+fields. A column is a benchmark's key. A row is a published one, or a run that `rows` asks for:
+
+    rows: {train: vanilla, strategy: {not: [vanilla, fastv]}, settings: [default, budget]}
+
+Each condition is a value, a list of values, or `not` with either; all must hold. `ASKED` names the fields.
+Where there are published rows, only runs on their models are asked for.
 """
 
-from dataclasses import dataclass, field
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+
+from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.report.tables.published import PublishedRow, published
+from pdrop_eval.records.run import Run
+from pdrop_eval.strategies.registry import info_of
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_choice
 
+SPECS = Path(__file__).with_name("specs")
+CITATION = (
+    "PyramidDrop: Accelerating Your Large Vision-Language Models via Pyramid Visual Redundancy Reduction, "
+    "arXiv 2410.17247"
+)
 # What can be printed before the scores.
-HOURS, PATCHES, TFLOPS = "hours", "patches", "tflops"
+HOURS, PATCHES, TFLOPS, TOKENS = "hours", "patches", "tflops", "tokens"
 LAMBDA = "λ"
+# What `rows` may ask of a run. settings: of its strategy, "default", "budget" or "changed".
+ASKED = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio", "settings", "model", "limit")
 
 
-@dataclass(frozen=True)
-class Delta:
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Delta(_Part):
     """A row of differences: the row with this training and strategy, minus another."""
 
     minuend: tuple[str, str]
@@ -22,33 +49,135 @@ class Delta:
     words: str
 
 
-@dataclass(frozen=True)
-class Table:
-    """One of the paper's tables.
+class Model(_Part):
+    """A model that a published table doesn't have."""
 
-    labels: the heads of the columns that name a row, with the property of `RowKey` behind each. facts: the
-    columns between them and the scores. beyond: rows of models that the paper doesn't have in this table, as
-    (architecture, patches). own: a table of any model's strategies at inference: those that the paper doesn't
-    know are added, and a model of which nothing is measured is named beneath instead of having empty rows.
+    architecture: str
+    patches: int
+
+
+class PublishedRow(_Part):
+    """A row as it is printed: scores in the order of the columns, and the printed average.
+
+    The fields are those of `RowKey`. hours: of the training, on GPUs.
     """
 
-    number: int
-    title: str
-    labels: dict[str, str]
-    facts: tuple[str, ...]
-    average: str = "Avg"
-    delta: Delta | None = None
-    beyond: tuple[tuple[str, int], ...] = ()
-    own: bool = False
-    benchmarks: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "benchmarks", tuple(self.published[0].scores))
+    architecture: str
+    patches: int
+    train: str = "vanilla"
+    train_ratio: float | None = None
+    strategy: str
+    ratio: float | None = None
+    hours: float | None = None
+    tflops: float | None = None
+    scores: dict[str, float]
+    average: float | None = None
 
     @property
-    def name(self) -> str:
-        """The stem of its files."""
-        return f"table{self.number}"
+    def key(self) -> RowKey:
+        """What row it is."""
+        return RowKey(
+            self.architecture, self.patches, self.train, self.train_ratio, self.strategy, self.ratio
+        )
+
+
+class Table(_Part):
+    """A table.
+
+    Attributes:
+        name: The stem of its files: that of the YAML.
+        number: In the paper; None for others.
+        title: What it is of, in words.
+        labels: The heads of the columns that name a row, with the property of `RowKey` behind each.
+        facts: The columns between them and the scores.
+        columns: The benchmarks.
+        average: The head of the average.
+        normalisation: "raw" scores, or "relative": in percent of vanilla's on the same model and questions.
+        rows: Which runs are rows, beside the published ones. Then a model of which nothing is measured has no
+            empty rows, but is named beneath.
+        order: Of these rows: by "strategy", or by "budget".
+        delta: A line of differences.
+        beyond: Models that the publication doesn't have in this table, shown where they are measured.
+        published: The printed rows. They come first, in this order.
+        source: Where they are printed.
+        size: Of the models in them.
+        misprint: Where the printed averages and differences are not those of the printed scores.
+    """
+
+    name: str
+    number: int | None = None
+    title: str
+    labels: dict[str, Literal["inferred", "trained", "lam"]] = {"Strategy": "inferred"}
+    facts: tuple[Literal["hours", "patches", "tflops", "tokens"], ...] = ()
+    columns: tuple[str, ...]
+    average: str = "Avg"
+    normalisation: Literal["raw", "relative"] = "raw"
+    rows: dict[str, Any] | None = None
+    order: Literal["strategy", "budget"] = "strategy"
+    delta: Delta | None = None
+    beyond: tuple[Model, ...] = ()
+    published: tuple[PublishedRow, ...] = ()
+    source: str = CITATION
+    size: str = "7b"
+    misprint: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_scores(cls, found: Any) -> Any:
+        """The lists of scores by the names of their columns."""
+        columns = found.get("columns")
+        rows = found.get("published")
+        if not isinstance(columns, list) or not isinstance(rows, list):
+            return found
+        for number, row in enumerate(rows, 1):
+            scores = row.get("scores") if isinstance(row, dict) else None
+            if isinstance(scores, list) and len(scores) != len(columns):
+                raise ValueError(
+                    f"row {number} of published has {len(scores)} scores for {len(columns)} columns"
+                )
+        named = [
+            {**row, "scores": dict(zip(columns, row["scores"], strict=True))}
+            if isinstance(row, dict) and isinstance(row.get("scores"), list)
+            else row
+            for row in rows
+        ]
+        return {**found, "published": named}
+
+    @field_validator("columns")
+    @classmethod
+    def _known(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        for key in columns:
+            check_choice("column", key, benchmarks())
+        if not columns:
+            raise ValueError("a table needs a column")
+        return columns
+
+    @field_validator("rows")
+    @classmethod
+    def _asked(cls, rows: dict[str, Any] | None) -> dict[str, Any] | None:
+        for name, value in (rows or {}).items():
+            check_choice("condition of rows", name, ASKED)
+            if isinstance(value, Mapping) and set(value) != {"not"}:
+                raise ValueError(
+                    f"{name}: {dict(value)} is no condition: write a value, a list, or {{not: value}}"
+                )
+        return rows
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> "Table":
+        if self.rows is None and not self.published:
+            raise ValueError("there are neither rows nor published rows: rows: {} takes every run")
+        return self
+
+    @property
+    def benchmarks(self) -> tuple[str, ...]:
+        """The columns of scores."""
+        return self.columns
+
+    @property
+    def label(self) -> str:
+        """What it is called: `Table 5`."""
+        return f"Table {self.name if self.number is None else self.number}"
 
     @property
     def heading(self) -> str:
@@ -56,68 +185,101 @@ class Table:
         return self.title[0].upper() + self.title[1:]
 
     @property
-    def published(self) -> tuple[PublishedRow, ...]:
-        """The rows as the paper prints them."""
-        return published(self.number)
-
-    @property
-    def strategies(self) -> set[str]:
-        """The strategies that the paper has in it."""
-        return {row.key.strategy for row in self.published}
+    def relative(self) -> bool:
+        """Whether its scores are in percent of vanilla's."""
+        return self.normalisation == "relative"
 
     def groups(self) -> dict[str, list[RowKey]]:
-        """The paper's rows by architecture."""
+        """The published rows by architecture."""
         found: dict[str, list[RowKey]] = {}
         for row in self.published:
-            found.setdefault(row.key.architecture, []).append(row.key)
+            found.setdefault(row.architecture, []).append(row.key)
         return found
 
     def groups_beyond(self) -> dict[str, list[RowKey]]:
-        """Rows of models that the paper doesn't have here: those of its first, in another architecture."""
-        first = next(iter(self.groups().values()))
+        """Rows of models that aren't published here: those of the first one, in another architecture."""
+        first = next(iter(self.groups().values()), [])
         first = [key for key in first if key.patches == first[0].patches]
         return {
-            architecture: [
-                RowKey(architecture, patches, key.train, key.train_ratio, key.strategy, key.ratio)
+            model.architecture: [
+                RowKey(model.architecture, model.patches, key.train, key.train_ratio, key.strategy, key.ratio)
                 for key in first
             ]
-            for architecture, patches in self.beyond
+            for model in self.beyond
         }
 
+    def asks_for(self, run: Run) -> bool:
+        """Whether a run is a row beside the published ones, if its model is one of the table's."""
+        key = run.key
+        if self.rows is None or key is None:
+            return False
+        budget = any(change.startswith("budget.") for change in key.settings)
+        settings = "budget" if budget else "changed" if key.settings else "default"
+        known = {**vars(key), "settings": settings, "model": run.model, "limit": run.limit}
+        return all(_holds(value, known[name]) for name, value in self.rows.items())
 
-_TRAINED = {"Train & Infer": "inferred"}
-TABLES = {
-    table.number: table
-    for table in (
-        Table(1, "models trained with and without PyramidDrop", _TRAINED, (HOURS, PATCHES, TFLOPS)),
-        Table(
-            2,
-            "fine-grained benchmarks, models trained with and without PyramidDrop",
-            _TRAINED,
-            (HOURS, PATCHES, TFLOPS),
-            beyond=(("llava-1.5", 1),),
-        ),
-        Table(
-            3,
-            "FastV on a model trained with PyramidDrop",
-            {"Train": "trained", "Infer": "inferred"},
-            (TFLOPS,),
-            average="Average",
-            delta=Delta(
-                ("pdrop", "fastv"),
-                ("vanilla", "fastv"),
-                "FastV on the PDrop-trained model minus FastV on the vanilla-trained one",
-            ),
-            beyond=(("llava-1.5", 1),),
-        ),
-        Table(4, "PyramidDrop's λ in training", {LAMBDA: "lam"}, (HOURS, PATCHES, TFLOPS)),
-        Table(
-            5,
-            "strategies at inference only",
-            {"Strategy": "inferred"},
-            (TFLOPS,),
-            delta=Delta(("vanilla", "pdrop"), ("vanilla", "fastv"), "PDrop minus FastV"),
-            own=True,
-        ),
-    )
-}
+    def place(self, key: RowKey) -> tuple:
+        """Where a row stands among those that `rows` asks for."""
+        strategy, settings = info_of(key.strategy).order, _by_numbers(" ".join(key.settings))
+        own = (settings, strategy) if self.order == "budget" else (strategy, settings)
+        return key.patches, key.train, key.train_ratio or 0, *own, key.ratio or 0
+
+
+def load_table(path: Path) -> Table:
+    """Return the table of a YAML.
+
+    Raises:
+        UserError: It can't be read, or something in it isn't allowed.
+    """
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Table(**{**(found if isinstance(found, dict) else {}), "name": path.stem})
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except OSError as error:
+        raise UserError(
+            f"{path} can't be read: {error.strerror}. Name a table or the file of one."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {' '.join(str(error).split())}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        said = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"{path}: {f'{place}: ' if place else ''}{said}.") from error
+
+
+@cache
+def shipped() -> dict[str, Table]:
+    """Return the tables of this package by name: the paper's by number, then the others."""
+    found = [load_table(path) for path in SPECS.glob("*.yaml")]
+    ordered = sorted(found, key=lambda table: (table.number is None, table.number or 0, table.name))
+    return {table.name: table for table in ordered}
+
+
+def find_table(which: str) -> Table:
+    """Return a table by its number, its name, or the path of its YAML.
+
+    Raises:
+        UserError: There is none.
+    """
+    if which.endswith((".yaml", ".yml")):
+        return load_table(Path(which))
+    named = {str(table.number or table.name): table for table in shipped().values()}
+    check_choice("table", which, [*named, "all", "overview"], "One of your own: the path of its YAML.")
+    return named[which]
+
+
+def _holds(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, Mapping):
+        return not _holds(wanted["not"], found)
+    return found in wanted if isinstance(wanted, list) else found == wanted
+
+
+def _by_numbers(text: str) -> list[Any]:
+    """A key by which `tokens=64` comes before `tokens=128`."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
+
+
+TABLES = {table.number: table for table in shipped().values() if table.number is not None}

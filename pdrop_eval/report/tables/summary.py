@@ -47,7 +47,7 @@ def _band(part: Part) -> Band:
     """The measured rows of a part, beneath its title and how many of its rows these are."""
     measured = sum(row.run is not None for row in part.rows)
     count = f"{measured} of {len(part.rows)} rows measured" if measured else "nothing measured yet"
-    name = f"Table {part.table.number}: {part.table.title}\n{count} (size {part.size}, suite {part.suite})"
+    name = f"{part.table.label}: {part.table.title}\n{count} (size {part.size}, suite {part.suite})"
     lines = [
         _line(part, group.name, row, first=index == 0)
         for group in part.groups

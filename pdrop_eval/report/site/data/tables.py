@@ -13,8 +13,7 @@ from pdrop_eval.report.tables.fill import Group, Part, Row, measured_parts, publ
 from pdrop_eval.report.tables.layout import comparison_notes
 from pdrop_eval.report.tables.missing import can_be_filled, fill_row
 from pdrop_eval.report.tables.notes import part_notes, questions
-from pdrop_eval.report.tables.published import CITATION, SIZE
-from pdrop_eval.report.tables.spec import TABLES, Table
+from pdrop_eval.report.tables.spec import Table, shipped
 
 KeyOf = Callable[[Any], str | None]
 FOLDER = "downloads/tables"
@@ -26,23 +25,25 @@ def tables(recorded: Sequence[Recorded]) -> tuple[list[dict[str, Any]], dict[str
     keys = {id(one.run): one.key for one in recorded}
     runs = [one.run for one in recorded if one.run.results]
     found, sheets = [], {}
-    for table in TABLES.values():
+    for table in shipped().values():
         parts = measured_parts(table, runs)
-        printed = published_part(table)
+        if not parts and not table.published:
+            continue
+        printed = [published_part(table)] if table.published else []
         found.append(
             {
-                "number": table.number,
-                "title": f"Table {table.number}",
+                "number": table.number or table.name,
+                "title": table.label,
                 "heading": table.heading,
                 "benchmarks": list(table.benchmarks),
                 "labels": ["Model", *table.labels],
                 "facts": list(table.facts),
                 "average": table.average,
                 "files": [{"title": "CSV, with every digit", "file": f"{FOLDER}/{table.name}.csv"}],
-                "parts": [_part(part, lambda run: keys.get(id(run))) for part in [*parts, printed]],
+                "parts": [_part(part, lambda run: keys.get(id(run))) for part in [*parts, *printed]],
             }
         )
-        sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, printed]))
+        sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, *printed]))
     return found, sheets
 
 
@@ -69,7 +70,7 @@ def cell_values(cell: Cell | None) -> dict[str, Any] | None:
 def _part(part: Part, key_of: KeyOf) -> dict[str, Any]:
     measured = part.suite is not None
     notes = part_notes(part) if measured else comparison_notes(part.table.benchmarks)
-    source = Note(f"Questions: {questions(part.runs)}" if part.runs else f"Printed in {CITATION}.")
+    source = Note(f"Questions: {questions(part.runs)}" if part.runs else f"Printed in {part.table.source}.")
     return {
         "source": "measured" if measured else "published",
         "size": part.size,
@@ -128,11 +129,11 @@ def _printed(table: Table, key: RowKey) -> dict[str, Any] | None:
     if row is None:
         return None
     return {
-        "name": family_name(key.architecture, SIZE),
+        "name": family_name(key.architecture, table.size),
         "cells": dict(row.scores),
         "average": row.average,
         "tflops": row.tflops,
-        "hours": row.gpu_hours,
+        "hours": row.hours,
         "hours_unit": "GPU hours",
     }
 

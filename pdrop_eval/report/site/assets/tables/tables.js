@@ -5,7 +5,7 @@
 
   function draw(index, { parts }) {
     const tables = index.tables || [];
-    const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables[tables.length - 1];
+    const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables.filter((one) => words.number(one.number)).pop() || tables[0];
     if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, "make eval"), ".")] };
     const published = widgets.toggle("published numbers", "published", true);
@@ -14,7 +14,7 @@
     const measured = table.parts.filter((part) => part.source === "measured");
     const printed = table.parts.filter((part) => part.source !== "measured");
     return {
-      heading: `Table ${table.number}: ${table.heading || table.title}`,
+      heading: `${table.title}: ${table.heading || table.title}`,
       lead: lead(index),
       nodes: [
         h("div.controls", null, tabs(tables, table), h("div.toggles", null, published.element, intervals.element, reset())),
@@ -34,7 +34,7 @@
 
   const tabs = (tables, current) => h("nav.tabs", { "aria-label": "Tables" }, tables.map((table) => h("a", {
     href: route.to(["tables", table.number], keep()), "aria-current": table === current ? "page" : null, title: table.heading || table.title,
-  }, `Table ${table.number}`)));
+  }, table.title)));
 
   function keep() {
     const { query } = route.now();
@@ -49,7 +49,7 @@
   function section(index, table, part, options, several) {
     const columns = makeColumns(index, table, part);
     const sort = cells.sorting(columns);
-    const name = `Table ${table.number}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
+    const name = `${table.title}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
     const notes = [...(part.notes || [])];
     return h("section.part", { "aria-label": name },
       several ? h("h2", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}`) : null,
@@ -116,7 +116,7 @@
     const bodies = sort.key
       ? [h("tbody", null, cells.sorted(rowsOf(part), sort).map((row) => line(index, row, columns, options, true)))]
       : part.groups.map((group) => body(index, group, columns, options));
-    return h("table.data", null, h("caption.hidden", null, `Table ${table.number}: ${table.heading || table.title}`),
+    return h("table.data", null, h("caption.hidden", null, `${table.title}: ${table.heading || table.title}`),
       h("thead", null, h("tr", null, columns.map((column) => cells.heading(column, sort)))), bodies);
   }
 
@@ -169,7 +169,7 @@
 
   function asPrinted(index, table, part) {
     const columns = makeColumns(index, table, part).map((column) => ({ ...column }));
-    const name = `Table ${table.number} as the paper printed it`;
+    const name = `${table.title} as the paper printed it`;
     const tableElement = h("table.data.printed", null, h("caption.hidden", null, name),
       h("thead", null, h("tr", null, columns.map((column) => h("th", { scope: "col", class: column.numeric ? "num" : null }, column.name)))),
       part.groups.map((group) => h("tbody", null,
