@@ -18,16 +18,17 @@ _RESAMPLES = {
 }
 _INTRO = """# Benchmarks
 
-Made by `make benchmarks-doc` from `pdrop_eval/benchmarks/benchmarks.yaml`, which tables and runner read too.
+`make benchmarks-doc` writes this page from the registry, `pdrop_eval/benchmarks/benchmarks.yaml`.
 
-The paper's sixteen benchmarks, in the order of a suite. Each is an lmms-eval task in two forms: rendered by
-this project (`suite=mini`, offline) and on the real data (`suite=paper`). They are scored by the same code.
-The numbers of the rendered form say nothing about the benchmark, and can be compared with each other only."""
+The paper's sixteen benchmarks, in the order of a suite. Each is an lmms-eval task in two forms, scored by the
+same code: on questions that this project renders (`suite=mini`, offline) and on the real data
+(`suite=paper`). Scores on rendered questions say nothing about a benchmark: compare them only with each
+other."""
 
 
-_PROCESSING = """How images and prompts are prepared matters as much. LLaVA's own evaluation pads an image to
+_PROCESSING = """The processing of images and prompts matters as much. LLaVA's own evaluation pads an image to
 a square (`model.image_processing=pad`); the processor of the Hub's LLaVA-1.5 checkpoint, which is the default
-here, crops the centre. The system sentence of Vicuna (`model.chat_template=vicuna`) is the default for the 7B
+here, crops the centre. Vicuna's system prompt (`model.chat_template=vicuna`) is the default for the 7B
 models. Records and tables name both."""
 
 
@@ -40,7 +41,7 @@ def catalogue() -> str:
         _INTRO,
         pipes(heads, rows),
         "## Comparable with the paper?",
-        "Of a measurement on the real data (`suite=paper`):",
+        "Scores on the real data (`suite=paper`):",
     ]
     parts.append("\n".join(f"- **{escaped(b.name)}**: {_comparable(b)}" for b in found))
     parts.append(_PROCESSING)
@@ -74,17 +75,17 @@ def _comparable(benchmark: Benchmark) -> str:
 
 def _columns(found: list[Benchmark]) -> str:
     lines = [
-        "What the data must have, and what is drawn together in the bootstrap behind the standard error.",
+        "The columns that the data must have, and what the bootstrap behind the standard error resamples.",
         "",
         *(
-            f"- `{benchmark.task}`: {', '.join(f'`{name}`' for name in benchmark.columns)}; drawn are "
+            f"- `{benchmark.task}`: {', '.join(f'`{name}`' for name in benchmark.columns)}; resampled: "
             f"{_RESAMPLES[benchmark.resample]}."
             for benchmark in found
         ),
     ]
     judged = [benchmark.name for benchmark in found if benchmark.judge]
     if judged:
-        lines += ["", f"Scored by a language model, which has to be configured: {', '.join(judged)}."]
+        lines += ["", f"A language model scores these, which you have to configure: {', '.join(judged)}."]
     return "\n".join(lines)
 
 

@@ -28,15 +28,15 @@ from pdrop_eval.utils.files import write_atomically
 RECORDS, PAGE = Path("results/bench/page"), Path("results/efficiency/bench.md")
 _INTRO = """# Time and memory with and without dropping
 
-Made by `make bench`. All strategies take turns in one run, so that what else the machine does hits all alike;
-rounds for warming up don't count. A speed-up is vanilla's time over the strategy's in the same round; these
-are medians, with the quartiles of the rounds in brackets. Beneath it stands its FLOPs bound: how many times
-the strategy's multiply-adds go into vanilla's, over the same part of the model. The bound isn't strict:
-products of other sizes run at other speeds, and decoding is bound by memory, not by products."""
-_MEMORY = """The peak is what vision tower, prefill and the first decode steps hold at one time beyond weights
-and inputs: on a GPU by torch's count, on the CPU by every allocation of torch's allocator. The ranking, and
-the dropping (choosing what is retained, and gathering it), are timed in prefills of their own; in brackets,
-their shares of vanilla's prefill."""
+Made by `make bench`. All strategies run in turn in each round, so other work of the machine affects all
+alike; warm-up rounds are not measured. A speed-up is vanilla's time divided by the strategy's in the same
+round: the median, with the quartiles of the rounds in brackets. Below it is its FLOPs bound: vanilla's
+multiply-adds divided by the strategy's, for the same part of the model. The bound is not strict: products of
+other sizes run at other speeds, and decoding is bound by memory rather than by products."""
+_MEMORY = """The peak is the largest amount of memory that vision tower, prefill and the first decode steps
+hold at one time, beyond weights and inputs: torch's own count on a GPU, every allocation of torch's allocator
+on a CPU. Ranking and dropping (selecting and gathering the retained tokens) are timed in separate prefills;
+brackets give their share of vanilla's prefill."""
 
 
 def bench_page(records: Sequence[Mapping[str, Any]]) -> str:

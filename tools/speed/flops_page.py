@@ -59,8 +59,8 @@ def flops_page(rows: Sequence[FlopsRow]) -> str:
         f"- FastV's: {escaped(NAMES['fastv'])}, image tokens only, decoder layers only. These models have a "
         "feed-forward with a gate, which costs 3ndm.\n"
         "- Prefill: Eq. 4 on image and text tokens, the rankings, and the output head on the last position. "
-        "TTFT, all before the first token: also vision tower and projector. By formula, then counted by "
-        "torch in a real forward; off is the formula against the count.\n"
+        "TTFT, up to the first token, adds vision tower and projector. Each is given by formula and as torch "
+        "counts it in a real forward pass; `off` is the difference of the two.\n"
         f"- Answer: TTFT and {rows[0].steps} decode steps, by formula.\n"
         f"- {agree}",
         "## Part by part",
@@ -70,8 +70,8 @@ def flops_page(rows: Sequence[FlopsRow]) -> str:
         f"- By formula: {escaped(rows[0].theory.convention)}.\n"
         f"- Counted: {escaped(rows[0].counted.convention)}.\n"
         "- The miniatures have their own weights, in float32. The 7B models have the published sizes, random "
-        "weights in bfloat16, and decoder layers that share the storage of one: each computes for real, and "
-        "what is counted depends on shapes alone.\n"
+        "weights in bfloat16, and decoder layers that share one layer's weights: all of them are computed, "
+        "and the count depends on shapes only.\n"
         "- LLaVA-NeXT has 4 tiles and the overview here, without the newline tokens that a real prompt has "
         "(48 more for a square image of the 7B): the papers count so.",
     ]

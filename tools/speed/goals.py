@@ -34,10 +34,10 @@ SETTINGS = (
 )  # fmt: skip
 _CAUSAL = (
     "A limit's FLOPs ratio counts the attention of every token to every other one (4nd^2 + 2n^2d + 3ndm a "
-    "layer), as the paper does. A causal kernel, such as that of SDPA on the CPU, computes but the pairs of "
-    "a token with those before it (4nd^2 + n^2d + 3ndm). Attention is what dropping shrinks most, so the "
-    "ratio of the work that is really done is higher: the lines marked `no goal` have it, from the same "
-    "schedule. The goals stay as they are: what is above a limit is missed."
+    "layer), as the paper does. A causal kernel, such as that of SDPA on the CPU, computes only the pairs "
+    "of a token with the tokens before it (4nd^2 + n^2d + 3ndm). Dropping reduces attention most, so the "
+    "ratio of the work that is actually done is higher: the lines marked `no goal` give it for the same "
+    "schedule. It does not change the goals: a ratio above its limit is missed."
 )
 WITHIN, KEEP_ALL, RANKING = 0.03, 1.02, 0.01
 
@@ -131,9 +131,9 @@ def goals_page(record: Mapping[str, Any], goals: Sequence[Goal]) -> str:
         "\n\n".join(
             [
                 "# Goals: as fast as the FLOPs promise",
-                "Made by `make goals`. Ratios are of times of the same round, all variants in turn; medians "
-                f"with quartiles, with {record['settings']['threads']} thread(s) of the processor. A goal is "
-                "met where the median is at most the limit.",
+                "Made by `make goals`. Each ratio is of two times of the same round, in which all variants "
+                f"ran in turn: the median with quartiles, on {record['settings']['threads']} CPU thread(s). "
+                "A goal is met where the median is at most the limit.",
                 "\n".join(f"- {escaped(line)}" for line in [*about(record), made_with(record)]),
                 pipes(
                     ["Goal", "Limit", "Measured", "By processor time", "", "To the limit"], rows, {1, 2, 3, 5}
@@ -147,8 +147,8 @@ def goals_page(record: Mapping[str, Any], goals: Sequence[Goal]) -> str:
                 ),
                 "The FLOPs ratios are PyramidDrop's Eq. 4 in the decoder layers, on image and text tokens; "
                 "the bounds in the table count ranking, head and, for the first token, vision tower as well. "
-                "Ranking, and dropping (choosing what is retained, and gathering it), are timed in prefills "
-                "of their own; in brackets, their shares of vanilla's prefill.",
+                "Ranking and dropping (selecting and gathering the retained tokens) are timed in separate "
+                "prefills; brackets give their share of vanilla's prefill.",
             ]
         )
         + "\n"

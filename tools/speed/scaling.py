@@ -69,9 +69,9 @@ def scaling_page(found: Mapping[str, Any]) -> str:
     made = dict.fromkeys(made_with(record) for record in found["records"])
     parts = [
         "# Growth with the image tokens",
-        "Made by `make scaling`. An exponent a says that the quantity grows as n^a: the slope of a line "
-        "through the logarithms, least squares, ± its standard error. n counts image tokens; each sample has "
-        f"{environment['sample']['text_tokens']} text tokens besides.",
+        "Made by `make scaling`. An exponent a means that the quantity grows as n^a. It is the slope of a "
+        "least-squares line through the logarithms, ± its standard error. n is the number of image tokens; "
+        f"each sample also has {environment['sample']['text_tokens']} text tokens.",
         "\n".join(f"- {escaped(line)}" for line in [*where, *made]),
     ]
     for name in QUANTITIES:
@@ -89,9 +89,9 @@ def scaling_page(found: Mapping[str, Any]) -> str:
         parts.append(pipes(heads, rows, set(range(1, len(heads)))))
     parts.append("\n".join(f"- {said(label, found['exponents'][label])}" for label in found["exponents"]))
     parts.append(
-        "By FLOPs, 1 is where the linear maps dominate, and 2 where attention does. The peak is of vision "
-        "tower, prefill and the first decode steps, beyond the weights. Machine and load of each n are in "
-        "`scaling.json`."
+        "The exponent of FLOPs is 1 where the linear maps dominate and 2 where attention does. The peak is "
+        "that of vision tower, prefill and the first decode steps, beyond the weights. `scaling.json` has "
+        "the machine and its load for each n."
     )
     return "\n\n".join(parts) + "\n"
 

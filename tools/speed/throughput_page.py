@@ -12,15 +12,16 @@ GOAL = 0.05  # what the harness may add to the model's own time
 _INTRO = """# Evaluation throughput
 
 Made by `make throughput`: the same model and the same questions, answered by lmms-eval's own `llava_hf` model
-(which takes one question at a time) and by pdrop-eval, all in turn in one run. Medians over the rounds; in
-brackets, half of the rounds lie between. A speed-up is stock's time over the other's of the same round."""
-_EXPLAINED = """Questions a second count the answering alone, from the first question handed over to the last
-answer. Beyond the model's own time (vision tower, prefill, decoding) the harness reads questions, decodes and
-processes images, puts batches together and waits: "harness, answering" is that in percent of the model's
-time, "harness, task" has loading the task's data, scoring and the bootstrap as well. The model's own time is
-that of the same round without workers, when nothing else runs beside it. Workers are background threads; the
-cache keeps an image's features, so that the vision tower runs once for it (hits: images asked for whose
-features were there). Every task begins with an empty cache."""
+(which takes one question at a time) and by pdrop-eval, all in turn. Numbers are medians over the rounds, with
+quartiles in brackets. A speed-up is the time of lmms-eval's model divided by the other's in the same
+round."""
+_EXPLAINED = """Questions a second count answering only, from the first question that is handed over to the
+last answer. Beyond the model's own time (vision tower, prefill, decoding), the harness reads questions,
+decodes and processes images, forms batches and waits. "harness, answering" is this time in percent of the
+model's; "harness, task" also includes loading the task's data, scoring and the bootstrap. The model's own
+time is that of the same round without workers, when nothing else runs beside it. Workers are background
+threads. The cache stores an image's features, so that the vision tower runs once for it (hits: images whose
+features were in the cache). Every task starts with an empty cache."""
 
 
 def throughput_page(found: Mapping[str, Any]) -> str:
@@ -93,10 +94,10 @@ def _goal(found: Mapping[str, Any]) -> str:
         spent = [_milliseconds(one) for one in alone]
         lines += [
             "",
-            f"Without workers, a question takes {_span([own for own, _ in spent])} ms of the model and "
-            f"{_span([beyond for _, beyond in spent])} ms beyond it. That is mostly Python, which shares one "
-            "interpreter with the Python of a small model's layers, so that threads hide it only where a "
-            "question keeps the model busy for longer.",
+            f"Without workers, a question takes {_span([own for own, _ in spent])} ms in the model and "
+            f"{_span([beyond for _, beyond in spent])} ms outside it. This is mostly Python code, which "
+            "shares one interpreter with the Python code of a small model's layers, so threads hide it only "
+            "where the model takes longer for a question.",
         ]
     return "\n".join([lines[0], "", *lines[1:]])
 

@@ -13,15 +13,15 @@ from pdrop_eval.strategies.registry import display_name
 FILE = Path("results/training/speed.json")
 _INTRO = """# Training speed
 
-Made by `make bench-train`: one training step (forward, backward, optimizer) with and without dropping, all
-strategies in turn in one run, so that what else the machine does hits all alike. A speed-up is vanilla's time
-divided by the strategy's of the same round; in brackets, half of the rounds lie between. Models have random
-weights: time doesn't depend on what they say."""
-_BOUND = """The bound is the ratio of the theoretical costs of a sample, over all tokens and with the vision
-tower (`speedup_bound` of `run/train/estimate/cost.py`); in the paper's own convention, image tokens in the
-decoder alone, dropping looks better still. What the bound leaves out takes time as well: ranking the tokens
-and gathering those that stay, embeddings, norms, the loss, the optimizer. It isn't strict: products of other
-sizes run at other speeds, and shorter sequences may fit a cache."""
+Made by `make bench-train`: one training step (forward, backward, optimizer) with and without dropping; all
+strategies run in turn, so other work of the machine affects all alike. A speed-up is vanilla's time divided
+by the strategy's in the same round, with the quartiles of the rounds in brackets. The models have random
+weights, on which the time doesn't depend."""
+_BOUND = """The bound is the ratio of a sample's theoretical costs, over all tokens and with the vision tower
+(`speedup_bound` of `run/train/estimate/cost.py`). By the paper's convention, which counts image tokens in the
+decoder only, dropping looks better. The bound leaves out other work that takes time: ranking and gathering
+tokens, embeddings, norms, the loss, the optimizer. It is not strict: products of other sizes run at other
+speeds, and shorter sequences may fit into a cache."""
 
 
 def load_speed(path: Path = FILE) -> dict[str, Any] | None:
@@ -66,7 +66,7 @@ def _size(case: Mapping[str, Any]) -> str:
     return (
         f"{case['layers']} layers, width {case['width']}, {case['image_tokens']} image tokens and "
         f"{case['text_tokens']} others a sample, {case['batch']} samples a step, {case['rounds']} rounds; "
-        f"{' and '.join(case['train'])} learn."
+        f"trained: {' and '.join(case['train'])}."
     )
 
 

@@ -20,9 +20,9 @@ from pdrop_eval.report.tables.spec import TABLES, Table
 FORMATS = ("md", "csv", "tex", "html")
 _INTRO = """# Results
 
-Made by `make readme` from the records of evaluations and of `make bench-train`; no number here is written by
-hand. Sizes and suites stand apart: the miniatures answer rendered questions, and their scores can be compared
-with each other only."""
+`make readme` writes this page from the records of evaluations and of `make bench-train`; no number is written
+by hand. Each model size and suite has its own tables. The miniatures answer rendered questions: compare their
+scores only with each other, never with published ones."""
 
 
 def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path, tables: Path) -> str:
@@ -39,8 +39,8 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
     if speed:
         parts += [
             "## Training speed",
-            "Speed-up of a training step over vanilla (median, and quartiles of the rounds), beside the "
-            "bound that theory sets:",
+            "Speed-up of a training step over vanilla (median, with the quartiles of the rounds), beside "
+            "the theoretical bound:",
             speed_lines(speed),
             "Details: [speed](training/speed.md).",
         ]
