@@ -273,7 +273,7 @@ def test_ocrvqa_counts_the_questions_of_each_cover(tmp_path):
 def test_gqa_finds_its_pictures_apart(tmp_path):
     path = table(tmp_path / "q.parquet", {"imageId": ["b", "a", "c", "b"], "question": ["?"] * 4})
     apart = table(tmp_path / "i.parquet", {"id": ["a", "b"], "image": [image(0), image(1)]})
-    data = Stored("gqa", (path,), "parquet", (apart,))
+    data = Stored("gqa", (path,), (apart,))
     assert sorted(found(data, (0, 1), (1, 0))) == [0, 1]
     assert found(data, (3, 1)) == [1]
     assert found(data, (2, 0)) == []
@@ -291,7 +291,7 @@ def test_arrow_files_are_read_as_well(tmp_path):
     batch = pa.table({"image": [image(0), image(1)]})
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_table(batch, max_chunksize=1)
-    assert found(Stored("pope", (path,), "arrow"), (1, 1)) == [1]
+    assert found(Stored("pope", (path,)), (1, 1)) == [1]
 
 
 def test_the_hubs_cache_is_looked_into(tmp_path, monkeypatch):

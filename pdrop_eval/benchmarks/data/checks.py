@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.benchmarks.data.read import batches, column_names, count_rows, rows
 from pdrop_eval.utils.errors import UserError
 
 
@@ -18,54 +19,50 @@ def check_parquet(
     No values of the columns `unique` may be there twice; in data without them, no row. Data of `pairs` have
     two questions about each image, as MME's score needs it.
     """
-    from pyarrow import parquet
-
     if not path.is_file():
         raise UserError(
             f"The data file {path} is missing. Give a folder with one <task>.parquet each as data.root, or "
             "leave data.root=null and let the suite be rendered."
         )
-    try:
-        file = parquet.ParquetFile(path)
-        rows, names = file.metadata.num_rows, set(file.schema_arrow.names)
-        # damage deep inside shows only when it is read
-        digests = [digest for batch in file.iter_batches(batch_size=64) for digest in row_digests(batch)]
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise UserError(
-            f"The data file {path} can't be read ({error}). Delete it and let it be rendered again, or copy "
-            "it again."
-        ) from error
-    lacking = [column for column in columns if column not in names]
-    if lacking:
-        raise UserError(
-            f"The data file {path} has no column {', '.join(map(repr, lacking))}. Needed: "
-            f"{', '.join(columns)}. It has: {', '.join(sorted(names))}."
-        )
-    if rows == 0:
-        raise UserError(f"The data file {path} holds no question. Delete it and let it be rendered again.")
-    check_gold([path], file.iter_batches(columns=gold_columns(names)))
+    names = check_columns([path], [(name,) for name in columns])
+    digests = row_digests([path])  # damage deep inside shows only when it is read
+    check_gold([path], names)
     if pairs:
-        check_pairs([path], file.read(["category", "question_id"]).to_pylist())
-    if unique and names.issuperset(unique):
-        check_unique([path], unique, file.read(list(unique)).to_pylist())
+        check_pairs([path])
+    if unique and {*names}.issuperset(unique):
+        check_unique([path], unique, rows([path], unique))
     else:
         check_copies([path], digests)
-    return rows
+    return len(digests)
+
+
+def check_columns(paths: Sequence[Path], needed: Iterable[tuple[str, ...]]) -> list[str]:
+    """The columns of the files. needed: columns, each with those that may stand in its place.
+
+    Raises UserError if a file can't be read or lacks a column, or if all are empty.
+    """
+    names: list[str] = []
+    for path in paths:
+        names = column_names(path)
+        lacking = [" or ".join(map(repr, choice)) for choice in needed if not {*choice} & {*names}]
+        if lacking:
+            raise UserError(
+                f"The data file {path} has no column {', '.join(lacking)}. It has: "
+                f"{', '.join(sorted(names))}. Is it another data set, or an older version of it?"
+            )
+    if count_rows(paths) == 0:
+        raise UserError(f"The data in {paths[0].parent} hold no question. Download or render them again.")
+    return names
 
 
 # Without them there is nothing to ask, or lmms-eval scores the answer as wrong.
 _GOLD = ("question", "questions", "answer", "answers", "choices")
 
 
-def gold_columns(names: Iterable[str]) -> list[str]:
-    """Those of a data set's columns that hold questions and their answers."""
-    return [name for name in _GOLD if name in {*names}]
-
-
-def check_gold(paths: Sequence[Path], batches: Iterable[Any]) -> None:
-    """Refuses data in which a question or its answer is null; `batches` are Arrow's, of these columns."""
+def check_gold(paths: Sequence[Path], names: Sequence[str]) -> None:
+    """Refuses data in which a question or its answer is null. names: the columns that there are."""
     start = 0
-    for batch in batches:
+    for batch in batches(paths, [name for name in _GOLD if name in names]):
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if column.null_count:
                 where = paths[0] if len(paths) == 1 else paths[0].parent
@@ -77,9 +74,10 @@ def check_gold(paths: Sequence[Path], batches: Iterable[Any]) -> None:
         start += batch.num_rows
 
 
-def check_pairs(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> None:
+def check_pairs(paths: Sequence[Path]) -> None:
     """Refuses data for MME in which a picture has not just two questions: lmms-eval would fail at the end."""
-    counts = Counter((row["category"], row["question_id"]) for row in rows)
+    found = rows(paths, ["category", "question_id"])
+    counts = Counter((row["category"], row["question_id"]) for row in found)
     odd = [f"{name} ({category}): {count}" for (category, name), count in counts.items() if count != 2]
     if odd:
         where = paths[0] if len(paths) == 1 else paths[0].parent
@@ -89,9 +87,9 @@ def check_pairs(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> None:
         )
 
 
-def check_unique(paths: Sequence[Path], columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
+def check_unique(paths: Sequence[Path], columns: Sequence[str], found: Iterable[dict[str, Any]]) -> None:
     """Refuses data in which two questions have the same number: their answers would be mixed up."""
-    counts = Counter(tuple(row[name] for name in columns) for row in rows)
+    counts = Counter(tuple(row[name] for name in columns) for row in found)
     twice = ["/".join(map(str, values)) for values, count in counts.items() if count > 1]
     if twice:
         more = f" and {len(twice) - 3} others" if len(twice) > 3 else ""
@@ -102,14 +100,14 @@ def check_unique(paths: Sequence[Path], columns: Sequence[str], rows: Iterable[d
         )
 
 
-def row_digests(batch: Any) -> list[bytes]:
-    """A short hash of each row of an Arrow batch or table, pictures included."""
+def row_digests(paths: Sequence[Path]) -> list[bytes]:
+    """A short hash of each row of all files, pictures included."""
 
     def text(value: Any) -> str:
         return hashlib.sha256(value).hexdigest() if isinstance(value, bytes) else str(value)
 
-    rows = (json.dumps(row, sort_keys=True, default=text) for row in batch.to_pylist())
-    return [hashlib.sha256(row.encode()).digest()[:16] for row in rows]
+    texts = (json.dumps(row, sort_keys=True, default=text) for b in batches(paths) for row in b.to_pylist())
+    return [hashlib.sha256(row.encode()).digest()[:16] for row in texts]
 
 
 def check_copies(paths: Sequence[Path], digests: Sequence[bytes], allowed: float = 0.0) -> None:

@@ -8,13 +8,13 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate
+from pdrop_eval.benchmarks.data.read import column_names, parts, rows
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
 from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.models.images import to_rgb, with_eight_bits
@@ -23,7 +23,6 @@ from pdrop_eval.utils.hashing import content_hashes
 
 _MOST = 64 * 2**20  # bytes of an encoded picture that is opened
 _DAMAGED = (*PICTURE_ERRORS, Image.DecompressionBombWarning)
-_Blocks = Iterator[tuple[int, Callable[[list[str]], Any]]]
 
 
 class NotThereError(Exception):
@@ -36,7 +35,6 @@ class Stored:
 
     task: str
     files: tuple[Path, ...]
-    kind: str = "parquet"  # or arrow
     images: tuple[Path, ...] = ()
 
 
@@ -65,12 +63,14 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
         except UserError as error:
             raise NotThereError(f"the data can't be read: {error}") from error
         if found:
-            return Stored(task, found.files, found.kind, images.files if images else ())
+            return Stored(task, found.files, images.files if images else ())
     raise NotThereError("the data set is not on this machine, or not where it is looked for (data.root=)")
 
 
 def find_pictures(data: Stored, wanted: Sequence[Wanted]) -> Iterator[tuple[str, list[Image.Image]]]:
     """The hash and the pictures of each question whose pictures are there. Raises NotThereError."""
+    import pyarrow as pa
+
     try:
         rows = _rows(data, wanted)
         for row, value in _values(data, sorted(rows)):
@@ -78,7 +78,7 @@ def find_pictures(data: Stored, wanted: Sequence[Wanted]) -> Iterator[tuple[str,
                 pictures = _opened(value, sha256)
                 if pictures:
                     yield sha256, pictures
-    except (OSError, ValueError, KeyError, TypeError, _arrow_error()) as error:
+    except (OSError, ValueError, KeyError, TypeError, UserError, pa.ArrowException) as error:
         raise NotThereError(f"the data can't be read ({type(error).__name__})") from error
 
 
@@ -110,17 +110,17 @@ def _hub_cache() -> Path:
 
 def _rows(data: Stored, wanted: Sequence[Wanted]) -> dict[int, list[str]]:
     """The row of the data, or of GQA's pictures, that holds the pictures of each question; by row, hashes."""
-    names = _names(data.files, data.kind)
+    names = column_names(data.files[0])
     place: Callable[[int], int] = int
     if data.task == "seedbench" and "data_type" in names:  # the questions about videos are left out
-        kinds = _column(data.files, data.kind, "data_type")
+        kinds = _column(data.files, "data_type")
         place = [row for row, kind in enumerate(kinds) if kind == "image"].__getitem__
     elif data.task == "ocrvqa" and "questions" in names:  # a row a cover, with all of its questions
-        asked = _column(data.files, data.kind, "questions")
+        asked = _column(data.files, "questions")
         place = [row for row, questions in enumerate(asked) for _ in questions or ()].__getitem__
     elif data.images:
-        apart = {name: row for row, name in enumerate(_column(data.images, _kind(data.images), "id"))}
-        shown = _column(data.files, data.kind, "imageId")
+        apart = {name: row for row, name in enumerate(_column(data.images, "id"))}
+        shown = _column(data.files, "imageId")
         place = [apart.get(name, -1) for name in shown].__getitem__
     found: dict[int, list[str]] = {}
     for one in wanted:
@@ -134,9 +134,8 @@ def _rows(data: Stored, wanted: Sequence[Wanted]) -> dict[int, list[str]]:
 
 def _values(data: Stored, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
     """What the column `image` holds in some rows, counted over all files; rows ascend."""
-    files, kind = (data.images, _kind(data.images)) if data.images else (data.files, data.kind)
     left, first = [row for row in rows if row >= 0], 0
-    for count, load in _blocks(files, kind):
+    for count, load in (part for path in data.images or data.files for part in parts(path)):
         here = [row for row in left if row < first + count]
         if here:
             column = load(["image"]).column("image")
@@ -166,41 +165,5 @@ def _open(encoded: bytes) -> Image.Image:
         return to_rgb(with_eight_bits(opened))
 
 
-def _kind(files: Sequence[Path]) -> str:
-    return "parquet" if files[0].suffix == ".parquet" else "arrow"
-
-
-def _names(files: Sequence[Path], kind: str) -> list[str]:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    if kind == "parquet":
-        return list(parquet.ParquetFile(files[0]).schema_arrow.names)
-    with pa.memory_map(str(files[0])) as source:
-        return list(pa.ipc.open_stream(source).schema.names)
-
-
-def _column(files: Sequence[Path], kind: str, name: str) -> list[Any]:
-    return [value for _, load in _blocks(files, kind) for value in load([name]).column(name).to_pylist()]
-
-
-def _blocks(files: Sequence[Path], kind: str) -> _Blocks:
-    """The number of rows, and what loads some columns, of each part of the files."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    for path in files:
-        if kind == "parquet":
-            with parquet.ParquetFile(path) as file:
-                for group in range(file.num_row_groups):
-                    yield file.metadata.row_group(group).num_rows, partial(file.read_row_group, group)
-            continue
-        with pa.memory_map(str(path)) as source:
-            for batch in pa.ipc.open_stream(source):
-                yield batch.num_rows, batch.select
-
-
-def _arrow_error() -> type[Exception]:
-    import pyarrow as pa
-
-    return pa.ArrowException
+def _column(files: Sequence[Path], name: str) -> list[Any]:
+    return [row[name] for row in rows(files, [name])]

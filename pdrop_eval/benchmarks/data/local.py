@@ -6,19 +6,19 @@ tasks/README.md says how the folder may look. Needs neither torch nor network.
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.data.checks import (
+    check_columns,
     check_copies,
     check_gold,
     check_pairs,
     check_unique,
-    gold_columns,
     row_digests,
 )
 from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, places
+from pdrop_eval.benchmarks.data.read import rows
 from pdrop_eval.benchmarks.task_files import Local, TaskInfo
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
@@ -33,7 +33,7 @@ def find_local(info: TaskInfo, root: Path) -> Local:
     found = locate(info, root, info.subset)
     if found is None:
         raise _nothing(info, root)
-    columns = check_files(found, needed_columns(info))
+    columns = check_columns(found.files, needed_columns(info))
     _check_rows(info, found, columns)
     if info.task == "gqa" and "image" not in columns:
         images = locate(info, root, GQA_IMAGES)
@@ -42,23 +42,22 @@ def find_local(info: TaskInfo, root: Path) -> Local:
                 f"data.root={root} holds GQA's questions without their images. Download the subset "
                 f"{GQA_IMAGES} of {info.dataset} beside them."
             )
-        check_files(images, [("id",), ("image",)])
+        check_columns(images.files, [("id",), ("image",)])
         return Local(found.files, found.kind, found.commit, images.files)
     return found
 
 
 def _check_rows(info: TaskInfo, local: Local, columns: list[str]) -> None:
     """Refuses questions that are there twice, and pictures of MME without just two questions."""
-    check_gold(local.files, _tables(local, gold_columns(columns)))
+    check_gold(local.files, columns)
     if info.resample == "pairs":
-        check_pairs(local.files, _rows(local, ["category", "question_id"]))
+        check_pairs(local.files)
     if info.unique and {*columns}.issuperset(info.unique):
         check_unique(local.files, info.unique, _numbers(local, info))
     elif info.task == "ocrvqa" and {"questions", "image_id"} <= {*columns}:  # a row a cover, as on the Hub
-        check_unique(local.files, ["image_id"], _rows(local, ["image_id"]))
+        check_unique(local.files, ["image_id"], rows(local.files, ["image_id"]))
     elif sum(path.stat().st_size for path in local.files) < _READ_WHOLE:
-        digests = [digest for table in _tables(local, None) for digest in row_digests(table)]
-        check_copies(local.files, digests, _OWN_COPIES)
+        check_copies(local.files, row_digests(local.files), _OWN_COPIES)
 
 
 def _nothing(info: TaskInfo, root: Path) -> UserError:
@@ -86,32 +85,6 @@ def needed_columns(info: TaskInfo) -> list[tuple[str, ...]]:
     return [(name, other[name]) if name in other else (name,) for name in info.columns]
 
 
-def check_files(local: Local, needed: list[tuple[str, ...]]) -> list[str]:
-    """The columns of the files. Raises UserError if one can't be read, lacks a column, or all are empty."""
-    names: list[str] = []
-    rows = 0
-    for path in local.files:
-        try:
-            names, count = _parquet(path) if local.kind == "parquet" else _arrow(path)
-        except (OSError, ValueError) as error:
-            raise _unreadable(path, error) from error
-        rows += count
-        lacking = [" or ".join(map(repr, choice)) for choice in needed if not {*choice} & {*names}]
-        if lacking:
-            raise UserError(
-                f"The data file {path} has no column {', '.join(lacking)}. It has: "
-                f"{', '.join(sorted(names))}. Is it another data set, or an older version of it?"
-            )
-    if rows == 0:
-        raise UserError(f"The data in {local.files[0].parent} hold no question. Download them again.")
-    return names
-
-
-def count_rows(local: Local) -> int:
-    """The number of rows of all files."""
-    return sum((_parquet(path) if local.kind == "parquet" else _arrow(path))[1] for path in local.files)
-
-
 def local_sha256(local: Local, remembered: Path) -> str:
     """The commit if the files are a snapshot of the Hub, else the SHA-256 of their contents.
 
@@ -131,51 +104,10 @@ def local_sha256(local: Local, remembered: Path) -> str:
     return whole.hexdigest()
 
 
-def _parquet(path: Path) -> tuple[list[str], int]:
-    from pyarrow import parquet
-
-    file = parquet.ParquetFile(path)
-    return file.schema_arrow.names, file.metadata.num_rows
-
-
 def _numbers(local: Local, info: TaskInfo) -> list[dict[str, Any]]:
     """The columns that must be unique; of SEED-Bench only the questions about images."""
-    rows = _rows(local, [*info.unique, *(["data_type"] if info.task == "seedbench" else [])])
-    return [row for row in rows if row.get("data_type", "image") == "image"]
-
-
-def _rows(local: Local, columns: list[str]) -> list[dict[str, Any]]:
-    """Some columns of all files."""
-    return [row for table in _tables(local, columns) for row in table.to_pylist()]
-
-
-def _tables(local: Local, columns: list[str] | None) -> Iterator[Any]:
-    """Some columns of all files, or all columns, in parts."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    for path in local.files:
-        try:
-            if local.kind == "parquet":
-                yield from parquet.ParquetFile(path).iter_batches(batch_size=64, columns=columns)
-                continue
-            with pa.memory_map(str(path)) as source:
-                for batch in pa.ipc.open_stream(source):
-                    yield batch.select(columns) if columns else batch
-        except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-            raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> UserError:
-    return UserError(f"The data file {path} can't be read ({error}). Download it again.")
-
-
-def _arrow(path: Path) -> tuple[list[str], int]:
-    import pyarrow as pa
-
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-        return table.schema.names, table.num_rows
+    found = rows(local.files, [*info.unique, *(["data_type"] if info.task == "seedbench" else [])])
+    return [row for row in found if row.get("data_type", "image") == "image"]
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -146,13 +145,13 @@ def _of_card(folder: Path, subset: str | None, split: str) -> list[Path]:
 
 def _card_patterns(folder: Path, subset: str | None, split: str) -> list[str]:
     """The files of a split by the front matter of the data set's README, as the Hub reads it."""
-    card = folder / "README.md"
-    parts = card.read_text(encoding="utf-8").split("---\n") if card.is_file() else []
+    from huggingface_hub.repocard import metadata_load
+
     try:
-        front: Any = yaml.safe_load(parts[1]) if len(parts) > 2 and not parts[0].strip() else None
-    except yaml.YAMLError:
+        front = metadata_load(folder / "README.md") or {}
+    except (OSError, ValueError, yaml.YAMLError):
         return []
-    configs = front.get("configs") or [] if isinstance(front, dict) else []
+    configs = front.get("configs") or []
     found: list[str] = []
     for config in configs:
         if config.get("config_name") not in ((subset,) if subset else ("default", "val")):

@@ -86,14 +86,15 @@ def _all(look: Callable[[str], Finding], tasks: Sequence[str]) -> Iterator[Findi
 def _on_hub(task: str) -> Finding:
     from huggingface_hub import constants
 
-    from pdrop_eval.benchmarks.data.local import count_rows, find_local
+    from pdrop_eval.benchmarks.data.local import find_local
+    from pdrop_eval.benchmarks.data.read import count_rows
     from pdrop_eval.benchmarks.task_files import describe
     from pdrop_eval.models.hub import HubUnreachableError, hub_commit
 
     info = describe(task, "hub")
     try:
         found = find_local(info, Path(constants.HF_HUB_CACHE))
-        return Finding("ok", task, f"{count_rows(found)} rows of {info.dataset} in the Hub's cache")
+        return Finding("ok", task, f"{count_rows(found.files)} rows of {info.dataset} in the Hub's cache")
     except UserError:
         try:
             commit = hub_commit(info.dataset, "dataset", None)
@@ -105,11 +106,12 @@ def _on_hub(task: str) -> Finding:
 
 
 def _downloaded(task: str, root: Path) -> Finding:
-    from pdrop_eval.benchmarks.data.local import count_rows, find_local
+    from pdrop_eval.benchmarks.data.local import find_local
+    from pdrop_eval.benchmarks.data.read import count_rows
     from pdrop_eval.benchmarks.task_files import describe
 
     found = find_local(describe(task, "hub"), root)
-    return Finding("ok", task, f"{count_rows(found)} rows in {found.files[0].parent}")
+    return Finding("ok", task, f"{count_rows(found.files)} rows in {found.files[0].parent}")
 
 
 def _rendered(config: Any, tasks: Sequence[str]) -> Iterator[Finding]:

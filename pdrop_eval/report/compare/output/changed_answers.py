@@ -77,7 +77,7 @@ def _data(sides: Sequence[Side], task: str) -> Stored | None:
         if plan.data.folder is not None:
             return Stored(task, (plan.data.folder / f"{task}.parquet",))
         local = plan.data.local.get(task)
-        return Stored(task, tuple(local.files), local.kind) if local else None
+        return Stored(task, tuple(local.files)) if local else None
     from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
 
     return Stored(task, (default_root() / f"suite-{suite_version()}" / f"{task}.parquet",))
