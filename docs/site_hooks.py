@@ -10,6 +10,7 @@ import logging
 import os
 import posixpath
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ READ = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tasks/README.md", "resu
 READ += ("pdrop_eval/models/checkpoints/mini/README.md",)
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
 READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
+STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
 OWN = "_limit"  # in the names of their figures
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 # What a browser fetches by itself; a link that a reader may follow is none of it.
@@ -67,6 +69,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match[0]
         return os.path.relpath(found, posixpath.dirname(uri) or ".").replace(os.sep, "/")
 
+    if uri == "api/strategies.md":
+        markdown = markdown.replace(STRATEGIES, _strategies())
     # Markdown inside of HTML's details is for GitHub plain, for MkDocs it has to be said
     return LINK.sub(turned, markdown).replace("<details>", '<details markdown="1">')
 
@@ -80,6 +84,17 @@ def on_post_build(config: Any) -> None:
             found += [f"{path}: {match[0]}" for match in FETCHED.finditer(text)]
     if found:
         raise PluginError("The site would fetch from a network:\n" + "\n".join(found))
+
+
+def _strategies() -> str:
+    """The catalogue of strategies, then each with its documentation: those whose files are there."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from pdrop_eval.strategies.registry import catalogue, installed
+    finally:
+        sys.path.remove(str(ROOT))
+    blocks = [f"::: {info.module}.{info.class_name}" for info in installed().values()]
+    return "\n\n".join([catalogue("../../pdrop_eval/strategies"), *blocks])
 
 
 def _add(name: str, files: Files, config: Any) -> str:

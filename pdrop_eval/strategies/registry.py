@@ -33,6 +33,7 @@ class StrategyInfo:
             and `order` among other strategies; None for the next free style.
         label_fields: What names a setting, such as "λ={ratio}": the paper's symbol and the field. Each is
             shown where all of its fields have a value.
+        solved_fields: The settings that a budget decides; empty for a strategy that takes no budget.
         summary: The first sentence of the class.
         module: Where the class is.
         class_name: Its name there.
@@ -44,6 +45,7 @@ class StrategyInfo:
     stage: str = "decoder"
     series_style: Mapping[str, Any] | None = None
     label_fields: tuple[str, ...] = ()
+    solved_fields: tuple[str, ...] = ()
     summary: str = ""
     module: str = ""
     class_name: str = ""
@@ -126,6 +128,26 @@ def can_be_drawn(style: Any) -> bool:
 def display_name(name: str) -> str:
     """Return a strategy's name in tables and figures; of one that isn't installed, the name itself."""
     return info_of(name).display_name
+
+
+def catalogue(folder: str) -> str:
+    """Return the strategies as a table in Markdown.
+
+    Args:
+        folder: Where their files are, as a link from the page that shows them.
+    """
+    lines = ["| strategy | name | published | drops | budget | file |", "|---|---|---|---|---|---|"]
+    for info in installed().values():
+        paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", info.paper)
+        file = f"{info.module.rpartition('.')[2]}.py"
+        where = info.stage.replace("_", " ") if info.name != VANILLA else "nothing"
+        where = {"decoder": "in the decoder", "both": "before the decoder and in it"}.get(where, where)
+        budget = "yes" if info.solved_fields else "no"
+        lines.append(
+            f"| `{info.name}` | {info.display_name} | {paper or '-'} | {where} | {budget} | "
+            f"[{file}]({folder}/{file}) |"
+        )
+    return "\n".join(lines)
 
 
 def recorded_facts(strategy: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Numbers as they are printed."""
 
+import re
 from typing import Any
 
 NONE = "-"
@@ -72,6 +73,12 @@ def run_lengths(tokens: Any) -> str:
         else:
             runs.append([number, 1])
     return ", ".join(f"{number} x{layers}" for number, layers in runs)
+
+
+def natural(text: str) -> list[str | float]:
+    """A key by which `tokens=64` comes before `tokens=128`."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", text)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 _TOTAL = {"TFLOPs": 1e12, "PFLOPs": 1e15, "EFLOPs": 1e18, "ZFLOPs": 1e21}

@@ -8,6 +8,7 @@ import pytest
 
 from pdrop_eval.strategies import registry
 from pdrop_eval.strategies.registry import StrategyInfo, can_be_drawn, info_of, installed, recorded_facts
+from pdrop_eval.utils.paths import PACKAGE
 
 
 @pytest.mark.parametrize("name", installed())
@@ -61,3 +62,10 @@ def test_a_record_comes_before_the_file_and_a_style_that_can_not_be_drawn_counts
 def test_what_a_record_gets_is_read_again():
     strategy = import_module("pdrop_eval.strategies.fastv").FastV()
     assert info_of("fastv", recorded_facts(strategy)) == installed()["fastv"]
+
+
+def test_the_readme_lists_strategies_as_their_classes_say():
+    readme = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+    shown = readme.partition("<!-- strategies -->\n")[2].partition("\n<!-- /strategies -->")[0].splitlines()
+    assert len(shown) >= 5  # `make readme` adds a new one
+    assert set(shown) <= set(registry.catalogue("pdrop_eval/strategies").splitlines())

@@ -19,7 +19,8 @@ STEPS = (
 )
 CONTRACT = "tests/core/contract.py"
 
-# Evaluates the new strategy on a random model of 4 layers and 16 image tokens, then makes the table.
+# Evaluates the new strategy, by its defaults and under a budget, on a random model of 4 layers and 16 image
+# tokens; then makes the tables, Figure 4 and the results page.
 EVALUATE = """
 import sys
 from pathlib import Path
@@ -28,15 +29,16 @@ import runner_tiny
 
 runner_tiny.checkpoint(Path("tiny"), layers=4)
 runner_tiny.suite(Path("data"), n=2, tasks=("gqa",))
-sys.argv[1:] = ["strategy=uniform", "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
 from pdrop_eval.run.evaluate.cli import main
 
-main()
-sys.argv[1:] = ["root=runs", "out=tables", "table=5"]
-from pdrop_eval.report.tables.cli import main
-
-main()
+for more in (["strategy=vanilla"], ["strategy=uniform"], ["strategy=uniform", "budget.share=0.625"]):
+    sys.argv[1:] = [*more, "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
+    main()
+for report, out in (("tables", "tables"), ("figures", "figures"), ("site", "page")):
+    sys.argv[1:] = ["root=runs", f"out={out}"]
+    __import__(f"pdrop_eval.report.{report}.cli", fromlist=["main"]).main()
 """
+CATALOGUE = "from pdrop_eval.strategies.registry import catalogue; print(catalogue('x'))"
 
 
 def steps():
@@ -79,21 +81,77 @@ def run(project, *command):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_contract_runs_on_the_new_strategy(project):
     some = "uniform and (llava_gqa or bare_llama)"  # all families take half a minute
     out = run(project, "-m", "pytest", "tests/core", "-k", some, "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", out)[1]) >= 10
 
 
-def test_the_runner_and_the_table_know_the_new_strategy(project):
-    out = run(project, "-c", EVALUATE)
-    (path,) = (project / "runs" / "mini").glob("uniform-*/record.json")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    assert record["status"] == "completed"
-    assert record["efficiency"]["image_tokens_per_layer"] == [16, 16, 8, 8]
-    assert record["tasks"]["gqa"]["retained_tokens_per_layer"] == [16, 16, 8, 8]
-    assert re.search(r"^uniform", out, re.M)
-    assert "| uniform" in (project / "tables" / "table5.md").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def evaluated(project):
+    """The same project after three evaluations and all reports; what was printed."""
+    return run(project, "-c", EVALUATE)
+
+
+def read(project, name):
+    return (project / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
+    paths = (project / "runs" / "mini").glob("uniform-*/record.json")
+    records = {json.dumps(r["changes"]): r for r in (json.loads(path.read_text()) for path in paths)}
+    assert all(record["status"] == "completed" for record in records.values())
+    plain, budget = (next(r for key, r in records.items() if ("budget" in key) == b) for b in (False, True))
+    assert plain["efficiency"]["image_tokens_per_layer"] == [16, 16, 8, 8]
+    assert plain["tasks"]["gqa"]["retained_tokens_per_layer"] == [16, 16, 8, 8]
+    # 0.625 of 4 x 16 tokens are 40: 16 + 16 + 4 + 4
+    assert budget["efficiency"]["image_tokens_per_layer"] == [16, 16, 4, 4]
+    assert plain["strategy"]["display_name"] == "Uniform"
+
+
+@pytest.mark.slow
+def test_tables_and_overview_have_its_rows(project, evaluated):
+    assert re.search(r"Uniform ", evaluated)
+    table5, field, overview = (read(project, f"tables/{name}.md") for name in ("table5", "field", "overview"))
+    assert re.search(r"^\| +\| Uniform\\\* ", table5, re.M)
+    assert re.search(r"^\| +\| Uniform share=0.625\\\* ", table5, re.M)
+    assert re.search(r"\| Uniform share=0.625\\\* ", field)
+    assert re.search(r"\| Uniform budget.share=0.625\\\* ", overview)
+
+
+@pytest.mark.slow
+def test_figure_4_has_its_curve(project, evaluated):
+    text = read(project, "figures/figure4_mini.md")
+    assert "for Uniform at several budgets" in text
+    assert re.search(r"\| Uniform +\| share=0.625 \| k=2, r=0.7\d +\|", text)
+
+
+@pytest.mark.slow
+def test_the_site_has_its_name_colour_rows_and_curve(project, evaluated):
+    index = json.loads(re.search(r"\{.*\}", read(project, "page/data/index.js"), re.S)[0])
+    assert index["strategies"]["uniform"] == {
+        "name": "Uniform", "color": "#007A5A", "dark": "#2fc79b", "symbol": "triangle-up", "dash": "dashdot",
+    }  # fmt: skip
+    assert {run["label"] for run in index["runs"]} == {
+        "vanilla", "Uniform k=2 r=0.5", "Uniform share=0.625"
+    }  # fmt: skip
+    table5 = next(table for table in index["tables"] if table["number"] == 5)
+    labels = [
+        row["labels"][-1] for part in table5["parts"] for group in part["groups"] for row in group["rows"]
+    ]
+    assert "Uniform" in labels
+    assert "Uniform share=0.625" in labels
+    (curve,) = [curve for curve in index["curves"] if curve["number"] == 4]
+    assert [series["name"] for series in curve["series"]] == ["vanilla", "Uniform"]
+    assert len(curve["series"][1]["points"]) == 2
+
+
+def test_the_catalogue_of_the_documentation_has_it(project):
+    assert "| `uniform` | Uniform | - | in the decoder | yes | [uniform.py](x/uniform.py) |" in run(
+        project, "-c", CATALOGUE
+    )
 
 
 def test_the_new_code_is_as_clean_as_the_rest(project):

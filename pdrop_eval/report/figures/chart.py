@@ -8,7 +8,7 @@ that the run asks for. All points of a figure are of one suite and were measured
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.benchmarks.registry import by_task, names
 from pdrop_eval.models.catalog import model_configs, suite_of
@@ -83,6 +83,7 @@ class Chart:
     experiment's. refused: why runs are not in it. compared: differences of points that were computed.
     """
 
+    takes_others: ClassVar[bool] = False  # runs of strategies that the experiment doesn't list
     experiment: str
     number: int
     models: list[str]

@@ -16,6 +16,7 @@ from pdrop_eval.report.figures.chart import (
     figure_experiments,
     points_of,
 )
+from pdrop_eval.utils.numbers import natural
 
 C = TypeVar("C", bound=Chart)
 _Group = tuple[str, tuple[str, ...]]  # a suite, and what is not the default
@@ -50,11 +51,21 @@ def fill(
         members = list(dict.fromkeys([first, *(point.model for point in points)]))
         if asked is not None and not asked & set(members):
             continue
-        chart = kind(name, listed["figure"], members, "", keys, points, own=own)
+        beside = _others(points, members, found) if kind.takes_others else []
+        chart = kind(name, listed["figure"], members, "", keys, [*points, *beside], own=own)
         _fill(chart, found, {model: run for model, run in (like or {}).items() if model in members})
+        chart.points = [point for point in chart.points if point.run or point not in beside]
         if any(point.strategy != VANILLA for point in chart.measured):
             charts.append(chart)
     return charts
+
+
+def _others(points: Iterable[Point], models: Sequence[str], runs: Iterable[Run]) -> list[Point]:
+    """Points of the strategies that an experiment doesn't list: every run on its models is one."""
+    listed = {point.strategy for point in points}
+    own = [run for run in runs if run.model in models and run.strategy not in listed]
+    own.sort(key=lambda run: (run.info.order, natural(" ".join(sorted(run.schedule)))))
+    return list(dict.fromkeys(Point(run.strategy, tuple(sorted(run.schedule)), run.model) for run in own))
 
 
 def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:

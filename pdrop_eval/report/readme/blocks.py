@@ -16,6 +16,7 @@ from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
 
 FIRST, WHOLE, COMPACT = "first", "table5", "tables1-4"
+STRATEGIES = "strategies"
 FIGURES = ("figure1", "figure3", "figure4")
 NOTHING = "Nothing measured yet."
 # The benchmarks of a first look: two that need little detail of a picture, and two that need its small print.

@@ -9,12 +9,13 @@ from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.formats.html import page
 from pdrop_eval.report.formats.latex import latex
 from pdrop_eval.report.formats.markdown import markdown
-from pdrop_eval.report.readme.blocks import COMPACT, FIRST, WHOLE, compact, first
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, STRATEGIES, WHOLE, compact, first
 from pdrop_eval.report.tables.csv_export import sheet
 from pdrop_eval.report.tables.fill import measured_parts, published_part
 from pdrop_eval.report.tables.layout import measured_section, published_section
 from pdrop_eval.report.tables.overview import TITLE, overview, overview_sheet
 from pdrop_eval.report.tables.spec import TABLES, Table, find_table, shipped
+from pdrop_eval.strategies.registry import catalogue
 from pdrop_eval.utils.errors import UserError
 
 
@@ -67,6 +68,7 @@ def readme_blocks(runs: list[Run]) -> dict[str, str]:
         FIRST: first(measured_parts(TABLES[5], runs)),
         WHOLE: markdown(table_report(TABLES[5], runs).sections),
         COMPACT: short_tables(runs),
+        STRATEGIES: catalogue("pdrop_eval/strategies"),
     }
 
 

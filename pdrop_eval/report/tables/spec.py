@@ -9,7 +9,6 @@ Each condition is a value, a list of values, or `not` with either; all must hold
 Where there are published rows, only runs on their models are asked for.
 """
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -23,6 +22,7 @@ from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import Run
 from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.numbers import natural
 from pdrop_eval.utils.validation import check_choice
 
 SPECS = Path(__file__).with_name("specs")
@@ -220,7 +220,7 @@ class Table(_Part):
 
     def place(self, key: RowKey) -> tuple:
         """Where a row stands among those that `rows` asks for."""
-        strategy, settings = info_of(key.strategy).order, _by_numbers(" ".join(key.settings))
+        strategy, settings = info_of(key.strategy).order, natural(" ".join(key.settings))
         own = (settings, strategy) if self.order == "budget" else (strategy, settings)
         return key.patches, key.train, key.train_ratio or 0, *own, key.ratio or 0
 
@@ -274,12 +274,6 @@ def _holds(wanted: Any, found: Any) -> bool:
     if isinstance(wanted, Mapping):
         return not _holds(wanted["not"], found)
     return found in wanted if isinstance(wanted, list) else found == wanted
-
-
-def _by_numbers(text: str) -> list[Any]:
-    """A key by which `tokens=64` comes before `tokens=128`."""
-    parts = re.split(r"(\d+(?:\.\d+)?)", text)
-    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 TABLES = {table.number: table for table in shipped().values() if table.number is not None}

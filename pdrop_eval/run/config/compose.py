@@ -15,6 +15,7 @@ from hydra.errors import OverrideParseException
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
+from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
@@ -27,8 +28,8 @@ ENTRIES = {
     "bench": ("model",),
     "compare": (),
 }
-# Settings of strategies that budget.* solves; the strategies themselves say so in `solved_fields`.
-BUDGET_DECIDES = ("ratio", "ratios", "layers", "r", "attention_rank", "k")
+# Settings that say where tokens go: under a budget, `budget_layouts` of the strategy chooses that.
+_LAYOUT = ("layers", "k")
 
 
 def _scratch() -> str:
@@ -164,10 +165,16 @@ def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[O
     return overrides
 
 
+def budget_decides() -> tuple[str, ...]:
+    """Return the settings of strategies that `budget.*` decides: what they solve, and where they drop."""
+    solved = [name for info in installed().values() for name in info.solved_fields]
+    return tuple(dict.fromkeys([*solved, *_LAYOUT]))
+
+
 def _check_budget(overrides: Iterable[Override]) -> None:
     """A budget decides these settings itself. Raises UserError for both in one command."""
     given = [override for override in overrides if not override.is_delete() and override.value() is not None]
-    decided = {f"strategy.{name}" for name in BUDGET_DECIDES}
+    decided = {f"strategy.{name}" for name in budget_decides()}
     budgets = [str(o.input_line) for o in given if o.key_or_group.startswith("budget.")]
     own = [str(o.input_line) for o in given if o.key_or_group in decided]
     if budgets and own:

@@ -20,7 +20,7 @@ from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.run.config.compose import BUDGET_DECIDES, instantiate_strategy, make_strategy
+from pdrop_eval.run.config.compose import budget_decides, instantiate_strategy, make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.errors import UserError
@@ -107,7 +107,7 @@ def determinism(config: Any) -> dict[str, Any]:
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
     usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
-    for name in dict.fromkeys((*BUDGET_DECIDES, *getattr(strategy, "solved_fields", ()))):
+    for name in dict.fromkeys((*budget_decides(), *getattr(strategy, "solved_fields", ()))):
         value = getattr(strategy, name, None)
         if value is not None and value != getattr(usual, name):
             raise UserError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments
@@ -12,6 +13,8 @@ from pdrop_eval.utils import numbers
 @dataclass
 class FlopsChart(Chart):
     """The figure of one model: a panel a benchmark, in each the points of every strategy."""
+
+    takes_others: ClassVar[bool] = True
 
     @property
     def strategies(self) -> dict[str, list[Point]]:
