@@ -1,20 +1,25 @@
 """The sizes of a model that its cost depends on, read from a config. Needs no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pdrop_eval.models import tiling
+from pdrop_eval.models import families
+from pdrop_eval.models.family import VisionSizes
 from pdrop_eval.utils.errors import UserError
-
-_KINDS = ("llava", "llava_next")
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """A text model: d wide, m in the gated feed-forward, as in PyramidDrop's Eq. 4.
+    """A text model, in the symbols of PyramidDrop's Eq. 4.
 
-    q, kv: widths of the queries, and of the keys and of the values (narrower in grouped-query models).
+    Attributes:
+        layers: the depth.
+        d: width.
+        m: width of the gated feed-forward.
+        q: width of the queries.
+        kv: width of the keys, and of the values (narrower in grouped-query models).
+        vocabulary: tokens that the output head tells apart.
     """
 
     layers: int
@@ -38,23 +43,8 @@ class Decoder:
 
 
 @dataclass(frozen=True)
-class Architecture(Decoder):
-    """A LLaVA model; of a text model alone, all that is the vision tower's is 0.
-
-    vision_used: vision layers up to the one whose output is taken. vision_tokens: of a tile, its patches
-    and a class token; tile_tokens: image tokens that a tile becomes. patch_inputs: values of a patch.
-    feature_width: enters the projector.
-    """
-
-    vision_layers: int = 0
-    vision_used: int = 0
-    vision_d: int = 0
-    vision_m: int = 0
-    vision_tokens: int = 0
-    patches: int = 0
-    tile_tokens: int = 0
-    patch_inputs: int = 0
-    feature_width: int = 0
+class Architecture(VisionSizes, Decoder):
+    """A whole model; of a text model alone, all that is the vision tower's is 0."""
 
     def tiles(self, image_tokens: int) -> int:
         """Return the tiles that fit so many image tokens best; 0 for a text model."""
@@ -81,9 +71,10 @@ def decoder_of(config: Any) -> Decoder:
 
 
 def architecture_of(config: Any) -> Architecture:
-    """Read the sizes of LLaVA-1.5, LLaVA-NeXT or a text model alone.
+    """Read the sizes of a vision-language model or of a text model alone.
 
-    config: a transformers config, a checkpoint's config.json as a dict, or an `Architecture` (returned).
+    Args:
+        config: a transformers config, a checkpoint's config.json as a dict, or an `Architecture` (returned).
 
     Raises:
         UserError: another kind of model.
@@ -91,62 +82,29 @@ def architecture_of(config: Any) -> Architecture:
     if isinstance(config, Architecture):
         return config
     config = _config(config)
-    decoder = decoder_of(config)
-    text = {field.name: getattr(decoder, field.name) for field in fields(Decoder)}
-    vision = getattr(config, "vision_config", None)
-    if vision is None:
-        return Architecture(**text)
-    if getattr(config, "vision_feature_layer", None) is None:
-        raise _unknown(getattr(config, "model_type", None))
-    patches = (vision.image_size // vision.patch_size) ** 2
-    extra = _class_tokens(vision)
-    taken = config.vision_feature_layer
-    taken = [taken] if isinstance(taken, int) else list(taken)
-    depth = vision.num_hidden_layers
-    return Architecture(
-        **text,
-        vision_layers=depth,
-        # The place counts hidden states from the embeddings, of which there is one more than layers.
-        vision_used=max(place % (depth + 1) for place in taken),
-        vision_d=vision.hidden_size,
-        vision_m=vision.intermediate_size,
-        vision_tokens=patches + extra,
-        patches=patches,
-        tile_tokens=_tile_tokens(config),
-        patch_inputs=vision.num_channels * vision.patch_size**2,
-        feature_width=vision.hidden_size * len(taken),
-    )
+    sizes = asdict(decoder_of(config))
+    if getattr(config, "vision_config", None) is None:
+        return Architecture(**sizes)
+    family = families.of_config(config)
+    if family is None:
+        raise _unknown(config)
+    return Architecture(**sizes, **asdict(family.vision_sizes(config)))
 
 
 def nominal_image_tokens(config: Any) -> int:
     """Return the image tokens of one image by the config: what the theoretical figures stand on.
 
-    LLaVA-NeXT's number depends on the image; here it is the largest grid without newline and padding effects
-    (2,880 for 4 tiles and the overview of 336 pixels, as in the paper's Table 5).
-
     Raises:
         UserError: a model that takes no images.
     """
     config = _config(config)
-    if getattr(config, "vision_config", None) is None:
+    family = families.of_config(config)
+    if family is None or not family.multimodal:
         raise UserError(
-            f"A model of type {getattr(config, 'model_type', None)!r} doesn't say how many image tokens an "
-            "image has: give image_tokens."
+            f"A model of type {families.type_of(config)!r} doesn't say how many image tokens an image has: "
+            "give image_tokens."
         )
-    if config.model_type != "llava_next":
-        return _tile_tokens(config)
-    return _tile_tokens(config) * tiling.patches(config.image_grid_pinpoints, config.vision_config.image_size)
-
-
-def _tile_tokens(config: Any) -> int:
-    vision = config.vision_config
-    patches = (vision.image_size // vision.patch_size) ** 2
-    return patches + (_class_tokens(vision) if config.vision_feature_select_strategy == "full" else 0)
-
-
-def _class_tokens(vision: Any) -> int:
-    """CLIP has a class token, SigLIP none."""
-    return 1 if vision.model_type.startswith("clip") else 0
+    return family.nominal_image_tokens(config)
 
 
 def _config(config: Any) -> Any:
@@ -155,14 +113,14 @@ def _config(config: Any) -> Any:
         return config
     from transformers import CONFIG_MAPPING
 
-    kind = config.get("model_type")
-    if kind not in _KINDS:
-        raise _unknown(kind)
-    return CONFIG_MAPPING[kind].from_dict(dict(config))
+    if families.of_config(config) is None:
+        raise _unknown(config)
+    return CONFIG_MAPPING[families.type_of(config)].from_dict(dict(config))
 
 
-def _unknown(kind: Any) -> UserError:
+def _unknown(config: Any) -> UserError:
+    known = " or ".join(f"{family.display_name} ({family.name})" for family in families.all_multimodal())
     return UserError(
-        f"The cost of a model of type {kind!r} can't be counted: give the config of a LLaVA-1.5 (llava) or "
-        "LLaVA-NeXT (llava_next) model, or of a text model."
+        f"The cost of a model of type {families.type_of(config)!r} can't be counted: give the config of a "
+        f"{known} model, or of a text model."
     )

@@ -84,9 +84,10 @@ def counted_flops(
     counter = FlopCounterMode(display=False, custom_mapping=kernels())
     noted = _Noted(counter)
     staged = StagedForward(model, _Ranking(strategy, noted), image_mask)
-    with torch.no_grad(), staged, noted.on(_parts(model, staged.family.decoder)), counter:
+    blocks = {f"layer {i}": layer for i, layer in enumerate(staged.decoder.layers)}
+    with torch.no_grad(), staged, noted.on({**staged.family.parts(model), **blocks}), counter:
         model(**{"logits_to_keep": 1, "use_cache": False, **inputs})
-    layers = tuple(noted.flops.get(f"layer {i}", 0) // 2 for i in range(len(staged.family.decoder.layers)))
+    layers = tuple(noted.flops.get(name, 0) // 2 for name in blocks)
     vision, projector, ranking, head = (
         noted.flops.get(name, 0) // 2 for name in ("vision", "projector", "ranking", "head")
     )
@@ -137,18 +138,6 @@ class _Ranking:
         selection = self.strategy.select(context)
         self.noted.leave("ranking")
         return selection
-
-
-def _parts(model: Any, decoder: Any) -> dict[str, nn.Module]:
-    """The modules whose work is noted, of a multimodal model or a bare decoder."""
-    inner = getattr(model, "model", model)
-    found = {
-        "vision": getattr(inner, "vision_tower", None),
-        "projector": getattr(inner, "multi_modal_projector", None),
-        "head": model.get_output_embeddings(),
-        **{f"layer {i}": layer for i, layer in enumerate(decoder.layers)},
-    }
-    return {name: module for name, module in found.items() if module is not None}
 
 
 def kernels() -> dict[Any, Any]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine.ops import last_column, query_scores
-from pdrop_eval.models.families import PROJECTIONS, family_of
+from pdrop_eval.models import families
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 
@@ -38,8 +38,9 @@ class AttentionShares:
         valid: Tensor | None = None,
     ) -> None:  # fmt: skip
         check_choice("query", query, QUERIES)
-        self.family = family_of(model)
-        depth = self.family.config.num_hidden_layers
+        self.family = families.of_model(model)
+        self.decoder_layers = self.family.decoder(model).layers
+        depth = len(self.decoder_layers)
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise UserError(f"The model has no layer {wrong[0]}: its {depth} layers are 0 to {depth - 1}.")
         self.layers = tuple(layers)
@@ -49,10 +50,8 @@ class AttentionShares:
         self._handles: list[Any] = []
 
     def __enter__(self) -> "AttentionShares":
-        project = PROJECTIONS[self.family.config.model_type]
         for number in self.layers:
-            hook = partial(self._before_layer, number, project)
-            layer = self.family.decoder.layers[number]
+            hook, layer = partial(self._before_layer, number), self.decoder_layers[number]
             self._handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
         return self
 
@@ -61,7 +60,7 @@ class AttentionShares:
             self._handles.pop().remove()
 
     @torch.no_grad()
-    def _before_layer(self, number: int, project: Any, layer: nn.Module, args: Any, kwargs: Any) -> None:
+    def _before_layer(self, number: int, layer: nn.Module, args: Any, kwargs: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
         rows, columns = self.valid.shape
         if number in self.shares or hidden.shape[1] != columns or hidden.shape[0] % rows:
@@ -70,7 +69,7 @@ class AttentionShares:
         hidden = hidden[once]
         cos, sin = (part[once] if len(part) > 1 else part for part in kwargs["position_embeddings"])
         chosen, real, valid = (part.to(hidden.device) for part in (self.columns, self.real, self.valid))
-        query, key, scaling = project(layer, hidden, chosen, cos, sin)
+        query, key, scaling = self.family.query_key(layer, hidden, chosen, cos, sin)
         seen = torch.arange(columns, device=hidden.device) <= chosen[:, :, None]
         visible = seen & valid[:, None]
         total = torch.zeros(rows, columns, device=hidden.device)

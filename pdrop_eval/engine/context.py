@@ -15,7 +15,7 @@ from pdrop_eval.engine.decode import CacheRecord, Continuation
 from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
-from pdrop_eval.models.families import PROJECTIONS, family_of
+from pdrop_eval.models import families
 from pdrop_eval.utils.errors import UserError
 
 STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers
@@ -45,18 +45,20 @@ class StagedForward:
         self.model = model
         self.selector = selector
         self.image_mask = image_mask
-        self.family = family_of(model)
-        config = self.family.config
+        self.family = families.of_model(model)
+        self.decoder = self.family.decoder(model)
+        self.config = config = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self.drops = selector.drops(config.num_hidden_layers)
         checks.check_drops(self.drops, config.num_hidden_layers)
         if self.drops:
             checks.check_text_model(config)
             checks.mask_kind(config._attn_implementation)
-            checks.check_image_mask(image_mask, type(model).__name__, self.family.finds_images)
+            checks.check_image_mask(image_mask, type(model).__name__, self.family.multimodal)
+            checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Report:
-        decoder = self.family.decoder
+        decoder = self.decoder
         if decoder in _active:
             raise UserError(
                 "A strategy is already active on this model: leave its `with` block before opening another."
@@ -65,10 +67,10 @@ class StagedForward:
         self.setup = Setup(
             selector=self.selector,
             drops=self.drops,
-            num_layers=self.family.config.num_hidden_layers,
+            num_layers=self.config.num_hidden_layers,
             rotary=decoder.rotary_emb,
-            project=PROJECTIONS[self.family.config.model_type],
-            attention=self.family.config._attn_implementation,
+            family=self.family,
+            attention=self.config._attn_implementation,
         )
         with ExitStack() as stack:
             _active.add(decoder)
@@ -85,7 +87,7 @@ class StagedForward:
     def _install(self, stack: ExitStack) -> None:
         """Put the hooks on, each with its removal on `stack`."""
         model: Any = self.model
-        decoder = self.family.decoder
+        decoder = self.decoder
         handles = [
             model.register_forward_pre_hook(self._before_model, with_kwargs=True),
             model.register_forward_hook(self._after_model, with_kwargs=True),
@@ -140,7 +142,9 @@ class StagedForward:
         """Return [b, n] bool for the rows of this forward, true on image tokens."""
         tokens = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
         rows, columns = tokens.shape[:2]
-        mask = self.family.image_mask(inputs) if self.image_mask is None else self.image_mask
+        mask = self.image_mask
+        if mask is None:
+            mask = self.family.image_mask(self.model.config, inputs)
         if mask is None and not self.drops:
             mask = torch.zeros(rows, columns, dtype=torch.bool)
         if mask is None:
@@ -181,7 +185,7 @@ class StagedForward:
         self.report.labels = labels = state.output_labels()
         logits = output[0] if isinstance(output, tuple) else output.logits
         extra = {name: kwargs[name] for name in ("num_items_in_batch",) if name in kwargs}
-        vocab_size = self.family.config.vocab_size
+        vocab_size = self.config.vocab_size
         loss = model.loss_function(logits=logits, labels=labels, vocab_size=vocab_size, **extra)
         return (loss, *output) if isinstance(output, tuple) else type(output)(**{"loss": loss, **output})
 

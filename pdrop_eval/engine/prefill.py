@@ -21,7 +21,7 @@ from pdrop_eval.engine.interface import (
     resolve_scoring_layer,
 )
 from pdrop_eval.engine.report import DropRecord, Report
-from pdrop_eval.models.families import Projection
+from pdrop_eval.models.family import Family
 from pdrop_eval.models.rotary import gather_columns
 from pdrop_eval.utils.errors import UserError
 
@@ -34,7 +34,7 @@ class Setup:
     drops: tuple[Drop, ...]
     num_layers: int
     rotary: nn.Module
-    project: Projection
+    family: Family
     attention: str
 
 
@@ -48,7 +48,7 @@ class Stage:
         valid: [b, n] bool, false on padding.
         padded: whether there is any padding.
         image: [b, n] bool, the image tokens alive.
-        positions: [b or 1, n] position ids.
+        positions: [..., b or 1, n] position ids; M-RoPE has three rows of them.
         removed: [b] tokens removed so far.
         lengths: per row, the tokens alive.
         images: per row, the image tokens alive; 0 where the row has none, or lost all.
@@ -95,6 +95,7 @@ class Prefill:
         image = self.image & valid
         if position_ids is None:
             position_ids = torch.arange(n, device=device)[None]
+        position_ids = self.setup.family.rotary_positions(position_ids)
         self.image_ids = image.cumsum(1) - 1
         if self.labels is None:
             self.starts = None
@@ -157,7 +158,7 @@ class Prefill:
                 queries, real = ops.answer_queries(self.starts, stage.valid, stage.index)
             columns = torch.arange(stage.valid.shape[1], device=hidden.device)
             visible = stage.valid[:, None] & (columns <= queries[:, :, None])
-            query, key, scaling = self.setup.project(layer, hidden, queries, *rotary)
+            query, key, scaling = self.setup.family.query_key(layer, hidden, queries, *rotary)
             return ops.query_scores(query, key, visible, real, scaling=scaling, kind=kind)
 
         text = stage.valid & ~stage.image
@@ -202,7 +203,7 @@ class Prefill:
             positions = before.positions
             if self.setup.selector.positions == "renumber":
                 positions = (positions - gone.cumsum(1)).clamp(min=0)
-            positions = positions.expand(keep.shape)
+            positions = positions.expand(*positions.shape[:-2], *keep.shape)
             columns, valid = ops.compact(keep, max(lengths), right_aligned=self.labels is None)
             stage = Stage(
                 gather=columns,
@@ -210,7 +211,7 @@ class Prefill:
                 valid=valid,
                 padded=min(lengths) < max(lengths),
                 image=chosen.gather(1, columns) & valid,
-                positions=positions.gather(1, columns),
+                positions=positions.gather(-1, columns.expand(*positions.shape[:-2], *columns.shape)),
                 removed=before.removed + gone.sum(1),
                 lengths=lengths,
                 images=images,

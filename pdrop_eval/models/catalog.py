@@ -7,8 +7,6 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.utils.paths import CONF
 
-ARCHITECTURES = {"llava": "llava-1.5", "llava_next": "llava-next"}  # by the family of a checkpoint
-
 
 def suite_of(size: str) -> str:
     """The suite that an experiment runs models of a size on: the real data for 7B, else the rendered one."""

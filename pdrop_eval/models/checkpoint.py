@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models import families
 from pdrop_eval.models.weights import check_config, check_folder, read_object
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
 
-FAMILIES = ("llava", "llava_next")
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint's config.json says, read without loading anything."""
+    """What a checkpoint's config.json says, read without loading anything.
+
+    Attributes:
+        family: the name of its model family.
+        config: the whole of config.json.
+    """
 
     family: str
     config: dict[str, Any]
@@ -76,11 +80,12 @@ def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: b
     else:
         path = _hub_config(source, revision)
     config = read_object(path)
-    family = config.get("model_type")
-    if family not in FAMILIES:
+    family = families.type_of(config)
+    if not families.is_multimodal(family):
+        known = ", ".join(one.name for one in families.all_multimodal())
         raise UserError(
             f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "
-            f"pdrop-eval knows. Supported: {', '.join(FAMILIES)} (in transformers' own format)."
+            f"pdrop-eval knows. Supported: {known} (in transformers' own format)."
         )
     if isinstance(source, Path):
         check_folder(pretrained, source, trust_remote_code)
@@ -89,11 +94,42 @@ def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: b
 
 
 def check_image_processing(choice: str, family: str) -> None:
-    """Refuses what LLaVA-NeXT can't do: it cuts an image into tiles, where there is nothing to pad."""
-    if choice == "pad" and family != "llava":
+    """Refuse to pad images where a family doesn't make one square of them.
+
+    Args:
+        choice: `model.image_processing`.
+        family: the name of the checkpoint's family.
+
+    Raises:
+        UserError: with the setting to use.
+    """
+    if choice == "pad" and not families.multimodal(family).pads_images:
+        able = ", ".join(one.display_name for one in families.all_multimodal() if one.pads_images)
         raise UserError(
-            f"model.image_processing=pad is for LLaVA-1.5; a checkpoint of type {family} cuts images into "
-            "tiles. Use model.image_processing=checkpoint."
+            f"model.image_processing=pad is for {able}; a checkpoint of type {family} doesn't make one "
+            "square of an image. Use model.image_processing=checkpoint."
+        )
+
+
+def check_anyres(anyres: Any, config: dict[str, Any]) -> None:
+    """Check `model.anyres` against a checkpoint's config.json.
+
+    Raises:
+        UserError: a family that has no tiles, or grids that can't be.
+    """
+    families.multimodal_of(config).check_anyres(anyres, config)
+
+
+def check_trainable(family: str) -> None:
+    """Refuse to train a family of which it isn't known which parameters belong to which part.
+
+    Raises:
+        UserError: with the families that can be trained.
+    """
+    if not families.multimodal(family).parameter_parts:
+        able = ", ".join(one.name for one in families.all_multimodal() if one.parameter_parts)
+        raise UserError(
+            f"Training a checkpoint of type {family} isn't supported. Use one of these types: {able}."
         )
 
 

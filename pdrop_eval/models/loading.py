@@ -6,23 +6,13 @@ from typing import Any
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import (
-    AutoProcessor,
-    LlavaForConditionalGeneration,
-    LlavaNextForConditionalGeneration,
-    PreTrainedModel,
-)
+from transformers import AutoProcessor, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from pdrop_eval.models.checkpoint import FAMILIES, check_checkpoint, check_device, resolve_checkpoint
-from pdrop_eval.models.tiling import check_anyres, pinpoints, tile_size
+from pdrop_eval.models import families
+from pdrop_eval.models.checkpoint import check_anyres, check_checkpoint, check_device, resolve_checkpoint
+from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.utils.errors import UserError
-
-_CLASSES: dict[str, Any] = {
-    "llava": LlavaForConditionalGeneration,
-    "llava_next": LlavaNextForConditionalGeneration,
-}
-assert set(_CLASSES) == set(FAMILIES)
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class Loaded:
 
     model: PreTrainedModel
     processor: Any
-    family: str
+    family: MultimodalFamily
 
 
 def load(
@@ -45,13 +35,13 @@ def load(
     check_device(device)
     source = str(resolve_checkpoint(pretrained))
     checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
-    family = checkpoint.family
+    family = families.multimodal(checkpoint.family)
     check_anyres(anyres, checkpoint.config)
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     transformers_logging.disable_progress_bar()
     try:
         processor = AutoProcessor.from_pretrained(source, **common)
-        model, found = _CLASSES[family].from_pretrained(
+        model, found = family.load_class().from_pretrained(
             source,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation=attention,
@@ -65,8 +55,8 @@ def load(
     ) as error:  # fmt: skip
         raise UserError(
             f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
-            "tokenizer and a processor, as LlavaForConditionalGeneration.save_pretrained and "
-            "LlavaProcessor.save_pretrained write them."
+            f"tokenizer and a processor, as {family.model_class}.save_pretrained and its processor's "
+            "save_pretrained write them."
         ) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
@@ -77,8 +67,5 @@ def load(
     tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
-    resolutions = pinpoints(anyres, tile_size(checkpoint.config))
-    if resolutions is not None:  # the one cuts the image, the other puts the features together
-        processor.image_processor.image_grid_pinpoints = resolutions
-        model.config.image_grid_pinpoints = resolutions
+    family.set_anyres(anyres, model.config, processor.image_processor)
     return Loaded(model.to(device).eval(), processor, family)

@@ -1,12 +1,23 @@
-"""Rotary position embeddings."""
+"""Rotary position embeddings. Importing it needs no torch."""
 
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Apply rotary position embeddings in the half-split layout.
 
-    x: [b, h, n, e]; cos, sin: [b or 1, n, e]. Returns [b, h, n, e].
+    Args:
+        x: [b, h, n, e].
+        cos: [b or 1, n, e].
+        sin: [b or 1, n, e].
+
+    Returns:
+        [b, h, n, e].
     """
     half = x.shape[-1] // 2
     cos, sin = cos[:, None], sin[:, None]

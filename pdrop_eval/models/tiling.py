@@ -45,18 +45,6 @@ def patches(resolutions: Sequence[Sequence[int]], tile: int) -> int:
     return 1 + max((height // tile) * (width // tile) for height, width in resolutions)
 
 
-def check_anyres(anyres: Any, config: dict[str, Any]) -> None:
-    """Checks the setting against a checkpoint's config.json. Raises UserError."""
-    if anyres is None:
-        return
-    if config["model_type"] != "llava_next":
-        raise UserError(
-            f"model.anyres={anyres} is for LLaVA-NeXT; a checkpoint of type {config['model_type']} takes an "
-            "image as one tile. Use model.anyres=null."
-        )
-    pinpoints(anyres, tile_size(config))
-
-
 def tile_size(config: dict[str, Any]) -> int:
     """The pixels of a tile's side, by a checkpoint's config.json. Raises UserError for a damaged one."""
     vision = config.get("vision_config", {})

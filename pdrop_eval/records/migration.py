@@ -9,12 +9,12 @@ default (`changes`), and knows what each task was (`task_sha256`); its identity 
 
 from typing import Any
 
+from pdrop_eval.models import families
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.records.run_identity import settings_sha256
 
 SCHEMA = 3
 
-_ARCHITECTURES = {"llava": ("llava-1.5", 1), "llava_next": ("llava-next", 5)}
 _SIZES = {"mini": "mini", "llava_1_5_7b": "7b", "llava_next_7b": "7b"}
 
 
@@ -44,12 +44,12 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
 def _from_1(record: dict[str, Any]) -> dict[str, Any]:
     """What schema 1 left out is known: all of its models were trained without dropping."""
     model = record["model"]
-    if model.get("family") not in _ARCHITECTURES:
+    if not families.is_multimodal(model.get("family")):
         raise ValueError(f"it doesn't name the model's family (found: {model.get('family')!r})")
-    architecture, patches = _ARCHITECTURES[model["family"]]
+    family = families.multimodal(model["family"])
     known = {
-        "architecture": architecture,
-        "patches": patches,
+        "architecture": family.architecture,
+        "patches": family.default_patches(),
         "size": _SIZES.get(model["name"], model["name"]),
         "train": "vanilla",
         "train_ratio": None,

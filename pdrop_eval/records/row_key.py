@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field
 
+from pdrop_eval.models.families import display_names
 from pdrop_eval.strategies.registry import VANILLA, display_name
 
-ARCHITECTURES = {"llava-next": "LLaVA-NeXT", "llava-1.5": "LLaVA-1.5"}
 SIZES = {"7b": "-7B"}
 
 
@@ -51,7 +51,7 @@ class RowKey:
     def model(self) -> str:
         """The model in words: `LLaVA-NeXT p5 trained with PDrop λ=0.5`."""
         patches = f" p{self.patches}" if self.patches > 1 else ""
-        return f"{ARCHITECTURES.get(self.architecture, self.architecture)}{patches} {self.training}"
+        return f"{display_names().get(self.architecture, self.architecture)}{patches} {self.training}"
 
     @property
     def training(self) -> str:
@@ -63,4 +63,4 @@ class RowKey:
 
 def family_name(architecture: str, size: str) -> str:
     """A model's name in a table: `LLaVA-NeXT-7B`, `LLaVA-1.5 mini`."""
-    return ARCHITECTURES.get(architecture, architecture) + SIZES.get(size, f" {size}")
+    return display_names().get(architecture, architecture) + SIZES.get(size, f" {size}")

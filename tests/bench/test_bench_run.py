@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 
-from pdrop_eval.models.published_sizes import PUBLISHED, published_config
+from pdrop_eval.models.families import multimodal_of, published, published_config
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.report.bench import cli
 from pdrop_eval.report.bench import gain as bench_gain
@@ -333,11 +333,11 @@ def test_a_sample_is_made_of_whole_images():
     assert models.sample_of(tiled, 5760, 64).images == 2
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", published())
 def test_published_sizes_have_the_size_in_their_name(name):
     billions = {"7b": (7, 7.6), "13b": (13, 13.5), "34b": (34, 35)}[name.rpartition("_")[2]]
     with torch.device("meta"):
-        model = models._class(published_config(name))(published_config(name))
+        model = multimodal_of(published_config(name)).load_class()(published_config(name))
     assert billions[0] < sum(p.numel() for p in model.parameters()) / 1e9 < billions[1]
 
 

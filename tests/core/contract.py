@@ -1,4 +1,4 @@
-"""What every strategy is tested on: add a strategy, or a tiny model of a family, with one line.
+"""What every strategy is tested on: add a strategy with one line; every registered family is here by itself.
 
 The names of all strategies in pdrop_eval/strategies are known here.
 """
@@ -8,23 +8,14 @@ import copy
 import importlib
 import pkgutil
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
-from transformers import (
-    CLIPVisionConfig,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaNextConfig,
-    LlavaNextForConditionalGeneration,
-    MistralConfig,
-    MistralForCausalLM,
-)
+from transformers import AutoConfig, LlamaConfig, MistralConfig
 
 from pdrop_eval import strategies
+from pdrop_eval.models import families
 from pdrop_eval.strategies.base import Strategy
 
 for module in pkgutil.iter_modules(strategies.__path__):
@@ -32,6 +23,39 @@ for module in pkgutil.iter_modules(strategies.__path__):
     globals().update(
         {name: cls for name, cls in found.items() if isinstance(cls, type) and issubclass(cls, Strategy)}
     )
+
+LAYERS, HIDDEN, IMAGE_ID, IMAGE_SIZE, PATCHES = 8, 32, 60, 20, 25
+GRIDS = [[20, 40], [40, 20], [40, 40]]  # of families that cut an image into tiles
+KV_HEADS = {"llava": 4, "llava_next": 4, "llama": 1}  # of 4 heads; 2 for all other families
+
+
+def named_models(family):
+    """A family's tiny models: their names and text models."""
+    bare = "" if family.multimodal else "bare_"
+    return [
+        (f"{bare}{family.name}" + (f"_{text}" if i else ""), text) for i, text in enumerate(family.text_types)
+    ]
+
+
+def tiny_model(family, text, kv_heads=None):
+    """A model of a registered family in the sizes of this file, with one of its text models."""
+    heads = kv_heads or (KV_HEADS.get(family.name, 2) if text == family.text_types[0] else 2)
+    extra = {"sliding_window": None} if text == "mistral" else {}
+    words = AutoConfig.for_model(text, **text_settings(num_key_value_heads=heads, **extra))
+    if not family.multimodal:
+        return family.load_class()(words)
+    vision = AutoConfig.for_model(
+        family.vision_type,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIZE,
+        patch_size=4,
+        projection_dim=16,
+    )
+    return family.load_class()(family.make_config(words, vision, IMAGE_ID, GRIDS))
+
 
 STRATEGIES = [
     Vanilla(),
@@ -47,14 +71,11 @@ STRATEGIES = [
     ),
 ]
 FAMILIES = {
-    "llava": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, llama(kv_heads=4)),
-    "llava_gqa": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, llama(kv_heads=2)),
-    "llava_mistral": lambda: multimodal(LlavaForConditionalGeneration, LlavaConfig, mistral()),
-    "llava_next": lambda: multimodal(LlavaNextForConditionalGeneration, LlavaNextConfig, llama(kv_heads=4)),
-    "llava_next_mistral": lambda: multimodal(LlavaNextForConditionalGeneration, LlavaNextConfig, mistral()),
-    "bare_llama": lambda: LlamaForCausalLM(llama(kv_heads=1)),
-    "bare_mistral": lambda: MistralForCausalLM(mistral()),
+    name: partial(tiny_model, family, text)
+    for family in map(families.get, families.names())
+    for name, text in named_models(family)
 }
+FAMILIES["llava_gqa"] = partial(tiny_model, families.get("llava"), "llama", kv_heads=2)
 
 # The fast run has every strategy on these two families and PyramidDrop on all; `make test-slow` has the rest.
 FEW = ("llava_gqa", "llava_next")
@@ -115,23 +136,6 @@ def llama(kv_heads, **changes):
 
 def mistral(**changes):
     return MistralConfig(**text_settings(**{"num_key_value_heads": 2, "sliding_window": None, **changes}))
-
-
-def multimodal(model_class, config_class, text):
-    vision = CLIPVisionConfig(
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=IMAGE_SIZE,
-        patch_size=4,
-        projection_dim=16,
-    )
-    extra = {}
-    if config_class is LlavaNextConfig:
-        extra["image_grid_pinpoints"] = [[20, 40], [40, 20], [40, 40]]
-    config = config_class(vision_config=vision, text_config=text, image_token_id=IMAGE_ID, **extra)
-    return model_class(config)
 
 
 @cache

@@ -13,10 +13,11 @@ from PIL import Image
 from transformers import CLIPImageProcessor, LlavaNextImageProcessor
 from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
 
+from pdrop_eval.models import families
 from pdrop_eval.models.prompts import shrunk, to_square
 from pdrop_eval.models.tiling import pinpoints
 from pdrop_eval.models.token_grid import Geometry, Grid, best_resolution, cells
-from pdrop_eval.run.lmms.token_layout import geometry_of, placed
+from pdrop_eval.run.lmms.token_layout import placed
 
 TILE, PATCH = 96, 8
 SIDE = TILE // PATCH
@@ -41,6 +42,12 @@ def seen(pixels: torch.Tensor) -> torch.Tensor:
 def model_of(resolutions=None) -> SimpleNamespace:
     vision = SimpleNamespace(image_size=TILE, patch_size=PATCH)
     return SimpleNamespace(config=SimpleNamespace(vision_config=vision, image_grid_pinpoints=resolutions))
+
+
+def geometry_of(model, processor, choice, downsample):
+    """The layout of LLaVA-NeXT where there are resolutions, else that of LLaVA-1.5."""
+    family = families.multimodal("llava_next" if model.config.image_grid_pinpoints else "llava")
+    return family.token_layout(model.config, processor.image_processor, choice == "pad", downsample)
 
 
 def clip(**settings) -> SimpleNamespace:

@@ -180,7 +180,7 @@ def test_each_of_several_pictures_has_its_own_panel():
 def test_the_miniatures_own_processor_and_transformers_unpadding_agree_with_what_is_clear(size):
     """Each feature is the mean of what its patch sees: with those of the mark retained, the mark is clear."""
     from pdrop_eval.models.loading import load
-    from pdrop_eval.run.lmms.token_layout import geometry_of, placed
+    from pdrop_eval.run.lmms.token_layout import placed
     from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
     loaded = load(str(MINI_CHECKPOINTS / "mini_next_p5"), None, "cpu", "float32", "sdpa", False, "p5")
@@ -201,7 +201,9 @@ def test_the_miniatures_own_processor_and_transformers_unpadding_agree_with_what
         found = processor(text=processor.image_token, images=[image], return_tensors="pt")
         pixels = {name: found[name] for name in ("pixel_values", "image_sizes")}
         seen = torch.cat(list(model.get_image_features(**pixels, return_dict=True).pooler_output))[:, 0]
-    grids = placed(geometry_of(model, processor, "checkpoint", None), [size], len(seen))
+    grids = placed(
+        loaded.family.token_layout(model.config, processor.image_processor, False, None), [size], len(seen)
+    )
     middle = (seen[seen > -9].min() + seen.max()) / 2
     measured = Measurement("", "", 0, len(seen), (), 0, image_grids=grids)
     measured.retained.append([2, pack((seen > middle).tolist())])

@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import LlavaForConditionalGeneration
 
+from pdrop_eval.models import families
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.progress import Clock
 from pdrop_eval.run.train.session import train
-from pdrop_eval.run.train.trainer import part_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
@@ -31,7 +31,11 @@ def weights(folder):
 
 
 def changed_parts(before, after):
-    return {part_of(name) for name in before if not torch.equal(before[name], after[name])}
+    return {
+        families.multimodal("llava").part_of(name)
+        for name in before
+        if not torch.equal(before[name], after[name])
+    }
 
 
 def test_each_phase_trains_its_parts_and_hands_its_model_on(config, tmp_path):

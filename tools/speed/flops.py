@@ -22,7 +22,7 @@ from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.efficiency.flop_counter import counted_flops
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
-from pdrop_eval.models.published_sizes import published_config
+from pdrop_eval.models.families import multimodal_of, published_config
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
@@ -79,17 +79,14 @@ def shared_layers(config: Any, dtype: torch.dtype = torch.bfloat16) -> nn.Module
 def prompt(config: Any, dtype: torch.dtype) -> dict[str, Any]:
     """One square image of as many tiles as the config allows, amid `TEXT` tokens of text."""
     image = nominal_image_tokens(config)
-    side = config.vision_config.image_size
+    family = multimodal_of(config)
     ids = torch.full((1, image + TEXT), 9)
     ids[:, 4 : 4 + image] = config.image_token_id
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     random = torch.Generator().manual_seed(0)
-    if config.model_type != "llava_next":
-        return {**inputs, "pixel_values": torch.randn(1, 3, side, side, generator=random).to(dtype)}
-    tiles = max(height * width for height, width in config.image_grid_pinpoints) // side**2 + 1
-    pixels = torch.randn(1, tiles, 3, side, side, generator=random).to(dtype)
-    sizes = max(config.image_grid_pinpoints, key=lambda resolution: resolution[0] * resolution[1])
-    return {**inputs, "pixel_values": pixels, "image_sizes": torch.tensor([sizes])}
+    pixels = family.random_pixels(config, family.largest_image(config), 1, random)
+    placed = {name: value.to(dtype) if value.is_floating_point() else value for name, value in pixels.items()}
+    return {**inputs, **placed}
 
 
 def count(name: str, model: nn.Module, strategies: dict[str, Strategy]) -> list[FlopsRow]:

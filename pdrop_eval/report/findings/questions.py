@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.models.families import display_names
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.records.training_info import differences
@@ -133,7 +134,7 @@ def printed(question: Question, model: RowKey) -> list[tuple[int, float]]:
 
 def _models(rows: Iterable[RowKey]) -> list[RowKey]:
     """A key for each model that was trained with PyramidDrop, in the order of the tables."""
-    order = {name: place for place, name in enumerate(("llava-1.5", "llava-next"))}
+    order = {name: place for place, name in enumerate(display_names())}
     keys = {(key.architecture, key.patches, key.train_ratio) for key in rows if key.train == "pdrop"}
     return [
         RowKey(architecture, patches, "pdrop", ratio, "pdrop", ratio)

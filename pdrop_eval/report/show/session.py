@@ -158,7 +158,8 @@ def attended(
 
     name = question.task.info.task
     model.task_dict[name] = question.task.task.dataset
-    image = (model.preparer(question.request).ids == model.config.image_token_id)[None]
+    ids = model.preparer(question.request).ids[None]
+    image = model.loaded.family.image_mask(model.config, {"input_ids": ids})
     with AttentionShares(model.loaded.model, image, layers, query) as recorded:
         (outcome,) = answered(model, [question], seed)
     return outcome, {layer: recorded.shares[layer][image].numpy() for layer in sorted(recorded.shares)}

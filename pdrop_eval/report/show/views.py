@@ -95,7 +95,7 @@ def grids_of(question: Question, outcome: Outcome) -> list[Grid]:
         raise UserError(
             f"Where the {outcome.measured.image_tokens} image tokens of {question.task.info.task} "
             f"{question.doc_id} lie on the picture isn't known for this checkpoint's processor: "
-            "they are not those of a LLaVA-1.5 or LLaVA-NeXT. Use another checkpoint."
+            "they are not those of its model family. Use another checkpoint."
         )
     return [Grid.from_list(values) for values in grids]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoConfig, LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
+from transformers import AutoConfig
 
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
-from pdrop_eval.models.published_sizes import published_config
-from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.models import families
+from pdrop_eval.models.family import ImageShape
 from pdrop_eval.run.bench.memory import available
 from pdrop_eval.run.bench.outcome import gib
 from pdrop_eval.run.bench.settings import Plan, published_name
@@ -44,17 +44,15 @@ def model_config(plan: Plan) -> Any:
     """The transformers config of the model to measure. Raises UserError for sizes that don't fit together."""
     config = plan.config
     if plan.source is None:
-        found = published_config(str(published_name(config)))
+        found = families.published_config(str(published_name(config)))
     else:
         revision = None if isinstance(plan.source, Path) else config.model.revision
         found = AutoConfig.from_pretrained(str(plan.source), revision=revision or "main")
     sizes = {str(name): value for name, value in config.sizes.items() if value is not None}
     if sizes:
         found = _resized(found, sizes)
-    if found.model_type == "llava_next":
-        side = found.vision_config.image_size
-        # Grids are multiples of a tile; without a setting they stay the checkpoint's, as tiles go.
-        found.image_grid_pinpoints = pinpoints(config.model.anyres or "p5", side)
+    # Grids are multiples of a tile; without a setting they stay the checkpoint's, as tiles go.
+    families.multimodal_of(found).set_anyres(config.model.anyres or "p5", found)
     return found
 
 
@@ -107,23 +105,21 @@ def sample_of(config: Any, image_tokens: int | None, text_tokens: int) -> Sample
 
     A LLaVA-NeXT's image fills the largest grid; its nominal number (2,880) stands for it with its newlines.
     """
-    vision = config.vision_config
-    side, patches = vision.image_size, vision.image_size // vision.patch_size
-    nominal = one = nominal_image_tokens(config)
-    tiles, size = 1, (side, side)
-    if config.model_type == "llava_next":
-        size = max((tuple(point) for point in config.image_grid_pinpoints), key=lambda p: p[0] * p[1])
-        tiles = 1 + size[0] * size[1] // side**2
-        one = nominal + size[0] // side * patches  # a newline behind each row of patches
+    vision, shape, nominal = (
+        config.vision_config,
+        families.multimodal_of(config).largest_image(config),
+        nominal_image_tokens(config),
+    )
+    one = shape.tokens
     asked = one if image_tokens is None else image_tokens
     for unit in (one, nominal):
         if asked % unit == 0:
             images = asked // unit
-            return Sample(images, images * tiles, images * one, text_tokens, size)
+            return Sample(images, images * shape.tiles, images * one, text_tokens, shape.size)
     below = max(1, asked // one)
     raise UserError(
         f"image_tokens={asked} is no whole number of images: an image has {one:,} tokens here. Use "
-        f"{below * one} or {(below + 1) * one}, or images of another size: sizes.tile={side}, "
+        f"{below * one} or {(below + 1) * one}, or images of another size: sizes.tile={vision.image_size}, "
         f"sizes.patch={vision.patch_size} are what it follows from."
     )
 
@@ -131,7 +127,7 @@ def sample_of(config: Any, image_tokens: int | None, text_tokens: int) -> Sample
 def check_memory(config: Any, dtype: str, device: str) -> int:
     """The bytes of the model's weights; refuses a model that doesn't fit. Nothing is allocated."""
     with torch.device("meta"):
-        model = _class(config)(config)
+        model = families.multimodal_of(config).load_class()(config)
     size = sum(p.numel() for p in model.parameters()) * getattr(torch, dtype).itemsize
     there = available(device)
     if there is not None and size > there:
@@ -162,7 +158,11 @@ def build(plan: Plan, config: Any) -> Any:
         torch.manual_seed(settings.seed)
         dtype: Any = getattr(torch, plan.dtype)
         with torch.device(str(settings.device)):
-            built = _class(config)._from_config(config, dtype=dtype, attn_implementation=settings.attention)
+            built = (
+                families.multimodal_of(config)
+                .load_class()
+                ._from_config(config, dtype=dtype, attn_implementation=settings.attention)
+            )
         built = built.to(settings.device).eval()
     if settings.compile:
         _compile(built)
@@ -180,17 +180,15 @@ def _compile(model: Any) -> None:
             part.forward = torch.compile(part.forward, dynamic=True)
 
 
-def _class(config: Any) -> Any:
-    next_ = config.model_type == "llava_next"
-    return LlavaNextForConditionalGeneration if next_ else LlavaForConditionalGeneration
-
-
 @dataclass(frozen=True)
 class Batch:
     """Inputs of the whole model, and of its decoder alone.
 
-    whole: input_ids [b, n], pixel_values, and image_sizes of LLaVA-NeXT. embeds: [b, n, d]; image: [b, n]
-    bool, true on image tokens; places: [b, n], position ids.
+    Attributes:
+        whole: input_ids [b, n], and the family's `processor_inputs`.
+        embeds: [b, n, d].
+        image: [b, n] bool, true on image tokens.
+        places: [b, n], position ids.
     """
 
     whole: Mapping[str, Tensor]
@@ -207,7 +205,7 @@ class Batch:
 def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, seed: int = 0) -> Batch:
     """Equal rows in length: some text, the images, the rest of the text."""
     random = torch.Generator().manual_seed(seed)
-    text, vision = config.get_text_config(), config.vision_config
+    text = config.get_text_config()
     n = sample.image_tokens + sample.text_tokens
     before = min(BEFORE, sample.text_tokens - 1)
     ids = torch.randint(3, text.vocab_size, (rows, n), generator=random)
@@ -215,16 +213,11 @@ def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, 
     image = torch.zeros(rows, n, dtype=torch.bool)
     image[:, before : before + sample.image_tokens] = True
     ids[image] = config.image_token_id
-    tiled = config.model_type == "llava_next"
-    each = (sample.tiles // sample.images,) if tiled else ()
-    shape = (rows * sample.images, *each, vision.num_channels, vision.image_size, vision.image_size)
     weights: Any = getattr(torch, dtype)
-    whole = {
-        "input_ids": ids.to(device),
-        "pixel_values": torch.randn(shape, generator=random).to(device, weights),
-    }
-    if tiled:
-        whole["image_sizes"] = torch.tensor([list(sample.size)] * (rows * sample.images), device=device)
+    shape = ImageShape(sample.size, sample.tiles // sample.images, sample.image_tokens // sample.images)
+    pixels = families.multimodal_of(config).random_pixels(config, shape, rows * sample.images, random)
+    placed = {k: v.to(device, weights if v.is_floating_point() else None) for k, v in pixels.items()}
+    whole = {"input_ids": ids.to(device), **placed}
     embeds = torch.randn(rows, n, text.hidden_size, generator=random)
     places = torch.arange(n, device=device).repeat(rows, 1)
     return Batch(whole, embeds.to(device, weights), image.to(device), places)

@@ -10,13 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
     check_device,
     resolve_checkpoint,
 )
-from pdrop_eval.models.published_sizes import PUBLISHED
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.config import checks
 from pdrop_eval.utils.errors import UserError
@@ -101,7 +101,7 @@ def _check_sizes(config: Any) -> None:
     for name, value in given.items():
         check_whole(name, value, 1)
     if config.architecture is not None:
-        check_choice("architecture", config.architecture, PUBLISHED)
+        check_choice("architecture", config.architecture, families.published())
         given["architecture"] = config.architecture
     if given and config.weights != "random":
         raise UserError(
@@ -172,7 +172,7 @@ def _source(config: Any) -> Path | str | None:
     if published_name(config) is None:
         raise UserError(
             f"The sizes of {config.model.pretrained} aren't known without it. Name published ones with "
-            f"architecture=... ({', '.join(PUBLISHED)}), or give a folder with its config.json as "
+            f"architecture=... ({', '.join(families.published())}), or give a folder with its config.json as "
             "model.pretrained=<folder>."
         )
     return None
@@ -182,9 +182,7 @@ def published_name(config: Any) -> str | None:
     """The published model whose sizes a random one gets, where no checkpoint is here to say them."""
     if config.architecture is not None:
         return str(config.architecture)
-    family = {"llava-1.5": "llava_1_5", "llava-next": "llava_next"}.get(config.model.architecture, "")
-    name = f"{family}_{config.model.size}"
-    return name if name in PUBLISHED else None
+    return families.published_name(config.model.architecture, config.model.size)
 
 
 def _dtype(config: Any) -> str:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from pdrop_eval.engine.prefill import Prefill
+from pdrop_eval.models import families
 from pdrop_eval.run.bench.memory import peak_bytes
 from pdrop_eval.run.bench.model import Batch
 
@@ -112,7 +113,7 @@ class Runner:
         """The vision tower and the projector."""
         with torch.no_grad():
             watch = Stopwatch(self.device)
-            self.model.model.get_image_features(**self.batch.pixels)
+            families.multimodal_of(self.model.config).encode(self.model, self.batch.pixels)
             return watch.lap()
 
     def _context(self, image: Tensor | None = None) -> AbstractContextManager[Any]:

@@ -11,6 +11,7 @@ from pdrop_eval.efficiency.architecture import decoder_of
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
+from pdrop_eval.models import families
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import VANILLA, Plan
 from pdrop_eval.run.config.compose import make_strategy
@@ -62,7 +63,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
         "model": {
             "name": plan.config.model.name,
             "weights": plan.config.weights,
-            "type": config.model_type,
+            "type": families.type_of(config),
             "layers": text.num_hidden_layers,
             "width": text.hidden_size,
             "intermediate": text.intermediate_size,

@@ -20,12 +20,12 @@ from packaging.specifiers import SpecifierSet
 
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
+    check_anyres,
     check_checkpoint,
     check_device,
     check_image_processing,
     resolve_checkpoint,
 )
-from pdrop_eval.models.tiling import check_anyres
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
 from pdrop_eval.run.doctor import inputs

@@ -14,8 +14,7 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
-from pdrop_eval.models import tiling
-from pdrop_eval.models.catalog import ARCHITECTURES
+from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
@@ -127,24 +126,22 @@ def _read_config(source: str, plan: "Plan") -> Any:
             f"The config.json of {model.pretrained} can't be read by the installed transformers: "
             f"{error} Use a checkpoint that transformers itself has saved."
         ) from error
-    if model.anyres is not None:
-        config.image_grid_pinpoints = tiling.pinpoints(model.anyres, config.vision_config.image_size)
+    families.multimodal(plan.checkpoint.family).set_anyres(model.anyres, config)
     return config
 
 
 def _model(plan: "Plan", config: Any) -> dict[str, Any]:
-    model = plan.config.model
-    resolutions = getattr(config, "image_grid_pinpoints", None)
+    model, family = plan.config.model, families.multimodal(plan.checkpoint.family)
     return {
         "name": model.name,
         "pretrained": model.pretrained,
         "revision": model.revision,
         "commit": plan.commit,
         "sha256": plan.identity["model_sha256"],
-        "family": plan.checkpoint.family,
+        "family": family.name,
         # What it is, read from the checkpoint; what can't be read there, from the configuration.
-        "architecture": ARCHITECTURES[plan.checkpoint.family],
-        "patches": tiling.patches(resolutions, config.vision_config.image_size) if resolutions else 1,
+        "architecture": family.architecture,
+        "patches": family.patches(config),
         "train_patches": model.patches,
         "size": model.size,
         "train": model.train,
@@ -153,7 +150,7 @@ def _model(plan: "Plan", config: Any) -> dict[str, Any]:
         "dtype": plan.config.dtype,
         "layers": config.get_text_config().num_hidden_layers,
         "image_tokens": nominal_image_tokens(config),
-        "anyres": [list(resolution) for resolution in resolutions] if resolutions else None,
+        "anyres": family.resolutions(config),
         "image_processing": model.image_processing,
         "chat_template": model.chat_template,
         "system_prompt": system_prompt(model.chat_template),
@@ -175,15 +172,7 @@ def training_record(source: Path | str) -> dict[str, Any] | None:
 
 
 def _image_preparation(source: str, plan: "Plan") -> str:
-    """What becomes of an image that is no square: "pad", "centre_crop", "resize" or, of LLaVA-NeXT, "tiles".
-
-    A checkpoint of LLaVA-1.5 may bring either processor: llava-hf's crops the centre, the original code pads.
-    """
-    if plan.checkpoint.family == "llava_next":
-        return "tiles"
-    if plan.config.model.image_processing == "pad":
-        return "pad"
+    """Return what becomes of an image that is no square, in one word."""
     found = get_image_processor_config(source, revision=plan.commit or "main")
-    if found.get("do_pad"):
-        return "pad"
-    return "centre_crop" if found.get("do_center_crop", True) else "resize"
+    pad = plan.config.model.image_processing == "pad"
+    return families.multimodal(plan.checkpoint.family).image_preparation(found, pad)

@@ -73,8 +73,8 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.judge_client import make_judge
     from pdrop_eval.benchmarks.task_files import describe, task_sha256
+    from pdrop_eval.models.checkpoint import check_anyres
     from pdrop_eval.models.hub import hub_commit, set_offline
-    from pdrop_eval.models.tiling import check_anyres
     from pdrop_eval.records import run_identity as identity
     from pdrop_eval.run.config import checks
     from pdrop_eval.utils.versions import check_versions

@@ -40,7 +40,7 @@ class FeatureCache:
         """How many image tokens the image has, if its features are kept."""
         with self._lock:
             found = self._kept.get(key)
-        return None if found is None else found.shape[0]
+        return None if found is None else len(found)
 
     def clear(self) -> None:
         """Let go of all features."""

@@ -36,7 +36,7 @@ from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, arguments_of, cut, read_fields
 from pdrop_eval.run.lmms.measurement import Measurement, Usage
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
-from pdrop_eval.run.lmms.token_layout import geometry_of, placed, retained_of
+from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import together
 from pdrop_eval.utils.rank import world_size
@@ -96,7 +96,7 @@ class PdropLlava(lmms):
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code, anyres)
         check_template(chat_template, loaded.processor, pretrained)
-        check_image_processing(image_processing, loaded.family)
+        check_image_processing(image_processing, loaded.family.name)
         with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
             pass
         self.loaded = loaded
@@ -106,6 +106,7 @@ class PdropLlava(lmms):
         self.workers = int(workers)
         self.features = FeatureCache(float(feature_cache) * GIB)
         self.preparer = Preparer(
+            loaded.family,
             loaded.processor,
             chat_template,
             image_processing,
@@ -114,7 +115,9 @@ class PdropLlava(lmms):
             downsample=downsample,
             context=context or loaded.model.config.get_text_config().max_position_embeddings,
         )
-        self.geometry = geometry_of(loaded.model, loaded.processor, image_processing, downsample)
+        self.layout = loaded.family.token_layout(
+            loaded.model.config, loaded.processor.image_processor, image_processing == "pad", downsample
+        )
         self.max_new_tokens = int(max_new_tokens)
         self.measurements: dict[tuple[str, int], Measurement] = {}
         self.usage: dict[str, Usage] = defaultdict(Usage)
@@ -253,15 +256,15 @@ class PdropLlava(lmms):
         ids, mask = ids.to(self.placed), mask.to(self.placed)
         arguments, until = self._arguments(batch[0].request.args[1])
         usage = self.usage[batch[0].request.args[4]]
-        image = ids == model.config.image_token_id
+        image = self.loaded.family.image_mask(model.config, {"input_ids": ids})
         if arguments["do_sample"]:
             torch.manual_seed(seed_of(self._seed, batch))
         with usage.of_the_model():
-            embeddings = self._embeddings(ids, image, batch)
+            inputs = self.loaded.family.generate_inputs(model, ids, self._features(batch))
             staged = self.strategy(model, image)
             with staged as report:
                 output = model.generate(
-                    input_ids=ids, inputs_embeds=embeddings, attention_mask=mask, **arguments,
+                    **inputs, attention_mask=mask, **arguments,
                     pad_token_id=tokenizer.pad_token_id, remove_invalid_values=False,
                     logits_processor=LogitsProcessorList([FiniteLogits()]),
                 )  # fmt: skip
@@ -276,20 +279,13 @@ class PdropLlava(lmms):
             results.append(resume.Answer(GenerationResult(text, counts), measured))
         return results
 
-    def _embeddings(self, ids: Tensor, image: Tensor, batch: Sequence[Prepared]) -> Tensor:
-        """The decoder's inputs [b, n, d]: embeddings of `ids` [b, n], features where `image` [b, n] is."""
-        embeddings = self.loaded.model.get_input_embeddings()(ids)
-        features = [
+    def _features(self, batch: Sequence[Prepared]) -> list[Tensor]:
+        """The features [image tokens, d] of each image of a batch, in order."""
+        return [
             self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]))
             for question in batch
             for picture in question.pictures
         ]
-        if not features:
-            return embeddings
-        rows = torch.cat([feature.to(embeddings) for feature in features])
-        if len(rows) != int(image.sum()):
-            raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
-        return embeddings.masked_scatter(image[..., None], rows)
 
     def _encode(self, picture: Picture, task: str) -> Tensor:
         """An image's features [image tokens, d]: always computed alone, so that they are always the same."""
@@ -300,7 +296,7 @@ class PdropLlava(lmms):
             for name, tensor in pixels.items()
         }
         self.usage[task].encoded += 1
-        return torch.cat(list(model.get_image_features(**placed, return_dict=True).pooler_output))
+        return self.loaded.family.encode(model, placed)
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return arguments_of(given, self.max_new_tokens)
@@ -318,7 +314,7 @@ class PdropLlava(lmms):
             image_tokens_per_layer=tuple(layer[row] for layer in report.image_tokens_per_layer),
             new_tokens=sum(token not in ends for token in new),
             image_sizes=[list(size) for size in question.sizes],
-            image_grids=placed(self.geometry, question.sizes, report.image_tokens[row]),
+            image_grids=placed(self.layout, question.sizes, report.image_tokens[row]),
             retained=retained,
         )
 

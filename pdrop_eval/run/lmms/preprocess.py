@@ -20,6 +20,7 @@ from pdrop_eval.benchmarks.sample_errors import (
     too_long,
     unreadable,
 )
+from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.images import PictureError, check_processed_size, to_rgb, with_eight_bits
 from pdrop_eval.models.prompts import build_prompt, shrunk, to_square
 from pdrop_eval.utils.hashing import content_hashes
@@ -68,14 +69,21 @@ class Prepared:
 class Preparer:
     """Reads a question's images and makes its prompt, in any thread.
 
-    docs: gives the document of (task, split, id). known_tokens: the image tokens of an image whose features
-    are there already, by its hash, or None: its pixels are then not processed. downsample: shrinks each image
-    by this factor on both sides; hashes stay those of the image as it was. context: the longest prompt, in
-    tokens; None: any.
+    Args:
+        family: the checkpoint's model family.
+        processor: the checkpoint's.
+        chat_template: which template to use.
+        image_processing: how images become squares.
+        docs: gives the document of (task, split, id).
+        known_tokens: the image tokens of an image whose features are there already, by its hash, or None: its
+            pixels are then not processed.
+        downsample: shrinks each image by this factor on both sides; hashes stay those of the image as it was.
+        context: the longest prompt, in tokens; None: any.
     """
 
     def __init__(
         self,
+        family: MultimodalFamily,
         processor: Any,
         chat_template: str,
         image_processing: str,
@@ -84,6 +92,7 @@ class Preparer:
         downsample: int | None = None,
         context: int | None = None,
     ):
+        self._family = family
         self._processor = processor
         self._of_thread = threading.local()  # tokenizers are not made for being shared
         self._chat_template = chat_template
@@ -122,7 +131,7 @@ class Preparer:
             image = to_square(image, processor.image_processor.image_mean)
         found = processor(text=processor.image_token, images=[image], return_tensors="pt")
         tokens = int((found["input_ids"] == processor.image_token_id).sum())
-        return {name: found[name] for name in ("pixel_values", "image_sizes") if name in found}, tokens
+        return {name: found[name] for name in self._family.processor_inputs}, tokens
 
     def _images(self, request: Instance) -> list[Image.Image]:
         _, _, doc_to_visual, doc_id, task, split = request.args
@@ -157,7 +166,8 @@ class Preparer:
         first, *rest = prompt.split(processor.image_token)
         if len(rest) != len(tokens):
             raise ValueError(f"the prompt has {len(rest)} places for images, but there are {len(tokens)}")
-        text = first + "".join(processor.image_token * n + part for n, part in zip(tokens, rest, strict=True))
+        images = (self._family.placeholder(processor, n) for n in tokens)
+        text = first + "".join(image + part for image, part in zip(images, rest, strict=True))
         return torch.tensor(processor.tokenizer(text)["input_ids"])
 
     def _own_processor(self) -> Any:

@@ -12,12 +12,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models import families
+from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.prompts import system_prompt
-from pdrop_eval.models.tiling import GRIDS, pinpoints
+from pdrop_eval.models.tiling import GRIDS
 from pdrop_eval.utils.errors import UserError
 
 IMAGE, PAD = "<image>", "<pad>"
-DECODERS = ("llama", "mistral")
 _MULTIPLE = 64  # the vocabulary is filled up to it, as in llava-hf's conversions
 CHAT_TEMPLATE = (
     f"{{{{ {system_prompt('vicuna')!r} + ' ' }}}}"
@@ -36,28 +37,34 @@ CHAT_TEMPLATE = (
 def assemble(decoder: str, vision: str, out: Path, anyres: str | None = None, seed: int = 0) -> Path:
     """Write a LLaVA-1.5 (or, with grids of tiles, a LLaVA-NeXT) with an untrained projector; returns `out`.
 
-    decoder: folder or id of a Llama or Mistral. vision: folder or id of a CLIP. anyres: "p5" or "p9".
+    Args:
+        decoder: folder or id of a Llama or Mistral.
+        vision: folder or id of a CLIP.
+        out: a new folder.
+        anyres: "p5" or "p9"; None: a LLaVA-1.5.
+        seed: of the projector.
 
     Raises:
         UserError: models of another kind, a folder that isn't empty.
     """
     import torch
-    from transformers import LlavaForConditionalGeneration, LlavaNextForConditionalGeneration
 
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} isn't empty. Name a new folder with --out.")
-    words, tower, tokenizer, images = _load(decoder, vision)
+    family = families.of_architecture("llava-1.5" if anyres is None else "llava-next")
+    words, tower, tokenizer, images = _load(family, decoder, vision)
     add_words(words, tokenizer)
-    config = _config(words, tower, tokenizer, anyres)
-    cls: Any = LlavaForConditionalGeneration if anyres is None else LlavaNextForConditionalGeneration
+    words.config.pad_token_id = tokenizer.pad_token_id
+    config = family.make_config(words.config, tower.config, tokenizer.convert_tokens_to_ids(IMAGE), anyres)
     with torch.device("meta"):
-        model = cls(config)
+        model = family.load_class()(config)
     # what is there already takes the place of its outline
     model.model.language_model, model.lm_head, model.model.vision_tower = words.model, words.lm_head, tower
     _new_projector(model, seed)
     model.generation_config = words.generation_config
     model.save_pretrained(out)
-    _processor(config, tokenizer, images).save_pretrained(out)
+    words_of = {"chat_template": CHAT_TEMPLATE, "image_token": IMAGE}
+    family.make_processor(config, tokenizer, images, **words_of).save_pretrained(out)
     made = {"decoder": decoder, "vision": vision, "anyres": anyres, "seed": seed}
     (out / "assembled.json").write_text(json.dumps(made, indent=1) + "\n", encoding="utf-8")
     return out
@@ -80,17 +87,17 @@ def add_words(model: Any, tokenizer: Any) -> None:
                 weight[before:] = weight[:before].float().mean(0).to(weight.dtype)
 
 
-def _load(decoder: str, vision: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+def _load(family: MultimodalFamily, decoder: str, vision: str) -> tuple[Any, Any, Any, dict[str, Any]]:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
     from transformers.models.auto.image_processing_auto import get_image_processor_config
 
     try:
-        kinds = AutoConfig.from_pretrained(decoder).model_type, AutoConfig.from_pretrained(vision).model_type
-        if kinds[0] not in DECODERS or not kinds[1].startswith("clip"):
+        kinds = [families.type_of(AutoConfig.from_pretrained(name)) for name in (decoder, vision)]
+        if kinds[0] not in family.text_types or not family.vision_type.startswith(kinds[1]):
             raise UserError(
                 f"--decoder is a model of type {kinds[0]!r} and --vision one of type {kinds[1]!r}. Use one "
-                f"of {', '.join(DECODERS)}, and a CLIP."
+                f"of {', '.join(family.text_types)}, and a CLIP."
             )
         words = AutoModelForCausalLM.from_pretrained(decoder, dtype=torch.bfloat16)
         tower = CLIPVisionModel.from_pretrained(vision, dtype=torch.bfloat16)
@@ -102,26 +109,6 @@ def _load(decoder: str, vision: str) -> tuple[Any, Any, Any, dict[str, Any]]:
             f"{decoder} has no fast tokenizer, which training needs. Convert it to tokenizer.json."
         )
     return words, tower, tokenizer, get_image_processor_config(vision)
-
-
-def _config(words: Any, tower: Any, tokenizer: Any, anyres: str | None) -> Any:
-    from transformers import LlavaConfig, LlavaNextConfig
-
-    vision = tower.config
-    settings: dict[str, Any] = {
-        "text_config": words.config,
-        "vision_config": vision,
-        "image_token_index": tokenizer.convert_tokens_to_ids(IMAGE),
-        "vision_feature_layer": -2,
-        "vision_feature_select_strategy": "default",
-        "projector_hidden_act": "gelu",
-        "tie_word_embeddings": words.config.tie_word_embeddings,
-        "image_seq_length": (vision.image_size // vision.patch_size) ** 2,
-    }
-    words.config.pad_token_id = tokenizer.pad_token_id
-    if anyres is None:
-        return LlavaConfig(**settings)
-    return LlavaNextConfig(**settings, image_grid_pinpoints=pinpoints(anyres, vision.image_size))
 
 
 def _new_projector(model: Any, seed: int) -> None:
@@ -138,32 +125,6 @@ def _new_projector(model: Any, seed: int) -> None:
     if hasattr(inner, "image_newline"):
         width = inner.image_newline.shape[0]
         inner.image_newline = nn.Parameter((torch.randn(width) * width**-0.5).to(model.lm_head.weight.dtype))
-
-
-def _processor(config: Any, tokenizer: Any, found: dict[str, Any]) -> Any:
-    from transformers import LlavaImageProcessor, LlavaNextImageProcessor, LlavaNextProcessor, LlavaProcessor
-
-    side = config.vision_config.image_size
-    settings: dict[str, Any] = {
-        "size": {"shortest_edge": side},
-        "crop_size": {"height": side, "width": side},
-        **{key: found[key] for key in ("image_mean", "image_std", "resample") if key in found},
-    }
-    common = {
-        "tokenizer": tokenizer,
-        "patch_size": config.vision_config.patch_size,
-        "vision_feature_select_strategy": config.vision_feature_select_strategy,
-        "num_additional_image_tokens": 1,  # CLIP's class token, which is left out again
-        "chat_template": CHAT_TEMPLATE,
-        "image_token": IMAGE,
-    }
-    if config.model_type == "llava":
-        # LLaVA-1.5 pads an image to a square of the mean colour; nothing is cut off
-        return LlavaProcessor(image_processor=LlavaImageProcessor(**settings, do_pad=True), **common)
-    grids = config.image_grid_pinpoints
-    return LlavaNextProcessor(
-        image_processor=LlavaNextImageProcessor(**settings, image_grid_pinpoints=grids), **common
-    )
 
 
 def main() -> None:

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from pdrop_eval.models.loading import load
-from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.trainer import choose_parts
 from pdrop_eval.utils.errors import UserError
 
@@ -34,7 +33,7 @@ def load_start(source: str | Path, config: Any) -> Start:
     loaded.processor.tokenizer.padding_side = "right"
     if not loaded.processor.tokenizer.is_fast:
         raise UserError(f"{source} has no fast tokenizer (tokenizer.json), which training needs. Convert it.")
-    fixed = nominal_image_tokens(loaded.model.config) if loaded.family == "llava" else None
+    fixed = loaded.family.fixed_image_tokens(loaded.model.config)
     return Start(loaded.model, loaded.processor, fixed)
 
 
@@ -61,7 +60,7 @@ def _add_lora(model: Any, lora: Any) -> None:
         raise UserError(
             "lora.rank needs the package peft. Install it: pip install 'pdrop-eval[train]'."
         ) from None
-    for parameter in model.model.language_model.parameters():
+    for parameter in model.get_decoder().parameters():
         parameter.requires_grad_(False)
     for parameter in model.lm_head.parameters():
         parameter.requires_grad_(False)

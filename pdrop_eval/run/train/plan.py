@@ -7,9 +7,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from pdrop_eval.models.checkpoint import check_checkpoint, check_device, resolve_checkpoint
+from pdrop_eval.models.checkpoint import (
+    check_anyres,
+    check_checkpoint,
+    check_device,
+    check_trainable,
+    resolve_checkpoint,
+)
 from pdrop_eval.models.hub import hub_commit, set_offline
-from pdrop_eval.models.tiling import check_anyres
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations
@@ -87,6 +92,7 @@ def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
     checkpoint = check_checkpoint(
         config.model.pretrained, config.model.revision, config.model.trust_remote_code
     )
+    check_trainable(checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     if not isinstance(source, Path):  # a branch may move while a training is interrupted
         config.model.revision = hub_commit(source, "model", config.model.revision)

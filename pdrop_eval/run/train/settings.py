@@ -4,13 +4,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from pdrop_eval.models.family import PARTS
 from pdrop_eval.run.config import checks
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.validation import check_choice, check_whole
 
 PHASES = ("pretrain", "instruct")
-PARTS = ("vision", "projector", "decoder")
 TEMPLATES = ("plain", "checkpoint", "vicuna")
 SCHEDULES = ("cosine", "linear", "constant")
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")

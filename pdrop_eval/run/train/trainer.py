@@ -9,29 +9,15 @@ from torch import nn
 from transformers import Trainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
+from pdrop_eval.models import families
 from pdrop_eval.run.train.data.loader import GroupedSampler
-from pdrop_eval.utils.errors import UserError
-
-# Where the parameters of each part are, in LLaVA-1.5 and LLaVA-NeXT of transformers.
-PARTS = {
-    "vision": ("model.vision_tower.",),
-    "projector": ("model.multi_modal_projector.", "model.image_newline"),
-    "decoder": ("model.language_model.", "lm_head."),
-}
-
-
-def part_of(name: str) -> str:
-    """The part of the model that a parameter belongs to, by its name."""
-    for part, starts in PARTS.items():
-        if name.startswith(starts):
-            return part
-    raise UserError(f"The parameter {name} belongs to no known part of a LLaVA model: {', '.join(PARTS)}.")
 
 
 def choose_parts(model: nn.Module, parts: Sequence[str]) -> None:
     """Let these parts learn, and freeze the others."""
+    family = families.multimodal_of(model.config)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name) in parts)
+        parameter.requires_grad_(family.part_of(name) in parts)
 
 
 class StrategyTrainer(Trainer):
@@ -83,10 +69,11 @@ class StrategyTrainer(Trainer):
         if self.optimizer is None:
             trained: Any = self.model if model is None else model
             decaying = set(self.get_decay_parameter_names(trained))
+            family = families.multimodal_of(getattr(trained, "module", trained).config)
             groups: dict[tuple[str, bool], list[nn.Parameter]] = {}
             for name, parameter in trained.named_parameters():
                 if parameter.requires_grad:
-                    part = part_of(name.removeprefix("module."))
+                    part = family.part_of(name.removeprefix("module."))
                     groups.setdefault((part, name in decaying), []).append(parameter)
             cls, settings = self.get_optimizer_cls_and_kwargs(self.args, trained)
             rate = self.args.learning_rate

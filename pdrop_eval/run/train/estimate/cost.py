@@ -10,10 +10,11 @@ from typing import Any
 from pdrop_eval.efficiency import architecture
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.model_flops import KeepAll
+from pdrop_eval.models import families
+from pdrop_eval.models.family import PARTS
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
-PARTS = ("vision", "projector", "decoder")
 _CONVENTION = (
     "multiply-adds of forward and backward. image_tokens: image tokens in the decoder layers alone, "
     "4nd^2 + 2n^2d + 3ndm a layer (PyramidDrop Eq. 4). all_tokens: image and text tokens in decoder layers, "
@@ -123,9 +124,10 @@ def architecture_of(config: Any) -> Architecture:
     """Read the sizes of a LLaVA model from a config. Raises UserError for another kind of model."""
     sizes = architecture.architecture_of(config)
     if not sizes.vision_layers:
+        known = " or ".join(families.display_names().values())
         raise UserError(
-            f"A model of type {getattr(config, 'model_type', None)!r} has no vision tower, so the cost of "
-            "training it can't be counted: give the config of a LLaVA-1.5 or LLaVA-NeXT model."
+            f"A model of type {families.type_of(config)!r} has no vision tower, so the cost of training it "
+            f"can't be counted: give the config of a {known} model."
         )
     return sizes
 

@@ -11,16 +11,15 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import (
-    AutoConfig,
-    AutoModelForImageTextToText,
-    AutoProcessor,
-    LlavaConfig,
-    LlavaNextConfig,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from pdrop_eval.models import tiling
-from pdrop_eval.models.checkpoint import MissingCheckpointError, check_checkpoint, resolve_checkpoint
+from pdrop_eval.models import families
+from pdrop_eval.models.checkpoint import (
+    MissingCheckpointError,
+    check_checkpoint,
+    check_trainable,
+    resolve_checkpoint,
+)
 from pdrop_eval.run.config.compose import instantiate_strategy
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
@@ -30,8 +29,7 @@ from pdrop_eval.run.train.distributed import sharding
 from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
 from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
-from pdrop_eval.run.train.settings import check_settings
-from pdrop_eval.run.train.trainer import part_of
+from pdrop_eval.run.train.settings import PARTS, check_settings
 from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.rank import world_size
@@ -65,7 +63,7 @@ def dry_run(config: Any, strategy: str) -> DryRun:
     devices = world_size() if world_size() > 1 else int(config.recipe.get("devices") or 1)
     sharing = Sharing(kind, devices, weights, gradients, optimizer)
     processor = _processor(source, config.model, model_config) if isinstance(source, Path) else None
-    fixed = nominal if model_config.model_type == "llava" else None
+    fixed = families.multimodal_of(model_config).fixed_image_tokens(model_config)
     phases = []
     for name in config.phases:
         data = _data(config, name, processor, fixed, nominal)
@@ -87,12 +85,12 @@ def count_parameters(model_config: Any, lora: Any = None) -> tuple[dict[str, int
     """Return the parameters of each part of a model, and those of LoRA adapters on it; loads nothing."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(model_config)
-    parts = dict.fromkeys(("vision", "projector", "decoder"), 0)
+    family, parts = families.multimodal_of(model_config), dict.fromkeys(PARTS, 0)
     for name, parameter in model.named_parameters():
-        parts[part_of(name)] += parameter.numel()
+        parts[family.part_of(name)] += parameter.numel()
     adapters = 0
     if lora is not None and lora.rank is not None:
-        for name, module in model.model.language_model.named_modules():
+        for name, module in model.get_decoder().named_modules():
             if isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] in lora.target:
                 adapters += lora.rank * (module.in_features + module.out_features)
     return parts, adapters
@@ -100,28 +98,26 @@ def count_parameters(model_config: Any, lora: Any = None) -> tuple[dict[str, int
 
 def _model_config(model: Any) -> tuple[Path | str, Any]:
     """The checkpoint's folder and its config; where it isn't here, the published model's name and sizes."""
+    published = families.published_name(model.architecture, model.size)
     try:
         source = resolve_checkpoint(model.pretrained)
     except MissingCheckpointError:
-        if model.size != "7b":
+        if published is None:
             raise
         source = model.pretrained
     if isinstance(source, Path):
         check_checkpoint(model.pretrained, None, model.trust_remote_code)
         found = AutoConfig.from_pretrained(source)
-    elif model.size == "7b":
-        # Vicuna-7B and CLIP-L at 336 pixels are what transformers takes where a config says nothing else.
-        found = (LlavaNextConfig if model.architecture == "llava-next" else LlavaConfig)()
-        found.get_text_config().vocab_size = 32064
+        check_trainable(families.type_of(found))
+    elif published is not None:
+        found = families.published_config(published)
         source = model.architecture
     else:
         raise UserError(
             f"The sizes of {model.pretrained} aren't known without loading it. Give a folder with its "
             "config.json as model.pretrained=<folder>."
         )
-    resolutions = tiling.pinpoints(model.anyres, found.vision_config.image_size)
-    if resolutions is not None:
-        found.image_grid_pinpoints = resolutions
+    families.multimodal_of(found).set_anyres(model.anyres, found)
     return source, found
 
 
@@ -130,8 +126,8 @@ def _processor(source: Path, model: Any, model_config: Any) -> Any:
         processor = AutoProcessor.from_pretrained(source, trust_remote_code=model.trust_remote_code)
     except (OSError, ImportError, ValueError) as error:
         raise UserError(f"The processor of {source} can't be loaded: {error}") from error
-    if model.anyres is not None:
-        processor.image_processor.image_grid_pinpoints = model_config.image_grid_pinpoints
+    family = families.multimodal_of(model_config)
+    family.set_anyres(model.anyres, model_config, processor.image_processor)
     return processor
 
 

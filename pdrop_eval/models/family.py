@@ -1,0 +1,349 @@
+"""What the rest of the package asks of a model family. Importing it needs no torch.
+
+A family is one file in `models/families`, named after the `model_type` of its transformers config, with a
+subclass of `Family` and one instance of it, `FAMILY`. Nothing outside of that folder asks which family a
+model belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from pdrop_eval.models.rotary import gather_columns, rotate
+from pdrop_eval.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from pdrop_eval.models.token_grid import Grid
+
+PARTS = ("vision", "projector", "decoder")  # what training may choose from
+
+
+@dataclass(frozen=True)
+class VisionSizes:
+    """The sizes of a vision tower and projector that cost depends on; all 0 for a text model.
+
+    Attributes:
+        vision_layers: layers of the tower.
+        vision_used: layers up to the one whose output is taken.
+        vision_d: width.
+        vision_m: width of the feed-forward.
+        vision_tokens: tokens of a tile in the tower: its patches and class tokens.
+        patches: patches of a tile.
+        tile_tokens: image tokens that a tile becomes.
+        patch_inputs: values of a patch.
+        feature_width: width of what enters the projector.
+    """
+
+    vision_layers: int = 0
+    vision_used: int = 0
+    vision_d: int = 0
+    vision_m: int = 0
+    vision_tokens: int = 0
+    patches: int = 0
+    tile_tokens: int = 0
+    patch_inputs: int = 0
+    feature_width: int = 0
+
+
+@dataclass(frozen=True)
+class ImageShape:
+    """An image as the model sees it.
+
+    Attributes:
+        size: (height, width) in pixels.
+        tiles: tiles that the vision tower sees.
+        tokens: image tokens.
+    """
+
+    size: tuple[int, int]
+    tiles: int
+    tokens: int
+
+
+class TokenLayout(Protocol):
+    """Where on their images a checkpoint's image tokens lie."""
+
+    def grids(self, sizes: Sequence[tuple[int, int]]) -> list[Grid]:
+        """Return the grids of images of (width, height), whose tokens follow each other in order."""
+
+
+class Family:
+    """A bare decoder with a language-model head; the caller says which columns are image tokens.
+
+    Attributes:
+        name: the `model_type` of its transformers config; the file's name.
+        model_class: its class in transformers.
+        text_types: the `model_type`s of the text models that it works with; the first is the usual one.
+        multimodal: whether it takes images.
+        can_renumber: whether the gaps in position ids may be closed; false for M-RoPE, whose ids say where on
+            an image a token lies.
+        architecture: its name in records and in `conf/model`.
+        display_name: its name in tables and figures.
+    """
+
+    name: ClassVar[str]
+    model_class: ClassVar[str]
+    text_types: ClassVar[tuple[str, ...]]
+    multimodal: ClassVar[bool] = False
+    can_renumber: ClassVar[bool] = True
+    architecture: ClassVar[str] = ""
+    display_name: ClassVar[str] = ""
+
+    def load_class(self) -> Any:
+        """Return the model's class."""
+        import transformers
+
+        return getattr(transformers, self.model_class)
+
+    def decoder(self, model: Any) -> Any:
+        """Return the text model, with its `layers` and `rotary_emb`."""
+        return model.get_decoder()
+
+    def parts(self, model: Any) -> dict[str, nn.Module]:
+        """Return the modules whose FLOPs are counted apart, by name: head, and vision and projector."""
+        return {"head": model.get_output_embeddings()}
+
+    def image_mask(self, config: Any, inputs: Mapping[str, Any]) -> Tensor | None:
+        """Return [b, n] bool, true on image tokens, or None where these inputs can't tell.
+
+        Args:
+            config: the model's transformers config.
+            inputs: of a forward, by name.
+        """
+        return None
+
+    def has_images(self, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether these forward (or generate) inputs bring images."""
+        return False
+
+    def rotary_positions(self, position_ids: Tensor) -> Tensor:
+        """Return the position ids [..., b or 1, n] that `rotary_emb` takes, of those given to the decoder."""
+        return position_ids
+
+    def query_key(
+        self, layer: Any, hidden: Tensor, columns: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, float]:
+        """Project the queries of some columns and the keys of all columns, with positions.
+
+        As Llama's layers do; a norm of each head's queries and keys, as Qwen3 has it, comes before the
+        rotation.
+
+        Args:
+            layer: a decoder layer.
+            hidden: [b, n, d], entering the layer.
+            columns: [b, t], those whose queries are projected.
+            cos: [b or 1, n, e].
+            sin: [b or 1, n, e].
+
+        Returns:
+            (query [b, h, t, e], key [b, g, n, e], scaling of q·k).
+        """
+        attention = layer.self_attn
+        normed = layer.input_layernorm(hidden)
+        query = attention.q_proj(gather_columns(normed, columns)).unflatten(-1, (-1, attention.head_dim))
+        key = attention.k_proj(normed).unflatten(-1, (-1, attention.head_dim))
+        if hasattr(attention, "q_norm"):
+            query, key = attention.q_norm(query), attention.k_norm(key)
+        query = rotate(query.transpose(1, 2), gather_columns(cos, columns), gather_columns(sin, columns))
+        return query, rotate(key.transpose(1, 2), cos, sin), attention.scaling
+
+    def nominal_image_tokens(self, config: Any) -> int:
+        """Return the image tokens of one image by the config: what the theoretical figures stand on."""
+        return 0
+
+    def vision_sizes(self, config: Any) -> VisionSizes:
+        """Return the sizes of the vision tower and the projector."""
+        return VisionSizes()
+
+
+class MultimodalFamily(Family):
+    """A vision-language model whose images become tokens of the decoder.
+
+    Every image token is a placeholder id in `input_ids`, which the features of the image replace.
+
+    Attributes:
+        vision_type: the `model_type` of its vision tower's config.
+        processor_inputs: what of a processor's output the vision tower takes.
+        pads_images: whether `model.image_processing=pad` is possible: the image becomes one square.
+        parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
+            supported.
+        published: sizes of published text models, by size; `published_config` builds their configs.
+        published_prefix: what stands before the size in the name of a published model.
+    """
+
+    multimodal = True
+    vision_type: ClassVar[str]
+    processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
+    pads_images: ClassVar[bool] = False
+    parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    published_prefix: ClassVar[str] = ""
+
+    def parts(self, model: Any) -> dict[str, nn.Module]:
+        """Return head, vision tower and projector."""
+        return {
+            **super().parts(model),
+            "vision": self.vision_tower(model),
+            "projector": self.projector(model),
+        }
+
+    def vision_tower(self, model: Any) -> Any:
+        """Return the vision tower."""
+        return model.model.vision_tower
+
+    def vision_layers(self, model: Any) -> Any:
+        """Return the vision tower's layers, first to last, each with its attention as `self_attn`."""
+        tower = self.vision_tower(model)
+        return getattr(tower, "vision_model", tower).encoder.layers
+
+    def part_of(self, parameter: str) -> str:
+        """Return which of `PARTS` a parameter belongs to, by its name in the model.
+
+        Raises:
+            UserError: none of them.
+        """
+        for part, starts in self.parameter_parts.items():
+            if parameter.startswith(starts):
+                return part
+        raise UserError(
+            f"The parameter {parameter} belongs to no known part of {self.display_name}: {', '.join(PARTS)}."
+        )
+
+    def projector(self, model: Any) -> Any:
+        """Return the projector from the tower's features to the decoder's width."""
+        return model.model.multi_modal_projector
+
+    def image_mask(self, config: Any, inputs: Mapping[str, Any]) -> Tensor | None:
+        """Return [b, n] bool, true on image tokens, or None where there are no `input_ids`."""
+        ids = inputs.get("input_ids")
+        return None if ids is None else ids == config.image_token_id
+
+    def has_images(self, inputs: Mapping[str, Any]) -> bool:
+        """Tell whether these inputs bring pixels, or images that `generate` has already encoded."""
+        encoded = inputs.get("mm_encoder_outputs") or {}
+        return inputs.get("pixel_values") is not None or encoded.get("image") is not None
+
+    def placeholder(self, processor: Any, tokens: int) -> str:
+        """Return the text that stands for an image of so many tokens in a prompt."""
+        return str(processor.image_token) * tokens
+
+    def encode(self, model: Any, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return the features [image tokens, d] of one image.
+
+        Args:
+            model: on the device of the pixels.
+            pixels: the `processor_inputs` of the image.
+        """
+        import torch
+
+        return torch.cat(list(model.get_image_features(**pixels, return_dict=True).pooler_output))
+
+    def generate_inputs(self, model: Any, ids: Tensor, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Return what `generate` takes for prompts whose images are encoded already.
+
+        Args:
+            model: the model that will generate.
+            ids: [b, n] token ids, the image token once for each feature.
+            features: what `encode` gave for each image, in the order of the rows.
+
+        Raises:
+            ValueError: other than one feature for each image token.
+        """
+        import torch
+
+        embeddings = model.get_input_embeddings()(ids)
+        if features:
+            image = ids == model.config.image_token_id
+            rows = torch.cat([feature.to(embeddings) for feature in features])
+            if len(rows) != int(image.sum()):
+                raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
+            embeddings = embeddings.masked_scatter(image[..., None], rows)
+        return {"input_ids": ids, "inputs_embeds": embeddings}
+
+    def fixed_image_tokens(self, config: Any) -> int | None:
+        """Return the tokens of every image, or None where they depend on its size."""
+        return None
+
+    def largest_image(self, config: Any) -> ImageShape:
+        """Return the image with the most tokens, which the benches measure with."""
+        raise NotImplementedError
+
+    def random_pixels(
+        self, config: Any, shape: ImageShape, images: int, random: Generator
+    ) -> dict[str, Tensor]:
+        """Return random `processor_inputs` of so many images of one shape, on the CPU in float32."""
+        raise NotImplementedError
+
+    def token_layout(
+        self, config: Any, image_processor: Any, pad: bool, downsample: int | None
+    ) -> TokenLayout | None:
+        """Return where image tokens lie, or None where a processor's settings don't say it.
+
+        Args:
+            config: the model's transformers config.
+            image_processor: the checkpoint's.
+            pad: the image is padded to a square first.
+            downsample: a factor by which each image is shrunk first, or None.
+        """
+        raise NotImplementedError
+
+    def image_preparation(self, processor_config: Mapping[str, Any], pad: bool) -> str:
+        """Return in one word what becomes of an image that is no square, for the record."""
+        raise NotImplementedError
+
+    def resolutions(self, config: Any) -> list[list[int]] | None:
+        """Return the resolutions [height, width] that an image may be cut to, or None if it isn't cut."""
+        return None
+
+    def patches(self, config: Any) -> int:
+        """Return the most tiles of an image, its overview included: "#patches" of the PyramidDrop paper."""
+        return 1
+
+    def default_patches(self) -> int:
+        """Return `patches` of the published checkpoints."""
+        return 1
+
+    def check_anyres(self, anyres: Any, config: Mapping[str, Any]) -> None:
+        """Check `model.anyres` against a checkpoint's config.json.
+
+        Raises:
+            UserError: a family that has no tiles, or grids that can't be.
+        """
+        if anyres is not None:
+            raise UserError(
+                f"model.anyres={anyres} is for LLaVA-NeXT; a checkpoint of type {self.name} takes an image "
+                "as one tile. Use model.anyres=null."
+            )
+
+    def set_anyres(self, anyres: Any, config: Any, image_processor: Any = None) -> None:
+        """Put the grids of `model.anyres`, unless it is None, into a transformers config and a processor."""
+
+    def make_config(self, text: Any, vision: Any, image_token: int, anyres: Any = None) -> Any:
+        """Return a transformers config of a text config, a vision config and the id of the image token.
+
+        Args:
+            text: of one of `text_types`.
+            vision: of the kind of tower that the family has.
+            image_token: id of the placeholder.
+            anyres: grids of tiles (see `models.tiling`); None: the published ones.
+        """
+        raise NotImplementedError
+
+    def published_config(self, size: str, anyres: Any = None) -> Any:
+        """Return the transformers config of a published model, by its size in `published`."""
+        raise NotImplementedError
+
+    def make_processor(self, config: Any, tokenizer: Any, images: Mapping[str, Any], **settings: Any) -> Any:
+        """Return a new checkpoint's processor, for training from parts.
+
+        Args:
+            config: the new model's.
+            tokenizer: its tokenizer.
+            images: the tower's image processor config.
+            **settings: further ones of the processor, such as its chat template.
+        """
+        raise NotImplementedError
