@@ -24,6 +24,7 @@ from pdrop_eval.utils.validation import is_finite_number
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 _RATIO = "strategy.ratio="
 # What decides a run's numbers beside its configuration, in the words of a note.
+_CODE = ("sha256", "strategy", "family")  # of a record's `identity.code`
 _IDENTITY = {"model_sha256": "checkpoint", "packages": "packages"}
 
 
@@ -80,15 +81,16 @@ class Run:
         return self.code[0]
 
     @property
-    def code(self) -> tuple[str | None, str | None]:
-        """The hashes of the code that all strategies share, and of the strategy's own."""
+    def code(self) -> tuple[str | None, ...]:
+        """The hashes of the code that all strategies share, of the strategy's own and the model family's."""
         code = self.of("identity", "code") or {}
-        return code.get("sha256"), code.get("strategy")
+        return tuple(code.get(name) for name in _CODE)
 
     @property
     def is_current(self) -> bool:
         """Whether the code that is installed now would make it."""
-        return self.code == installed_code(str(self.of("strategy", "target")))
+        target, family = self.of("strategy", "target"), self.of("model", "family")
+        return self.code == installed_code(str(target), family)
 
     @property
     def data(self) -> dict[str, str]:
@@ -202,13 +204,13 @@ def unlike(run: Run, chosen: Run) -> str:
 
 
 @cache
-def installed_code(target: str) -> tuple[str, str] | None:
-    """The hashes of the code that a run of a strategy's class would have now; None if it isn't installed."""
+def installed_code(target: str, family: str | None) -> tuple[str | None, ...] | None:
+    """The hashes of the code that a run would have now; None if strategy or family aren't installed."""
     try:
-        code = code_sha256(target)
+        code = code_sha256(target, family)
     except UserError:
         return None
-    return code["sha256"], code["strategy"]
+    return tuple(code[name] for name in _CODE)
 
 
 def _preference(run: Run, wanted: set[str]) -> tuple:

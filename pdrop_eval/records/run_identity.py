@@ -46,7 +46,12 @@ _PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "lmms-eval", 
 
 
 def run_identity(
-    settings: Mapping[str, Any], strategy: str, target: str, model_sha256: str, data_sha256: dict[str, str]
+    settings: Mapping[str, Any],
+    strategy: str,
+    target: str,
+    model_sha256: str,
+    data_sha256: dict[str, str],
+    family: str | None = None,
 ) -> dict[str, Any]:
     """The hashes of a run's settings, code, weights and data, and the versions of packages.
 
@@ -58,13 +63,14 @@ def run_identity(
         target: the strategy's class, `pdrop_eval.strategies.fastv.FastV`.
         model_sha256: of the checkpoint, see `checkpoint_sha256`.
         data_sha256: of the user's own data, by task.
+        family: the name of the checkpoint's model family.
     """
     return {
         "strategy": strategy,
         "settings_sha256": settings_sha256(settings),
         "model_sha256": model_sha256,
         "data_sha256": data_sha256,
-        "code": code_sha256(target),
+        "code": code_sha256(target, family),
         "packages": {name: version(name) for name in _PACKAGES},
     }
 
@@ -78,7 +84,7 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
 
 
-def code_sha256(target: str) -> dict[str, str]:
+def code_sha256(target: str, family: str | None = None) -> dict[str, str | None]:
     """SHA-256 of the code that decides a run's numbers, by reading the files: nothing is imported.
 
     Comments and docstrings don't count, nor does what only other strategies, other benchmarks or reports
@@ -86,25 +92,35 @@ def code_sha256(target: str) -> dict[str, str]:
 
     Args:
         target: the strategy's class.
+        family: the name of the checkpoint's model family, if there is one.
 
     Returns:
         `sha256`: of the code that all strategies share; `strategy`: of the strategy's own module and what
-        only that imports.
+        only that imports; `family`: of the model family's, or None.
 
     Raises:
         UserError: there is no module of this name.
     """
-    return dict(_code_sha256(target, paths.PACKAGE))
+    return dict(_code_sha256(target, family, paths.PACKAGE))
 
 
 @cache
-def _code_sha256(target: str, package: Path) -> dict[str, str]:
+def _code_sha256(target: str, family: str | None, package: Path) -> dict[str, str | None]:
     shared = import_closure([f"{package.name}.{name}" for name in _SHARED], package)
     own = strategy_modules(target, package)
     return {
         "sha256": hash_modules(shared),
         "strategy": hash_modules({name: path for name, path in own.items() if name not in shared}),
+        "family": None if family is None else hash_modules(_family_modules(family, package)),
     }
+
+
+def _family_modules(family: str, package: Path) -> dict[str, Path]:
+    """The module of a model family and what it imports of the package."""
+    try:
+        return import_closure([f"{package.name}.models.families.{family}"], package)
+    except (ValueError, SyntaxError, OSError) as error:
+        raise UserError(f"The model family {family!r} has no module that can be read: {error}.") from error
 
 
 def strategy_modules(target: str, package: Path) -> dict[str, Path]:

@@ -93,6 +93,8 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     package, tasks = tree / "pdrop_eval", tree / "tasks"
     add(package / "strategies" / "uniform.py", UNIFORM)
     add(package / "strategies" / "fastv.py", "\nOTHER = 1\n")
+    add(package / "models" / "families" / "llava_next.py", "\nOTHER = 1\n")
+    add(package / "models" / "families" / "qwen.py", '"""Qwen."""\n')
     for name in ("strategies/pyramiddrop.py", "engine/prefill.py", "run/lmms/model.py", "strategies/base.py"):
         put_first(package / name, '"""', '"""In other words. ')  # the docstring of the module
         put_first(package / name, "\nclass ", "\n# A comment.\nclass ")
@@ -122,6 +124,9 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
         "models/prompts.py",
         "models/loading.py",
         "models/rotary.py",  # a helper that the engine imports
+        "models/family.py",
+        "models/families/llava.py",
+        "models/token_grid.py",  # a helper that the family imports
         "utils/hashing.py",  # a helper that the wrapper imports
         "run/lmms/model.py",
         "run/lmms/task_runner.py",

@@ -269,7 +269,9 @@ def test_a_run_says_why_it_begins_anew_and_what_is_done(llava, data, tmp_path, m
     first = run(llava, data, tmp_path)
     run(llava, data, tmp_path, "tasks=[gqa,pope]")
     assert "1 of 2 tasks are done already." in capsys.readouterr().err
-    monkeypatch.setattr("pdrop_eval.records.run_identity.code_sha256", lambda target: {"sha256": target})
+    monkeypatch.setattr(
+        "pdrop_eval.records.run_identity.code_sha256", lambda target, family: {"sha256": target}
+    )
     again = run(llava, data, tmp_path)
     assert again["run_id"] != first["run_id"]
     assert f"The record {first['run_id']} is of other code or packages" in capsys.readouterr().err

@@ -103,6 +103,7 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
         str(config.strategy._target_),
         identity.checkpoint_sha256(source, commit),
         data.identity,
+        checkpoint.family,
     )
     definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
     return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge, definitions)
