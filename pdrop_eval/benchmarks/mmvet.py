@@ -18,7 +18,7 @@ from typing import Any
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
-from pdrop_eval.utils.files import unwritable
+from pdrop_eval.utils.files import writing_to
 
 _AT_ONCE = 8  # questions that wait for the judge at the same time
 _GIVE_UP = 3  # questions that fail before no more are asked: the server is down, or refuses
@@ -53,14 +53,12 @@ class Judged:
         key = _key(judge, asked)
         line = json.dumps({"key": key, "score": found[0], "answered": found[1]}, ensure_ascii=False)
         with self._lock:
-            try:
+            with writing_to(self.path.parent):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 with open(self.path, "a", encoding="utf-8", newline="\n") as file:
                     file.write(("\n" if self._torn else "") + line + "\n")
                     file.flush()
                     os.fsync(file.fileno())
-            except OSError as error:
-                raise unwritable(self.path.parent, error) from error
             self._torn = False
             self._found[key] = found
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.utils.files import unwritable
+from pdrop_eval.utils.files import writing_to
 from pdrop_eval.utils.validation import to_plain
 
 FOLDER = "journal"
@@ -30,14 +30,12 @@ class Journal:
         self._scope = hashlib.sha256(said.encode()).hexdigest()
         self._path = _folder(folder) / f"{task}.{rank}.jsonl"
         self._known: dict[str, dict[str, Any]] = {}
-        try:
+        with writing_to(folder):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             for path in sorted(self._path.parent.glob(f"{task}.*.jsonl")):
                 self._known.update(read_answers(path, self._scope))
             self._file = open(self._path, "ab", buffering=0)  # noqa: SIM115 - open as long as the task runs
             self._write(b"\n")  # whatever a killed process left unfinished ends here
-        except OSError as error:
-            raise unwritable(folder, error) from error
 
     def __enter__(self) -> "Journal":
         return self
@@ -68,10 +66,8 @@ class Journal:
         lines = b"".join(
             _line({"scope": self._scope, "key": key, "answer": answer}) for key, answer in plain.items()
         )
-        try:
+        with writing_to(self._path.parent):
             self._write(lines)
-        except OSError as error:
-            raise unwritable(self._path.parent, error) from error
         self._known.update(plain)
 
     def _write(self, content: bytes) -> None:

@@ -9,7 +9,7 @@ was at), and the next call with the same identity goes on from there.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from pdrop_eval.records.journal import drop_journal
 from pdrop_eval.records.migration import SCHEMA, migrate
 from pdrop_eval.records.schema import TASK_STATUSES, find_fault, read_sample
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, remove_unfinished, unwritable, write_atomically
+from pdrop_eval.utils.files import Lock, remove_unfinished, write_atomically, writing_to
 from pdrop_eval.utils.validation import is_finite_number, parse, to_plain
 
 
@@ -41,10 +41,12 @@ class Run:
         """
         identity = to_plain(identity)
         folder = run_folder(root, model, strategy, identity)
-        _guarded(folder, lambda: (folder / "samples").mkdir(parents=True, exist_ok=True))
+        with writing_to(folder):
+            (folder / "samples").mkdir(parents=True, exist_ok=True)
         run = cls(folder, {}, Lock(folder))
         try:
-            _guarded(folder, lambda: remove_unfinished(folder))
+            with writing_to(folder):
+                remove_unfinished(folder)
             if (folder / "record.json").exists():
                 run.record = read_record(folder / "record.json")
                 run._take_up(identity, to_plain(header))
@@ -80,12 +82,15 @@ class Run:
         if predictions is not None:
             result["predictions"] = f"predictions/{_folder_name(task)}.json"
             answers = _json(to_plain(predictions), indent=1) + "\n"
-            _guarded(self.folder, lambda: write_atomically(self.folder / result["predictions"], answers))
+            with writing_to(self.folder):
+                write_atomically(self.folder / result["predictions"], answers)
         lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
         path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
-        _guarded(self.folder, lambda: write_atomically(path, lines))
+        with writing_to(self.folder):
+            write_atomically(path, lines)
         self._write(tasks={**self.record["tasks"], task: result}, status="started", **self._resumed)
-        _guarded(self.folder, lambda: drop_journal(self.folder, task))
+        with writing_to(self.folder):
+            drop_journal(self.folder, task)
 
     def complete(self) -> None:
         """Marks the run as completed and lets go of its folder."""
@@ -125,7 +130,8 @@ class Run:
     def _write(self, **changes: Any) -> None:
         record = {**self.record, **changes, "updated": _now()}
         text = _json(record, indent=2) + "\n"
-        _guarded(self.folder, lambda: write_atomically(self.folder / "record.json", text))
+        with writing_to(self.folder):
+            write_atomically(self.folder / "record.json", text)
         self.record = record  # only now: what is in memory is what is on disk
 
 
@@ -221,13 +227,6 @@ def _check_result(task: str, result: dict, predictions: dict | None) -> None:
         raise ValueError(f"task {task}: the score is {score!r}, not a finite number")
     if not isinstance(n, int) or n < 1:
         raise ValueError(f"task {task}: n is {n!r}; a score needs at least one sample")
-
-
-def _guarded(folder: Path, write: Callable[[], Any]) -> None:
-    try:
-        write()
-    except OSError as error:
-        raise unwritable(folder, error) from error
 
 
 def _damaged(path: Path, why: str) -> UserError:

@@ -3,6 +3,8 @@
 import errno
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -51,15 +53,26 @@ def unwritable(folder: Path, error: OSError) -> UserError:
     )
 
 
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Turns what the system says of a failed write into the error to show."""
+    try:
+        yield
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+class HeldError(UserError):
+    """Another process holds the folder."""
+
+
 class Lock:
     """Holds a folder for this process, until `release`, its last reference, or the end of the process."""
 
     def __init__(self, folder: Path):
         path = folder / ".lock"
-        try:
+        with writing_to(folder):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise unwritable(folder, error) from error
         self.release = weakref.finalize(self, os.close, descriptor)
         try:
             if fcntl is not None:
@@ -69,7 +82,7 @@ class Lock:
             os.write(descriptor, f"process {os.getpid()} since {since}".encode())
         except BlockingIOError:
             holder = path.read_text(encoding="utf-8", errors="replace") or "another process"
-            raise UserError(
+            raise HeldError(
                 f"The run in {folder} is being written by {holder}. Wait until it has ended, or stop it, "
                 "and run the same command again; tasks that it has finished are not computed twice."
             ) from None

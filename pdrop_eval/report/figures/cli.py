@@ -88,14 +88,12 @@ def draw_experiment(
 def _write(chart: "Chart", out: Path) -> str:
     """Writes the files of one figure; returns a line that names them, and what is missing."""
     from pdrop_eval.report.figures.registry import files
-    from pdrop_eval.utils.files import unwritable, write_atomically
+    from pdrop_eval.utils.files import write_atomically, writing_to
 
     made = files(chart)
     for kind, content in made.items():
-        try:
+        with writing_to(out):
             write_atomically(out / f"{chart.name}.{kind}", content)
-        except OSError as error:
-            raise unwritable(out, error) from error
     line = f"  {out / chart.name}.{{{','.join(made)}}}"
     if not chart.missing:
         return line

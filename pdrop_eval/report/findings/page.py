@@ -26,7 +26,7 @@ from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.cli import ending
-from pdrop_eval.utils.files import unwritable, write_atomically
+from pdrop_eval.utils.files import write_atomically, writing_to
 
 RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
 TITLE = "# What training with PDrop changed"
@@ -224,10 +224,8 @@ def main() -> None:
     options = parser.parse_args()
     with ending("error"):
         text = findings_page(find(to_runs(load_records(options.root))))
-        try:
+        with writing_to(options.out.parent):
             write_atomically(options.out, text)
-        except OSError as error:
-            raise unwritable(options.out.parent, error) from error
         print(f"Written: {options.out}")
 
 

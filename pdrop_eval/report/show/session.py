@@ -16,7 +16,7 @@ from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import unwritable, write_atomically
+from pdrop_eval.utils.files import write_atomically, writing_to
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.validation import check_choice
@@ -198,10 +198,8 @@ def _written(session: Session, question: "Question", spec: "FigureSpec") -> Path
     settings, model = session.settings, session.plan.config.model.name
     stem = settings.out / settings.file_name(question.task.info.benchmark, question.doc_id, model)
     for kind, content in draw(spec).items():
-        try:
+        with writing_to(settings.out):
             write_atomically(stem.with_name(f"{stem.name}.{kind}"), content)
-        except OSError as error:
-            raise unwritable(settings.out, error) from error
     return stem
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, unwritable, write_atomically
+from pdrop_eval.utils.files import HeldError, Lock, unwritable, write_atomically
 from pdrop_eval.utils.validation import is_inner_path
 
 MANIFEST = ".page.json"
@@ -172,13 +172,11 @@ def _known(out: Path) -> set[str]:
 def _lock(out: Path) -> Lock:
     try:
         return Lock(out)
-    except UserError as error:
-        if isinstance(error.__context__, BlockingIOError):
-            raise UserError(
-                f"Another process is building the page in {out} right now. Wait until it has ended, or give "
-                "this one a folder of its own: out=DIR."
-            ) from None
-        raise
+    except HeldError:
+        raise UserError(
+            f"Another process is building the page in {out} right now. Wait until it has ended, or give this "
+            "one a folder of its own: out=DIR."
+        ) from None
 
 
 def _clear(out: Path) -> None:

@@ -49,10 +49,11 @@ def make_tables(
             the files can't be written.
     """
     from pdrop_eval.records.run import to_runs
-    from pdrop_eval.records.store import load_records, unwritable, write_atomically
+    from pdrop_eval.records.store import load_records
     from pdrop_eval.report.readme.blocks import COMPACT, FIGURES, has_place, with_blocks
     from pdrop_eval.report.readme.reports import make_reports, readme_blocks, short_tables
     from pdrop_eval.report.tables.commands import command
+    from pdrop_eval.utils.files import write_atomically, writing_to
 
     runs = to_runs(load_records(root))
     if not runs:
@@ -72,10 +73,8 @@ def make_tables(
     if page is not None:
         files |= _pages(runs, page, out)
     for path, text in files.items():
-        try:
+        with writing_to(path.parent):
             write_atomically(path, text)
-        except OSError as error:
-            raise unwritable(path.parent, error) from error
     named = [path for path in files if which != ALL or path.parent != out]
     return f"{_shown(reports, runs, out, which)}{_written(named)}"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pdrop_eval.records.store import run_id
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, unwritable, write_atomically
+from pdrop_eval.utils.files import Lock, write_atomically, writing_to
 from pdrop_eval.utils.validation import to_plain
 
 SCHEMA = 1
@@ -19,10 +19,8 @@ class Benchmark:
     def __init__(self, root: Path, model: str, identity: dict[str, Any]):
         self.folder = root / model / run_id(identity)
         self.path = self.folder / "record.json"
-        try:
+        with writing_to(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
         self._lock = Lock(self.folder)
         self.record: dict[str, Any] = {"identity": to_plain(identity), "batches": {}}
 
@@ -55,10 +53,8 @@ class Benchmark:
 
     def _write(self, changes: dict[str, Any]) -> None:
         record = {**self.record, **to_plain(changes), "updated": _now()}
-        try:
+        with writing_to(self.folder):
             write_atomically(self.path, json.dumps(record, indent=1, allow_nan=False) + "\n")
-        except OSError as error:
-            raise unwritable(self.folder, error) from error
         self.record = record
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pdrop_eval.report.compare.place import KINDS, Place
 from pdrop_eval.run.config.checks import check_results_folder
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, unwritable, write_atomically
+from pdrop_eval.utils.files import HeldError, Lock, unwritable, write_atomically, writing_to
 
 if TYPE_CHECKING:
     from pdrop_eval.report.compare.runs import Side
@@ -33,12 +33,12 @@ def held(place: Place) -> Iterator[None]:
         place.locked.mkdir(parents=True, exist_ok=True)
         lock = Lock(place.locked)
         place.clear()
-    except UserError as error:
-        if isinstance(error.__context__, BlockingIOError):
-            raise UserError(
-                f"Another comparison is writing {place.stem}.* right now. Wait until it has ended, or give "
-                "this one another name=."
-            ) from None
+    except HeldError:  # the files are the other's
+        raise UserError(
+            f"Another comparison is writing {place.stem}.* right now. Wait until it has ended, or give this "
+            "one another name=."
+        ) from None
+    except UserError:
         place.forget()
         raise
     except OSError as error:
@@ -109,7 +109,5 @@ def _first(rows: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
 
 def _written(folder: Path, files: Mapping[Path, str | bytes]) -> None:
     for path, content in files.items():
-        try:
+        with writing_to(folder):
             write_atomically(path, content)
-        except OSError as error:
-            raise unwritable(folder, error) from error
