@@ -1,11 +1,8 @@
 """The configurations in `conf/model`, without composing a whole run. Needs neither Hydra nor torch."""
 
-from functools import cache
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.presets import presets
 
 
 def suite_of(size: str) -> str:
@@ -13,15 +10,6 @@ def suite_of(size: str) -> str:
     return "paper" if size == "7b" else "mini"
 
 
-@cache
 def model_configs() -> dict[str, dict[str, Any]]:
     """All of them by name, each with what it takes over from another one."""
-    return {path.stem: _read(path.stem) for path in sorted((CONF / "model").glob("*.yaml"))}
-
-
-def _read(name: str) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(OmegaConf.load(CONF / "model" / f"{name}.yaml"))
-    merged: dict[str, Any] = {}
-    for base in plain.pop("defaults", []):
-        merged |= {} if base == "_self_" else _read(base)
-    return merged | plain
+    return presets("model")

@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.presets import presets, read_yaml
 
 # Settings that can change a score; the device and the folders do not belong here.
 SETTINGS = ("seed", "dtype", "batch_size", "attention", "downsample")
@@ -48,7 +48,7 @@ def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
     changes = [change for group in _OF_PLACE for change in _changes(config.get(group), conf, group)]
     budget = config.get("budget") or {}
     changes += [override(f"budget.{key}", value) for key, value in budget.items() if value is not None]
-    defaults = _yaml(conf / "evaluate.yaml")
+    defaults = read_yaml(conf / "evaluate.yaml")
     changes += [
         override(key, config[key])
         for key in SETTINGS
@@ -73,13 +73,7 @@ def default_of(group: str, values: Any, conf: Path = CONF) -> dict[str, Any] | N
     if not isinstance(values, Mapping):
         return None
     key = "_target_" if "_target_" in values else "name"
-    return next((file for file in choices(group, conf).values() if file.get(key) == values.get(key)), None)
-
-
-@cache
-def choices(group: str, conf: Path = CONF) -> dict[str, dict[str, Any]]:
-    """The YAML files of a config group by name, each with what it takes over from the others."""
-    return {path.stem: _inherited(path) for path in sorted((conf / group).glob("*.yaml"))}
+    return next((file for file in presets(group, conf).values() if file.get(key) == values.get(key)), None)
 
 
 def override(name: str, value: Any) -> str:
@@ -97,21 +91,3 @@ def _changes(values: Any, conf: Path, group: str) -> list[str]:
         for name in names
         if name not in _OF_PLACE[group] and not str(default.get(name)).startswith(USERS_FOLDER)
     ]
-
-
-def _inherited(path: Path) -> dict[str, Any]:
-    """A file with the files of its own `defaults` list beneath it."""
-    own = dict(_yaml(path))
-    bases = [entry for entry in own.pop("defaults", []) if isinstance(entry, str) and entry != "_self_"]
-    merged: dict[str, Any] = {}
-    for base in bases:
-        merged |= _inherited(path.with_name(f"{base}.yaml"))
-    return merged | own
-
-
-@cache
-def _yaml(path: Path) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-
-    loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=False) if path.is_file() else None
-    return {str(key): value for key, value in loaded.items()} if isinstance(loaded, dict) else {}

@@ -2,13 +2,13 @@
 
 import pytest
 
-from pdrop_eval.records.overrides import choices
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command, experiment, fill, find_model, is_there
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.presets import presets
 
 VANILLA = RowKey("llava-1.5", 1, "vanilla", None, "vanilla", None)
 LAMBDA_04 = RowKey("llava-1.5", 1, "pdrop", 0.4, "pdrop", 0.4)
@@ -20,8 +20,8 @@ def models(monkeypatch):
     """Models to choose from, in the place of `conf/model`."""
 
     def put(**found):
-        groups = {"model": found, "strategy": choices("strategy", CONF)}
-        monkeypatch.setattr(commands, "choices", groups.get)
+        groups = {"model": found, "strategy": presets("strategy", CONF)}
+        monkeypatch.setattr(commands, "presets", groups.get)
 
     return put
 

@@ -1,16 +1,19 @@
 """From records to runs: the row a run belongs to, what is not the default, and which of several counts."""
 
+import re
+
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, edit
 
 from pdrop_eval.records.frame import to_frame
-from pdrop_eval.records.overrides import changes_from_default, choices
+from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import pick, to_runs, unlike
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.store import load_records
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.paths import CONF, PACKAGE
+from pdrop_eval.utils.presets import presets
 
 
 def test_changes_are_written_as_overrides():
@@ -28,7 +31,7 @@ def test_changes_are_written_as_overrides():
 
 
 def test_the_shipped_strategies_have_the_papers_settings():
-    strategies = choices("strategy", CONF)
+    strategies = presets("strategy", CONF)
     assert (strategies["fastv"]["k"], strategies["fastv"]["r"]) == (2, 0.5)
     assert (strategies["pdrop"]["ratio"], strategies["pdrop"]["stages"]) == (0.5, 4)
 
@@ -55,7 +58,7 @@ def test_a_config_file_takes_over_what_its_defaults_say(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "base.yaml").write_text("name: base\nthreads: 1\n")
     (tmp_path / "model" / "other.yaml").write_text("defaults: [base, _self_]\nname: other\n")
-    assert choices("model", tmp_path)["other"] == {"name": "other", "threads": 1}
+    assert presets("model", tmp_path)["other"] == {"name": "other", "threads": 1}
 
 
 def test_a_run_belongs_to_the_row_of_its_model_training_and_strategy(add_run, runs):
@@ -251,3 +254,28 @@ def test_what_is_unlike_is_told_in_words(add_run, runs):
     assert unlike(first, limited) == "model=mini, all questions, seed=7"
     assert unlike(limited, old) == "model=mini_too, limit=16, without seed=7, other packages, less complete"
     assert unlike(old, first) == "older: 2020-01-02"
+
+
+def test_a_changed_preset_changes_no_row_of_a_record(add_run, runs, monkeypatch):
+    def recorded(record):
+        fields = record["config"].pop("strategy")
+        fields.pop("_target_")
+        record["strategy"] |= {"fields": fields}
+        record["changes"] = []
+
+    edit(add_run("pdrop", {"gqa": 60.0}), recorded)
+    other = {
+        "pdrop": {"_target_": "pdrop_eval.strategies.pyramiddrop.PyramidDrop", "ratio": 0.4, "stages": 8}
+    }
+    monkeypatch.setattr("pdrop_eval.records.overrides.presets", lambda *_: other)
+    (run,) = runs()
+    assert (run.key.ratio, run.key.settings, run.key.inferred) == (0.5, (), "PDrop")
+
+
+def test_tables_figures_and_the_site_open_no_file_of_conf():
+    """What was run, the record says; `compare` and `show` run things themselves, and read their settings."""
+    folders = ("tables", "figures", "formats", "findings", "paired", "readme", "site", "bench")
+    files = [path for name in folders for path in sorted((PACKAGE / "report" / name).rglob("*.py"))]
+    assert len(files) > 50
+    opening = re.compile(r"\bCONF\b|omegaconf")
+    assert [path for path in files if opening.search(path.read_text(encoding="utf-8"))] == []

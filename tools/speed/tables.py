@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.overrides import choices
 from pdrop_eval.records.store import SCHEMA
 from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.presets import presets
 
 AIM = 3.0
 STRATEGIES = ("vanilla", "fastv", "pdrop")
@@ -49,7 +49,7 @@ def main() -> None:
 def write_records(root: Path, count: int) -> int:
     """Writes complete records of all models and strategies, told apart by seeds; returns their bytes."""
     written = 0
-    kinds = itertools.cycle(itertools.product(choices("model", CONF).values(), STRATEGIES))
+    kinds = itertools.cycle(itertools.product(presets("model", CONF).values(), STRATEGIES))
     for number, (model, strategy) in zip(range(count), kinds, strict=False):
         record = make_record(number, model, strategy)
         path = root / str(model["name"]) / f"{strategy}-{number:010x}" / "record.json"
@@ -62,8 +62,8 @@ def write_records(root: Path, count: int) -> int:
 
 def make_record(number: int, model: dict, strategy: str) -> dict:
     """A record like the runner's, with all benchmarks."""
-    fields = choices("strategy", CONF)[strategy]
-    suite = choices("suite", CONF)["mini"]
+    fields = presets("strategy", CONF)[strategy]
+    suite = presets("suite", CONF)["mini"]
     config = {
         "strategy": fields,
         "model": model,

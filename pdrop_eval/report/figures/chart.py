@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.benchmarks.registry import by_task, names
 from pdrop_eval.models.catalog import model_configs, suite_of
-from pdrop_eval.records.overrides import SCHEDULE, choices, override
+from pdrop_eval.records.overrides import SCHEDULE, override
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.paired.difference import Difference
@@ -20,6 +20,7 @@ from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
+from pdrop_eval.utils.presets import presets
 
 if TYPE_CHECKING:
     from pdrop_eval.report.paired.difference import Difference  # it needs numpy
@@ -77,10 +78,11 @@ class Point:
 class Chart:
     """A figure: a panel or more a benchmark, and the points in it.
 
-    experiment: the list of runs behind it. models: whose points it has, the one it is named for first.
-    settings: what all runs have in common that is not the default. places: for models whose checkpoint is
-    elsewhere than by default, the settings that say where. own: whether the benchmarks are others than the
-    experiment's. refused: why runs are not in it. compared: differences of points that were computed.
+    experiment: the list of runs behind it. models: whose points it has, the one it is named for first. facts:
+    what is known of the models, see `model_facts`. settings: what all runs have in common that is not the
+    default. places: for models whose checkpoint is elsewhere than by default, the settings that say where.
+    own: whether the benchmarks are others than the experiment's. refused: why runs are not in it. compared:
+    differences of points that were computed.
     """
 
     takes_others: ClassVar[bool] = False  # runs of strategies that the experiment doesn't list
@@ -90,6 +92,7 @@ class Chart:
     suite: str
     benchmarks: list[str]
     points: list[Point]
+    facts: Mapping[str, Mapping[str, Any]]
     settings: list[str] = field(default_factory=list)
     places: dict[str, list[str]] = field(default_factory=dict)
     own: bool = False
@@ -111,7 +114,7 @@ class Chart:
         """Of its files. One that isn't the whole of the default has a name of its own, and replaces none."""
         changes = [change for change in self.settings if not change.startswith(_OF_PLACE)]
         parts = [self.experiment, self.model, *(re.sub(r"[^A-Za-z0-9.-]+", "", change) for change in changes)]
-        other = self.suite != default_suite(self.model)  # as a record names it: it must not lead elsewhere
+        other = self.suite != self.default_suite  # as a record names it: it must not lead elsewhere
         parts += [re.sub(r"[^A-Za-z0-9._-]+", "", self.suite)] if other else []
         parts += self.benchmarks if self.own else []
         return "_".join(parts)
@@ -119,12 +122,17 @@ class Chart:
     @property
     def size(self) -> str:
         """The family of checkpoints that the models belong to."""
-        return str(model_configs()[self.model]["size"])
+        return str(self.facts[self.model]["size"])
+
+    @property
+    def default_suite(self) -> str:
+        """The suite on which experiments run its model."""
+        return suite_of(self.size)
 
     @property
     def title(self) -> str:
         """The model in words: `LLaVA-NeXT mini p5`."""
-        model = model_configs()[self.model]
+        model = self.facts[self.model]
         patches = f" p{model['patches']}" if model["patches"] > 1 else ""
         return family_name(model["architecture"], self.size) + patches
 
@@ -183,7 +191,7 @@ class Chart:
 
 def figure_experiments() -> dict[str, dict[str, Any]]:
     """The experiments that are drawn, by name: those with a `figure`."""
-    return {name: found for name, found in choices("experiment").items() if found.get("figure")}
+    return {name: found for name, found in presets("experiment").items() if found.get("figure")}
 
 
 def points_of(runs: Iterable[Mapping[str, Any]]) -> list[Point]:
@@ -191,9 +199,15 @@ def points_of(runs: Iterable[Mapping[str, Any]]) -> list[Point]:
     return [Point(run["strategy"], _settings(run), run["model"]) for run in runs]
 
 
-def default_suite(model: str) -> str:
-    """The suite on which experiments run a model."""
-    return suite_of(str(model_configs()[model]["size"]))
+def model_facts(runs: Iterable[Run]) -> dict[str, Mapping[str, Any]]:
+    """What figures say of models, by name: from their records, and of those that never ran, the presets."""
+    recorded = {}
+    for run in runs:
+        model = run.record["model"]
+        if model.get("architecture") and model.get("train"):
+            patches = model.get("train_patches") or model.get("patches") or 1
+            recorded[run.model] = {"train_ratio": None, **model, "patches": patches, "size": run.size}
+    return {**model_configs(), **recorded}
 
 
 def names_of(chart: Chart) -> str:
@@ -205,7 +219,7 @@ def _settings(run: Mapping[str, Any]) -> tuple[str, ...]:
     """The overrides of an experiment's run that are not the default, as records name them."""
     import yaml
 
-    default = choices("strategy").get(run["strategy"], {})
+    default = presets("strategy").get(run["strategy"], {})
     found = []
     for text in run.get("overrides", []):
         key, _, value = text.partition("=")

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.report.figures.chart import Chart, Point, cost
 from pdrop_eval.report.formats.grid import Grid, Section
 from pdrop_eval.report.formats.markdown import escaped, markdown
@@ -62,7 +61,7 @@ def columns(*own: str) -> list[str]:
 
 def line(chart: Chart, point: Point, key: str) -> dict[str, Any]:
     """What a sheet says of a point and a benchmark, with every digit; missing is what isn't known."""
-    cell, run, model = point.cell(key), point.run, model_configs()[point.model]
+    cell, run, model = point.cell(key), point.run, chart.facts[point.model]
     found: dict[str, Any] = {
         "figure": chart.number,
         "model": point.model,

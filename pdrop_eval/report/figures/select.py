@@ -12,8 +12,8 @@ from pdrop_eval.report.figures.chart import (
     VANILLA,
     Chart,
     Point,
-    default_suite,
     figure_experiments,
+    model_facts,
     points_of,
 )
 from pdrop_eval.utils.numbers import natural
@@ -46,13 +46,14 @@ def fill(
     wanted: dict[str, list[Point]] = defaultdict(list)
     for point in points_of(listed["runs"]):
         wanted[groups[point.model]].append(point)
-    found, charts = list(runs), []
+    found, charts = list(runs), list[C]()
+    facts = model_facts(found)
     for first, points in wanted.items():
         members = list(dict.fromkeys([first, *(point.model for point in points)]))
         if asked is not None and not asked & set(members):
             continue
         beside = _others(points, members, found) if kind.takes_others else []
-        chart = kind(name, listed["figure"], members, "", keys, [*points, *beside], own=own)
+        chart = kind(name, listed["figure"], members, "", keys, [*points, *beside], facts, own=own)
         _fill(chart, found, {model: run for model, run in (like or {}).items() if model in members})
         chart.points = [point for point in chart.points if point.run or point not in beside]
         if any(point.strategy != VANILLA for point in chart.measured):
@@ -87,7 +88,7 @@ def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:
         first = next(iter(like.values()))
         group = first.suite, _parts(first)[0]
     else:
-        group = min(able, key=lambda key: _preference(key, able[key], chart.model), default=("", ()))
+        group = min(able, key=lambda key: _preference(key, able[key], chart), default=("", ()))
     chosen: dict[tuple, Run | None] = {}
     for model, places in able.get(group, {}).items():
         asked = _parts(like[model])[1] if model in like else None
@@ -109,11 +110,11 @@ def _nearness(place: tuple[str, ...], spots: _Spots) -> tuple:
     return all(strategy == VANILLA for _, strategy, _ in spots), -len(spots), len(place), place
 
 
-def _preference(key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], model: str) -> tuple:
+def _preference(key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], chart: Chart) -> tuple:
     """Which runs make the figure: those that draw one at all, the default suite, no limit, most points."""
     found = [(spot, run) for places in models.values() for s in places.values() for spot, run in s.items()]
     limit = found[0][1][0].limit
     asked = float("inf") if limit is None else limit
     drawn = any(strategy != VANILLA for (_, strategy, _), _ in found)
     points = len({spot for spot, _ in found})
-    return not drawn, key[0] != default_suite(model), -asked, -points, len(key[1]), key
+    return not drawn, key[0] != chart.default_suite, -asked, -points, len(key[1]), key

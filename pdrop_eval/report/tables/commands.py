@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pdrop_eval.records.overrides import USERS_FOLDER, choices
+from pdrop_eval.records.overrides import USERS_FOLDER
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
+from pdrop_eval.utils.presets import presets
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
 DEFAULT_SIZE = "mini"  # of an experiment that names none
@@ -51,10 +52,11 @@ def fill(
         words = f"size={size}, architecture={key.architecture}, patches={key.patches}, train={key.train}"
         return Fill(None, needs=f"a conf/model/<name>.yaml ({words}) with a checkpoint {key.training}")
     changes = list(settings)
-    default = choices("strategy").get(key.strategy, {}).get("ratio")
+    default = presets("strategy").get(key.strategy, {}).get("ratio")
     if key.ratio is not None and key.ratio != default:
         changes.append(f"strategy.ratio={key.ratio:g}")
-    source = str(choices("model").get(found, {}).get("pretrained"))
+    changes += key.settings
+    source = str(presets("model").get(found, {}).get("pretrained"))
     needs = ""
     if not is_there(source) and not any(change.startswith("model.pretrained=") for change in changes):
         known = (folders or {}).get(found, source)
@@ -74,7 +76,7 @@ def find_model(size: str, key: RowKey) -> str | None:
     }
     fitting = [
         name
-        for name, model in choices("model").items()
+        for name, model in presets("model").items()
         if all(model.get(field) == value for field, value in wanted.items())
     ]
     return min(fitting, key=lambda name: (len(name), name), default=None)

@@ -3,10 +3,11 @@
 from collections import defaultdict
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.records.overrides import choices, override, own_data
+from pdrop_eval.records.overrides import override, own_data
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.tables.commands import Fill, Note, experiment, fill
 from pdrop_eval.report.tables.fill import Part, Row
+from pdrop_eval.utils.paths import options
 
 # The suite of a shipped experiment, by the size of its models.
 EXPERIMENTS = {"mini": "mini", "7b": "paper"}
@@ -42,7 +43,7 @@ def experiment_of(part: Part) -> str | None:
 
 def can_be_filled(part: Part) -> bool:
     """Whether there still is such a suite."""
-    return part.suite in choices("suite")
+    return part.suite in options("suite")
 
 
 def fill_row(part: Part, row: Row) -> Fill:

@@ -11,9 +11,8 @@ from typing import Any
 
 import yaml
 
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.run import Run
-from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments, points_of
+from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments, model_facts, points_of
 from pdrop_eval.report.figures.select import fill
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.errors import UserError
@@ -45,7 +44,7 @@ class LayersChart(Chart):
 
     def trained(self, model: str) -> str:
         """How a model was trained, in words: `trained with PDrop λ=0.5`."""
-        config = model_configs()[model]
+        config = self.facts[model]
         if config["train"] == VANILLA:
             return "trained without dropping"
         ratio = f" λ={config['train_ratio']}" if config["train_ratio"] else ""
@@ -73,7 +72,9 @@ def make_charts(
     for point in points_of(listed):
         if point.strategy != VANILLA:
             once(point)
-    return fill(LayersChart, name, _groups([run["model"] for run in listed]), runs, models, tasks, like)
+    found = list(runs)
+    groups = _groups([run["model"] for run in listed], model_facts(found))
+    return fill(LayersChart, name, groups, found, models, tasks, like)
 
 
 def once(point: Point) -> tuple[int, float]:
@@ -98,9 +99,8 @@ def kept(point: Point) -> tuple[int, int] | None:
     return (int(point.tokens[-1]), int(point.tokens[0])) if point.tokens else None
 
 
-def _groups(models: Iterable[str]) -> dict[str, str]:
+def _groups(models: Iterable[str], known: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """For each model the first that only training tells from it, the one without dropping before others."""
-    known = model_configs()
     listed = list(dict.fromkeys(models))
 
     def family(model: str) -> tuple[Any, ...]:

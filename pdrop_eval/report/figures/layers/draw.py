@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.report.figures import captions
 from pdrop_eval.report.figures.chart import VANILLA
 from pdrop_eval.report.figures.layers.chart import LayersChart, retained
@@ -100,7 +99,7 @@ def _of_models(chart: LayersChart) -> "Figure":
 
 def _model_looks(chart: LayersChart) -> dict[str, Mapping[str, Any]]:
     """Grey for the model without dropping, a strategy's own look for the first that was trained with it."""
-    known = model_configs()
+    known = chart.facts
     trained = [model for model in chart.models if known[model]["train"] != VANILLA]
     first = {known[model]["train"]: model for model in reversed(trained)}
     chosen = looks([known[m]["train"] if m in first.values() else m for m in trained])
