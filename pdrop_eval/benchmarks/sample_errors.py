@@ -16,7 +16,7 @@ _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
 class UnreadableSampleError(SampleError, UserError):
-    """A sample's picture or text is damaged: the data are to be mended, not the code."""
+    """A sample's picture or text is damaged: the data have to be fixed, not the code."""
 
 
 class TooLongError(ValueError):
@@ -42,7 +42,7 @@ def unreadable(where: str, what: str, error: Exception) -> UnreadableSampleError
     if not isinstance(error, PICTURE_ERRORS):  # "'image'" alone would say little
         reason = f"a value is missing or of the wrong kind ({type(error).__name__}: {reason})"
     return UnreadableSampleError(
-        f"{where} can't be {what}: {reason}. Mend or replace the task's data and run the same command again, "
+        f"{where} can't be {what}: {reason}. Fix or replace the task's data and run the same command again, "
         "or leave the task out with tasks=[...]. Finished tasks stay."
     )
 

@@ -178,10 +178,10 @@ def read_chain(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"The task file {path} can't be read: {reason}. Mend it; see tasks/README.md."
+            f"The task file {path} can't be read: {reason}. Fix it; see tasks/README.md."
         ) from error
     if not isinstance(config, dict):
-        raise UserError(f"The task file {path} names no settings. Mend it; see tasks/README.md.")
+        raise UserError(f"The task file {path} names no settings. Fix it; see tasks/README.md.")
     include = config.pop("include", None)
     base = read_chain((path.parent / include).resolve()) if include else {}
     return {**base, **config}

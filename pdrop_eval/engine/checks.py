@@ -169,7 +169,7 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
             )
     if setting("use_cache") is False:
         raise UserError(
-            "use_cache=False would choose tokens anew at every step: use use_cache=True, the default."
+            "use_cache=False would choose tokens again at every step: use use_cache=True, the default."
         )
     if setting("cache_implementation") not in (None, "dynamic", "offloaded"):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The state of one forward on a filled cache: each layer goes on from its own shortened length."""
+"""The state of one forward on a filled cache: each layer continues from its own shortened length."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -24,7 +24,7 @@ class Checkpoint:
 
 
 class MissingCheckpointError(UserError):
-    """A checkpoint that is not there yet; an experiment goes on without it."""
+    """A checkpoint that is not there yet; an experiment leaves it out."""
 
 
 def resolve_checkpoint(pretrained: str) -> Path | str:

@@ -25,7 +25,7 @@ class FastV(Strategy):
 
     Deliberate differences from the official code:
 
-    - FastV chooses tokens once, at prefill. Without a KV cache the official code chooses anew at every
+    - FastV chooses tokens once, at prefill. Without a KV cache the official code chooses again at every
       generated token.
     - Several images in a row share one budget, and the span of image tokens is found, not configured: the
       official code takes one fixed span.

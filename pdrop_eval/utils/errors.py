@@ -1,4 +1,4 @@
-"""Errors that a user can mend, and those of a sample."""
+"""Errors that the user can fix, and errors of a sample."""
 
 
 class UserError(Exception):

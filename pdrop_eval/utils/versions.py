@@ -59,7 +59,7 @@ def check_versions(untested_packages: object = False, names: Sequence[str] = DEC
     """
     if not isinstance(untested_packages, bool):
         raise UserError(
-            f"untested_packages={untested_packages} is not allowed: true goes on with packages that were not "
+            f"untested_packages={untested_packages} is not allowed: true accepts packages that were not "
             "tested, false refuses them."
         )
     found = untested(names)
@@ -69,6 +69,6 @@ def check_versions(untested_packages: object = False, names: Sequence[str] = DEC
         install = " ".join(f"'{name}{ranges[name]}'" for name in found)
         raise UserError(
             f"Outside of what was tested: {named}. Answers may differ, or nothing may work. Install what was "
-            f"tested, pip install {install}, or go on with untested_packages=true; the record says so."
+            f"tested, pip install {install}, or accept them with untested_packages=true; the record says so."
         )
     return found

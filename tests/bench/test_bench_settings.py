@@ -45,7 +45,7 @@ def test_a_typo_ends_with_one_message():
         ("strategies=[{pdrop:3}]", "pdrop: 3", "{ratio:0.4}"),
         ("strategies=[{pdrop:{ratio:0.4},fastv:{}}]", "strategies has {", "{pdrop:{ratio:0.4}}"),
         ("batch_sizes=[0]", "batch_sizes=0", "at least 1"),
-        ("batch_sizes=[]", "asks for nothing", "auto"),
+        ("batch_sizes=[]", "is empty", "auto"),
         ("sizes.layers=0", "sizes.layers=0", "at least 1"),
         ("image_tokens=0", "image_tokens=0", "null"),
         ("rounds=0", "rounds=0", "at least 1"),

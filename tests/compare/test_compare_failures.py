@@ -56,7 +56,7 @@ def test_an_interrupt_is_not_a_result(monkeypatch, capsys):
 
     monkeypatch.setattr(cli, "_answer", interrupt)
     assert command(monkeypatch) == 2
-    assert "goes on where this one stopped" in capsys.readouterr().err
+    assert "Run the same command to resume" in capsys.readouterr().err
 
 
 def test_the_files_of_an_earlier_comparison_are_gone_before_this_one_starts(compare, monkeypatch, tmp_path):

@@ -130,7 +130,7 @@ def test_a_record_with_another_limit_is_compared_where_leaving_out_was_asked_for
 
 
 def test_a_strategy_is_not_compared_with_itself(planned, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"baseline=vanilla and candidate=vanilla are the very same run"):
+    with pytest.raises(UserError, match=r"baseline=vanilla and candidate=vanilla are the same run"):
         runs.make_sides(read_settings(["candidate=vanilla"]))
     assert planned.checked == []
     other = ["candidate=vanilla", "candidate_overrides=[downsample=2]"]
@@ -140,7 +140,7 @@ def test_a_strategy_is_not_compared_with_itself(planned, tmp_path, monkeypatch):
     folder = record(tmp_path / "old", "pdrop", **GQA)
     (old,) = load_records(tmp_path / "old")
     monkeypatch.setattr(Plan, "existing_record", lambda self: old)
-    with pytest.raises(UserError, match=rf"candidate=pdrop are the very same run \({folder.name}\)"):
+    with pytest.raises(UserError, match=rf"candidate=pdrop are the same run \({folder.name}\)"):
         runs.make_sides(read_settings([f"baseline={folder}"]))
 
 

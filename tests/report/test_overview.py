@@ -65,7 +65,7 @@ def test_of_runs_with_the_same_settings_one_is_shown_and_the_others_are_named(ad
     other = add_run("pdrop", {"gqa": 61.0}, limit=32)
     _, bands, notes = shown()
     assert [line[0] for line in bands["mini"]] == ["PDrop"]
-    assert f"stands for it: {other.folder.name} (limit=32)." in notes
+    assert f"is shown: {other.folder.name} (limit=32)." in notes
 
 
 def test_of_many_others_the_number_is_told(add_run, shown):

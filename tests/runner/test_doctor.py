@@ -128,10 +128,10 @@ def test_the_command_exits_with_what_it_found(llava, data, tmp_path, monkeypatch
 
     given = [f"model.pretrained={llava}", f"data.root={data}"]
     assert command(*given, "tasks=[gqa]") == 0
-    assert "Nothing stands in the way" in capsys.readouterr().out
+    assert "Everything that this run needs is there." in capsys.readouterr().out
     (tmp_path / "file").touch()
     assert command(*given, f"results={tmp_path}/file", "tasks=[gqa]") == 1
-    assert "1 of these must be mended" in capsys.readouterr().out
+    assert "1 of these must be fixed" in capsys.readouterr().out
     assert command("suite=papers") == 2
     assert "Did you mean paper?" in capsys.readouterr().err
 

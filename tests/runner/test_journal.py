@@ -153,7 +153,7 @@ def test_a_stopped_task_goes_on_where_it_was_and_ends_the_same(
         computed = stop_after(patch, 99)
         after = run(llava, data, tmp_path / "stopped")
         assert computed == [2]  # of the three batches of two, the last
-    assert "gqa goes on: 4 of its answers are there already." in capsys.readouterr().err
+    assert "gqa resumes: 4 answers are already stored." in capsys.readouterr().err
     folders = [Path(record["folder"]) for record in (whole, after)]
     assert load_samples(folders[0], "gqa") == load_samples(folders[1], "gqa")
     entries = [record["tasks"]["gqa"] for record in (whole, after)]

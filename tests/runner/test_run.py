@@ -321,7 +321,7 @@ def test_a_value_that_is_missing_is_one_message(llava, tmp_path, monkeypatch, ca
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert f"pdrop-eval: task {task}, {words}" in said
-    assert "Mend or replace the task's data" in said
+    assert "Fix or replace the task's data" in said
 
 
 def test_data_that_cannot_be_loaded_say_why(llava, data, tmp_path, monkeypatch):
@@ -463,4 +463,4 @@ def test_an_interruption_from_the_keyboard_says_how_to_go_on(monkeypatch, capsys
     monkeypatch.setattr(cli, "_run", interrupted)
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]
     assert command(monkeypatch, *given) == 130
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "Run the same command to resume" in capsys.readouterr().err

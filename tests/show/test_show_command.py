@@ -178,7 +178,7 @@ def test_an_interruption_is_told_in_a_line(command, monkeypatch):
     monkeypatch.setattr("pdrop_eval.report.show.session.prepare", interrupt)
     assert command("sample=gqa:1")[::2] == (
         130,
-        "pdrop-eval-show: interrupted. What was drawn before is there.\n",
+        "pdrop-eval-show: interrupted. The figures drawn so far are complete.\n",
     )
 
 

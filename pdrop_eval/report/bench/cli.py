@@ -22,7 +22,7 @@ from pdrop_eval.utils.log import say
 def main() -> None:
     """The console script."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would talk about GPUs that aren't there
-    goes_on = "interrupted. The same command goes on with the batch sizes that are missing."
+    goes_on = "interrupted. Run the same command again for the remaining batch sizes."
     cli.run(
         lambda config: print(report(bench(config))),
         "bench",
@@ -37,7 +37,7 @@ def bench(config: DictConfig) -> dict[str, Any]:
     plan = make_plan(config)
     record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
     if record is not None and finished(plan, record):
-        say("Nothing to do: all of it is in the record already. again=true measures anew.")
+        say("Nothing to do: the record is complete. again=true measures again.")
     else:
         say("Loading torch and transformers")
         from pdrop_eval.run.bench.session import measure

@@ -43,9 +43,9 @@ def _guarded(arguments: Sequence[str]) -> int:
     try:
         return _answer(arguments)
     except KeyboardInterrupt:
-        return _say("interrupted. The same command goes on where this one stopped.")
+        return _say("interrupted. Run the same command to resume.")
     except SystemExit as leaving:  # of a library: its status says nothing about the comparison
-        return _say(f"could not compare: something has called for an exit ({leaving.code}).")
+        return _say(f"could not compare: the program was asked to exit ({leaving.code}).")
     except UserError as error:
         return _say(str(error))
     except BaseException as error:

@@ -207,9 +207,9 @@ def check_not_same(settings: Settings, sides: Sequence[Side]) -> None:
         return
     baseline, candidate = sides[:2]
     raise UserError(
-        f"baseline={baseline.asked} and candidate={candidate.asked} are the very same run "
-        f"({_of_run(baseline)}), which would always pass. Name another one, or what is to differ: "
-        "candidate_overrides=[strategy.ratio=0.6]. To compare it all the same: allow_same=true."
+        f"baseline={baseline.asked} and candidate={candidate.asked} are the same run "
+        f"({_of_run(baseline)}), which would always pass. Name another one, or what differs: "
+        "candidate_overrides=[strategy.ratio=0.6]. To compare it anyway: allow_same=true."
     )
 
 
@@ -221,7 +221,7 @@ def same(sides: Sequence[Side]) -> list[str]:
         for known in (_place, _origin):
             one, other = known(first.record), known(second.record)
             together |= one is not None and one == other
-    return ["baseline and candidate are the very same run"] if together else []
+    return ["baseline and candidate are the same run"] if together else []
 
 
 def check_limits_of(settings: Settings, tasks: Sequence[str]) -> None:
@@ -265,7 +265,7 @@ def _check_record(settings: Settings, side: Side, other: Side) -> None:
     if recorded != asked and settings.unpaired == "refuse":
         raise UserError(
             f"The {side.role}'s record was made with limit={_shown(recorded)}, the other run has "
-            f"limit={_shown(asked)}: they would answer other questions. Add limit={_shown(recorded)}, or "
+            f"limit={_shown(asked)}: they would answer different questions. Add limit={_shown(recorded)}, or "
             "compare what they have in common: unpaired=leave_out."
         )
 

@@ -122,7 +122,7 @@ def split_overrides(name: str, text: str) -> list[str]:
         else:
             parts[-1] += letter
     if quote or depth:
-        raise UserError(f"{name}={text} has a quote or a bracket too many. Write {name}=[a=1,b=2].")
+        raise UserError(f"{name}={text} has an unbalanced quote or bracket. Write {name}=[a=1,b=2].")
     return [unquoted(part) for part in parts if part.strip()]
 
 
@@ -194,7 +194,7 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
     single = [values[name] for name in ("max_drop", "max_drop_overall", "max_changed")]
     if single == [None] * 3 and not limits:
         raise UserError(
-            "Nothing is looked at, so everything would pass. Set max_drop, max_drop_of, max_drop_overall or "
+            "No check is set, so every comparison would pass. Set max_drop, max_drop_of, max_drop_overall or "
             "max_changed."
         )
     if not isinstance(values["allow_same"], bool):

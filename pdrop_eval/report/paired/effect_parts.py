@@ -121,7 +121,7 @@ def make_notes(pairs: Pairs, clusters: int, exact: McNemar | None) -> list[str]:
     n, notes = len(pairs.pairs), []
     if exact and clusters < n and benchmarks()[pairs.benchmark].resample != "questions":
         notes.append(
-            f"McNemar's test takes the {n} questions as independent; they are about {clusters} pictures. "
+            f"McNemar's test treats the {n} questions as independent; they are about {clusters} pictures. "
             "Interval and p don't."
         )
     if clusters < FEW:

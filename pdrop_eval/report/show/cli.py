@@ -13,7 +13,7 @@ from pdrop_eval.utils import cli
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bars are shown all the same
-    with cli.ending("pdrop-eval-show", "interrupted. What was drawn before is there."):
+    with cli.ending("pdrop-eval-show", "interrupted. The figures drawn so far are complete."):
         print(_answer(sys.argv[1:]), flush=True)
 
 

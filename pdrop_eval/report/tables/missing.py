@@ -30,7 +30,7 @@ def missing_notes(part: Part) -> list[Note]:
     notes = [_note(needs, what, rows) for (needs, what), rows in grouped.items()]
     command = experiment_of(part)
     if command:
-        notes.append(Note("All rows that have their checkpoint, one after the other:", [command]))
+        notes.append(Note("One command for all rows whose checkpoint is there:", [command]))
     return notes
 
 

@@ -173,7 +173,7 @@ def _not_shown(part: Part) -> list[Note]:
             )
             notes.append(
                 Note(
-                    f"{_name(row)} is claimed by several runs. Shown is {row.run.id}, the nearest to the "
+                    f"{_name(row)}: several runs fit this row. Shown is {row.run.id}, the nearest to the "
                     f"default configuration; not {', '.join(reasons[:LISTED])}{more}.{past}"
                 )
             )

@@ -54,7 +54,7 @@ def _section(suite: str, runs: list[Run]) -> Section:
     heads = ["Strategy", unit, *names(benchmarks()).values(), "Record"]
     text = [
         "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Intervals and numbers of "
-        "questions are in overview.csv, and in overview.html under the pointer.",
+        "questions are in overview.csv, and in overview.html as tooltips.",
         f"Questions: {questions(chosen)}",
     ]
     cells = [measured_cell(run, key) for run in chosen for key in benchmarks()]
@@ -102,7 +102,7 @@ def _left(left: list[tuple[Run, Run]]) -> list[Note]:
         return []
     more = f" and {len(left) - LISTED} more" if len(left) > LISTED else ""
     listed = ", ".join(f"{run.id} ({unlike(run, chosen)})" for run, chosen in left[:LISTED])
-    return [Note(f"Not shown, because another run of the same strategy stands for it: {listed}{more}.")]
+    return [Note(f"Not shown, because another run with the same settings is shown: {listed}{more}.")]
 
 
 def _homeless(runs: list[Run]) -> list[Note]:

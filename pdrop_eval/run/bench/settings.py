@@ -149,7 +149,7 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
         return (LARGEST,), True
     sizes = list(asked) if OmegaConf.is_list(asked) else [asked]
     if not sizes:
-        raise UserError("batch_sizes=[] asks for nothing. Give some, batch_sizes=[1,4], or auto.")
+        raise UserError("batch_sizes=[] is empty. Give some, batch_sizes=[1,4], or auto.")
     for size in sizes:
         check_whole("batch_sizes", size, 1, "Or batch_sizes=auto.")
     return tuple(sorted(set(sizes))), False

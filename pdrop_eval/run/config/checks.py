@@ -63,7 +63,7 @@ def check_budget(budget: Any) -> dict[str, Any]:
     if budget is None:
         return {}
     if not hasattr(budget, "items"):
-        raise UserError(f"budget={budget} is none: give budget.tokens, budget.share or budget.tflops.")
+        raise UserError(f"budget={budget} is no budget: give budget.tokens, budget.share or budget.tflops.")
     asked = {str(kind): value for kind, value in budget.items() if value is not None}
     for kind, value in asked.items():
         check_choice("budget", kind, KINDS)
@@ -81,7 +81,7 @@ def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | Non
     else:
         names = [asked] if isinstance(asked, str) else list(asked)
         if not names:
-            raise UserError("tasks=[] asks for nothing. Name some tasks, or use tasks=null for all.")
+            raise UserError("tasks=[] is empty. Name some tasks, or use tasks=null for all.")
         for name in names:
             check_choice(f"task of suite={suite}", name, suite_tasks)
         tasks = [task for task in suite_tasks if task in names]

@@ -51,8 +51,8 @@ def main() -> None:
         for finding in examine(config):
             print(_line(finding), flush=True)
             failures += finding.status == "FAIL"
-        must = f"{failures} of these must be mended."
-        print(f"\n{must if failures else 'Nothing stands in the way of this run.'}")
+        must = f"{failures} of these must be fixed."
+        print(f"\n{must if failures else 'Everything that this run needs is there.'}")
     sys.exit(1 if failures else 0)
 
 

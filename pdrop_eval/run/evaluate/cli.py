@@ -28,7 +28,7 @@ from pdrop_eval.utils.validation import check_choice
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
-    goes_on = "interrupted. The same command goes on where this one stopped."
+    goes_on = "interrupted. Run the same command to resume."
     cli.run(_job, "evaluate", check_command_line, "pdrop-eval", goes_on)
 
 
@@ -54,15 +54,15 @@ def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str
     plan, record = one_first(lambda: _prepare(config, strategy))
     missing = plan.missing(record)
     if record is None and (other := plan.made_by_other_code()):
-        say(f"The record {other} is of other code or packages: all is evaluated anew.")
+        say(f"The record {other} was made with other code or packages. Re-running all tasks.")
     elif record is not None and (changed := plan.changed(record)):
-        say(f"Evaluated anew, as their data, files or entries have changed: {', '.join(changed)}.")
+        say(f"Re-running tasks whose data, files or entries changed: {', '.join(changed)}.")
     elif record is not None and 0 < len(missing) < len(plan.tasks):
         say(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
     if record is not None and not missing:
         if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
-        note = "Nothing to do: all tasks are in the record already."
+        note = "Nothing to do: the record has all tasks."
         return _report(plan, *_judged(plan, record, note), advise)
     return _report(plan, *_judged(plan, _run(plan, missing)), advise)
 
@@ -153,7 +153,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     log.event("task_started", task=task)
     with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as model.journal:
         if len(model.journal):
-            say(f"{task} goes on: {len(model.journal)} of its answers are there already.")
+            say(f"{task} resumes: {len(model.journal)} answers are already stored.")
         info, folder = open_task(plan, task, Path(scratch))
         result, samples = together(
             lambda: run_task(

@@ -58,7 +58,7 @@ def run_experiment(
     if not done:
         raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
     if rank() == 0:
-        left = f"; {len(reasons)} left out, as their checkpoints aren't there" if reasons else ""
+        left = f"; {len(reasons)} left out, because their checkpoints are missing" if reasons else ""
         print(f"{len(done)} of {len(runs)} runs are done{left}.")
         if config.get("figure") is not None:
             _draw(given["experiment"], done, config.tasks, Path(composed.results))
@@ -106,7 +106,7 @@ def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> No
     for key in given:
         if key.startswith(_OF_RUNS):
             raise UserError(
-                f"{key} can't be set in an experiment: its runs bring their settings. Run it on its own, "
+                f"{key} can't be set in an experiment: its runs have their own settings. Run it alone, "
                 "without experiment=."
             )
     names = list(dict.fromkeys(run["model"] for run in runs))

@@ -59,7 +59,7 @@ def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) ->
     unjudged = [task for task in tasks if record["tasks"][task]["status"] == "needs_judge"]
     return [
         *(["mme is a sum over categories (200 each at most)."] if "mme" in tasks else []),
-        *(["stderr -: all questions came out alike, so nothing can be said."] if alike else []),
+        *(["stderr -: all questions have the same score, so no error can be estimated."] if alike else []),
         *(_unjudged(record, unjudged) if unjudged else []),
         *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
         *_usage([record["tasks"][task] for task in tasks]),

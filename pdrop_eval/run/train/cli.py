@@ -19,7 +19,7 @@ from pdrop_eval.utils.rank import rank
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    goes_on = "interrupted. The same command goes on from the last checkpoint."
+    goes_on = "interrupted. Run the same command to resume from the last checkpoint."
     cli.run(_job, "train", partial(check_command_line, entry="train"), "pdrop-eval-train", goes_on)
 
 

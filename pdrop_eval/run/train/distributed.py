@@ -62,7 +62,7 @@ def deepspeed_config(name: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(
-            f"{path} is no valid JSON ({error}). Mend it, or use zero2.json or zero3.json."
+            f"{path} is no valid JSON ({error}). Fix it, or use zero2.json or zero3.json."
         ) from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no JSON object, which a DeepSpeed configuration is.")

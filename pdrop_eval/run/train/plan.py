@@ -122,7 +122,7 @@ def _check_output(output: Path, source: Path | str, phases: list[str]) -> None:
         if not there or done != there or phases[: len(there)] != there:
             raise UserError(
                 f"{output} holds a model that was trained in phases={there}, which phases={phases} would "
-                f"overwrite. {own}. Or go on with it: phases begin with those, and their folders are there."
+                f"overwrite. {own}. Or continue it: phases begin with those, and their folders are there."
             )
     elif not any((output / name).is_dir() for name in phases) and (
         (output / "config.json").exists() or list(output.glob("*.safetensors"))
@@ -130,7 +130,7 @@ def _check_output(output: Path, source: Path | str, phases: list[str]) -> None:
         raise UserError(f"{output} holds a model of another origin, which would be overwritten. {own}.")
     if "pretrain" not in phases and (output / "pretrain" / PHASE_RECORD).is_file():
         raise UserError(
-            f"{output} holds a finished phase pretrain, which phases={phases} would leave aside. Use "
+            f"{output} holds a finished phase pretrain, which phases={phases} would not use. Use "
             f"phases=[pretrain,instruct] to go on from it. Or: {own[0].lower()}{own[1:]}."
         )
     try:

@@ -73,7 +73,7 @@ def verdict_words(judged: gate.Verdict) -> str:
     words = f"{number} of {number} checks passed."
     if open_still:
         which = "any of them" if len(open_still) == number > 1 else ", ".join(open_still)
-        words += f" That is no proof: a larger drop isn't ruled out for {which}. More questions would tell."
+        words += f" That is no proof: a larger drop isn't ruled out for {which}. More questions may tell."
     return words
 
 

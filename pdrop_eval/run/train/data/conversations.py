@@ -178,7 +178,7 @@ def _message(turn: Any, place: int) -> tuple[str, str]:
             "unknown role", f"turn {place} is from {role!r}", "Allowed are 'human' and 'gpt'."
         )
     if not value.isascii() and not _is_text(value):
-        fix = "Write it anew: it has half of a pair of \\u escapes."
+        fix = "Write it again: it has half of a pair of \\u escapes."
         raise UnusableError("broken character", f"turn {place} has a character that is none", fix)
     return role, value
 
@@ -271,7 +271,7 @@ class _Folder:
             except OSError as error:
                 raise UserError(
                     f"The image folder {root / folder} can't be read: {error.strerror or error}. "
-                    "Let yourself read it, or name another folder."
+                    "Change its permissions, or name another folder."
                 ) from error
             self._listed[folder] = names
         return self._listed[folder]

@@ -125,5 +125,5 @@ class _Values:
 
     def _invalid(self, what: str) -> NoReturn:
         raise UserError(
-            f"{self.file}, line {self.line}: not valid JSON: {what}. Mend the file, or download it again."
+            f"{self.file}, line {self.line}: not valid JSON: {what}. Fix the file, or download it again."
         )
