@@ -57,7 +57,7 @@ def test_a_list_of_overrides_is_parted_at_its_own_commas(text, parts):
 
 @pytest.mark.parametrize("text", ["[a=[1]", "['a=1]", "[a=1)]"])
 def test_a_list_that_does_not_close_is_refused(text):
-    with pytest.raises(UserError, match="a quote or a bracket too many"):
+    with pytest.raises(UserError, match="an unbalanced quote or bracket"):
         split_overrides("candidate_overrides", text)
 
 
@@ -109,7 +109,7 @@ def test_the_folder_of_a_run_may_be_called_anything():
         ("candidate_overrides=[ratio]", ["'ratio'", "candidate_overrides=[strategy.ratio=0.4]"]),
         ("candidate_overrides=[strategy=fastv]", ["strategy=fastv", "candidate=."]),
         ("-m", ["'-m'", "name=value"]),
-        ("max_drop_overall=null", ["Nothing is looked at"]),
+        ("max_drop_overall=null", ["No check is set"]),
     ],
 )
 def test_what_is_wrong_is_named_with_what_is_allowed(argument, words):

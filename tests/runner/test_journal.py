@@ -274,7 +274,7 @@ def test_a_run_says_why_it_begins_anew_and_what_is_done(llava, data, tmp_path, m
     )
     again = run(llava, data, tmp_path)
     assert again["run_id"] != first["run_id"]
-    assert f"The record {first['run_id']} is of other code or packages" in capsys.readouterr().err
+    assert f"The record {first['run_id']} was made with other code or packages" in capsys.readouterr().err
     run(llava, data, tmp_path, "seed=2")
     assert "other code" not in capsys.readouterr().err
 
