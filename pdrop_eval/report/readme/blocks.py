@@ -10,7 +10,7 @@ from pdrop_eval.report.tables.cells import Cell
 from pdrop_eval.report.tables.commands import Note
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.layout import scores_grid
-from pdrop_eval.report.tables.notes import codes, deviation_notes, question_notes, questions
+from pdrop_eval.report.tables.notes import RENDERED, codes, deviation_notes, question_notes, questions
 from pdrop_eval.report.tables.training_part import unfair_notes
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
@@ -77,6 +77,13 @@ def _measured(part: Part) -> Part:
     return replace(part, groups=[group for group in filled if group.rows])
 
 
+# What the README says in the place of a caption's words.
+_PLAIN = (
+    "rendered by this project in the format of the benchmarks. They are not the questions of the benchmarks, "
+    "so do not compare these scores with published ones."
+)
+
+
 def _first(part: Part) -> str:
     """One part: its table, and in a line what it is of."""
     table, runs = part.table, part.runs
@@ -86,9 +93,10 @@ def _first(part: Part) -> str:
     bands = [Band(group.name, [_first_line(row, unit, shown) for row in group.rows]) for group in part.groups]
     asked = sorted({cell.n for row in part.rows for cell in row.cells.values() if cell.n is not None})
     count = " to ".join(str(number) for number in dict.fromkeys([asked[0], asked[-1]])) if asked else "no"
+    asked_of = questions(runs).replace(RENDERED, _PLAIN)
     text = (
         f"{table.label} of the paper ({table.title}), as measured (size {part.size}, suite "
-        f"{part.suite}): {count} questions a benchmark, {questions(runs)} {table.average} is the mean of "
+        f"{part.suite}): {count} questions a benchmark, {asked_of} {table.average} is the mean of "
         f"the table's {len(table.benchmarks)} benchmarks (MME / 20), with the half-width of its 95% interval."
         f" {unit} count the image tokens in the prefill. Measured with pdrop-eval {codes(runs)}."
     )

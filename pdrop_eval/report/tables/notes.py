@@ -15,6 +15,11 @@ from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.report.tables.training_part import training_notes
 
 MME_CATEGORIES = 10  # behind the perception score
+# In captions, which stay the same to the byte from version to version.
+RENDERED = (
+    "rendered by this project in the form of the benchmarks; not the benchmarks themselves, so no score here "
+    "can be compared with a published one."
+)
 LISTED = 8  # the runs that a note names; of more, the number is enough
 
 
@@ -140,10 +145,7 @@ def questions(runs: list[Run]) -> str:
     if sources == {"rendered"}:
         own = {own_data(run.record.get("config") or {}) for run in runs} - {None}
         made = f"partly the user's own, in {_listed(set(map(str, own)))}, else " if own else ""
-        return (
-            f"{made}rendered by this project in the format of the benchmarks. They are not the questions of "
-            "the benchmarks, so do not compare these scores with published ones."
-        )
+        return made + RENDERED
     if sources == {"hub"}:
         return "those of the benchmarks."
     return f"from {values(runs, 'suite', 'source') or 'an unknown source'}."

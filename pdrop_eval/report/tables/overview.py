@@ -54,7 +54,7 @@ def _section(suite: str, runs: list[Run]) -> Section:
     heads = ["Strategy", unit, *names(benchmarks()).values(), "Record"]
     text = [
         "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Intervals and numbers of "
-        "questions are in overview.csv, and in overview.html as tooltips.",
+        "questions are in overview.csv, and in overview.html under the pointer.",
         f"Questions: {questions(chosen)}",
     ]
     cells = [measured_cell(run, key) for run in chosen for key in benchmarks()]
