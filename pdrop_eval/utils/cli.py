@@ -30,7 +30,7 @@ CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
 def run(
     job: Callable[[DictConfig], None],
     config_name: str,
-    check: Callable[[Sequence[str]], list[str]],
+    check: Callable[[Sequence[str], str], list[str]],
     program: str,
     interrupted: str = "interrupted.",
 ) -> None:
@@ -39,8 +39,8 @@ def run(
     Args:
         job: What the script does with the composed configuration.
         config_name: The configuration's name in `conf`.
-        check: Checks the command line before Hydra sees it; returns it in the order that Hydra understands.
-            Raises UserError.
+        check: Checks the command line for `config_name` before Hydra sees it; returns it in the order that
+            Hydra understands. Raises UserError.
         program: What each message begins with.
         interrupted: The message after Ctrl-C.
     """
@@ -51,7 +51,7 @@ def run(
             job(config)
 
     with ending(program, interrupted):
-        sys.argv[1:] = check(sys.argv[1:])
+        sys.argv[1:] = check(sys.argv[1:], config_name)
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(guarded)()
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from pdrop_eval.report.compare.place import default_name, find
-from pdrop_eval.report.compare.settings import help_text, read_settings, split_overrides
+from pdrop_eval.report.compare.settings import read_settings, split_overrides
+from pdrop_eval.run.config.compose import help_text
 from pdrop_eval.utils.errors import UserError
 
 
@@ -131,7 +132,7 @@ def test_every_command_in_the_documentation_is_one():
     named = re.findall(r"`([a-z_]+)=[^`]*`", text)
     assert {"gate", "max_drop", "max_drop_of", "unpaired", "examples"} <= {*named}
     for name in named:
-        assert f"{name}:" in help_text() or name in ("tasks", "limit", "dtype")
+        assert f"{name}:" in help_text("compare") or name in ("tasks", "limit", "dtype")
 
 
 def test_files_are_named_after_what_is_compared():
@@ -184,7 +185,7 @@ def test_a_name_that_is_none_names_no_file_elsewhere():
 
 
 def test_help_shows_every_setting_and_loads_nothing_heavy():
-    text = help_text()
+    text = help_text("compare")
     for name in (
         "baseline: vanilla",
         "max_drop_overall: 1.0",

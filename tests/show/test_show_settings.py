@@ -4,8 +4,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from pdrop_eval.report.show.samples import Ids, check_ids, read_samples
-from pdrop_eval.report.show.settings import help_text, read_settings
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.report.show.settings import read_settings
+from pdrop_eval.run.config.compose import compose_config, help_text
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF
 
@@ -128,7 +128,7 @@ def test_help_needs_nothing_and_lists_every_setting(command):
     assert (status, err) == (0, "")
     config = OmegaConf.load(CONF / "show.yaml")
     assert all(f"{name}:" in out for name in config if name not in ("defaults", "hydra"))
-    assert out.strip() == help_text().strip()
+    assert out.strip() == help_text("show").strip()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ Nothing heavy is imported up here: `--help`, a wrong setting and a finished benc
 
 import os
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ def main() -> None:
     cli.run(
         lambda config: print(report(bench(config))),
         "bench",
-        partial(check_command_line, entry="bench"),
+        check_command_line,
         "pdrop-eval-bench",
         goes_on,
     )

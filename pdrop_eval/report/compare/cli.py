@@ -55,9 +55,9 @@ def _guarded(arguments: Sequence[str]) -> int:
 
 def _answer(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & {*arguments}:
-        from pdrop_eval.report.compare.settings import help_text
+        from pdrop_eval.run.config.compose import help_text
 
-        _show(help_text())
+        _show(help_text("compare"))
         return PASSED
     return _compare(arguments)
 

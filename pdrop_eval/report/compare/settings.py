@@ -6,7 +6,6 @@ path, are read here; everything else is composed by Hydra like any other configu
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks, by_task
 from pdrop_eval.report.compare.place import NAME, unquoted
-from pdrop_eval.run.config.compose import ENTRIES, compose_config
+from pdrop_eval.run.config.compose import compose_config, own_settings
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.validation import check_choice, check_whole, is_finite_number
 
 HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the rest."
@@ -72,7 +70,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     """The settings of a command line. Raises UserError with the value, what is allowed and the fix."""
     given: dict[str, Any] = {}
     composed, common = list[str](), list[str]()
-    own = _own()
+    own = own_settings("compare")
     for argument in arguments:
         name, equals, value = argument.partition("=")
         if not equals or argument.startswith("-"):
@@ -126,30 +124,10 @@ def split_overrides(name: str, text: str) -> list[str]:
     return [unquoted(part) for part in parts if part.strip()]
 
 
-def help_text() -> str:
-    """What --help prints, from conf/compare.yaml alone: at once."""
-    config: Any = OmegaConf.load(CONF / "compare.yaml")
-    template = config.hydra.help.template
-    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, _own()))
-    return str(template).replace("$CONFIG", own)
-
-
-@cache
-def _own() -> list[str]:
-    return _settings("compare")
-
-
-@cache
-def _settings(entry: str) -> list[str]:
-    """The names at the top of an entry's file, with its groups."""
-    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
-    return [*(str(key) for key in config if key not in ("defaults", "hydra")), *ENTRIES[entry]]
-
-
 def _passed_on(argument: str, group: str, own: Sequence[str]) -> str:
     if group in _REFUSED:
         raise UserError(f"{argument} can't be given to a comparison. {_REFUSED[group]}")
-    theirs = [name for name in _settings("evaluate") if name not in _REFUSED and name not in own]
+    theirs = [name for name in own_settings("evaluate") if name not in _REFUSED and name not in own]
     check_choice("setting", group, [*own, *theirs], HELP)
     return argument
 

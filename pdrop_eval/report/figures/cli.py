@@ -1,7 +1,6 @@
 """The console script `pdrop-eval-figures`: figures from the records, without running anything."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
     from pdrop_eval.records.run import Run
     from pdrop_eval.report.figures.chart import Chart
 
-SETTINGS = ("figure", "root", "out", "models", "tasks")
-
 
 class NothingToDrawError(UserError):
     """No point of a figure is measured yet, but for vanilla's."""
@@ -23,7 +20,7 @@ class NothingToDrawError(UserError):
 
 def main() -> None:
     """Draws figures and writes them."""
-    cli.run(_job, "figures", partial(check_settings, known=SETTINGS, program="pdrop-eval-figures"), "error")
+    cli.run(_job, "figures", check_settings, "error")
 
 
 def _job(config: Any) -> None:

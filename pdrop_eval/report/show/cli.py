@@ -18,10 +18,11 @@ def main() -> None:
 
 
 def _answer(arguments: Sequence[str]) -> str:
-    from pdrop_eval.report.show.settings import help_text, read_settings
+    from pdrop_eval.report.show.settings import read_settings
+    from pdrop_eval.run.config.compose import help_text
 
     if {"-h", "--help"} & {*arguments}:
-        return help_text().rstrip()
+        return help_text("show").rstrip()
     settings = read_settings(arguments)
     from pdrop_eval.report.show.session import prepare, show
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.report.compare.settings import split_overrides
 from pdrop_eval.report.show.samples import Ids, read_samples
-from pdrop_eval.run.config.compose import ENTRIES
+from pdrop_eval.run.config.compose import own_settings
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
 from pdrop_eval.utils.validation import check_choice
@@ -84,7 +84,7 @@ class Settings:
 
 def read_settings(arguments: Sequence[str]) -> Settings:
     """The settings of a command line. Raises UserError with the value, what is allowed and the fix."""
-    values: dict[str, Any] = {name: _defaults()[name] for name in _own()}
+    values: dict[str, Any] = {name: _defaults()[name] for name in own_settings("show")}
     common, own = list[str](), dict[str, tuple[str, ...]]()
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -109,31 +109,17 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     )  # fmt: skip
 
 
-def help_text() -> str:
-    """What --help prints, from conf/show.yaml alone: at once."""
-    config: Any = OmegaConf.load(CONF / "show.yaml")
-    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, _own()))
-    return str(config.hydra.help.template).replace("$CONFIG", own)
-
-
 @cache
 def _defaults() -> Any:
     return OmegaConf.load(CONF / "show.yaml")
 
 
-def _own() -> list[str]:
-    return [str(key) for key in _defaults() if key not in ("defaults", "hydra")]
-
-
 def _passed_on(argument: str, group: str) -> str:
     if group in _REFUSED:
         raise UserError(f"{argument} can't be given here. {_REFUSED[group]}")
-    config: Any = OmegaConf.load(CONF / "evaluate.yaml")
-    theirs = [*(str(key) for key in config if key not in ("defaults", "hydra")), *ENTRIES["evaluate"]]
     named = [f"{strategy}{_OVERRIDES}" for strategy in options("strategy")]
-    check_choice(
-        "setting", group, [*_own(), *named, *(name for name in theirs if name not in _REFUSED)], HELP
-    )
+    theirs = [name for name in own_settings("evaluate") if name not in _REFUSED]
+    check_choice("setting", group, [*own_settings("show"), *named, *theirs], HELP)
     return argument
 
 

@@ -1,6 +1,5 @@
 """The console script `pdrop-eval-page`: all results as a page that opens from disk; runs nothing."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,10 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
 
-SETTINGS = ("root", "bench", "compare", "out", "pictures", "data.root")
-
 
 def main() -> None:
     """Builds the page."""
-    cli.run(_job, "page", partial(check_settings, known=SETTINGS, program="pdrop-eval-page"), "error")
+    cli.run(_job, "page", check_settings, "error")
 
 
 def _job(config: Any) -> None:

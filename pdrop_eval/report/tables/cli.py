@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pdrop_eval.records.run import Run
     from pdrop_eval.report.readme.reports import Report
 
-SETTINGS = ("table", "root", "out", "readme", "page")
 ALL, OVERVIEW = "all", "overview"
 
 
@@ -127,12 +126,12 @@ def _written(paths: list[Path]) -> str:
     return "\n".join(["", "Written:", *lines]) + "\n"
 
 
-def _check_arguments(arguments: Sequence[str]) -> list[str]:
+def _check_arguments(arguments: Sequence[str], entry: str) -> list[str]:
     for argument in arguments:
         name, _, value = argument.partition("=")
         if name == "table":
             _check_table(value)
-    return check_settings(arguments, SETTINGS, "pdrop-eval-tables")
+    return check_settings(arguments, entry)
 
 
 def _check_table(which: str) -> None:

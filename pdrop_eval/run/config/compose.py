@@ -26,7 +26,7 @@ ENTRIES = {
     "evaluate": ("strategy", "model", "suite", "experiment"),
     "train": ("strategy", "model", "recipe", "distributed"),
     "bench": ("model",),
-    "compare": (),
+    **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
 }
 # Settings that say where tokens go: under a budget, `budget_layouts` of the strategy chooses that.
 _LAYOUT = ("layers", "k")
@@ -113,12 +113,33 @@ def check_sections(config: Any) -> None:
         raise UserError(f"tasks={config.tasks} is no list: write tasks=[gqa,pope], or tasks=null for all.")
 
 
-def check_settings(arguments: Sequence[str], known: Iterable[str], program: str) -> list[str]:
+@lru_cache
+def own_settings(entry: str) -> list[str]:
+    """The names at the top of an entry's file, with its groups."""
+    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
+    return [*(str(key) for key in config if key not in ("defaults", "hydra")), *ENTRIES[entry]]
+
+
+def help_text(entry: str) -> str:
+    """What --help prints of an entry whose settings are its own, from its file alone: at once."""
+    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
+    own = OmegaConf.to_yaml(OmegaConf.masked_copy(config, own_settings(entry)))
+    return str(config.hydra.help.template).replace("$CONFIG", own)
+
+
+def check_settings(arguments: Sequence[str], entry: str) -> list[str]:
     """The command line; refuses one that names a setting which a program of few settings doesn't have."""
+    config: Any = OmegaConf.load(CONF / f"{entry}.yaml")
+    parts = {name: config[name] for name in own_settings(entry)}
+    known = [
+        f"{name}.{inner}" if inner else name
+        for name, part in parts.items()
+        for inner in (part if OmegaConf.is_dict(part) else [""])
+    ]
     for argument in arguments:
         name, equals, _ = argument.partition("=")
         if equals and not name.startswith(("-", "hydra.")):
-            check_choice("setting", name.lstrip("+~"), known, f"{program} --help lists them.")
+            check_choice("setting", name.lstrip("+~"), known, f"pdrop-eval-{entry} --help lists them.")
     return list(arguments)
 
 

@@ -4,7 +4,6 @@ Nothing heavy is imported up here: `--help` and a wrong setting never load torch
 """
 
 import os
-from functools import partial
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -20,7 +19,7 @@ def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     goes_on = "interrupted. Run the same command to resume from the last checkpoint."
-    cli.run(_job, "train", partial(check_command_line, entry="train"), "pdrop-eval-train", goes_on)
+    cli.run(_job, "train", check_command_line, "pdrop-eval-train", goes_on)
 
 
 def _job(config: DictConfig) -> None:
