@@ -23,14 +23,20 @@ _ROWS = 64  # query rows whose weights are in memory at once
 class AttentionShares:
     """Records, while the context is open, what share of attention each token gets in the next prefill.
 
-    image: [b, n] bool, true on image tokens of the prompts that will be run. valid: [b, n] bool, false on
-    padding; None: there is none. layers: the indices of those to record. query: "last", from the last token
-    of the prompt, by which image tokens are ranked; "text", the mean over all tokens behind the last image
-    token. `shares` then has, for each layer, [b, n] float32: softmax over everything that the query sees,
-    mean over heads and query rows; each row adds up to 1, but for the rounding of the model's dtype. Rows
-    that beam search repeats count once.
+    `shares` then has, for each layer, [b, n] float32: softmax over everything that the query sees, mean over
+    heads and query rows. Each row adds up to 1, but for the rounding of the model's dtype. Rows that beam
+    search repeats count once.
 
-    Raises UserError for an unknown query, and for layers that the model doesn't have.
+    Args:
+        model: a model of a registered family.
+        image: [b, n] bool, true on image tokens of the prompts that will be run.
+        layers: the indices of the layers to record.
+        query: "last", from the last token of the prompt, by which image tokens are ranked; "text", the mean
+            over all tokens behind the last image token.
+        valid: [b, n] bool, false on padding; None: there is none.
+
+    Raises:
+        UserError: an unknown query, or layers that the model doesn't have.
     """
 
     def __init__(
@@ -81,9 +87,15 @@ class AttentionShares:
 
 
 def query_columns(image: Tensor, valid: Tensor, query: str) -> tuple[Tensor, Tensor]:
-    """The columns whose queries are asked: (columns [b, t], real [b, t] bool, false on filling).
+    """Return the columns whose queries are asked.
 
-    image, valid: [b, n] bool. query: see `AttentionShares`.
+    Args:
+        image: [b, n] bool, true on image tokens.
+        valid: [b, n] bool, false on padding.
+        query: see `AttentionShares`.
+
+    Returns:
+        (columns [b, t], real [b, t] bool, false on padding).
     """
     if query == "last":
         columns = last_column(valid)
@@ -97,7 +109,7 @@ def query_columns(image: Tensor, valid: Tensor, query: str) -> tuple[Tensor, Ten
 
 
 def default_layers(depth: int) -> list[int]:
-    """The first and the last layer, and those of the paper's Figure 1: 2, 8, 16 and 24 of 32.
+    """Return the first and the last layer, and those of the paper's Figure 1: 2, 8, 16 and 24 of 32.
 
     In a model of fewer than 16 layers, the paper's shallowest is layer 1, as in the left of its Figure 1.
     """

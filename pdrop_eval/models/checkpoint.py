@@ -28,10 +28,13 @@ class MissingCheckpointError(UserError):
 
 
 def resolve_checkpoint(pretrained: str) -> Path | str:
-    """The checkpoint's folder, or its id on the Hub.
+    """Return the checkpoint's folder, or its id on the Hub.
 
-    "embedded" is the package's own miniature, "embedded:<name>" another one of its family. What starts with
-    "checkpoints/" is always a folder, never an id. Raises MissingCheckpointError.
+    "embedded" is the package's own miniature, "embedded:<name>" another one of its kind. What starts with
+    "checkpoints/" is always a folder, never an id.
+
+    Raises:
+        MissingCheckpointError: no such folder, and no id.
     """
     if pretrained == "embedded" or pretrained.startswith("embedded:"):
         return _embedded(pretrained.partition(":")[2])
@@ -68,7 +71,11 @@ def _embedded(name: str) -> Path:
 
 
 def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: bool = False) -> Checkpoint:
-    """Reads a checkpoint's config.json, from the Hub if it is there; checks its family, weights and code."""
+    """Read a checkpoint's config.json, from the Hub if it is there; check its family, weights and code.
+
+    Raises:
+        UserError: a checkpoint that can't be used, with the reason and the fix.
+    """
     source = resolve_checkpoint(pretrained)
     if isinstance(source, Path):
         path = source / "config.json"
@@ -134,7 +141,11 @@ def check_trainable(family: str) -> None:
 
 
 def check_device(device: str) -> None:
-    """Makes sure that the device is there; imports torch only for one that isn't the CPU."""
+    """Check that the device is there; this imports torch only for one that isn't the CPU.
+
+    Raises:
+        UserError: with what there is instead.
+    """
     if device == "cpu":
         return
     import torch

@@ -20,7 +20,7 @@ class HubUnreachableError(UserError):
 
 
 def set_offline(offline: bool) -> None:
-    """Turns the Hub off or on for this process; a HF_HUB_OFFLINE that the user has set is left as it is."""
+    """Turn the Hub off or on for this process; a HF_HUB_OFFLINE that the user has set stays as it is."""
     global _set_by_us  # noqa: PLW0603 - one process, one switch: libraries read it from the environment
     if _VARIABLE in os.environ and not _set_by_us:
         return
@@ -32,10 +32,17 @@ def set_offline(offline: bool) -> None:
 
 
 def hub_commit(repository: str, kind: str, revision: str | None) -> str:
-    """The commit that a branch, tag or commit of a repository stands for now.
+    """Return the commit that a branch, tag or commit of a repository stands for now.
 
-    `kind` is "model" or "dataset". Without network, or offline, what is in the cache counts. Raises UserError
-    within seconds if the repository can be had neither way.
+    Without network, or offline, what is in the cache counts.
+
+    Args:
+        repository: organisation/name.
+        kind: "model" or "dataset".
+        revision: a branch, tag or commit; None: main.
+
+    Raises:
+        UserError: within seconds, if the repository is in neither place.
     """
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import (

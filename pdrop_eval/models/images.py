@@ -14,11 +14,13 @@ class PictureError(ValueError):
 
 
 def with_eight_bits(value: Any) -> Any:
-    """A document, or a part of it, in which grey pictures of 16 bits have the 8 higher ones.
+    """Return a document, or a part of it, whose grey pictures of 16 bits have the 8 higher ones.
 
     Pillow itself would keep the lower end: all above 255 of 65,535 becomes white. Of colours with 16 bits it
-    takes the higher half when it opens them, which is what is done here, too. Raises PictureError for
-    pictures of 32 bits, whose white could be anywhere.
+    takes the higher half when it opens them, as is done here, too.
+
+    Raises:
+        PictureError: a picture of 32 bits, whose white could be anywhere.
     """
     if isinstance(value, dict):
         return {name: with_eight_bits(part) for name, part in value.items()}
@@ -39,18 +41,29 @@ def with_eight_bits(value: Any) -> Any:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in red, green and blue. Raises PictureError for one without a pixel."""
+    """Return the picture in red, green and blue.
+
+    Raises:
+        PictureError: one without a pixel.
+    """
     if 0 in image.size:
         raise PictureError(f"a picture is empty: {image.width}x{image.height} pixels")
     return image.convert("RGB")
 
 
 def check_processed_size(size: tuple[int, int], processor: Any, pad: bool) -> None:
-    """Refuses a picture of (width, height) that would take too much memory on its way through a processor.
+    """Refuse a picture that would take too much memory on its way through a processor.
 
-    `processor` is the checkpoint's image processor; `pad`: the picture is padded to a square first. Found
-    before any memory is spent: a line of 1x10,000 pixels, its shorter side resized to 336, has 3,360,000 the
-    other way. LLaVA-NeXT resizes to one of its grids, whatever the shape. Raises PictureError.
+    It is found before any memory is spent: a line of 1x10,000 pixels, its shorter side resized to 336, has
+    3,360,000 the other way. LLaVA-NeXT resizes to one of its grids, whatever the shape.
+
+    Args:
+        size: (width, height) in pixels.
+        processor: the checkpoint's image processor.
+        pad: the picture is padded to a square first.
+
+    Raises:
+        PictureError: with the size that it would have.
     """
     if getattr(processor, "image_grid_pinpoints", None):
         return

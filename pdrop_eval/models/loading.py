@@ -1,4 +1,4 @@
-"""Loads a checkpoint and its processor: safetensors only, no code from the checkpoint unless asked for."""
+"""Loading a checkpoint with its processor: safetensors only, no code of the checkpoint unless asked for."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +17,13 @@ from pdrop_eval.utils.errors import UserError
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model in evaluation mode on its device, with its processor (padding on the left)."""
+    """A model in evaluation mode on its device.
+
+    Attributes:
+        model: the model.
+        processor: its processor, which pads on the left.
+        family: its model family.
+    """
 
     model: PreTrainedModel
     processor: Any
@@ -28,9 +34,19 @@ def load(
     pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
     anyres: Any = None,
 ) -> Loaded:  # fmt: skip
-    """Loads the checkpoint; `dtype` may be "auto" (the checkpoint's own). Raises UserError if it can't.
+    """Load a checkpoint and its processor.
 
-    `anyres` replaces LLaVA-NeXT's grids (see `pdrop_eval.models.tiling`).
+    Args:
+        pretrained: a folder, an id on the Hub, or "embedded".
+        revision: a branch, tag or commit on the Hub; None: main.
+        device: such as "cpu" or "cuda".
+        dtype: a name in torch, or "auto" for the checkpoint's own.
+        attention: the attention implementation.
+        trust_remote_code: whether code of the checkpoint may run.
+        anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
+
+    Raises:
+        UserError: a checkpoint that can't be loaded.
     """
     check_device(device)
     source = str(resolve_checkpoint(pretrained))

@@ -19,9 +19,18 @@ _VICUNA = _SYSTEM + " USER: {content} ASSISTANT:"
 
 
 def build_prompt(template: str, processor: Any, context: str, images: int) -> str:
-    """The text of one question with its image placeholders, ready for the processor.
+    """Return the text of one question with its image placeholders, ready for the processor.
 
-    Placeholders that the question lacks are put before it. Raises ValueError if it has more than images.
+    Placeholders that the question lacks are put before it.
+
+    Args:
+        template: one of `CHAT_TEMPLATES`.
+        processor: the checkpoint's.
+        context: the question.
+        images: how many images it has.
+
+    Raises:
+        ValueError: more placeholders than images.
     """
     token = processor.image_token
     missing = images - context.count(token)
@@ -34,12 +43,16 @@ def build_prompt(template: str, processor: Any, context: str, images: int) -> st
 
 
 def system_prompt(template: str) -> str | None:
-    """The system sentence that a choice of template puts first; None if that is up to the checkpoint's."""
+    """Return the system sentence that a template puts first; None if that is up to the checkpoint's."""
     return _SYSTEM if template == "vicuna" else None
 
 
 def check_template(template: str, processor: Any, pretrained: str) -> None:
-    """Raises UserError if the checkpoint brings no chat template and is asked to use it."""
+    """Check that a checkpoint that is asked to use its chat template brings one.
+
+    Raises:
+        UserError: it brings none.
+    """
     if template == "checkpoint" and not getattr(processor, "chat_template", None):
         raise UserError(
             f"The checkpoint {pretrained} brings no chat template, but chat_template=checkpoint asks for it. "
@@ -48,7 +61,7 @@ def check_template(template: str, processor: Any, pretrained: str) -> None:
 
 
 def shrunk(image: Image.Image, factor: int) -> Image.Image:
-    """The image with each side divided by a whole number, rounded down, but never below one pixel.
+    """Return the image with each side divided by a whole number, rounded down, but never below one pixel.
 
     Pillow's bicubic filter, which averages over what it leaves out, as the checkpoints' own processors use.
     """
@@ -57,9 +70,11 @@ def shrunk(image: Image.Image, factor: int) -> Image.Image:
 
 
 def to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """The image centred on a square of the processor's mean colour, as LLaVA-1.5's own code pads it.
+    """Return the image centred on a square of the processor's mean colour, as LLaVA-1.5's own code pads it.
 
-    `mean` is the processor's mean per channel, 0 to 1.
+    Args:
+        image: in RGB.
+        mean: the processor's mean per channel, 0 to 1.
     """
     side = max(image.size)
     if image.width == image.height:

@@ -20,9 +20,14 @@ GRIDS = {"p5": _P5, "p9": _P9}
 
 
 def pinpoints(anyres: Any, tile: int) -> list[list[int]] | None:
-    """The resolutions [height, width] of a setting for tiles of `tile` pixels; None for the checkpoint's own.
+    """Return the resolutions [height, width] of a setting; None for the checkpoint's own.
 
-    `anyres` is null, "p5", "p9" or a list of resolutions. Raises UserError for anything else.
+    Args:
+        anyres: None, "p5", "p9" or a list of resolutions.
+        tile: pixels of a tile's side.
+
+    Raises:
+        UserError: anything else.
     """
     if anyres is None:
         return None
@@ -41,12 +46,16 @@ def pinpoints(anyres: Any, tile: int) -> list[list[int]] | None:
 
 
 def patches(resolutions: Sequence[Sequence[int]], tile: int) -> int:
-    """The tiles of the largest grid and the overview: 5 for p5, 9 for p9."""
+    """Return the tiles of the largest grid and the overview: 5 for p5, 9 for p9."""
     return 1 + max((height // tile) * (width // tile) for height, width in resolutions)
 
 
 def tile_size(config: dict[str, Any]) -> int:
-    """The pixels of a tile's side, by a checkpoint's config.json. Raises UserError for a damaged one."""
+    """Return the pixels of a tile's side, by a checkpoint's config.json.
+
+    Raises:
+        UserError: a damaged one.
+    """
     vision = config.get("vision_config", {})
     side = vision.get("image_size", 336) if isinstance(vision, dict) else None
     if type(side) is not int or side < 1:

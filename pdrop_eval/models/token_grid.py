@@ -1,4 +1,4 @@
-"""Where on a picture its image tokens lie, by what the checkpoint's processor makes of it. Needs no torch.
+"""Where on an image its image tokens lie, by what LLaVA's processors make of it. Needs no torch.
 
 LLaVA-1.5 sees one square: the whole picture stretched, its middle, or the picture padded to a square.
 LLaVA-NeXT sees an overview, the whole picture stretched to a tile, and then the picture in a grid of tiles:
@@ -18,9 +18,14 @@ WHOLE, OVERVIEW, TILES = "whole", "overview", "tiles"
 class Grid:
     """A rectangle of image tokens, row by row.
 
-    image: which of the sample's pictures it is on, from 0. part: "whole" (LLaVA-1.5's square), "overview" or
-    "tiles". box: left, top, right, bottom in pixels of the picture as it was given; it may reach beyond the
-    picture (padding) or leave parts of it out (a cut). newline: each row ends with a token of no place.
+    Attributes:
+        image: which of the sample's images it is on, from 0.
+        part: "whole" (LLaVA-1.5's square), "overview" or "tiles".
+        box: left, top, right, bottom in pixels of the image as it was given; it may reach beyond the image
+            (padding) or leave parts of it out (a cut).
+        rows: rows of tokens.
+        columns: columns of tokens.
+        newline: each row ends with a token of no place.
     """
 
     image: int
@@ -32,11 +37,15 @@ class Grid:
 
     @property
     def tokens(self) -> int:
-        """How many there are, newlines included."""
+        """How many there are, newline tokens included."""
         return self.rows * (self.columns + self.newline)
 
     def cell(self, number: int) -> Box | None:
-        """The box of the grid's token `number`; None for a newline. Raises IndexError beyond its tokens."""
+        """Return the box of the grid's token `number`; None for a newline.
+
+        Raises:
+            IndexError: beyond its tokens.
+        """
         if not 0 <= number < self.tokens:
             raise IndexError(f"token {number} of a grid of {self.tokens}")
         row, column = divmod(number, self.columns + self.newline)
@@ -52,24 +61,28 @@ class Grid:
         )
 
     def to_list(self) -> list:
-        """As a record has it: image, part, left, top, right, bottom, rows, columns, newline."""
+        """Return it as a record has it: image, part, left, top, right, bottom, rows, columns, newline."""
         return [self.image, self.part, *self.box, self.rows, self.columns, self.newline]
 
     @classmethod
     def from_list(cls, values: Sequence) -> "Grid":
-        """The grid of a record."""
+        """Return the grid of a record."""
         image, part, left, top, right, bottom, rows, columns, newline = values
         return cls(image, part, (left, top, right, bottom), rows, columns, newline)
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """What a checkpoint's processor does to the shape of a picture.
+    """What a processor of LLaVA does to the shape of an image.
 
-    tile: pixels of the vision tower's side. patch: pixels of a token's. resolutions: (height, width) of
-    LLaVA-NeXT's grids; None for LLaVA-1.5, and then: pad, to a square before all else; cut, the shorter side
-    becomes a tile and the middle is taken, where the whole is stretched otherwise. downsample: a factor by
-    which each picture is shrunk first.
+    Attributes:
+        tile: pixels of the vision tower's side.
+        patch: pixels of a token's side.
+        resolutions: (height, width) of LLaVA-NeXT's grids; None for LLaVA-1.5, to which alone `cut` and `pad`
+            apply.
+        cut: the shorter side becomes a tile and the middle is taken; otherwise the whole is stretched.
+        pad: the image is padded to a square before all else.
+        downsample: a factor by which each image is shrunk first.
     """
 
     tile: int
@@ -80,7 +93,7 @@ class Geometry:
     downsample: int = 1
 
     def grids(self, sizes: Sequence[tuple[int, int]]) -> list[Grid]:
-        """The grids of a sample's pictures of (width, height), whose tokens follow each other in order."""
+        """Return the grids of a sample's images of (width, height), whose tokens follow each other."""
         return [grid for image, size in enumerate(sizes) for grid in self._of_one(image, *size)]
 
     def _of_one(self, image: int, width: int, height: int) -> list[Grid]:
@@ -105,7 +118,7 @@ class Geometry:
         return left, top, left + side, top + side
 
     def _tiles(self, image: int, width: int, height: int) -> Grid:
-        """The tokens of the tiles that are left when those of padding alone are taken out.
+        """Return the tokens of the tiles that are left when those of padding alone are taken out.
 
         The counts follow transformers' own rounding (`unpad_image` of LLaVA-NeXT); the box is exact.
         """
@@ -131,7 +144,7 @@ class Geometry:
 
 
 def best_resolution(size: tuple[int, int], resolutions: Sequence[tuple[int, int]]) -> tuple[int, int]:
-    """The (height, width) that keeps most of a picture of `size`, and of these the one with least padding.
+    """Return the (height, width) that keeps most of an image of `size`, and of these the least padding.
 
     The first one wins a tie, as in transformers' `select_best_resolution`.
     """
@@ -145,5 +158,5 @@ def best_resolution(size: tuple[int, int], resolutions: Sequence[tuple[int, int]
 
 
 def cells(grids: Sequence[Grid]) -> list[tuple[int, Box | None]]:
-    """For each image token in order: which of the grids it is of, and its box; None for a newline."""
+    """Return, for each image token in order, which of the grids it is of, and its box; None for a newline."""
     return [(number, grid.cell(token)) for number, grid in enumerate(grids) for token in range(grid.tokens)]

@@ -16,7 +16,16 @@ _NAMES_CODE = (
 
 
 def check_folder(pretrained: str, folder: Path, trust_remote_code: bool) -> None:
-    """Refuses a folder without safetensors, with weights from elsewhere, or with code. Raises UserError."""
+    """Refuse a folder without safetensors, with weights from elsewhere, or with code.
+
+    Args:
+        pretrained: the checkpoint as the user named it.
+        folder: where it lies.
+        trust_remote_code: whether code of its own is allowed.
+
+    Raises:
+        UserError: with the way to convert or repair it.
+    """
     if not list(folder.glob("*.safetensors")):
         raise UserError(
             f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
@@ -29,7 +38,11 @@ def check_folder(pretrained: str, folder: Path, trust_remote_code: bool) -> None
 
 
 def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: bool) -> None:
-    """Refuses a config.json that asks for code, or whose image tokens can't be counted. Raises UserError."""
+    """Refuse a config.json that asks for code, or whose image tokens can't be counted.
+
+    Raises:
+        UserError: with the file and the field.
+    """
     check_code(pretrained, "config.json", config, trust_remote_code)
     vision = config.get("vision_config", {})
     for name in ("image_size", "patch_size"):
@@ -42,7 +55,11 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
 
 
 def check_code(pretrained: str, name: str, content: dict[str, Any], trust_remote_code: bool) -> None:
-    """Refuses a checkpoint whose file `name` asks for Python code of its own. Raises UserError."""
+    """Refuse a checkpoint whose file `name` asks for Python code of its own.
+
+    Raises:
+        UserError: with the code that it names.
+    """
     own = content.get("auto_map")
     if not own or trust_remote_code:
         return
@@ -56,7 +73,11 @@ def check_code(pretrained: str, name: str, content: dict[str, Any], trust_remote
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A checkpoint's JSON file, which has to hold an object. Raises UserError for a damaged one."""
+    """Read a checkpoint's JSON file, which has to hold an object.
+
+    Raises:
+        UserError: a damaged one.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -67,7 +88,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def _check_index(folder: Path) -> None:
-    """The index of a checkpoint in parts names files beside it, or weights would come from anywhere."""
+    """Check that the index of a checkpoint in parts names files beside it, not ones from anywhere."""
     path = folder / INDEX
     if not path.is_file():
         return

@@ -58,7 +58,9 @@ class RowKey:
         """How the model was trained, in words."""
         if self.train == VANILLA:
             return "trained without dropping"
-        return f"trained with {self.trained}" + (f" λ={self.train_ratio}" if self.train_ratio else "")
+        return f"trained with {self.trained}" + (
+            f" λ={self.train_ratio}" if self.train_ratio is not None else ""
+        )
 
 
 def family_name(architecture: str, size: str) -> str:

@@ -31,6 +31,16 @@ def test_masks_and_counts_agree_and_later_drops_are_of_earlier_ones(family, data
             assert all(had or not has for had, has in zip(before, after, strict=True))
 
 
+def test_a_ratio_of_zero_leaves_an_empty_mask_after_every_drop(llava, data, tmp_path):
+    for sample in samples_of(llava, data, tmp_path, "strategy.ratio=0"):
+        assert sample["image_tokens_per_layer"] == [16, 0, 0, 0]
+        assert [(layer, sum(unpack(mask, 16))) for layer, mask in sample["retained"]] == [
+            (1, 0),
+            (2, 0),
+            (3, 0),
+        ]
+
+
 def test_vanilla_has_no_drops_and_the_grid_of_the_picture(llava, data, tmp_path):
     for sample in samples_of(llava, data, tmp_path, strategy="vanilla"):
         assert sample["retained"] == []

@@ -192,7 +192,9 @@ def _missing(lost: Sequence[Comparison]) -> str:
     names, commands, reasons = [], [], []
     for comparison in lost:
         for key, found in comparison.missing:
-            text = f"{key.model}, {key.inferred} at inference" + (f" λ={key.ratio:g}" if key.ratio else "")
+            text = f"{key.model}, {key.inferred} at inference" + (
+                f" λ={key.ratio:g}" if key.ratio is not None else ""
+            )
             needs = f" (needs {found.needs})" if found.needs else ""
             names.append(f"- Not measured yet: {escaped(text + needs)}.")
             commands += [found.command] if found.command else []

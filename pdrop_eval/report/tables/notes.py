@@ -217,7 +217,7 @@ def _within_model(rows: list[Row]) -> list[Note]:
 def _name(row: Row) -> str:
     key = row.key
     patches = f" p{key.patches}" if key.patches > 1 else ""
-    ratio = f" λ={key.train_ratio}" if key.train_ratio else ""
+    ratio = f" λ={key.train_ratio}" if key.train_ratio is not None else ""
     trained = "" if key.train == "vanilla" else f"{key.trained}-trained{ratio} "
     return f"{trained}{key.inferred}{patches}"
 

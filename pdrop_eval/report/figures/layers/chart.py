@@ -47,7 +47,7 @@ class LayersChart(Chart):
         config = self.facts[model]
         if config["train"] == VANILLA:
             return "trained without dropping"
-        ratio = f" λ={config['train_ratio']}" if config["train_ratio"] else ""
+        ratio = f" λ={config['train_ratio']}" if config["train_ratio"] is not None else ""
         return f"trained with {display_name(config['train'])}{ratio}"
 
     def rival(self, point: Point) -> Point | None:
