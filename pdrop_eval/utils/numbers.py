@@ -1,6 +1,7 @@
 """Numbers as they are printed."""
 
 import re
+from itertools import groupby
 from typing import Any
 
 NONE = "-"
@@ -66,13 +67,7 @@ def run_lengths(tokens: Any) -> str:
     """`[144, 144, 72]` as `144 x2, 72 x1`."""
     if not isinstance(tokens, (list, tuple)):
         return NONE
-    runs: list[list[int]] = []
-    for number in tokens:
-        if runs and runs[-1][0] == number:
-            runs[-1][1] += 1
-        else:
-            runs.append([number, 1])
-    return ", ".join(f"{number} x{layers}" for number, layers in runs)
+    return ", ".join(f"{number} x{len([*layers])}" for number, layers in groupby(tokens))
 
 
 def natural(text: str) -> list[str | float]:
