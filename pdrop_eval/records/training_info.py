@@ -102,12 +102,11 @@ class Training:
 
     @property
     def strategy(self) -> tuple[str, float | None] | None:
-        """The strategy that it was trained with, and PyramidDrop's λ."""
+        """The strategy that it was trained with, and its `ratio` where it has one: PyramidDrop's λ."""
         found = _dict(self.record, "strategy")
         if not found.get("name"):
             return None
-        name = str(found["name"])
-        return name, _number(found.get("ratio")) if name == "pdrop" else None
+        return str(found["name"]), _number(found.get("ratio"))
 
     def contradiction(self, train: Any, ratio: Any) -> str | None:
         """What the record says, if it isn't the training that a configuration names; None if they agree."""

@@ -52,11 +52,13 @@ def _of_layers(chart: figure_layers.LayersChart, keys: Mapping[int, str]) -> dic
     for layer in chart.layers:
         for model in chart.models:
             trained = f", {chart.trained(model)}" if len(chart.models) > 1 else ""
-            points = _points(chart, chart.curve(model, layer), place, keys)
+            curve = chart.curve(model, layer)
+            points = _points(chart, curve, place, keys)
             if points:
+                dropped = curve[0].strategy
                 name = f"before layer {layer}{trained}"
                 series.append(
-                    {"name": name, "strategy": "pdrop", "model": model, "layer": layer, "points": points}
+                    {"name": name, "strategy": dropped, "model": model, "layer": layer, "points": points}
                 )
     title = f"Figure {chart.number}: {chart.title}, scores against the image tokens that one drop retains"
     return {**_head(chart, title), "kind": RATIO, "x": _PERCENT, "series": series}
