@@ -7,75 +7,36 @@ fields that are not named here may be anything.
 """
 
 import json
-from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic import field_validator as validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError
 
-from pdrop_eval.utils.validation import is_inner_path, is_plain_name, parse, shortened
+from pdrop_eval.records.kinds import (
+    Anything,
+    Flag,
+    Grids,
+    InnerPath,
+    List,
+    ListOfNumbers,
+    ListOfTexts,
+    ListOfWholes,
+    Masks,
+    Name,
+    Number,
+    NumberOrText,
+    Numbers,
+    Sizes,
+    Text,
+    Texts,
+    Time,
+    Whole,
+    Words,
+)
+from pdrop_eval.utils.validation import parse, shortened
 
-_MOST = 2**53  # the largest whole number that all programs read alike
-_SIDE = 10_000  # rows or columns of a grid of image tokens
 TASK_STATUSES = ("scored", "needs_judge")
-
-
-class _Words:
-    """Says of a value that doesn't fit what it isn't: one message for all of a list or an object."""
-
-    def __init__(self, words: str):
-        self.words = words
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.custom_error_schema(
-            handler(source), custom_error_type="kind", custom_error_message=self.words
-        )
-
-
-def _must(fits: Callable[[Any], Any]) -> AfterValidator:
-    """Refuses the values of which `fits` is false, or that it can't take."""
-
-    def check(value: Any) -> Any:
-        if not fits(value):
-            raise ValueError
-        return value
-
-    return AfterValidator(check)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return False
-    return True
-
-
-Text = Annotated[str, _Words("no text")]
-Flag = Annotated[bool, _Words("no true or false")]
-Whole = Annotated[int, Field(ge=0, le=_MOST), _Words("no whole number from 0")]
-Number = Annotated[float, Field(ge=-1e300, le=1e300), _Words("no number")]
-NumberOrText = Annotated[Number | str, _Words("no number or text")]
-Name = Annotated[str, _must(is_plain_name), _Words("no plain name of a folder")]
-InnerPath = Annotated[str, _must(is_inner_path), _Words("no path beneath the run's folder")]
-Time = Annotated[str, _must(_is_time), _Words("no time in ISO form")]
-Anything = Annotated[dict[str, Any], _Words("no object")]
-Texts = Annotated[dict[str, str], _Words("no object of texts")]
-Numbers = Annotated[dict[str, Number], _Words("no object of numbers")]
-List = Annotated[list[Any], _Words("no list")]
-ListOfTexts = Annotated[list[str], _Words("no list of texts")]
-ListOfNumbers = Annotated[list[Number], _Words("no list of numbers")]
-ListOfWholes = Annotated[list[Whole], _Words("no list of whole numbers from 0")]
-_Lax = Strict(False)  # JSON has no tuples: a list is one
-Sizes = Annotated[list[Annotated[tuple[Whole, Whole], _Lax]], _Words("no list of [width, height]")]
-Masks = Annotated[list[Annotated[tuple[Whole, str], _Lax]], _Words("no list of [layer, mask]")]
-# A grid of `TokenGrid`. It may have no row or no column: LLaVA-NeXT takes all tiles of a line of 3000x30
-# pixels for padding.
-_Side = Annotated[int, Field(ge=0, le=_SIDE)]
-_Grid = Annotated[tuple[Whole, str, Number, Number, Number, Number, _Side, _Side, bool], _Lax]
-Grids = Annotated[list[_Grid], _Words("no list of grids of image tokens")]
 
 
 class _Part(BaseModel):
@@ -197,9 +158,9 @@ class RecordedTask(_Part):
 
     benchmark: Text
     metric: Text | None = None
-    status: Annotated[Literal["scored", "needs_judge"], _Words("not one of scored, needs_judge")]
+    status: Annotated[Literal["scored", "needs_judge"], Words("not one of scored, needs_judge")]
     score: Number | None = Field(None, validate_default=True)
-    n: Annotated[int, Field(ge=1), _Words("no whole number from 1")]
+    n: Annotated[int, Field(ge=1), Words("no whole number from 1")]
     stderr: Number | None = None
     clusters: Whole | None = None
     parts: Numbers | None = None
@@ -233,7 +194,7 @@ class Record(_Part):
     run_id: Name
     number: int = Field(alias="schema")
     status: Annotated[
-        Literal["started", "completed", "failed"], _Words("not one of started, completed, failed")
+        Literal["started", "completed", "failed"], Words("not one of started, completed, failed")
     ]
     created: Time
     updated: Text | None = None
