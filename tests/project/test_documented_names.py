@@ -15,9 +15,9 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, commands, inline, pros
 
 from pdrop_eval.report.compare.settings import read_settings as read_compare
 from pdrop_eval.report.figures.cli import SETTINGS as FIGURES
+from pdrop_eval.report.readme.cli import SETTINGS as TABLES
 from pdrop_eval.report.show.settings import read_settings as read_show
 from pdrop_eval.report.site.cli import SETTINGS as PAGE
-from pdrop_eval.report.tables.cli import SETTINGS as TABLES
 from pdrop_eval.run.config.compose import check_command_line, check_settings
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -19,7 +19,7 @@ from pdrop_eval.report.figures.flops.text import figure_csv, figure_markdown
 from pdrop_eval.report.figures.style import drawing
 from pdrop_eval.report.findings.questions import find
 from pdrop_eval.report.readme.blocks import marks
-from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.overview import overview
 from pdrop_eval.report.tables.spec import TABLES

@@ -19,7 +19,7 @@ from pdrop_eval.report.figures.layers.text import figure_csv, figure_markdown
 from pdrop_eval.report.figures.registry import all_charts, kind_of
 from pdrop_eval.report.figures.style import drawing
 from pdrop_eval.report.readme.blocks import marks
-from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF

@@ -6,7 +6,7 @@ import re
 import pytest
 from report_records import LLAVA_15, training_record
 
-from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables.spec import TABLES
 
 PDROP = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}

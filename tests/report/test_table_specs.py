@@ -3,7 +3,7 @@
 import pytest
 from report_records import NEXT_P5
 
-from pdrop_eval.report.tables.cli import make_tables
+from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.layout import scores_grid
 from pdrop_eval.report.tables.spec import TABLES, find_table, load_table, shipped

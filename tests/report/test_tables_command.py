@@ -8,7 +8,7 @@ import pytest
 from report_records import LLAVA_15, edit
 
 from pdrop_eval.report.readme.blocks import COMPACT, FIRST, WHOLE, marks, with_blocks
-from pdrop_eval.report.tables.cli import main, make_tables
+from pdrop_eval.report.readme.cli import main, make_tables
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.errors import UserError
 
@@ -254,7 +254,7 @@ def test_the_script_prints_the_table_and_needs_neither_torch_nor_pandas(one, tmp
         "import sys\n"
         "for name in ('torch', 'transformers', 'pandas', 'numpy', 'lmms_eval'): sys.modules[name] = None\n"
         "sys.argv[1:] = ['root=runs', 'out=o', 'table=5']\n"
-        "from pdrop_eval.report.tables.cli import main; main()"
+        "from pdrop_eval.report.readme.cli import main; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True

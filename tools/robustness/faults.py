@@ -85,7 +85,7 @@ def table_build(root: Path, out: Path) -> Callable[[], None]:
     """`pdrop-eval-tables` on some records."""
 
     def action() -> None:
-        from pdrop_eval.report.tables.cli import main
+        from pdrop_eval.report.readme.cli import main
 
         sys.argv = ["pdrop-eval-tables", f"root={root}", f"out={out}"]
         main()

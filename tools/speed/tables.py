@@ -32,7 +32,7 @@ def main() -> None:
         command = [
             sys.executable,
             "-m",
-            "pdrop_eval.report.tables.cli",
+            "pdrop_eval.report.readme.cli",
             f"root={folder}/runs",
             f"out={folder}/out",
         ]

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pdrop_eval.report.figures.chart import Chart, Point, cost
-from pdrop_eval.report.formats.grid import Grid, Section
+from pdrop_eval.report.formats.grid import Grid, Note, Section
 from pdrop_eval.report.formats.markdown import escaped, markdown
 from pdrop_eval.report.tables.cells import Cell
-from pdrop_eval.report.tables.commands import FOLDER, Note
+from pdrop_eval.report.tables.commands import FOLDER
 from pdrop_eval.report.tables.notes import alike_notes, questions
 from pdrop_eval.utils import numbers
 

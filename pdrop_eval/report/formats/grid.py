@@ -2,10 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from pdrop_eval.report.tables.cells import JUDGE, PUBLISHED, Cell
-from pdrop_eval.report.tables.commands import Note
-from pdrop_eval.utils.numbers import NONE, count, score
-
 DELTA = "Δ"
 CHANGED = "*"
 LAYERS = "Image tokens x layers"
@@ -53,6 +49,14 @@ class Grid:
 
 
 @dataclass
+class Note:
+    """Something to be said beneath a table, and the commands that go with it."""
+
+    text: str
+    commands: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Section:
     """A part of the report."""
 
@@ -65,22 +69,3 @@ class Section:
 def plain(texts: list[str], apart: bool = False) -> Line:
     """A line of texts that have no state."""
     return Line([Shown(text) for text in texts], apart)
-
-
-def shown_score(cell: Cell | None) -> Shown:
-    """A score with one decimal; where there is none, why."""
-    if cell is None:
-        return Shown(NONE, "missing", "needs every benchmark of the row")
-    if cell.score is None:
-        return Shown(JUDGE if cell.state == JUDGE else NONE, cell.state, cell.why)
-    if cell.state == PUBLISHED:
-        return Shown(score(cell.score), cell.state)
-    facts = [cell.state, cell.why]
-    if cell.n is not None:
-        facts.append(f"n {count(cell.n)}")
-    if cell.alike:
-        facts.append("no 95% interval: nothing varied")
-    if cell.interval:
-        low, high = cell.interval
-        facts.append(f"95% interval {score(low)} to {score(high)}")
-    return Shown(score(cell.score), cell.state, ", ".join(fact for fact in facts if fact))

@@ -4,10 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
+from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.formats.markdown import escaped, markdown, markdown_grid
-from pdrop_eval.report.tables.cells import Cell
-from pdrop_eval.report.tables.commands import Note
+from pdrop_eval.report.tables.cells import Cell, shown_score
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.layout import scores_grid
 from pdrop_eval.report.tables.notes import RENDERED, codes, deviation_notes, question_notes, questions

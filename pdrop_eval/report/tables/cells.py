@@ -11,6 +11,8 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
+from pdrop_eval.report.formats.grid import Shown
+from pdrop_eval.utils.numbers import NONE, count, score
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
 MISSING, JUDGE = "missing", "needs judge"
@@ -124,3 +126,22 @@ def other_questions(one: Mapping[str, Cell], other: Mapping[str, Cell]) -> list[
     """The benchmarks that both rows have, but with other questions: no scores to subtract."""
     both = [name for name in one if name in other and one[name].n is not None and other[name].n is not None]
     return [name for name in both if one[name].questions != other[name].questions]
+
+
+def shown_score(cell: Cell | None) -> Shown:
+    """A score with one decimal; where there is none, why."""
+    if cell is None:
+        return Shown(NONE, "missing", "needs every benchmark of the row")
+    if cell.score is None:
+        return Shown(JUDGE if cell.state == JUDGE else NONE, cell.state, cell.why)
+    if cell.state == PUBLISHED:
+        return Shown(score(cell.score), cell.state)
+    facts = [cell.state, cell.why]
+    if cell.n is not None:
+        facts.append(f"n {count(cell.n)}")
+    if cell.alike:
+        facts.append("no 95% interval: nothing varied")
+    if cell.interval:
+        low, high = cell.interval
+        facts.append(f"95% interval {score(low)} to {score(high)}")
+    return Shown(score(cell.score), cell.state, ", ".join(fact for fact in facts if fact))

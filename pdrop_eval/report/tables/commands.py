@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pdrop_eval.records.overrides import USERS_FOLDER
@@ -25,14 +25,6 @@ class Fill:
     model: str | None
     command: str = ""
     needs: str = ""
-
-
-@dataclass
-class Note:
-    """Something to be said beneath a table, and the commands that go with it."""
-
-    text: str
-    commands: list[str] = field(default_factory=list)
 
 
 def fill(

@@ -13,13 +13,12 @@ from pdrop_eval.report.formats.grid import (
     Band,
     Grid,
     Line,
+    Note,
     Section,
     Shown,
     plain,
-    shown_score,
 )
-from pdrop_eval.report.tables.cells import Cell
-from pdrop_eval.report.tables.commands import Note
+from pdrop_eval.report.tables.cells import Cell, shown_score
 from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.report.tables.notes import part_notes, questions, settings, values
 from pdrop_eval.report.tables.spec import HOURS, PATCHES, TFLOPS, TOKENS, Table

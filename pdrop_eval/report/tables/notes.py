@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.overrides import own_data
 from pdrop_eval.records.run import Run, unlike
-from pdrop_eval.report.formats.grid import CHANGED, DELTA
+from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
 from pdrop_eval.report.tables.cells import DIVISOR, Cell, other_questions
-from pdrop_eval.report.tables.commands import Note
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.missing import missing_notes
 from pdrop_eval.report.tables.spec import HOURS

@@ -5,9 +5,9 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
 from pdrop_eval.records.run import Run, pick, unlike
-from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
-from pdrop_eval.report.tables.cells import JUDGE, measured_cell
-from pdrop_eval.report.tables.commands import Note, command
+from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
+from pdrop_eval.report.tables.cells import JUDGE, measured_cell, shown_score
+from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, run_columns, write_csv
 from pdrop_eval.report.tables.notes import LISTED, alike_notes, questions
 from pdrop_eval.utils import numbers

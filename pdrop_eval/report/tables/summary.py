@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.run import Run
-from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Section, Shown, shown_score
+from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.formats.terminal import terminal
-from pdrop_eval.report.tables.commands import Note
+from pdrop_eval.report.tables.cells import shown_score
 from pdrop_eval.report.tables.fill import Part, Row, measured_parts
 from pdrop_eval.report.tables.missing import experiment_of
 from pdrop_eval.report.tables.spec import TABLES

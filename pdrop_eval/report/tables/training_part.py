@@ -3,8 +3,7 @@
 from collections import defaultdict
 
 from pdrop_eval.records.training_info import Training, differences
-from pdrop_eval.report.formats.grid import Band, Grid, Line, plain
-from pdrop_eval.report.tables.commands import Note
+from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, plain
 from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.utils import numbers
 

@@ -9,9 +9,8 @@ from pdrop_eval.report.figures.layers.chart import LayersChart, kept, once, reta
 from pdrop_eval.report.figures.layers.draw import footer
 from pdrop_eval.report.figures.layers.gains import by_chance, lead, loss, share, shows
 from pdrop_eval.report.figures.page import columns, interval, line, notes, page, percent
-from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown, plain
+from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Shown, plain
 from pdrop_eval.report.paired.difference import Difference
-from pdrop_eval.report.tables.commands import Note
 from pdrop_eval.report.tables.csv_export import write_csv
 from pdrop_eval.utils import numbers
 

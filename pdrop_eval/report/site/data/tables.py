@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pdrop_eval.records.row_key import RowKey, family_name
+from pdrop_eval.report.formats.grid import Note
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.names import public
 from pdrop_eval.report.tables.cells import Cell
-from pdrop_eval.report.tables.commands import Note
 from pdrop_eval.report.tables.csv_export import sheet
 from pdrop_eval.report.tables.fill import Group, Part, Row, measured_parts, published_part
 from pdrop_eval.report.tables.layout import comparison_notes
