@@ -36,7 +36,10 @@ class Judge:
         """The score that `read` finds in the judge's answer, and the model that the server says has answered.
 
         As in MM-Vet's own protocol the first try is greedy, and a try after an answer that `read` refuses
-        (with a ValueError) is warmer. Raises JudgeError when all tries have failed.
+        (with a ValueError) is warmer.
+
+        Raises:
+            JudgeError: All tries have failed.
         """
         import tenacity
 

@@ -280,7 +280,8 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
 def _reachable(low: int, high: int, unit: int) -> str:
     """Return the range of budgets from the least to the most cost, in words; both ends are within reach.
 
-    unit: the cost of a budget of 1.
+    Args:
+        unit: The cost of a budget of 1.
     """
     fewest, most = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
     return f"from {fewest} (one token left after the last drop) to {most} (nothing dropped)"

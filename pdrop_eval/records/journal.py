@@ -21,8 +21,12 @@ _DIGITS = 16  # of the checksum: against damage, not against malice
 class Journal:
     """The answers of one task, written by one of the processes that share a run, read from all of them.
 
-    folder: the run's. scope: everything that decides an answer beside its question. Raises UserError where
-    the folder can't be read or written.
+    Attributes:
+        folder: The run's.
+        scope: Everything that decides an answer beside its question.
+
+    Raises:
+        UserError: The folder can't be read or written.
     """
 
     def __init__(self, folder: Path, task: str, rank: int, scope: Mapping[str, Any]):

@@ -166,7 +166,8 @@ class Run:
 def to_runs(records: Iterable[dict[str, Any]], unfinished: bool = False) -> list[Run]:
     """The records that have a finished task; unfinished: all of them, in order.
 
-    Raises UserError if two of one run contradict each other.
+    Raises:
+        UserError: Two of one run contradict each other.
     """
     runs = [_run(_visible(record)) for record in records]
     found = [run for run in runs if run.results or unfinished]

@@ -71,7 +71,9 @@ class RecordedModel(_Part):
 class RecordedStrategy(_Part):
     """The strategy of a run: its settings, and what reports say of it.
 
-    preset: its file in `conf/strategy`. target: its class.
+    Attributes:
+        preset: Its file in `conf/strategy`.
+        target: Its class.
     """
 
     name: Text

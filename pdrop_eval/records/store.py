@@ -36,8 +36,10 @@ class Run:
         """Starts a run, or takes up the one of the same identity where it stopped.
 
         `identity` is everything that decides the numbers (it names the folder); `header` is merged into a new
-        record and needs at least the dicts `model` and `strategy`. Raises UserError if the folder can't be
-        written, another process holds it, or its record can't be read.
+        record and needs at least the dicts `model` and `strategy`.
+
+        Raises:
+            UserError: The folder can't be written, another process holds it, or its record can't be read.
         """
         identity = to_plain(identity)
         folder = run_folder(root, model, strategy, identity)
@@ -74,8 +76,10 @@ class Run:
         The result's `status` is "scored" (if it says nothing) or "needs_judge": then there is no score, and
         `predictions`, the answers in the form in which they are judged, become a file that the result names.
         A task that is there already is replaced. Raises ValueError for a result that is no measurement (no
-        finite score, no samples): it would become a number in a table. Raises UserError if it can't be
-        written; the tasks before it stay as they were.
+        finite score, no samples): it would become a number in a table.
+
+        Raises:
+            UserError: It can't be written; the tasks before it stay as they were.
         """
         result = {"status": "scored", **to_plain(result)}
         _check_result(task, result, predictions)
@@ -149,7 +153,10 @@ def run_id(identity: dict) -> str:
 def load_records(root: Path) -> list[dict]:
     """All records beneath `root`, oldest first, each with its `folder` (a path, not stored in the file).
 
-    An empty or missing root gives an empty list. Raises UserError for a record that can't be read.
+    An empty or missing root gives an empty list.
+
+    Raises:
+        UserError: A record that can't be read.
     """
     paths = sorted(Path(root).glob("*/*/record.json"))
     records = [{**read_record(path), "folder": str(path.parent)} for path in paths]
@@ -170,8 +177,9 @@ def load_samples(folder: Path, task: str) -> list[dict]:
 def read_record(path: Path) -> dict:
     """One record, checked, in the present schema.
 
-    Raises UserError if it is damaged, of a schema newer than this version knows, or of an older one that
-    can't be brought to the present.
+    Raises:
+        UserError: It is damaged, of a schema newer than this version knows, or of an older one that can't be
+            brought to the present.
     """
     try:
         record = parse(path.read_text(encoding="utf-8"))

@@ -56,8 +56,9 @@ def kind() -> str:
 def event(name: str, level: str = "info", **fields: Any) -> None:
     """Tells of an event; fields are numbers, texts, and lists and dicts of them.
 
-    level: "info", "warning" or "error". Of several processes the first one speaks, and the others
-    only of what is worse than "info".
+    Args:
+        level: "info", "warning" or "error". Of several processes the first one speaks, and the others only of
+            what is worse than "info".
     """
     if level == "info" and rank() > 0:
         return

@@ -24,7 +24,8 @@ def mean(strategy, depth=32, image_tokens=576):
 def test_64_tokens_with_pyramiddrop_are_what_its_author_suggests():
     """Its issue 22: lambda = .19 after layers 2, 8, 16: (2·576 + 6·109 + 8·20 + 16·3) / 32 = 62.9.
 
-    With .192: (2·576 + 6·110 + 8·21 + 16·4) / 32 = 63.875; 111 tokens in the second stage would be 64.06."""
+    With .192: (2·576 + 6·110 + 8·21 + 16·4) / 32 = 63.875; 111 tokens in the second stage would be 64.06.
+    """
     found = PyramidDrop.for_budget(LLAVA, tokens=64)
     assert found.layers == (2, 8, 16)
     assert found.ratios == pytest.approx((0.192, 0.192**2, 0.192**3))

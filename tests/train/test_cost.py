@@ -59,7 +59,8 @@ def test_image_tokens_of_llava_are_three_times_the_papers_tflops(strategy, forwa
 def test_a_frozen_decoder_by_hand():
     """A layer of n=20, d=32, m=48, two of four heads for k and v: linear layers and attention, as below.
 
-    Frozen, linear layers count twice and attention three times; learning, both three times."""
+    Frozen, linear layers count twice and attention three times; learning, both three times.
+    """
     linear, attention = 20 * (2 * 32 * 32 + 2 * 32 * 16 + 3 * 32 * 48), 2 * 20 * 20 * 32
     assert cost(train=["projector"]).image_tokens == 8 * (2 * linear + 3 * attention)
     assert cost().image_tokens == 8 * 3 * (linear + attention)

@@ -62,7 +62,8 @@ def overrides(folder, phase="instruct"):
 
 def test_llava_without_a_checkpoint_and_without_data():
     """Vicuna-7B is 6,738,415,616 weights with 32,000 words, 64 more are 2*64*4096; CLIP-L at 336 pixels has
-    303,507,456, the projector 1024*4096 + 4096*4096 and two biases of 4096."""
+    303,507,456, the projector 1024*4096 + 4096*4096 and two biases of 4096.
+    """
     found = estimate("recipe=llava_1_5_7b", "model=llava_1_5_7b", "distributed=zero2")
     projector = 1024 * 4096 + 4096 * 4096 + 2 * 4096
     assert found.parts == {

@@ -45,10 +45,12 @@ def render_conversations(
 
     `pictures`: conversations of instruct.json that have a picture; for every 50 there is one without.
     `captions`: pictures of captions.json, which are others. `turns`: least and most questions to a
-    conversation. `small`: the share of the questions about small print that can be drawn, 0 to 1; None is
-    the lessons' share, for models that see too little to read it. Complete data of the same arguments are
-    left alone; an interrupted rendering leaves `out` as it was and starts over. Raises UserError for wrong
-    arguments, and if `out` holds something else.
+    conversation. `small`: the share of the questions about small print that can be drawn, 0 to 1; None is the
+    lessons' share, for models that see too little to read it. Complete data of the same arguments are left
+    alone; an interrupted rendering leaves `out` as it was and starts over.
+
+    Raises:
+        UserError: Wrong arguments, and if `out` holds something else.
     """
     out = Path(out)
     arguments = {

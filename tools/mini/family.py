@@ -47,7 +47,8 @@ _DATA_OF = {"mini_family": "family", "mini_next": "next", "mini_next_p9": "next"
 class Member:
     """One miniature. `name` is its model in conf/model, `start` the member (or `BASE`) that it begins with.
 
-    grids: of the LLaVA-NeXT that its start, a LLaVA-1.5, is made into first; None: it begins as it is.
+    Attributes:
+        grids: Of the LLaVA-NeXT that its start, a LLaVA-1.5, is made into first; None: it begins as it is.
     """
 
     name: str
@@ -104,7 +105,8 @@ def is_trained(folder: Path) -> bool:
 def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = False) -> list[Member]:
     """The members to train, in order: those named (or all) that are missing, each after its start.
 
-    again: also those of them that are shipped, unless their training is in `work`.
+    Args:
+        again: Also those of them that are shipped, unless their training is in `work`.
     """
     for name in names:
         check_choice("member of the family", name, FAMILY)
@@ -173,7 +175,8 @@ def train(member: Member, work: Path, root: Path = SHIPPED, overrides: Sequence[
 def export(member: Member, work: Path, root: Path = SHIPPED) -> Path:
     """Copy a trained member to where it is shipped, with its record and its log; returns the folder.
 
-    Raises UserError if its weights are no bfloat16, or too large to be shipped.
+    Raises:
+        UserError: Its weights are no bfloat16, or too large to be shipped.
     """
     trained, folder = work / member.name, shipped(member.name, root)
     files = [path for kind in _WEIGHTS for path in trained.glob(kind) if path.name != RECORD]

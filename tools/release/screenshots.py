@@ -50,8 +50,9 @@ def main() -> None:
 def take(page: Path, out: Path, sample: str, model: str) -> list[Path]:
     """Takes all pictures into `out`; returns their paths.
 
-    Raises UserError without a page, a browser, or the runs that are shown, and where the page reports an
-    error or is wider than the phone.
+    Raises:
+        UserError: Without a page, a browser, or the runs that are shown, and where the page reports an error
+            or is wider than the phone.
     """
     from playwright.sync_api import sync_playwright
 

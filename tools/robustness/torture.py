@@ -51,7 +51,9 @@ PAGE = Path("results/torture.md")
 class Tally:
     """What happened to one kind of fault. answered: by the model before the fault; kept: of these, on disk.
 
-    recalled: not computed again. most_lost: answers of one fault that were given and not kept, at most.
+    Attributes:
+        recalled: Not computed again.
+        most_lost: Answers of one fault that were given and not kept, at most.
     """
 
     kind: str

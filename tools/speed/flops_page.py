@@ -18,8 +18,12 @@ _PARTS = ("vision", "projector", "decoder", "ranking", "head")
 class FlopsRow:
     """A model under a strategy: multiply-adds, by each way to count.
 
-    layers: image tokens of each, of `image_tokens` before any drop; text_tokens: the prompt's. steps: decode
-    steps in the theory's total. pdrop, fastv: by their formulas, image tokens only. counted: `CountedFlops`.
+    Attributes:
+        layers: Image tokens of each, of `image_tokens` before any drop;
+        text_tokens: The prompt's.
+        steps: Decode steps in the theory's total.
+        pdrop, fastv: By their formulas, image tokens only.
+        counted: `CountedFlops`.
     """
 
     model: str

@@ -46,8 +46,11 @@ WITHIN, KEEP_ALL, RANKING = 0.03, 1.02, 0.01
 class Goal:
     """One goal. measured: median and quartiles over rounds; it is met where the median is at most `limit`.
 
-    by_processor: the same by processor time, which a busy machine disturbs less; None where there is none.
-    causal: of a prefill, the FLOPs ratio with half of the attention's pairs; no goal, but what explains it.
+    Attributes:
+        by_processor: The same by processor time, which a busy machine disturbs less; None where there is
+            none.
+        causal: Of a prefill, the FLOPs ratio with half of the attention's pairs; no goal, but what explains
+            it.
     """
 
     name: str

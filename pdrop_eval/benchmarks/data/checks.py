@@ -39,7 +39,8 @@ def check_parquet(
 def check_columns(paths: Sequence[Path], needed: Iterable[tuple[str, ...]]) -> list[str]:
     """The columns of the files. needed: columns, each with those that may stand in its place.
 
-    Raises UserError if a file can't be read or lacks a column, or if all are empty.
+    Raises:
+        UserError: A file can't be read or lacks a column, or if all are empty.
     """
     names: list[str] = []
     for path in paths:

@@ -49,8 +49,12 @@ class Wanted:
 def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str | Path | None]) -> Stored:
     """Where a task's data lie: in the first of some folders that has them, or where this project keeps them.
 
-    source: rendered or hub. sha256: of the content, which tells suites of several versions apart. Raises
-    NotThereError.
+    Args:
+        source: `rendered` or `hub`.
+        sha256: The hash of the content, which tells suites of several versions apart.
+
+    Raises:
+        NotThereError: None of the folders has the data.
     """
     folders = [Path(root).expanduser() for root in dict.fromkeys(roots) if root]
     if source == "rendered":

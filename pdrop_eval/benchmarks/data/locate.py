@@ -31,7 +31,8 @@ def places(info: TaskInfo, root: Path) -> list[Path]:
 def locate(info: TaskInfo, root: Path, subset: str | None) -> Local | None:
     """The files of the task's split, of its own subset or of another one; None if there are none.
 
-    Raises UserError if a part of them is missing.
+    Raises:
+        UserError: A part of them is missing.
     """
     if (single := root / f"{info.task}.parquet").is_file() and subset == info.subset:
         return Local((single,), "parquet")

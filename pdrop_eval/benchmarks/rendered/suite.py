@@ -92,7 +92,8 @@ def _write_task(task: str, folder: Path) -> dict:
 def ensure_suite(root: Path | None = None) -> Path:
     """The folder with `<task>.parquet` for the sixteen tasks and `manifest.json`, rendered if it is missing.
 
-    Raises UserError if the folder cannot be written.
+    Raises:
+        UserError: The folder cannot be written.
     """
     folder = Path(root or default_root()) / f"suite-{suite_version()}"
     if (folder / "manifest.json").is_file():

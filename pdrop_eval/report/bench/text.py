@@ -46,7 +46,7 @@ def about(record: Mapping[str, Any]) -> list[str]:
 
 
 def made_with(record: Mapping[str, Any]) -> str:
-    """Packages and code: `torch 2.9, transformers 5.1; code 0.1.0 at 0123456789 with changes.`
+    """Return packages and code, `torch 2.9, transformers 5.1; code 0.1.0 at 0123456789 with changes`.
 
     Batch sizes can be measured under different code, if a benchmark went on later.
     """

@@ -38,10 +38,14 @@ def make_figures(
 ) -> str:
     """Draws what the records beneath `root` hold of each figure into `out`; returns what to tell the user.
 
-    models, tasks: only these; None for all of the figure's own. names: of these experiments; None for all
-    that are drawn. like: for a model a run whose suite and settings all points shall have. Raises
-    NothingToDrawError, and UserError for unknown names, a record that can't be read, and files that can't be
-    written.
+    Args:
+        models, tasks: Only these; None for all of the figure.
+        names: The experiments to draw; None for all.
+        like: For a model, the run whose suite and settings all points must have.
+
+    Raises:
+        NothingToDrawError: No figure has a measured point.
+        UserError: A name is unknown, a record can't be read, or files can't be written.
     """
     from pdrop_eval.records.run import to_runs
     from pdrop_eval.records.store import load_records

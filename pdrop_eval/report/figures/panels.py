@@ -29,8 +29,11 @@ _BESIDE = 1.8  # typographic points between what is measured at the same place
 class Plan:
     """What a figure consists of; lengths in inches.
 
-    entries: the legend's words, each with its look. left: before the first panel of a row. gap: between the
-    panels of a row. below: beneath a row.
+    Attributes:
+        entries: The legend's words, each with its look.
+        left: Before the first panel of a row.
+        gap: Between the panels of a row.
+        below: Beneath a row.
     """
 
     width: float

@@ -24,8 +24,12 @@ from pdrop_eval.utils.errors import UserError
 class Kind:
     """How a figure is made. `make` is as `flops.chart.make_charts`; the others take one of its charts.
 
-    heading: of a part of a page that shows it. draw: the picture by suffix. markdown, csv: its numbers.
-    shows: what it shows, in a few sentences. alternative: the picture in words.
+    Attributes:
+        heading: Of a part of a page that shows it.
+        draw: The picture by suffix.
+        markdown, csv: Its numbers.
+        shows: What it shows, in a few sentences.
+        alternative: The picture in words.
     """
 
     heading: str

@@ -38,7 +38,9 @@ class Band:
 class Grid:
     """A table: its title, the heads of its columns, and bands of lines.
 
-    labels: how many of the first columns say what a line is. left: whether the last column is text.
+    Attributes:
+        labels: How many of the first columns say what a line is.
+        left: Whether the last column is text.
     """
 
     title: str

@@ -47,7 +47,8 @@ def has_place(path: Path, name: str) -> bool:
 def with_blocks(path: Path, blocks: dict[str, str]) -> str:
     """A Markdown file's text with each block between its marks, where it has them.
 
-    Raises UserError if the file can't be read, has no place for any of them, or half of one.
+    Raises:
+        UserError: The file can't be read, has no place for any of them, or half of one.
     """
     try:
         text = path.read_text(encoding="utf-8")

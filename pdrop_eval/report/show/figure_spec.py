@@ -64,7 +64,8 @@ class FigureSpec:
 class Scale:
     """What colours mean: shares from `low` to `high`, on a logarithmic scale, and in words.
 
-    strength: how much of a pixel is colour; the rest is the picture in grey.
+    Attributes:
+        strength: How much of a pixel is colour; the rest is the picture in grey.
     """
 
     low: float

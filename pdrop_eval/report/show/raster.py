@@ -57,7 +57,9 @@ def tokens_at(grid: Grid, box: Box, width: int, height: int) -> np.ndarray:
 def veiled(pixels: np.ndarray, tokens: np.ndarray, retained: Sequence[bool]) -> np.ndarray:
     """A picture [h, w, 3] with the places of dropped tokens greyed, and striped where no token is.
 
-    tokens: [h, w] of `tokens_at`; retained: a flag for each of the grid's tokens.
+    Args:
+        tokens: [h, w] of `tokens_at`;
+        retained: A flag for each of the grid's tokens.
     """
     flags = np.append(np.asarray(retained, dtype=bool), False)  # the last one is read by -1
     grey = _grey(pixels) * (1 - _VEILED) + _VEIL * _VEILED
@@ -70,7 +72,9 @@ def veiled(pixels: np.ndarray, tokens: np.ndarray, retained: Sequence[bool]) -> 
 def coloured(pixels: np.ndarray, tokens: np.ndarray, colours: np.ndarray, strength: float) -> np.ndarray:
     """A picture [h, w, 3] in grey under the colours of its tokens; white where no token is.
 
-    colours: [tokens, 3] from 0 to 1; strength: how much of a pixel is its token's colour.
+    Args:
+        colours: [tokens, 3] from 0 to 1;
+        strength: How much of a pixel is its token's colour.
     """
     over = np.vstack([colours, np.ones((1, 3))])[tokens] * 255
     return (_grey(pixels)[..., None] * (1 - strength) + over * strength).round().astype(np.uint8)

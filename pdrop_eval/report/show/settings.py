@@ -42,7 +42,8 @@ _LONGEST = 100
 class Settings:
     """What is shown and where it is written; `common` are overrides of all strategies, `own` those of each.
 
-    layers: of view "attention"; None: the default ones, empty: all.
+    Attributes:
+        layers: Of view "attention"; None: the default ones, empty: all.
     """
 
     samples: tuple[Ids, ...]

@@ -58,7 +58,8 @@ class Group:
 class Part:
     """A whole table of one source: measured with models of one size on one suite, or published (no suite).
 
-    refused: runs of models that were trained otherwise than their configuration says, with the reason.
+    Attributes:
+        refused: Runs of models that were trained otherwise than their configuration says, with the reason.
     """
 
     table: Table

@@ -64,8 +64,9 @@ def published_section(part: Part) -> Section:
 def scores_grid(part: Part, whole: bool = True) -> Grid:
     """The paper's table itself: facts, scores, average, and a line of differences where it has one.
 
-    whole: also with a line of differences that has none, as in the paper's form of the table, and with the
-    theoretical FLOPs of the training, where they are known.
+    Args:
+        whole: Also with a line of differences that has none, as in the paper's form of the table, and with
+            the theoretical FLOPs of the training, where they are known.
     """
     table, unit = part.table, _unit(part)
     trained = training_unit(part)

@@ -37,7 +37,9 @@ _ELSEWHERE = ("batch_sizes", "results", "scores", "again", "untested_packages")
 class Variant:
     """One of the things compared: a strategy with its settings, or the model without any of our code.
 
-    label: its name in the record, unique. strategy: a name of conf/strategy, None for "plain".
+    Attributes:
+        label: Its name in the record, unique.
+        strategy: A name of conf/strategy, None for "plain".
     """
 
     label: str

@@ -38,11 +38,13 @@ class Measurement:
 class Usage:
     """What answering a task took.
 
-    model_seconds: vision tower, prefill and decoding. waiting_seconds: for questions that were not ready yet.
-    images: of all questions that were answered now. encoded: those that went through the vision tower; the
-    features of the others were there. A batch that ran out of memory and was tried again counts in seconds
-    and encoded. recalled: questions that an earlier, interrupted process has answered; all else leaves them
-    out.
+    Attributes:
+        model_seconds: Vision tower, prefill and decoding.
+        waiting_seconds: For questions that were not ready yet.
+        images: Of all questions that were answered now.
+        encoded: Those that went through the vision tower; the features of the others were there. A batch that
+            ran out of memory and was tried again counts in seconds and encoded.
+        recalled: Questions that an earlier, interrupted process has answered; all else leaves them out.
     """
 
     model_seconds: float = 0.0

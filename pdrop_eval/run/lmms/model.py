@@ -1,6 +1,6 @@
-"""LLaVA and LLaVA-NeXT with a token-dropping strategy, as a model that lmms-eval can run.
+r"""LLaVA and LLaVA-NeXT with a token-dropping strategy, as a model that lmms-eval can run.
 
-    python -m lmms_eval --model pdrop_llava \\
+    python -m lmms_eval --model pdrop_llava \
         --model_args pretrained=llava-hf/llava-1.5-7b-hf,strategy=pdrop,ratio=0.5 --tasks pope
 
 Answers don't depend on the batch size (exactly so in float32), and nothing is caught: a sample that fails
@@ -53,12 +53,15 @@ class PdropLlava(lmms):
 
     `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
     field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
-    `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt
-    in tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
+    `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt in
+    tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
     many GiB of the host's memory hold features of images. `measurements` holds what was measured, by (task,
     doc_id), and `usage` the time and the cache's hits, by task. With a `journal`, each batch is kept there as
-    soon as it is answered, and recalled if it was. Raises UserError for arguments that can't be right.
+    soon as it is answered, and recalled if it was.
+
+    Raises:
+        UserError: Arguments that can't be right.
     """
 
     is_simple = True

@@ -1,7 +1,7 @@
-"""The rendered tasks as YAMLs for lmms-eval's own command, which then needs no network and no login.
+r"""The rendered tasks as YAMLs for lmms-eval's own command, which then needs no network and no login.
 
     python -m pdrop_eval.run.lmms.offline_tasks FOLDER
-    python -m lmms_eval --model pdrop_llava --model_args pretrained=embedded,strategy=pdrop,ratio=0.5 \\
+    python -m lmms_eval --model pdrop_llava --model_args pretrained=embedded,strategy=pdrop,ratio=0.5 \
         --include_path FOLDER --tasks pope_rendered
 
 The names end in `_rendered`, because lmms-eval prefers its own task of the same name.

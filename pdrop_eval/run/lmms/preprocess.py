@@ -31,7 +31,8 @@ Pixels = dict[str, Tensor]
 class Picture:
     """An image of one or more questions, whose pixels are processed once, when first needed.
 
-    sha256: of its own pixels.
+    Attributes:
+        sha256: Of its own pixels.
     """
 
     def __init__(self, image: Image.Image, sha256: str):
@@ -54,8 +55,10 @@ class Picture:
 class Prepared:
     """A question that is ready for the model.
 
-    ids: [n] token ids, the image token once for each of its features. The hashes are those of `Measurement`.
-    sizes: (width, height) of each picture as it was given.
+    Attributes:
+        ids: [n] token ids, the image token once for each of its features. The hashes are those of
+            `Measurement`.
+        sizes: (width, height) of each picture as it was given.
     """
 
     request: Instance

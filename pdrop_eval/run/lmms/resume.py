@@ -37,8 +37,10 @@ def recall(
 ) -> tuple[list[tuple[int, Answer]], list[tuple[int, Prepared]], int | None]:
     """The answers that are known of what waits; what still waits; and the smallest batch size of the known.
 
-    exact: an answer doesn't depend on what else was in its batch. Where it may, as in half precision, a batch
-    is recalled whole or not at all, or a run that went on would not equal one that was never stopped.
+    Args:
+        exact: An answer doesn't depend on what else was in its batch. Where it may, as in half precision, a
+            batch is recalled whole or not at all, or a run that went on would not equal one that was never
+            stopped.
     """
     known: list[tuple[int, Answer]] = []
     rest: list[tuple[int, Prepared]] = []

@@ -1,6 +1,6 @@
-"""Puts a language model and a CLIP tower together to the LLaVA from which projector pretraining starts.
+r"""Puts a language model and a CLIP tower together to the LLaVA from which projector pretraining starts.
 
-    python -m pdrop_eval.run.train.assemble --decoder lmsys/vicuna-7b-v1.5 \\
+    python -m pdrop_eval.run.train.assemble --decoder lmsys/vicuna-7b-v1.5 \
         --vision openai/clip-vit-large-patch14-336 --out checkpoints/llava_1_5_7b_start
 
 The projector is new, from the seed. Everything else is taken over as it is; the words <image> and <pad> are

@@ -16,7 +16,8 @@ from pdrop_eval.utils.errors import UserError
 class Start:
     """A model in float32 on the CPU (the Trainer moves it), with its processor, padding on the right.
 
-    fixed_tokens: the tokens of every image, or None where they depend on its size.
+    Attributes:
+        fixed_tokens: The tokens of every image, or None where they depend on its size.
     """
 
     model: Any

@@ -101,7 +101,8 @@ class Lines(TrainerCallback):
 def last_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Path | None, dict[str, Any]]:
     """The newest whole checkpoint of a phase and its mark; what was not written to its end is removed.
 
-    Raises UserError if it belongs to another training: another strategy, start, data or recipe.
+    Raises:
+        UserError: It belongs to another training: another strategy, start, data or recipe.
     """
     found = {int(p.name.split("-")[1]): p for p in folder.glob("checkpoint-*") if p.name[11:].isdigit()}
     for step in sorted(found, reverse=True):

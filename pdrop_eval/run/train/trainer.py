@@ -23,7 +23,9 @@ def choose_parts(model: nn.Module, parts: Sequence[str]) -> None:
 class StrategyTrainer(Trainer):
     """Trains with a learning rate for each part of the model, on length-grouped global batches.
 
-    rates: learning rate by part. global_batch: samples of a step over all processes.
+    Attributes:
+        rates: Learning rate by part.
+        global_batch: Samples of a step over all processes.
     """
 
     def __init__(self, *args: Any, rates: dict[str, float], global_batch: int, **kwargs: Any):

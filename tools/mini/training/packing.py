@@ -103,7 +103,7 @@ def _letter(prompt: list[int], letter: str) -> int:
 
 
 def attention_mask(segments: torch.Tensor) -> torch.Tensor:
-    """bool [B, 1, P + T, P + T]: the prefix is causal; a question sees the prefix and itself."""
+    """Bool [B, 1, P + T, P + T]: the prefix is causal; a question sees the prefix and itself."""
     batch, text = segments.shape
     prefix = len(PREFIX)
     mask = torch.ones(prefix + text, prefix + text, dtype=torch.bool).tril().repeat(batch, 1, 1)

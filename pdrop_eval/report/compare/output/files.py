@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 def held(place: Place) -> Iterator[None]:
     """Holds the place for this process, and removes the files of an earlier comparison.
 
-    Raises UserError where another process writes them, whose files they then are, or nobody can.
+    Raises:
+        UserError: Another process writes them, whose files they then are, or nobody can.
     """
     lock = None
     try:

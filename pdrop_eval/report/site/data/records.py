@@ -19,8 +19,10 @@ from pdrop_eval.utils.errors import UserError
 class Recorded:
     """A run of the page.
 
-    folder: where its samples are. place: the same for whoever reads the page, as a command takes it. record:
-    as anyone may see it.
+    Attributes:
+        folder: Where its samples are.
+        place: The same for whoever reads the page, as a command takes it.
+        record: As anyone may see it.
     """
 
     key: str
@@ -52,7 +54,8 @@ class Recorded:
 def read_runs(root: Path) -> list[Recorded]:
     """All runs beneath a folder, oldest first.
 
-    Raises UserError if there is none, a record can't be read, or two of one run contradict each other.
+    Raises:
+        UserError: There is none, a record can't be read, or two of one run contradict each other.
     """
     hint = f"Run first: {command('pdrop', 'mini', 'mini')} (or name the folder of your records: root=DIR)."
     if not root.is_dir():

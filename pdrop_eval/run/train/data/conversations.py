@@ -1,7 +1,7 @@
-"""LLaVA's training data: a JSON array, or JSON lines, of conversations with their images.
+r"""LLaVA's training data: a JSON array, or JSON lines, of conversations with their images.
 
     [{"id": "1", "image": "coco/1.jpg", "conversations": [
-        {"from": "human", "value": "<image>\\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]}, ...]
+        {"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "A cat."}]}, ...]
 
 `image` may be a list, or absent. Files are parsed an entry at a time (`entries`), and images are looked up in
 listings of their folders: memory is about twice the texts', and half a million images cost no half a million

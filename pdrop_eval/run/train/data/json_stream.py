@@ -21,7 +21,8 @@ _decode = json.JSONDecoder().raw_decode
 def read_entries(file: Path) -> Iterator[tuple[int, Any]]:
     """The line on which each entry begins, from 1, and the entry.
 
-    Raises UserError with file and line if it can't be read, is not UTF-8 or is no JSON.
+    Raises:
+        UserError: With file and line if it can't be read, is not UTF-8 or is no JSON.
     """
     try:
         with open(file, encoding="utf-8-sig") as stream:

@@ -28,8 +28,11 @@ class UnreadableImageError(UserError):
 class Sample:
     """One conversation, tokenized.
 
-    ids: int32 [n], an image being one token. answers: spans of ids [start, end) that carry the loss.
-    image_tokens: how many tokens each image becomes. length: tokens with the images expanded.
+    Attributes:
+        ids: int32 [n], an image being one token.
+        answers: Spans of ids [start, end) that carry the loss.
+        image_tokens: How many tokens each image becomes.
+        length: Tokens with the images expanded.
     """
 
     conversation: Conversation

@@ -1,5 +1,7 @@
-"""A training step's memory on one device, estimated from sizes: what is counted, and what is not, is in
-`ASSUMPTIONS`. Needs no torch."""
+"""A training step's memory on one device, estimated from sizes. Needs no torch.
+
+`ASSUMPTIONS` says what is counted and what is not.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,8 +21,9 @@ ASSUMPTIONS = (
 class Sharing:
     """How devices share a model.
 
-    kind: "none" (data parallelism), "deepspeed" or "fsdp". weights, gradients, optimizer: whether these are
-    sharded over the devices.
+    Attributes:
+        kind: "none" (data parallelism), "deepspeed" or "fsdp".
+        weights, gradients, optimizer: Whether these are sharded over the devices.
     """
 
     kind: str
@@ -125,8 +128,10 @@ def step_memory(
 ) -> Memory:
     """Estimate a step's memory on one device.
 
-    learning, frozen: parameters. tokens: of each decoder layer, over the rows of a device's batch. tiles: of
-    that batch.
+    Args:
+        learning, frozen: How many parameters.
+        tokens: Those of each decoder layer, over the rows of a device's batch.
+        tiles: Those of this batch.
     """
     each = 2 if dtype == "bfloat16" else 4
     weights, gradients, optimizer = states(sharing, learning, frozen, dtype)

@@ -17,8 +17,11 @@ _SHARING = {"none": "each holds the whole model", "deepspeed": "DeepSpeed ZeRO",
 class Data:
     """What is known of a phase's data.
 
-    shapes: how many samples have so many (image, text) tokens; of one assumed sample where nothing was
-    counted. steps: of an epoch, or None where nobody knows. longest: (image, text) tokens.
+    Attributes:
+        shapes: How many samples have so many (image, text) tokens; of one assumed sample where nothing was
+            counted.
+        steps: Of an epoch, or None where nobody knows.
+        longest: (image, text) tokens.
     """
 
     missing: tuple[str, ...]
@@ -40,7 +43,9 @@ class Data:
 class PhaseEstimate:
     """One phase. cost, vanilla: of a mean sample, with the strategy and without one.
 
-    lora: the rank of adapters that learn in the decoder's place, or None. batch: of a step, of a device.
+    Attributes:
+        lora: The rank of adapters that learn in the decoder's place, or None.
+        batch: Of a step, of a device.
     """
 
     name: str
