@@ -14,10 +14,7 @@ import yaml
 from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, commands, inline, prose
 
 from pdrop_eval.report.compare.settings import read_settings as read_compare
-from pdrop_eval.report.figures.cli import SETTINGS as FIGURES
-from pdrop_eval.report.readme.cli import SETTINGS as TABLES
 from pdrop_eval.report.show.settings import read_settings as read_show
-from pdrop_eval.report.site.cli import SETTINGS as PAGE
 from pdrop_eval.run.config.compose import check_command_line, check_settings
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -29,9 +26,9 @@ CHECKS = {
     "pdrop-eval-bench": partial(check_command_line, entry="bench"),
     "pdrop-eval-compare": read_compare,
     "pdrop-eval-show": read_show,
-    "pdrop-eval-tables": partial(check_settings, known=TABLES, program=""),
-    "pdrop-eval-figures": partial(check_settings, known=FIGURES, program=""),
-    "pdrop-eval-page": partial(check_settings, known=PAGE, program=""),
+    "pdrop-eval-tables": partial(check_settings, entry="tables"),
+    "pdrop-eval-figures": partial(check_settings, entry="figures"),
+    "pdrop-eval-page": partial(check_settings, entry="page"),
 }
 ADDED = {"pdrop_eval/strategies/uniform.py", "conf/strategy/uniform.yaml"}  # by the steps of CONTRIBUTING
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in DOCUMENTS.items()}
