@@ -1,4 +1,4 @@
-"""The documentation's site: links out of docs/, fields of docstrings, and nothing from a network."""
+"""The documentation's site: links out of docs/, and nothing from a network."""
 
 import importlib.util
 import logging
@@ -117,10 +117,3 @@ def test_a_site_that_would_fetch_from_a_network_is_refused(hooks, tmp_path, fetc
     (tmp_path / "site" / "b.css").write_text(fetched)
     with pytest.raises(PluginError, match=r"b\.css.*example\.org"):
         hooks.on_post_build({"site_dir": str(tmp_path / "site")})
-
-
-def test_fields_of_a_docstring_become_a_list_and_sections_stay():
-    text = "What it is.\n\none: a b\n    c.\ntwo, three: d.\n\nWords:\n- x\n\nRaises:\n    Error: why."
-    assert load("api_fields").listed(text) == (
-        "What it is.\n\n- `one`: a b\n    c.\n- `two, three`: d.\n\nWords:\n\n- x\n\nRaises:\n    Error: why."
-    )
