@@ -23,16 +23,17 @@ def planned(tmp_path, monkeypatch):
     done = SimpleNamespace(checked=[], evaluated=[], commands=[])
     data = SimpleNamespace(sha256={"gqa": "d" * 64}, folder=None, local={})
 
-    def plan(config, strategy):
-        identity = {"strategy": strategy, "fields": dict(config.strategy), "downsample": config.downsample}
+    def plan(config):
+        identity = {"strategy": config.strategy, "downsample": config.downsample}
         tasks = ["gqa"] if config.tasks is None else list(config.tasks)
-        return Plan(config, strategy, tasks, None, None, data, identity)
+        return Plan(config, tasks, None, None, data, identity)
 
-    def evaluate(config, strategy, advise):
+    def evaluate(config, advise):
         assert not advise
         done.commands.append(" ".join(sys.argv))
         print("a summary")
-        done.evaluated.append((strategy, config.strategy.get("ratio"), config.limit, config.downsample))
+        strategy, ratio = config.strategy.name, config.strategy.settings.get("ratio")
+        done.evaluated.append((strategy, ratio, config.limit, config.downsample))
         folder = record(tmp_path / f"new{len(done.evaluated)}", strategy, **GQA)
         (made,) = load_records(folder.parents[1])
         return made
@@ -83,8 +84,8 @@ def test_what_is_recorded_is_not_evaluated_again(planned, tmp_path, monkeypatch)
 
 
 def test_a_run_that_ends_without_its_tasks_is_no_result(planned, tmp_path, monkeypatch):
-    def stop(config, strategy, advise):
-        record(tmp_path / "broken", strategy, complete=False, vqav2=answers(2))
+    def stop(config, advise):
+        record(tmp_path / "broken", config.strategy.name, complete=False, vqav2=answers(2))
         return load_records(tmp_path / "broken")[0]
 
     sides = runs.make_sides(read_settings([]))
@@ -148,7 +149,7 @@ def test_both_runs_have_the_same_tasks(planned, monkeypatch):
     plan = runs.make_plan
     monkeypatch.setattr(
         runs, "make_plan",
-        lambda config, strategy: replace(plan(config, strategy), tasks=["gqa", "pope"][: len(strategy) - 4]),
+        lambda config: replace(plan(config), tasks=["gqa", "pope"][: len(config.strategy.name) - 4]),
     )  # fmt: skip
     with pytest.raises(UserError, match="the tasks gqa, pope, the candidate gqa"):
         runs.make_sides(read_settings([]))  # "vanilla" has more letters

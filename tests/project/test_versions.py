@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli
 from pdrop_eval.utils import versions
 from pdrop_eval.utils.errors import UserError
@@ -116,12 +118,11 @@ def test_a_run_is_refused_before_its_model_is_looked_at(here):
     here(transformers="5.30.0")
     from pdrop_eval.run.evaluate.plan import make_plan
 
-    config = compose_config(["model.pretrained=no/such/folder"])
+    config = compose_spec(["model.pretrained=no/such/folder"])
     with pytest.raises(UserError, match=r"transformers 5\.30\.0"):
-        make_plan(config, "pdrop")
-    config.untested_packages = True
+        make_plan(config)
     with pytest.raises(UserError, match=r"no/such/folder"):
-        make_plan(config, "pdrop")
+        make_plan(replace(config, untested_packages=True))
 
 
 @pytest.mark.parametrize("entry", ["bench", "train"])
@@ -142,11 +143,10 @@ def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, en
 
 def test_the_doctor_fails_or_warns_as_the_run_would(here):
     here(transformers="5.30.0")
-    config = compose_config([])
+    config = compose_spec()
     status = {finding.what: finding.status for finding in cli._packages(config)}
     assert status == {"transformers": "FAIL", "packages": "ok"}
-    config.untested_packages = True
-    found = {finding.what: finding for finding in cli._packages(config)}
+    found = {finding.what: finding for finding in cli._packages(replace(config, untested_packages=True))}
     assert found["transformers"].status == "warn"
     assert "outside of what was tested: >=5.20,<5.24" in found["transformers"].text
 

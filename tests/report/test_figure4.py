@@ -346,7 +346,8 @@ def experiment(point, tmp_path, monkeypatch):
     """Runs `experiment=figure4` with a stand-in for the evaluation that writes a record; gives the status."""
     asked = []
 
-    def measure(config, strategy, advise):
+    def measure(config, advise):
+        strategy = config.strategy.name
         share = config.budget.share
         asked.append((config.model.name, strategy, share))
         kind = {**LLAVA_15, "size": config.model.size}

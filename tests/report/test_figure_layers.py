@@ -417,10 +417,8 @@ def experiment(drop, tmp_path, monkeypatch):
     """Runs an experiment with a stand-in for the evaluation that writes a record; gives the status."""
     asked = []
 
-    def measure(config, strategy, advise):
-        layer, ratio = (config.strategy.layers or [None])[0] if "layers" in config.strategy else None, None
-        if layer is not None:
-            ratio = config.strategy.ratios[0]
+    def measure(config, advise):
+        layer, ratio = ((config.strategy.settings.get(name) or [None])[0] for name in ("layers", "ratios"))
         asked.append((config.model.name, layer, ratio))
         run = drop(layer, ratio, 60.0, model=config.model.name, limit=config.limit)
         return next(r for r in load_records(tmp_path / "runs") if r["run_id"] == run.folder.name)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.header import make_header
 from pdrop_eval.utils.errors import UserError
@@ -16,7 +16,7 @@ def header(llava, data, strategy, *overrides):
         f"strategy={strategy}",
         *overrides,
     ]
-    return make_header(cli.make_plan(compose_config(given), strategy), "pdrop-eval")[1]
+    return make_header(cli.make_plan(compose_spec(given)), "pdrop-eval")[1]
 
 
 def test_the_record_has_what_was_asked_and_what_was_found(llava, data):
@@ -38,8 +38,8 @@ def test_without_a_budget_there_is_none(llava, data):
 def test_the_run_says_what_was_found(llava, data, tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("MAKELEVEL", raising=False)  # under make, the advice is in its words
     given = [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy=fastv"]
-    config = compose_config([*given, "budget.share=0.6", f"results={tmp_path}"])
-    record = cli.evaluate(config, "fastv")
+    config = compose_spec([*given, "budget.share=0.6", f"results={tmp_path}"])
+    record = cli.evaluate(config)
     # (2·16 + 2·3) / 64 = .59375: k=2, and 3 of 16 image tokens are left
     assert record["tasks"]["gqa"]["retained_tokens_per_layer"] == [16, 16, 3, 3]
     out, err = capsys.readouterr()
@@ -82,19 +82,19 @@ def test_wrong_budgets(llava, data, overrides, words):
 
 def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
     """Its overrides don't come from the command line."""
-    config = compose_config(
+    config = compose_spec(
         [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy.ratio=0.4"]
     )
     config.budget.share = 0.5
     with pytest.raises(UserError, match=r"strategy\.ratio=0\.4 can't be given with a budget"):
-        make_header(cli.make_plan(config, "pdrop"), "pdrop-eval")
+        make_header(cli.make_plan(config), "pdrop-eval")
 
 
 def test_the_budget_holds_for_the_grids_that_are_set(llava_next, data):
     """144 image tokens of p9's 8 tiles and overview, not the checkpoint's own grids."""
     given = [f"model.pretrained={llava_next}", f"data.root={data}", "tasks=[gqa]", "model=llava_next_7b"]
-    config = compose_config([*given, "model.anyres=p9", "strategy=fastv", "budget.tflops=0.000005"])
-    strategy, made, _ = make_header(cli.make_plan(config, "fastv"), "pdrop-eval")
+    config = compose_spec([*given, "model.anyres=p9", "strategy=fastv", "budget.tflops=0.000005"])
+    strategy, made, _ = make_header(cli.make_plan(config), "pdrop-eval")
     assert made["budget"]["reached"]["image_tokens"] == 144
     assert made["efficiency"]["tflops"] == made["budget"]["reached"]["tflops"] <= 5e-6
     assert strategy.reached.asked == "tflops=5e-06"

@@ -9,7 +9,7 @@ import runner_tiny as tiny
 from safetensors.torch import load_file, save_file
 
 from pdrop_eval.records.store import load_samples
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
@@ -41,7 +41,7 @@ def run(place, *overrides, strategy="pdrop"):
         f"model.pretrained={place / 'checkpoint'}", f"data.root={place / 'data'}",
         f"results={place / 'results'}", f"strategy={strategy}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return cli.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 def stop_before_the_end(place):

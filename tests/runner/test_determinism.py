@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 from test_llava_model import make, requests, texts
 
 from pdrop_eval.records.store import load_records
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.header import determinism
 from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError
@@ -20,7 +20,7 @@ QUICK = ["tasks=[gqa,mme]", "limit=4"]
 
 def run(llava, data, results, *overrides, strategy="pdrop"):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", *QUICK]
-    return cli.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])

@@ -9,7 +9,7 @@ import pytest
 import runner_tiny as tiny
 from pyarrow import parquet
 
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli, inputs
 from pdrop_eval.run.doctor.cli import Finding, examine
 from pdrop_eval.utils import versions
@@ -18,7 +18,7 @@ from pdrop_eval.utils import versions
 def findings(llava, root, *overrides):
     """What the doctor finds, by the name of the thing."""
     given = [f"model.pretrained={llava}", f"data.root={root}", *overrides]
-    return {finding.what: finding for finding in examine(compose_config(given))}
+    return {finding.what: finding for finding in examine(compose_spec(given))}
 
 
 def test_a_machine_with_everything_is_well(llava, data):
@@ -94,7 +94,7 @@ def test_a_hub_out_of_reach_is_waited_for_only_once(llava, monkeypatch, tmp_path
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr("huggingface_hub.HfApi.repo_info", unreachable)
-    config = compose_config(["suite=paper", f"model.pretrained={llava}"])
+    config = compose_spec(["suite=paper", f"model.pretrained={llava}"])
     start = time.perf_counter()
     found = list(inputs.data(config))
     assert time.perf_counter() - start < 4  # one after the other they would take 8 seconds

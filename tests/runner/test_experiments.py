@@ -12,8 +12,8 @@ from pdrop_eval.models import checkpoint
 from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.tables.spec import TABLES
-from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.run.evaluate.experiments import _overrides
 from pdrop_eval.utils.errors import UserError
@@ -99,11 +99,18 @@ def asked(monkeypatch):
     """The runs that an experiment would evaluate, with the tasks and suite of each."""
     runs = []
 
-    def note(config, strategy, advise):
+    def note(config, advise):
         assert not advise  # what to run next is the experiment's to say
-        field = config.strategy.get("ratio")
+        field = config.strategy.settings.get("ratio")
         runs.append(
-            (config.model.name, strategy, field, config.suite.name, tuple(config.tasks), config.limit)
+            (
+                config.model.name,
+                config.strategy.name,
+                field,
+                config.suite.name,
+                config.tasks,
+                config.limit,
+            )
         )
 
     monkeypatch.setattr(cli, "evaluate", note)
@@ -204,15 +211,15 @@ def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path
     config = compose_config(["experiment=table5", "results=x"])
     run = {"model": "mini", "strategy": "pdrop", "overrides": ["strategy.ratio=0.5"]}
     common = [f"data.root={data}", f"results={tmp_path}", f"model.pretrained={llava}"]
-    within = compose_config(_overrides(run, config, common, {}))
-    alone = compose_config(["model=mini", "strategy=pdrop", *common, f"tasks=[{','.join(tiny.TASKS[:2])}]"])
-    assert cli.make_plan(within, "pdrop").identity == cli.make_plan(alone, "pdrop").identity
+    within = compose_spec(_overrides(run, config, common, {}))
+    alone = compose_spec(["model=mini", "strategy=pdrop", *common, f"tasks=[{','.join(tiny.TASKS[:2])}]"])
+    assert cli.make_plan(within).identity == cli.make_plan(alone).identity
 
 
 @pytest.mark.parametrize("name", ["llava_1_5_7b_pdrop_05", "llava_next_7b_p9"])
 def test_a_7b_checkpoint_that_nobody_publishes_is_asked_for(name):
     with pytest.raises(UserError, match=rf"checkpoints/{name}.*model.pretrained=<folder>"):
-        cli.make_plan(compose_config([f"model={name}"]), "pdrop")
+        cli.make_plan(compose_spec([f"model={name}"]))
 
 
 @pytest.mark.parametrize("runs", ["3", "[]", "[{model: mini}]", "[{model: mini, strategy: pdrop, limit: 4}]"])
@@ -224,4 +231,4 @@ def test_a_list_of_runs_that_is_none_is_refused(runs):
 
 def test_size_without_an_experiment_is_refused():
     with pytest.raises(UserError, match="Name one: experiment=table5"):
-        checks.check_settings(compose_config(["size=7b"]))
+        compose_spec(["size=7b"])

@@ -10,7 +10,7 @@ from transformers import LlavaConfig, LlavaNextConfig
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.models.prompts import build_prompt
 from pdrop_eval.models.tiling import pinpoints
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.header import make_header, nominal_image_tokens
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
@@ -24,8 +24,8 @@ LLAMA_7B = {
 
 
 def header(folder, data, *overrides):
-    config = compose_config([f"model.pretrained={folder}", f"data.root={data}", "tasks=[gqa]", *overrides])
-    return make_header(cli.make_plan(config, "pdrop"), "pdrop-eval")[1]
+    config = compose_spec([f"model.pretrained={folder}", f"data.root={data}", "tasks=[gqa]", *overrides])
+    return make_header(cli.make_plan(config), "pdrop-eval")[1]
 
 
 @pytest.mark.parametrize(("anyres", "tokens", "vanilla", "pdrop"), [
@@ -59,8 +59,8 @@ def test_what_was_really_processed_stands_beside_the_nominal(llava_next, tmp_pat
         zip(tiny.rows("gqa", 2), [(64, 64), (128, 64)], strict=True))]  # fmt: skip
     tiny.write("gqa", rows, tmp_path / "data")
     given = [f"model.pretrained={llava_next}", f"data.root={tmp_path / 'data'}", "model=mini_next_p9"]
-    config = compose_config([*given, "strategy=vanilla", "tasks=[gqa]", f"results={tmp_path / 'runs'}"])
-    record = cli.evaluate(config, "vanilla")
+    config = compose_spec([*given, "strategy=vanilla", "tasks=[gqa]", f"results={tmp_path / 'runs'}"])
+    record = cli.evaluate(config)
     assert record["efficiency"]["image_tokens"] == 16 * 9
     # the overview; 2x2 and 2x4 tiles of 4x4 tokens; one more a row of tokens
     counts = [16 + 64 + 8, 16 + 128 + 8]
@@ -122,5 +122,5 @@ def test_the_batch_that_was_used_is_in_the_record(llava, data, tmp_path):
         f"results={tmp_path}",
         "limit=2",
     ]
-    record = cli.evaluate(compose_config([*given, "batch_size=auto"]), "pdrop")
+    record = cli.evaluate(compose_spec([*given, "batch_size=auto"]))
     assert (record["batch_size"], record["tasks"]["gqa"]["batch_size"]) == ("auto", 8)

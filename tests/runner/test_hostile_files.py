@@ -4,12 +4,13 @@ import json
 import pickle
 import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 
 from pdrop_eval.benchmarks import task_files
 from pdrop_eval.report.bench import cli as bench_cli
-from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import is_plain_name
@@ -34,7 +35,7 @@ def folder(llava, tmp_path):
 
 def run(folder, data, tmp_path, *overrides):
     given = [f"model.pretrained={folder}", f"data.root={data}", f"results={tmp_path / 'runs'}", "tasks=[gqa]"]
-    return cli.evaluate(compose_config([*given, "limit=2", *overrides]), "pdrop")
+    return cli.evaluate(compose_spec([*given, "limit=2", *overrides]))
 
 
 def set_in(path, **values):
@@ -71,8 +72,8 @@ def test_code_of_a_checkpoint_is_refused_unless_it_is_asked_for(folder, data, tm
         run(folder, data, tmp_path)
     assert not (tmp_path / "opened").exists()
     given = [f"model.pretrained={folder}", f"data.root={data}"]
-    config = compose_config([*given, "model.trust_remote_code=true"])
-    assert cli.make_plan(config, "pdrop").checkpoint.family == "llava"
+    config = compose_spec([*given, "model.trust_remote_code=true"])
+    assert cli.make_plan(config).checkpoint.family == "llava"
 
 
 @pytest.mark.parametrize(("name", "words"), [
@@ -145,7 +146,6 @@ def test_python_tags_in_a_task(place, monkeypatch, tmp_path):
 
 
 def test_a_strategy_is_a_strategy_and_no_other_thing_to_call(tmp_path):
-    config = compose_config(["strategy=vanilla"]).strategy
-    config._target_ = "subprocess.Popen"
+    strategy = replace(compose_spec(["strategy=vanilla"]).strategy, target="subprocess.Popen")
     with pytest.raises(UserError, match=r"subprocess.Popen is no strategy"):
-        instantiate_strategy(config)
+        strategy.build()

@@ -12,7 +12,7 @@ from test_llava_model import make, requests
 
 from pdrop_eval.models.images import PictureError, check_processed_size, to_rgb, with_eight_bits
 from pdrop_eval.models.prompts import shrunk
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -56,7 +56,7 @@ def test_a_damaged_picture_stops_the_run_by_name(llava, tmp_path, damage):
     tiny.write("gqa", rows, tmp_path / "data")
     given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'data'}", f"results={tmp_path / 'runs'}"]
     with pytest.raises(UserError, match=r"task gqa, sample 2 can't be prepared: .*tasks=\[") as error:
-        cli.evaluate(compose_config([*given, "tasks=[gqa]"]), "pdrop")
+        cli.evaluate(compose_spec([*given, "tasks=[gqa]"]))
     expected = {"bomb": "196000000 pixels", "truncated": "truncated", "empty": "identify", "text": "identify"}
     assert expected[damage] in str(error.value)
 
@@ -150,7 +150,7 @@ def test_downsampling_leaves_a_pixel():
 
 def test_a_run_on_smaller_pictures_is_another_run_of_the_same_questions(llava, data, tmp_path):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}", "tasks=[gqa]"]
-    records = [cli.evaluate(compose_config([*given, *more]), "pdrop") for more in ([], ["downsample=4"])]
+    records = [cli.evaluate(compose_spec([*given, *more])) for more in ([], ["downsample=4"])]
     assert [record["inputs"]["downsample"] for record in records] == [None, 4]
     assert records[0]["run_id"] != records[1]["run_id"]
     from pdrop_eval.records.store import load_samples
@@ -167,7 +167,7 @@ def test_the_context_is_the_checkpoints_unless_it_is_set(llava):
 def test_a_context_that_is_too_short_stops_a_run(llava, data, tmp_path):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}", "tasks=[gqa]"]
     with pytest.raises(UserError, match=r"task gqa, sample \d can't be answered: .*context is 30\."):
-        cli.evaluate(compose_config([*given, "model.context=30"]), "pdrop")
+        cli.evaluate(compose_spec([*given, "model.context=30"]))
 
 
 def test_a_prompt_beyond_the_context_is_refused_by_name(llava):

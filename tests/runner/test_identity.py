@@ -8,7 +8,7 @@ import runner_tiny as tiny
 from pdrop_eval.benchmarks import registry, task_files
 from pdrop_eval.records import run_identity
 from pdrop_eval.records.store import Run
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.source_code import code_sha256, import_closure
@@ -57,8 +57,8 @@ def stale(tree, llava, data, tmp_path, monkeypatch):
     def plan(*overrides, checkpoint=llava, root=data):
         forget()
         given = [f"model.pretrained={checkpoint}", f"data.root={root}", f"tasks=[{','.join(TASKS)}]"]
-        config = compose_config([*given, f"results={tmp_path / 'runs'}", *overrides])
-        return make_plan(config, "pdrop")
+        config = compose_spec([*given, f"results={tmp_path / 'runs'}", *overrides])
+        return make_plan(config)
 
     monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here
     made = plan()

@@ -9,7 +9,7 @@ import pytest
 
 from pdrop_eval.records.journal import Journal, drop_journal
 from pdrop_eval.records.store import load_records, load_samples
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -114,7 +114,7 @@ def run(llava, data, results, *overrides):
     given = [
         f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return cli.evaluate(compose_config([*given, *overrides]), "pdrop")
+    return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 @pytest.fixture(scope="module")

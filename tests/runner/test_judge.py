@@ -3,17 +3,17 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks import judge_client, mmvet
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
 from pdrop_eval.records.store import load_samples
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -133,11 +133,11 @@ def test_a_server_that_is_not_there(server):
 
 
 def settings(**changes):
-    return OmegaConf.create({**OmegaConf.to_container(compose_config().judge), **changes})
+    return replace(compose_spec().judge, **changes)
 
 
 def test_no_model_is_no_judge():
-    assert make_judge(compose_config().judge) is None
+    assert make_judge(compose_spec().judge) is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_judge_is_asked_with_mm_vets_own_few_shot_prompt():
 
 def run(llava, data, results, *overrides):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[mmvet]"]
-    return cli.evaluate(compose_config([*given, "model.max_new_tokens=4", *overrides]), "pdrop")
+    return cli.evaluate(compose_spec([*given, "model.max_new_tokens=4", *overrides]))
 
 
 @pytest.fixture

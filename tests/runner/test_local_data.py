@@ -10,7 +10,7 @@ import runner_tiny as tiny
 from pdrop_eval.benchmarks.data import local
 from pdrop_eval.benchmarks.data.local import find_local, local_sha256
 from pdrop_eval.benchmarks.task_files import describe
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -279,7 +279,7 @@ def ocrvqa_as_the_hub_has_it(root):
 def run(llava, root, results, tasks, *overrides):
     given = ["suite=paper", f"data.root={root}", f"model.pretrained={llava}", f"results={results}"]
     given += [f"tasks=[{tasks}]", "suite.textvqa_ocr=false", *overrides]
-    return cli.evaluate(compose_config(given), "pdrop")
+    return cli.evaluate(compose_spec(given))
 
 
 @pytest.mark.usefixtures("lmms_eval")
@@ -299,7 +299,7 @@ def test_downloaded_data_give_the_scores_of_the_same_questions_elsewhere(llava, 
 
     tiny.suite(tmp_path / "rendered", n=4, tasks=("gqa", "seedbench"))
     given = [f"model.pretrained={llava}", f"data.root={tmp_path / 'rendered'}", "tasks=[gqa,seedbench]"]
-    same = cli.evaluate(compose_config([*given, f"results={tmp_path / 'other'}"]), "pdrop")
+    same = cli.evaluate(compose_spec([*given, f"results={tmp_path / 'other'}"]))
     for task in ("gqa", "seedbench"):
         assert same["tasks"][task]["score"] == record["tasks"][task]["score"]
         assert (

@@ -180,13 +180,13 @@ def test_what_nobody_expected_leaves_with_1_and_without_secrets(command, monkeyp
         raise ArithmeticError("no way: password=hunter22")
 
     monkeypatch.setattr(cli, "make_plan", broken)
-    status, _, err = command("log=json", "+judge.password=hunter22")
+    status, _, err = command("log=json", "judge.model=hunter22")
     assert status == 1
     [line] = err.splitlines()
     assert "ArithmeticError: no way: password=***" in json.loads(line)["message"]
     assert "Traceback" in json.loads(line)["message"]
     assert "hunter22" not in err
-    status, _, err = command("+judge.password=hunter22")
+    status, _, err = command("judge.model=hunter22")
     assert status == 1
     assert "Traceback" in err
     assert "hunter22" not in err

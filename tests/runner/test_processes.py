@@ -10,7 +10,7 @@ import pytest
 import runner_tiny as tiny
 
 from pdrop_eval.records.store import load_records, load_samples
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
@@ -48,7 +48,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
     done = torchrun(*settings(llava, uneven, tmp_path / "two"), tasks, "batch_size=2", code=None)
     assert done.returncode == 0, done.stderr
     given = [*settings(llava, uneven, tmp_path / "one"), tasks, "batch_size=2"]
-    one = cli.evaluate(compose_config(given), "pdrop")
+    one = cli.evaluate(compose_spec(given))
     [two] = load_records(tmp_path / "two")
     assert two["status"] == "completed"
     assert two["run_id"] == one["run_id"]
@@ -101,7 +101,7 @@ def test_wrong_input_is_one_message_for_all_processes(llava, uneven, tmp_path):
 def test_a_world_without_its_address_is_refused(llava, uneven, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"WORLD_SIZE=2, but RANK, MASTER_ADDR, MASTER_PORT .* torchrun"):
-        cli.evaluate(compose_config(settings(llava, uneven, tmp_path)), "pdrop")
+        cli.evaluate(compose_spec(settings(llava, uneven, tmp_path)))
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch):

@@ -17,7 +17,7 @@ from pdrop_eval.benchmarks.data import checks
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.records.store import load_records, load_samples
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
@@ -26,7 +26,7 @@ QUICK = ["tasks=[chartqa,gqa]", "limit=4"]
 
 def run(llava, data, results, *overrides, strategy="pdrop"):
     given = [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", f"strategy={strategy}"]
-    return cli.evaluate(compose_config([*given, *overrides]), strategy)
+    return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 @contextmanager
@@ -344,10 +344,10 @@ def test_other_tasks_of_the_suite_are_added_to_the_same_record(llava, data, tmp_
 
 
 def identity(llava, data, results, *overrides, strategy="pdrop"):
-    config = compose_config(
+    config = compose_spec(
         [f"model.pretrained={llava}", f"data.root={data}", f"results={results}", *overrides]
     )
-    return cli.make_plan(config, strategy).identity
+    return cli.make_plan(config).identity
 
 
 def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_path):
@@ -414,12 +414,12 @@ def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypa
         return datasets.DatasetDict({info.split: split})
 
     infos = [describe(task, "hub") for task in tiny.TASKS]
-    config = compose_config([f"model.pretrained={llava}", "suite=paper", "suite.textvqa_ocr=false"])
+    config = compose_spec([f"model.pretrained={llava}", "suite=paper", "suite.textvqa_ocr=false"])
     with monkeypatch.context() as patched, short_answers():
         patched.setattr(datasets, "load_dataset", from_disk)
         patched.setattr("pdrop_eval.benchmarks.data.prepare.hub_commit", lambda path, *_: f"commit of {path}")
         patched.setattr("pdrop_eval.benchmarks.gqa.join_gqa_images", lambda questions: questions)
-        record = cli.evaluate(config, "pdrop")
+        record = cli.evaluate(config)
     assert list(record["tasks"]) == list(asked) == list(tiny.TASKS)
     assert record["suite"] == {"name": "paper", "source": "hub"}
     assert record["tasks"]["pope"]["data_sha256"] == asked["pope"]

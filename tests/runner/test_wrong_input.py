@@ -15,7 +15,7 @@ from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.models import checkpoint, hub
 from pdrop_eval.records.store import run_id
 from pdrop_eval.run.config import checks
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -28,10 +28,9 @@ def no_model_is_loaded(monkeypatch):
 def refused(llava, data, *overrides):
     """The message with which a run on the tiny checkpoint and data is refused."""
     given = [f"model.pretrained={llava}", f"data.root={data}", *overrides]
-    config = compose_config(given)
-    strategy = next((o.split("=")[1] for o in overrides if o.startswith("strategy=")), "pdrop")
+    config = compose_spec(given)
     with pytest.raises(UserError) as error:
-        cli.evaluate(config, strategy)
+        cli.evaluate(config)
     return str(error.value)
 
 
@@ -299,7 +298,7 @@ def test_every_task_needs_its_columns(llava, data, tmp_path, task):
 
 def test_a_record_of_a_newer_version_in_the_results(llava, data, tmp_path):
     plan = cli.make_plan(
-        compose_config([f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"]), "pdrop"
+        compose_spec([f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"])
     )
     path = tmp_path / "mini" / f"pdrop-{run_id(plan.identity)}" / "record.json"
     path.parent.mkdir(parents=True)
@@ -331,9 +330,9 @@ def test_the_hub_while_offline(llava, overrides, tmp_path, monkeypatch):
     constants = pytest.importorskip("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    config = compose_config([*overrides, *([f"model.pretrained={llava}"] if "suite" in overrides[0] else [])])
+    config = compose_spec([*overrides, *([f"model.pretrained={llava}"] if "suite" in overrides[0] else [])])
     with pytest.raises(UserError) as error:
-        cli.evaluate(config, "pdrop")
+        cli.evaluate(config)
     assert "HF_HUB_OFFLINE=1" in str(error.value)
     assert "Connect to the network once" in str(error.value)
 

@@ -35,7 +35,7 @@ def _lmms_eval_may_warn():
 def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
     family, strategy, data, request, tmp_path
 ):
-    from pdrop_eval.run.config.compose import compose_config
+    from pdrop_eval.run.config.spec import compose_spec
     from pdrop_eval.run.evaluate.cli import evaluate
 
     common = [
@@ -45,8 +45,8 @@ def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
         "bootstrap=2",
     ]
     tasks = f"tasks=[{','.join(TASKS.values())}]"
-    config = compose_config([*common, f"strategy={strategy}", tasks, f"results={tmp_path / 'runs'}"])
-    record = evaluate(config, strategy, advise=False)
+    config = compose_spec([*common, f"strategy={strategy}", tasks, f"results={tmp_path / 'runs'}"])
+    record = evaluate(config, advise=False)
     settings = read_settings(
         [*common, f"sample={','.join(f'{key}:1-4' for key in TASKS)}", f"strategy={strategy}"]
     )

@@ -15,10 +15,11 @@ import io
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
@@ -60,12 +61,12 @@ def measure(model: str, strategy: str, tasks: Sequence[str] | None = None) -> di
     settings = {**SETTINGS, "limit": QUESTIONS[model]}
     overrides = [f"{key}={value}" for key, value in settings.items()]
     with tempfile.TemporaryDirectory() as scratch:
-        config = compose_config(
+        given = compose_spec(
             [f"model={model}", f"strategy={strategy}", "workers=0", f"results={scratch}/runs", *overrides]
         )
-        config.tasks = None if tasks is None else list(tasks)
-        config.untested_packages = True  # what another version changes is what is asked for here
-        plan = make_plan(config, strategy)
+        # what another version changes is what is asked for here
+        config = replace(given, tasks=None if tasks is None else tuple(tasks), untested_packages=True)
+        plan = make_plan(config)
         dropping, header, tflops = make_header(plan, "")
         lmm = open_model(plan, dropping)
         layers = [drop.layer for drop in dropping.drops(header["model"]["layers"])]

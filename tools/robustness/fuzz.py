@@ -41,6 +41,7 @@ from pdrop_eval.report.paired import effect, pairing
 from pdrop_eval.report.readme.reports import make_reports
 from pdrop_eval.report.tables.summary import summary
 from pdrop_eval.run.config import checks, compose
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.header import _read_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, MINI_CHECKPOINT, TASKS, options
@@ -103,7 +104,7 @@ class Fuzz:
         self.checkpoint = folder / "checkpoint"
         self.checkpoint.mkdir()
         (self.checkpoint / "model.safetensors").write_bytes(b"")
-        compose.instantiate_strategy(compose.compose_config().strategy)  # its imports take time
+        compose_spec().strategy.build()  # its imports take time
         self.keys = list(_keys(compose.compose_config()))
         self.words = {group: options(group) for group in compose.ENTRIES["evaluate"]}
 
@@ -145,10 +146,10 @@ class Fuzz:
         """A command line of odd settings."""
         given = [f"{self._key(luck)}={self._value(luck)}" for _ in range(luck.choice((1, 1, 2, 3)))]
         compose.check_command_line(given)
-        config = compose.compose_config(given)
+        config = compose_spec(given)
         checks.check_settings(config)
         checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
-        compose.instantiate_strategy(config.strategy).schedule(8, 144)
+        config.strategy.build().schedule(8, 144)
 
     def _key(self, luck: random.Random) -> str:
         key = luck.choice([*self.keys, *self.words])
@@ -176,7 +177,7 @@ class Fuzz:
         if luck.random() < 0.3:
             text = damaged_bytes(text, luck)
         (self.checkpoint / "config.json").write_bytes(text)
-        config = compose.compose_config([f"model.pretrained={self.checkpoint}"])
+        config = compose_spec([f"model.pretrained={self.checkpoint}"])
         found = check_checkpoint(str(self.checkpoint), None)
         check_anyres(config.model.anyres, found.config)
         plan: Any = SimpleNamespace(config=config, commit=None)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.run.bench.machine import Load
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.run.config.compose import check_overrides, compose_config, make_strategy
+from pdrop_eval.run.config.compose import check_overrides, make_strategy
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.run.lmms.feature_cache import GIB
 from pdrop_eval.run.lmms.model import PdropLlava
@@ -208,7 +209,7 @@ def main() -> None:
     overrides = [*DEFAULTS, *options.overrides]
     try:
         check_overrides(overrides)
-        plan = make_plan(compose_config(overrides), "vanilla")
+        plan = make_plan(compose_spec(overrides))
     except UserError as error:
         sys.exit(f"throughput: {error}")
     load = Load()

@@ -15,6 +15,7 @@ from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.compare.settings import Settings
 from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
@@ -132,7 +133,7 @@ def _evaluated(side: Side, plan: Plan) -> dict[str, Any]:
     sys.argv = ["pdrop-eval", *side.arguments]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is the comparison's
-            return evaluate(plan.config, plan.strategy, advise=False)
+            return evaluate(plan.config, advise=False)
     finally:
         sys.argv = ours
 
@@ -142,10 +143,10 @@ def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ())
     own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
     if asked in options("strategy"):
         arguments = (f"strategy={asked}", *settings.overrides(of), *more)
-        config = compose_config(arguments)
+        config = compose_spec(arguments)
         check_choice("log", config.log, log.KINDS)
         log.configure(config.log)
-        plan = make_plan(config, asked)
+        plan = make_plan(config)
         return Side(role, asked, (*own, *more), plan, plan.existing_record(), arguments)
     record = _recorded(role, asked)
     if own:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.report.show.samples import by_tasks, check_ids
 from pdrop_eval.report.show.settings import Settings
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
@@ -171,15 +171,15 @@ def _plans(settings: Settings) -> dict[str, Plan]:
 
     plans: dict[str, Plan] = {}
     for name in settings.strategies:
-        config = compose_config(settings.overrides(name))
+        config = compose_spec(settings.overrides(name))
         if plans:
             check_settings(config)
-            plans[name] = replace(next(iter(plans.values())), config=config, strategy=name)
+            plans[name] = replace(next(iter(plans.values())), config=config)
             continue
         check_choice("log", config.log, log.KINDS)
         log.configure(config.log)
-        config.results = str(settings.out)  # where nothing is written; it is checked, though
-        plans[name] = make_plan(config, name)
+        # nothing is written to the results' folder; it is checked, though
+        plans[name] = make_plan(replace(config, results=str(settings.out)))
     return plans
 
 

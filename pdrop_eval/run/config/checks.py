@@ -5,24 +5,24 @@ Every check raises UserError with the value, what is allowed and the fix, or ret
 
 import os
 import uuid
+from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.efficiency.budget import KINDS, check_value
-from pdrop_eval.run.config.compose import check_sections
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole
+
+if TYPE_CHECKING:
+    from pdrop_eval.run.config.spec import RunSpec
 
 DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
-def check_settings(config: Any) -> None:
+def check_settings(config: "RunSpec") -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
-    check_sections(config)
-    if config.size is not None and config.runs is None:
-        raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     if config.data.root is not None and not str(config.data.root).strip():
         raise UserError("data.root= names no folder. Use data.root=<folder>, or data.root=null.")
     check_choice("dtype", config.dtype, DTYPES)
@@ -40,13 +40,13 @@ def check_settings(config: Any) -> None:
             f"feature_cache={cache} is not allowed: use a number of GiB from 0 (keeps nothing), such as 0.5."
         )
     check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
-    if config.model.get("context") is not None:
+    if config.model.context is not None:
         check_whole("model.context", config.model.context, 1, "Use null for the checkpoint's own.")
     if config.model.threads is not None:
         check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
-    check_budget(config.get("budget"))
+    check_budget(config.budget)
     kind = str(config.device).split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))
@@ -54,7 +54,7 @@ def check_settings(config: Any) -> None:
         _check_flash_attention(config)
     if config.limit is not None:
         check_whole("limit", config.limit, 1, "Use limit=null for all questions.")
-    if config.get("downsample") is not None:
+    if config.downsample is not None:
         check_whole("downsample", config.downsample, 2, "Use downsample=null for images as they are.")
 
 
@@ -62,6 +62,7 @@ def check_budget(budget: Any) -> dict[str, Any]:
     """The budget that is asked for, at most one: `{"tokens": 64}`, or an empty dict for none."""
     if budget is None:
         return {}
+    budget = asdict(budget) if is_dataclass(budget) and not isinstance(budget, type) else budget
     if not hasattr(budget, "items"):
         raise UserError(f"budget={budget} is no budget: give budget.tokens, budget.share or budget.tflops.")
     asked = {str(kind): value for kind, value in budget.items() if value is not None}

@@ -57,6 +57,12 @@ def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
             raise explain(error) from error
 
 
+def chosen_strategy(overrides: Sequence[str]) -> str:
+    """The name of the strategy's file that overrides choose."""
+    chosen = [override.partition("=")[2] for override in overrides if override.startswith("strategy=")]
+    return chosen[-1] if chosen else _default("strategy", "evaluate")
+
+
 def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
 
@@ -73,7 +79,7 @@ def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
 
 def instantiate_strategy(config: Any) -> Any:
     """The strategy object of a strategy config; this imports torch. Lists become tuples."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     # not hydra's `instantiate`: it wraps what a strategy says about a wrong value in an error of its own
     target = plain.pop("_target_")
     try:

@@ -27,7 +27,8 @@ from pdrop_eval.models.checkpoint import (
     resolve_checkpoint,
 )
 from pdrop_eval.run.config import checks
-from pdrop_eval.run.config.compose import compose_config, instantiate_strategy
+from pdrop_eval.run.config.compose import chosen_strategy, compose_config
+from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
 from pdrop_eval.utils import versions
@@ -47,8 +48,14 @@ def main() -> None:
     failures = 0
     with ending("pdrop-eval-doctor"):
         config = compose_config(sys.argv[1:])
-        _check_one_run(config)
-        for finding in examine(config):
+        if config.runs is not None:
+            raise UserError(
+                "An experiment is several runs. Examine them one by one: model=<name> suite=<name>, as "
+                "conf/experiment lists them."
+            )
+        spec = make_spec(config, chosen_strategy(sys.argv[1:]))
+        checks.check_tasks(spec.tasks, list(spec.suite.tasks), spec.suite.name, spec.limit)
+        for finding in examine(spec):
             print(_line(finding), flush=True)
             failures += finding.status == "FAIL"
         must = f"{failures} of these must be fixed."
@@ -56,18 +63,8 @@ def main() -> None:
     sys.exit(1 if failures else 0)
 
 
-def _check_one_run(config: Any) -> None:
-    """Raises UserError for an experiment, and for tasks or a limit that no run can have."""
-    if config.runs is not None:
-        raise UserError(
-            "An experiment is several runs. Examine them one by one: model=<name> suite=<name>, as "
-            "conf/experiment lists them."
-        )
-    checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
-
-
-def examine(config: Any) -> Iterator[Finding]:
-    """All findings about the run that a composed config asks for, as they are made."""
+def examine(config: RunSpec) -> Iterator[Finding]:
+    """All findings about a run, as they are made."""
     for part in (
         _python,
         _packages,
@@ -96,7 +93,7 @@ def _line(finding: Finding) -> str:
     )
 
 
-def _python(config: Any) -> Iterator[Finding]:
+def _python(config: RunSpec) -> Iterator[Finding]:
     here = platform.python_version()
     needed = SpecifierSet(metadata("pdrop-eval")["Requires-Python"] or "")
     if here not in needed:
@@ -110,7 +107,7 @@ def _python(config: Any) -> Iterator[Finding]:
         yield Finding("ok", "python", here)
 
 
-def _packages(config: Any) -> Iterator[Finding]:
+def _packages(config: RunSpec) -> Iterator[Finding]:
     good = []
     for needed in versions.requirements():
         found = versions.installed(needed)
@@ -127,11 +124,11 @@ def _packages(config: Any) -> Iterator[Finding]:
     yield Finding("ok", "packages", ", ".join(good))
 
 
-def _settings(config: Any) -> Iterator[Finding]:
+def _settings(config: RunSpec) -> Iterator[Finding]:
     """The plain values, the strategy's own, and those that must suit the checkpoint, if that is there."""
     try:
         checks.check_settings(config)
-        instantiate_strategy(config.strategy)
+        config.strategy.build()
         with contextlib.suppress(MissingCheckpointError):
             if isinstance(resolve_checkpoint(config.model.pretrained), Path):
                 found = check_checkpoint(
@@ -145,7 +142,7 @@ def _settings(config: Any) -> Iterator[Finding]:
         yield Finding("ok", "settings", "strategy, model and run are consistent")
 
 
-def _device(config: Any) -> Iterator[Finding]:
+def _device(config: RunSpec) -> Iterator[Finding]:
     try:
         check_device(str(config.device))
     except UserError as error:
@@ -181,7 +178,7 @@ def _gpu_memory(torch: Any) -> int:
     return int(torch.cuda.get_device_properties(0).total_memory)
 
 
-def _hub(config: Any) -> Iterator[Finding]:
+def _hub(config: RunSpec) -> Iterator[Finding]:
     if not inputs.data_from_hub(config) and not inputs.model_from_hub(config):
         yield Finding("ok", "Hugging Face Hub", "not needed")
     elif os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "TRUE", "YES", "ON"):
@@ -193,7 +190,7 @@ def _hub(config: Any) -> Iterator[Finding]:
         yield Finding("ok", "Hugging Face Hub", "asked below")
 
 
-def _disk(config: Any) -> Iterator[Finding]:
+def _disk(config: RunSpec) -> Iterator[Finding]:
     from pdrop_eval.benchmarks.rendered.suite import default_root
 
     places = {"results": (Path(config.results), 0.1), "rendered suite": (default_root(), 0.5)}
@@ -212,7 +209,7 @@ def _disk(config: Any) -> Iterator[Finding]:
             yield Finding("ok", "disk", f"{free:.0f} GB free for the {name}")
 
 
-def _results(config: Any) -> Iterator[Finding]:
+def _results(config: RunSpec) -> Iterator[Finding]:
     try:
         checks.check_results_folder(Path(config.results))
     except UserError as error:

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pdrop_eval.benchmarks.data.checks import check_parquet
 from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
 from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.spec import ModelSpec, RunSpec
 from pdrop_eval.utils.errors import UserError
 
 
@@ -23,7 +23,7 @@ class Finding:
     fix: str = ""
 
 
-def checkpoints(config: Any) -> Iterator[Finding]:
+def checkpoints(config: RunSpec) -> Iterator[Finding]:
     """The chosen model, and which of the others of its size are still to be trained."""
     yield _checkpoint(config.model)
     lacking = []
@@ -38,7 +38,7 @@ def checkpoints(config: Any) -> Iterator[Finding]:
         yield Finding("warn", "other checkpoints", f"not there: {', '.join(lacking)}", fix)
 
 
-def _checkpoint(model: Any) -> Finding:
+def _checkpoint(model: ModelSpec) -> Finding:
     try:
         found = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
         source = resolve_checkpoint(model.pretrained)
@@ -59,13 +59,13 @@ def _weights_cached(repository: str) -> bool:
     return any(folder.glob("snapshots/*/*.safetensors"))
 
 
-def data(config: Any) -> Iterator[Finding]:
+def data(config: RunSpec) -> Iterator[Finding]:
     """Each data set of the run: there, readable, with all columns, and how many rows."""
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
     if data_from_hub(config):
         yield from _all(_on_hub, tasks)
     elif config.suite.source == "hub":
-        yield from _all(lambda task: _downloaded(task, Path(config.data.root).expanduser()), tasks)
+        yield from _all(lambda task: _downloaded(task, Path(str(config.data.root)).expanduser()), tasks)
     else:
         yield from _rendered(config, tasks)
 
@@ -114,7 +114,7 @@ def _downloaded(task: str, root: Path) -> Finding:
     return Finding("ok", task, f"{count_rows(found.files)} rows in {found.files[0].parent}")
 
 
-def _rendered(config: Any, tasks: Sequence[str]) -> Iterator[Finding]:
+def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
     from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
     from pdrop_eval.benchmarks.task_files import describe
 
@@ -135,7 +135,7 @@ def _rendered(config: Any, tasks: Sequence[str]) -> Iterator[Finding]:
     yield from _all(look, tasks)
 
 
-def judge(config: Any) -> Iterator[Finding]:
+def judge(config: RunSpec) -> Iterator[Finding]:
     """MM-Vet's judge, from its settings; it is not asked."""
     from pdrop_eval.benchmarks.judge_client import make_judge
 
@@ -151,12 +151,12 @@ def judge(config: Any) -> Iterator[Finding]:
         yield Finding("ok", "judge", f"{chosen.model} at {chosen.base_url} (not asked now)")
 
 
-def data_from_hub(config: Any) -> bool:
+def data_from_hub(config: RunSpec) -> bool:
     """Whether the run's data come from the Hub."""
     return bool(config.suite.source == "hub" and config.data.root is None)
 
 
-def model_from_hub(config: Any) -> bool:
+def model_from_hub(config: RunSpec) -> bool:
     """Whether the run's checkpoint comes from the Hub."""
     try:
         return not isinstance(resolve_checkpoint(config.model.pretrained), Path)

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
@@ -36,22 +37,29 @@ def _job(config: DictConfig) -> None:
     distributed.join_slurm_job()
     hydra_config = HydraConfig.get()
     if config.runs is None:
-        evaluate(config, str(hydra_config.runtime.choices["strategy"]))
+        evaluate(make_spec(config, str(hydra_config.runtime.choices["strategy"])))
     else:
         run_experiment(config, list(hydra_config.overrides.task), evaluate)
 
 
-def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str, Any]:
-    """Runs what a composed config asks for and is not there yet; returns the record.
+def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
+    """Runs what is asked for and is not there yet.
 
-    `strategy` is the name that the record and its folder get; `advise` prints what to run next. Raises
-    UserError for wrong input before a model is loaded, and SampleError for a sample that fails; finished
-    tasks are kept in both cases.
+    Args:
+        config: What to run.
+        advise: Whether to print what to run next.
+
+    Returns:
+        The record.
+
+    Raises:
+        UserError: Wrong input, before a model is loaded. Finished tasks stay, as with a SampleError.
+        SampleError: A sample that fails.
     """
     check_choice("log", config.log, log.KINDS)
     log.configure(config.log)
     distributed.start()
-    plan, record = one_first(lambda: _prepare(config, strategy))
+    plan, record = one_first(lambda: _prepare(config))
     missing = plan.missing(record)
     if record is None and (other := plan.made_by_other_code()):
         say(f"The record {other} was made with other code or packages. Re-running all tasks.")
@@ -67,8 +75,8 @@ def evaluate(config: DictConfig, strategy: str, advise: bool = True) -> dict[str
     return _report(plan, *_judged(plan, _run(plan, missing)), advise)
 
 
-def _prepare(config: DictConfig, strategy: str) -> tuple[Plan, dict[str, Any] | None]:
-    plan = make_plan(config, strategy)
+def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
+    plan = make_plan(config)
     return plan, plan.existing_record()
 
 

@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.models.checkpoint import MissingCheckpointError, resolve_checkpoint
+from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.paths import options
@@ -29,7 +30,7 @@ _OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
 
 
 def run_experiment(
-    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[DictConfig, str, bool], Any]
+    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[RunSpec, bool], Any]
 ) -> None:
     """Evaluates the runs of a composed config, leaving out those whose checkpoint isn't there.
 
@@ -44,7 +45,7 @@ def run_experiment(
     plans = [_overrides(run, config, overrides, given) for run in runs]
     done, reasons = [], list[str]()
     for number, (run, plan) in enumerate(zip(runs, plans, strict=True), 1):
-        composed = compose("evaluate", overrides=plan)
+        composed = make_spec(compose("evaluate", overrides=plan), run["strategy"])
         words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
         title = f"[{number}/{len(runs)}] {' '.join(words)}"
         try:
@@ -54,7 +55,7 @@ def run_experiment(
             say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
             continue
         say(title)
-        done.append((run["model"], evaluate(composed, run["strategy"], False)))
+        done.append((run["model"], evaluate(composed, False)))
     if not done:
         raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
     if rank() == 0:

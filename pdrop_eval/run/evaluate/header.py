@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from omegaconf import OmegaConf
 from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
@@ -19,7 +18,7 @@ from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.run.config.compose import budget_decides, instantiate_strategy, make_strategy
+from pdrop_eval.run.config.compose import budget_decides, make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.errors import UserError
@@ -39,18 +38,17 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     Raises UserError for a strategy that doesn't fit the model: wrong values, layers outside of it.
     """
     config = plan.config
-    strategy = instantiate_strategy(config.strategy)
+    strategy = config.strategy.build()
     source = str(resolve_checkpoint(config.model.pretrained))
     transformers_config = _read_config(source, plan)
-    if asked := check_budget(config.get("budget")):
+    if asked := check_budget(config.budget):
         _check_decided(strategy, plan)
         strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
     schedule = strategy.schedule(layers, image_tokens)
     flops = theoretical_flops(transformers_config, schedule)
-    settings: Any = OmegaConf.to_container(config, resolve=True)
-    recorded = redact_all(recorded_settings(settings, plan.strategy, asdict(strategy)))
+    recorded = redact_all(recorded_settings(config.to_dict(), config.strategy.preset, asdict(strategy)))
     header = {
         "command": redact(command),
         **recorded,
@@ -67,7 +65,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
             "images": _image_preparation(source, plan),
             "downsample": config.downsample,
             "system_prompt": system_prompt(config.model.chat_template),
-            "textvqa_ocr": config.suite.get("textvqa_ocr"),
+            "textvqa_ocr": config.suite.textvqa_ocr,
         },
         "batch_size": config.batch_size,
         "processes": world_size(),
@@ -105,7 +103,8 @@ def determinism(config: Any) -> dict[str, Any]:
 
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
-    usual = make_strategy(plan.strategy) if plan.strategy in options("strategy") else strategy
+    preset = plan.config.strategy.preset
+    usual = make_strategy(preset) if preset in options("strategy") else strategy
     for name in dict.fromkeys((*budget_decides(), *getattr(strategy, "solved_fields", ()))):
         value = getattr(strategy, name, None)
         if value is not None and value != getattr(usual, name):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.judge_client import Judge
+from pdrop_eval.run.config.spec import RunSpec
 
 
 def left_to(judge: Judge | None, record: dict[str, Any], tasks: Sequence[str]) -> list[str]:
@@ -15,7 +16,7 @@ def left_to(judge: Judge | None, record: dict[str, Any], tasks: Sequence[str]) -
     return [task for task in tasks if _waits(record["tasks"].get(task), judge)]
 
 
-def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config: Any) -> dict[str, Any]:
+def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config: RunSpec) -> dict[str, Any]:
     """Scores `tasks` of a run on disk and returns the new record.
 
     Raises JudgeError if the judge leaves an answer unscored: the scores that it gave wait in the run's folder

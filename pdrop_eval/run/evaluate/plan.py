@@ -4,17 +4,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
+from pdrop_eval.run.config.spec import RunSpec
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A validated config, and what was found out on the way."""
+    """Validated settings, and what was found out on the way."""
 
-    config: DictConfig
-    strategy: str
+    config: RunSpec
     tasks: list[str]
     checkpoint: Any
     commit: str | None
@@ -22,6 +20,11 @@ class Plan:
     identity: dict[str, Any]
     judge: Any = None
     task_sha256: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name."""
+        return self.config.strategy.name
 
     def missing(self, record: dict[str, Any] | None) -> list[str]:
         """The tasks that the record lacks, or that have changed since."""
@@ -68,8 +71,8 @@ class Plan:
         return None
 
 
-def make_plan(config: DictConfig, strategy: str) -> Plan:
-    """Checks a config, gets the data ready, and works out the run's identity, all without torch."""
+def make_plan(config: RunSpec) -> Plan:
+    """Checks settings, gets the data ready, and works out the run's identity, all without torch."""
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.judge_client import make_judge
     from pdrop_eval.benchmarks.task_files import describe, task_sha256
@@ -96,14 +99,13 @@ def make_plan(config: DictConfig, strategy: str) -> Plan:
     check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
-    settings: Any = OmegaConf.to_container(config, resolve=True)
     decides = identity.run_identity(
-        settings,
-        strategy,
-        str(config.strategy._target_),
+        config.to_dict(),
+        config.strategy.name,
+        config.strategy.target,
         identity.checkpoint_sha256(source, commit),
         data.identity,
         checkpoint.family,
     )
     definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
-    return Plan(config, strategy, tasks, checkpoint, commit, data, decides, judge, definitions)
+    return Plan(config, tasks, checkpoint, commit, data, decides, judge, definitions)
