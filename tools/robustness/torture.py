@@ -259,13 +259,13 @@ def page(tallies: Sequence[Tally], seed: int) -> str:
     faults, wrong = sum(t.faults for t in tallies), sum(len(t.wrong) for t in tallies)
     changed = ", with changes" if code["dirty"] else ""
     lines = [
-        "# Nothing finished is lost", "",
+        "# Fault injection: nothing finished is lost", "",
         f"**{faults} faults injected, {wrong} results lost or wrong** (`make torture`, seed {seed}, code "
         f"{code['version']} at {str(code['commit'])[:10]}{changed}).", "",
-        "After each fault the same command was run again, and what it left was compared with an undisturbed "
-        "run: samples and tables byte for byte, records but for their times.", "",
-        "| kind | faults | hit the command | answered before | of these on disk | asked again by one fault, "
-        "at most | reads meanwhile | wrong |",
+        "After each fault the same command was run again, and its results were compared with those of an "
+        "undisturbed run: samples and tables byte for byte, records except for their times.", "",
+        "| kind | faults | during the run | answered before | of these on disk | most asked again | "
+        "concurrent reads | wrong |",
         "|:--|--:|--:|--:|--:|--:|--:|--:|",
         *(
             f"| {t.kind} | {t.faults} | {t.hit} | "
@@ -274,12 +274,12 @@ def page(tallies: Sequence[Tally], seed: int) -> str:
             for t in tallies
         ), "",
         *(f"- {t.kind}: `{t.what}`." for t in tallies),
-        f"- Answered before: by the model, before the fault. Batches have {BATCH} questions: those of the "
-        "batch that was being written when the fault came are asked again, and no others.",
-        "- Reads meanwhile: how often all records and samples were read while the command wrote them; each "
-        "read found them whole.",
-        "- A fault that comes after the command's last word hits nothing. After half of the kills a byte of "
-        "the journal was changed, or its end cut off: what is damaged is asked again.",
+        f"- Answered before: questions that the model had answered before the fault. A batch has {BATCH} "
+        "questions; only those of the batch that was being written are asked again.",
+        "- Concurrent reads: how often all records and samples were read while the command wrote them; every "
+        "read found them complete.",
+        "- A fault after the end of a command has no effect. After half of the kills, a byte of the journal "
+        "was changed or its end cut off; the damaged answers are asked again.",
         *(f"- WRONG: {t.kind}: {what}" for t in tallies for what in t.wrong),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
