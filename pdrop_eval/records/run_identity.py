@@ -111,12 +111,16 @@ def _code_sha256(target: str, family: str | None, package: Path) -> dict[str, st
     return {
         "sha256": hash_modules(shared),
         "strategy": hash_modules({name: path for name, path in own.items() if name not in shared}),
-        "family": None if family is None else hash_modules(_family_modules(family, package)),
+        "family": None if family is None else hash_modules(family_modules(family, package)),
     }
 
 
-def _family_modules(family: str, package: Path) -> dict[str, Path]:
-    """The module of a model family and what it imports of the package."""
+def family_modules(family: str, package: Path) -> dict[str, Path]:
+    """Return the module of a model family and what it imports of the package.
+
+    Raises:
+        UserError: there is no such module.
+    """
     try:
         return import_closure([f"{package.name}.models.families.{family}"], package)
     except (ValueError, SyntaxError, OSError) as error:

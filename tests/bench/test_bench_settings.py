@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pdrop_eval.records import run_identity
 from pdrop_eval.run.bench.settings import make_plan, published_name
 from pdrop_eval.utils.errors import UserError
 
@@ -81,6 +82,24 @@ def test_a_record_is_known_by_what_decides_its_numbers_and_not_by_how_much_is_as
     assert make_plan(config("batch_sizes=[1,2]", "again=true")).identity == first
     assert make_plan(config("strategies=[pdrop,fastv]", "batch_sizes=[1]")).identity != first
     assert make_plan(config("sizes.layers=8", "batch_sizes=[1]")).identity != first
+
+
+@pytest.mark.parametrize(
+    ("override", "name"),
+    [
+        ("model=llava_1_5_7b", "llava"),
+        ("model=mini_next_p5", "llava_next"),  # by the checkpoint
+        ("architecture=llava_next_34b", "llava_next"),
+    ],
+)
+def test_the_file_of_the_model_family_alone_identifies_a_record(config, override, name, monkeypatch):
+    first = make_plan(config(override)).identity["code"]
+    assert make_plan(config(override)).identity["code"] == first
+    files = run_identity.family_modules
+    monkeypatch.setattr(
+        run_identity, "family_modules", lambda one, package: {} if one == name else files(one, package)
+    )
+    assert make_plan(config(override)).identity["code"] != first
 
 
 def test_what_a_strategys_file_says_and_the_number_of_threads_identify_a_record(

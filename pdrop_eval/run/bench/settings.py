@@ -68,11 +68,11 @@ def make_plan(config: DictConfig) -> Plan:
     variants = _variants(config.strategies)
     sizes, auto = _batch_sizes(config.batch_sizes)
     checks.check_results_folder(Path(config.results))
-    source = _source(config)
+    source, family = _source(config)
     dtype = _dtype(config)
     if str(config.device) != "cpu":
         check_device(str(config.device))
-    decides = _identity(config, variants, source, dtype)
+    decides = _identity(config, variants, source, family, dtype)
     return Plan(config, variants, sizes, auto, budget, source, dtype, decides)
 
 
@@ -157,27 +157,28 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(sorted(set(sizes))), False
 
 
-def _source(config: Any) -> Path | str | None:
-    """Where the model's sizes (or weights) are read from."""
+def _source(config: Any) -> tuple[Path | str | None, str]:
+    """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
+    model = config.model
     if config.weights == "checkpoint":
-        check_checkpoint(config.model.pretrained, config.model.revision, config.model.trust_remote_code)
-        return resolve_checkpoint(config.model.pretrained)
+        checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
+        return resolve_checkpoint(model.pretrained), checkpoint.family
     if config.architecture is not None:
-        return None
+        return None, families.published()[config.architecture][0].name
     try:
-        found = resolve_checkpoint(config.model.pretrained)
+        found = resolve_checkpoint(model.pretrained)
     except MissingCheckpointError:
         found = ""
     if isinstance(found, Path):
-        check_checkpoint(config.model.pretrained, None, config.model.trust_remote_code)
-        return found
-    if published_name(config) is None:
+        return found, check_checkpoint(model.pretrained, None, model.trust_remote_code).family
+    name = published_name(config)
+    if name is None:
         raise UserError(
-            f"The sizes of {config.model.pretrained} aren't known without it. Name published ones with "
+            f"The sizes of {model.pretrained} aren't known without it. Name published ones with "
             f"architecture=... ({', '.join(families.published())}), or give a folder with its config.json as "
             "model.pretrained=<folder>."
         )
-    return None
+    return None, families.published()[name][0].name
 
 
 def published_name(config: Any) -> str | None:
@@ -207,7 +208,7 @@ def _threads_of_the_environment() -> str | None:
 
 
 def _identity(
-    config: Any, variants: tuple[Variant, ...], source: Path | str | None, dtype: str
+    config: Any, variants: tuple[Variant, ...], source: Path | str | None, family: str, dtype: str
 ) -> dict[str, Any]:
     """All that decides the numbers: settings, code, packages, the machine, the model's sizes or weights."""
     plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -219,6 +220,7 @@ def _identity(
     model = plain["model"]
     plain["model"] = {key: model[key] for key in ("name", "architecture", "size", "anyres")}
     modules = import_closure(["pdrop_eval.run.bench.session"], PACKAGE)
+    modules |= identity.family_modules(family, PACKAGE)
     for one in plain["strategies"]:
         modules |= identity.strategy_modules(one["fields"]["_target_"], PACKAGE) if one["fields"] else {}
     if isinstance(source, Path) and config.weights == "random":
