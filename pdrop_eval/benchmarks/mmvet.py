@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError
+from pdrop_eval.benchmarks.scoring.metric import METRICS
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
 from pdrop_eval.utils.files import writing_to
@@ -79,17 +80,17 @@ def judge_entry(
     found = _ask_all(judge, [sample["to_judge"] for sample in samples], judged)
     earned = [value for value, _ in found]
     result = score(
-        "images", earned, [{}] * len(samples), [sample["images_sha256"] for sample in samples],
-        lambda values: sum(values) / len(values), resamples, seed,
+        METRICS["mean"], earned, [{}] * len(samples), [sample["images_sha256"] for sample in samples],
+        lambda values: sum(values) / len(values), 100, resamples, seed,
     )  # fmt: skip
     scored = {
         **entry,
         "status": "scored",
-        "score": 100 * result.value,
-        "stderr": None if result.stderr is None else 100 * result.stderr,
+        "score": result.value,
+        "stderr": result.stderr,
         "clusters": result.clusters,
         "parts": _by_capability(samples, earned),
-        "metrics": {entry["metric"]: 100 * result.value},
+        "metrics": {entry["metric"]: result.value},
         "judge": {
             **judge.describe(),
             "answered": sorted({model for _, model in found}),

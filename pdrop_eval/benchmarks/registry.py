@@ -3,14 +3,18 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import yaml
 
 from pdrop_eval.utils.paths import PACKAGE
 
+if TYPE_CHECKING:
+    from pdrop_eval.benchmarks.scoring.metric import Metric
+
 SCALES = ("sum", "percent", "percent_of_one")
 COMPARABLE = ("yes", "with care", "no")
-RESAMPLES = ("images", "pairs", "questions", "categories", "groups")
+IMAGES = "images"  # the cluster of questions about the same pictures
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,20 @@ class Benchmark:
     metric: str
     scale: str
     direction: str
-    resample: str
+    scoring: str
     columns: tuple[str, ...]
     comparable: str
     why: str
     unique: tuple[str, ...] = ()
     judge: bool = False
+    cluster: str = IMAGES
+
+    @property
+    def rule(self) -> "Metric":
+        """How its score is made."""
+        from pdrop_eval.benchmarks.scoring.metric import METRICS  # it needs numpy
+
+        return METRICS[self.scoring]
 
     @property
     def factor(self) -> float:

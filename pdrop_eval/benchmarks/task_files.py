@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -24,6 +24,9 @@ from pdrop_eval.utils.paths import PACKAGE, TASKS
 from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice
 
+if TYPE_CHECKING:
+    from pdrop_eval.benchmarks.scoring.metric import Metric
+
 SOURCES = ("rendered", "hub")
 _WORDS = ("name", "comparable", "why")  # of a benchmark's entry
 _JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
@@ -33,22 +36,30 @@ _JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
 class TaskInfo:
     """What the runner has to know of a task: its entry in the registry of benchmarks, and where its data are.
 
-    `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `resample`
-    names what is drawn with replacement for the standard error (see `benchmarks.scoring.score`); `judge` is
-    true for a task that only a language model can score.
+    `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `scoring`
+    names the rule that makes the score (see `benchmarks.scoring.metric`), `cluster` what is resampled
+    together; `judge` is true for a task that only a language model can score.
     """
 
     task: str
     benchmark: str
     metric: str
     scale: str
-    resample: str
+    scoring: str
+    cluster: str
     split: str
     columns: tuple[str, ...]
     unique: tuple[str, ...]
     judge: bool
     dataset: str
     subset: str | None
+
+    @property
+    def rule(self) -> "Metric":
+        """How the score is made."""
+        from pdrop_eval.benchmarks.scoring.metric import METRICS  # it needs numpy
+
+        return METRICS[self.scoring]
 
     @property
     def factor(self) -> float:
@@ -75,8 +86,8 @@ def describe(task: str, source: str) -> TaskInfo:
     own = by_task().get(task)
     if own is None:
         raise UserError(
-            f"The task {task} has a file in tasks/{source}, but no entry in benchmarks.yaml, "
-            "which says how it is scored. Add one."
+            f"The task {task} has a file in tasks/{source}, but no entry in "
+            "pdrop_eval/benchmarks/benchmarks.yaml, which says how it is scored. Add one."
         )
     hub = read_chain(TASKS / "hub" / f"{task}.yaml")
     read_chain(TASKS / source / f"{task}.yaml")  # lmms-eval would run what a Python tag in it asks for
@@ -85,7 +96,8 @@ def describe(task: str, source: str) -> TaskInfo:
         benchmark=own.key,
         metric=own.metric,
         scale=own.scale,
-        resample=own.resample,
+        scoring=own.scoring,
+        cluster=own.cluster,
         split=own.split,
         columns=own.columns,
         unique=own.unique,

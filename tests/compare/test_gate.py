@@ -7,7 +7,7 @@ from pdrop_eval.report.compare.gate import Gate, verdict
 from pdrop_eval.report.paired.effect import Settings, measure_all, overall
 from pdrop_eval.utils.errors import UserError
 
-QUICK = Settings(resamples=1000, swaps=99)
+QUICK = Settings(swaps=99)
 
 
 def lost(number, n=200, key="gqa"):

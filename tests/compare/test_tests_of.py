@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from compare_samples import marks, pairs
+from compare_samples import marks, mme
 
+from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring import significance
 from pdrop_eval.benchmarks.scoring.significance import McNemar, holm, mcnemar, p_of, swap_p, swaps
 
@@ -29,8 +30,17 @@ def test_holm_multiplies_by_what_is_left_and_never_falls():
 
 
 def p_value(before, after, benchmark="gqa"):
-    metrics = pairs(before, after, benchmark).metrics()
-    return swap_p(*metrics, swaps(*metrics, 999, [1]))
+    tallies = [benchmarks()[benchmark].rule.tally(samples) for samples in (before, after)]
+    return swap_p(*tallies, swaps(*tallies, 999, [1]))
+
+
+def test_an_exchange_of_everything_turns_the_difference_round():
+    before = mme(("color", 1, 1), ("color", 1, 0), ("count", 0, 0))
+    after = mme(("color", 1, 1), ("color", 1, 1), ("count", 1, 0))
+    one, other = (benchmarks()["mme"].rule.tally(samples) for samples in (before, after))
+    # color: (200 + 50) / 2 = 125 -> 200, count: 0 -> 50
+    found = significance._exchange(one, other, np.array([1, 2]), np.array([[0, 0], [1, 1]]))
+    assert found.tolist() == pytest.approx([125, -125])
 
 
 def test_few_changes_are_tested_by_all_exchanges():

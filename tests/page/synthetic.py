@@ -206,13 +206,14 @@ def entry(task: str, found: Sequence[dict[str, Any]], data: str) -> dict[str, An
     """What a record says of a finished task; MME's score is a sum, the others' a mean."""
     known = by_task().get(task)
     share = sum(one["score"] or 0.0 for one in found) / len(found)
+    score = known.rule.score(found) if known and known.scale == "sum" else 100 * share
     layers = [
         sum(column) / len(found) for column in zip(*(s["image_tokens_per_layer"] for s in found), strict=True)
     ]
     return {
         "benchmark": known.key if known else task,
         "metric": known.metric if known else "exact_match",
-        "score": share * (2000 if task == "mme" else 100),
+        "score": score,
         "stderr": 20.0 if task == "mme" else 2.5,
         "n": len(found),
         "scale": "sum" if task == "mme" else "0-100",

@@ -1,6 +1,5 @@
 """Comparisons in a real browser: numbers that follow from the answers, and what happens without a file."""
 
-import math
 import re
 import shutil
 
@@ -8,7 +7,7 @@ import pytest
 from browsing import Results
 from browsing import tab as open_tab
 
-from pdrop_eval.benchmarks.scoring.interval import Spread, possible
+from pdrop_eval.benchmarks.scoring.difference import tango
 
 
 def compare(tab, one="mini vanilla", two="mini pdrop", path=""):
@@ -16,57 +15,60 @@ def compare(tab, one="mini vanilla", two="mini pdrop", path=""):
     return tab.open(f"#/compare{path}?a={keys[one]}&b={keys[two]}")
 
 
+def line(tab, name):
+    """A benchmark's cells."""
+    row = tab.page.locator("table.compare tr", has_text=re.compile(f"^{name}"))
+    return row.locator("th, td").all_inner_texts()
+
+
+def ends(cell):
+    return [float(text.replace("\N{MINUS SIGN}", "-")) for text in cell.split(" to ")]
+
+
 def test_the_comparison_shows_the_differences_that_follow_from_the_answers(tab):
     compare(tab)
     tab.page.wait_for_selector("[data-done=yes]")
-    row = (
-        tab.page.locator("table.compare tr", has_text=re.compile("^GQA")).locator("th, td").all_inner_texts()
-    )
+    row = line(tab, "GQA")
     # 15 and 12 of 20 are right; 10 to 14 are lost, 15 and 16 gained
     assert row[:4] == ["GQA", "75.0", "60.0", "\N{MINUS SIGN}15.0"]
     assert row[5:8] == ["20", "5", "2"]
     # seven answers of changed score, all others equal; the wrong ones say the same
     assert row[8] == "7 (35%)"
-    mean = -3 / 20
-    squares = 5 * (-1 - mean) ** 2 + 2 * (1 - mean) ** 2 + 13 * mean**2
-    error = 100 * math.sqrt(squares * 20 / 19) / 20
-    low, high = Spread(-15.0, error, 35.0, 5.0, 20, 20, 19.0).interval()
-    shown = [float(text.replace("\N{MINUS SIGN}", "-")) for text in row[4].split(" to ")]
-    assert shown == [pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05)]
+    # Tango's interval of 2 gained and 5 lost of 20, with Student's quantile of 19 degrees of freedom
+    low, high = tango(2, 5, 20, 2.093)
+    assert ends(row[4]) == [pytest.approx(100 * low, abs=1), pytest.approx(100 * high, abs=1)]
 
 
-def test_a_sum_has_a_difference_but_no_interval_of_this_page(tab):
+def test_the_other_way_round_the_interval_is_the_same(tab):
     compare(tab)
     tab.page.wait_for_selector("[data-done=yes]")
-    row = (
-        tab.page.locator("table.compare tr", has_text=re.compile("^MME")).locator("th, td").all_inner_texts()
-    )
+    there = ends(line(tab, "GQA")[4])
+    compare(tab, "mini pdrop", "mini vanilla")
+    tab.page.wait_for_selector("[data-done=yes]")
+    assert ends(line(tab, "GQA")[4]) == [-there[1], -there[0]]
+
+
+def test_a_sum_has_an_interval_and_what_was_not_run_a_reason(tab):
+    compare(tab)
+    tab.page.wait_for_selector("[data-done=yes]")
+    row = line(tab, "MME")
     assert row[3] == "+0.0"
-    assert "a sum, not a mean" in row[4]
-    row = (
-        tab.page.locator("table.compare tr", has_text=re.compile("^InfoVQA"))
-        .locator("th, td")
-        .all_inner_texts()
-    )
+    low, high = ends(row[4])
+    assert low < 0 < high
+    low, high = ends(line(tab, "Mean")[4])
+    assert low < 0 < high
+    row = line(tab, "InfoVQA")
     assert row[3] == "\N{EN DASH}"
     assert "the candidate has not run it" in row[4]
 
 
-def test_the_interval_is_that_of_the_project_also_with_clusters_and_without_changes(tab):
-    tab.open()
-    ask = "([changes, labels]) => pdrop.statistics.paired(changes, labels)"
-    labels = ["a", "a", "a", "b", "b", "c", "d", "d"]
-    found = tab.page.evaluate(ask, [[1, 1, 0, -1, 0, 0, 0.5, 0], labels])
-    sums, sizes, mean = [2, -1, 0, 0.5], [3, 2, 1, 2], 1.5 / 8
-    squares = sum((s - mean * n) ** 2 for s, n in zip(sums, sizes, strict=True))
-    assert found["difference"] == pytest.approx(100 * mean)
-    assert found["clusters"] == 4
-    assert found["error"] == pytest.approx(100 * math.sqrt(squares * 4 / 3) / 8)
-    spread = Spread(18.75, found["error"], 100 * 3.5 / 8, 100 * 3 / 8, 8, 4, 3.0)
-    assert found["interval"] == pytest.approx(possible(spread.interval()), abs=0.01)
-    still = tab.page.evaluate(ask, [[0] * 8, labels])
-    bound = 100 * 3 / 8 * 4 * (1 - 0.025 ** (1 / 4))
-    assert still["interval"] == pytest.approx([-min(bound, 100), min(bound, 100)])
+def test_runs_that_were_not_compared_have_a_difference_and_the_command(tab):
+    compare(tab, "mini pdrop", "mini fastv")
+    tab.page.wait_for_selector("[data-done=yes]")
+    row = line(tab, "GQA")
+    assert row[3] not in ("", "\N{EN DASH}")
+    assert row[4] == "\N{EN DASH}"
+    assert "pdrop-eval-compare baseline=mini/" in tab.text("pre")
 
 
 def test_answers_without_a_score_are_neither_lost_nor_gained(tab):
@@ -83,7 +85,7 @@ def test_answers_without_a_score_are_neither_lost_nor_gained(tab):
             pdrop.put(`answers/two/${task}/0`, answers(0.5, null, 0, null));
             pdrop.put(`answers/three/${task}/0`, answers(null, null, null, null));
             return Promise.all(["two", "three"].map((key) =>
-                pdrop.pairs.compare(run("one"), run(key), "mmvet", () => false)));
+                pdrop.pairs.compare(run("one"), run(key), "mmvet", null, () => false)));
         }"""
     )
     assert [(one["n"], one["lost"], one["gained"]) for one in found] == [(4, 1, 0), (4, None, None)]
@@ -94,7 +96,7 @@ def test_without_answers_a_difference_needs_the_same_questions(tab):
     ask = """([a, b]) => {
         const run = (change) => ({key: "x", scores: {gqa: {
             score: 50, n: 20, samples: true, set: "s", data: "d", chunks: 1, ...change}}});
-        return pdrop.pairs.compare(run(a), run({score: 60, ...b}), "gqa", () => false);
+        return pdrop.pairs.compare(run(a), run({score: 60, ...b}), "gqa", null, () => false);
     }"""
     none = {"samples": False, "set": None}
     unknown = "the answers are not recorded, and nothing says that both runs had the same questions"

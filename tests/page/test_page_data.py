@@ -57,10 +57,7 @@ def test_the_index_has_all_that_the_page_reads(page):
     assert list(index["benchmarks"]) == list(benchmarks())
     assert index["benchmarks"]["mme"] == {
         "name": "MME", "task": "mme", "scale": None, "divisor": 20, "metric": "mme_perception_score",
-        "plain": False,
     }  # fmt: skip
-    assert index["benchmarks"]["gqa"]["plain"] is True
-    assert index["benchmarks"]["chartqa"]["plain"] is None  # no run says
 
 
 def test_tables_have_the_keys_that_the_page_reads(page):

@@ -212,13 +212,16 @@ def test_points_without_an_interval_and_without_questions_in_common_are_told(poi
     assert "Not all points answered the same number of questions" in text
 
 
+SAID = {"target": "a", "answer": "a"}
+
+
 @pytest.fixture
 def answered(tmp_path):
     """Writes a point with its samples, of one benchmark: 1 for right answers, 0 for wrong ones."""
 
     def add(strategy, share, earned, tflops):
         samples = [
-            {"doc_id": i, "score": float(mark), "cluster": i, "content_sha256": str(i)}
+            {"doc_id": i, "score": float(mark), "cluster": i, "content_sha256": str(i), **SAID}
             for i, mark in enumerate(earned)
         ]
         config = {"strategy": FIELDS[strategy], "seed": 1, "limit": None, "budget": budget(share=share)}
@@ -257,7 +260,7 @@ def test_what_it_shows_is_paired_by_question(answered, chart):
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "share=" in line
     ]
     rows = {line[0]: line[1:] for line in lines if len(line) == 4}
-    assert rows["share=0.5"][0] == "+0.0"  # nothing came out differently: no interval
+    assert rows["share=0.5"][0] == "+0.0 [-9.3, +9.3]"  # nothing changed: 2.0227^2 / (40 + 2.0227^2)
     assert rows["share=0.5"][1].startswith("-75.0 [-")
     assert rows["share=0.5"][2].startswith("+75.0 [+")
     assert rows["share=0.9"][2].startswith("+0.0 [-")

@@ -9,12 +9,13 @@ import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, training_record
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.scoring.difference import mean_difference, tango
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.records.store import Run, load_records
 from pdrop_eval.report.findings import page as findings_page
 from pdrop_eval.report.findings.questions import FASTV, GAIN, MATCH, QUESTIONS, find, printed
-from pdrop_eval.report.paired.difference import NotPairedError, compare, mean_of
+from pdrop_eval.report.paired.pairing import CannotCompareError, compare
 
 PDROP = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
 MATCHED = ("vanilla", LLAVA_15), ("pdrop", PDROP)
@@ -23,7 +24,8 @@ MATCHED = ("vanilla", LLAVA_15), ("pdrop", PDROP)
 def sample(place, earned, **more):
     """A question's record; of a picture of its own, unless `cluster` says otherwise."""
     content = more.pop("content", f"question {place}")
-    return {"doc_id": place, "score": earned, "cluster": place, "content_sha256": content, **more}
+    said = {"target": "yes", "answer": "yes" if earned else "no"}
+    return {"doc_id": place, "score": earned, "cluster": place, "content_sha256": content, **said, **more}
 
 
 @pytest.fixture
@@ -93,12 +95,12 @@ def test_a_difference_of_single_questions_has_the_error_of_its_own_changes(pair)
 
 
 def test_what_both_find_hard_is_no_uncertainty_of_their_difference(pair):
-    # Both have half of 100 right; 2 questions are gained and 2 lost: variance .04 / 100, so 1.96 * 2 points.
+    # Both have half of 100 right; 2 questions are gained and 2 lost: Tango's interval of 2 and 2.
     # Two independent halves would have 1.96 * 100 * sqrt(.25 / 100 * 2) = 13.9.
     vanilla, pdrop = [1] * 50 + [0] * 50, [0, 0] + [1] * 48 + [1, 1] + [0] * 48
     found = pair("gqa", graded(vanilla), graded(pdrop))
     assert found.value == pytest.approx(0)
-    assert half_width(found) == pytest.approx(3.92, rel=0.06)
+    assert half_width(found) == pytest.approx(100 * tango(2, 2, 100, 1.984)[1], rel=0.01)
     assert (found.changed, found.sign) == (4, 0)
 
 
@@ -113,9 +115,11 @@ def test_questions_of_one_picture_are_drawn_together(pair):
 
 def test_without_a_recorded_cluster_the_picture_is_it(pair):
     marks = [
-        [{"doc_id": i, "score": float(mark), "images_sha256": str(i // 2)} for i, mark in enumerate(row)]
+        [sample(i, float(mark), images_sha256=str(i // 2)) for i, mark in enumerate(row)]
         for row in ([1, 1, 1, 1], [1, 1, 0, 1])
     ]
+    for one in (*marks[0], *marks[1]):
+        del one["cluster"]
     assert pair("gqa", (marks[0], 100.0), (marks[1], 75.0)).clusters == 2
 
 
@@ -134,12 +138,8 @@ def test_mme_sums_accuracy_and_accuracy_plus_over_its_categories(pair):
     whole = mme(("color", 1, 1), ("color", 1, 1), ("count", 1, 1), ("count", 1, 1))
     found = pair("mme", (whole, 400.0), (less, 125.0))
     assert found.value == pytest.approx(-275 / 20)
-    # count is always drawn, for categories are fixed: -200. color: the mean of two draws from 0 and -150.
-    assert sorted(set((found.draws * 20).round().tolist())) == [-350, -275, -200]
-    # categories of one picture each are drawn as one, or what they add would seem to be known for certain
-    single = [mme(("color", 1, 1), ("count", *marks)) for marks in ((1, 1), (0, 0))]
-    found = pair("mme", (single[0], 400.0), (single[1], 200.0))
-    assert sorted(set((found.draws * 20).round().tolist())) == [-400, -200, 0]
+    # count has lost as much with each picture. color: 0 and -150 / 2, 37.5 from their mean, times sqrt(2)
+    assert found.error == pytest.approx(math.sqrt(2) * math.hypot(37.5, 37.5) / 20)
 
 
 def pope(*rows):
@@ -174,27 +174,28 @@ def test_mmstar_is_the_mean_of_its_groups(pair):
     assert found.value == pytest.approx(-100 / 6)
 
 
-def test_the_mean_draws_each_benchmark_for_itself(answered):
+def test_the_mean_has_the_error_of_independent_benchmarks(answered):
     lost, kept = graded([0] * 20 + [1] * 80), graded([1] * 100)
     keys = ("gqa", "textvqa")
     runs = [
         answered(*row, dict.fromkeys(keys, result)) for row, result in zip(MATCHED, (kept, lost), strict=True)
     ]
-    found = mean_of([compare(runs[1], runs[0], key) for key in keys])
+    found = mean_difference([compare(runs[1], runs[0], key) for key in keys])
     assert (found.value, found.n) == (pytest.approx(-20), 200)
     # two independent errors of 4 points: sqrt(16 + 16) / 2 = 2.83
     assert half_width(found) == pytest.approx(1.96 * math.sqrt(32) / 2, rel=0.06)
 
 
-def test_where_no_question_came_out_differently_there_is_no_interval(pair):
+def test_where_no_question_came_out_differently_the_interval_holds_zero(pair):
     found = pair("gqa", graded([1, 0, 1]), graded([1, 0, 1]))
-    assert (found.value, found.changed, found.interval, found.sign) == (0, 0, None, 0)
+    assert (found.value, found.changed, found.sign) == (0, 0, 0)
+    assert found.interval[0] < 0 < found.interval[1]
 
 
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda rows: rows[0].update(content_sha256="another"), "not the same questions"),
+        (lambda rows: rows[0].update(content_sha256="another"), "1 of 3 questions were asked of"),
         (lambda rows: rows[0].update(score=0.0), "give 66.6667 and its record says 100.0000"),
         (lambda rows: rows[0].update(score=None), "2 scored samples for 3 questions"),
     ],
@@ -204,14 +205,14 @@ def test_what_does_not_belong_together_is_not_compared(answered, spoil, reason):
     one = answered("vanilla", LLAVA_15, {"gqa": (samples, score)})
     other = [dict(row) for row in samples]
     spoil(other)
-    with pytest.raises(NotPairedError, match=reason):
+    with pytest.raises(CannotCompareError, match=reason):
         compare(answered("pdrop", PDROP, {"gqa": (other, score)}), one, "gqa")
 
 
 def test_samples_that_are_gone_are_a_reason(answered):
     one, other = (answered(*row, {"gqa": graded([1, 0])}) for row in MATCHED)
     (Path(one.folder) / "samples" / "gqa.jsonl").unlink()
-    with pytest.raises(NotPairedError, match="can't be read"):
+    with pytest.raises(CannotCompareError, match="can't be read"):
         compare(other, one, "gqa")
 
 
@@ -288,14 +289,14 @@ def test_what_can_not_be_compared_of_a_pair_is_named(answered):
     answered("vanilla", LLAVA_15, {"gqa": graded([1, 0]), "textvqa": graded([1, 0])})
     answered("pdrop", PDROP, {"gqa": graded([1, 1]), "textvqa": ([sample(0, 1.0, content="x")], 100.0)})
     page = findings_page.findings_page(find(answered.runs()))
-    assert "- TextVQA isn't compared: not the same questions." in page
+    assert "- TextVQA isn't compared: TextVQA: the runs have no question in common" in page
 
 
 def test_what_is_not_finished_or_not_judged_is_named_as_such(answered):
     answered("vanilla", LLAVA_15, {"gqa": graded([1, 0]), "textvqa": graded([1, 0])})
     run = answered("pdrop", PDROP, {"gqa": graded([1, 1])})
     page = findings_page.findings_page(find(answered.runs()))
-    assert f"- TextVQA isn't compared: not in {run.id} yet." in page
+    assert f"- TextVQA isn't compared: TextVQA is not in {run.id} (it has GQA)" in page.replace("\\", "")
     assert "Mean of 1 of the 16 benchmarks" in page
 
 
@@ -329,12 +330,12 @@ def test_a_model_stands_beside_its_start(answered, right, words):
 
 
 def test_what_is_not_ruled_out_is_said(answered):
-    # 2 of 100 lost, 2 gained: half of the interval is 1.96 * 2 points, about 4
+    # 2 of 100 lost, 2 gained: Tango's interval reaches 5.4 points
     answered("vanilla", LLAVA_15, {"gqa": graded([1] * 50 + [0] * 50)})
     answered("pdrop", PDROP, {"gqa": graded([0, 0] + [1] * 48 + [1, 1] + [0] * 48)})
     (found,) = [c for c in find(answered.runs()) if c.mean]
     (loss,) = re.findall(r"a loss of (\d\.\d) points isn't ruled out", findings_page.summary([found]))
-    assert float(loss) == pytest.approx(3.9, abs=0.3)
+    assert float(loss) == pytest.approx(5.4, abs=0.1)
 
 
 def test_without_a_model_trained_with_dropping_the_page_says_so(answered):

@@ -9,13 +9,6 @@ from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.report.tables.spec import TABLES
 
 _SCALES = {"sum": "a sum", "percent": "0 to 100", "percent_of_one": "0 to 100 (lmms-eval: 0 to 1)"}
-_RESAMPLES = {
-    "images": "images, each with all of its questions",
-    "pairs": "pairs of questions about one image",
-    "questions": "questions, each with all of its variants",
-    "categories": "images, within each category",
-    "groups": "questions, within each category",
-}
 _INTRO = """# Benchmarks
 
 `make benchmarks-doc` writes this page from the registry, `pdrop_eval/benchmarks/benchmarks.yaml`.
@@ -75,11 +68,11 @@ def _comparable(benchmark: Benchmark) -> str:
 
 def _columns(found: list[Benchmark]) -> str:
     lines = [
-        "The columns that the data must have, and what the bootstrap behind the standard error resamples.",
+        "The columns that the data must have, and what is resampled together for intervals.",
         "",
         *(
             f"- `{benchmark.task}`: {', '.join(f'`{name}`' for name in benchmark.columns)}; resampled: "
-            f"{_RESAMPLES[benchmark.resample]}."
+            f"the {benchmark.rule.unit}."
             for benchmark in found
         ),
     ]

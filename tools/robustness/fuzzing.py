@@ -6,11 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.benchmarks.scoring.metric import make_metric
 from pdrop_eval.records.store import Run
 from pdrop_eval.run.config import compose
 
@@ -121,9 +119,7 @@ def _sample(key: str, place: int, mark: int) -> dict[str, Any]:
 
 
 def _entry(key: str, samples: list[dict[str, Any]]) -> dict[str, Any]:
-    clusters = np.array([sample["cluster"] for sample in samples])
-    parts = [sample.get("part", "") for sample in samples]
-    score = make_metric(benchmarks()[key].resample, samples, clusters, parts).value
+    score = benchmarks()[key].rule.score(samples)
     return {
         "benchmark": key, "metric": "m", "score": float(score), "stderr": 2.0, "n": 4,
         "clusters": 2, "parts": {}, "scale": "0-100", "higher_is_better": True, "metrics": {"m": 0.5},

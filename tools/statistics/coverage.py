@@ -4,9 +4,8 @@ python -m tools.statistics.coverage [--simulations 3000]; writes results/compare
 Some minutes on one core.
 
 Each simulation makes up the answers of two runs to a few questions of a kind of benchmark, by chances that
-are known, so the true difference is known too. The metric, its bootstrap and the interval are then computed
-by the very code of `report.compare`. Only the draws are shared by the simulations of a cell: they say
-which clusters are drawn, not what is in them.
+are known, so the true difference is known too. The interval is then computed by the code that computes it
+everywhere: `paired_difference` and `mean_difference` of `benchmarks/scoring/difference.py`.
 """
 
 import argparse
@@ -20,8 +19,7 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval import UserError
-from pdrop_eval.benchmarks.scoring.interval import Spread
-from pdrop_eval.benchmarks.scoring.mean_interval import mean_spread
+from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.report.compare.gate import levels
 from pdrop_eval.utils.files import write_atomically
 from tools.statistics.coverage_page import coverage_page
@@ -29,7 +27,6 @@ from tools.statistics.covering import (
     BASE,
     CHANGES,
     KINDS,
-    RESAMPLES,
     SEED,
     SHARED,
     run_cell,
@@ -43,7 +40,7 @@ SUITE = (0, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 4, 4, 5, 6, 1)  # kinds of sixteen ben
 ACCURACY, MME = 1, (5, 7, 8)  # kinds that are simulated with few questions too
 ALIKE = (0.0, 0.5, 0.8)  # shares of pictures on which two benchmarks come out the same
 
-Pool = tuple[list[Spread], float]  # the spreads of a cell's simulations, and its truth
+Pool = tuple[list[Difference], float]  # the differences of a cell's simulations, and the truth
 
 
 def main() -> None:
@@ -73,9 +70,9 @@ def simulate(number: int, say: Callable[[str], None]) -> dict[str, Any]:
             pools: dict[int, Pool] = {}
             for place in (ACCURACY, *MME) if questions in SMALL else range(len(KINDS)):
                 say(f"{KINDS[place].name}: {questions} questions, {changes}")
-                cell, spreads = run_cell(KINDS[place], questions, changes, number)
+                cell, found = run_cell(KINDS[place], questions, changes, number)
                 cells.append(asdict(cell))
-                pools[place] = spreads, cell.truth
+                pools[place] = found, cell.truth
             named = {"changes": changes, "questions": questions}
             if questions in SMALL:
                 duos += [{**named, "kind": KINDS[i].name, **run_duo(pools[ACCURACY], pools[i])} for i in MME]
@@ -83,7 +80,7 @@ def simulate(number: int, say: Callable[[str], None]) -> dict[str, Any]:
             suites.append({**named, **run_suite([pools[kind] for kind in SUITE])})
             say(f"two benchmarks about the same pictures: {questions} questions, {changes}")
             shared += [{**named, **share_pictures(alike, questions, changes, number)} for alike in ALIKE]
-    settings = {"simulations": number, "resamples": RESAMPLES, "seed": SEED, "base": BASE, "shared": SHARED}
+    settings = {"simulations": number, "seed": SEED, "base": BASE, "shared": SHARED}
     return {**settings, "cells": cells, "suites": suites, "duos": duos, "pictures": shared}
 
 
@@ -112,21 +109,25 @@ def run_duo(one: Pool, other: Pool) -> dict[str, Any]:
 def share_pictures(alike: float, questions: int, changes: str, number: int) -> dict[str, Any]:
     """The mean of two benchmarks about the same pictures; and if it were taken for that of two others."""
     pairs, truth = run_shared(alike, questions, changes, number)
-    apart = [_mean([two[0], replace(two[1], pictures={})]) for two in pairs]
-    found = _outcome([_mean(two) for two in pairs], truth)
+    unknown = [None] * questions
+    apart = [
+        mean_difference([one, replace(other, units=replace(other.units, pictures=unknown))])
+        for one, other in pairs
+    ]
+    found = _outcome([mean_difference(two) for two in pairs], truth)
     return {"alike": alike, **found, "apart": _outcome(apart, truth)["covered"]}
 
 
 def _orders(pools: Sequence[Pool]) -> list[np.ndarray]:
     """For each pool an order of its simulations, so that those of one kind don't stand beside themselves."""
     random = np.random.default_rng(SEED)
-    return [random.permutation(len(spreads)) for spreads, _ in pools]
+    return [random.permutation(len(found)) for found, _ in pools]
 
 
-def _means(pools: Sequence[Pool], orders: Sequence[np.ndarray]) -> list[Spread]:
+def _means(pools: Sequence[Pool], orders: Sequence[np.ndarray]) -> list[Difference]:
     """The mean of all pools in each simulation."""
     columns = [[pool[0][i] for i in order] for pool, order in zip(pools, orders, strict=True)]
-    return [_mean(row) for row in zip(*columns, strict=True)]
+    return [mean_difference(row) for row in zip(*columns, strict=True)]
 
 
 def _alarms(pools: Sequence[Pool], orders: Sequence[np.ndarray], level: float) -> np.ndarray:
@@ -135,16 +136,12 @@ def _alarms(pools: Sequence[Pool], orders: Sequence[np.ndarray], level: float) -
     return np.any([below[id(pool[0])][order] for pool, order in zip(pools, orders, strict=True)], axis=0)
 
 
-def _highs(spreads: Sequence[Spread], level: float) -> np.ndarray:
-    return np.array([spread.interval(level)[1] for spread in spreads])
+def _highs(found: Sequence[Difference], level: float) -> np.ndarray:
+    return np.array([one.interval_at(level)[1] for one in found])
 
 
-def _mean(spreads: Sequence[Spread]) -> Spread:
-    return mean_spread(spreads, float(np.mean([spread.difference for spread in spreads])))
-
-
-def _outcome(means: Sequence[Spread], truth: float) -> dict[str, Any]:
-    covered, above, below = shares(np.array([mean.interval() for mean in means]), truth)
+def _outcome(means: Sequence[Difference], truth: float) -> dict[str, Any]:
+    covered, above, below = shares(np.array([mean.interval for mean in means]), truth)
     return {"truth": truth, "covered": covered, "above": above, "below": below}
 
 

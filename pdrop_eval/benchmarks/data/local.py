@@ -50,7 +50,7 @@ def find_local(info: TaskInfo, root: Path) -> Local:
 def _check_rows(info: TaskInfo, local: Local, columns: list[str]) -> None:
     """Refuses questions that are there twice, and pictures of MME without just two questions."""
     check_gold(local.files, columns)
-    if info.resample == "pairs":
+    if info.scoring == "pair_sum":
         check_pairs(local.files)
     if info.unique and {*columns}.issuperset(info.unique):
         check_unique(local.files, info.unique, _numbers(local, info))

@@ -47,7 +47,7 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     folder = _folder(root)
     for task in tasks:
         info = describe(task, "rendered")
-        check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
+        check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.scoring == "pair_sum")
     there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
     content = {task: _content(folder, task) for task in there}
     sha256 = {task: found for task, (found, _) in content.items()}

@@ -1,154 +1,329 @@
-"""The registry's scores as sums over clusters: one function for each kind of `resample`."""
+"""The scoring rules: how each makes one score of its samples, what is resampled together, and its range.
 
-from collections.abc import Callable, Sequence
-from typing import Any
+A rule is one class. Every score can be computed from sums over units (a picture with all its questions, MME's
+pair, a question with its circular copies), so the score of drawn units, or with some units' answers exchanged
+between two runs, is a product of matrices and the metric itself is computed anew each time. No torch, no
+pandas.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from pdrop_eval.benchmarks.scoring.bootstrap import Metric
+Sample = Mapping[str, Any]
+Aggregate = Callable[[list[Any]], float]
 
 
-def number_clusters(samples: Sequence[dict[str, Any]]) -> np.ndarray:
-    """The number of what each sample is drawn with: as recorded, else by its picture. int64 [samples]."""
-    labels = [sample.get("cluster", sample.get("images_sha256")) for sample in samples]
+@dataclass(frozen=True)
+class Tally:
+    """A run's samples, added up by unit. All arrays have an entry for each unit.
+
+    Attributes:
+        sums: What each unit adds, float64 [units, k].
+        combine: Maps sums [..., k] to scores [...], on the record's scale.
+        weights: The points of the score that each unit carries; they add up to the range.
+        sizes: The questions of each unit; copies of a question are one.
+        influences: What each unit moves the score by (`linearise`); the sum of their squares is the score's
+            variance.
+        freedom: Degrees of freedom of that variance.
+        strata: Indices of the units that are drawn among themselves, where the benchmark's design fixes how
+            many there are of each; empty: all units are drawn together.
+    """
+
+    sums: np.ndarray
+    combine: Callable[[np.ndarray], np.ndarray]
+    weights: np.ndarray
+    sizes: np.ndarray
+    influences: np.ndarray
+    freedom: float
+    strata: tuple[np.ndarray, ...] = ()
+
+    @property
+    def value(self) -> float:
+        """The score of all samples."""
+        return float(self.combine(self.sums.sum(axis=0)))
+
+
+class Metric:
+    """A scoring rule; a benchmark's entry in the registry names it (`scoring`).
+
+    A new rule is a subclass with `tally`, and with `rows` where lmms-eval's items have another shape. It
+    reads what the record's samples have: `score` (0 to 1), `cluster` (the unit's number), `part`, `target`,
+    `answer`.
+    """
+
+    name: ClassVar[str]
+    unit: ClassVar[str] = "picture with its questions"  # what is resampled together
+    range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    copies: ClassVar[bool] = False  # whether the samples of a unit are copies of one question
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """The samples added up by unit."""
+        raise NotImplementedError
+
+    def score(self, samples: Sequence[Sample]) -> float:
+        """The score of some samples, on the record's scale."""
+        return self.tally(samples).value
+
+    def parts(self, samples: Sequence[Sample]) -> dict[str, float]:
+        """The score of each part alone (MME's categories); empty where there are none."""
+        names = sorted({str(sample["part"]) for sample in samples if "part" in sample})
+        return {name: self.score([s for s in samples if str(s["part"]) == name]) for name in names}
+
+    def rows(
+        self, items: Sequence[Any], docs: Sequence[dict], units: Sequence[Any], aggregate: Aggregate
+    ) -> list[dict[str, Any]]:
+        """What `tally` reads of each sample, from lmms-eval's items.
+
+        Args:
+            items: What lmms-eval's `process_results` gave for each sample.
+            docs: The rows of the data.
+            units: A label of what each sample is resampled with (its pictures, or the registry's `cluster`).
+            aggregate: lmms-eval's own aggregation of items.
+        """
+        scores = [float(aggregate([item]) if isinstance(item, dict) else item) for item in items]
+        return _numbered([{"score": score} for score in scores], units)
+
+    def aggregated(self, items: Sequence[Any], rows: Sequence[Sample], aggregate: Aggregate) -> float:
+        """The score by lmms-eval's own aggregation, on its scale; `tally` has to give the same."""
+        return float(aggregate(list(items)))
+
+
+class Mean(Metric):
+    """The mean over questions; a picture is resampled with all its questions."""
+
+    name = "mean"
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """See `Metric.tally`."""
+        units, earned, ones = unit_numbers(samples), _earned(samples), np.ones(len(samples))
+        sums = _by_unit(units, earned, ones)
+        weights = 100 / len(samples) * ones
+        linear = linearise(earned, weights, units, [ones > 0])
+        return Tally(sums, _percent_right, _by_unit(units, weights)[:, 0], sums[:, 1], *linear)
+
+
+class CircularMean(Metric):
+    """MMBench: the mean over questions, each of which counts once with its circular copies.
+
+    Resampled is the question with its copies; it is right only if all of them are.
+    """
+
+    name, unit, copies = "circular_mean", "question with its copies", True
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """See `Metric.tally`."""
+        sums = _by_unit(unit_numbers(samples), _earned(samples), np.ones(len(samples)))
+        marks, ones = sums[:, 0] / sums[:, 1], np.ones(len(sums))
+        weights = 100 / len(sums) * ones
+        linear = linearise(marks, weights, np.arange(len(sums)), [ones > 0])
+        return Tally(np.stack([marks, ones], axis=1), _percent_right, weights, ones, *linear)
+
+    def rows(
+        self, items: Sequence[Any], docs: Sequence[dict], units: Sequence[Any], aggregate: Aggregate
+    ) -> list[dict[str, Any]]:
+        """See `Metric.rows`; a copy's index is the question's plus a multiple of a million."""
+        questions = number([int(doc["index"]) % 1_000_000 for doc in docs])
+        earned = [
+            float(aggregate([items[i] for i in np.flatnonzero(questions == one).tolist()])) / 100
+            for one in range(questions.max() + 1)
+        ]
+        return [{"score": earned[one], "cluster": one} for one in questions.tolist()]
+
+
+class GroupMean(Metric):
+    """MMStar: the mean over subcategories of their means; a picture is resampled with all its questions.
+
+    A subcategory of which no question is drawn doesn't count in that draw, as in lmms-eval's own function.
+    """
+
+    name = "group_mean"
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """See `Metric.tally`."""
+        units, inside, earned = unit_numbers(samples), _inside(samples), _earned(samples)
+        sums = _by_unit(units, *(earned * rows for rows in inside), *inside)
+        weights, k = _shares(inside), len(inside)
+        return Tally(
+            sums,
+            lambda s: 100 * _mean(_share(s[..., :k], s[..., k:])),
+            _by_unit(units, weights)[:, 0],
+            sums[:, k:].sum(axis=1),
+            *linearise(earned, weights, units, inside),
+        )
+
+    def rows(
+        self, items: Sequence[Any], docs: Sequence[dict], units: Sequence[Any], aggregate: Aggregate
+    ) -> list[dict[str, Any]]:
+        """See `Metric.rows`."""
+        made = [{"score": float(item["score"]), "part": str(item["l2_category"])} for item in items]
+        return _numbered(made, units)
+
+
+class CategoryF1(Metric):
+    """POPE: the mean over its categories of F1; a picture is resampled with all its questions.
+
+    F1 is 2TP / (2TP + FP + FN). An answer that is neither yes nor no is no mistake, as in lmms-eval.
+    """
+
+    name = "category_f1"
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """See `Metric.tally`."""
+        units, inside = unit_numbers(samples), _inside(samples)
+        yes = np.array([_plain(sample["target"]) == "yes" for sample in samples])
+        said = [_plain(sample["answer"]) for sample in samples]
+        said_yes, said_no = (np.array([word == wanted for word in said]) for wanted in ("yes", "no"))
+        right, wrong = yes & said_yes, (~yes & said_yes) | (yes & said_no)
+        sums = _by_unit(units, *(column & rows for column in (right, wrong, right | True) for rows in inside))
+        k = len(inside)
+        return Tally(
+            sums,
+            lambda s: 100 * _mean(_f1(s[..., :k], s[..., k : 2 * k], s[..., 2 * k :])),
+            _by_unit(units, _shares(inside))[:, 0],
+            sums[:, 2 * k :].sum(axis=1),
+            *linearise(_slopes(right, wrong, inside), np.ones(len(units)), units, inside),
+        )
+
+    def rows(
+        self, items: Sequence[Any], docs: Sequence[dict], units: Sequence[Any], aggregate: Aggregate
+    ) -> list[dict[str, Any]]:
+        """See `Metric.rows`."""
+        made = [
+            {"score": item["score"], "part": str(doc["category"]), "target": item["ground_truth"],
+             "answer": item["prediction"]}
+            for item, doc in zip(items, docs, strict=True)
+        ]  # fmt: skip
+        return _numbered(made, units)
+
+    def aggregated(self, items: Sequence[Any], rows: Sequence[Sample], aggregate: Aggregate) -> float:
+        """See `Metric.aggregated`; lmms-eval's F1 of each category."""
+        inside = _inside(rows)
+        return sum(aggregate([items[i] for i in np.flatnonzero(part).tolist()]) for part in inside) / len(
+            inside
+        )
+
+
+class PairSum(Metric):
+    """MME: per category the mean over pictures of accuracy + accuracy+, then the sum over categories.
+
+    Resampled is the pair of questions about one picture, within its category: the design fixes their number.
+    """
+
+    name, unit, range = "pair_sum", "pair of questions about a picture", (0.0, 2000.0)
+
+    def tally(self, samples: Sequence[Sample]) -> Tally:
+        """See `Metric.tally`."""
+        units = unit_numbers(samples)
+        earned, asked = _by_unit(units, _earned(samples), np.ones(len(samples))).T
+        marks = (earned / asked + (earned == asked)) / 2  # of a pair, 0 to 1
+        places = np.arange(len(marks))
+        inside = [np.isin(places, units[rows]) for rows in _inside(samples)]
+        weights = np.sum([200 / rows.sum() * rows for rows in inside], axis=0)
+        strata = tuple(np.flatnonzero(rows) for rows in inside)
+        linear = linearise(marks, weights, places, inside)
+        return Tally((marks * weights)[:, None], lambda s: s[..., 0], weights, asked, *linear, strata)
+
+    def rows(
+        self, items: Sequence[Any], docs: Sequence[dict], units: Sequence[Any], aggregate: Aggregate
+    ) -> list[dict[str, Any]]:
+        """See `Metric.rows`; a pair is known by its category and question id."""
+        made = [{"score": item["score"], "part": str(item["category"])} for item in items]
+        return _numbered(made, [(item["category"], item["question_id"]) for item in items])
+
+
+METRICS: dict[str, Metric] = {
+    kind.name: kind() for kind in (Mean, CircularMean, GroupMean, CategoryF1, PairSum)
+}
+
+
+def unit_numbers(samples: Sequence[Sample]) -> np.ndarray:
+    """The number of the unit of each sample: as recorded, else by its pictures. int64 [samples]."""
+    return number([sample.get("cluster", sample.get("images_sha256")) for sample in samples])
+
+
+def number(labels: Sequence[Any]) -> np.ndarray:
+    """Labels as consecutive integers in order of appearance: int64 [len(labels)]."""
     numbers: dict[Any, int] = {}
     return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
 
 
-def parts_of(samples: Sequence[dict[str, Any]]) -> list[str]:
-    """The part (MME's category, POPE's setting, MMStar's subcategory) that each sample is of; else empty."""
-    return [str(sample.get("part", "")) for sample in samples]
+def linearise(
+    values: np.ndarray, weights: np.ndarray, units: np.ndarray, parts: Sequence[np.ndarray]
+) -> tuple[np.ndarray, float]:
+    """What each unit moves a weighted mean of values by, and the degrees of freedom of its variance.
+
+    A question moves the score by its weight times its value's distance from the mean of its part; a unit by
+    what its questions do (the linearised estimate's sums over first-stage units: Wolter, Introduction to
+    Variance Estimation, 2007, chapter 6), times the root of the part's n / (n - 1), n its units. Parts of a
+    single unit are collapsed into one (Cochran, Sampling Techniques, 1977, section 5A.12), because the
+    variance of a single one can't be seen; that errs on the wide side.
+    """
+    total, freedom = np.zeros(units.max() + 1), 0
+    for rows in _collapsed(parts, units):
+        n = _count(units[rows])
+        mean = np.average(values[rows], weights=weights[rows])
+        moved = weights[rows] * (values[rows] - mean) * np.sqrt(n / max(n - 1, 1))
+        total += np.bincount(units[rows], moved, len(total))
+        freedom += n - 1
+    return total, float(max(1, min(freedom, len(total) - 1)))
 
 
-def make_metric(
-    kind: str, samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]
-) -> Metric:
-    """The metric of one kind of the registry's `resample`, of these samples."""
-    return _KINDS[kind](samples, clusters, parts)
+def _collapsed(parts: Sequence[np.ndarray], units: np.ndarray) -> list[np.ndarray]:
+    """Parts of at least two units, where there are two."""
+    alone = [rows for rows in parts if _count(units[rows]) == 1]
+    others = [rows for rows in parts if _count(units[rows]) > 1]
+    if len(alone) == 1 and others:
+        smallest = min(range(len(others)), key=lambda place: _count(units[others[place]]))
+        alone.append(others.pop(smallest))
+    return [*others, np.any(alone, axis=0)] if alone else others
 
 
-def _earned(samples: Sequence[dict[str, Any]]) -> np.ndarray:
+def _count(units: np.ndarray) -> int:
+    return int(np.count_nonzero(np.bincount(units)))
+
+
+def _numbered(rows: list[dict[str, Any]], labels: Sequence[Any]) -> list[dict[str, Any]]:
+    return [{**row, "cluster": unit} for row, unit in zip(rows, number(labels).tolist(), strict=True)]
+
+
+def _earned(samples: Sequence[Sample]) -> np.ndarray:
     return np.array([float(sample["score"]) for sample in samples])
 
 
-def _whole(clusters: np.ndarray) -> tuple[np.ndarray, ...]:
-    return (np.arange(clusters.max() + 1),)
+def _by_unit(units: np.ndarray, *columns: np.ndarray) -> np.ndarray:
+    """Sums over units of some columns: float64 [units, len(columns)]."""
+    size = units.max() + 1
+    return np.stack([np.bincount(units, column, size) for column in columns], axis=1)
 
 
-def _table(clusters: np.ndarray, columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Sums over clusters of some columns: [clusters, len(columns)]."""
-    number = clusters.max() + 1
-    return np.stack([np.bincount(clusters, column, number) for column in columns], axis=1)
-
-
-def _inside(parts: Sequence[str]) -> list[np.ndarray]:
+def _inside(samples: Sequence[Sample]) -> list[np.ndarray]:
     """For each part, which samples are of it: bool [samples]."""
-    return [np.array([name == part for name in parts]) for part in sorted(set(parts))]
+    parts = np.array([str(sample.get("part", "")) for sample in samples])
+    return [parts == part for part in sorted(set(parts.tolist()))]
 
 
-def _over_images(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]) -> Metric:
-    """The mean over questions."""
-    sums = _table(clusters, [_earned(samples), np.ones(len(samples))])
-    return _marks(sums, 1, lambda s: 100 * _share(s[..., 0], s[..., 1]), _whole(clusters))
+def _shares(inside: Sequence[np.ndarray]) -> np.ndarray:
+    """The points that each sample carries if all parts weigh the same: [samples], 100 in all."""
+    return np.sum([100 / len(inside) / rows.sum() * rows for rows in inside], axis=0)
 
 
-def _over_questions(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]) -> Metric:
-    """MMBench: a question counts once, with all its copies."""
-    sums = _table(clusters, [_earned(samples), np.ones(len(samples))])
-    means = np.stack([sums[:, 0] / sums[:, 1], np.ones(len(sums))], axis=1)
-    return _marks(means, 1, lambda s: 100 * _share(s[..., 0], s[..., 1]), _whole(clusters))
+def _slopes(right: np.ndarray, wrong: np.ndarray, inside: Sequence[np.ndarray]) -> np.ndarray:
+    """What each question moves the mean of F1 by: its derivative by TP, 2 (1 - F1) / (2TP + FP + FN), and by
+    FP or FN, -F1 / (2TP + FP + FN)."""
+    moved = np.zeros(len(right))
+    for rows in inside:
+        whole = 2 * (right & rows).sum() + (wrong & rows).sum()
+        if whole:
+            f1 = 2 * (right & rows).sum() / whole
+            moved += rows * (2 * (1 - f1) * right - f1 * wrong) / whole
+    return 100 / len(inside) * moved
 
 
-def _over_groups(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]) -> Metric:
-    """MMStar: the mean over subcategories of their means."""
-    inside = _inside(parts)
-    earned = _earned(samples)
-    sums = _table(clusters, [earned * rows for rows in inside] + [1.0 * rows for rows in inside])
-    k = len(inside)
-    return _marks(sums, k, lambda s: 100 * _mean(_share(s[..., :k], s[..., k:])), _whole(clusters))
-
-
-def _over_categories(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]) -> Metric:
-    """POPE: the mean over its categories of F1."""
-    inside = _inside(parts)
-    yes = np.array([_plain(sample["target"]) == "yes" for sample in samples])
-    said = [_plain(sample["answer"]) for sample in samples]
-    said_yes, said_no = (np.array([word == wanted for word in said]) for wanted in ("yes", "no"))
-    right = [yes & said_yes & rows for rows in inside]
-    wrong = [((~yes & said_yes) | (yes & said_no)) & rows for rows in inside]
-    nothing = [np.zeros(len(samples))] * len(inside)
-
-    def table(*columns: list[np.ndarray]) -> np.ndarray:
-        return _table(clusters, [1.0 * column for three in (*columns, inside) for column in three])
-
-    k = len(inside)
-    return Metric(
-        table(right, wrong),
-        lambda s: 100 * _mean(_f1(s[..., :k], s[..., k : 2 * k], s[..., 2 * k :])),
-        _whole(clusters),
-        table([yes & rows for rows in inside], nothing),
-        table(nothing, inside),
-        len(samples),
-    )
-
-
-def _over_pairs(samples: Sequence[dict[str, Any]], clusters: np.ndarray, parts: Sequence[str]) -> Metric:
-    """MME: per category the mean over pictures of accuracy + accuracy+, then the sum over categories."""
-    inside = _inside(parts)
-    earned, asked = _table(clusters, [_earned(samples), np.ones(len(samples))]).T
-    pairs = 100 * earned / asked + 100 * (earned == asked)
-    members = [np.unique(clusters[rows]) for rows in inside]
-    # a category's number of pictures is fixed, so a pair's part of the sum is its mark over that number
-    weights = np.sum([np.isin(np.arange(len(pairs)), m) / len(m) for m in members], axis=0)
-    return Metric(
-        (pairs * weights)[:, None],
-        lambda s: s[..., 0],
-        _joined(members),
-        (200 * weights)[:, None],
-        np.zeros((len(pairs), 1)),
-        len(samples),
-    )
-
-
-def _joined(strata: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-    """Strata of at least two clusters, where there are two: a single one's variance can't be seen.
-
-    Collapsed strata (Cochran, Sampling Techniques, 1977, section 5A.12): those of one are taken as one
-    stratum, and a last one with the smallest other. What their means differ is counted as variance, so that
-    errs on the wide side.
-    """
-    alone = [members for members in strata if len(members) == 1]
-    others = [members for members in strata if len(members) > 1]
-    if len(alone) == 1 and others:
-        alone.append(others.pop(min(range(len(others)), key=lambda i: len(others[i]))))
-    return (*others, np.sort(np.concatenate(alone))) if alone else tuple(others)
-
-
-def _marks(
-    sums: np.ndarray,
-    k: int,
-    combine: Callable[[np.ndarray], np.ndarray],
-    strata: tuple[np.ndarray, ...],
-) -> Metric:
-    """A metric whose sums are k columns of marks, 0 to 1 a question, and k of numbers of questions."""
-    asked = sums[:, k:]
-    return Metric(
-        sums,
-        combine,
-        strata,
-        np.concatenate([asked, asked], axis=1),
-        np.concatenate([0 * asked, asked], axis=1),
-        round(asked.sum()),
-    )
-
-
-_KINDS: dict[str, Callable[[Sequence[dict[str, Any]], np.ndarray, Sequence[str]], Metric]] = {
-    "images": _over_images,
-    "questions": _over_questions,
-    "groups": _over_groups,
-    "categories": _over_categories,
-    "pairs": _over_pairs,
-}
+def _percent_right(sums: np.ndarray) -> np.ndarray:
+    return 100 * _share(sums[..., 0], sums[..., 1])
 
 
 def _share(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -162,10 +337,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _f1(right: np.ndarray, wrong: np.ndarray, asked: np.ndarray) -> np.ndarray:
-    """2TP / (2TP + FP + FN), 0 where no yes was right, NaN where nothing was drawn.
-
-    An answer that is neither yes nor no is no mistake.
-    """
+    """2TP / (2TP + FP + FN), 0 where no yes was right, NaN where nothing was drawn."""
     empty = np.where(asked > 0, 0.0, np.nan)
     return np.divide(2 * right, 2 * right + wrong, out=empty, where=right > 0)
 

@@ -1,13 +1,13 @@
 """Tests of a difference: by exchanging the two runs' answers, McNemar's, and Holm's correction."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import bdtr
 
-from pdrop_eval.benchmarks.scoring.bootstrap import Metric, swapped
+from pdrop_eval.benchmarks.scoring.metric import Tally
 
 _ALL = 12  # up to so many changed clusters, every exchange is tried: 4,096
 _NEAR = 1e-9  # differences that are equal but for rounding
@@ -24,13 +24,12 @@ class McNemar:
 
 def mcnemar(gained: int, lost: int) -> McNemar:
     """The exact test (McNemar, Psychometrika 12, 1947; two-sided binomial): are gains and losses alike?"""
-    n, few = gained + lost, min(gained, lost)
-    tail = sum(math.comb(n, k) for k in range(few + 1))
-    return McNemar(gained, lost, min(1.0, 2 * tail / 2**n))
+    tail = float(bdtr(min(gained, lost), gained + lost, 0.5))
+    return McNemar(gained, lost, min(1.0, 2 * tail))
 
 
 def swaps(
-    baseline: Metric, candidate: Metric, number: int, seed: Sequence[int], coins: Sequence[str] = ()
+    baseline: Tally, candidate: Tally, number: int, seed: Sequence[int], coins: Sequence[str] = ()
 ) -> np.ndarray:
     """The differences that would be seen if each cluster's answers were either run's by a coin: [number].
 
@@ -48,7 +47,7 @@ def swaps(
     return np.concatenate([_exchange(baseline, candidate, changed, part) for part in parts])
 
 
-def swap_p(baseline: Metric, candidate: Metric, drawn: np.ndarray) -> float:
+def swap_p(baseline: Tally, candidate: Tally, drawn: np.ndarray) -> float:
     """The share of exchanges that give a difference at least as large, two-sided.
 
     A randomisation test: exact, by all exchanges, where few clusters changed; else from `drawn` (see `swaps`)
@@ -79,7 +78,7 @@ def holm(values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def _changed(baseline: Metric, candidate: Metric) -> np.ndarray:
+def _changed(baseline: Tally, candidate: Tally) -> np.ndarray:
     return np.flatnonzero((baseline.sums != candidate.sums).any(axis=1))
 
 
@@ -89,9 +88,11 @@ def _throws(name: str, number: int, seed: Sequence[int]) -> np.ndarray:
     return np.random.default_rng([*seed, own]).integers(0, 2, number, dtype=np.int8)
 
 
-def _exchange(baseline: Metric, candidate: Metric, changed: np.ndarray, which: np.ndarray) -> np.ndarray:
+def _exchange(baseline: Tally, candidate: Tally, changed: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """The differences after both runs have exchanged the answers of some changed units: [rows of which]."""
     moved = which @ (candidate.sums - baseline.sums)[changed]
-    return swapped(baseline, candidate, moved)
+    after, before = candidate.sums.sum(axis=0) - moved, baseline.sums.sum(axis=0) + moved
+    return candidate.combine(after) - baseline.combine(before)
 
 
 def _as_large(seen: float, drawn: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.benchmarks.scoring.interval import LEVEL
+from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference
 from pdrop_eval.report.paired.effect import Effect, Overall
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.numbers import of_points
@@ -103,14 +103,11 @@ def verdict(effects: Sequence[Effect], overall: Overall | None, gate: Gate) -> V
     whole, level = levels(len(checked), both) if gate.on == SHOWN else (LEVEL, LEVEL)
     found = []
     if gate.overall is not None and overall is not None:
-        interval = overall.interval_at(whole)
-        found.append(_check("overall", OVERALL, gate, gate.overall, overall.difference, interval, whole))
+        found.append(_check("overall", OVERALL, gate, gate.overall, overall.found, whole))
     if gate.changed is not None:
         found.append(_check_changed(effects, gate.changed))
     for key, limit in checked:
-        effect = by_key[key]
-        interval = effect.interval_at(level)
-        found.append(_check(key, BENCHMARK, gate, limit, effect.difference, interval, level))
+        found.append(_check(key, BENCHMARK, gate, limit, by_key[key].found, level))
     return Verdict(all(check.passed for check in found), tuple(found))
 
 
@@ -124,9 +121,8 @@ def levels(number: int, both: bool) -> tuple[float, float]:
     return 1 - error, 1 - error / max(number, 1)
 
 
-def _check(
-    name: str, kind: str, gate: Gate, limit: float, value: float, interval: tuple[float, float], level: float
-) -> Check:
+def _check(name: str, kind: str, gate: Gate, limit: float, found: Difference, level: float) -> Check:
+    value, interval = found.value, found.interval_at(level)
     edge = {SHOWN: interval[1], ESTIMATE: value, POSSIBLE: interval[0]}[gate.on]
     passed = bool(edge >= -limit - _NEAR)
     words = _words(gate.on, passed, limit)
@@ -136,7 +132,7 @@ def _check(
 
 
 def _check_changed(effects: Sequence[Effect], limit: float) -> Check:
-    changed, n = (sum(getattr(effect, name) for effect in effects) for name in ("changed", "n"))
+    changed, n = sum(effect.changed for effect in effects), sum(effect.found.n for effect in effects)
     value = 100 * changed / n
     passed = value <= limit + _NEAR
     where = ", ".join(f"{benchmarks()[e.benchmark].name} {e.changed}" for e in effects if e.changed)

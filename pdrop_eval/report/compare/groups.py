@@ -5,14 +5,11 @@ many questions need no more; it asks of a method how it does on those that do. O
 baseline has right at full resolution, the hard ones are wrong after shrinking, the easy ones right in both.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from pdrop_eval.benchmarks.scoring.interval import LEVEL, Spread
-from pdrop_eval.benchmarks.scoring.metric import number_clusters
+from pdrop_eval.benchmarks.scoring.difference import paired_difference
+from pdrop_eval.benchmarks.scoring.metric import METRICS
 from pdrop_eval.report.paired.pairing import Pairs, Sample, match_samples
 
 RIGHT = 0.5  # a question that earned more than half is right; marks between 0 and 1 are ANLS's and VQA's
@@ -67,21 +64,7 @@ def right(sample: Sample) -> bool:
 def _group(pairs: Sequence[tuple[Sample, Sample]]) -> Group:
     if not pairs:
         return Group(0, 0, None, None, None)
-    clusters = number_clusters([one for one, _ in pairs])
-    kept = np.array([right(other) for _, other in pairs], dtype=float)
-    number, n = int(clusters.max()) + 1, len(pairs)
-    sums, sizes = np.bincount(clusters, kept), np.bincount(clusters)
-    share = float(kept.mean())
-    lost = (sizes - sums) / n * 100
-    error = math.sqrt(float(((sums - share * sizes) ** 2).sum()) * number / max(number - 1, 1)) / n * 100
-    spread = Spread(
-        difference=100 * (share - 1),
-        error=error,
-        moved=float(lost.sum()),
-        most=100 * float(sizes.max()) / n,
-        questions=n,
-        clusters=number,
-        freedom=max(1, number - 1),
-    )
-    low, high = spread.interval(LEVEL)
-    return Group(n, number, 100.0, 100 * share, (max(0.0, 100 + low), min(100.0, 100 + high)))
+    kept = [{**other, "score": float(right(other))} for _, other in pairs]
+    found = paired_difference(METRICS["mean"], [{**one, "score": 1.0} for one in kept], kept)
+    low, high = found.interval
+    return Group(found.n, found.clusters, 100.0, 100 + found.value, (100 + low, min(100.0, 100 + high)))

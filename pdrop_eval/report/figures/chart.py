@@ -15,7 +15,6 @@ from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.records.overrides import SCHEDULE, override
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
-from pdrop_eval.report.paired.difference import Difference
 from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
@@ -23,7 +22,7 @@ from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
 from pdrop_eval.utils.presets import presets
 
 if TYPE_CHECKING:
-    from pdrop_eval.report.paired.difference import Difference  # it needs numpy
+    from pdrop_eval.benchmarks.scoring.difference import Difference  # it needs numpy
 
 OF_MODEL = ("model.pretrained=", "model.revision=")  # where one model's checkpoint is
 _OF_PLACE = (*OF_MODEL, "data.root=")  # deviations that name no other figure

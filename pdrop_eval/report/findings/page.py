@@ -21,7 +21,7 @@ from pdrop_eval.report.findings.questions import (
     printed,
 )
 from pdrop_eval.report.formats.markdown import escaped, pipes
-from pdrop_eval.report.paired.difference import RESAMPLES, Difference
+from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils import numbers
@@ -33,15 +33,15 @@ TITLE = "# What training with PDrop changed"
 _MADE = """Made by `make findings` from the evaluation records; no sentence here is written by hand. A
 difference is one row's score minus another's, in points on the 0-to-100 scale (MME / 20), on the same
 questions, with a 95% interval in brackets."""
-_HOW = f"""## How the intervals were computed
+_HOW = """## How the intervals were computed
 
-A paired bootstrap of {RESAMPLES:,} draws: each draw gives both rows the same questions, and what belongs
-together is drawn together (all questions about one picture; MME's pairs, within their category; the copies of
-a question). A score is computed anew for each draw by its benchmark's own rule, and the rule is checked: for
-all questions it must give the score of the record. The mean takes the benchmarks as they are, each drawn for
-itself. Of twenty intervals with nothing to find, one leaves out zero by chance: a single benchmark that does
-so among many is no finding. The intervals say what other questions would change, not what another seed of
-the training would."""
+As in `pdrop-eval-compare`: each question is paired with itself, and what belongs together is resampled
+together (all questions about one picture; MME's pairs, within their category; the copies of a question). The
+standard error is that of the benchmark's own score, whose rule is checked: for all questions it must give the
+score of the record. Benchmarks about the same pictures are not taken as independent in the mean. [How often
+these intervals hold the truth](../compare/coverage.md) was simulated. Of twenty intervals with nothing to
+find, one leaves out zero by chance: a single benchmark that does so among many is no finding. The intervals
+say what other questions would change, not what another seed of the training would."""
 _MINI = """## What the miniature can't show
 
 - **One seed.** Another order of the data gives other weights and other scores; by how much isn't measured,
@@ -123,7 +123,7 @@ def _sentence(comparison: Comparison) -> str:
     unfair = " **Not a fair comparison, see below.**" if comparison.unfair else ""
     return (
         f"**{escaped(comparison.name)}**: {answer(comparison.question, mean)}. Mean of {count} of the "
-        f"{len(benchmarks())} benchmarks: {_shown(mean)}, {mean.n:,} questions; {alone}.{unfair}"
+        f"{len(benchmarks())} benchmarks: {shown(mean)}, {mean.n:,} questions; {alone}.{unfair}"
     )
 
 
@@ -135,8 +135,8 @@ def _overall(question: Question, found: Sequence[Comparison]) -> str:
     rows = []
     for comparison in found:
         assert comparison.mean is not None
-        row = [escaped(comparison.name), _shown(comparison.mean)]
-        row += [_shown(comparison.averages.get(number)) for number in tables]
+        row = [escaped(comparison.name), shown(comparison.mean)]
+        row += [shown(comparison.averages.get(number)) for number in tables]
         if question.tables:
             paper = [f"Table {n}: {numbers.difference(v)}" for n, v in printed(question, comparison.one)]
             row.append(", ".join(paper) or "not printed")
@@ -154,7 +154,7 @@ def _each(found: Sequence[Comparison]) -> str:
         [
             benchmarks()[key].name,
             " or ".join(f"{n:,}" for n in sorted(counts[key])) or numbers.NONE,
-            *(_shown(c.by_benchmark.get(key)) for c in found),
+            *(shown(c.by_benchmark.get(key)) for c in found),
         ]
         for key in keys
     ]
@@ -205,17 +205,6 @@ def _missing(lost: Sequence[Comparison]) -> str:
     if not commands:
         return listed
     return "\n".join([listed, "", "```sh", *dict.fromkeys(commands), "```"])
-
-
-def _shown(difference: Difference | None) -> str:
-    """`-1.2 [-2.0, -0.4]`; without an interval where nothing varied."""
-    if difference is None:
-        return numbers.NONE
-    value = numbers.difference(difference.value)
-    if difference.interval is None:
-        return f"{value} (no question came out differently)"
-    low, high = difference.interval
-    return f"{value} [{numbers.difference(low)}, {numbers.difference(high)}]"
 
 
 def main() -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.models.families import display_names
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.records.training_info import differences
-from pdrop_eval.report.paired.difference import Difference, NotPairedError, compare, mean_of
+from pdrop_eval.report.paired.pairing import CannotCompareError, compare
 from pdrop_eval.report.tables.commands import Fill, fill
 from pdrop_eval.report.tables.spec import TABLES
 
@@ -97,7 +98,7 @@ class Comparison:
     @cached_property
     def mean(self) -> Difference | None:
         """Over all benchmarks that can be compared."""
-        return mean_of(list(self.by_benchmark.values())) if self.by_benchmark else None
+        return mean_difference(list(self.by_benchmark.values())) if self.by_benchmark else None
 
     def beyond(self, sign: int) -> list[str]:
         """The benchmarks whose interval lies on one side of zero."""
@@ -176,18 +177,18 @@ def _comparison(
             continue
         try:
             made.by_benchmark[key] = compare(one, other, key)
-        except NotPairedError as reason:
-            made.skipped[key] = str(reason)
+        except CannotCompareError as error:
+            made.skipped[key] = error.reason
     for number in question.tables:
         wanted = TABLES[number].benchmarks
         if all(key in made.by_benchmark for key in wanted):
-            made.averages[number] = mean_of([made.by_benchmark[key] for key in wanted])
+            made.averages[number] = mean_difference([made.by_benchmark[key] for key in wanted])
     return made
 
 
 def answer(question: Question, difference: Difference) -> str:
     """The answer in words, by the sign of the difference and by whether its interval holds zero."""
-    if difference.interval is None:
+    if not difference.changed:
         return "No question came out differently"
     low, high = difference.interval
     if question.name == MATCH:

@@ -6,20 +6,23 @@ compare: a number from other questions is worse than none.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.benchmarks.scoring.bootstrap import Metric
-from pdrop_eval.benchmarks.scoring.metric import make_metric, number_clusters, parts_of
+from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
+from pdrop_eval.benchmarks.scoring.metric import unit_numbers
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Sample, name_of, scored_samples
+from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
 
 REFUSE, LEAVE_OUT = "refuse", "leave_out"
+
+Samples = list[Sample]
 
 
 @dataclass(frozen=True)
@@ -44,35 +47,28 @@ class Pairs:
         """The pairs whose answers differ, beyond white space around them."""
         return [pair for pair in self.pairs if not same_answer(*pair)]
 
-    def metrics(self) -> tuple[Metric, Metric]:
-        """Both runs' metrics, over the same clusters."""
-        first, second = self.samples
-        kind = benchmarks()[self.benchmark].resample
-        clusters, parts = number_clusters(first), parts_of(first)
-        return make_metric(kind, first, clusters, parts), make_metric(kind, second, clusters, parts)
-
-    def pictures(self) -> list[str | None]:
-        """What each cluster is about: the hash of its (first) picture; None where none was recorded."""
-        first = self.samples[0]
-        found: dict[int, str | None] = {}
-        for number, sample in zip(number_clusters(first).tolist(), first, strict=True):
-            found.setdefault(number, sample.get("images_sha256"))
-        return list(found.values())
-
-    def coins(self) -> list[str]:
-        """Names of clusters by which benchmarks know each other's: the k-th about a picture."""
-        times: Counter[str] = Counter()
-        names = []
-        for place, picture in enumerate(self.pictures()):
-            name = f"{self.benchmark} {place}" if picture is None else picture
-            names.append(f"{name} {times[name]}")
-            times[name] += 1
-        return names
+    @property
+    def difference(self) -> Difference:
+        """The candidate's score minus the baseline's, with its interval."""
+        return paired_difference(benchmarks()[self.benchmark].rule, *self.samples)
 
 
 def same_answer(one: Sample, other: Sample) -> bool:
     """Whether two samples have the same answer, but for white space around it."""
     return str(one.get("answer")).strip() == str(other.get("answer")).strip()
+
+
+def compare(one: Run, other: Run, benchmark: str) -> Difference:
+    """The first run's score of a benchmark minus the second's. Raises CannotCompareError with the reason."""
+    return pair(other, one, benchmark).difference
+
+
+def shown(difference: Difference | None) -> str:
+    """A difference with its interval: `-1.2 [-2.0, -0.4]`; a dash where there is none."""
+    if difference is None:
+        return numbers.NONE
+    low, high = difference.interval
+    return f"{numbers.difference(difference.value)} [{numbers.difference(low)}, {numbers.difference(high)}]"
 
 
 def pair(baseline: Run, candidate: Run, benchmark: str, unpaired: str = REFUSE) -> Pairs:
@@ -84,6 +80,13 @@ def pair(baseline: Run, candidate: Run, benchmark: str, unpaired: str = REFUSE) 
     if unpaired not in (REFUSE, LEAVE_OUT):
         raise UserError(f"unpaired={unpaired}: it is {REFUSE} or {LEAVE_OUT}.")
     first, second = (scored_samples(run, benchmark) for run in (baseline, candidate))
+    return pair_samples(baseline, candidate, benchmark, first, second, unpaired)
+
+
+def pair_samples(
+    baseline: Run, candidate: Run, benchmark: str, first: Samples, second: Samples, unpaired: str = REFUSE
+) -> Pairs:
+    """The pairs of samples that were read already (`scored_samples`), as `pair` makes them."""
     _check_common(benchmark, first, second)
     shelves = [_by_content(samples) for samples in (first, second)]
     pairs: list[tuple[Sample, Sample]] = []
@@ -188,7 +191,7 @@ def _check_common(benchmark: str, first: list[Sample], second: list[Sample]) -> 
 
 def _check_clusters(benchmark: str, pairs: list[tuple[Sample, Sample]]) -> None:
     """What is drawn together must be the same in both."""
-    first, second = (number_clusters([two[side] for two in pairs]) for side in (0, 1))
+    first, second = (unit_numbers([two[side] for two in pairs]) for side in (0, 1))
     if not np.array_equal(first, second):
         raise CannotCompareError(
             CannotCompareError.SAMPLES,

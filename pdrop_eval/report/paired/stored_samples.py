@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.benchmarks.scoring.metric import make_metric, number_clusters, parts_of
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
@@ -34,6 +33,11 @@ class CannotCompareError(UserError):
         super().__init__(message)
         self.kind = kind
 
+    @property
+    def reason(self) -> str:
+        """The message, where it isn't long known: a benchmark without a judge."""
+        return "it needs a judge" if self.kind == self.JUDGE else str(self)
+
 
 def scored_samples(run: Run, benchmark: str) -> list[Sample]:
     """A run's samples that count for the score of a benchmark, after making sure that they give its score.
@@ -56,11 +60,9 @@ def scored_samples(run: Run, benchmark: str) -> list[Sample]:
     samples = load(run, benchmark)
     if len(samples) != entry["n"]:
         raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
-    metric = make_metric(
-        benchmarks()[benchmark].resample, samples, number_clusters(samples), parts_of(samples)
-    )
-    if not np.isclose(metric.value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
-        told = f"they give {metric.value:.4f} and its record says {float(entry['score']):.4f}"
+    value = benchmarks()[benchmark].rule.score(samples)
+    if not np.isclose(value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
+        told = f"they give {value:.4f} and its record says {float(entry['score']):.4f}"
         raise damaged(run, benchmark, told)
     return samples
 

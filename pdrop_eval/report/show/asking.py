@@ -89,12 +89,14 @@ class Task:
     def earned(self, question: Question, answer: str) -> float | None:
         """What an answer earns by lmms-eval's own scoring, 0 to 1; None where it alone has no score."""
         info = self.info
-        if info.judge or info.resample == "questions":
+        if info.judge or info.rule.copies:
             return None
-        item = self.task.process_results(self.docs[question.doc_id], [answer]).get(info.metric)
-        if item is None or info.resample != "images":
-            return None if item is None else float(item["score"])
-        return float(self.task.aggregation()[info.metric]([item]) if isinstance(item, dict) else item)
+        doc = self.docs[question.doc_id]
+        item = self.task.process_results(doc, [answer]).get(info.metric)
+        if item is None:
+            return None
+        (row,) = info.rule.rows([item], [doc], [0], self.task.aggregation()[info.metric])
+        return float(row["score"])
 
 
 def answered(model: Any, questions: Sequence[Question], seed: int) -> list[Outcome]:

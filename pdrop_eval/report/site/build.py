@@ -9,6 +9,7 @@ from typing import Any
 
 from pdrop_eval import __version__
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.report.site.data.compared import comparisons
 from pdrop_eval.report.site.data.curves import curves
 from pdrop_eval.report.site.data.downloads import copy_comparisons, overview_sheet, sample_sheet
 from pdrop_eval.report.site.data.efficiency import efficiency
@@ -29,7 +30,6 @@ from pdrop_eval.report.site.data.samples import (
     QuestionSet,
     Stored,
     answer_chunks,
-    is_plain,
     question_sets,
     read_asked,
     set_name,
@@ -137,8 +137,7 @@ def _write_answers(build: _Build, found: QuestionSet, ordered: Sequence[Question
         build.site.write(f"data/answers/{name}-{chunk}.js", put(f"answers/{name}/{chunk}", lines))
         chunks += 1
     overlays = any(answer.overlaid for answer in asked.answers.values())
-    plain = is_plain(asked)
-    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays, plain)
+    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays)
     if not all(answer.fits for answer in asked.answers.values()):
         build.notices.misfit(asked.one, found.benchmark)
     path = f"downloads/{key}.csv"
@@ -185,14 +184,17 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         for variant in batch["variants"]
         if variant["strategy"]
     }
+    compared = comparisons(recorded, sources.compare)
+    for key, found in compared.items():
+        build.site.write(f"data/compared/{key}.js", put(f"compared/{key}", public(found)))
     index = {
         "format": FORMAT,
         "version": __version__,
         "built": newest(recorded),
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
-        "benchmarks": benchmark_entries(build.stored.values()),
+        "benchmarks": benchmark_entries(),
         "strategies": strategy_entries(recorded, sorted(benched)),
-        "runs": [run_entry(one, build.stored[one.key]) for one in recorded],
+        "runs": [run_entry(one, build.stored[one.key], [*compared[one.key]]) for one in recorded],
         "tables": shown,
         "curves": curves(recorded),
         "efficiency": speed,

@@ -129,7 +129,9 @@ def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
 
     def look(task: str) -> Finding:
         info = describe(task, "rendered")
-        rows = check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.resample == "pairs")
+        rows = check_parquet(
+            folder / f"{task}.parquet", info.columns, info.unique, info.scoring == "pair_sum"
+        )
         return Finding("ok", task, f"{rows} rows in {folder}")
 
     yield from _all(look, tasks)

@@ -17,6 +17,7 @@ from PIL import ImageFile
 from tenacity import RetryError
 from tqdm import tqdm
 
+from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.sample_errors import guard
 from pdrop_eval.benchmarks.scoring.score import Score, score
 from pdrop_eval.benchmarks.task_files import TaskInfo
@@ -54,7 +55,7 @@ def run_task(
     entry = {
         "benchmark": info.benchmark,
         "metric": info.metric,
-        **(_scored(result, info) if result else _unscored(rows)),
+        **(_scored(result) if result else _unscored(rows)),
         "scale": info.record_scale,
         "higher_is_better": output["higher_is_better"][info.task][info.metric],
         "metrics": _metrics(output, info.task),
@@ -86,14 +87,14 @@ def ask(
     )  # fmt: skip
 
 
-def _scored(result: Score, info: TaskInfo) -> dict[str, Any]:
+def _scored(result: Score) -> dict[str, Any]:
     return {
         "status": "scored",
-        "score": result.value * info.factor,
-        "stderr": None if result.stderr is None else result.stderr * info.factor,
+        "score": result.value,
+        "stderr": result.stderr,
         "n": result.n,
         "clusters": result.clusters,
-        "parts": {name: value * info.factor for name, value in result.parts.items()},
+        "parts": result.parts,
     }
 
 
@@ -149,12 +150,15 @@ def _score(
         )
     aggregation = task.aggregation()[metric]
     extra = {"args": paths} if "args" in inspect.signature(aggregation).parameters else {}
+    docs = [rows[index]["doc"] for index in chosen]
+    pictures = [measured[index].images_sha256 for index in chosen]
     return score(
-        info.resample,
+        info.rule,
         [rows[index][metric] for index in chosen],
-        [rows[index]["doc"] for index in chosen],
-        [measured[index].images_sha256 for index in chosen],
+        docs,
+        pictures if info.cluster == IMAGES else [doc[info.cluster] for doc in docs],
         lambda items: float(aggregation(items, **extra)),
+        info.factor,
         resamples,
         seed,
     )
@@ -183,7 +187,7 @@ def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], f
 def _samples(
     info: TaskInfo, rows: list[dict], measured: list[Measurement], result: Score | None
 ) -> list[dict]:
-    earned = iter(_earned(result) if result else ())
+    earned = iter(result.rows if result else ())
     nothing: dict[str, Any] = {"score": None}
     return [
         {
@@ -197,13 +201,6 @@ def _samples(
         }
         for row, measurement in zip(rows, measured, strict=True)
     ]
-
-
-def _earned(result: Score) -> Iterator[dict[str, Any]]:
-    """Of each question that counts: what it earned, what it is drawn together with, and the part it is of."""
-    parts = result.part_of or [None] * result.n
-    for earned, cluster, part in zip(result.per_item, result.cluster_of, parts, strict=True):
-        yield {"score": earned, "cluster": cluster, **({"part": part} if part is not None else {})}
 
 
 @contextlib.contextmanager

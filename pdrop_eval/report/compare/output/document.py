@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import by_task, names
+from pdrop_eval.benchmarks.registry import benchmarks, by_task, names
+from pdrop_eval.benchmarks.scoring.difference import METHOD, Difference
 from pdrop_eval.report.compare import gate
 from pdrop_eval.report.compare.differences import differences, facts, warnings
 from pdrop_eval.report.compare.groups import Group, groups
@@ -85,9 +86,7 @@ def _title(check: gate.Check) -> str:
 def _method() -> list[str]:
     drawn = effects.Settings()
     return [
-        f"Intervals: standard errors of a paired bootstrap of the metric itself ({drawn.resamples:,} draws), "
-        "in the form of Tango's score interval, which also holds where few answers changed, with Student's "
-        "quantile where pictures are few. results/compare/coverage.md has how often they hold the truth.",
+        METHOD,
         f"p: a randomisation test that exchanges both runs' answers to whole clusters, {drawn.swaps:,} times "
         f"or in every way. Seed of both: {drawn.seed}.",
     ]
@@ -106,7 +105,7 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
             if error.kind != CannotCompareError.JUDGE or benchmark in settings.max_drop_of:
                 faults.append(str(error))
             else:
-                left_out.append({"benchmark": benchmark, **_named(benchmark), "why": "it needs a judge"})
+                left_out.append({"benchmark": benchmark, **_named(benchmark), "why": error.reason})
     if faults:
         raise UserError(" ".join(faults))
     if not found:
@@ -115,23 +114,37 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
 
 
 def _benchmark(effect: effects.Effect) -> dict[str, Any]:
-    left = dict(zip(("baseline", "candidate"), effect.left_over, strict=True))
-    hidden = ("spread", "parts", "mcnemar", "agreement", "left_over")
+    hidden = ("found", "swapped", "mcnemar", "agreement", "left_over")
     plain = {name: getattr(effect, name) for name in effect.__dataclass_fields__ if name not in hidden}
     return {
         **plain,
         **_named(effect.benchmark),
+        "metric": benchmarks()[effect.benchmark].metric,
+        **_difference(effect.found),
+        "adjusted": effect.adjusted,
+        "changed_scores": effect.found.changed,
         "agreement": 100 * effect.agreement,
         "mcnemar": asdict(effect.mcnemar) if effect.mcnemar else None,
-        "left_over": left,
+        "left_over": dict(zip(("baseline", "candidate"), effect.left_over, strict=True)),
+    }
+
+
+def _difference(found: Difference) -> dict[str, Any]:
+    return {
+        "n": found.n,
+        "clusters": found.clusters,
+        "difference": found.value,
+        "interval": found.interval,
+        "smallest": found.smallest,
     }
 
 
 def _overall(whole: effects.Overall) -> dict[str, Any]:
-    hidden = ("spread", "left_out", "benchmarks")
+    hidden = ("found", "left_out")
     plain = {name: getattr(whole, name) for name in whole.__dataclass_fields__ if name not in hidden}
     without = [_named(benchmark)["name"] for benchmark in whole.left_out]
-    return {**plain, "agreement": 100 * whole.agreement, "without_ratio": without}
+    agreement = 100 * whole.agreement
+    return {**plain, **_difference(whole.found), "agreement": agreement, "without_ratio": without}
 
 
 def _groups(settings: Settings, sides: Sequence[Side], pairs: Sequence[Pairs]) -> dict[str, Any] | None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.report.figures.chart import Chart, Point, cost, names_of
 from pdrop_eval.report.figures.flops.chart import FlopsChart
-from pdrop_eval.report.paired.difference import Difference, NotPairedError, compare, mean_of
-from pdrop_eval.utils import numbers
+from pdrop_eval.report.paired.pairing import CannotCompareError, compare, shown
 
 HALF = 0.5  # the budget of which a figure's summary speaks, or the nearest to it
 
@@ -24,7 +24,7 @@ def gain(chart: Chart, one: Point, other: Point | None, keys: Sequence[str]) -> 
     """One point's score minus another's, in the mean of some benchmarks; None if they can't be paired."""
     found = [_compared(chart, one, other, key) for key in keys] if other else [None]
     known = [difference for difference in found if difference is not None]
-    return mean_of(known) if len(known) == len(found) else None
+    return mean_difference(known) if len(known) == len(found) else None
 
 
 def pairs(chart: FlopsChart) -> list[Pair]:
@@ -48,24 +48,13 @@ def shows(chart: FlopsChart) -> str:
     return " ".join(words)
 
 
-def shown(difference: Difference | None) -> str:
-    """`-1.2 [-2.0, -0.4]`; without an interval where nothing varied."""
-    if difference is None:
-        return numbers.NONE
-    value = numbers.difference(difference.value)
-    if difference.interval is None:
-        return value
-    low, high = difference.interval
-    return f"{value} [{numbers.difference(low)}, {numbers.difference(high)}]"
-
-
 def _compared(chart: Chart, one: Point, other: Point, key: str) -> Difference | None:
     """Two points in a benchmark. The chart remembers it: its page says several things of the same pair."""
     pair = (one.spot, other.spot, key)
     if pair not in chart.compared:
         try:
             chart.compared[pair] = compare(one.run, other.run, key) if one.run and other.run else None
-        except NotPairedError:
+        except CannotCompareError:
             chart.compared[pair] = None
     return chart.compared[pair]
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
+from pdrop_eval.benchmarks.scoring.difference import Difference
 from pdrop_eval.report.figures.chart import VANILLA, Point, names_of
-from pdrop_eval.report.figures.flops.gains import gain, shown
+from pdrop_eval.report.figures.flops.gains import gain
 from pdrop_eval.report.figures.layers.chart import LayersChart, once, retained
-from pdrop_eval.report.paired.difference import Difference
+from pdrop_eval.report.paired.pairing import shown
 
 BY_CHANCE = 0.05  # of 95% intervals leave out zero where there is no difference
 
@@ -95,10 +96,10 @@ def _contest(chart: LayersChart, model: str) -> str:
 
 
 def by_chance(chart: LayersChart) -> str:
-    """How many of a figure's differences leave out zero by chance; empty where none has an interval."""
+    """How many of a figure's differences leave out zero by chance; empty where no question changed."""
     against = lead if len(chart.models) > 1 else loss
     paired = [against(chart, point, [key]) for key in chart.benchmarks for point in chart.measured]
-    count = sum(difference is not None and difference.interval is not None for difference in paired)
+    count = sum(bool(difference and difference.changed) for difference in paired)
     if not count:
         return ""
     return (

@@ -3,14 +3,14 @@
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.benchmarks.scoring.difference import Difference
 from pdrop_eval.report.figures.chart import VANILLA, Point, cost, names_of
-from pdrop_eval.report.figures.flops.gains import shown
 from pdrop_eval.report.figures.layers.chart import LayersChart, kept, once, retained
 from pdrop_eval.report.figures.layers.draw import footer
 from pdrop_eval.report.figures.layers.gains import by_chance, lead, loss, share, shows
 from pdrop_eval.report.figures.page import columns, interval, line, notes, page, percent
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Shown, plain
-from pdrop_eval.report.paired.difference import Difference
+from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.csv_export import write_csv
 from pdrop_eval.utils import numbers
 
@@ -133,7 +133,7 @@ def _line(chart: LayersChart, point: Point, key: str, several: bool) -> dict[str
 def _difference(name: str, found: Difference | None) -> dict[str, float]:
     if found is None:
         return {}
-    ends = dict(zip((f"{name}_low", f"{name}_high"), found.interval or (), strict=False))
+    ends = dict(zip((f"{name}_low", f"{name}_high"), found.interval, strict=False))
     return {name: found.value, **ends}
 
 

@@ -19,16 +19,8 @@ _DASHES = dict(zip(LINESTYLES, ("solid", "dash", "dashdot", "dot"), strict=True)
 _HASH = 8  # digits of a hash that are shown
 
 
-def benchmark_entries(stored: Iterable[Mapping[str, Stored]]) -> dict[str, dict[str, Any]]:
-    """The registry of benchmarks, in its order.
-
-    plain: whether a score is 100 times the mean of its questions', as far as all runs here show.
-    """
-    plain: dict[str, set[bool]] = {}
-    for run in stored:
-        for key, one in run.items():
-            if one.plain is not None:
-                plain.setdefault(key, set()).add(one.plain)
+def benchmark_entries() -> dict[str, dict[str, Any]]:
+    """The registry of benchmarks, in its order."""
     return {
         key: {
             "name": known.name,
@@ -36,7 +28,6 @@ def benchmark_entries(stored: Iterable[Mapping[str, Stored]]) -> dict[str, dict[
             "scale": None if known.scale == "sum" else 100,
             "divisor": DIVISOR.get(key, 1.0),
             "metric": known.metric,
-            "plain": all(plain[key]) if key in plain else None,
         }
         for key, known in benchmarks().items()
     }
@@ -65,8 +56,8 @@ def strategy_entries(recorded: Iterable[Recorded], others: Iterable[str] = ()) -
     }
 
 
-def run_entry(one: Recorded, stored: Mapping[str, Stored]) -> dict[str, Any]:
-    """A run in short. stored: where its samples are, by benchmark."""
+def run_entry(one: Recorded, stored: Mapping[str, Stored], compared: Sequence[str]) -> dict[str, Any]:
+    """A run in short. stored: where its samples are, by benchmark. compared: baselines of its comparisons."""
     run, record = one.run, one.run.record
     tokens, layers = run.of("efficiency", "image_tokens"), run.of("efficiency", "image_tokens_per_layer")
     share = sum(layers) / len(layers) / tokens if layers and tokens else None
@@ -98,6 +89,7 @@ def run_entry(one: Recorded, stored: Mapping[str, Stored]) -> dict[str, Any]:
         "kv_cache_bytes": run.of("efficiency", "kv_cache_bytes"),
         "convention": run.of("efficiency", "convention"),
         "mean_tokens_share": rounded(share),
+        "compared": list(compared),
         "scores": {name: _score(one, name, stored.get(name)) for name in known_benchmarks(one)},
     }
 

@@ -110,15 +110,11 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a run's samples of a benchmark are: the set of the questions, and the number of files.
-
-    plain: whether the run's score is 100 times the mean of its samples'; None where nothing says so.
-    """
+    """Where a run's samples of a benchmark are: the set of the questions, and the number of files."""
 
     of: str
     chunks: int
     overlays: bool
-    plain: bool | None
 
 
 def read_asked(one: Recorded, task: str, benchmark: str) -> Asked:
@@ -134,13 +130,6 @@ def read_asked(one: Recorded, task: str, benchmark: str) -> Asked:
         questions[key] = _question(key, row)
         answers[key] = _answer(row, nominal)
     return Asked(one, benchmark, questions, answers, rows)
-
-
-def is_plain(asked: Asked) -> bool | None:
-    """Whether the run's score is 100 times the mean of its samples'."""
-    scores = [answer.score for answer in asked.answers.values() if answer.score is not None]
-    whole = asked.one.run.results[asked.benchmark].get("score")
-    return None if whole is None or not scores else abs(100 * sum(scores) / len(scores) - whole) < 1e-6
 
 
 def question_sets(name: str, benchmark: str, task: str, asked: Sequence[Asked]) -> list[QuestionSet]:

@@ -42,7 +42,7 @@
     const keep = (question, first, second) => wanted(kind, first, second) && holds(text, question, first, second);
     const found = await pdrop.pairs.read(one, two, key, { stopped: () => gone, keep });
     if (!found) return null;
-    const rows = found.rows.sort((a, b) => gain(a) - gain(b) || a.place - b.place);
+    const rows = found.sort((a, b) => gain(a) - gain(b) || a.place - b.place);
     if (!rows.length) return widgets.empty("No question fits these filters.");
     const pages = Math.ceil(rows.length / PAGE);
     const page = Math.min(pages, Math.max(1, Number(now.query.get("page")) || 1));

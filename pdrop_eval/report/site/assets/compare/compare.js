@@ -18,7 +18,7 @@
         choosers(runs, one, two),
         one.key === two.key ? widgets.empty("Baseline and candidate are the same run: choose another one.") : results,
         h("section.part", { "aria-label": "The project's own comparison" }, h("h2", null, "The same with the project's own test"),
-          h("p", null, "pdrop-eval-compare bootstraps every benchmark's own metric, tests the difference, and can gate a CI:"),
+          h("p", null, "pdrop-eval-compare computes the interval of any two runs, tests their difference, and can gate a CI:"),
           widgets.command(`pdrop-eval-compare baseline=${folder(one)} candidate=${folder(two)}`)),
       ],
       after: () => { if (one.key !== two.key) fill(results, index, one, two); },
@@ -61,15 +61,16 @@
     const mean = h("tr.delta");
     const name = "Scores of both runs by benchmark";
     pdrop.replace(place, widgets.scroller(h("table.data.compare", null, h("caption.hidden", null, name),
-      h("thead", null, h("tr", null, ["Benchmark", "Baseline", "Candidate", "Difference", "95% interval (estimate of this page)", "Questions", "Lost", "Gained", "Changed answers"].map((text, at) =>
+      h("thead", null, h("tr", null, ["Benchmark", "Baseline", "Candidate", "Difference", "95% interval", "Questions", "Lost", "Gained", "Changed answers"].map((text, at) =>
         h("th", { scope: "col", class: at ? "num" : null }, text)))),
       h("tbody", null, [...rows.values()], mean)), name), h("p.under", null,
-      "Difference: candidate minus baseline in points of 0 to 100 (MME / 20). Interval: paired, questions about one picture taken together, in the shape of Tango's score interval; computed here for scores that are plain means over questions. Lost, gained: questions that earned less or more."));
+      "Difference: candidate minus baseline in points of 0 to 100 (MME / 20). Interval: that of pdrop-eval-compare, computed when the page was built, for each run against vanilla of its model and for runs that were compared; of other runs the command below computes it. Lost, gained: questions that earned less or more."));
     for (const key of keys) line(rows.get(key), index, one, two, key, null);
+    const known = await pdrop.pairs.computed(one, two);
     const differences = [];
     for (const key of keys) {
       try {
-        const found = await pdrop.pairs.compare(one, two, key, () => gone);
+        const found = await pdrop.pairs.compare(one, two, key, known, () => gone);
         if (gone || !found) return;
         line(rows.get(key), index, one, two, key, found);
         if (words.number(found.difference)) differences.push(found.difference);
@@ -77,28 +78,33 @@
         line(rows.get(key), index, one, two, key, { why: error.message, difference: null });
       }
     }
-    pdrop.replace(mean, h("th", { scope: "row" }, "Mean"), h("td"), h("td"),
-      h("td.num", null, differences.length ? words.signed(differences.reduce((sum, value) => sum + value, 0) / differences.length) : words.DASH),
-      h("td.num.quiet", { colspan: 5 }, `over ${words.plural(differences.length, "benchmark")}`));
+    const average = differences.length ? differences.reduce((sum, value) => sum + value, 0) / differences.length : null;
+    const whole = (known && known.mean) || { difference: average, interval: null };
+    pdrop.replace(mean, h("th", { scope: "row" }, "Mean"), h("td"), h("td"), difference(whole), h("td.num", null, interval(whole)),
+      h("td.num.quiet", { colspan: 4 }, `over ${words.plural(differences.length, "benchmark")}`));
     place.dataset.done = "yes";
   }
+
+  /** A difference's cell; bold where its interval leaves out zero. */
+  function difference(found) {
+    const sure = found.interval && (found.interval[0] > 0 || found.interval[1] < 0);
+    return h("td.num", { class: sure ? "sure" : null }, words.signed(found.difference), sure ? h("span.hidden", null, " (interval without 0)") : null);
+  }
+
+  const interval = (found) => (found.interval ? `${words.signed(found.interval[0])} to ${words.signed(found.interval[1])}` : words.DASH);
 
   /** One benchmark; found: null while its answers are being read. */
   function line(row, index, one, two, key, found) {
     const recorded = (run) => (run.scores[key] ? run.scores[key].score : null);
-    const before = found && words.number(found.before) ? found.before : recorded(one);
-    const after = found && words.number(found.after) ? found.after : recorded(two);
     const cell = (text) => h("td.num", null, text);
-    pdrop.replace(row, h("th", { scope: "row" }, index.benchmarks[key].name, found && found.partial ? h("span.tag", null, "common questions") : null),
-      cell(words.fixed(before)), cell(words.fixed(after)));
+    pdrop.replace(row, h("th", { scope: "row" }, index.benchmarks[key].name), cell(words.fixed(recorded(one))), cell(words.fixed(recorded(two))));
     if (!found) {
       pdrop.append(row, [h("td.quiet.num", null, "reading \u2026"), ...Array.from({ length: 5 }, () => h("td"))]);
       return;
     }
-    const sure = found.interval && (found.interval[0] > 0 || found.interval[1] < 0);
     pdrop.append(row, [
-      h("td.num", { class: sure ? "sure" : null }, words.signed(found.difference), sure ? h("span.hidden", null, " (interval without 0)") : null),
-      found.interval ? cell(`${words.signed(found.interval[0])} to ${words.signed(found.interval[1])}`) : h("td.num.quiet.why", null, found.why),
+      difference(found),
+      found.why ? h("td.num.quiet.why", null, found.why) : cell(interval(found)),
       cell(words.whole(found.n)), cell(words.whole(found.lost)), cell(words.whole(found.gained)),
       cell(words.number(found.changed) && found.n ? h("a", { href: route.to(["compare", key], { a: one.key, b: two.key }) }, `${words.whole(found.changed)} (${words.fixed((100 * found.changed) / found.n, 0)}%)`) : words.DASH),
     ]);

@@ -2,7 +2,6 @@
 (function (pdrop) {
   "use strict";
   const { words } = pdrop;
-  const NEAR = 0.05; // points by which a recorded score may differ from the mean of its questions' scores
   const CHUNK = 500;
   const UNRECORDED = "the answers are not recorded";
 
@@ -19,27 +18,24 @@
   const changed = (first, second) => String(first).trim() !== String(second).trim();
 
   /**
-   * Everything that both answered: {rows: [{place, before, after, changed, label}], plain, ...}.
+   * Everything that both answered: [{place, before, after, changed}].
    * keep(question, one, two): whether a pair's row is wanted as it is being read (the texts are forgotten).
    */
   async function read(one, two, key, { stopped = () => false, keep = null } = {}) {
     const chunks = Math.max(one.scores[key].chunks, two.scores[key].chunks);
     const rows = [];
-    const own = [[0, 0, 0], [0, 0, 0]]; // sum, scored, answered: each run's own
     for (let chunk = 0; chunk < chunks; chunk += 1) {
       if (stopped()) return null;
       const [first, second, questions] = await Promise.all([
-        answers(one, key, chunk), answers(two, key, chunk), pdrop.load(`questions/${one.scores[key].set}/${chunk}`),
+        answers(one, key, chunk), answers(two, key, chunk), keep && pdrop.load(`questions/${one.scores[key].set}/${chunk}`),
       ]);
       for (let place = 0; place < Math.max(first.length, second.length); place += 1) {
-        count(own[0], first[place]);
-        count(own[1], second[place]);
         if (!first[place] || !second[place]) continue;
         if (keep && !keep(questions[place], first[place], second[place])) continue;
-        rows.push(row(chunk * CHUNK + place, questions[place], first[place], second[place]));
+        rows.push(row(chunk * CHUNK + place, first[place], second[place]));
       }
     }
-    return { rows, own };
+    return rows;
   }
 
   /** A chunk of a run's answers; empty beyond its last one. */
@@ -48,59 +44,46 @@
     return pdrop.load(`answers/${run.key}/${pdrop.index.benchmarks[key].task}/${chunk}`);
   }
 
-  function count(sums, answer) {
-    if (!answer) return;
-    sums[2] += 1;
-    if (!words.number(answer[1])) return;
-    sums[0] += answer[1];
-    sums[1] += 1;
+  const row = (place, one, two) => ({ place, before: one[1], after: two[1], changed: changed(one[0], two[0]) });
+
+  /**
+   * What was computed of two runs when the page was built: {benchmarks: {key: {difference, interval, why}}, mean}.
+   * Null for other pairs: this page computes no interval.
+   */
+  async function computed(one, two) {
+    if ((two.compared || []).includes(one.key)) return (await pdrop.load(`compared/${two.key}`))[one.key];
+    if (!(one.compared || []).includes(two.key)) return null;
+    const found = (await pdrop.load(`compared/${one.key}`))[two.key];
+    return { mean: reversed(found.mean), benchmarks: Object.fromEntries(Object.entries(found.benchmarks).map(([key, value]) => [key, reversed(value)])) };
   }
 
-  function row(place, question, one, two) {
-    const pictures = (question && question.pictures ? question.pictures : []).filter(Boolean);
-    return {
-      place, before: one[1], after: two[1],
-      changed: changed(one[0], two[0]),
-      label: pictures.length ? pictures.join(" ") : question ? question.hash : String(place),
-    };
+  /** A difference with the runs in the other order. */
+  function reversed(found) {
+    if (!found || !found.interval) return found;
+    return { ...found, difference: -found.difference, interval: [-found.interval[1], -found.interval[0]] };
   }
 
-  /** Why the mean of the questions' scores isn't this benchmark's score, in words; null if it is. */
-  function notPlain(key, one, two, own) {
-    const benchmark = pdrop.index.benchmarks[key];
-    if (benchmark.scale !== 100) return "the score is a sum, not a mean over questions";
-    if (benchmark.plain === false) return "the score is not the plain mean over questions";
-    for (const [run, [sum, scored, answered]] of [[one, own[0]], [two, own[1]]]) {
-      if (!scored || scored < answered) return "some answers have no score of their own";
-      if (Math.abs((100 * sum) / scored - run.scores[key].score) > NEAR) return "the score is not the plain mean over questions";
-    }
-    return null;
-  }
-
-  /** {before, after, difference, interval, n, clusters, changed, lost, gained, why} of a benchmark. */
-  async function compare(one, two, key, stopped) {
+  /** Why a benchmark has no difference, in words; null if it has one. */
+  function reason(one, two, key, difference) {
     const why = obstacle(one, two, key);
-    if (why) {
-      const difference = apart(one, two, key);
-      const both = one.scores[key] && two.scores[key];
-      return { why: both && difference === null && why === UNRECORDED ? `${why}, and nothing says that both runs had the same questions` : why, difference };
-    }
-    const found = await read(one, two, key, { stopped });
-    if (!found) return null;
-    const { rows, own } = found;
+    if (difference !== null || !one.scores[key] || !two.scores[key]) return why;
+    if (why === UNRECORDED) return `${why}, and nothing says that both runs had the same questions`;
+    return why || "the runs were not asked the same questions";
+  }
+
+  /** {n, lost, gained, changed} of the questions of a benchmark that both answered, and {difference, interval, why}. */
+  async function compare(one, two, key, known, stopped) {
+    const found = (known && known.benchmarks[key]) || { difference: apart(one, two, key), interval: null };
+    const why = found.interval ? null : found.why || reason(one, two, key, found.difference);
+    if (obstacle(one, two, key)) return { ...found, why };
+    const rows = await read(one, two, key, { stopped });
+    if (!rows) return null;
     const scored = rows.filter((row) => words.number(row.before) && words.number(row.after));
     const many = (fits) => (scored.length ? scored.filter(fits).length : null);
-    const tally = {
-      n: rows.length, changed: rows.filter((row) => row.changed).length,
+    return {
+      ...found, why, n: rows.length, changed: rows.filter((row) => row.changed).length,
       lost: many((row) => row.after < row.before), gained: many((row) => row.after > row.before),
     };
-    if (!rows.length) return { ...tally, why: "no question was answered by both", difference: null };
-    const reason = notPlain(key, one, two, own);
-    const partial = own[0][2] !== rows.length || own[1][2] !== rows.length;
-    if (reason) return { ...tally, why: partial ? `${reason}, and the runs have other questions too` : reason, difference: partial ? null : apart(one, two, key) };
-    const paired = pdrop.statistics.paired(rows.map((row) => row.after - row.before), rows.map((row) => row.label));
-    const mean = (name) => (100 * rows.reduce((sum, row) => sum + row[name], 0)) / rows.length;
-    return { ...tally, ...paired, before: mean("before"), after: mean("after"), partial };
   }
 
   /** Whether two scores are of the same questions: of one set, or, where answers are missing, of the same data. */
@@ -116,5 +99,5 @@
     return (b.score - a.score) / (pdrop.index.benchmarks[key].divisor || 1);
   }
 
-  pdrop.pairs = { obstacle, read, compare, answers, changed, CHUNK };
+  pdrop.pairs = { obstacle, read, computed, compare, answers, changed, CHUNK };
 })(window.pdrop);

@@ -1,0 +1,76 @@
+"""The comparisons that a page has computed: which pairs, and that their numbers are those of compare."""
+
+import json
+
+import pytest
+import synthetic
+from paging import data
+
+from pdrop_eval.benchmarks.scoring.difference import mean_difference
+from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.report.paired.pairing import compare
+
+
+def compared(page, key):
+    name, value = data(page.out / f"data/compared/{key}.js")
+    assert name == f"compared/{key}"
+    return value
+
+
+def runs_of(folder):
+    return {run.id: run for run in to_runs(load_records(folder / "runs"))}
+
+
+def test_each_run_is_compared_with_vanilla_of_its_model(page, recorded):
+    runs, checked = runs_of(recorded), 0
+    by_key = page.runs
+    for run in by_key.values():
+        if run["strategy"] == "vanilla":
+            assert run["compared"] == []
+            continue
+        (baseline,) = run["compared"]
+        other = by_key[baseline]
+        assert (other["strategy"], other["model"]) == ("vanilla", run["model"])
+        if run["limit"] != other["limit"]:
+            continue
+        shown = compared(page, run["key"])[baseline]
+        found = {key: compare(runs[run["run_id"]], runs[other["run_id"]], key) for key in run["scores"]}
+        for key, difference in found.items():
+            one = shown["benchmarks"][key]
+            assert one["difference"] == pytest.approx(difference.value, rel=1e-9)
+            assert one["interval"] == pytest.approx(difference.interval, rel=1e-9)
+            checked += 1
+        mean = mean_difference(list(found.values()))
+        assert shown["mean"]["interval"] == pytest.approx(mean.interval, rel=1e-9)
+    assert checked > 6
+
+
+def test_what_can_not_be_paired_says_why(page):
+    limited = [run for run in page.runs.values() if run["limit"] and run["strategy"] != "vanilla"]
+    for run in limited:
+        (shown,) = compared(page, run["key"]).values()
+        assert shown["mean"] is None
+        assert all("Evaluate both with the same limit" in one["why"] for one in shown["benchmarks"].values())
+    assert limited
+
+
+def test_the_pairs_of_pdrop_eval_compare_are_computed_too(tmp_path, paged):
+    stored = synthetic.write_data(tmp_path / "data", "gqa", range(9))
+    named = {}
+    for strategy in ("pdrop", "fastv"):
+        found = {"gqa": (synthetic.samples("mini", strategy, "gqa", range(9)), stored)}
+        named[strategy] = synthetic.write_run(tmp_path / "runs", "mini", strategy, found).name
+    assert [run["compared"] for run in paged().runs.values()] == [[], []]  # no vanilla
+    roles = {"baseline": named["pdrop"], "candidate": named["fastv"]}
+    (tmp_path / "compare").mkdir()
+    sides = {role: {"run_id": run, "model": {"name": "mini"}} for role, run in roles.items()}
+    (tmp_path / "compare" / "a.json").write_text(json.dumps({"runs": sides}), encoding="utf-8")
+    (tmp_path / "compare" / "coverage.json").write_text('{"cells": []}', encoding="utf-8")
+    made = paged()
+    (candidate,) = (run for run in made.runs.values() if run["strategy"] == "fastv")
+    (baseline,) = candidate["compared"]
+    runs = runs_of(tmp_path)
+    difference = compare(runs[named["fastv"]], runs[named["pdrop"]], "gqa")
+    shown = compared(made, candidate["key"])[baseline]["benchmarks"]["gqa"]
+    assert shown["interval"] == pytest.approx(difference.interval, rel=1e-9)
