@@ -64,12 +64,13 @@ class Cell:
 
     covered: intervals that hold the truth; above, below: those that lie wholly on one side. A false alarm of
     the gate is `below`: it would say that more is lost than is. unchanged: simulations in which no question
-    earned something else.
+    earned something else. effective: the effective number of clusters.
     """
 
     kind: str
     questions: int
     clusters: int
+    effective: float
     changes: str
     truth: float
     covered: float
@@ -92,7 +93,7 @@ def run_cell(kind: Kind, questions: int, changes: str, number: int) -> tuple[Cel
     truth = true_difference(kind, len(set(parts)), lost, gained)
     ends = np.array([one.interval for one in found])
     cell = Cell(
-        kind.name, len(clusters), units, changes, truth, *shares(ends, truth),
+        kind.name, len(clusters), units, found[0].effective, changes, truth, *shares(ends, truth),
         float(np.mean([one.changed == 0 for one in found])), float((ends[:, 1] - ends[:, 0]).mean()),
     )  # fmt: skip
     return cell, found
