@@ -311,8 +311,10 @@ def _shares(inside: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _slopes(right: np.ndarray, wrong: np.ndarray, inside: Sequence[np.ndarray]) -> np.ndarray:
-    """What each question moves the mean of F1 by: its derivative by TP, 2 (1 - F1) / (2TP + FP + FN), and by
-    FP or FN, -F1 / (2TP + FP + FN)."""
+    """What each question moves the mean of F1 by.
+
+    The derivative of F1 by TP is 2 (1 - F1) / (2TP + FP + FN), that by FP or FN is -F1 / (2TP + FP + FN).
+    """
     moved = np.zeros(len(right))
     for rows in inside:
         whole = 2 * (right & rows).sum() + (wrong & rows).sum()
