@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 for name in ("lmms_eval", "hydra", "omegaconf", "pandas", "datasets", "tabulate", "PIL", "decord"):
@@ -23,6 +25,7 @@ for strategy in (Vanilla(), FastV(), PyramidDrop()):
 """
 
 
+@pytest.mark.slow
 def test_the_core_runs_without_the_runners_packages():
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

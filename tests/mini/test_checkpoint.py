@@ -18,6 +18,7 @@ CARDED = [folder for folder in SHIPPED if (folder / "card.json").is_file()]
 MAIN = [folder for folder in CARDED if folder in (MINI_BASE, MINI_CHECKPOINT)]
 FIRST = 30  # questions of each task that are asked again
 FEW = 3  # of the other members
+FAST = "mini_pdrop_05"
 
 
 def mean(shares):
@@ -90,17 +91,28 @@ def test_the_card_counts_its_own_answers(folder, right_answers):
         assert card["exact_match"]["best constant answer"][task] == max(Counter(right).values()) / 240
 
 
-@pytest.mark.parametrize("folder", [folder for folder in CARDED if folder not in MAIN], ids=name)
+def members():
+    """The other members; the fast run asks one of them."""
+    others = [folder for folder in CARDED if folder not in MAIN]
+    return [
+        pytest.param(folder, id=folder.name, marks=[] if folder.name == FAST else [pytest.mark.slow])
+        for folder in others
+    ]
+
+
+@pytest.mark.parametrize("folder", members())
 def test_a_member_gives_the_answers_of_its_card(folder):
     again = answer.answer_suite(*answer.load_mini(folder), strategy_of(folder), questions=FEW)
     assert wrong(again, card_of(folder)) <= 0.05
 
 
+@pytest.mark.slow
 def test_the_model_gives_the_answers_of_its_card(main, asked):
     # Another processor's rounding may turn an answer that was nearly a tie.
     assert wrong(asked[0], main[1]) <= 0.02
 
 
+@pytest.mark.slow
 def test_the_card_agrees_with_what_is_measured_now(main, asked):
     """Over all tasks; 240 questions have a standard error below 3.3 points."""
     for setting, shares in asked[1].items():
@@ -108,6 +120,7 @@ def test_the_card_agrees_with_what_is_measured_now(main, asked):
             assert abs(mean(shares) - mean(main[1]["exact_match"][setting])) < 0.1, setting
 
 
+@pytest.mark.slow
 def test_it_needs_the_image(main, asked):
     """At least 20 points above the blank image and the best constant answer on six tasks or more."""
     for measured in (main[1]["exact_match"], asked[1]):
@@ -116,6 +129,7 @@ def test_it_needs_the_image(main, asked):
         assert sum(measured["image"][task] >= chance[task] + 0.2 for task in suite.TASKS) >= 6
 
 
+@pytest.mark.slow
 def test_it_needs_many_image_tokens(asked):
     """Without 90% of them after the first layer, the loss is visible."""
     assert mean(asked[1]["image"]) - mean(asked[1]["10% after 1 layer"]) > 0.2

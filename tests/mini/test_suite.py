@@ -136,6 +136,7 @@ def test_a_part_of_the_reading_tasks_asks_for_small_print(task):
     assert 0.15 < sum(small) / len(small) < 0.35
 
 
+@pytest.mark.slow
 def test_no_picture_of_the_suite_is_a_training_picture():
     def pixels(image):
         return hashlib.sha256(image.tobytes()).hexdigest()

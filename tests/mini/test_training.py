@@ -116,6 +116,7 @@ def process_group(tmp_path):
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, process_group, monkeypatch, stop_after):
     monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
     whole = _train(tmp_path / "whole")
@@ -131,6 +132,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, process_group, monk
     assert not torch.equal(whole.master.state_dict()["lm_head.weight"], untrained["lm_head.weight"])
 
 
+@pytest.mark.slow
 def test_a_half_written_checkpoint_is_not_read(tmp_path, process_group, monkeypatch):
     monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
     with pytest.raises(StoppedError):

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from short_training import training_config
 
-from pdrop_eval.run.config.compose import compose_config
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.run.train.plan import make_plan
 from tools.mini.conversations import render_conversations
 
 torch.set_num_threads(1)
-START = MINI_CHECKPOINTS / "mini_base"
 
 
 @pytest.fixture(scope="session")
@@ -22,26 +21,13 @@ def data(tmp_path_factory):
 @pytest.fixture
 def config(data, tmp_path):
     """A function: overrides to the config of a short training on this data."""
+    return lambda *overrides: training_config(data, tmp_path / "out", *overrides)
 
-    def make(*overrides: str):
-        return compose_config(
-            [
-                f"model.pretrained={START}",
-                f"recipe.pretrain.files=[{data}/captions.json]",
-                f"recipe.pretrain.images={data}/images",
-                f"recipe.instruct.files=[{data}/instruct.json]",
-                f"recipe.instruct.images={data}/images",
-                *(f"recipe.{phase}.{key}" for phase in ("pretrain", "instruct")
-                  for key in ("batch_size=4", "per_device_batch=4", "steps=4")),
-                f"output={tmp_path}/out",
-                "phases=[instruct]",
-                "dtype=float32",
-                "log_every=1",
-                "device=cpu",
-                "threads=1",
-                *overrides,
-            ],
-            "train",
-        )  # fmt: skip
 
-    return make
+@pytest.fixture(scope="session")
+def finished(data, tmp_path_factory):
+    """A finished training with PyramidDrop: its folder, not to be changed, and its record."""
+    from pdrop_eval.run.train.session import train
+
+    out = tmp_path_factory.mktemp("finished") / "out"
+    return out, train(make_plan(training_config(data, out), "pdrop"))

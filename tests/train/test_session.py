@@ -6,6 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from short_training import START, training_config
 from transformers import LlavaForConditionalGeneration
 
 from pdrop_eval.models import families
@@ -13,9 +14,7 @@ from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.progress import Clock
 from pdrop_eval.run.train.session import train
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
-
-START = MINI_CHECKPOINTS / "mini_base"
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 
 def run(config, strategy="pdrop"):
@@ -38,6 +37,7 @@ def changed_parts(before, after):
     }
 
 
+@pytest.mark.slow
 def test_each_phase_trains_its_parts_and_hands_its_model_on(config, tmp_path):
     record = run(config("phases=[pretrain,instruct]", "save_dtype=float32"))
     out = tmp_path / "out"
@@ -48,8 +48,8 @@ def test_each_phase_trains_its_parts_and_hands_its_model_on(config, tmp_path):
     assert json.loads((out / "training_record.json").read_text()) == json.loads(json.dumps(record))
 
 
-def test_the_record_says_what_was_done_and_what_it_cost(config, data):
-    record = run(config())
+def test_the_record_says_what_was_done_and_what_it_cost(finished, data):
+    record = finished[1]
     (phase,) = record["phases"]
     assert record["strategy"] == {
         "name": "pdrop", "ratio": 0.5, "stages": 4, "layers": None, "ratios": None, "rank_with": "next_layer",
@@ -65,7 +65,8 @@ def test_the_record_says_what_was_done_and_what_it_cost(config, data):
     assert str(START) in record["base"]["pretrained"]
 
 
-def test_training_flops_follow_from_the_schedule(config, data):
+@pytest.mark.slow
+def test_training_flops_follow_from_the_schedule(finished, config, data):
     """Vanilla: 144 image tokens in 8 layers; PyramidDrop 144, 72, 36, 18 in two layers each."""
     d, m, steps, batch = 128, 352, 4, 4
     conversations = json.loads((data / "instruct.json").read_text())
@@ -74,8 +75,8 @@ def test_training_flops_follow_from_the_schedule(config, data):
     def layer(n):
         return 4 * n * d * d + 2 * n * n * d + 3 * n * d * m
 
-    for strategy, schedule in (("vanilla", [144] * 8), ("pdrop", [144, 144, 72, 72, 36, 36, 18, 18])):
-        record = run(config(f"strategy={strategy}", f"output={data.parent}/{strategy}"), strategy)
+    vanilla = run(config("strategy=vanilla"), "vanilla")
+    for record, schedule in ((vanilla, [144] * 8), (finished[1], [144, 144, 72, 72, 36, 36, 18, 18])):
         # Forward, and twice that backward; attention's two products have no weights, but two inputs each.
         expected = 3 * sum(map(layer, schedule)) * steps * batch * pictured
         assert record["training_flops"] == pytest.approx(expected, rel=1e-6)
@@ -97,7 +98,21 @@ def kill_at(monkeypatch, step):
     monkeypatch.setattr(Clock, "on_step_end", on_step_end)
 
 
-@pytest.mark.parametrize("extra", [(), ("gradient_checkpointing=true", "lora.rank=4")], ids=["plain", "lora"])
+@pytest.fixture(scope="module")
+def stopped(data, tmp_path_factory):
+    """The folder of a training that was stopped after its second step of four; not to be changed."""
+    out = tmp_path_factory.mktemp("stopped") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, 3)
+        with pytest.raises(KilledError):
+            run(training_config(data, out, "save_every=2"))
+    return (out,)
+
+
+@pytest.mark.parametrize("extra", [
+    pytest.param((), id="plain", marks=pytest.mark.essential),
+    pytest.param(("gradient_checkpointing=true", "lora.rank=4"), id="lora", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeypatch, extra):
     steps = ("recipe.instruct.steps=null", "recipe.instruct.epochs=2", "recipe.instruct.batch_size=8", *extra)
     whole = run(config(*steps, f"output={tmp_path}/whole", "save_every=3"))
@@ -118,6 +133,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeyp
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_an_older_checkpoint_too(config, tmp_path, monkeypatch):
     whole = run(config(f"output={tmp_path}/whole"))
     with monkeypatch.context() as patch:
@@ -129,10 +145,10 @@ def test_a_training_goes_on_from_an_older_checkpoint_too(config, tmp_path, monke
     assert losses(run(config("save_every=1", "keep=3"))) == losses(whole)
 
 
-def test_what_is_done_is_not_done_again(config, monkeypatch, capsys):
-    first = run(config())
+def test_what_is_done_is_not_done_again(finished, config, tmp_path, monkeypatch, capsys):
+    shutil.copytree(finished[0], tmp_path / "out")
     monkeypatch.setattr("pdrop_eval.run.train.session._train_phase", lambda *_: pytest.fail("trained again"))
-    assert run(config()) == first
+    assert run(config()) == finished[1]
     assert "done already" in capsys.readouterr().err
 
 
@@ -143,25 +159,20 @@ def test_what_is_done_is_not_done_again(config, monkeypatch, capsys):
         (["strategy.ratio=0.6"], "pdrop", "0.6"),
         (["seed=1"], "pdrop", "seed: 0 there, 1 here"),
         (["recipe.instruct.learning_rate=2e-5"], "pdrop", "settings"),
-        (["model=mini", f"model.pretrained={MINI_CHECKPOINTS.parent / 'checkpoint'}"], "pdrop", "start"),
+        (["model=mini", f"model.pretrained={MINI_CHECKPOINT}"], "pdrop", "start"),
     ],
     ids=["strategy", "ratio", "seed", "rate", "start"],
 )
-@pytest.mark.parametrize("finished", [True, False])
-def test_another_training_is_refused(config, monkeypatch, overrides, strategy, what, finished):
-    if finished:
-        run(config())
-    else:
-        with monkeypatch.context() as patch:
-            kill_at(patch, 3)
-            with pytest.raises(KilledError):
-                run(config("save_every=2"))
+@pytest.mark.parametrize("there", ["finished", "stopped"])
+def test_another_training_is_refused(config, tmp_path, overrides, strategy, what, there, request):
+    shutil.copytree(request.getfixturevalue(there)[0], tmp_path / "out")
     with pytest.raises(UserError, match="belongs to another training") as error:
         run(config("save_every=2", *overrides), strategy)
     assert what in str(error.value)
     assert "output=<folder>" in str(error.value)
 
 
+@pytest.mark.slow
 def test_parts_have_their_own_learning_rates(config, tmp_path):
     run(
         config(
@@ -174,13 +185,13 @@ def test_parts_have_their_own_learning_rates(config, tmp_path):
     assert changed_parts(weights(START), weights(tmp_path / "out")) == {"vision", "decoder"}
 
 
-def test_gradient_checkpointing_changes_no_loss(config, tmp_path):
-    plain = run(config())
-    again = run(config("gradient_checkpointing=true", f"output={tmp_path}/again"))
-    assert losses(again) == losses(plain)
+@pytest.mark.slow
+def test_gradient_checkpointing_changes_no_loss(finished, config):
+    assert losses(run(config("gradient_checkpointing=true"))) == losses(finished[1])
 
 
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
+@pytest.mark.slow
 def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
     exact = run(config(f"strategy={strategy}"), strategy)
     rough = run(config(f"strategy={strategy}", "dtype=bfloat16", f"output={tmp_path}/bf16"), strategy)
@@ -188,7 +199,7 @@ def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
     assert losses(rough) != losses(exact)
 
 
-def test_the_loss_is_the_strategys_own(config, data):
+def test_the_loss_is_the_strategys_own(finished, config):
     """The first step's loss is that of a forward under the strategy on the same batch."""
     from pdrop_eval.run.train import models
     from pdrop_eval.run.train.data import loader
@@ -205,10 +216,11 @@ def test_the_loss_is_the_strategys_own(config, data):
         dropped = start.model(**batch).loss.item()
     with torch.no_grad():
         kept = start.model(**batch).loss.item()
-    assert losses(train(plan))[0] == pytest.approx(dropped, rel=1e-4)
+    assert losses(finished[1])[0] == pytest.approx(dropped, rel=1e-4)
     assert dropped != pytest.approx(kept, rel=1e-2)
 
 
+@pytest.mark.slow
 def test_lora_learns_in_the_decoder_and_is_merged(config, tmp_path):
     run(config("lora.rank=4", "recipe.instruct.train=[decoder]", "save_dtype=float32"))
     before, after = weights(START), weights(tmp_path / "out")
@@ -217,11 +229,11 @@ def test_lora_learns_in_the_decoder_and_is_merged(config, tmp_path):
     assert all("proj.weight" in name and "language_model.layers" in name for name in changed)
 
 
-def test_logs_can_be_read_by_tensorboard(config, tmp_path):
+def test_logs_can_be_read_by_tensorboard(finished):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    record = run(config())
-    events = EventAccumulator(str(tmp_path / "out" / "instruct" / "logs"))
+    out, record = finished
+    events = EventAccumulator(str(out / "instruct" / "logs"))
     events.Reload()
     assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(losses(record))
 
@@ -241,6 +253,7 @@ def test_two_runs_do_not_write_to_one_folder(config, tmp_path):
     held.release()
 
 
+@pytest.mark.slow
 def test_a_training_killed_before_its_model_is_written_takes_no_further_step(config, tmp_path, monkeypatch):
     whole = run(config(f"output={tmp_path}/whole", "recipe.instruct.schedule=constant", "log_every=10"))
     settings = ("recipe.instruct.schedule=constant", "log_every=10")
@@ -255,6 +268,7 @@ def test_a_training_killed_before_its_model_is_written_takes_no_further_step(con
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.slow
 def test_a_phase_belongs_to_the_one_before_it(config, tmp_path):
     run(config("phases=[pretrain,instruct]"))
     shutil.rmtree(tmp_path / "out" / "pretrain")
@@ -268,6 +282,7 @@ def test_a_phase_belongs_to_the_one_before_it(config, tmp_path):
 @pytest.mark.parametrize(
     ("first", "then"), [("[pretrain,instruct]", "[pretrain]"), ("[pretrain]", "[instruct]")]
 )
+@pytest.mark.slow
 def test_phases_that_would_overwrite_a_model_are_refused(config, tmp_path, first, then):
     before = run(config(f"phases={first}"))
     weights = (tmp_path / "out" / "model.safetensors").read_bytes()
@@ -279,6 +294,7 @@ def test_phases_that_would_overwrite_a_model_are_refused(config, tmp_path, first
     )
 
 
+@pytest.mark.slow
 def test_phases_may_follow_one_by_one(config):
     run(config("phases=[pretrain]"))
     assert [phase["name"] for phase in run(config("phases=[pretrain,instruct]"))["phases"]] == [
@@ -295,6 +311,7 @@ def test_what_is_no_training_of_ours_is_not_overwritten(config, tmp_path):
             run(config(f"output={output}", f"model.pretrained={start}"))
 
 
+@pytest.mark.slow
 def test_a_repaired_image_is_seen_on_resume(config, data, tmp_path, monkeypatch):
     folder = tmp_path / "data"
     shutil.copytree(data, folder)
@@ -324,6 +341,7 @@ def test_a_broken_image_is_found_before_training(config, data, tmp_path):
     assert run(config(*settings, "on_error=skip"))["phases"][0]["skipped"] == {"unreadable image": 1}
 
 
+@pytest.mark.slow
 def test_text_alone_teaches_a_projector_nothing(config, data):
     settings = ("phases=[instruct]", "recipe.instruct.train=[projector]", "recipe.instruct.batch_size=4")
     with pytest.raises(UserError, match=r"it has no image, and the decoder does not learn"):
@@ -331,6 +349,7 @@ def test_text_alone_teaches_a_projector_nothing(config, data):
     assert run(config(*settings, "on_error=skip"))["phases"][0]["skipped"] == {"text alone": 1}
 
 
+@pytest.mark.slow
 def test_samples_that_fill_no_batch_are_counted(config, capsys):
     (phase,) = run(config("recipe.instruct.steps=null"))["phases"]
     assert phase["left_out_of_an_epoch"] == 3
@@ -338,7 +357,6 @@ def test_samples_that_fill_no_batch_are_counted(config, capsys):
     assert "3 of each epoch left out" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_processor_is_saved_for_prompts(config, tmp_path):
-    run(config())
-    saved = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+def test_the_processor_is_saved_for_prompts(finished):
+    saved = json.loads((finished[0] / "tokenizer_config.json").read_text())
     assert saved["padding_side"] == "left"
