@@ -75,12 +75,12 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
 @pytest.mark.slow
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
-        "from pdrop_eval.run.lmms import prepare; from pdrop_eval.run.evaluate.cli import main\n"
-        "original = prepare.build_prompt\n"
+        "from pdrop_eval.run.lmms import preprocess; from pdrop_eval.run.evaluate.cli import main\n"
+        "original = preprocess.build_prompt\n"
         "def broken(template, processor, context, images):\n"
         "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process
         "    return original(template, processor, context, images)\n"
-        "prepare.build_prompt = broken; main()"
+        "preprocess.build_prompt = broken; main()"
     )
     done = torchrun(*settings(llava, uneven, tmp_path), "tasks=[gqa,pope]", code=code)
     assert done.returncode == 1

@@ -293,7 +293,7 @@ def test_a_picture_that_is_none_is_one_message_and_finished_tasks_are_kept(
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert re.search(r"^pdrop-eval: task gqa, sample 2 can't be prepared: .*tasks=\[", said, re.M)
-    assert "cannot identify image file. Mend" in said  # without the object's address
+    assert "cannot identify image file. Fix" in said  # without the object's address
     [record] = load_records(tmp_path / "runs")
     assert (record["status"], list(record["tasks"])) == ("failed", ["chartqa"])
 
