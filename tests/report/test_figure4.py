@@ -251,7 +251,7 @@ def test_what_it_shows_is_paired_by_question(answered, chart):
     text = figure_markdown(chart(tasks=["gqa"])).replace("\\", "")
     assert (
         "At equal budgets of image tokens, PDrop scores higher than FastV in GQA, beyond the 95% interval, "
-        "at 1 of 2 budgets, and lower at 0; at the others the interval holds zero." in text
+        "at 1 of 2 budgets, and lower at 0; at the others the interval contains zero." in text
     )
     # both budgets leave 150 of 200 tokens by the recorded schedule: the first of them is told
     assert "With 75% of the image tokens, the difference from vanilla in points is: PDrop -2.5 [" in text

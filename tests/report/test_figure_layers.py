@@ -317,12 +317,12 @@ def test_figure_3_says_where_the_trained_model_is_higher_beyond_the_paired_inter
     told = shows(made)
     assert told.startswith("Trained with PDrop λ=0.5, the model scores higher than trained without dropping")
     assert "at 2 of 5 drops (layer 1: 10%, 50%), and lower at 1 (layer 4: 10%)" in told
-    assert "; at the other 2 the interval holds zero (layer 6: 10%, 30%)." in told
+    assert "; at the other 2 the interval contains zero (layer 6: 10%, 30%)." in told
     assert "With all tokens, the difference is -2.5 [-" in told
     text = figure_markdown(made).replace("\\", "")
     assert told in text
     # with an interval: two at layer 1, of which the first is +100 throughout, layer 4, one of 6, all tokens
-    assert "of 5, about 0.25 would leave out zero by chance" in text
+    assert "of 5, about 0.25 would exclude zero by chance" in text
     lines = list(csv.DictReader(io.StringIO(figure_csv(made))))
     (line,) = [n for n in lines if (n["model"], n["layer"], n["ratio"]) == (OURS, "1", "0.5")]
     assert (line["other_model"], line["minus_other"], line["minus_all_tokens"]) == ("mini", "50", "-47.5")

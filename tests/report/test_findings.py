@@ -243,8 +243,8 @@ def test_each_question_is_answered_by_the_sign_and_the_interval(six):
     assert {name: round(c.mean.value) for name, c in found.items()} == {MATCH: -1, GAIN: 29, FASTV: -20}
     page = findings_page.findings_page(list(found.values()))
     assert "**LLaVA-1.5 mini, λ=0.5**: No difference is seen; a loss of " in page
-    assert "**LLaVA-1.5 mini, λ=0.5**: Yes, beyond the interval." in page
-    assert "**LLaVA-1.5 mini, λ=0.5**: No: it scores lower, beyond the interval." in page
+    assert "**LLaVA-1.5 mini, λ=0.5**: Yes (the interval excludes zero)." in page
+    assert "**LLaVA-1.5 mini, λ=0.5**: No: it scores lower (the interval excludes zero)." in page
     assert "Mean of 1 of the 16 benchmarks: +29.0 [+" in page
     assert "FAIR" not in page.upper().replace("UNFAIR", "")
     assert "mini, mini_pdrop_05: trained for 700 steps on 11,200 samples, seed 0." in page.replace("\\_", "_")
@@ -255,8 +255,8 @@ def test_a_match_is_not_claimed_where_the_loss_is_beyond_the_interval(answered):
     answered("vanilla", LLAVA_15, {"gqa": graded([1] * 100)})
     answered("pdrop", PDROP, {"gqa": graded([1] * 70 + [0] * 30)})
     text = findings_page.summary(find(answered.runs()))
-    assert "No: it scores lower, beyond the interval" in text
-    assert "lower beyond its interval in GQA" in text
+    assert "No: it scores lower (the interval excludes zero)" in text
+    assert "lower in GQA" in text
 
 
 def test_rows_that_are_missing_are_named_with_their_commands(answered):

@@ -40,12 +40,12 @@ together (all questions about one picture; MME's pairs, within their category; t
 standard error is that of the benchmark's own score, whose rule is checked: for all questions it must give the
 score of the record. Benchmarks about the same pictures are not taken as independent in the mean. [How often
 these intervals hold the truth](../compare/coverage.md) was simulated. Of twenty intervals with nothing to
-find, one leaves out zero by chance: a single benchmark that does so among many is no finding. The intervals
+find, one excludes zero by chance: a single benchmark that does so among many is no finding. The intervals
 say what other questions would change, not what another seed of the training would."""
 _MINI = """## What the miniature can't show
 
-- **One seed.** Another order of the data gives other weights and other scores; by how much isn't measured,
-  and no interval here has it in it.
+- **One seed.** Another order of the data gives other weights and other scores; by how much was not measured,
+  and no interval here includes it.
 - **Few steps.** The lengths of the trainings are above; the paper's models saw hundreds of thousands of
   samples.
 - **The start was trained without dropping.** All members of the family go back to one model that had learned
@@ -53,7 +53,7 @@ _MINI = """## What the miniature can't show
 - **Few tokens.** A tile has 144 image tokens, and each character of a text has one of its own. λ=0.5 leaves
   18 of them in the last layers; of the 576 of LLaVA-1.5-7B it leaves 72.
 - **Guided attention.** In a part of its own training, that start was told which patches hold the answer.
-  PDrop and FastV rank by attention: what they find in it was in part put in.
+  PDrop and FastV rank tokens by attention, so a part of what they find was trained into it.
 - **Size.** Eight layers of width 128, rendered pictures and questions: these numbers are no evidence for or
   against the paper's claims about 7B models."""
 
@@ -114,12 +114,14 @@ def _sentence(comparison: Comparison) -> str:
     assert mean is not None
     low, high = comparison.beyond(-1), comparison.beyond(1)
     single = [
-        f"{word} beyond its interval in {', '.join(benchmarks()[key].name for key in keys)}"
+        f"{word} in {', '.join(benchmarks()[key].name for key in keys)}"
         for word, keys in (("lower", low), ("higher", high))
         if keys
     ]
     count = len(comparison.by_benchmark)
-    alone = " and ".join(single) if single else "none alone is beyond its interval"
+    alone = "no interval of a single benchmark excludes zero"
+    if single:
+        alone = f"{' and '.join(single)} (intervals that exclude zero)"
     unfair = " **Not a fair comparison, see below.**" if comparison.unfair else ""
     return (
         f"**{escaped(comparison.name)}**: {answer(comparison.question, mean)}. Mean of {count} of the "

@@ -187,20 +187,20 @@ def _comparison(
 
 
 def answer(question: Question, difference: Difference) -> str:
-    """The answer in words, by the sign of the difference and by whether its interval holds zero."""
+    """The answer in words, by the sign of the difference and by whether its interval contains zero."""
     if not difference.changed:
         return "No question came out differently"
     low, high = difference.interval
     if question.name == MATCH:
         return {
-            -1: "No: it scores lower, beyond the interval",
+            -1: "No: it scores lower (the interval excludes zero)",
             0: f"No difference is seen; a loss of {max(-low, 0):.1f} points isn't ruled out",
-            1: "It scores higher, beyond the interval",
+            1: "It scores higher (the interval excludes zero)",
         }[difference.sign]
     return {
-        -1: "No: it scores lower, beyond the interval",
-        0: f"Not seen: the interval holds zero; a gain of {max(high, 0):.1f} points isn't ruled out",
-        1: "Yes, beyond the interval",
+        -1: "No: it scores lower (the interval excludes zero)",
+        0: f"Not seen: the interval contains zero; a gain of {max(high, 0):.1f} points isn't ruled out",
+        1: "Yes (the interval excludes zero)",
     }[difference.sign]
 
 

@@ -8,17 +8,17 @@ from pdrop_eval.utils.numbers import NONE, difference, score
 UNITS = "Scores on their own scales; differences and intervals in points of 0 to 100 (MME / 20)."
 VERDICTS = {"passed": "Passed", "regressed": "Regressed", "not compared": "Could not compare"}
 MEANINGS = {
-    "difference": "candidate minus baseline, on the questions that both have answered.",
-    "95% interval": "where the true difference lies, with 95% confidence, if these questions stand for many "
-    "like them: each question is paired with itself, and what shares a picture is drawn together.",
-    "adjusted": "the same for all benchmarks at once: with 95% confidence, none of these intervals is wrong.",
-    "MDE": "the smallest difference that so many questions would have shown in 4 of 5 such comparisons. A "
-    "smaller one can easily go unseen: no difference found is not the same as none.",
-    "p": "how often a difference of this size would come about if it made no difference which run is which.",
-    "p (Holm)": "the same after correction for looking at several benchmarks.",
-    "gained / lost": "questions that only the candidate, and only the baseline, has right, with the exact "
-    "McNemar test; only where an answer is right or wrong.",
-    "agreement": "answers that are the same, letter by letter.",
+    "difference": "candidate minus baseline, on the questions that both answered.",
+    "95% interval": "contains the true difference with 95% confidence, if these questions represent all such "
+    "questions. Each question is paired with itself, and questions about one picture count together.",
+    "adjusted": "the same for all benchmarks together: with 95% confidence, all of these intervals hold.",
+    "MDE": "minimum detectable effect: the smallest difference that 4 of 5 such comparisons would detect. "
+    "Smaller ones are easily missed: no difference found is not the same as no difference.",
+    "p": "how often a random exchange of the two runs' answers gives a difference this large.",
+    "p (Holm)": "the same, corrected for the number of benchmarks.",
+    "gained / lost": "questions that only the candidate, and only the baseline, answers rightly, with "
+    "McNemar's exact test; only where an answer is right or wrong.",
+    "agreement": "the share of identical answers.",
     "relative": "the mean over benchmarks of candidate divided by baseline.",
 }
 

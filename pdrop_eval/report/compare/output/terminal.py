@@ -25,7 +25,9 @@ def terminal(document: Mapping[str, Any], width: int = 80) -> str:
         "",
         *_table([HEADS, *map(_row, document["benchmarks"]), _mean(document)], width),
         "",
-        *_fold(f"{format.UNITS} MDE: the smallest difference that would mostly have been seen.", width),
+        *_fold(
+            f"{format.UNITS} MDE: the smallest difference that 4 of 5 such comparisons would detect.", width
+        ),
         *_fold(_whole(document), width),
         *_groups(document, width),
         *_notes(document, width),

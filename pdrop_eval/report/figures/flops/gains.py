@@ -71,7 +71,7 @@ def _contest(chart: FlopsChart, found: Sequence[Pair]) -> str:
     signs = [pair.mean.sign for pair in found]
     keys = chart.benchmarks
     mean = f"in the mean of {names_of(chart)}" if len(keys) > 1 else f"in {names_of(chart)}"
-    rest = "; at the others the interval holds zero" if 0 in signs else ""
+    rest = "; at the others the interval contains zero" if 0 in signs else ""
     return (
         f"At equal budgets of image tokens, {one} scores higher than {other} {mean}, beyond the 95% "
         f"interval, at {signs.count(1)} of {len(found)} budgets, and lower at {signs.count(-1)}{rest}."

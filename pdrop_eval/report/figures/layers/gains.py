@@ -104,7 +104,7 @@ def by_chance(chart: LayersChart) -> str:
         return ""
     return (
         f"Each interval of a difference is a 95% interval of its own: of {count}, about "
-        f"{BY_CHANCE * count:.2g} would leave out zero by chance if there were no difference at all."
+        f"{BY_CHANCE * count:.2g} would exclude zero by chance if there were no difference at all."
     )
 
 
@@ -118,7 +118,7 @@ def _listed(points: Sequence[Point]) -> str:
 
 
 def _rest(points: Sequence[Point]) -> str:
-    return f"; at the other {len(points)} the interval holds zero{_listed(points)}" if points else ""
+    return f"; at the other {len(points)} the interval contains zero{_listed(points)}" if points else ""
 
 
 def _of(chart: LayersChart) -> str:
