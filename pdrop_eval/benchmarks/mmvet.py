@@ -74,8 +74,10 @@ def judge_entry(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """The record's entry for MM-Vet and its samples, with the judge's scores (0 to 100 in the entry).
 
-    Only what is not in `judged` is asked. Raises JudgeError if the judge leaves an answer unscored; the
-    scores that it gave are in `judged` then.
+    Only what is not in `judged` is asked.
+
+    Raises:
+        JudgeError: The judge leaves an answer unscored; the scores that it gave are in `judged` then.
     """
     found = _ask_all(judge, [sample["to_judge"] for sample in samples], judged)
     earned = [value for value, _ in found]

@@ -182,7 +182,8 @@ def installed_tasks() -> Path:
 def read_chain(path: Path) -> dict[str, Any]:
     """A YAML and what it includes, merged as lmms-eval merges them; functions stay names.
 
-    Raises UserError for one that can't be read, or that has Python tags.
+    Raises:
+        UserError: A file can't be read, or has Python tags.
     """
     installed = str(installed_tasks())
     try:

@@ -25,7 +25,9 @@ CHANGES = {
 class Kind:
     """A kind of benchmark: its scoring rule, the questions of a cluster, its parts.
 
-    unequal: each part has two thirds of the questions of the one before. soft: answers earn marks.
+    Attributes:
+        unequal: Each part has two thirds of the questions of the one before.
+        soft: Answers earn marks.
     """
 
     name: str
@@ -62,9 +64,12 @@ KINDS = (
 class Cell:
     """The outcome of the simulations of one kind, one size and one rate of change, in shares.
 
-    covered: intervals that hold the truth; above, below: those that lie wholly on one side. A false alarm of
-    the gate is `below`: it would say that more is lost than is. unchanged: simulations in which no question
-    earned something else. effective: the effective number of clusters.
+    Attributes:
+        covered: Intervals that contain the true difference.
+        above, below: Those that lie wholly on one side. A false alarm of the gate is `below`: it would say
+            that more is lost than is.
+        unchanged: Simulations in which no question earned something else.
+        effective: The effective number of clusters.
     """
 
     kind: str
@@ -104,7 +109,8 @@ def run_shared(
 ) -> tuple[list[tuple[Difference, Difference]], float]:
     """Two benchmarks that ask a question each about the same pictures, and the true difference.
 
-    alike: the share of pictures on which both questions come out the same.
+    Args:
+        alike: The share of pictures on which both questions come out the same.
     """
     lost, gained = CHANGES[changes]
     kind, places = KINDS[0], np.arange(questions)

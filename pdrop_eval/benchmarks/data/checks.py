@@ -40,7 +40,7 @@ def check_columns(paths: Sequence[Path], needed: Iterable[tuple[str, ...]]) -> l
     """The columns of the files. needed: columns, each with those that may stand in its place.
 
     Raises:
-        UserError: A file can't be read or lacks a column, or if all are empty.
+        UserError: A file can't be read or lacks a column, or all are empty.
     """
     names: list[str] = []
     for path in paths:

@@ -33,9 +33,10 @@ def swaps(
 ) -> np.ndarray:
     """The differences that would be seen if each cluster's answers were either run's by a coin: [number].
 
-    coins: the name of each cluster's coin (empty: each has its own). With the same seed, coins of one name
-    fall alike in every benchmark: what is about the same picture is exchanged together. Only clusters that
-    changed can make a difference.
+    Args:
+        coins: The name of each cluster's coin (empty: each has its own). With the same seed, coins of one
+            name fall alike in every benchmark: what is about the same picture is exchanged together. Only
+            clusters that changed can make a difference.
     """
     changed = _changed(baseline, candidate)
     if not len(changed):

@@ -18,13 +18,17 @@ _NEAR = 1e-9  # a drop of exactly the limit, but for rounding, is allowed
 class Gate:
     """How many points may be lost: of every benchmark, of the mean over all, and of single benchmarks.
 
-    max_drop: of each benchmark; None: not checked. overall: of the mean. benchmarks: points by key, instead
-    of max_drop. on: when a check fails. "shown": the whole interval lies beyond the limit, so a drop of more
-    is shown; where several things are checked, their intervals are Bonferroni's (see `levels`), so that a
-    false alarm in any of them stays at 2.5%. "estimate": the difference itself lies beyond. "possible": the
-    interval reaches beyond, so a larger drop isn't ruled out; to pass, every benchmark has to rule it out,
-    which needs no correction. changed: the percentage of all answers that may differ, gains as well as
-    losses; counted, so `on` is nothing to it. None: not looked at.
+    Attributes:
+        max_drop: Of each benchmark; None: not checked.
+        overall: Of the mean.
+        benchmarks: Points by key, instead of max_drop.
+        on: When a check fails. "shown": the whole interval lies beyond the limit, so a drop of more is shown;
+            where several things are checked, their intervals are Bonferroni's (see `levels`), so that a false
+            alarm in any of them stays at 2.5%. "estimate": the difference itself lies beyond. "possible": the
+            interval reaches beyond, so a larger drop isn't ruled out; to pass, every benchmark has to rule it
+            out, which needs no correction.
+        changed: The percentage of all answers that may differ, gains as well as losses; counted, so
+            `on` doesn't apply. None: not checked.
     """
 
     max_drop: float | None = None
@@ -60,10 +64,14 @@ class Gate:
 class Check:
     """One check.
 
-    name: the benchmark's key, "overall" or "changed". kind: "benchmark", "overall" or "changed". limit: the
-    points that may be lost. value: the difference in points. interval: what was checked, at the level that
-    was (`level`). Of "changed", limit and value are percent of all answers, which are counted: no interval.
-    words: the outcome in a sentence, plain text.
+    Attributes:
+        name: The benchmark's key, "overall" or "changed".
+        kind: "benchmark", "overall" or "changed".
+        limit: The points that may be lost.
+        value: The difference in points.
+        interval: What was checked, at the level that was (`level`). Of "changed", limit and value are percent
+            of all answers, which are counted: no interval.
+        words: The outcome in a sentence, plain text.
     """
 
     name: str
@@ -87,7 +95,8 @@ class Verdict:
 def verdict(effects: Sequence[Effect], overall: Overall | None, gate: Gate) -> Verdict:
     """The gate's word on a comparison.
 
-    Raises UserError if a benchmark that has a limit of its own was not compared, or if nothing was.
+    Raises:
+        UserError: A benchmark with a limit was not compared, or nothing was.
     """
     by_key = {effect.benchmark: effect for effect in effects}
     absent = [key for key in gate.benchmarks if key not in by_key]

@@ -42,9 +42,13 @@ class Groups:
 def groups(pairs: Pairs, downsampled: Sequence[Sample]) -> Groups:
     """The groups of one benchmark.
 
-    downsampled: the scored samples (`pairs.scored_samples`) of the baseline on shrunk images; they are found
-    by what was asked. Right is a score above 0.5: for marks between 0 and 1 (ANLS, VQA's) the larger half.
-    Raises CannotCompareError if a question wasn't asked on shrunk images.
+    Args:
+        downsampled: The scored samples (`pairs.scored_samples`) of the baseline on shrunk images; they are
+            found by what was asked. Right is a score above 0.5: for marks between 0 and 1 (ANLS, VQA's) the
+            larger half.
+
+    Raises:
+        CannotCompareError: A question wasn't asked on shrunk images.
     """
     shrunk = match_samples(pairs.benchmark, [one for one, _ in pairs.pairs], downsampled)
     hard: list[tuple[Sample, Sample]] = []

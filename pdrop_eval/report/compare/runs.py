@@ -31,8 +31,10 @@ BASELINE, CANDIDATE, DOWNSAMPLED = "baseline", "candidate", "downsampled"
 class Side:
     """One run of a comparison: what was asked for, and its record once it is there.
 
-    overrides: its own, beside those of both. plan: of a strategy; None for the folder of a run, whose record
-    is all there is. arguments: with which pdrop-eval would make this run.
+    Attributes:
+        overrides: Its own, beside those of both.
+        plan: Of a strategy; None for the folder of a run, whose record is all there is.
+        arguments: The command line with which pdrop-eval would make this run.
     """
 
     role: str
@@ -68,8 +70,9 @@ class Side:
 def make_sides(settings: Settings) -> list[Side]:
     """Baseline, candidate and, where it is asked for, the baseline on smaller images.
 
-    Raises UserError for what can't be run or compared; nothing is loaded for that but torch, and that only
-    if something is missing.
+    Raises:
+        UserError: Something can't be run or compared. Only torch is loaded to find out, and only if a run is
+            missing.
     """
     if world_size() > 1:
         raise UserError(

@@ -77,11 +77,15 @@ class Point:
 class Chart:
     """A figure: a panel or more a benchmark, and the points in it.
 
-    experiment: the list of runs behind it. models: whose points it has, the one it is named for first. facts:
-    what is known of the models, see `model_facts`. settings: what all runs have in common that is not the
-    default. places: for models whose checkpoint is elsewhere than by default, the settings that say where.
-    own: whether the benchmarks are others than the experiment's. refused: why runs are not in it. compared:
-    differences of points that were computed.
+    Attributes:
+        experiment: The list of runs behind it.
+        models: Whose points it has, the one it is named for first.
+        facts: What is known of the models, see `model_facts`.
+        settings: What all runs have in common that is not the default.
+        places: For models whose checkpoint is elsewhere than by default, the settings that say where.
+        own: Whether the benchmarks are others than the experiment's.
+        refused: Why runs are not in it.
+        compared: Differences of points that were computed.
     """
 
     takes_others: ClassVar[bool] = False  # runs of strategies that the experiment doesn't list

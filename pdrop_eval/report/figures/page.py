@@ -37,7 +37,9 @@ def page(
 def notes(chart: Chart, tokens: str, told: Callable[[Point], str]) -> list[Note]:
     """What has to be said beneath the numbers, the missing points with their commands last.
 
-    tokens: what the columns of tokens and FLOPs are. told: a point in words.
+    Args:
+        tokens: What the columns of tokens and FLOPs are.
+        told: A point in words.
     """
     cells = [point.cell(key) for point in chart.measured for key in chart.benchmarks]
     records = "; ".join(f"{told(point)} {point.run.id}" for point in chart.measured if point.run)

@@ -88,7 +88,7 @@ def all_charts(
 ) -> list[Chart]:
     """The figures of these experiments, all by default, of which a point other than vanilla is measured.
 
-    The other arguments are those of `figure_choice.fill`.
+    The other arguments are those of `select.fill`.
     """
     found = list(runs)
     named = list(figure_experiments()) if experiments is None else list(experiments)

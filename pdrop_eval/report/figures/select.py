@@ -34,10 +34,14 @@ def fill(
 ) -> list[C]:
     """The charts of an experiment of which a point other than vanilla is measured, with their runs.
 
-    kind: what a chart is. groups: for each model of the experiment the one whose chart it is in. models:
-    only the charts that have one of these; None for all. tasks: others than the experiment's. like: for a
-    model a run whose suite and settings all points shall have; otherwise runs on all questions come before
-    those with a limit, the most points before fewer, then the fewest changes of the configuration.
+    Args:
+        kind: What a chart is.
+        groups: For each model of the experiment the one whose chart it is in.
+        models: Only the charts that have one of these; None for all.
+        tasks: Others than the experiment's.
+        like: For a model a run whose suite and settings all points shall have; otherwise runs on all
+            questions come before those with a limit, the most points before fewer, then the fewest changes of
+            the configuration.
     """
     listed = figure_experiments()[name]
     keys = [by_task()[task].key for task in tasks or listed["tasks"]]

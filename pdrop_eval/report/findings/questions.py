@@ -26,8 +26,10 @@ MATCH, GAIN, FASTV = "match", "gain", "fastv"
 class Question:
     """One of the paper's claims as a question.
 
-    one, other: (training, inference) of the rows whose difference answers it; "lambda" stands for PyramidDrop
-    with the ratio of the training. tables: those of the paper whose averages say something of it.
+    Attributes:
+        one, other: (training, inference) of the rows whose difference answers it; "lambda" stands for
+            PyramidDrop with the ratio of the training.
+        tables: Those of the paper whose averages say something of it.
     """
 
     name: str
@@ -70,10 +72,13 @@ QUESTIONS = (
 class Comparison:
     """A question, asked of the models of one architecture and λ.
 
-    by_benchmark: the differences, in the registry's order. skipped: benchmarks that can't be compared, with
-    the reason. averages: the paper's own averages, by table, where all of their benchmarks are there.
-    missing: the rows that would have to be measured first. unfair: in what the trainings differ beside the
-    strategy. settings: what the two runs were made with, where it isn't the same.
+    Attributes:
+        by_benchmark: The differences, in the registry's order.
+        skipped: Benchmarks that can't be compared, with the reason.
+        averages: The paper's own averages, by table, where all of their benchmarks are there.
+        missing: The rows that would have to be measured first.
+        unfair: In what the trainings differ beside the strategy.
+        settings: What the two runs were made with, where it isn't the same.
     """
 
     question: Question

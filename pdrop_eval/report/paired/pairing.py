@@ -29,8 +29,9 @@ Samples = list[Sample]
 class Pairs:
     """Two runs' answers to one benchmark.
 
-    pairs: (baseline's sample, candidate's sample), in the order of the baseline's. left_over: how many
-    samples of the baseline and of the candidate have no partner and don't count.
+    Attributes:
+        pairs: (baseline's sample, candidate's sample), in the order of the baseline's.
+        left_over: How many samples of the baseline and of the candidate have no partner and don't count.
     """
 
     benchmark: str
@@ -74,8 +75,12 @@ def shown(difference: Difference | None) -> str:
 def pair(baseline: Run, candidate: Run, benchmark: str, unpaired: str = REFUSE) -> Pairs:
     """Both runs' answers to a benchmark, question by question.
 
-    unpaired: what happens to questions that only one run was asked: "refuse", or "leave_out" (the scores are
-    then of the others). Raises CannotCompareError with the reason.
+    Args:
+        unpaired: What happens to questions that only one run was asked: "refuse", or "leave_out" (the scores
+            are then of the others).
+
+    Raises:
+        CannotCompareError: The runs can't be paired; it says why.
     """
     if unpaired not in (REFUSE, LEAVE_OUT):
         raise UserError(f"unpaired={unpaired}: it is {REFUSE} or {LEAVE_OUT}.")
@@ -122,7 +127,8 @@ def check_share(pairs: Pairs, least: float) -> None:
 def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Sample]) -> list[Sample]:
     """For each sample (by doc_id) the one among others that was asked the same.
 
-    Raises CannotCompareError if there is none.
+    Raises:
+        CannotCompareError: There is none.
     """
     shelves = [_by_content(sorted(samples, key=lambda s: s["doc_id"])) for samples in (asked, others)]
     found: dict[int, Sample] = {}

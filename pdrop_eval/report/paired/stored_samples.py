@@ -42,7 +42,8 @@ class CannotCompareError(UserError):
 def scored_samples(run: Run, benchmark: str) -> list[Sample]:
     """A run's samples that count for the score of a benchmark, after making sure that they give its score.
 
-    Raises CannotCompareError if there are none, or if they aren't what was scored.
+    Raises:
+        CannotCompareError: There are none, or they aren't what was scored.
     """
     entry = run.results.get(benchmark)
     if entry is None:

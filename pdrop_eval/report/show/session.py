@@ -69,8 +69,9 @@ def prepare(settings: Settings) -> Session:
 def show(session: Session) -> list[Path]:
     """Answers and draws every sample; returns what each one's files begin with.
 
-    Raises UserError for samples that there aren't, before the model is opened, and SampleError for one that
-    can't be answered.
+    Raises:
+        UserError: A sample doesn't exist; raised before the model is loaded.
+        SampleError: A sample can't be answered.
     """
     from pdrop_eval.run.lmms.task_runner import quiet
 
@@ -86,7 +87,10 @@ def show(session: Session) -> list[Path]:
 def questions(session: Session, stack: ExitStack) -> "list[Question]":
     """All samples that are asked for, each once, task by task; to be used under `running.quiet`.
 
-    Their data stay until `stack` is left. Raises UserError for samples that there aren't.
+    Their data stay until `stack` is left.
+
+    Raises:
+        UserError: A sample doesn't exist.
     """
     from pdrop_eval.report.show.asking import Task
 
@@ -151,7 +155,8 @@ def attended(
 ) -> "tuple[Outcome, dict[int, np.ndarray]]":
     """A question's answer, and the share of attention of each of its image tokens, by layer.
 
-    Raises SampleError for one that fails.
+    Raises:
+        SampleError: A sample fails.
     """
     from pdrop_eval.engine.attention_recorder import AttentionShares
     from pdrop_eval.report.show.asking import answered

@@ -49,7 +49,8 @@ ASSETS = Path(__file__).with_name("assets")
 class Sources:
     """Where a page comes from: folders of records, benchmarks and comparisons, and of the user's own data.
 
-    pictures: how many of each benchmark are copied, at most.
+    Attributes:
+        pictures: How many images of a benchmark are copied at most.
     """
 
     root: Path
@@ -72,8 +73,9 @@ class _Build:
 def make_page(sources: Sources, out: Path) -> str:
     """Builds the page in `out`; returns what to tell the user.
 
-    Raises UserError if there is no record, one can't be read, two contradict each other, or `out` is no place
-    for a page.
+    Raises:
+        UserError: There is no record, one can't be read, two contradict each other, or `out` is no place for
+            a page.
     """
     recorded = read_runs(sources.root)
     with opened(out) as site:

@@ -37,7 +37,8 @@ def fill(
 ) -> Fill:
     """The run of a row. `model` is the one that has filled a part of it; `settings` are overrides to keep.
 
-    folders: where the checkpoints of models were in other runs, for those that everyone has elsewhere.
+    Args:
+        folders: Where the checkpoints of models were in other runs, for those that everyone has elsewhere.
     """
     found = model or find_model(size, key)
     if found is None:

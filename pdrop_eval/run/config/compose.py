@@ -66,7 +66,8 @@ def chosen_strategy(overrides: Sequence[str]) -> str:
 def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
 
-    Raises UserError for an unknown name or field, and what the strategy itself raises for a wrong value.
+    Raises:
+        UserError: An unknown name or field, and what the strategy itself raises for a wrong value.
     """
     check_choice("strategy", name, options("strategy"))
     config: Any = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")

@@ -35,7 +35,8 @@ Tflops = Callable[[Sequence[int]], float]
 def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops]:
     """The strategy, the header, and the TFLOPs of given image tokens per layer.
 
-    Raises UserError for a strategy that doesn't fit the model: wrong values, layers outside of it.
+    Raises:
+        UserError: A strategy that doesn't fit the model: wrong values, layers outside of it.
     """
     config = plan.config
     strategy = config.strategy.build()

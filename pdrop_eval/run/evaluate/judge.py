@@ -19,8 +19,9 @@ def left_to(judge: Judge | None, record: dict[str, Any], tasks: Sequence[str]) -
 def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config: RunSpec) -> dict[str, Any]:
     """Scores `tasks` of a run on disk and returns the new record.
 
-    Raises JudgeError if the judge leaves an answer unscored: the scores that it gave wait in the run's folder
-    for the next call, and all else is kept.
+    Raises:
+        JudgeError: The judge leaves an answer unscored: the scores that it gave wait in the run's folder for
+            the next call, and all else is kept.
     """
     from pdrop_eval.benchmarks.mmvet import Judged, judge_entry
     from pdrop_eval.records.store import Run, load_samples

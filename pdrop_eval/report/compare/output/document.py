@@ -29,7 +29,8 @@ from pdrop_eval.utils.validation import to_plain
 def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The comparison of complete runs, and the rows of all changed answers.
 
-    Raises UserError if one of the benchmarks can't be compared: a verdict on the others would hide it.
+    Raises:
+        UserError: One of the benchmarks can't be compared: a verdict on the others would hide it.
     """
     pairs, left_out = _pairs(settings, sides)
     found = effects.measure_all(pairs)

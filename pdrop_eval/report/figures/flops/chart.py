@@ -38,6 +38,6 @@ def make_charts(
     tasks: Sequence[str] | None = None,
     like: Mapping[str, Run] | None = None,
 ) -> list[FlopsChart]:
-    """The figures of an experiment, one a model; the arguments are those of `figure_choice.fill`."""
+    """The figures of an experiment, one a model; the arguments are those of `select.fill`."""
     groups = {run["model"]: run["model"] for run in figure_experiments()[name]["runs"]}
     return fill(FlopsChart, name, groups, runs, models, tasks, like)

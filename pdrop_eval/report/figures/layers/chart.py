@@ -65,8 +65,10 @@ def make_charts(
 ) -> list[LayersChart]:
     """The figures of an experiment, each of models that only training tells apart.
 
-    The arguments are those of `figure_choice.fill`. Raises UserError for an experiment whose runs do anything
-    else than drop once.
+    The arguments are those of `select.fill`.
+
+    Raises:
+        UserError: An experiment whose runs do anything else than drop once.
     """
     listed = figure_experiments()[name]["runs"]
     for point in points_of(listed):

@@ -24,7 +24,9 @@ DATA = 8  # and in a set's
 class Question:
     """A question as the runs of a set were asked it.
 
-    images: the hash of its pixels. layouts: the grids of image tokens that the models made of them.
+    Attributes:
+        images: The hash of its pixels.
+        layouts: The grids of image tokens that the models made of them.
     """
 
     id: Any
@@ -45,8 +47,9 @@ class Question:
 class Answer:
     """What a run answered. layers: image tokens, where the run's nominal ones are others.
 
-    retained: the masks of all drops; None where they weren't recorded. fits: whether grids and masks are of
-    as many image tokens as the sample has.
+    Attributes:
+        retained: The masks of all drops; None where they weren't recorded.
+        fits: Whether grids and masks are of as many image tokens as the sample has.
     """
 
     text: str
