@@ -151,6 +151,30 @@ def test_a_model_or_a_strategy_picks_single_runs(asked, monkeypatch):
     assert [run[:4] for run in asked] == [("llava_1_5_7b", "fastv", None, "paper")]
 
 
+def test_a_strategy_that_is_not_listed_gets_the_models_and_budgets_of_the_others():
+    budget = ["budget.share=0.5"]
+    listed = [
+        {"model": "mini", "strategy": "vanilla"},
+        {"model": "mini", "strategy": "pdrop", "overrides": budget},
+        {"model": "mini_next_p5", "strategy": "pdrop", "overrides": budget},
+    ]
+    found = experiments._chosen(listed, {"strategy": "fastv"})
+    assert [(run["model"], run["overrides"]) for run in found] == [
+        ("mini", []),
+        ("mini", budget),
+        ("mini_next_p5", budget),
+    ]
+    assert {run["strategy"] for run in found} == {"fastv"}
+    with pytest.raises(UserError, match=r"Unknown strategy: 'fastw'.*Did you mean fastv"):
+        experiments._chosen(listed, {"strategy": "fastw"})
+
+
+def test_a_strategy_takes_no_settings_of_another(asked, monkeypatch, capsys):
+    assert command(monkeypatch, "experiment=figure1", "strategy=fastv") == 2
+    assert "the settings of vanilla, pdrop there are their own" in capsys.readouterr().err
+    assert asked == []
+
+
 def test_several_experiments_are_a_sweep(asked, monkeypatch):
     given = ["-m", "experiment=table1,table3", "model=mini"]
     assert command(monkeypatch, *given) == 0

@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.models.checkpoint import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.run.config.spec import RunSpec, make_spec
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.paths import options
@@ -96,11 +97,27 @@ def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
         check_choice("size of this experiment's models", size, sizes)
         runs = [run for run in runs if models[run["model"]]["size"] == size]
     if "strategy" in given:
-        check_choice(
-            "strategy of these runs", given["strategy"], dict.fromkeys(run["strategy"] for run in runs)
-        )
-        runs = [run for run in runs if run["strategy"] == given["strategy"]]
+        own = [run for run in runs if run["strategy"] == given["strategy"]]
+        runs = own or _of_another(runs, given["strategy"])
     return list(runs)
+
+
+def _of_another(runs: Sequence[dict[str, Any]], strategy: str) -> list[dict[str, Any]]:
+    """The runs of a strategy that isn't listed: on the same models, by its defaults and at the same budgets.
+
+    Raises:
+        UserError: There is no such strategy, or the listed ones have settings that only they have.
+    """
+    check_choice("strategy", strategy, options("strategy"))
+    common = [run for run in runs if all(text.startswith("budget.") for text in run.get("overrides", []))]
+    listed = list(dict.fromkeys(run["strategy"] for run in runs))
+    if all(run["strategy"] == VANILLA for run in common):
+        raise UserError(
+            f"strategy={strategy} has no runs in this experiment, and the settings of {', '.join(listed)} "
+            "there are their own. Run it alone, without experiment=."
+        )
+    keys = dict.fromkeys((run["model"], *run.get("overrides", [])) for run in common)
+    return [{"model": model, "strategy": strategy, "overrides": list(own)} for model, *own in keys]
 
 
 def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> None:
