@@ -98,13 +98,12 @@ def nominal_image_tokens(config: Any) -> int:
         UserError: a model that takes no images.
     """
     config = _config(config)
-    family = families.of_config(config)
-    if family is None or not family.multimodal:
+    if not families.is_multimodal(families.type_of(config)):
         raise UserError(
             f"A model of type {families.type_of(config)!r} doesn't say how many image tokens an image has: "
             "give image_tokens."
         )
-    return family.nominal_image_tokens(config)
+    return families.multimodal_of(config).nominal_image_tokens(config)
 
 
 def _config(config: Any) -> Any:

@@ -7,6 +7,7 @@ model belongs to.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -151,16 +152,12 @@ class Family:
         query = rotate(query.transpose(1, 2), gather_columns(cos, columns), gather_columns(sin, columns))
         return query, rotate(key.transpose(1, 2), cos, sin), attention.scaling
 
-    def nominal_image_tokens(self, config: Any) -> int:
-        """Return the image tokens of one image by the config: what the theoretical figures stand on."""
-        return 0
-
     def vision_sizes(self, config: Any) -> VisionSizes:
         """Return the sizes of the vision tower and the projector."""
         return VisionSizes()
 
 
-class MultimodalFamily(Family):
+class MultimodalFamily(Family, ABC):
     """A vision-language model whose images become tokens of the decoder.
 
     Every image token is a placeholder id in `input_ids`, which the features of the image replace.
@@ -264,20 +261,25 @@ class MultimodalFamily(Family):
             embeddings = embeddings.masked_scatter(image[..., None], rows)
         return {"input_ids": ids, "inputs_embeds": embeddings}
 
+    @abstractmethod
+    def nominal_image_tokens(self, config: Any) -> int:
+        """Return the image tokens of one image by the config: what the theoretical figures stand on."""
+
     def fixed_image_tokens(self, config: Any) -> int | None:
         """Return the tokens of every image, or None where they depend on its size."""
         return None
 
+    @abstractmethod
     def largest_image(self, config: Any) -> ImageShape:
         """Return the image with the most tokens, which the benches measure with."""
-        raise NotImplementedError
 
+    @abstractmethod
     def random_pixels(
         self, config: Any, shape: ImageShape, images: int, random: Generator
     ) -> dict[str, Tensor]:
         """Return random `processor_inputs` of so many images of one shape, on the CPU in float32."""
-        raise NotImplementedError
 
+    @abstractmethod
     def token_layout(
         self, config: Any, image_processor: Any, pad: bool, downsample: int | None
     ) -> TokenLayout | None:
@@ -289,11 +291,10 @@ class MultimodalFamily(Family):
             pad: the image is padded to a square first.
             downsample: a factor by which each image is shrunk first, or None.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def image_preparation(self, processor_config: Mapping[str, Any], pad: bool) -> str:
         """Return in one word what becomes of an image that is no square, for the record."""
-        raise NotImplementedError
 
     def resolutions(self, config: Any) -> list[list[int]] | None:
         """Return the resolutions [height, width] that an image may be cut to, or None if it isn't cut."""
@@ -322,6 +323,7 @@ class MultimodalFamily(Family):
     def set_anyres(self, anyres: Any, config: Any, image_processor: Any = None) -> None:
         """Put the grids of `model.anyres`, unless it is None, into a transformers config and a processor."""
 
+    @abstractmethod
     def make_config(self, text: Any, vision: Any, image_token: int, anyres: Any = None) -> Any:
         """Return a transformers config of a text config, a vision config and the id of the image token.
 
@@ -331,7 +333,6 @@ class MultimodalFamily(Family):
             image_token: id of the placeholder.
             anyres: grids of tiles (see `models.tiling`); None: the published ones.
         """
-        raise NotImplementedError
 
     def published_config(self, size: str, anyres: Any = None) -> Any:
         """Return the transformers config of a published model, by its size in `published`."""

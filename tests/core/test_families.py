@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from contract import FAMILIES, IMAGE_ID, case_of, model_of
+from contract import FAMILIES, IMAGE_ID, case_of, model_of, text_settings
+from transformers import AutoConfig
 
 import pdrop_eval
 from pdrop_eval import FastV, PyramidDrop, UserError
@@ -223,3 +224,44 @@ def test_image_tokens_are_found_by_their_id():
     ]
     assert families.get("llava").image_mask(config, {}) is None
     assert families.get("llama").image_mask(config, {"input_ids": ids}) is None
+
+
+QWEN = """
+from pdrop_eval.models.family import Family
+
+
+class Qwen(Family):
+    name = "{name}"
+    model_class = "{model_class}"
+    text_types = ("{name}",)
+
+
+FAMILY = Qwen()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "model_class"), [("qwen2", "Qwen2ForCausalLM"), ("qwen3", "Qwen3ForCausalLM")]
+)
+def test_a_family_is_one_file(name, model_class, monkeypatch, tmp_path):
+    """Qwen2 has biases, Qwen3 norms of queries and keys: scores are transformers' own attention weights."""
+    (tmp_path / f"{name}.py").write_text(QWEN.format(name=name, model_class=model_class), encoding="utf-8")
+    monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
+    monkeypatch.setattr(families, "names", lambda: ("llama", name))
+    monkeypatch.delitem(sys.modules, f"{families.__name__}.{name}", raising=False)
+    torch.manual_seed(0)
+    words = AutoConfig.for_model(name, **text_settings(num_key_value_heads=2, head_dim=12))
+    model = families.get(name).load_class()(words).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    model.set_attn_implementation("eager")
+    embeds = torch.randn(1, 20, 32)
+    image = torch.zeros(1, 20, dtype=torch.bool)
+    image[:, 3:15] = True
+    with PyramidDrop(layers=(3,), ratios=(0.5,))(model, image) as drop, torch.no_grad():
+        model(inputs_embeds=embeds)
+    weights = model(inputs_embeds=embeds, output_attentions=True).attentions[3]
+    assert torch.allclose(drop.scores[0][0], weights[0, :, -1, 3:15].mean(0), atol=1e-6)
+    assert len(drop.retained[0][0]) == 6
+    monkeypatch.delitem(sys.modules, f"{families.__name__}.{name}")
