@@ -87,8 +87,9 @@ def simulate(number: int, say: Callable[[str], None]) -> dict[str, Any]:
 def run_suite(pools: Sequence[Pool]) -> dict[str, Any]:
     """Benchmarks at once, from simulations of their kinds: the mean, and the gate on all of them.
 
-    family: how often the gate sees a drop beyond the limit in any of them though each loses just the limit.
-    gate: how often with a limit for their mean as well, which shares the level.
+    Returns:
+        `family`: how often the gate sees a drop beyond the limit in any of them, though each loses exactly
+        the limit; `gate`: how often with a limit for their mean as well, which shares the level.
     """
     orders, k = _orders(pools), len(pools)
     truths = np.array([truth for _, truth in pools])

@@ -38,9 +38,11 @@ def facts(side: Side) -> dict[str, Any]:
 
 
 def differences(sides: Sequence[Side]) -> list[dict[str, Any]]:
-    """What is not the same for baseline and candidate, but for the strategy: `what`, both values, `asked`.
+    """Return what differs between baseline and candidate, except for the strategy.
 
-    asked: it was given in the overrides of one side, so it is meant.
+    Returns:
+        For each difference `what` differs, both values, and `asked`: whether the overrides of one side set
+        it, so that it is intended.
     """
     compared = [side for side in sides if side.role in (BASELINE, CANDIDATE)]
     one, other = map(_described, compared)

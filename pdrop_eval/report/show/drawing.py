@@ -55,7 +55,7 @@ def _draw(spec: FigureSpec, canvas: "_Canvas") -> None:
 
 @dataclass(frozen=True)
 class _Layout:
-    """columns: of groups. width: of one, in inches. panel: the factor on a panel's full width."""
+    """How groups of panels are placed: columns, the width of one in inches, the factor on a panel."""
 
     columns: int
     width: float

@@ -21,7 +21,7 @@ class Load:
         self._start = time.perf_counter(), _all_seconds(), _own_seconds()
 
     def seen(self) -> dict[str, Any]:
-        """average: the system's, over the last minute. others: cores that other processes kept busy."""
+        """Return the system's load `average` of the last minute, and how many cores `others` kept busy."""
         wall, every, own = self._start
         passed, now = time.perf_counter() - wall, _all_seconds()
         others = max(0.0, (now - every - (_own_seconds() - own)) / passed)
@@ -57,9 +57,9 @@ def glance(device: str = "cpu", seconds: float = 0.5) -> dict[str, Any]:
 
 
 def gpu_load(device: str) -> dict[str, int | None] | None:
-    """percent: of the time that a GPU computes; used_bytes: of its memory. None where nothing says so.
+    """Return how busy a GPU is: `percent` of the time, `used_bytes` of its memory; None where unknown.
 
-    To be asked before this process uses the GPU: what is seen is others'.
+    Call it before this process uses the GPU, so that it shows the load of other processes.
     """
     import torch
 

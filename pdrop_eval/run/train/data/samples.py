@@ -63,9 +63,11 @@ def make_samples(
 ) -> tuple[list[Sample], dict[str, int]]:
     """Tokenize conversations; returns the samples, and how many were skipped by problem.
 
-    count_tokens: the tokens of a conversation's images. max_length: of the whole sequence. needs_image: text
-    alone can teach nothing, because the decoder does not learn. With on_error="skip" what doesn't fit is left
-    out and counted.
+    Args:
+        count_tokens: Returns the tokens of a conversation's images.
+        max_length: The most tokens of a whole sequence.
+        on_error: `skip` leaves out and counts what doesn't fit.
+        needs_image: Text alone can teach nothing, because the decoder does not learn.
 
     Raises:
         UserError: an answer beyond `max_length`, a conversation without a label, a template without an end.

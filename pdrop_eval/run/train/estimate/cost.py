@@ -58,14 +58,15 @@ def training_flops(
 ) -> Cost:
     """Count one sample's forward and backward pass.
 
-    config: a checkpoint's config.json as a dict, its transformers config, or its `Architecture` (quicker for
-        many samples).
-    image_tokens, text_tokens: of the sample, before any drop.
-    train: the parts that learn, of vision, projector and decoder. A frozen decoder costs less, but the
-        gradient passes it on its way to the projector.
-    lora_rank: a learning decoder learns by adapters of this rank on all its linear layers; its own weights
-        and the output head are frozen. None: it learns as a whole.
-    tiles: that the vision tower sees; None: as many as fit the image tokens best.
+    Args:
+        config: A checkpoint's config.json as a dict, its transformers config, or its `Architecture` (quicker
+            for many samples).
+        image_tokens, text_tokens: Those of the sample, before any drop.
+        train: The parts that learn, of vision, projector and decoder. A frozen decoder costs less, but the
+            gradient passes it on its way to the projector.
+        lora_rank: A learning decoder learns by adapters of this rank on all its linear layers; its own
+            weights and the output head are frozen. None: it learns as a whole.
+        tiles: Tiles that the vision tower sees; None: as many as fit the image tokens best.
 
     Raises:
         UserError: an unknown part, a config of another kind of model, a strategy that doesn't fit it.
