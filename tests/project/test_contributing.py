@@ -34,7 +34,7 @@ from pdrop_eval.run.evaluate.cli import main
 for more in (["strategy=vanilla"], ["strategy=uniform"], ["strategy=uniform", "budget.share=0.625"]):
     sys.argv[1:] = [*more, "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
     main()
-for report, out in (("tables", "tables"), ("figures", "figures"), ("site", "page")):
+for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page")):
     sys.argv[1:] = ["root=runs", f"out={out}"]
     __import__(f"pdrop_eval.report.{report}.cli", fromlist=["main"]).main()
 """
