@@ -15,7 +15,7 @@ from pdrop_eval.report.readme.blocks import compact
 from pdrop_eval.report.readme.reports import figures_text
 from pdrop_eval.report.tables.fill import measured_parts, published_part
 from pdrop_eval.report.tables.layout import scores_grid
-from pdrop_eval.report.tables.spec import TABLES, Table
+from pdrop_eval.report.tables.spec import TABLES, Table, shipped
 
 FORMATS = ("md", "csv", "tex", "html")
 _INTRO = """# Results
@@ -27,7 +27,7 @@ scores only with each other, never with published ones."""
 
 def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path, tables: Path) -> str:
     """The page that lies in `folder`, beside training/; `tables` is where the files of the tables are."""
-    parts = [_INTRO, _index(folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
+    parts = [_INTRO, _index(runs, folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
     answers = summary(found)
     if answers:
         parts += [
@@ -51,13 +51,14 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _index(folder: Path, tables: str) -> str:
+def _index(runs: Sequence[Run], folder: Path, tables: str) -> str:
     """Links to every file of the tables, and to the pages of training."""
 
     def links(name: str) -> str:
         return ", ".join(f"[{kind}]({tables}/{name}.{kind})" for kind in FORMATS)
 
-    lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in TABLES.values()]
+    made = [table for table in shipped().values() if table.published or measured_parts(table, runs)]
+    lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in made]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
     lines.append("- What training with PDrop changed: [findings](training/findings.md)")
     if (folder / "training" / "speed.md").is_file():
