@@ -342,6 +342,7 @@ def test_published_sizes_have_the_size_in_their_name(name):
 
 
 @pytest.mark.parametrize("name", ["llava_next_7b", "mini", "mini_next_p5"])
+@pytest.mark.slow
 def test_other_models_run(config, name):
     sizes = [] if "mini" in name else ["sizes.kv_heads=2"]
     resized = config(f"model={name}", "batch_sizes=[2]", "strategies=[pdrop]", "rounds=1", *sizes)
@@ -412,6 +413,7 @@ def test_the_goals_command_writes_both_files(every_variant, tmp_path, monkeypatc
     assert printed.count("FLOPs ratio with the causal half of attention: 0.") == 2
 
 
+@pytest.mark.slow
 def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatch):
     def tiny(overrides, entry):
         n = next(int(o.split("=")[1]) for o in overrides if o.startswith("image_tokens="))

@@ -45,6 +45,7 @@ def files(folder):
     return found
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_gives_the_same_files(tmp_path):
     one = render_conversations(tmp_path / "one", 51, captions=1)
     two = render_conversations(tmp_path / "two", 51, captions=1, processes=2)

@@ -441,6 +441,7 @@ def experiment(drop, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_experiment_runs_every_point_and_draws_it(experiment, tmp_path, capsys):
     assert experiment("experiment=figure3", "limit=4") == 0
     expected = {(m, layer, r) for m in ("mini", OURS) for layer in LAYERS for r in RATIOS}

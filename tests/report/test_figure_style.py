@@ -122,7 +122,9 @@ def test_points_of_benchmarks_that_are_sums_are_points(measured):
     assert figure.axes[0].get_ylabel() == "MME score (points)"
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "figure4")) for name in MODELS]
+)
 def test_the_same_records_give_the_same_bytes_in_all_formats(measured, name):
     keys = ["textvqa"] if name != "figure4" else ["docvqa", "chartqa", "textvqa", "gqa"]
     chart = measured(name, keys)
