@@ -220,8 +220,8 @@ def _scores(runs: Sequence[Run]) -> str:
             rows.append([benchmark.name, *(_score(entry) for entry in found)])
     records = ", ".join(run.id for run in runs)
     intro = (
-        "Scores by each benchmark's own metric, with half of the 95% interval, for the strategy at inference "
-        f"(records {records}). MME is a sum, the others run from 0 to 100."
+        "Scores by each benchmark's own metric, with the half-width of the 95% interval, for the strategy at "
+        f"inference (records {records}). MME is a sum, the others run from 0 to 100."
     )
     return f"{intro}\n\n{pipes(['Benchmark', *heads], rows, set(range(1, len(heads) + 1)))}"
 
