@@ -66,8 +66,8 @@ def check_code(pretrained: str, name: str, content: dict[str, Any], trust_remote
     named = ", ".join(sorted(map(str, own.values()))) if isinstance(own, dict) else str(own)
     raise UserError(
         f"The checkpoint {pretrained} asks for Python code of its own (auto_map in {name}: {named}). Code "
-        "from a checkpoint is not run: it could do anything on this machine. transformers knows LLaVA and "
-        f"LLaVA-NeXT by itself, so remove auto_map from {name}; or read that code, and set "
+        "from a checkpoint is not run: it could do anything on this machine. transformers itself has the "
+        f"model classes that are supported here, so remove auto_map from {name}; or read that code, and set "
         "model.trust_remote_code=true if you trust it."
     )
 

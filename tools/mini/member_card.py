@@ -16,6 +16,7 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
+from pdrop_eval.models import families
 from pdrop_eval.models.tiling import patches, tile_size
 from pdrop_eval.records.run import Run, pick, to_runs
 from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -162,7 +163,7 @@ def _card(
 
 
 def _what(training: Training, config: Mapping[str, Any]) -> str:
-    kind = "LLaVA-NeXT" if config["model_type"] == "llava_next" else "LLaVA-1.5"
+    kind = families.multimodal_of(config).display_name
     dropped = training.strategy not in (None, ("vanilla", None))
     how = f"with {_strategy(training)}" if dropped else "without dropping image tokens"
     return (
