@@ -137,7 +137,7 @@ def test_even_with_an_equal_file_hash_pixels_and_words_are_compared(place, monke
     """Were a hash of the data wrong, the content of each question would still tell."""
     from pdrop_eval.benchmarks.data import prepare as data
 
-    monkeypatch.setattr(data, "_content_sha256", lambda *_: "0" * 64)
+    monkeypatch.setattr(data, "_content", lambda *_: ("0" * 64, False))
     stop_before_the_end(place)
     picture = tiny.encoded(2 if same else 99)
 
@@ -160,13 +160,13 @@ def test_a_prompt_of_the_task_that_changed_uses_nothing(place, monkeypatch):
 
 
 def test_other_generation_settings_of_the_task_use_nothing(place, monkeypatch):
-    from pdrop_eval.run.lmms import resume
+    from pdrop_eval.run.lmms import answer_log
 
-    question = resume._question
+    question = answer_log._question
 
     def longer(asked):
         found = question(asked)
         return {**found, "generation": {**found["generation"], "max_new_tokens": 17}}
 
-    monkeypatch.setattr(resume, "_question", longer)
+    monkeypatch.setattr(answer_log, "_question", longer)
     assert recalled(run(place)) == 0

@@ -96,7 +96,7 @@ def test_slivers_have_as_many_features_as_image_tokens(family, size, request):
     model = make(request.getfixturevalue(family), batch_size=2)
     asked = requests(model, [("What?", [1]), ("Why?", [2])], sizes={1: size})
     model.generate_until(asked)
-    assert model.measurements["quiz", 0].image_tokens >= 16  # at least the whole picture's own
+    assert model.answers.measurements["quiz", 0].image_tokens >= 16  # at least the whole picture's own
 
 
 @pytest.mark.parametrize(("size", "step"), [

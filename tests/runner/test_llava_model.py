@@ -60,7 +60,7 @@ def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):
     for batch_size in (1, 2, 5):
         model = make(folder, strategy=strategy, batch_size=batch_size)
         answers[batch_size] = texts(model.generate_until(requests(model, asked, sizes=sizes)))
-        measured = [model.measurements["quiz", i].image_tokens for i in range(5)]
+        measured = [model.answers.measurements["quiz", i].image_tokens for i in range(5)]
         assert measured[2] == 0
         assert measured[3] == 2 * measured[0]
     assert answers[1] == answers[2] == answers[5]
@@ -70,7 +70,7 @@ def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):
 def test_each_sample_is_measured(llava):
     model = make(llava, batch_size=3)
     model.generate_until(requests(model))
-    one, none, two = (model.measurements["quiz", i] for i in (0, 2, 3))
+    one, none, two = (model.answers.measurements["quiz", i] for i in (0, 2, 3))
     # 16 image tokens, 4 layers, 4 stages: int(16 / 2), int(16 / 4), int(16 / 8)
     assert one.image_tokens_per_layer == (16, 8, 4, 2)
     assert none.image_tokens_per_layer == (0, 0, 0, 0)
@@ -84,8 +84,8 @@ def test_equal_content_has_an_equal_hash_and_other_content_another(llava):
     model = make(llava, batch_size=4)
     asked = [("What?", [1]), ("What?", [1]), ("What?", [2]), ("Why?", [1])]
     model.generate_until(requests(model, asked))
-    whole = [model.measurements["quiz", i].content_sha256 for i in range(4)]
-    images = [model.measurements["quiz", i].images_sha256 for i in range(4)]
+    whole = [model.answers.measurements["quiz", i].content_sha256 for i in range(4)]
+    images = [model.answers.measurements["quiz", i].images_sha256 for i in range(4)]
     assert whole[0] == whole[1]
     assert len(set(whole)) == 3
     assert images[0] == images[1] == images[3] != images[2]
@@ -189,7 +189,7 @@ def test_a_batch_that_was_asked_for_is_never_changed(llava, monkeypatch):
 def test_the_grids_decide_how_many_tokens_an_image_has(llava_next, anyres, size, tokens):
     model = make(llava_next, anyres=anyres)
     model.generate_until(requests(model, [("What?", [1])], sizes={1: size}))
-    assert model.measurements["quiz", 0].image_tokens == tokens
+    assert model.answers.measurements["quiz", 0].image_tokens == tokens
 
 
 def test_answers_do_not_depend_on_the_batch_with_nine_tiles(llava_next):
@@ -212,7 +212,7 @@ def test_a_task_without_a_limit_gets_the_models(llava):
     for request in made:
         del request.args[1]["max_new_tokens"]
     model.generate_until(made)
-    assert max(model.measurements["quiz", i].new_tokens for i in range(5)) == 4
+    assert max(model.answers.measurements["quiz", i].new_tokens for i in range(5)) == 4
 
 
 def test_a_sample_that_cannot_be_prepared_fails_with_task_and_id(llava):
@@ -264,7 +264,7 @@ def test_sampling_only_where_the_task_asks_for_it(llava):
 def test_beam_search_is_measured_on_the_right_rows(llava):
     model = make(llava, batch_size=5)
     model.generate_until(requests(model, num_beams=2))
-    assert [model.measurements["quiz", i].image_tokens for i in range(5)] == [16, 16, 0, 32, 16]
+    assert [model.answers.measurements["quiz", i].image_tokens for i in range(5)] == [16, 16, 0, 32, 16]
 
 
 def test_padding_the_image_changes_what_the_model_sees(llava):
@@ -277,7 +277,7 @@ def test_padding_the_image_changes_what_the_model_sees(llava):
 def test_a_strategy_object_will_do_too(llava):
     model = make(llava, strategy=PyramidDrop(layers=(1,), ratios=(0.25,)))
     model.generate_until(requests(model))
-    assert model.measurements["quiz", 0].image_tokens_per_layer == (16, 4, 4, 4)
+    assert model.answers.measurements["quiz", 0].image_tokens_per_layer == (16, 4, 4, 4)
 
 
 def test_a_strategy_object_leaves_no_room_for_fields(llava):

@@ -69,7 +69,7 @@ def test_the_vision_tower_runs_once_for_an_image(family, request):
     runs = count_runs(model)
     model.generate_until(requests(model, SHARED))
     assert len(runs) == 2
-    used = model.usage["quiz"]
+    used = model.answers.usage["quiz"]
     assert (used.images, used.encoded) == (6, 2)
     assert used.hit_rate == pytest.approx(4 / 6)
     model.generate_until(requests(model, SHARED))
@@ -104,7 +104,7 @@ def test_background_threads_change_no_answer(llava_next, workers):
     model = make(llava_next, batch_size=2, workers=workers)
     expected = texts(alone.generate_until(requests(alone, ASKED * 9)))
     assert texts(model.generate_until(requests(model, ASKED * 9))) == expected
-    assert model.measurements == alone.measurements
+    assert model.answers.measurements == alone.answers.measurements
 
 
 def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
@@ -182,7 +182,7 @@ def test_a_batch_that_is_tried_again_counts_its_images_once(llava, monkeypatch):
     monkeypatch.setattr(model.loaded.model, "generate", with_memory_for_two)
     model.generate_until(requests(model, SHARED))
     assert sizes == [5, 2, 2, 1]
-    used = model.usage["quiz"]
+    used = model.answers.usage["quiz"]
     assert (used.images, used.encoded) == (6, 2)
 
 

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,14 +35,17 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
     """The record's entry for a model that gives `answer(doc)`."""
     from lmms_eval.api.model import lmms
 
+    from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.measurement import Measurement
     from pdrop_eval.run.lmms.task_runner import run_task
     from pdrop_eval.utils.hashing import content_hashes
 
     class Fake(lmms):
-        measurements: dict = {}  # noqa: RUF012
         batch_size = 1
-        usage: dict = {}  # noqa: RUF012
+
+        def writing_to(self, answers):
+            self.measurements = answers.measurements
+            return nullcontext()
 
         def generate_until(self, requests):
             said = []
@@ -64,7 +68,7 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
 
     info = describe(task, "rendered")
     folder = materialise(info, "rendered", tmp_path, rendered, None, ocr=False)
-    return run_task(Fake(), info, folder, limit=limit, seed=1, resamples=200, tflops=sum)[0]
+    return run_task(Fake(), info, folder, AnswerLog(), limit=limit, seed=1, resamples=200, tflops=sum)[0]
 
 
 def majority(answers):

@@ -55,6 +55,7 @@ def measure(model: str, strategy: str, tasks: Sequence[str] | None = None) -> di
     """The reference of a model and strategy, by their names in `conf`, as it comes out here and now."""
     from pdrop_eval.run.evaluate.header import make_header
     from pdrop_eval.run.evaluate.plan import make_plan
+    from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_model, open_task
     from pdrop_eval.run.lmms.task_runner import run_task
 
@@ -78,9 +79,10 @@ def measure(model: str, strategy: str, tasks: Sequence[str] | None = None) -> di
             info, yaml = open_task(plan, task, folder)
             with contextlib.redirect_stderr(io.StringIO()):  # progress bars; what goes wrong is an exception
                 entry, samples = run_task(
-                    lmm, info, yaml, limit=config.limit, seed=config.seed, resamples=0, tflops=tflops
-                )
-            asked = [doc_id for name, doc_id in lmm.measurements if name == task]
+                    lmm, info, yaml, answers := AnswerLog(), limit=config.limit, seed=config.seed,
+                    resamples=0, tflops=tflops,
+                )  # fmt: skip
+            asked = [doc_id for _, doc_id in answers.measurements]
             reports = dict(zip(asked, watched.reports, strict=True))
             found[task] = {
                 "score": entry["score"],

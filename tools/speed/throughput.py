@@ -23,6 +23,7 @@ from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.run.config.compose import check_overrides, make_strategy
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
+from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.feature_cache import GIB
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_model, open_task
@@ -109,7 +110,7 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
     else:
         ours(model, contender)  # each task begins with an empty cache
         entry, samples = run_task(
-            model, info, tasks, limit=config.limit, seed=config.seed, resamples=config.bootstrap,
+            model, info, tasks, AnswerLog(), limit=config.limit, seed=config.seed, resamples=config.bootstrap,
             tflops=lambda _: 0.0, truncated_images=config.suite.source == "hub",
         )  # fmt: skip
         answers, usage = [sample["answer"] for sample in samples], entry["usage"]

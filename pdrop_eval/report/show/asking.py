@@ -13,6 +13,7 @@ from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, gu
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.models.images import to_rgb, with_eight_bits
 from pdrop_eval.run.evaluate.plan import Plan
+from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.open import open_task
 from pdrop_eval.run.lmms.task_runner import load_task
@@ -106,9 +107,11 @@ def answered(model: Any, questions: Sequence[Question], seed: int) -> list[Outco
         mine = [question for question in questions if question.task is task]
         torch.manual_seed(seed)
         model.task_dict[task.info.task] = task.task.dataset
-        results = model.generate_until([question.request for question in mine])
+        log = AnswerLog()
+        with model.writing_to(log):
+            results = model.generate_until([question.request for question in mine])
         for question, answer in zip(mine, _filtered(task, mine, results), strict=True):
-            measured = model.measurements[task.info.task, question.doc_id]
+            measured = log.measurements[task.info.task, question.doc_id]
             found[id(question)] = Outcome(answer, task.earned(question, answer), measured)
     return [found[id(question)] for question in questions]
 

@@ -154,20 +154,22 @@ def _load(plan: Plan, strategy: Any) -> Any:
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     from pdrop_eval.benchmarks.mmvet import submission
+    from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_task
     from pdrop_eval.run.lmms.task_runner import run_task
 
     config = plan.config
     log.event("task_started", task=task)
-    with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as model.journal:
-        if len(model.journal):
-            say(f"{task} resumes: {len(model.journal)} answers are already stored.")
+    with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as journal:
+        if len(journal):
+            say(f"{task} resumes: {len(journal)} answers are already stored.")
         info, folder = open_task(plan, task, Path(scratch))
         result, samples = together(
             lambda: run_task(
                 model,
                 info,
                 folder,
+                AnswerLog(journal),
                 limit=config.limit,
                 seed=config.seed,
                 resamples=config.bootstrap,

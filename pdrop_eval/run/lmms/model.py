@@ -10,9 +10,8 @@ runs once for an image, on its own, so that its features don't depend on what el
 
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,13 +27,12 @@ from pdrop_eval.benchmarks.sample_errors import SampleError
 from pdrop_eval.models.checkpoint import check_image_processing
 from pdrop_eval.models.loading import load
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_template
-from pdrop_eval.records.journal import Journal
 from pdrop_eval.run.config.compose import make_strategy
-from pdrop_eval.run.lmms import resume
+from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, arguments_of, cut, read_fields
-from pdrop_eval.run.lmms.measurement import Measurement, Usage
+from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils import log
@@ -56,9 +54,8 @@ class PdropLlava(lmms):
     `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt in
     tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
-    many GiB of the host's memory hold features of images. `measurements` holds what was measured, by (task,
-    doc_id), and `usage` the time and the cache's hits, by task. With a `journal`, each batch is kept there as
-    soon as it is answered, and recalled if it was.
+    many GiB of the host's memory hold features of images. What is answered is written to an `AnswerLog`, see
+    `writing_to`.
 
     Raises:
         UserError: Arguments that can't be right.
@@ -122,9 +119,7 @@ class PdropLlava(lmms):
             loaded.model.config, loaded.processor.image_processor, image_processing == "pad", downsample
         )
         self.max_new_tokens = int(max_new_tokens)
-        self.measurements: dict[tuple[str, int], Measurement] = {}
-        self.usage: dict[str, Usage] = defaultdict(Usage)
-        self.journal: Journal | None = None
+        self._answers = AnswerLog()
         choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres, downsample)
         self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
@@ -141,6 +136,20 @@ class PdropLlava(lmms):
     def config(self) -> Any:
         """The transformers config of the checkpoint."""
         return self.loaded.model.config
+
+    @property
+    def answers(self) -> AnswerLog:
+        """What is written to: a log of its own, unless another is given."""
+        return self._answers
+
+    @contextmanager
+    def writing_to(self, answers: AnswerLog) -> Iterator[None]:
+        """What is answered inside is written to this log, and recalled from it."""
+        before, self._answers = self._answers, answers
+        try:
+            yield
+        finally:
+            self._answers = before
 
     def clean(self) -> None:
         """Keeps the model: lmms-eval would delete it after each evaluation."""
@@ -163,8 +172,8 @@ class PdropLlava(lmms):
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         self._seed, self._told = torch.initial_seed(), time.monotonic()
-        if self.auto_batch and self.journal is not None:  # batches as they were before an interruption
-            self.batch_size = (resume.began(self.journal) or resume.BatchSizes(self.batch_size, 0)).began
+        if self.auto_batch:  # batches as they were before an interruption
+            self.batch_size = self._answers.first_batch_size(self.batch_size)
         self._began = self.batch_size
         names = ", ".join(dict.fromkeys(str(request.args[4]) for request in requests))
         groups = groups_of(requests)
@@ -201,7 +210,7 @@ class PdropLlava(lmms):
         waiting = sorted(
             zip(indices, islice(ready, len(indices)), strict=True), key=lambda pair: -len(pair[1].ids)
         )
-        self.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
+        self._answers.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
         known, waiting = self._recall(waiting)
         yield from known
         while waiting:
@@ -214,33 +223,26 @@ class PdropLlava(lmms):
                 log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
                 self.batch_size = len(batch) // 2
                 continue
-            if self.journal is not None:
-                resume.keep(self.journal, batch, answers, resume.BatchSizes(self._began, self.batch_size))
-            for (index, question), answer in zip(waiting, answers, strict=False):
-                yield index, self._noted(question, answer)
+            results = self._answers.add(batch, answers, BatchSizes(self._began, self.batch_size))
+            for (index, _), result in zip(waiting, results, strict=False):
+                yield index, result
             waiting = waiting[len(batch) :]
 
     def _recall(
         self, waiting: list[tuple[int, Prepared]]
     ) -> tuple[list[tuple[int, GenerationResult]], list[tuple[int, Prepared]]]:
         """What the journal knows of the questions that wait, and the others."""
-        if self.journal is None:
+        if not self._answers.has_journal:
             return [], waiting
         request = waiting[0][1].request
         sampled = self._arguments(request.args[1])[0]["do_sample"]
         exact = self.loaded.model.dtype == torch.float32 and self.placed.type == "cpu" and not sampled
-        known, rest, size = resume.recall(self.journal, waiting, exact)
-        self.usage[request.args[4]].recalled += len(known)
+        known, rest, size = self._answers.recall(waiting, exact)
         if self.auto_batch and size is not None:
             self.batch_size = min(self.batch_size, size)
-        questions = dict(waiting)
-        return [(index, self._noted(questions[index], answer)) for index, answer in known], rest
+        return known, rest
 
-    def _noted(self, question: Prepared, answer: resume.Answer) -> GenerationResult:
-        self.measurements[question.request.args[4], question.request.args[3]] = answer.measurement
-        return answer.result
-
-    def _answer(self, batch: Sequence[Prepared]) -> list[resume.Answer]:
+    def _answer(self, batch: Sequence[Prepared]) -> list[Answer]:
         try:
             return self._generate(batch)
         except Exception as error:
@@ -252,13 +254,13 @@ class PdropLlava(lmms):
             raise SampleError(f"{where(requests)} can't be answered: {_reason(error)}") from error
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Prepared]) -> list[resume.Answer]:
+    def _generate(self, batch: Sequence[Prepared]) -> list[Answer]:
         model: Any = self.loaded.model
         tokenizer = self.loaded.processor.tokenizer
         ids, mask = left_padded([question.ids for question in batch], tokenizer.pad_token_id)
         ids, mask = ids.to(self.placed), mask.to(self.placed)
         arguments, until = self._arguments(batch[0].request.args[1])
-        usage = self.usage[batch[0].request.args[4]]
+        usage = self._answers.usage[batch[0].request.args[4]]
         image = self.loaded.family.image_mask(model.config, {"input_ids": ids})
         if arguments["do_sample"]:
             torch.manual_seed(seed_of(self._seed, batch))
@@ -279,7 +281,7 @@ class PdropLlava(lmms):
             measured = self._measure(question, report, first, new[row], retained[first])
             text = cut(tokenizer.decode(new[row], skip_special_tokens=True), until)
             counts = TokenCounts(input_tokens=measured.prompt_tokens, output_tokens=measured.new_tokens)
-            results.append(resume.Answer(GenerationResult(text, counts), measured))
+            results.append(Answer(GenerationResult(text, counts), measured))
         return results
 
     def _features(self, batch: Sequence[Prepared]) -> list[Tensor]:
@@ -298,7 +300,7 @@ class PdropLlava(lmms):
             name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
             for name, tensor in pixels.items()
         }
-        self.usage[task].encoded += 1
+        self._answers.usage[task].encoded += 1
         return self.loaded.family.encode(model, placed)
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

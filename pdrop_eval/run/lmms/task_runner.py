@@ -21,6 +21,7 @@ from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.sample_errors import guard
 from pdrop_eval.benchmarks.scoring.score import Score, score
 from pdrop_eval.benchmarks.task_files import TaskInfo
+from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import gather, one_first
@@ -31,22 +32,25 @@ from pdrop_eval.utils.validation import is_finite_number
 
 
 def run_task(
-    model: Any, info: TaskInfo, folder: Path, *, limit: int | None, seed: int, resamples: int,
-    tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
+    model: Any, info: TaskInfo, folder: Path, answers: AnswerLog, *, limit: int | None, seed: int,
+    resamples: int, tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
 
     Of several processes, only the first one returns them; the others return nothing.
 
-    `folder` holds the task's YAML (see `tasks.materialise`); `tflops` maps image tokens per layer to TFLOPs;
-    `truncated_images` lets an image file that ends too early pass, as lmms-eval does.
+    `folder` holds the task's YAML (see `task_files.materialise`); the model writes to `answers`; `tflops`
+    maps image tokens per layer to TFLOPs; `truncated_images` lets an image file that ends too early pass, as
+    lmms-eval does.
     """
     started = time.perf_counter()
     with quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
         paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
-        task, output = ask(model, info, folder, limit, seed, paths)
-        measurements, batch_size, usage = _of_all_processes(model, info.task)
+        with model.writing_to(answers):
+            task, output = ask(model, info, folder, limit, seed, paths)
+        measurements, usage = _of_all_processes(answers, info.task)
+        batch_size = min(gather(model.batch_size))
         if rank() > 0:  # lmms-eval has told only the first process
             return {}, []
         rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
@@ -103,13 +107,12 @@ def _unscored(rows: list[dict]) -> dict[str, Any]:
     return {"status": "needs_judge", "n": len(rows), **nothing}
 
 
-def _of_all_processes(model: Any, task: str) -> tuple[dict[tuple[str, int], Measurement], int, Usage]:
-    """What every process has measured, the smallest batch that one of them had, and what all of them used."""
+def _of_all_processes(answers: AnswerLog, task: str) -> tuple[dict[tuple[str, int], Measurement], Usage]:
+    """What every process has measured, and what all of them used."""
     measurements: dict[tuple[str, int], Measurement] = {}
-    for part in gather(model.measurements):
+    for part in gather(answers.measurements):
         measurements |= part
-    usage = Usage.of_processes(gather(model.usage.pop(task, Usage())))
-    return measurements, min(gather(model.batch_size)), usage
+    return measurements, Usage.of_processes(gather(answers.usage[task]))
 
 
 def load_task(manager: Any, info: TaskInfo) -> Any:
