@@ -189,17 +189,6 @@ def test_a_run_that_only_lacks_its_last_word_is_completed(llava, data, tmp_path,
     assert after["tasks"] == record["tasks"]
 
 
-def test_the_same_command_elsewhere_gives_the_same_numbers(llava, data, tmp_path):
-    first, second = (run(llava, data, tmp_path / name, *QUICK) for name in "ab")
-    for task in ("gqa", "chartqa"):
-        timed = {"wall_seconds", "usage"}
-        assert {k: v for k, v in first["tasks"][task].items() if k not in timed} == {
-            k: v for k, v in second["tasks"][task].items() if k not in timed
-        }
-        samples = [load_samples(Path(record["folder"]), task) for record in (first, second)]
-        assert samples[0] == samples[1]
-
-
 def test_what_was_finished_before_an_interruption_is_kept(llava, data, tmp_path, monkeypatch):
     original = cli._run_one
 
