@@ -180,7 +180,7 @@ class Fuzz:
         config = compose_spec([f"model.pretrained={self.checkpoint}"])
         found = check_checkpoint(str(self.checkpoint), None)
         check_anyres(config.model.anyres, found.config)
-        plan: Any = SimpleNamespace(config=config, commit=None)
+        plan: Any = SimpleNamespace(config=config, commit=None, checkpoint=found)
         nominal_image_tokens(_read_config(str(self.checkpoint), plan))
 
 
