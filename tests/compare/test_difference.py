@@ -100,15 +100,14 @@ def test_the_other_way_round_is_the_same_interval():
     assert mean(after, before).interval == pytest.approx((-high, -low))
 
 
-def test_where_nothing_changed_tangos_share_of_the_units_could():
-    # t of 31 degrees of freedom is 2.0395: t^2 / (32 + t^2) = 4.1596 / 36.1596 = 11.50%
-    bound = 11.503
+def test_where_nothing_changed_the_bound_is_exact():
+    # a share p of changes goes unseen in 32 questions with a chance of (1 - p)^32: 2.5% at p = 10.89%
+    assert pytest.approx(0.025, abs=1e-4) == (1 - 0.1089) ** 32
     alike = marks(*[1, 0] * 16)
-    assert mean(alike, alike).interval == pytest.approx((-bound, bound), abs=2e-3)
-    assert tango(0, 0, 32, 2.0395) == pytest.approx((-bound / 100, bound / 100), abs=1e-4)
-    # sixteen pictures of two questions are sixteen: t = 2.1314, 4.543 / 20.543
+    assert mean(alike, alike).interval == pytest.approx((-10.89, 10.89), abs=0.01)
+    # sixteen pictures of two questions are sixteen: (1 - 0.2059)^16
     two = marks(*[1, 0] * 16, size=2)
-    assert mean(two, two).interval[1] == pytest.approx(22.11, abs=0.01)
+    assert mean(two, two).interval == pytest.approx((-20.59, 20.59), abs=0.01)
 
 
 def test_where_nothing_changed_the_worst_of_all_subcategories_is_not_added_up():
@@ -120,9 +119,11 @@ def test_where_nothing_changed_the_worst_of_all_subcategories_is_not_added_up():
     found = paired_difference(METRICS["group_mean"], alike, alike)
     # Kish: 7^2 / (1/14 + 1/8 + 1/4 + 1/2 + 1/2 + 1 + 1) = 49 / 3.4464 = 14.218 questions' worth
     assert found.effective == pytest.approx(14.218, abs=1e-3)
-    # t of 25 degrees of freedom (13 + 7 + 3 + 1 + 1, and one of the two single ones) plus one: 26 -> 2.0555
+    # 13 + 7 + 3 + 1 + 1 degrees of freedom, and one of the two single ones together
     assert found.freedom == 26
-    assert found.interval[1] == pytest.approx(100 * 2.0555**2 / (14.218 + 2.0555**2), rel=1e-3)
+    # 3.69 / 14.2; the heaviest question, 100 / 7 points, times 32 would give a bound of 50
+    assert found.interval[1] == pytest.approx(100 * (1 - 0.025 ** (1 / 14.218)), rel=1e-3)
+    assert found.interval[1] == pytest.approx(22.85, abs=0.01)
 
 
 def test_mmes_points_are_a_twentieth_of_its_sum():
@@ -206,7 +207,7 @@ def test_a_large_benchmark_does_not_hide_what_a_small_one_may_have_lost():
     # Kish: 2^2 / (1 / 64 + 1 / 10,000) = 254.4
     found = mean_difference([still, large])
     assert found.effective == pytest.approx(254.4, abs=0.1)
-    assert found.interval[1] == pytest.approx(100 * Z**2 / (254.4 + Z**2), rel=1e-3)
+    assert found.interval[1] == pytest.approx(100 * (1 - 0.025 ** (1 / 254.4)), rel=1e-3)
 
 
 def test_the_mean_of_one_is_that_one():

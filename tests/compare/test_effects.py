@@ -78,7 +78,7 @@ def test_copies_of_a_question_are_one_question():
 
 def test_without_a_change_there_is_a_bound_and_no_evidence():
     found = measure(lost(0, 64), QUICK)
-    bound = 100 * 1.9983**2 / (64 + 1.9983**2)  # Student's quantile of 63
+    bound = 100 * (1 - 0.025 ** (1 / 64))
     assert found.found.interval == pytest.approx((-bound, bound), abs=1e-3)
     assert (found.p, found.mcnemar, found.agreement) == (1.0, McNemar(0, 0, 1.0), 1.0)
 
@@ -151,7 +151,7 @@ def test_nothing_to_compare_is_no_result():
 def test_both_at_100_leave_a_ratio_as_unsure_as_the_difference():
     perfect = pairs(marks(*[1] * 8), marks(*[1] * 8))
     found = overall(measure_all([perfect], QUICK))
-    bound = 100 * 2.3646**2 / (8 + 2.3646**2)  # Student's quantile of 7
+    bound = 100 * (1 - 0.025 ** (1 / 8))
     assert found.relative_interval == pytest.approx((100 - bound, 100 + bound), abs=1e-2)
 
 

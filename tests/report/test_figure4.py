@@ -260,7 +260,7 @@ def test_what_it_shows_is_paired_by_question(answered, chart):
         [cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "share=" in line
     ]
     rows = {line[0]: line[1:] for line in lines if len(line) == 4}
-    assert rows["share=0.5"][0] == "+0.0 [-9.3, +9.3]"  # nothing changed: 2.0227^2 / (40 + 2.0227^2)
+    assert rows["share=0.5"][0] == "+0.0 [-8.8, +8.8]"  # nothing changed: 1 - 0.025^(1 / 40)
     assert rows["share=0.5"][1].startswith("-75.0 [-")
     assert rows["share=0.5"][2].startswith("+75.0 [+")
     assert rows["share=0.9"][2].startswith("+0.0 [-")

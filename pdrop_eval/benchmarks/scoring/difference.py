@@ -19,11 +19,12 @@ Weights: questions may weigh differently (MMStar's subcategories; benchmarks of 
 their number is Kish's effective one, (sum w)^2 / sum w^2 with w the points that each carries (Survey
 Sampling, 1965, section 11.7). A weighted mean has the variance of a plain one of so many.
 
-No change: Tango's interval for n units of which none changed ends at a share t^2 / (n + t^2) of them, near
-the exact binomial bound of 3.7 / n. Here n is the effective number of units (a picture may change with all
-its questions), and the bound is that share of the score's range: 11.5 points for 32 questions, and 14.8 if
-they are MMStar's with subcategories so unequal that they are worth 24. It is not the sum of the worst that
-each subcategory could have hidden: that would take all of them to be as unlucky as can be, all at once.
+No change: where no unit changed, the bound is the exact binomial one (Clopper and Pearson, Biometrika 26,
+1934, 404-413): at most a share 1 - (alpha / 2)^(1 / n) of n units would change, near 3.7 / n. Here n is the
+effective number of units (a picture may change with all its questions), and the bound is that share of the
+score's range: 10.9 points for 32 questions, and 14.2 if they are MMStar's with subcategories so unequal that
+they are worth 24. It is not the sum of the worst that each subcategory could have hidden: that would take all
+of them to be as unlucky as can be, all at once.
 
 `make coverage` measures how often these intervals hold the truth (`results/compare/coverage.md`).
 """
@@ -113,12 +114,11 @@ class Difference:
 
     def ends(self, level: float = LEVEL) -> Interval:
         """Both ends of the interval of a level, also where they lie beyond what scores can differ."""
-        t = float(stdtrit(self.freedom, (1 + level) / 2))
         if self.moved == 0:
-            bound = self.span * t**2 / (self.effective + t**2)
+            bound = self.span * (1 - ((1 - level) / 2) ** (1 / self.effective))
             return self.value - bound, self.value + bound
         gained, lost, size = self._changes()
-        low, high = tango(gained, lost, self.questions, t)
+        low, high = tango(gained, lost, self.questions, float(stdtrit(self.freedom, (1 + level) / 2)))
         return low * size * self.questions, high * size * self.questions
 
     @property
