@@ -77,7 +77,7 @@ def test_the_wheel_has_every_file_of_the_package_its_configuration_and_its_tasks
                 wanted.add(name if top == "pdrop_eval" else f"pdrop_eval/{name}")
     assert "pdrop_eval/conf/strategy/pdrop.yaml" in wanted
     assert "pdrop_eval/tasks/rendered/mme.yaml" in wanted
-    assert "pdrop_eval/report/tables/published.csv" in wanted
+    assert "pdrop_eval/report/tables/specs/table5.yaml" in wanted
     assert wanted - held == set()
     tops = {name.split("/")[0] for name in held}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"pdrop_eval"}
