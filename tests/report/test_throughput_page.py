@@ -91,4 +91,4 @@ def test_the_page_says_whether_the_goal_is_met_and_by_how_much_not():
     assert "- PDrop, batch 8: 3.1%, met." in page
     assert "- PDrop, batch 1: 12.5%, missed by 7.5 points." in page
     # 80 questions a second are 12.5 ms each, of which a fifth is beyond the model's own time
-    assert "takes 10.0 ms of the model and 2.5 ms beyond it" in page
+    assert "takes 10.0 ms in the model and 2.5 ms outside it" in page
