@@ -69,11 +69,16 @@ def _source(config: Mapping) -> str | None:
 
 
 def default_of(group: str, values: Any, conf: Path = CONF) -> dict[str, Any] | None:
-    """The file of a config group that a record's values were composed from, found by target or name."""
+    """The file of a config group that a record's values are compared with, found by target or name.
+
+    Of the files with a strategy's class, that is the one with the strategy's name: the others are presets.
+    """
     if not isinstance(values, Mapping):
         return None
     key = "_target_" if "_target_" in values else "name"
-    return next((file for file in presets(group, conf).values() if file.get(key) == values.get(key)), None)
+    found = {name: file for name, file in presets(group, conf).items() if file.get(key) == values.get(key)}
+    own = registered_name(str(values[key])) if key == "_target_" and len(found) > 1 else None
+    return found.get(own or "", next(iter(found.values()), None))
 
 
 def override(name: str, value: Any) -> str:

@@ -30,6 +30,17 @@ def test_changes_are_written_as_overrides():
     assert changes_from_default(config) == ["strategy.ratio=null", "strategy.layers=[8,16]", "seed=3"]
 
 
+def test_a_preset_of_a_strategy_differs_from_the_file_of_the_strategys_name(tmp_path):
+    """`aggressive` sorts before `pdrop`, and must not be what plain pdrop is compared with."""
+    target = "_target_: pdrop_eval.strategies.pyramiddrop.PyramidDrop\n"
+    (tmp_path / "strategy").mkdir()
+    (tmp_path / "strategy" / "aggressive.yaml").write_text(f"{target}ratio: 0.3\nstages: 4\n")
+    (tmp_path / "strategy" / "pdrop.yaml").write_text(f"{target}ratio: 0.5\nstages: 4\n")
+    files = presets("strategy", tmp_path)
+    assert changes_from_default({"strategy": files["pdrop"]}, tmp_path) == []
+    assert changes_from_default({"strategy": files["aggressive"]}, tmp_path) == ["strategy.ratio=0.3"]
+
+
 def test_the_shipped_strategies_have_the_papers_settings():
     strategies = presets("strategy", CONF)
     assert (strategies["fastv"]["k"], strategies["fastv"]["r"]) == (2, 0.5)
