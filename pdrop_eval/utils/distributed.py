@@ -13,7 +13,6 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.rank import rank, world_size
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=12)  # a process that is done waits for the others
@@ -118,3 +117,13 @@ def join_slurm_job() -> None:
 
     # every process sees all GPUs and takes the one with its local rank, as under torchrun
     TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+
+
+def world_size() -> int:
+    """How many processes share the run."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this one is; 0 is the one that writes and prints."""
+    return int(os.environ.get("RANK", "0"))

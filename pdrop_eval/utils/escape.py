@@ -1,7 +1,14 @@
 """Text that a model, a data set or a foreign record has written, made harmless for where it is shown."""
 
+import html
 import re
 import unicodedata
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 LINE_BREAK = " ⏎ "
 # Punctuation that means nothing in the middle of a line; a colon only before a space, or it makes addresses.
@@ -59,3 +66,27 @@ def _references(text: str) -> str:
     """The text with a character reference for whatever could be markup."""
     joined = "".join(c if c.isalnum() or c in _HARMLESS or not c.isascii() else f"&#{ord(c)};" for c in text)
     return re.sub(r"(?i)(www)\.", r"\1&#46;", joined.replace("&#58; ", ": "))
+
+
+def fill(template: Path, **values: Any) -> str:
+    """The page that a template makes of values. Its filter `visible(most)` is `visible_lines`."""
+    return _environment().from_string(template.read_text(encoding="utf-8")).render(values)
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, StrictUndefined
+
+    made = Environment(
+        autoescape=True, finalize=_escaped, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    made.filters["visible"] = visible_lines
+    return made
+
+
+def _escaped(value: Any) -> Any:
+    """As Python's html module escapes it: quotes by their names, not by numbers as jinja does."""
+    from markupsafe import Markup
+
+    return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from pdrop_eval.utils.rank import rank, world_size
+from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.redact import redact, redact_all
 from pdrop_eval.utils.validation import to_plain
 

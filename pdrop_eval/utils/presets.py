@@ -34,3 +34,13 @@ def _inherited(path: Path) -> dict[str, Any]:
     for base in bases:
         merged |= _inherited(path.with_name(f"{base}.yaml"))
     return merged | own
+
+
+def suite_of(size: str) -> str:
+    """Return the suite that models of a size are run on: the real data for 7B, else the rendered one."""
+    return "paper" if size == "7b" else "mini"
+
+
+def model_configs() -> dict[str, dict[str, Any]]:
+    """Return all of them by name, each with what it takes over from another one."""
+    return presets("model")

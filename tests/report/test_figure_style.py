@@ -8,7 +8,6 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from report_records import LLAVA_15
 
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.report.figures.chart import figure_experiments, points_of
 from pdrop_eval.report.figures.flops import draw as figure_drawing
 from pdrop_eval.report.figures.flops.chart import FlopsChart
@@ -16,6 +15,7 @@ from pdrop_eval.report.figures.layers import draw as figure_layers_drawing
 from pdrop_eval.report.figures.panels import Plan, lay_out, wrapped
 from pdrop_eval.report.figures.registry import all_charts, files
 from pdrop_eval.report.figures.style import COLUMN, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
+from pdrop_eval.utils.presets import model_configs
 
 MODELS = {"figure1": ["mini"], "figure3": ["mini", "mini_pdrop_05"], "figure4": ["mini"]}
 

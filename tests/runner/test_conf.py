@@ -8,10 +8,10 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.task_files import describe, task_names
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.run.config import compose
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, TASKS, options
+from pdrop_eval.utils.presets import model_configs
 
 GROUPS = {group: options(group) for groups in compose.ENTRIES.values() for group in groups}
 LAUNCHERS = {"hydra/launcher/slurm.yaml"}  # in a group of Hydra's own

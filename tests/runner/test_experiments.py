@@ -9,7 +9,6 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.models import checkpoint
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config.compose import compose_config
@@ -18,6 +17,7 @@ from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.run.evaluate.experiments import _overrides
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.utils.presets import model_configs
 
 
 def experiment(name):

@@ -43,7 +43,7 @@ def groups(pairs: Pairs, downsampled: Sequence[Sample]) -> Groups:
     """The groups of one benchmark.
 
     Args:
-        downsampled: The scored samples (`pairs.scored_samples`) of the baseline on shrunk images; they are
+        downsampled: The scored samples (`scored_samples`) of the baseline on shrunk images; they are
             found by what was asked. Right is a score above 0.5: for marks between 0 and 1 (ANLS, VQA's) the
             larger half.
 

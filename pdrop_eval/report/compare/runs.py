@@ -18,10 +18,10 @@ from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
+from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.paths import options
-from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.validation import check_choice
 
 BASELINE, CANDIDATE, DOWNSAMPLED = "baseline", "candidate", "downsampled"

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.benchmarks.registry import by_task, names
-from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.records.overrides import SCHEDULE, override
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
@@ -19,7 +18,7 @@ from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
-from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.presets import model_configs, presets, suite_of
 
 if TYPE_CHECKING:
     from pdrop_eval.benchmarks.scoring.difference import Difference  # it needs numpy

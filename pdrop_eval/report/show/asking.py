@@ -62,7 +62,7 @@ class Question:
 
 
 class Task:
-    """A task's data, opened; to be made and used under `running.quiet`.
+    """A task's data, opened; to be made and used under `task_runner.quiet`.
 
     `scratch` has to stay as long as the task is used. Raises UserError for data that can't be loaded.
     """

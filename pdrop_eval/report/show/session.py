@@ -15,10 +15,10 @@ from pdrop_eval.report.show.settings import Settings
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
+from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def show(session: Session) -> list[Path]:
 
 
 def questions(session: Session, stack: ExitStack) -> "list[Question]":
-    """All samples that are asked for, each once, task by task; to be used under `running.quiet`.
+    """All samples that are asked for, each once, task by task; to be used under `task_runner.quiet`.
 
     Their data stay until `stack` is left.
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pdrop_eval.benchmarks.data.checks import check_parquet
-from pdrop_eval.models.catalog import model_configs
 from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.presets import model_configs
 
 
 @dataclass(frozen=True)

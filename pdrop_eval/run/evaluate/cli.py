@@ -19,9 +19,8 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
-from pdrop_eval.utils.distributed import one_first, together
+from pdrop_eval.utils.distributed import one_first, rank, together
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.rank import rank
 from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import check_choice
 

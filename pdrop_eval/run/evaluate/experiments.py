@@ -13,14 +13,14 @@ from hydra import compose
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from pdrop_eval.models.catalog import model_configs, suite_of
 from pdrop_eval.models.checkpoint import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.strategies.registry import VANILLA
+from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import say
 from pdrop_eval.utils.paths import options
-from pdrop_eval.utils.rank import rank
+from pdrop_eval.utils.presets import model_configs, suite_of
 from pdrop_eval.utils.validation import check_choice
 
 _RUN = ("model", "strategy", "overrides")

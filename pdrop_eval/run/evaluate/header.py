@@ -21,9 +21,9 @@ from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.compose import budget_decides, make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
+from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import options
-from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.redact import redact, redact_all
 
 if TYPE_CHECKING:

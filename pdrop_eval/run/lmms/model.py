@@ -36,8 +36,7 @@ from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils import log
-from pdrop_eval.utils.distributed import together
-from pdrop_eval.utils.rank import world_size
+from pdrop_eval.utils.distributed import together, world_size
 from pdrop_eval.utils.validation import check_choice
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins

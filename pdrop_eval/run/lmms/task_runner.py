@@ -24,9 +24,8 @@ from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.utils import log
-from pdrop_eval.utils.distributed import gather, one_first
+from pdrop_eval.utils.distributed import gather, one_first, rank
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.rank import rank
 from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import is_finite_number
 

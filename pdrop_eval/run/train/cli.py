@@ -11,8 +11,8 @@ from omegaconf import DictConfig
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.utils import cli, distributed
+from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.rank import rank
 
 
 def main() -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.rank import rank, world_size
 
 MARK = "whole.json"  # in a checkpoint that was written to its end
 

@@ -11,10 +11,10 @@ from pdrop_eval.run.config.compose import instantiate_strategy
 from pdrop_eval.run.train import distributed
 from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
 from pdrop_eval.run.train.settings import sharded
+from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
 from pdrop_eval.utils.log import say
-from pdrop_eval.utils.rank import rank, world_size
 
 
 def train(plan: TrainingPlan) -> dict[str, Any]:

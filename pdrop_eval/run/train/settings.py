@@ -6,8 +6,8 @@ from omegaconf import DictConfig
 
 from pdrop_eval.models.family import PARTS
 from pdrop_eval.run.config import checks
+from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.rank import world_size
 from pdrop_eval.utils.validation import check_choice, check_whole
 
 PHASES = ("pretrain", "instruct")

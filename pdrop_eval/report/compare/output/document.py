@@ -89,7 +89,7 @@ def _method() -> list[str]:
     return [
         METHOD,
         f"p: a randomisation test that exchanges both runs' answers to whole clusters, {drawn.swaps:,} times "
-        f"or in every way. Seed of both: {drawn.seed}.",
+        f"or in every way. Seed: {drawn.seed}.",
     ]
 
 

@@ -31,8 +31,8 @@ from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
 from pdrop_eval.run.train.settings import PARTS, check_settings
 from pdrop_eval.strategies.vanilla import Vanilla
+from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.rank import world_size
 
 # Conversations of published files, to count steps where a file isn't there. The last is a round number.
 PUBLISHED_COUNTS = {
