@@ -102,11 +102,17 @@ class RecordedInputs(_Part):
     system_prompt: Text | None = None
 
 
+class RecordedPreset(_Part):
+    """A strategy's settings in a configuration, where schemas before 3 have them; its class among them."""
+
+    target: Text | None = Field(None, alias="_target_")
+
+
 class RecordedConfig(_Part):
     """The composed configuration, as far as it is read again."""
 
     model: Anything | None = None
-    strategy: Anything | None = None
+    strategy: RecordedPreset | None = None
     suite: Anything | None = None
     data: Anything | None = None
     budget: Anything | None = None

@@ -291,6 +291,7 @@ def test_a_damaged_record_is_named_with_the_fix(tmp_path, text, words):
         ("strategy.name", 3, "'strategy.name' is 3, no text"),
         ("limit", -1, "'limit' is -1, no whole number"),
         ("identity", 7, "'identity' is 7, no object"),
+        ("config", {"strategy": {"_target_": 1.5}}, "'config.strategy._target_' is 1.5, no text"),
         ("efficiency", {"tflops": "much"}, "'efficiency.tflops' is 'much', no number"),
         ("tasks.gqa.predictions", "../../../secrets.json", r"'tasks.gqa.predictions' is .*, no path beneath"),
         ("tasks.gqa.predictions", "/etc/passwd", r"'tasks.gqa.predictions' is .*, no path beneath"),
