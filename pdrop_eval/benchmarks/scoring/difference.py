@@ -4,7 +4,7 @@
 and the site show what these give, and nothing else.
 
 Standard error: what each unit moves the candidate's score by, less what it moves the baseline's
-(`metric.linearise`). A unit that is hard for both runs adds nothing.
+(`tally.linearise`). A unit that is hard for both runs adds nothing.
 
 Shape: estimate +- t standard errors fails where few questions changed, so the interval has the shape of
 Tango's score interval for the difference of paired proportions (Statistics in Medicine 17, 1998, 891-908). It
@@ -37,7 +37,8 @@ from statistics import NormalDist
 import numpy as np
 from scipy.special import stdtrit
 
-from pdrop_eval.benchmarks.scoring.metric import Metric, Sample, Tally, unit_numbers
+from pdrop_eval.benchmarks.scoring.metric import Metric
+from pdrop_eval.benchmarks.scoring.tally import Sample, Tally, unit_numbers
 
 LEVEL = 0.95
 METHOD = (

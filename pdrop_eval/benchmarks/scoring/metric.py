@@ -6,44 +6,14 @@ between two runs, is a product of matrices and the metric itself is computed ane
 pandas.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-Sample = Mapping[str, Any]
+from pdrop_eval.benchmarks.scoring.tally import Sample, Tally, by_unit, linearise, number, unit_numbers
+
 Aggregate = Callable[[list[Any]], float]
-
-
-@dataclass(frozen=True)
-class Tally:
-    """A run's samples, added up by unit. All arrays have an entry for each unit.
-
-    Attributes:
-        sums: What each unit adds, float64 [units, k].
-        combine: Maps sums [..., k] to scores [...], on the record's scale.
-        weights: The points of the score that each unit carries; they add up to the range.
-        sizes: The questions of each unit; copies of a question are one.
-        influences: What each unit moves the score by (`linearise`); the sum of their squares is the score's
-            variance.
-        freedom: Degrees of freedom of that variance.
-        strata: Indices of the units that are drawn among themselves, where the benchmark's design fixes how
-            many there are of each; empty: all units are drawn together.
-    """
-
-    sums: np.ndarray
-    combine: Callable[[np.ndarray], np.ndarray]
-    weights: np.ndarray
-    sizes: np.ndarray
-    influences: np.ndarray
-    freedom: float
-    strata: tuple[np.ndarray, ...] = ()
-
-    @property
-    def value(self) -> float:
-        """The score of all samples."""
-        return float(self.combine(self.sums.sum(axis=0)))
 
 
 class Metric:
@@ -99,10 +69,10 @@ class Mean(Metric):
     def tally(self, samples: Sequence[Sample]) -> Tally:
         """See `Metric.tally`."""
         units, earned, ones = unit_numbers(samples), _earned(samples), np.ones(len(samples))
-        sums = _by_unit(units, earned, ones)
+        sums = by_unit(units, earned, ones)
         weights = 100 / len(samples) * ones
         linear = linearise(earned, weights, units, [ones > 0])
-        return Tally(sums, _percent_right, _by_unit(units, weights)[:, 0], sums[:, 1], *linear)
+        return Tally(sums, _percent_right, by_unit(units, weights)[:, 0], sums[:, 1], *linear)
 
 
 class CircularMean(Metric):
@@ -115,7 +85,7 @@ class CircularMean(Metric):
 
     def tally(self, samples: Sequence[Sample]) -> Tally:
         """See `Metric.tally`."""
-        sums = _by_unit(unit_numbers(samples), _earned(samples), np.ones(len(samples)))
+        sums = by_unit(unit_numbers(samples), _earned(samples), np.ones(len(samples)))
         marks, ones = sums[:, 0] / sums[:, 1], np.ones(len(sums))
         weights = 100 / len(sums) * ones
         linear = linearise(marks, weights, np.arange(len(sums)), [ones > 0])
@@ -144,12 +114,12 @@ class GroupMean(Metric):
     def tally(self, samples: Sequence[Sample]) -> Tally:
         """See `Metric.tally`."""
         units, inside, earned = unit_numbers(samples), _inside(samples), _earned(samples)
-        sums = _by_unit(units, *(earned * rows for rows in inside), *inside)
+        sums = by_unit(units, *(earned * rows for rows in inside), *inside)
         weights, k = _shares(inside), len(inside)
         return Tally(
             sums,
             lambda s: 100 * _mean(_share(s[..., :k], s[..., k:])),
-            _by_unit(units, weights)[:, 0],
+            by_unit(units, weights)[:, 0],
             sums[:, k:].sum(axis=1),
             *linearise(earned, weights, units, inside),
         )
@@ -177,12 +147,12 @@ class CategoryF1(Metric):
         said = [_plain(sample["answer"]) for sample in samples]
         said_yes, said_no = (np.array([word == wanted for word in said]) for wanted in ("yes", "no"))
         right, wrong = yes & said_yes, (~yes & said_yes) | (yes & said_no)
-        sums = _by_unit(units, *(column & rows for column in (right, wrong, right | True) for rows in inside))
+        sums = by_unit(units, *(column & rows for column in (right, wrong, right | True) for rows in inside))
         k = len(inside)
         return Tally(
             sums,
             lambda s: 100 * _mean(_f1(s[..., :k], s[..., k : 2 * k], s[..., 2 * k :])),
-            _by_unit(units, _shares(inside))[:, 0],
+            by_unit(units, _shares(inside))[:, 0],
             sums[:, 2 * k :].sum(axis=1),
             *linearise(_slopes(right, wrong, inside), np.ones(len(units)), units, inside),
         )
@@ -217,7 +187,7 @@ class PairSum(Metric):
     def tally(self, samples: Sequence[Sample]) -> Tally:
         """See `Metric.tally`."""
         units = unit_numbers(samples)
-        earned, asked = _by_unit(units, _earned(samples), np.ones(len(samples))).T
+        earned, asked = by_unit(units, _earned(samples), np.ones(len(samples))).T
         marks = (earned / asked + (earned == asked)) / 2  # of a pair, 0 to 1
         places = np.arange(len(marks))
         inside = [np.isin(places, units[rows]) for rows in _inside(samples)]
@@ -239,64 +209,12 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def unit_numbers(samples: Sequence[Sample]) -> np.ndarray:
-    """The number of the unit of each sample: as recorded, else by its pictures. int64 [samples]."""
-    return number([sample.get("cluster", sample.get("images_sha256")) for sample in samples])
-
-
-def number(labels: Sequence[Any]) -> np.ndarray:
-    """Labels as consecutive integers in order of appearance: int64 [len(labels)]."""
-    numbers: dict[Any, int] = {}
-    return np.array([numbers.setdefault(label, len(numbers)) for label in labels])
-
-
-def linearise(
-    values: np.ndarray, weights: np.ndarray, units: np.ndarray, parts: Sequence[np.ndarray]
-) -> tuple[np.ndarray, float]:
-    """What each unit moves a weighted mean of values by, and the degrees of freedom of its variance.
-
-    A question moves the score by its weight times its value's distance from the mean of its part; a unit by
-    what its questions do (the linearised estimate's sums over first-stage units: Wolter, Introduction to
-    Variance Estimation, 2007, chapter 6), times the root of the part's n / (n - 1), n its units. Parts of a
-    single unit are collapsed into one (Cochran, Sampling Techniques, 1977, section 5A.12), because the
-    variance of a single one can't be seen; that errs on the wide side.
-    """
-    total, freedom = np.zeros(units.max() + 1), 0
-    for rows in _collapsed(parts, units):
-        n = _count(units[rows])
-        mean = np.average(values[rows], weights=weights[rows])
-        moved = weights[rows] * (values[rows] - mean) * np.sqrt(n / max(n - 1, 1))
-        total += np.bincount(units[rows], moved, len(total))
-        freedom += n - 1
-    return total, float(max(1, min(freedom, len(total) - 1)))
-
-
-def _collapsed(parts: Sequence[np.ndarray], units: np.ndarray) -> list[np.ndarray]:
-    """Parts of at least two units, where there are two."""
-    alone = [rows for rows in parts if _count(units[rows]) == 1]
-    others = [rows for rows in parts if _count(units[rows]) > 1]
-    if len(alone) == 1 and others:
-        smallest = min(range(len(others)), key=lambda place: _count(units[others[place]]))
-        alone.append(others.pop(smallest))
-    return [*others, np.any(alone, axis=0)] if alone else others
-
-
-def _count(units: np.ndarray) -> int:
-    return int(np.count_nonzero(np.bincount(units)))
-
-
 def _numbered(rows: list[dict[str, Any]], labels: Sequence[Any]) -> list[dict[str, Any]]:
     return [{**row, "cluster": unit} for row, unit in zip(rows, number(labels).tolist(), strict=True)]
 
 
 def _earned(samples: Sequence[Sample]) -> np.ndarray:
     return np.array([float(sample["score"]) for sample in samples])
-
-
-def _by_unit(units: np.ndarray, *columns: np.ndarray) -> np.ndarray:
-    """Sums over units of some columns: float64 [units, len(columns)]."""
-    size = units.max() + 1
-    return np.stack([np.bincount(units, column, size) for column in columns], axis=1)
 
 
 def _inside(samples: Sequence[Sample]) -> list[np.ndarray]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pdrop_eval.benchmarks.scoring.metric import Aggregate, Metric, Tally
+from pdrop_eval.benchmarks.scoring.metric import Aggregate, Metric
+from pdrop_eval.benchmarks.scoring.tally import Tally
 
 _CELLS = 20_000_000  # numbers of one block of draws: 160 MB
 _STORED = ("score", "cluster", "part")

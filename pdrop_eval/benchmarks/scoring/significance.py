@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import bdtr
 
-from pdrop_eval.benchmarks.scoring.metric import Tally
+from pdrop_eval.benchmarks.scoring.tally import Tally
 
 _ALL = 12  # up to so many changed clusters, every exchange is tried: 4,096
 _NEAR = 1e-9  # differences that are equal but for rounding

@@ -12,8 +12,8 @@ import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, mean_difference
-from pdrop_eval.benchmarks.scoring.metric import unit_numbers
 from pdrop_eval.benchmarks.scoring.significance import McNemar, holm, mcnemar, p_of, swap_p, swaps
+from pdrop_eval.benchmarks.scoring.tally import unit_numbers
 from pdrop_eval.report.paired.pairing import Pairs, same_answer
 
 FEW = 10  # with fewer clusters, no interval is to be relied on

@@ -14,7 +14,7 @@ import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
-from pdrop_eval.benchmarks.scoring.metric import unit_numbers
+from pdrop_eval.benchmarks.scoring.tally import unit_numbers
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Sample, name_of, scored_samples
 from pdrop_eval.utils import numbers
