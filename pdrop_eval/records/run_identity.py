@@ -8,13 +8,14 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import hash_files
@@ -39,6 +40,8 @@ _SHARED = (
     "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",
     "engine.context", "efficiency.budget", "efficiency.flops",
 )  # fmt: skip
+# Attributes of a strategy's class that only reports read.
+_SHOWN = frozenset(RECORDED)
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")
 # What decodes and resizes pictures and makes tokens of words is among them.
@@ -76,12 +79,19 @@ def run_identity(
 
 
 def settings_sha256(settings: Mapping[str, Any]) -> str:
-    """SHA-256 of those settings that decide an answer or a score."""
-    left = {key: value for key, value in settings.items() if key not in _ELSEWHERE}
+    """SHA-256 of those settings that decide an answer or a score.
+
+    A setting that isn't there is the same as null, so that a new one, usually null, changes no identity.
+    """
+    left = _given(settings, _ELSEWHERE)
     for part, names in _OF_PARTS.items():
-        left[part] = {key: value for key, value in (left.get(part) or {}).items() if key not in names}
+        left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]
     return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
+
+
+def _given(settings: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value is not None and key not in without}
 
 
 def code_sha256(target: str, family: str | None = None) -> dict[str, str | None]:
@@ -110,7 +120,7 @@ def _code_sha256(target: str, family: str | None, package: Path) -> dict[str, st
     own = strategy_modules(target, package)
     return {
         "sha256": hash_modules(shared),
-        "strategy": hash_modules({name: path for name, path in own.items() if name not in shared}),
+        "strategy": hash_modules({name: path for name, path in own.items() if name not in shared}, _SHOWN),
         "family": None if family is None else hash_modules(family_modules(family, package)),
     }
 

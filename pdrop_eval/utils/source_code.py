@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+_TYPE_CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # of a statement, where others stand
 _NO_MEANING = ("ctx", "kind", "type_comment")  # of a syntax tree
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -62,31 +64,33 @@ def class_attribute(path: Path, class_name: str, name: str) -> str | None:
     """The text that a class of a file gives to one of its attributes; None if it gives none."""
     for node in _tree(*_version(path)).body:
         for line in node.body if isinstance(node, ast.ClassDef) and node.name == class_name else ():
-            targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
             value = getattr(line, "value", None)
-            if name in [getattr(target, "id", None) for target in targets] and isinstance(
-                value, ast.Constant
-            ):
+            if name in _assigned(line) and isinstance(value, ast.Constant):
                 return str(value.value)
     return None
 
 
-def hash_modules(modules: dict[str, Path]) -> str:
-    """SHA-256 of the code of modules, with their names."""
+def hash_modules(modules: dict[str, Path], without: frozenset[str] = frozenset()) -> str:
+    """SHA-256 of the code of modules, with their names; `without`: see `code_sha256`."""
     whole = hashlib.sha256()
     for name, path in sorted(modules.items()):
-        whole.update(f"{name}\0{code_sha256(path)}\n".encode())
+        whole.update(f"{name}\0{code_sha256(path, without)}\n".encode())
     return whole.hexdigest()
 
 
-def code_sha256(path: Path) -> str:
-    """SHA-256 of a file's code: its syntax tree without docstrings, the same in every version of Python."""
-    return _code_sha256(*_version(path))
+def code_sha256(path: Path, without: frozenset[str] = frozenset()) -> str:
+    """SHA-256 of a file's code: its syntax tree without docstrings, the same in every version of Python.
+
+    Args:
+        path: the file.
+        without: attributes of classes that don't count, such as a name that is only shown.
+    """
+    return _code_sha256(*_version(path), without)
 
 
 @lru_cache(maxsize=1024)
-def _code_sha256(path: Path, modified: int) -> str:
-    said = repr(_meaning(_tree(path, modified)))
+def _code_sha256(path: Path, modified: int, without: frozenset[str]) -> str:
+    said = repr(_meaning(_tree(path, modified), without))
     return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 
 
@@ -109,28 +113,38 @@ def _parent(path: Path, package: Path, level: int) -> str:
     return ".".join([package.name, *path.parts[len(package.parts) : -level]]) if level else ""
 
 
-def _executed(node: ast.AST) -> Iterator[ast.AST]:
-    """A tree's nodes, without those under `if TYPE_CHECKING`."""
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            for other in child.orelse:
-                yield from _executed(other)
-        else:
-            yield from _executed(child)
+def _executed(tree: ast.Module) -> Iterator[ast.AST]:
+    """A file's statements, also inside of others, without those under `if TYPE_CHECKING`."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        typing = isinstance(node, ast.If) and ast.unparse(node.test) in _TYPE_CHECKING
+        for name in ("orelse",) if typing else _BLOCKS:
+            waiting += getattr(node, name, [])
 
 
-def _meaning(node: Any) -> Any:
+def _meaning(node: Any, without: frozenset[str]) -> Any:
     """A syntax tree as nested lists, without what is empty: a later Python has more such fields."""
     if isinstance(node, list):
-        return [_meaning(part) for part in node]
+        return [_meaning(part, without) for part in node]
     if not isinstance(node, ast.AST):
         return node
     fields = {name: value for name, value in ast.iter_fields(node) if name not in _NO_MEANING}
     if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
         fields["body"] = fields["body"][1:]
-    kept = [[name, _meaning(value)] for name, value in fields.items() if value is not None and value != []]
+    if isinstance(node, ast.ClassDef) and without:
+        fields["body"] = [line for line in fields["body"] if not without.intersection(_assigned(line))]
+    kept = [
+        [name, _meaning(part, without)] for name, part in fields.items() if part is not None and part != []
+    ]
     return [type(node).__name__, *kept]
+
+
+def _assigned(line: ast.stmt) -> list[str]:
+    """The names that a statement gives a value or a type to."""
+    targets = [line.target] if isinstance(line, ast.AnnAssign) else getattr(line, "targets", [])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _version(path: Path) -> tuple[Path, int]:

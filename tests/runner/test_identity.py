@@ -101,6 +101,7 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     put_first(
         package / "strategies" / "pyramiddrop.py", "ratio: lambda, the share", "ratio: the share lambda"
     )
+    put_first(package / "strategies" / "pyramiddrop.py", '"#0072B2"', '"#0072B3"')  # a colour
     add(package / "report" / "tables" / "fill.py", "\nOTHER = 1\n")
     add(package / "report" / "tables" / "field.yaml", "rows: []\n")
     add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
@@ -187,6 +188,13 @@ def test_what_changes_no_answer_is_no_other_run(stale, setting):
 def test_what_decides_one_task_makes_that_task_stale(tree, stale, name, old, new, tasks):
     put_first(tree / name, old, new)
     assert stale() == tasks
+
+
+def test_a_setting_that_is_null_is_the_same_as_none():
+    known = {"seed": 1, "model": {"name": "mini"}, "suite": {"name": "mini"}}
+    newer = {**known, "later": None, "model": {"name": "mini", "later": None}}
+    assert run_identity.settings_sha256(newer) == run_identity.settings_sha256(known)
+    assert run_identity.settings_sha256({**newer, "later": 0}) != run_identity.settings_sha256(known)
 
 
 def test_a_strategy_of_the_users_own_counts_with_its_file(tmp_path, monkeypatch):
