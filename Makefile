@@ -27,7 +27,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain torture compare coverage \
+	family family-cards findings flops bench-train bench goals scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
 # Lines that begin with ##@ are the headings of this list.
@@ -201,8 +201,8 @@ reference: $(STAMP)  ## Regression baselines (ARGS=--check compares with them)
 matrix: $(STAMP)  ## Oldest and newest packages: results/reference/matrix.md
 	$(BIN)/python -m tools.release.matrix $(ARGS)
 
-torture: $(STAMP)  ## Inject faults, such as kills: results/torture.md
-	$(BIN)/python -m tools.robustness.torture $(ARGS)
+fault-injection: $(STAMP)  ## Inject faults, such as kills: results/fault_injection.md
+	$(BIN)/python -m tools.robustness.fault_injection $(ARGS)
 
 fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 	$(BIN)/python -m tools.robustness.fuzz $(ARGS)

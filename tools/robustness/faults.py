@@ -1,4 +1,4 @@
-"""Processes to torture, and what happens to them: killed, without space on the disk, with damaged files."""
+"""Processes with injected faults: killed, without space on the disk, with damaged files."""
 
 import errno
 import mmap

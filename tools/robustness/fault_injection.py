@@ -1,7 +1,7 @@
 """Kills evaluations, sweeps and table builds, fills the disk, damages files: is anything lost?
 
-    make torture                       25 faults of each kind, some minutes; results/torture.md
-    python -m tools.robustness.torture --faults 3
+    make fault-injection   25 faults of each kind, some minutes; results/fault_injection.md
+    python -m tools.robustness.fault_injection --faults 3
 
 Each fault has a results folder of its own. The command is run in a process, the fault is injected at a
 random moment of it (SIGKILL) or at a random write (a full disk), the same command is run again, and what it
@@ -44,7 +44,7 @@ EVALUATION = ["strategy=pdrop", "tasks=[gqa,mme,chartqa]", "limit=32", f"batch_s
 SWEEP = ["-m", "strategy=vanilla,pdrop", "tasks=[gqa]", "limit=32", f"batch_size={BATCH}"]
 TIMED = ("created", "updated", "command", "config", "resumed", "error", "code")  # of a record: may differ
 TIMED_TASK = ("wall_seconds", "usage")
-PAGE = Path("results/torture.md")
+PAGE = Path("results/fault_injection.md")
 
 
 @dataclass
@@ -119,7 +119,9 @@ def read_all(root: Path, tally: Tally) -> None:
     tally.reads += 1
 
 
-def torture_runs(kind: str, arguments: list[str], faults: int, work: Path, chance: random.Random) -> Tally:
+def inject_into_runs(
+    kind: str, arguments: list[str], faults: int, work: Path, chance: random.Random
+) -> Tally:
     """Kills `pdrop-eval` with these arguments."""
     tally = Tally(kind, f"pdrop-eval {' '.join(arguments)}: SIGKILL at a random moment")
     whole, length = undisturbed(arguments, work / kind)
@@ -164,7 +166,7 @@ def undisturbed(arguments: list[str], root: Path) -> tuple[dict[str, Any], float
     return records(root), length
 
 
-def torture_disk(faults: int, work: Path, chance: random.Random) -> Tally:
+def inject_into_disk(faults: int, work: Path, chance: random.Random) -> Tally:
     """Fills the disk at a random write of an evaluation."""
     tally = Tally("full disk", f"pdrop-eval {' '.join(EVALUATION)}: no space left from a random write on")
     whole, _ = undisturbed(EVALUATION, work / "disk")
@@ -193,7 +195,7 @@ def torture_disk(faults: int, work: Path, chance: random.Random) -> Tally:
     return tally
 
 
-def torture_pairs(faults: int, work: Path) -> Tally:
+def inject_into_pairs(faults: int, work: Path) -> Tally:
     """Starts the same command twice at the same time."""
     tally = Tally("two at once", f"pdrop-eval {' '.join(EVALUATION)}: two processes, the same run")
     whole, _ = undisturbed(EVALUATION, work / "pairs")
@@ -217,7 +219,7 @@ def torture_pairs(faults: int, work: Path) -> Tally:
     return tally
 
 
-def torture_tables(faults: int, work: Path, chance: random.Random) -> Tally:
+def inject_into_tables(faults: int, work: Path, chance: random.Random) -> Tally:
     """Kills `pdrop-eval-tables` that writes over older tables: each file is the old one or the new one."""
     tally = Tally("tables", "pdrop-eval-tables over older tables: SIGKILL at a random moment")
     log, old, new = work / "tables.log", work / "tables-old", work / "tables-new"
@@ -260,8 +262,8 @@ def page(tallies: Sequence[Tally], seed: int) -> str:
     changed = ", with changes" if code["dirty"] else ""
     lines = [
         "# Fault injection: nothing finished is lost", "",
-        f"**{faults} faults injected, {wrong} results lost or wrong** (`make torture`, seed {seed}, code "
-        f"{code['version']} at {str(code['commit'])[:10]}{changed}).", "",
+        f"**{faults} faults injected, {wrong} results lost or wrong** (`make fault-injection`, seed {seed}, "
+        f"code {code['version']} at {str(code['commit'])[:10]}{changed}).", "",
         "After each fault the same command was run again, and its results were compared with those of an "
         "undisturbed run: samples and tables byte for byte, records except for their times.", "",
         "| kind | faults | during the run | answered before | of these on disk | most asked again | "
@@ -307,11 +309,11 @@ def main() -> None:
         work = Path(made)
         work.mkdir(parents=True, exist_ok=True)
         tallies = [
-            torture_runs("evaluation", EVALUATION, asked.faults, work, chance),
-            torture_runs("sweep", SWEEP, asked.faults, work, chance),
-            torture_tables(asked.faults, work, chance),
-            torture_disk(asked.faults, work, chance),
-            torture_pairs(max(1, asked.faults // 5), work),
+            inject_into_runs("evaluation", EVALUATION, asked.faults, work, chance),
+            inject_into_runs("sweep", SWEEP, asked.faults, work, chance),
+            inject_into_tables(asked.faults, work, chance),
+            inject_into_disk(asked.faults, work, chance),
+            inject_into_pairs(max(1, asked.faults // 5), work),
         ]
     text = page(tallies, asked.seed)
     print(text, end="")
