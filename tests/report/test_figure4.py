@@ -11,7 +11,10 @@ from omegaconf import OmegaConf
 from report_records import FIELDS, LLAVA_15, TABLE_5, edit
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records import overrides
 from pdrop_eval.records.store import Run, load_records
+from pdrop_eval.report.figures import chart as chart_module
+from pdrop_eval.report.figures.chart import points_of
 from pdrop_eval.report.figures.cli import NothingToDrawError, main, make_figures
 from pdrop_eval.report.figures.flops.chart import make_charts
 from pdrop_eval.report.figures.flops.draw import draw, figure_of, footer
@@ -25,6 +28,7 @@ from pdrop_eval.report.tables.overview import overview
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.utils.paths import CONF
+from pdrop_eval.utils.presets import presets
 
 FIGURE = "figure4"
 KEYS = ("docvqa", "chartqa", "textvqa", "gqa")
@@ -115,6 +119,26 @@ def test_a_point_is_the_record_with_its_very_settings(point, add_run, chart):
     assert made.vanilla.run.id == vanilla.folder.name
     assert len(made.points) == 15
     assert len(made.missing) == 13
+
+
+def test_a_preset_in_an_experiment_is_the_point_that_its_records_name(add_run, runs, monkeypatch):
+    """Records carry the registered name, pdrop, and what the preset sets otherwise than `pdrop.yaml`."""
+    files = {**presets("strategy"), "aggressive": {**presets("strategy")["pdrop"], "ratio": 0.3}}
+    for module in (chart_module, overrides):
+        monkeypatch.setattr(module, "presets", lambda group, *_: files if group == "strategy" else {})
+    listed = {"model": "mini", "strategy": "aggressive"}
+    half = {**listed, "overrides": ["budget.share=0.5", "strategy.stages=3"]}
+    usual = {**listed, "overrides": ["strategy.ratio=0.5"]}
+    made = add_run("pdrop", scores(60.0), fields={"ratio": 0.3})
+    (run,) = runs()
+    points = points_of([listed, half, usual])
+    assert [(point.strategy, point.settings) for point in points] == [
+        ("pdrop", ("strategy.ratio=0.3",)),
+        ("pdrop", ("budget.share=0.5", "strategy.ratio=0.3", "strategy.stages=3")),
+        ("pdrop", ()),
+    ]
+    assert points[0].spot == (run.model, run.strategy, tuple(run.schedule))
+    assert run.id == made.folder.name
 
 
 def test_vanilla_alone_is_no_figure(point, runs):

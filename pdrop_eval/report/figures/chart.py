@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.benchmarks.registry import by_task, names
-from pdrop_eval.records.overrides import SCHEDULE, override
+from pdrop_eval.records.overrides import SCHEDULE, recorded_settings
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.tables.cells import Cell, measured_cell
@@ -198,7 +198,7 @@ def figure_experiments() -> dict[str, dict[str, Any]]:
 
 def points_of(runs: Iterable[Mapping[str, Any]]) -> list[Point]:
     """The points that an experiment's runs ask for."""
-    return [Point(run["strategy"], _settings(run), run["model"]) for run in runs]
+    return [Point(*_as_recorded(run), run["model"]) for run in runs]
 
 
 def model_facts(runs: Iterable[Run]) -> dict[str, Mapping[str, Any]]:
@@ -217,18 +217,22 @@ def names_of(chart: Chart) -> str:
     return ", ".join(names(chart.benchmarks).values())
 
 
-def _settings(run: Mapping[str, Any]) -> tuple[str, ...]:
-    """The overrides of an experiment's run that are not the default, as records name them."""
+def _as_recorded(run: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The strategy's registered name and the settings that aren't the default, as a record says both.
+
+    What the experiment names may be a preset: another file in `conf/strategy` with the same class.
+    """
     import yaml
 
-    default = presets("strategy").get(run["strategy"], {})
-    found = []
+    preset = presets("strategy").get(run["strategy"], {})
+    parts: dict[str, dict[str, Any]] = {"strategy": {**preset}, "budget": {}}
     for text in run.get("overrides", []):
         key, _, value = text.partition("=")
-        parsed = yaml.safe_load(value)
-        if key.startswith(SCHEDULE) and default.get(key.removeprefix("strategy.")) != parsed:
-            found.append(override(key, parsed))
-    return tuple(sorted(found))
+        if key.startswith(SCHEDULE):
+            group, _, name = key.partition(".")
+            parts[group][name] = yaml.safe_load(value)
+    recorded = recorded_settings(parts, run["strategy"])
+    return recorded["strategy"]["name"], tuple(sorted(recorded["changes"]))
 
 
 def cost(point: Point, vanilla: Point | None, keys: Sequence[str]) -> float | None:
