@@ -65,15 +65,15 @@ def gather(value: T) -> list[T]:
     return values
 
 
-def together(action: Callable[[], T]) -> T:
+def run_on_all_ranks(action: Callable[[], T]) -> T:
     """Runs an action in every process. If it fails in one it fails in all, so that none waits for another."""
     if not _connected():
         return action()
     return _agree(*_attempt(action))
 
 
-def one_first(action: Callable[[], T]) -> T:
-    """As `together`, but the first process has finished before the others begin: they find its files."""
+def main_process_first(action: Callable[[], T]) -> T:
+    """As `run_on_all_ranks`, but the first process finishes before the others begin: they find its files."""
     if not _connected():
         return action()
     first = _agree(*(_attempt(action) if rank() == 0 else (None, None)))

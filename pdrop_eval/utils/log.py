@@ -2,7 +2,7 @@
 
     {"time": "2026-01-31T12:00:00.000+00:00", "level": "info", "event": "task_finished", "task": "gqa", ...}
 
-A message for a person, as `say` prints it, is the event "note" in JSON; so every line is JSON then.
+A message for a person, as `log_rank_zero` prints it, is the event "note" in JSON; so every line is JSON then.
 Secrets are left out of all of them.
 """
 
@@ -105,7 +105,7 @@ def _word(value: Any) -> str:
     return json.dumps(value, ensure_ascii=True)
 
 
-def say(text: str) -> None:
+def log_rank_zero(text: str) -> None:
     """A line for people on standard error, once however many processes there are."""
     if kind() == "json":
         event("note", text=text)

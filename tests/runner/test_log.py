@@ -9,7 +9,7 @@ import pytest
 
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils import log
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.redact import redact, redact_all
 
 
@@ -22,7 +22,7 @@ def quiet_afterwards():
 def test_quiet_says_no_events_but_words_for_people(capsys):
     log.configure("quiet")
     log.event("task_started", task="gqa")
-    say("Loading the model")
+    log_rank_zero("Loading the model")
     assert capsys.readouterr().err == "Loading the model\n"
 
 
@@ -36,7 +36,7 @@ def test_text_is_a_line_an_event(capsys):
 
 def test_json_is_a_line_an_event_and_nothing_else(capsys):
     log.configure("json")
-    say("Loading\nthe model")
+    log_rank_zero("Loading\nthe model")
     log.event("batch_halved", level="warning", was=8, now=4, text="\x1b[2J\u2028é")
     lines = [json.loads(line) for line in capsys.readouterr().err.split("\n")[:-1]]
     assert [(line["level"], line["event"]) for line in lines] == [

@@ -116,8 +116,8 @@ def test_each_process_has_a_gpu_of_its_own(monkeypatch):
 def test_one_process_imports_no_torch_for_this():
     code = (
         "import json, sys; from pdrop_eval.utils import distributed as p; p.start()\n"
-        "print(json.dumps([p.rank(), p.world_size(), p.gather(5), p.together(lambda: 6),"
-        "p.one_first(lambda: 7), p.stop(), 'torch' in sys.modules]))"
+        "print(json.dumps([p.rank(), p.world_size(), p.gather(5), p.run_on_all_ranks(lambda: 6),"
+        "p.main_process_first(lambda: 7), p.stop(), 'torch' in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [0, 1, [5], 6, 7, None, False]

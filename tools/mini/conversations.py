@@ -23,7 +23,7 @@ from tqdm import tqdm
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
 from pdrop_eval.utils.hashing import file_sha256, hash_files
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.provenance import code_identity
 from tools.mini import dialogues
 from tools.mini.dialogues import Job, make
@@ -119,7 +119,7 @@ def _is_complete(out: Path, arguments: dict[str, Any]) -> bool:
             raise UserError(f"{out / name} is not as it was rendered: it was changed or is missing. {fix}")
     aged = data.get("renderer") != _renderer()
     hint = ", rendered by other code than this; remove the folder to render them anew" if aged else ""
-    say(f"{out} already holds these conversations{hint}.")
+    log_rank_zero(f"{out} already holds these conversations{hint}.")
     return True
 
 

@@ -17,7 +17,7 @@ from pdrop_eval.run.bench.statistics import fit_exponent
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 
 FILE = Path("results/efficiency/scaling.json")
 TOKENS = (576, 1152, 2880, 5184)
@@ -121,7 +121,7 @@ def main() -> None:
     with ending("scaling"):
         records = []
         for n in TOKENS:
-            say(f"{n:,} image tokens")
+            log_rank_zero(f"{n:,} image tokens")
             records.append(bench(compose_config([*SETTINGS, f"image_tokens={n}", *sys.argv[1:]], "bench")))
         points = [point(record) for record in records]
         kept = ("model", "sample", "settings", "load", "code", "packages", "hardware")

@@ -15,7 +15,7 @@ from pdrop_eval.run.bench.record import existing
 from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils import cli
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 
 
 def main() -> None:
@@ -36,9 +36,9 @@ def bench(config: DictConfig) -> dict[str, Any]:
     plan = make_plan(config)
     record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
     if record is not None and finished(plan, record):
-        say("Nothing to do: the record is complete. again=true measures again.")
+        log_rank_zero("Nothing to do: the record is complete. again=true measures again.")
     else:
-        say("Loading torch and transformers")
+        log_rank_zero("Loading torch and transformers")
         from pdrop_eval.run.bench.session import measure
 
         record = measure(plan)

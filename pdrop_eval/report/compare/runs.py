@@ -20,7 +20,7 @@ from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.validation import check_choice
 
@@ -116,9 +116,9 @@ def complete(sides: Sequence[Side]) -> None:
     for number, side in enumerate(sides, 1):
         title = f"[{number}/{len(sides)}] {side.role}: {side.name}"
         if side.plan is None or (not side.missing and side.record and side.record["status"] == "completed"):
-            say(f"{title}: its record is there")
+            log_rank_zero(f"{title}: its record is there")
             continue
-        say(title)
+        log_rank_zero(title)
         side.record = _evaluated(side, side.plan)
         lacking = [task for task in side.plan.tasks if task not in side.record["tasks"]]
         if lacking or side.record["status"] != "completed":

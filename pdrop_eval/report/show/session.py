@@ -18,7 +18,7 @@ from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> Session:
         raise UserError("pdrop-eval-show is one process: start it without torchrun.")
     _check_out(settings.out)
     plans = _plans(settings)
-    say("Loading torch and transformers")
+    log_rank_zero("Loading torch and transformers")
     from pdrop_eval.models.checkpoint import check_device
     from pdrop_eval.run.evaluate.header import make_header
 
@@ -79,7 +79,7 @@ def show(session: Session) -> list[Path]:
     with ExitStack() as stack:
         stack.enter_context(quiet(config.suite.source == "hub"))
         asked = questions(session, stack)
-        say(f"Loading the model for {len(asked)} sample(s)")
+        log_rank_zero(f"Loading the model for {len(asked)} sample(s)")
         specs = (_attention if session.settings.view == "attention" else _retained)(session, asked)
         return [_written(session, *found) for found in _shown(specs, len(asked), "drawing")]
 
@@ -115,7 +115,7 @@ def answers(session: Session, asked: "Sequence[Question]") -> "dict[str, list[Ou
         with strategy(model.loaded.model):  # refuses a model that it can't be used on
             model.strategy = strategy
         if len(session.strategies) > 1:
-            say(f"Strategy {name}")
+            log_rank_zero(f"Strategy {name}")
         found[name] = answered(model, asked, session.plan.config.seed)
     return found
 

@@ -19,7 +19,7 @@ from pdrop_eval.run.bench.statistics import bounds, phase_numbers, throughput
 from pdrop_eval.run.bench.timing import PHASES, Runner
 from pdrop_eval.run.bench.work import Work, header, prepare
 from pdrop_eval.utils import provenance
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 
 _RANKINGS = 5  # prefills in which the ranking is timed
 
@@ -32,13 +32,13 @@ def measure(plan: Plan) -> dict[str, Any]:
     busy = machine.glance(str(settings.device))  # before this process takes anything there
     work = prepare(plan)
     if machine.is_busy(busy):
-        say(machine.warning(busy))
+        log_rank_zero(machine.warning(busy))
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     benchmark = Benchmark(Path(settings.results), settings.model.name, dict(plan.identity))
     try:
         benchmark.start(header(work, busy), settings.again)
-        say(f"Building the model, {gib(work.weights)} of weights in {plan.dtype}")
+        log_rank_zero(f"Building the model, {gib(work.weights)} of weights in {plan.dtype}")
         built = models.build(plan, work.config)
         common = {"before": busy, "code": provenance.code_identity()}
         if plan.auto:
@@ -64,7 +64,7 @@ def _largest(work: Work, built: Any, benchmark: Benchmark, common: Mapping[str, 
         if rows == 1 or not result["out_of_memory"]:
             _keep(benchmark, result, common)
             break
-        say(f"A batch of {rows} doesn't fit, trying {rows // 2}")
+        log_rank_zero(f"A batch of {rows} doesn't fit, trying {rows // 2}")
         rows //= 2
     if not lacks(benchmark.record, rows):
         benchmark.found(rows)
@@ -74,7 +74,7 @@ def _keep(benchmark: Benchmark, result: dict[str, Any], common: Mapping[str, Any
     """Into the record, with the code and the load before it of this very session."""
     benchmark.add(result["batch_size"], {**result, **common})
     if machine.is_busy(result["load"]):
-        say(machine.warning(result["load"]))
+        log_rank_zero(machine.warning(result["load"]))
 
 
 def measure_batch(work: Work, built: Any, rows: int) -> dict[str, Any]:

@@ -19,8 +19,8 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
-from pdrop_eval.utils.distributed import one_first, rank, together
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.distributed import main_process_first, rank, run_on_all_ranks
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import check_choice
 
@@ -58,14 +58,14 @@ def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
     check_choice("log", config.log, log.KINDS)
     log.configure(config.log)
     distributed.start()
-    plan, record = one_first(lambda: _prepare(config))
+    plan, record = main_process_first(lambda: _prepare(config))
     missing = plan.missing(record)
     if record is None and (other := plan.made_by_other_code()):
-        say(f"The record {other} was made with other code or packages. Re-running all tasks.")
+        log_rank_zero(f"The record {other} was made with other code or packages. Re-running all tasks.")
     elif record is not None and (changed := plan.changed(record)):
-        say(f"Re-running tasks whose data, files or entries changed: {', '.join(changed)}.")
+        log_rank_zero(f"Re-running tasks whose data, files or entries changed: {', '.join(changed)}.")
     elif record is not None and 0 < len(missing) < len(plan.tasks):
-        say(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
+        log_rank_zero(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
     if record is not None and not missing:
         if record["status"] != "completed" and rank() == 0:  # ended between its last task and its last word
             record = _complete(plan)
@@ -81,7 +81,7 @@ def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
 
 def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
-    say("Loading torch and transformers")
+    log_rank_zero("Loading torch and transformers")
     from pdrop_eval.models.checkpoint import check_device
     from pdrop_eval.records.store import run_id
     from pdrop_eval.run.evaluate.header import make_header
@@ -89,13 +89,13 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     check_device(plan.config.device)
     strategy, header, tflops = make_header(plan, _command())
     if header["budget"]:
-        say(f"Budget {header['budget']['reached']['words']}")
+        log_rank_zero(f"Budget {header['budget']['reached']['words']}")
     log.event("run_started", run=run_id(plan.identity), model=plan.config.model.name, strategy=plan.strategy,
               suite=plan.config.suite.name, limit=plan.config.limit, tasks=missing)  # fmt: skip
-    say(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
-    with together(lambda: _open(plan, header)) as run:
+    log_rank_zero(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
+    with run_on_all_ranks(lambda: _open(plan, header)) as run:
         try:
-            model = together(lambda: _load(plan, strategy))
+            model = run_on_all_ranks(lambda: _load(plan, strategy))
             for task in missing:
                 _run_one(plan, run, model, task, tflops)
             run.complete()
@@ -112,18 +112,18 @@ def _open(plan: Plan, header: dict[str, Any]) -> Any:
     from pdrop_eval.records.store import Run
 
     if rank() > 0:
-        return _Onlooker()
+        return NullRun()
     config = plan.config
     return Run.open(Path(config.results), config.model.name, plan.strategy, plan.identity, header)
 
 
-class _Onlooker:
+class NullRun:
     """Stands in for the run's record in the processes that don't write it."""
 
     record: dict[str, Any] = {}  # noqa: RUF012 - never written to
     folder = None
 
-    def __enter__(self) -> "_Onlooker":
+    def __enter__(self) -> "NullRun":
         return self
 
     def __exit__(self, *exception: object) -> None: ...
@@ -159,11 +159,11 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
 
     config = plan.config
     log.event("task_started", task=task)
-    with tempfile.TemporaryDirectory() as scratch, together(lambda: _journal(plan, task)) as journal:
+    with tempfile.TemporaryDirectory() as scratch, run_on_all_ranks(lambda: _journal(plan, task)) as journal:
         if len(journal):
-            say(f"{task} resumes: {len(journal)} answers are already stored.")
+            log_rank_zero(f"{task} resumes: {len(journal)} answers are already stored.")
         info, folder = open_task(plan, task, Path(scratch))
-        result, samples = together(
+        result, samples = run_on_all_ranks(
             lambda: run_task(
                 model,
                 info,
@@ -178,7 +178,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
         )
     predictions = submission(samples) if info.judge else None
     result |= _decides(plan, task)
-    together(lambda: run.add_task(task, result, samples, predictions))
+    run_on_all_ranks(lambda: run.add_task(task, result, samples, predictions))
     if rank() == 0:
         told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
         log.event("task_finished", **{"task": task, **told, "recalled": result["usage"]["recalled"]})

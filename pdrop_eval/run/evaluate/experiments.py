@@ -18,7 +18,7 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.presets import model_configs, suite_of
 from pdrop_eval.utils.validation import check_choice
@@ -53,9 +53,9 @@ def run_experiment(
             resolve_checkpoint(composed.model.pretrained)
         except MissingCheckpointError as error:
             reasons.append(str(error))
-            say(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
+            log_rank_zero(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
             continue
-        say(title)
+        log_rank_zero(title)
         done.append((run["model"], evaluate(composed, False)))
     if not done:
         raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")

@@ -36,7 +36,7 @@ from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils import log
-from pdrop_eval.utils.distributed import together, world_size
+from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.validation import check_choice
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
@@ -166,7 +166,7 @@ class PdropLlava(lmms):
 
         Of several processes that share a run, all fail when one does.
         """
-        return together(lambda: self._answer_all(requests))
+        return run_on_all_ranks(lambda: self._answer_all(requests))
 
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)

@@ -24,7 +24,7 @@ from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.utils import log
-from pdrop_eval.utils.distributed import gather, one_first, rank
+from pdrop_eval.utils.distributed import gather, main_process_first, rank
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import is_finite_number
@@ -81,7 +81,7 @@ def ask(
     from lmms_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=str(folder), include_defaults=False)
-    task = one_first(lambda: load_task(manager, info))
+    task = main_process_first(lambda: load_task(manager, info))
     guard(task, info.task)
     return task, simple_evaluate(
         model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,

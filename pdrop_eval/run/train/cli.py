@@ -12,7 +12,7 @@ from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.utils import cli, distributed
 from pdrop_eval.utils.distributed import rank
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def run(config: DictConfig, strategy: str) -> None:
         print(render(dry_run(config, strategy)))
         return
     plan = make_plan(config, strategy)
-    say("Loading torch and transformers")
+    log_rank_zero("Loading torch and transformers")
     from pdrop_eval.run.train.session import train
 
     record = train(plan)

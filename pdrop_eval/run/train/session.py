@@ -14,7 +14,7 @@ from pdrop_eval.run.train.settings import sharded
 from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
-from pdrop_eval.utils.log import say
+from pdrop_eval.utils.log import log_rank_zero
 
 
 def train(plan: TrainingPlan) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def train(plan: TrainingPlan) -> dict[str, Any]:
     for phase in plan.phases:
         if phase.done:
             check_identity(read_phase(phase)["identity"], plan.identity(phase), phase.folder)
-            say(f"Phase {phase.name}: done already.")
+            log_rank_zero(f"Phase {phase.name}: done already.")
         else:
             _train_phase(plan, phase, strategy, source)
         source = phase.folder / "model"
@@ -64,7 +64,7 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     trainer = _trainer(phase, arguments, start, samples)
     trainer.add_callback(clock)
     trainer.add_callback(Lines(phase.name, clock))
-    say(_opening(phase, samples, skipped, start.model, checkpoint))
+    log_rank_zero(_opening(phase, samples, skipped, start.model, checkpoint))
     if checkpoint and trainer.is_last(checkpoint) and not sharded(config.distributed):
         clock.pause()  # nothing is left but to write the model
         trainer.take_up(checkpoint)
