@@ -63,15 +63,17 @@ def test_the_same_run_uses_all_that_was_kept(place):
     assert recalled(run(place)) == 6
 
 
+FAST = ["strategy.ratio=0.4", "dtype=bfloat16", "model.image_processing=pad", "seed=2", "batch_size=3"]
+SLOW = [
+    "strategy.stages=2", "strategy.rank_with=last_layer", "strategy.score=logits",
+    "strategy.rounding=progressive", "strategy.positions=keep", "attention=eager",
+    "model.chat_template=vicuna", "model.max_new_tokens=3", "downsample=2", "limit=4",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize(
-    "change",
-    [
-        "strategy.ratio=0.4", "strategy.stages=2", "strategy.rank_with=last_layer", "strategy.score=logits",
-        "strategy.rounding=progressive", "strategy.positions=keep", "dtype=bfloat16", "attention=eager",
-        "model.image_processing=pad", "model.chat_template=vicuna", "model.max_new_tokens=3", "downsample=2",
-        "seed=2", "batch_size=3", "limit=4",
-    ],
-)  # fmt: skip
+    "change", [*FAST, *(pytest.param(change, marks=pytest.mark.slow) for change in SLOW)]
+)
 def test_another_setting_uses_nothing(place, change):
     assert recalled(run(place, change)) == 0
 
