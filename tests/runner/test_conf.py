@@ -9,6 +9,9 @@ from omegaconf import OmegaConf
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.task_files import describe, task_names
 from pdrop_eval.run.config import compose
+from pdrop_eval.strategies import make
+from pdrop_eval.strategies.make import instantiate_strategy, make_strategy
+from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, TASKS, options
 from pdrop_eval.utils.presets import model_configs
@@ -25,10 +28,10 @@ def test_every_file_in_the_folder_is_a_choice_of_a_known_group():
 @pytest.mark.parametrize("name", GROUPS["strategy"])
 def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
     config = compose.compose_config([f"strategy={name}"])
-    strategy = compose.instantiate_strategy(config.strategy)
+    strategy = instantiate_strategy(OmegaConf.to_container(config.strategy))
     assert strategy.name in GROUPS["strategy"]
     assert {*config.strategy} - {"_target_"} == {field.name for field in fields(strategy)}
-    assert strategy == compose.make_strategy(name)
+    assert strategy == make_strategy(name)
 
 
 @pytest.mark.parametrize("name", GROUPS["model"])
@@ -70,11 +73,11 @@ def test_an_experiment_composes(name):
 def test_the_default_run_is_pyramiddrop_on_the_miniature():
     config = compose.compose_config()
     assert (config.model.name, config.suite.name) == ("mini", "mini")
-    assert compose.instantiate_strategy(config.strategy).name == "pdrop"
+    assert instantiate_strategy(OmegaConf.to_container(config.strategy)).name == "pdrop"
 
 
 def test_explicit_layers_become_tuples():
-    strategy = compose.make_strategy(
+    strategy = make_strategy(
         "pdrop", {"ratio": None, "stages": None, "layers": [1, 3], "ratios": [0.5, 0.25]}
     )
     assert strategy.schedule(4, 16) == (16, 8, 8, 4)
@@ -122,3 +125,29 @@ def test_a_task_chain_ends_in_the_installed_file_whatever_its_place():
     for path in TASKS.rglob("*.yaml"):
         assert str(Path.home()) not in path.read_text()
         assert "site-packages" not in path.read_text()
+
+
+def test_a_number_with_an_exponent_is_a_number_as_in_hydra(tmp_path, monkeypatch):
+    (tmp_path / "strategy").mkdir()
+    written = (CONF / "strategy" / "fastv.yaml").read_text(encoding="utf-8").replace("r: 0.5", "r: 25e-2")
+    (tmp_path / "strategy" / "quarter.yaml").write_text(written, encoding="utf-8")
+    monkeypatch.setattr(paths, "CONF", tmp_path)
+    monkeypatch.setattr(make, "CONF", tmp_path)
+    assert make_strategy("quarter").r == 0.25
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"_target_": "pdrop_eval.strategies.nowhere.X"},
+            "X can't be imported: ModuleNotFoundError: No module",
+        ),
+        ({"_target_": "pdrop_eval.strategies.fastv.X"}, "X can't be imported: AttributeError: module"),
+        ({"_target_": "subprocess.run"}, "strategy._target_=subprocess.run is no strategy: name a subclass"),
+        ({"_target_": "pdrop_eval.strategies.fastv.FastV", "other": 2}, "FastV are not of the right kind"),
+    ],
+)
+def test_what_can_be_no_strategy_is_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        instantiate_strategy(settings)

@@ -8,6 +8,7 @@ import runner_tiny as tiny
 from pdrop_eval.benchmarks import registry, task_files
 from pdrop_eval.records import run_identity
 from pdrop_eval.records.store import Run
+from pdrop_eval.run.config import compose
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.utils import paths
@@ -29,13 +30,16 @@ class Uniform(Strategy):
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A copy of the package and the tasks, which the identity is read from."""
-    package, tasks = tmp_path / "pdrop_eval", tmp_path / "tasks"
+    """A copy of the package, the tasks and the configuration, which the identity is read from."""
+    package, tasks, conf = (tmp_path / name for name in ("pdrop_eval", "tasks", "conf"))
     shutil.copytree(
         paths.PACKAGE, package, ignore=shutil.ignore_patterns("checkpoints", "__pycache__", "assets")
     )
     shutil.copytree(paths.TASKS, tasks)
+    shutil.copytree(paths.CONF, conf)
     monkeypatch.setattr(paths, "PACKAGE", package)
+    for module in (paths, compose):
+        monkeypatch.setattr(module, "CONF", conf)
     monkeypatch.setattr(registry, "PACKAGE", package)
     monkeypatch.setattr(task_files, "PACKAGE", package)
     monkeypatch.setattr(task_files, "TASKS", tasks)
@@ -103,8 +107,14 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     )
     put_first(package / "strategies" / "pyramiddrop.py", '"#0072B2"', '"#0072B3"')  # a colour
     add(package / "report" / "tables" / "fill.py", "\nOTHER = 1\n")
-    add(package / "report" / "tables" / "field.yaml", "rows: []\n")
+    put_first(package / "report" / "tables" / "specs" / "table5.yaml", "\n", "\nother: 1\n")
+    add(package / "report" / "tables" / "specs" / "other.yaml", "rows: []\n")
+    put_first(package / "run" / "config" / "compose.py", "a budget decides that itself", "the budget does")
+    put_first(package / "utils" / "cli.py", "can't be composed", "is wrong")
+    put_first(package / "run" / "evaluate" / "cli.py", "def main", "OTHER = 1\n\n\ndef main")
     add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
+    pdrop = (tree / "conf" / "strategy" / "pdrop.yaml").read_text(encoding="utf-8")
+    add(tree / "conf" / "strategy" / "pdrop_twice.yaml", pdrop.replace("stages: 4", "stages: 2"))
     entries = package / "benchmarks" / "benchmarks.yaml"
     gqa = entries.read_text(encoding="utf-8").split("- key: gqa")[1].split("- key: ")[0]
     add(entries, f"\n- key: other{gqa}".replace("task: gqa", "task: other"))
@@ -120,6 +130,7 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     [
         "strategies/pyramiddrop.py",
         "strategies/base.py",
+        "strategies/make.py",
         "engine/context.py",
         "engine/prefill.py",
         "models/prompts.py",
@@ -220,7 +231,9 @@ def test_of_the_strategies_only_the_chosen_one_is_read():
     named = {name.removeprefix("pdrop_eval.") for name in (*shared, *own)}
     assert "strategies.fastv" in named
     assert not named & {"strategies.pyramiddrop", "strategies.vanilla"}
-    assert not any(name.startswith(("report", "run.train", "run.bench", "run.evaluate")) for name in named)
+    assert not named & {"strategies.registry", "utils.cli"}
+    elsewhere = ("report", "run.config", "run.train", "run.bench", "run.evaluate")
+    assert not any(name.startswith(elsewhere) for name in named)
 
 
 def test_the_hash_is_of_what_is_said_not_of_how(tmp_path):

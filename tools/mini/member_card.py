@@ -96,7 +96,7 @@ def measure(
 
 def own_strategy(training: Training) -> Any:
     """The strategy that it was trained with; None for one that drops nothing."""
-    from pdrop_eval.run.config.compose import make_strategy
+    from pdrop_eval.strategies.make import make_strategy
 
     found = training.record.get("strategy") or {}
     if found.get("name") in (None, "vanilla"):

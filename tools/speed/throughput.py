@@ -20,7 +20,7 @@ from tqdm import tqdm
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.run.bench.machine import Load
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.run.config.compose import check_overrides, make_strategy
+from pdrop_eval.run.config.compose import check_overrides
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
@@ -28,6 +28,7 @@ from pdrop_eval.run.lmms.feature_cache import GIB
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_model, open_task
 from pdrop_eval.run.lmms.task_runner import ask, quiet, run_task
+from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically

@@ -14,7 +14,7 @@ from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.models import families
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import VANILLA, Plan
-from pdrop_eval.run.config.compose import make_strategy
+from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils import provenance
 
 

@@ -1,4 +1,4 @@
-"""The configuration folder as a registry: choices, strategies by name, wrong overrides explained."""
+"""The configuration folder as a registry: choices, and wrong overrides explained."""
 
 import os
 import tempfile
@@ -12,7 +12,6 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.strategies.registry import installed
@@ -61,50 +60,6 @@ def chosen_strategy(overrides: Sequence[str]) -> str:
     """The name of the strategy's file that overrides choose."""
     chosen = [override.partition("=")[2] for override in overrides if override.startswith("strategy=")]
     return chosen[-1] if chosen else _default("strategy", "evaluate")
-
-
-def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
-    """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
-
-    Raises:
-        UserError: An unknown name or field, and what the strategy itself raises for a wrong value.
-    """
-    check_choice("strategy", name, options("strategy"))
-    config: Any = OmegaConf.load(CONF / "strategy" / f"{name}.yaml")
-    known = [key for key in config if key != "_target_"]
-    for key, value in (fields or {}).items():
-        check_choice(f"field of strategy={name}", key, known)
-        config[key] = value
-    return instantiate_strategy(config)
-
-
-def instantiate_strategy(config: Any) -> Any:
-    """The strategy object of a strategy config; this imports torch. Lists become tuples."""
-    plain: Any = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
-    # not hydra's `instantiate`: it wraps what a strategy says about a wrong value in an error of its own
-    target = plain.pop("_target_")
-    try:
-        build = get_class(target)
-    except Exception as error:  # whatever is wrong with a strategy's own file
-        reason: BaseException = error
-        while reason.__cause__ or reason.__context__:
-            reason = reason.__cause__ or reason.__context__ or reason
-        raise UserError(
-            f"The strategy {target} can't be imported: {type(reason).__name__}: {reason}. Check its file and "
-            "the _target_ in conf/strategy."
-        ) from error
-    from pdrop_eval.strategies.base import Strategy
-
-    if not issubclass(build, Strategy):  # a configuration calls nothing else, whatever it names
-        raise UserError(
-            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
-        )
-    try:
-        return build(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in plain.items()}
-        )
-    except TypeError as error:  # a number where a list belongs, and the like
-        raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
 
 
 def check_sections(config: Any) -> None:

@@ -17,8 +17,8 @@ from pdrop_eval.run.config.compose import (
     check_sections,
     chosen_strategy,
     compose_config,
-    instantiate_strategy,
 )
+from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 

@@ -18,7 +18,8 @@ from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.run.config.compose import budget_decides, make_strategy
+from pdrop_eval.run.config.compose import budget_decides
+from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size

@@ -27,7 +27,6 @@ from pdrop_eval.benchmarks.sample_errors import SampleError
 from pdrop_eval.models.checkpoint import check_image_processing
 from pdrop_eval.models.loading import load
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_template
-from pdrop_eval.run.config.compose import make_strategy
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
@@ -35,6 +34,7 @@ from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, a
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
+from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.validation import check_choice

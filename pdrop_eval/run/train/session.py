@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.run_identity import checkpoint_sha256
-from pdrop_eval.run.config.compose import instantiate_strategy
 from pdrop_eval.run.train import distributed
-from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
+from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, plain, read_phase
 from pdrop_eval.run.train.settings import sharded
+from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
@@ -23,7 +23,7 @@ def train(plan: TrainingPlan) -> dict[str, Any]:
     from pdrop_eval.run.train.record import write_record
 
     lock = Lock(plan.output) if rank() == 0 else None
-    strategy = instantiate_strategy(plan.config.strategy)
+    strategy = instantiate_strategy(plain(plan.config.strategy))
     source: str | Path = plan.config.model.pretrained
     for phase in plan.phases:
         if phase.done:

@@ -20,7 +20,6 @@ from pdrop_eval.models.checkpoint import (
     check_trainable,
     resolve_checkpoint,
 )
-from pdrop_eval.run.config.compose import instantiate_strategy
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
 from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
@@ -29,7 +28,9 @@ from pdrop_eval.run.train.distributed import sharding
 from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
 from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
+from pdrop_eval.run.train.plan import plain
 from pdrop_eval.run.train.settings import PARTS, check_settings
+from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
@@ -53,7 +54,7 @@ def dry_run(config: Any, strategy: str) -> DryRun:
         UserError: wrong settings, a strategy that doesn't fit the model, data that are there and wrong.
     """
     check_settings(config)
-    chosen = instantiate_strategy(config.strategy)
+    chosen = instantiate_strategy(plain(config.strategy))
     source, model_config = _model_config(config.model)
     sizes = architecture_of(model_config)
     nominal = nominal_image_tokens(model_config)

@@ -1,0 +1,77 @@
+"""Strategy objects from the files of `conf/strategy`, or from a class's name; without Hydra.
+
+What runs a model reads this file too, so nothing here says how a command is written or ends.
+"""
+
+import re
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import yaml
+
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.utils.validation import check_choice
+
+
+def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
+    """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
+
+    Raises:
+        UserError: An unknown name or field, and what the strategy itself raises for a wrong value.
+    """
+    check_choice("strategy", name, options("strategy"))
+    config = yaml.load((CONF / "strategy" / f"{name}.yaml").read_text(encoding="utf-8"), _Loader)
+    known = [key for key in config if key != "_target_"]
+    for key in fields or {}:
+        check_choice(f"field of strategy={name}", key, known)
+    return instantiate_strategy({**config, **(fields or {})})
+
+
+def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
+    """The strategy object of a class, `_target_`, with its fields; this imports torch. Lists become tuples.
+
+    Args:
+        settings: Plain values by name, as a file of `conf/strategy` has them.
+
+    Raises:
+        UserError: A class that isn't there or is no strategy, and values that it refuses.
+    """
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    target = str(fields.pop("_target_"))
+    build = _class(target)
+    from pdrop_eval.strategies.base import Strategy
+
+    if not (isinstance(build, type) and issubclass(build, Strategy)):  # nothing else is ever called
+        raise UserError(
+            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
+        )
+    try:
+        return build(**fields)
+    except TypeError as error:  # a number where a list belongs, and the like
+        raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def _class(target: str) -> Any:
+    """What a dotted name names."""
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(import_module(module), name)
+    except Exception as error:  # whatever is wrong with a strategy's own file
+        reason: BaseException = error
+        while reason.__cause__ or reason.__context__:
+            reason = reason.__cause__ or reason.__context__ or reason
+        raise UserError(
+            f"The strategy {target} can't be imported: {type(reason).__name__}: {reason}. Check its file and "
+            "the _target_ in conf/strategy."
+        ) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads `1e-3` as a number, as Hydra does."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
