@@ -11,13 +11,13 @@ import string
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pdrop_eval.benchmarks.gqa import use_local_images
 from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE, TASKS
@@ -157,7 +157,7 @@ def materialise(
         target = folder / kind / f"{info.task}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(string.Template(text).substitute(values), encoding="utf-8")
-    use_local_images(local.images if local else ())
+    _use_images(info.task, source, local.images if local else ())
     if local is None:
         return folder / source
     target = folder / "local" / f"{info.task}.yaml"
@@ -169,6 +169,18 @@ def materialise(
         encoding="utf-8",
     )
     return target.parent
+
+
+def _use_images(task: str, source: str, images: tuple[Path, ...]) -> None:
+    """Tells the module that prepares a task's rows, if it asks (`use_local_images`), where its pictures are.
+
+    The task names the module: imported by name, it would decide the numbers of every other task, too.
+    """
+    named = str(read_chain(TASKS / source / f"{task}.yaml").get("process_docs"))
+    if named.startswith(f"{PACKAGE.name}."):
+        use = getattr(import_module(named.rpartition(".")[0]), "use_local_images", None)
+        if use is not None:
+            use(images)
 
 
 def installed_tasks() -> Path:

@@ -114,6 +114,7 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     put_first(package / "run" / "evaluate" / "cli.py", "def main", "OTHER = 1\n\n\ndef main")
     add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
     pdrop = (tree / "conf" / "strategy" / "pdrop.yaml").read_text(encoding="utf-8")
+    add(package / "benchmarks" / "gqa.py", "\nOTHER = 1\n")  # the rendered GQA doesn't use it
     add(tree / "conf" / "strategy" / "pdrop_twice.yaml", pdrop.replace("stages: 4", "stages: 2"))
     entries = package / "benchmarks" / "benchmarks.yaml"
     gqa = entries.read_text(encoding="utf-8").split("- key: gqa")[1].split("- key: ")[0]
@@ -206,6 +207,16 @@ def test_a_setting_that_is_null_is_the_same_as_none():
     newer = {**known, "later": None, "model": {"name": "mini", "later": None}}
     assert run_identity.settings_sha256(newer) == run_identity.settings_sha256(known)
     assert run_identity.settings_sha256({**newer, "later": 0}) != run_identity.settings_sha256(known)
+
+
+def test_a_loader_that_one_task_names_is_of_that_task_only(tree):
+    names = task_files.task_names("hub")
+    before = {task: task_files.task_sha256(task, "hub") for task in names}
+    code = run_identity.code_sha256("pdrop_eval.strategies.fastv.FastV")
+    add(tree / "pdrop_eval" / "benchmarks" / "gqa.py", "\nOTHER = 1\n")
+    forget()
+    assert [task for task in names if task_files.task_sha256(task, "hub") != before[task]] == ["gqa"]
+    assert run_identity.code_sha256("pdrop_eval.strategies.fastv.FastV") == code
 
 
 def test_a_strategy_of_the_users_own_counts_with_its_file(tmp_path, monkeypatch):

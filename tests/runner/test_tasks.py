@@ -271,6 +271,17 @@ def test_gqa_joins_questions_with_their_images(monkeypatch):
     assert pixels == [tiny.picture(i).tobytes() for i in (1, 0, 1)]
 
 
+def test_gqas_downloaded_pictures_are_used_until_it_is_opened_without_them(tmp_path):
+    from pdrop_eval.benchmarks import gqa
+
+    files = (tmp_path / "questions.parquet",), "parquet", None, (tmp_path / "pictures.parquet",)
+    info = describe("gqa", "hub")
+    materialise(info, "hub", tmp_path / "local", None, None, ocr=False, local=task_files.Local(*files))
+    assert gqa._local_images == [str(tmp_path / "pictures.parquet")]
+    materialise(info, "hub", tmp_path / "far", None, None, ocr=False)
+    assert gqa._local_images == []
+
+
 @pytest.mark.slow
 def test_the_stock_command_runs_our_model(llava, tmp_path):
     tiny.suite(tmp_path / "data", n=4, tasks=("chartqa",))
