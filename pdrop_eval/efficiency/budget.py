@@ -266,7 +266,7 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     counts = tuple(strategy.retained(depth, n))
     mean = sum(schedule) / depth
     cost, whole = _macs(decoder, schedule), _macs(decoder, (n,) * depth)
-    names = [name for name in ("k", *strategy.solved_fields) if hasattr(strategy, name)]
+    names = (*strategy.layout_fields, *strategy.solved_fields)
     why = f" {note}" if note else ""
     words = (
         f"{budget.asked}: {_settings({name: getattr(strategy, name) for name in names})}. "

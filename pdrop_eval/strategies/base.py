@@ -27,7 +27,9 @@ class Strategy(ABC):
         display_name, paper, stage, series_style, label_fields: what tables, figures, the site and the
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
         ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
-        solved_fields: the hyperparameters that a budget decides.
+        solved_fields: the hyperparameters that a budget solves: how many tokens remain.
+        layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
+            neither kind together with a budget.
         reached: what `for_budget` found; None for a strategy that was built by hand.
         positions: "keep" leaves the retained tokens their position ids, "renumber" closes the gaps.
     """
@@ -40,6 +42,7 @@ class Strategy(ABC):
     label_fields: ClassVar[tuple[str, ...]] = ()
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
+    layout_fields: ClassVar[tuple[str, ...]] = ()
     reached: ClassVar[budget.BudgetSolution | None] = None
     positions: str = "keep"
 

@@ -56,6 +56,7 @@ class FastV(Strategy):
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("K={k}", "R={r}", "{attention_rank} tokens")
     solved_fields: ClassVar[tuple[str, ...]] = ("r", "attention_rank")
+    layout_fields: ClassVar[tuple[str, ...]] = ("k",)
 
     def __post_init__(self) -> None:
         _check_k(self.k)

@@ -79,6 +79,7 @@ class PyramidDrop(Strategy):
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("λ={ratio}", "S={stages}", "layers {layers}: {ratios}")
     solved_fields: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
+    layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
 
     def __post_init__(self) -> None:
         check_setting("rank_with", self.rank_with, ("next_layer", "last_layer"))

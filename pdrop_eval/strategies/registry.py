@@ -33,7 +33,8 @@ class StrategyInfo:
             and `order` among other strategies; None for the next free style.
         label_fields: What names a setting, such as "λ={ratio}": the paper's symbol and the field. Each is
             shown where all of its fields have a value.
-        solved_fields: The settings that a budget decides; empty for a strategy that takes no budget.
+        solved_fields: The settings that a budget solves; empty for a strategy that takes no budget.
+        layout_fields: The settings that say where tokens are dropped, where a budget chooses that too.
         summary: The first sentence of the class.
         module: Where the class is.
         class_name: Its name there.
@@ -46,6 +47,7 @@ class StrategyInfo:
     series_style: Mapping[str, Any] | None = None
     label_fields: tuple[str, ...] = ()
     solved_fields: tuple[str, ...] = ()
+    layout_fields: tuple[str, ...] = ()
     summary: str = ""
     module: str = ""
     class_name: str = ""
@@ -54,6 +56,11 @@ class StrategyInfo:
     def order(self) -> tuple[float, str]:
         """Its place among others: by its style, then by name."""
         return (self.series_style or {}).get("order", math.inf), self.name
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The settings that a budget decides: where tokens are dropped, and how many remain."""
+        return (*self.layout_fields, *self.solved_fields)
 
     @property
     def labelled(self) -> list[str]:

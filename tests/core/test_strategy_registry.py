@@ -24,6 +24,13 @@ def test_the_file_says_what_the_class_says(name):
     assert name == "vanilla" or info.paper or info.series_style is None  # drawn like a published one
 
 
+def test_a_budget_decides_where_and_how_much_is_dropped_of_the_strategy_itself():
+    found = {name: info.decided for name, info in installed().items()}
+    assert found["fastv"] == ("k", "r", "attention_rank")
+    assert found["pdrop"] == ("layers", "ratio", "ratios")
+    assert found["vanilla"] == ()
+
+
 def test_names_styles_and_labels_need_no_torch():
     code = (
         "import sys; from pdrop_eval.strategies.registry import installed; print(len(installed()));"

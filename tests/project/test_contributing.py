@@ -29,10 +29,15 @@ import runner_tiny
 
 runner_tiny.checkpoint(Path("tiny"), layers=4)
 runner_tiny.suite(Path("data"), n=2, tasks=("gqa",))
-from pdrop_eval.run.evaluate.cli import main
+from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.run.evaluate.cli import main, make_plan
+from pdrop_eval.run.evaluate.header import make_header
 
+given = ["tasks=[gqa]", "model.pretrained=tiny", "data.root=data"]
+own = compose_spec(["strategy=uniform", "strategy.k=1", "budget.share=0.625", *given])
+print("k=1:", make_header(make_plan(own), "")[1]["efficiency"]["image_tokens_per_layer"])
 for more in (["strategy=vanilla"], ["strategy=uniform"], ["strategy=uniform", "budget.share=0.625"]):
-    sys.argv[1:] = [*more, "tasks=[gqa]", "model.pretrained=tiny", "data.root=data", "results=runs"]
+    sys.argv[1:] = [*more, *given, "results=runs"]
     main()
 for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page")):
     sys.argv[1:] = ["root=runs", f"out={out}"]
@@ -109,6 +114,12 @@ def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
     # 0.625 of 4 x 16 tokens are 40: 16 + 16 + 4 + 4
     assert budget["efficiency"]["image_tokens_per_layer"] == [16, 16, 4, 4]
     assert plain["strategy"]["display_name"] == "Uniform"
+
+
+@pytest.mark.slow
+def test_a_budget_leaves_the_settings_that_it_does_not_solve(evaluated):
+    """FastV's k is chosen by the budget; Uniform solves r only. 0.625 of 4 x 16 tokens: 16 + 8 + 8 + 8."""
+    assert "k=1: [16, 8, 8, 8]" in evaluated
 
 
 @pytest.mark.slow

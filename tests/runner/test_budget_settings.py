@@ -1,5 +1,7 @@
 """budget.* on the command line: solved before a model is loaded, said and recorded."""
 
+from dataclasses import replace
+
 import pytest
 
 from pdrop_eval.run.config.spec import compose_spec
@@ -85,7 +87,7 @@ def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
     config = compose_spec(
         [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy.ratio=0.4"]
     )
-    config.budget.share = 0.5
+    config = replace(config, budget=replace(config.budget, share=0.5))
     with pytest.raises(UserError, match=r"strategy\.ratio=0\.4 can't be given with a budget"):
         make_header(cli.make_plan(config), "pdrop-eval")
 

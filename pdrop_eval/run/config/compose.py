@@ -14,10 +14,12 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from pdrop_eval.strategies.registry import installed
+from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.utils.presets import presets
 from pdrop_eval.utils.validation import check_choice
 
 # The groups of each entry point: a configuration file in `conf`, and the folders that it chooses from.
@@ -27,8 +29,6 @@ ENTRIES = {
     "bench": ("model",),
     **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
 }
-# Settings that say where tokens go: under a budget, `budget_layouts` of the strategy chooses that.
-_LAYOUT = ("layers", "k")
 
 
 def _scratch() -> str:
@@ -144,27 +144,27 @@ def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[O
         key = override.key_or_group
         if not (key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add()):
             _check_key(key, chosen, entry)
-    _check_budget(overrides)
+    _check_budget(overrides, chosen.get("strategy") or [_default("strategy", entry)])
     return overrides
 
 
-def budget_decides() -> tuple[str, ...]:
-    """Return the settings of strategies that `budget.*` decides: what they solve, and where they drop."""
-    solved = [name for info in installed().values() for name in info.solved_fields]
-    return tuple(dict.fromkeys([*solved, *_LAYOUT]))
-
-
-def _check_budget(overrides: Iterable[Override]) -> None:
-    """A budget decides these settings itself. Raises UserError for both in one command."""
+def _check_budget(overrides: Iterable[Override], strategies: Iterable[str]) -> None:
+    """A budget decides some settings of a strategy itself. Raises UserError for both in one command."""
     given = [override for override in overrides if not override.is_delete() and override.value() is not None]
-    decided = {f"strategy.{name}" for name in budget_decides()}
     budgets = [str(o.input_line) for o in given if o.key_or_group.startswith("budget.")]
+    decided = {f"strategy.{name}" for preset in strategies for name in _decided(preset)} if budgets else set()
     own = [str(o.input_line) for o in given if o.key_or_group in decided]
-    if budgets and own:
+    if own:
         raise UserError(
             f"{', '.join(own)} can't be given with {', '.join(budgets)}: a budget decides that itself. Leave "
             "one of them out."
         )
+
+
+def _decided(preset: str) -> tuple[str, ...]:
+    """What a budget decides of a strategy of this package; those of the user's own are checked when built."""
+    target = str(presets("strategy").get(preset, {}).get("_target_"))
+    return info_of(registered_name(target) or preset).decided
 
 
 def _check_group(override: Override) -> list[str]:

@@ -18,7 +18,6 @@ from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.run.config.compose import budget_decides
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
@@ -107,8 +106,8 @@ def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
     preset = plan.config.strategy.preset
     usual = make_strategy(preset) if preset in options("strategy") else strategy
-    for name in dict.fromkeys((*budget_decides(), *getattr(strategy, "solved_fields", ()))):
-        value = getattr(strategy, name, None)
+    for name in (*getattr(strategy, "layout_fields", ()), *getattr(strategy, "solved_fields", ())):
+        value = getattr(strategy, name)
         if value is not None and value != getattr(usual, name):
             raise UserError(
                 f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
