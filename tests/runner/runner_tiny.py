@@ -1,10 +1,12 @@
 """Tiny random checkpoints and tiny data files, with the shapes of the real ones."""
 
 import io
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -162,3 +164,19 @@ def write(task: str, content: list[dict], folder: Path) -> None:
     image = datasets.List(datasets.Image()) if task == "seedbench" else datasets.Image()
     data = datasets.Dataset.from_list(content).cast_column("image", image)
     data.to_parquet(folder / f"{task}.parquet")
+
+
+@contextmanager
+def short_answers():
+    """A random model never ends an answer by itself, and some tasks let it go on for 1,024 tokens."""
+    from pdrop_eval.run.lmms import model
+
+    asked = model.arguments_of
+
+    def few(given, max_new_tokens):
+        arguments, until = asked(given, max_new_tokens)
+        return {**arguments, "max_new_tokens": min(4, arguments["max_new_tokens"])}, until
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "arguments_of", few)
+        yield

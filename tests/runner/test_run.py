@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
@@ -29,22 +28,6 @@ def run(llava, data, results, *overrides, strategy="pdrop"):
     return cli.evaluate(compose_spec([*given, *overrides]))
 
 
-@contextmanager
-def short_answers():
-    """A random model never ends an answer by itself, and some tasks let it go on for 1,024 tokens."""
-    from pdrop_eval.run.lmms import model
-
-    asked = model.arguments_of
-
-    def few(given, max_new_tokens):
-        arguments, until = asked(given, max_new_tokens)
-        return {**arguments, "max_new_tokens": min(4, arguments["max_new_tokens"])}, until
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "arguments_of", few)
-        yield
-
-
 def command(monkeypatch, *arguments):
     """Runs the console script in this process; returns its exit status."""
     monkeypatch.setattr(sys, "argv", ["pdrop-eval", *map(str, arguments)])
@@ -58,7 +41,7 @@ def command(monkeypatch, *arguments):
 @pytest.fixture(scope="module")
 def whole(llava, data, tmp_path_factory, lmms_eval):
     """The record of a run on all sixteen tasks."""
-    with short_answers():
+    with tiny.short_answers():
         return run(llava, data, tmp_path_factory.mktemp("results"))
 
 
@@ -404,7 +387,7 @@ def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypa
 
     infos = [describe(task, "hub") for task in tiny.TASKS]
     config = compose_spec([f"model.pretrained={llava}", "suite=paper", "suite.textvqa_ocr=false"])
-    with monkeypatch.context() as patched, short_answers():
+    with monkeypatch.context() as patched, tiny.short_answers():
         patched.setattr(datasets, "load_dataset", from_disk)
         patched.setattr("pdrop_eval.benchmarks.data.prepare.hub_commit", lambda path, *_: f"commit of {path}")
         patched.setattr("pdrop_eval.benchmarks.gqa.join_gqa_images", lambda questions: questions)

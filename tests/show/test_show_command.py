@@ -32,6 +32,7 @@ def _lmms_eval_may_warn():
 @pytest.mark.parametrize(
     ("family", "strategy"), [("llava", "pdrop"), ("llava_next", "fastv"), ("llava_next", "pdrop")]
 )
+@tiny.short_answers()
 def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
     family, strategy, data, request, tmp_path
 ):
@@ -113,7 +114,7 @@ def test_the_command_writes_three_files_a_sample_and_opens_one_model(
     opened, real = [], open.open_model
     monkeypatch.setattr(open, "open_model", lambda *a, **k: (opened.append(1), real(*a, **k))[1])
     status, out, err = command(
-        "sample=docvqa:1-2,mmbench_cn:0",
+        "sample=docvqa:1-2,gqa:0",
         f"model.pretrained={llava_next}",
         f"data.root={data}",
         f"out={tmp_path / 'o'}",
@@ -122,7 +123,7 @@ def test_the_command_writes_three_files_a_sample_and_opens_one_model(
     assert status == 0, err
     names = sorted(path.name for path in (tmp_path / "o").iterdir())
     assert len(names) == 9
-    assert {name.split("_mini")[0] for name in names} == {"docvqa_1", "docvqa_2", "mmbench_cn_0"}
+    assert {name.split("_mini")[0] for name in names} == {"docvqa_1", "docvqa_2", "gqa_0"}
     assert {name.rsplit(".", 1)[1] for name in names} == {"png", "svg", "pdf"}
     assert all(name.rsplit(".", 1)[0] in out for name in names)
     assert opened == [1]
