@@ -44,6 +44,12 @@ class Benchmark:
         return METRICS[self.scoring]
 
     @property
+    def divisor(self) -> float:
+        """What brings a score to the 0-100 scale of the others, in averages and differences: 20 for MME."""
+        low, high = self.rule.range
+        return (high - low) / 100
+
+    @property
     def factor(self) -> float:
         """From lmms-eval's number to the one in records and tables."""
         return 100.0 if self.scale == "percent_of_one" else 1.0
@@ -68,6 +74,12 @@ def _listed(columns: str | list[str] | None) -> tuple[str, ...]:
 def by_task() -> dict[str, Benchmark]:
     """All benchmarks by lmms-eval task."""
     return {benchmark.task: benchmark for benchmark in benchmarks().values()}
+
+
+@cache
+def divisors() -> dict[str, float]:
+    """The divisor of every benchmark, by key."""
+    return {key: benchmark.divisor for key, benchmark in benchmarks().items()}
 
 
 def names(keys: Iterable[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ import math
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, TABLE_5, edit
 
+from pdrop_eval.benchmarks.registry import divisors
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.report.tables.cells import Cell, average, difference
 from pdrop_eval.report.tables.fill import measured_parts
@@ -441,3 +442,10 @@ def test_table_5_is_complete_for_the_model_that_was_measured_and_names_the_other
         part(5)
     )
     assert [band.name for band in scores_grid(part(1)).bands] == ["LLaVA-NeXT mini", "LLaVA-1.5 mini"]
+
+
+def test_a_benchmarks_divisor_is_the_range_of_its_metric_in_percent():
+    """MME's perception score has 2,000 points, which the paper divides by 20; all others are percent."""
+    found = divisors()
+    assert found.pop("mme") == 20.0
+    assert set(found.values()) == {1.0}

@@ -9,15 +9,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmarks, divisors
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.report.formats.grid import Shown
 from pdrop_eval.utils.numbers import NONE, count, score
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
 MISSING, JUDGE = "missing", "needs judge"
-# The divisor that brings a benchmark to the 0-100 scale of the others, in averages and differences.
-DIVISOR = {"mme": 20.0}
 # Half of a 95% interval is so many standard errors, if the score is about normally distributed.
 WIDTH_95 = 1.96
 # A standard error below this is that of equal values: zero, but for rounding.
@@ -88,17 +86,20 @@ def relative(cell: Cell, vanilla: Cell) -> Cell:
     return replace(cell, score=100 * cell.score / vanilla.score, stderr=None, most=None)
 
 
-def average(
-    cells: Mapping[str, Cell], benchmarks: Iterable[str], divisors: Mapping[str, float] = DIVISOR
-) -> Cell | None:
-    """The mean over a table's benchmarks; None if one has no score: a mean over fewer is no average."""
+def average(cells: Mapping[str, Cell], benchmarks: Iterable[str], in_percent: bool = False) -> Cell | None:
+    """The mean over a table's benchmarks; None if one has no score: a mean over fewer is no average.
+
+    Args:
+        cells: the scores by benchmark.
+        benchmarks: the table's.
+        in_percent: they are all in percent, of vanilla's, whatever the benchmarks' own scales.
+    """
+    by = {} if in_percent else divisors()
     chosen = {name: cells[name] for name in benchmarks if name in cells}
-    scores = [cell.score / divisors.get(name, 1.0) for name, cell in chosen.items() if cell.score is not None]
+    scores = [cell.score / by.get(name, 1.0) for name, cell in chosen.items() if cell.score is not None]
     if len(scores) < len(list(benchmarks)):
         return None
-    errors = [
-        cell.stderr / divisors.get(name, 1.0) for name, cell in chosen.items() if cell.stderr is not None
-    ]
+    errors = [cell.stderr / by.get(name, 1.0) for name, cell in chosen.items() if cell.stderr is not None]
     known = len(errors) == len(scores)  # the benchmarks ask different questions: independent
     stderr = math.sqrt(sum(error**2 for error in errors)) / len(errors) if known else None
     states = {cell.state for cell in chosen.values()}
@@ -116,7 +117,7 @@ def difference(
         if first is None or second is None or first.score is None or second.score is None:
             continue
         if first.questions == second.questions:
-            found[name] = (first.score - second.score) / DIVISOR.get(name, 1.0)
+            found[name] = (first.score - second.score) / divisors()[name]
     if found and len(found) == len(list(benchmarks)):
         found["avg"] = sum(found.values()) / len(found)
     return found

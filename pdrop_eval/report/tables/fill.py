@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.report.tables.cells import (
-    DIVISOR,
     MISSING,
     PUBLISHED,
     Cell,
@@ -149,13 +148,11 @@ def _measured_row(table: Table, key: RowKey, able: Mapping[RowKey, list[Run]]) -
     cells = {name: measured_cell(run, name) for name in table.benchmarks}
     if run is None:
         return Row(key, cells)
-    divisors = DIVISOR
     if table.relative:
         whole = replace(key, strategy=VANILLA, ratio=None, settings=())
         vanilla = pick(able.get(whole, []), table.benchmarks)[0]
         cells = {name: relative(cell, measured_cell(vanilla, name)) for name, cell in cells.items()}
-        divisors = {}
-    mean = average(cells, table.benchmarks, divisors)
+    mean = average(cells, table.benchmarks, in_percent=table.relative)
     return Row(key, cells, mean, run.of("efficiency", "tflops"), run.hours, run, others)
 
 

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from pdrop_eval.benchmarks.registry import names
+from pdrop_eval.benchmarks.registry import benchmarks, names
 from pdrop_eval.records.overrides import own_data
 from pdrop_eval.records.run import Run, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
-from pdrop_eval.report.tables.cells import DIVISOR, Cell, other_questions
+from pdrop_eval.report.tables.cells import Cell, other_questions
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.missing import missing_notes
 from pdrop_eval.report.tables.spec import HOURS
@@ -56,7 +56,9 @@ def _fewer_categories(part: Part) -> list[Note]:
     if few >= MME_CATEGORIES:
         return []
     most = 200 * few
-    average = (most / DIVISOR["mme"] + 100 * (len(part.table.benchmarks) - 1)) / len(part.table.benchmarks)
+    average = (most / benchmarks()["mme"].divisor + 100 * (len(part.table.benchmarks) - 1)) / len(
+        part.table.benchmarks
+    )
     return [
         Note(
             f"MME has {few} of its {MME_CATEGORIES} perception categories here: {most:,} points at most, and "

@@ -8,7 +8,7 @@ from pdrop_eval.report.figures.style import series_styles
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.samples import Stored
 from pdrop_eval.report.site.data.tables import rounded
-from pdrop_eval.report.tables.cells import DIVISOR, measured_cell
+from pdrop_eval.report.tables.cells import measured_cell
 from pdrop_eval.strategies.registry import LINESTYLES, MARKERS, info_of
 
 # What Plotly calls matplotlib's markers and lines.
@@ -26,7 +26,7 @@ def benchmark_entries() -> dict[str, dict[str, Any]]:
             "name": known.name,
             "task": known.task,
             "scale": None if known.scale == "sum" else 100,
-            "divisor": DIVISOR.get(key, 1.0),
+            "divisor": known.divisor,
             "metric": known.metric,
         }
         for key, known in benchmarks().items()
