@@ -10,10 +10,10 @@ Shape: estimate +- t standard errors fails where few questions changed, so the i
 Tango's score interval for the difference of paired proportions (Statistics in Medicine 17, 1998, 891-908). It
 needs counts of questions gained and lost; here they are those that, if each were worth the same points, would
 give the difference, its standard error, and the sum of what single units changed (fractions are allowed). For
-independent right-or-wrong questions that is Tango's interval itself; with many changes it is estimate +- t
-standard errors. Two additions, both for few changes or units: in the points of a change, half a question of
-mean weight is counted in, because small changes alone say little of how large the next one is; and the normal
-quantile is replaced by Student's.
+independent right-or-wrong questions that is Tango's interval itself, but for the variance of a sample, which
+divides by n - 1; with many changes it is estimate +- t standard errors. Two additions, both for few changes
+or units: in the points of a change, half a question of mean weight is counted in, because small changes alone
+say little of how large the next one is; and the normal quantile is replaced by Student's.
 
 Weights: questions may weigh differently (MMStar's subcategories; benchmarks of different sizes in a mean), so
 their number is Kish's effective one, (sum w)^2 / sum w^2 with w the points that each carries (Survey
