@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError
-from pdrop_eval.benchmarks.scoring.metric import METRICS
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
 from pdrop_eval.utils.files import writing_to
@@ -82,7 +82,7 @@ def judge_entry(
     found = _ask_all(judge, [sample["to_judge"] for sample in samples], judged)
     earned = [value for value, _ in found]
     result = score(
-        METRICS["mean"], earned, [{}] * len(samples), [sample["images_sha256"] for sample in samples],
+        scoring_rule("mean"), earned, [{}] * len(samples), [sample["images_sha256"] for sample in samples],
         lambda values: sum(values) / len(values), 100, resamples, seed,
     )  # fmt: skip
     scored = {

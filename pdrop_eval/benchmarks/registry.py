@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.utils.paths import PACKAGE
 
 if TYPE_CHECKING:
@@ -39,9 +40,7 @@ class Benchmark:
     @property
     def rule(self) -> "Metric":
         """How its score is made."""
-        from pdrop_eval.benchmarks.scoring.metric import METRICS  # it needs numpy
-
-        return METRICS[self.scoring]
+        return scoring_rule(self.scoring)
 
     @property
     def divisor(self) -> float:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.scoring.rules import rule_module, scoring_rule
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE, TASKS
 from pdrop_eval.utils.source_code import hash_modules, import_closure
@@ -37,7 +38,7 @@ class TaskInfo:
     """What the runner has to know of a task: its entry in the registry of benchmarks, and where its data are.
 
     `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `scoring`
-    names the rule that makes the score (see `benchmarks.scoring.metric`), `cluster` what is resampled
+    names the rule that makes the score (see `benchmarks.scoring.rules`), `cluster` what is resampled
     together; `judge` is true for a task that only a language model can score.
     """
 
@@ -57,9 +58,7 @@ class TaskInfo:
     @property
     def rule(self) -> "Metric":
         """How the score is made."""
-        from pdrop_eval.benchmarks.scoring.metric import METRICS  # it needs numpy
-
-        return METRICS[self.scoring]
+        return scoring_rule(self.scoring)
 
     @property
     def factor(self) -> float:
@@ -111,12 +110,14 @@ def task_sha256(task: str, source: str) -> str:
     """SHA-256 of what a task is: the task's files with all that they include, and its entry in the registry.
 
     Of the entry, only what is computed with: not the benchmark's name, nor the words on it. The project's
-    functions that the files name count with all that they import; lmms-eval's own are its version's.
+    functions that the files name count with all that they import, and so does the scoring rule; lmms-eval's
+    own are its version's.
     """
     chain = read_chain(TASKS / source / f"{task}.yaml")
     entry = {key: value for key, value in asdict(by_task()[task]).items() if key not in _WORDS}
     modules = {name.rpartition(".")[0] for name in _texts(chain) if name.startswith(f"{PACKAGE.name}.")}
     modules |= {_JUDGED} if entry["judge"] else set()
+    modules.add(rule_module(entry["scoring"]))
     code = hash_modules(import_closure(modules, PACKAGE))
     said = json.dumps([chain, entry, code], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()

@@ -15,7 +15,7 @@ from pdrop_eval.benchmarks.scoring.difference import (
     paired_difference,
     tango,
 )
-from pdrop_eval.benchmarks.scoring.metric import METRICS
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 
 Z = NormalDist().inv_cdf(0.975)
 
@@ -47,7 +47,7 @@ def spread(gained, lost, n, **changes):
 
 
 def mean(before, after):
-    return paired_difference(METRICS["mean"], before, after)
+    return paired_difference(scoring_rule("mean"), before, after)
 
 
 def about(names, lost=(), gained=()):
@@ -116,7 +116,7 @@ def test_where_nothing_changed_the_worst_of_all_subcategories_is_not_added_up():
         sample(i, 1, part=part)
         for i, part in enumerate(p for p, n in zip("abcdefg", sizes, strict=True) for _ in range(n))
     ]
-    found = paired_difference(METRICS["group_mean"], alike, alike)
+    found = paired_difference(scoring_rule("group_mean"), alike, alike)
     # Kish: 7^2 / (1/14 + 1/8 + 1/4 + 1/2 + 1/2 + 1 + 1) = 49 / 3.4464 = 14.218 questions' worth
     assert found.effective == pytest.approx(14.218, abs=1e-3)
     # 13 + 7 + 3 + 1 + 1 degrees of freedom, and one of the two single ones together
@@ -128,7 +128,7 @@ def test_where_nothing_changed_the_worst_of_all_subcategories_is_not_added_up():
 
 def test_mmes_points_are_a_twentieth_of_its_sum():
     before, after = mme(*[("color", 1, 1)] * 12), mme(("color", 1, 0), *[("color", 1, 1)] * 11)
-    found = paired_difference(METRICS["pair_sum"], before, after)
+    found = paired_difference(scoring_rule("pair_sum"), before, after)
     assert found.value == pytest.approx(-150 / 12 / 20)
     assert found.span == pytest.approx(200 / 20)
     # one of twelve lost 0.625 points: 0.625 sqrt(12 / 11) sqrt(1 - 1 / 12)
@@ -139,7 +139,7 @@ def test_mmes_points_are_a_twentieth_of_its_sum():
 def test_each_category_has_a_variance_of_its_own():
     rows = [("few", 1, 1)] * 2 + [("many", 1, 1)] * 40
     after = [("few", 1, 0), *rows[1:]]
-    found = paired_difference(METRICS["pair_sum"], mme(*rows), mme(*after))
+    found = paired_difference(scoring_rule("pair_sum"), mme(*rows), mme(*after))
     # one of two pairs lost 150 / 2 of MME's points; the other category has no part in the error
     assert found.error == pytest.approx(150 / 2 / 20)
 

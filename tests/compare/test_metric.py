@@ -9,13 +9,13 @@ from compare_samples import marks, mme, pope, sample
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring import score as scoring
 from pdrop_eval.benchmarks.scoring.difference import contributions
-from pdrop_eval.benchmarks.scoring.metric import METRICS
+from pdrop_eval.benchmarks.scoring.rules import rule_names, scoring_rule
 
 MMSTAR = [("geo", 1), ("geo", 0), ("geo", 0), ("dia", 1), ("dia", 0), ("one", 1), ("two", 0)]
 
 
 def tally(rule, samples):
-    return METRICS[rule].tally(samples)
+    return scoring_rule(rule).tally(samples)
 
 
 def groups(*rows):
@@ -23,7 +23,7 @@ def groups(*rows):
 
 
 def test_every_benchmark_has_a_rule_and_every_rule_a_benchmark():
-    assert {one.rule.name for one in benchmarks().values()} == set(METRICS)
+    assert {one.rule.name for one in benchmarks().values()} == set(rule_names())
 
 
 @pytest.mark.parametrize(

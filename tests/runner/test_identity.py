@@ -115,6 +115,9 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
     pdrop = (tree / "conf" / "strategy" / "pdrop.yaml").read_text(encoding="utf-8")
     add(package / "benchmarks" / "gqa.py", "\nOTHER = 1\n")  # the rendered GQA doesn't use it
+    rules = package / "benchmarks" / "scoring" / "rules"
+    add(rules / "median.py", "class Median:\n    name = 'median'\n")
+    add(rules / "pair_sum.py", "\nOTHER = 1\n")  # MME's
     add(tree / "conf" / "strategy" / "pdrop_twice.yaml", pdrop.replace("stages: 4", "stages: 2"))
     entries = package / "benchmarks" / "benchmarks.yaml"
     gqa = entries.read_text(encoding="utf-8").split("- key: gqa")[1].split("- key: ")[0]
@@ -145,6 +148,7 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
         "run/lmms/task_runner.py",
         "run/lmms/open.py",
         "benchmarks/scoring/score.py",
+        "benchmarks/scoring/metric.py",
         "efficiency/flops.py",
     ],
 )
@@ -194,6 +198,7 @@ def test_what_changes_no_answer_is_no_other_run(stale, setting):
         ("tasks/rendered/gqa.yaml", "process_docs: null", "process_docs: null\nrepeats: 2", ["gqa"]),
         ("tasks/hub/gqa.yaml", "include:", "repeats: 2\ninclude:", ["gqa"]),
         ("pdrop_eval/benchmarks/benchmarks.yaml", "task: gqa\n", "task: gqa\n  judge: true\n", ["gqa"]),
+        ("pdrop_eval/benchmarks/scoring/rules/mean.py", "weights = 100", "weights = 50", ["ocrvqa", "gqa"]),
         ("pdrop_eval/benchmarks/functions.py", "def ", "OTHER = 1\n\n\ndef ", ["ocrvqa"]),
     ],
 )
@@ -209,13 +214,17 @@ def test_a_setting_that_is_null_is_the_same_as_none():
     assert run_identity.settings_sha256({**newer, "later": 0}) != run_identity.settings_sha256(known)
 
 
-def test_a_loader_that_one_task_names_is_of_that_task_only(tree):
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [("gqa.py", ["gqa"]), ("scoring/rules/category_f1.py", ["pope"]), ("scoring/rules/pair_sum.py", ["mme"])],
+)
+def test_a_module_that_one_task_needs_is_of_that_task_only(tree, name, tasks):
     names = task_files.task_names("hub")
     before = {task: task_files.task_sha256(task, "hub") for task in names}
     code = run_identity.code_sha256("pdrop_eval.strategies.fastv.FastV")
-    add(tree / "pdrop_eval" / "benchmarks" / "gqa.py", "\nOTHER = 1\n")
+    add(tree / "pdrop_eval" / "benchmarks" / name, "\nOTHER = 1\n")
     forget()
-    assert [task for task in names if task_files.task_sha256(task, "hub") != before[task]] == ["gqa"]
+    assert [task for task in names if task_files.task_sha256(task, "hub") != before[task]] == tasks
     assert run_identity.code_sha256("pdrop_eval.strategies.fastv.FastV") == code
 
 

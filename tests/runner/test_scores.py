@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 
-from pdrop_eval.benchmarks.scoring.metric import METRICS
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import score
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
@@ -19,7 +19,7 @@ def mean(items):
 
 
 def scored(rule, *given, **settings):
-    return score(METRICS[rule], *given, 100 if rule in PERCENT_OF_ONE else 1, **settings)
+    return score(scoring_rule(rule), *given, 100 if rule in PERCENT_OF_ONE else 1, **settings)
 
 
 def test_a_mean_with_one_question_an_image_has_the_error_of_a_proportion():

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
-from pdrop_eval.benchmarks.scoring.metric import METRICS, Metric
+from pdrop_eval.benchmarks.scoring.metric import Metric
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 
 SEED = 7
 BASE = 0.7  # the baseline's share of right answers
@@ -40,7 +41,7 @@ class Kind:
     @property
     def rule(self) -> Metric:
         """Its scoring rule."""
-        return METRICS[self.scoring]
+        return scoring_rule(self.scoring)
 
 
 # A gain is worth one of these marks, each as likely as the next; the others are right or wrong.

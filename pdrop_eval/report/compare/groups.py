@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pdrop_eval.benchmarks.scoring.difference import paired_difference
-from pdrop_eval.benchmarks.scoring.metric import METRICS
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.report.paired.pairing import Pairs, Sample, match_samples
 
 RIGHT = 0.5  # a question that earned more than half is right; marks between 0 and 1 are ANLS's and VQA's
@@ -69,6 +69,6 @@ def _group(pairs: Sequence[tuple[Sample, Sample]]) -> Group:
     if not pairs:
         return Group(0, 0, None, None, None)
     kept = [{**other, "score": float(right(other))} for _, other in pairs]
-    found = paired_difference(METRICS["mean"], [{**one, "score": 1.0} for one in kept], kept)
+    found = paired_difference(scoring_rule("mean"), [{**one, "score": 1.0} for one in kept], kept)
     low, high = found.interval
     return Group(found.n, found.clusters, 100.0, 100 + found.value, (100 + low, min(100.0, 100 + high)))
