@@ -19,6 +19,14 @@ def compose_tiny(folder, *overrides):
     return compose_config([*TINY, *folders, *overrides], "bench")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks the tests that run benchmarks of their own; the fast run looks at the one of `every_variant`."""
+    for item in items:
+        if item.path.name == "test_bench_run.py" and "config" in item.fixturenames:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def config(tmp_path, monkeypatch):
     """Compose the configuration of a tiny benchmark in the test's own folder."""
