@@ -13,8 +13,6 @@ from pdrop_eval.utils.paths import PACKAGE
 if TYPE_CHECKING:
     from pdrop_eval.benchmarks.scoring.metric import Metric
 
-SCALES = ("sum", "percent", "percent_of_one")
-COMPARABLE = ("yes", "with care", "no")
 IMAGES = "images"  # the cluster of questions about the same pictures
 
 

@@ -168,8 +168,8 @@ def test_a_higher_level_holds_more():
 
 def test_the_smallest_difference_is_2_8_standard_errors():
     many = spread(20_000, 21_000, 100_000)
-    assert many.smallest == pytest.approx(2.8016 * many.error, rel=1e-3)
-    assert spread(0, 0, 64).smallest > 5.6  # nothing changed: it isn't 0
+    assert many.detectable == pytest.approx(2.8016 * many.error, rel=1e-3)
+    assert spread(0, 0, 64).detectable > 5.6  # nothing changed: it isn't 0
 
 
 def test_the_sign_is_that_of_a_whole_interval():

@@ -10,7 +10,7 @@ from pdrop_eval.benchmarks.scoring.difference import tango
 from pdrop_eval.benchmarks.scoring.significance import McNemar
 from pdrop_eval.report.paired.effect import Settings, _coins, measure, measure_all, overall
 
-QUICK = Settings(swaps=999)
+QUICK = Settings(permutations=999)
 
 
 def lost(number, n, benchmark="gqa", size=1):
@@ -163,7 +163,7 @@ def about(names, benchmark):
 
 def test_what_changes_together_is_exchanged_together():
     names = [f"picture {i}" for i in range(64)]
-    settings = Settings(swaps=9_999)
+    settings = Settings(permutations=9_999)
     one = measure(about(names, "mmbench_en"), settings)
     together = overall([one, measure(about(names, "mmbench_cn"), settings)])
     apart = overall([one, measure(about([f"other {name}" for name in names], "mmbench_cn"), settings)])

@@ -7,7 +7,7 @@ from pdrop_eval.report.compare.gate import Gate, verdict
 from pdrop_eval.report.paired.effect import Settings, measure_all, overall
 from pdrop_eval.utils.errors import UserError
 
-QUICK = Settings(swaps=99)
+QUICK = Settings(permutations=99)
 
 
 def lost(number, n=200, key="gqa"):
@@ -90,13 +90,13 @@ def test_several_benchmarks_need_stronger_evidence():
 
 
 def test_changed_answers_count_whatever_they_score():
-    swapped = pairs(marks(0, *[1] * 9), marks(*[1] * 9, 0))
-    assert judge(swapped, max_drop=0, on="estimate").passed
-    found = judge(swapped, lost(0, n=40, key="textvqa"), changed=0)
+    permuted = pairs(marks(0, *[1] * 9), marks(*[1] * 9, 0))
+    assert judge(permuted, max_drop=0, on="estimate").passed
+    found = judge(permuted, lost(0, n=40, key="textvqa"), changed=0)
     (check,) = found.checks
     assert (check.passed, check.kind, check.value, check.interval) == (False, "changed", 4.0, None)
     assert check.words == "The answers: 2 of 50 differ (4.0%: GQA 2); none may"
-    (check,) = judge(swapped, lost(0, n=40, key="textvqa"), changed=4).checks
+    (check,) = judge(permuted, lost(0, n=40, key="textvqa"), changed=4).checks
     assert (check.passed, check.words[-12:]) == (True, "up to 4% may")
     assert judge(lost(0), changed=0).passed
 

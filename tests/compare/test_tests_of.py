@@ -6,7 +6,14 @@ from compare_samples import marks, mme
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring import significance
-from pdrop_eval.benchmarks.scoring.significance import McNemar, holm, mcnemar, p_of, swap_p, swaps
+from pdrop_eval.benchmarks.scoring.significance import (
+    McNemar,
+    holm,
+    mcnemar,
+    p_of,
+    permutation_p,
+    permutations,
+)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +38,7 @@ def test_holm_multiplies_by_what_is_left_and_never_falls():
 
 def p_value(before, after, benchmark="gqa"):
     tallies = [benchmarks()[benchmark].rule.tally(samples) for samples in (before, after)]
-    return swap_p(*tallies, swaps(*tallies, 999, [1]))
+    return permutation_p(*tallies, permutations(*tallies, 999, [1]))
 
 
 def test_an_exchange_of_everything_turns_the_difference_round():

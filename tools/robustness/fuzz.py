@@ -86,7 +86,7 @@ def compare(root: Path) -> None:
     """Compares the two runs beneath a folder question by question."""
     runs = {run.strategy: run for run in to_runs(load_records(root))}
     found = [pairing.pair(runs["vanilla"], runs["pdrop"], key, "leave_out") for key in BENCHMARKS]
-    effect.overall(effect.measure_all(found, effect.Settings(swaps=50)))
+    effect.overall(effect.measure_all(found, effect.Settings(permutations=50)))
     for one in found:
         groups.groups(one, one.samples[0])
 

@@ -129,7 +129,7 @@ class Difference:
         return 1 if low > 0 else -1 if high < 0 else 0
 
     @property
-    def smallest(self) -> float:
+    def detectable(self) -> float:
         """The minimum detectable effect: shown with 80% power at the two-sided level of 5%.
 
         (1.96 + 0.84) standard errors (Bloom, Evaluation Review 19, 1995, 547-556); the standard error is half

@@ -28,7 +28,7 @@ def mcnemar(gained: int, lost: int) -> McNemar:
     return McNemar(gained, lost, min(1.0, 2 * tail))
 
 
-def swaps(
+def permutations(
     baseline: Tally, candidate: Tally, number: int, seed: Sequence[int], coins: Sequence[str] = ()
 ) -> np.ndarray:
     """The differences that would be seen if each cluster's answers were either run's by a coin: [number].
@@ -48,11 +48,11 @@ def swaps(
     return np.concatenate([_exchange(baseline, candidate, changed, part) for part in parts])
 
 
-def swap_p(baseline: Tally, candidate: Tally, drawn: np.ndarray) -> float:
+def permutation_p(baseline: Tally, candidate: Tally, drawn: np.ndarray) -> float:
     """The share of exchanges that give a difference at least as large, two-sided.
 
-    A randomisation test: exact, by all exchanges, where few clusters changed; else from `drawn` (see `swaps`)
-    as (1 + as large) / (1 + drawn), which can't be 0 (Phipson and Smyth, SAGMB 9, 2010).
+    A randomisation test: exact, by all exchanges, where few clusters changed; else from `drawn`, as
+    (1 + as large) / (1 + drawn), which can't be 0 (Phipson and Smyth, SAGMB 9, 2010).
     """
     changed = _changed(baseline, candidate)
     if not len(changed):

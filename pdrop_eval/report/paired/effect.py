@@ -12,7 +12,14 @@ import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, mean_difference
-from pdrop_eval.benchmarks.scoring.significance import McNemar, holm, mcnemar, p_of, swap_p, swaps
+from pdrop_eval.benchmarks.scoring.significance import (
+    McNemar,
+    holm,
+    mcnemar,
+    p_of,
+    permutation_p,
+    permutations,
+)
 from pdrop_eval.benchmarks.scoring.tally import unit_numbers
 from pdrop_eval.report.paired.pairing import Pairs, same_answer
 
@@ -23,7 +30,7 @@ FEW = 10  # with fewer clusters, no interval is to be relied on
 class Settings:
     """The randomisation test's number of random exchanges, and their seed."""
 
-    swaps: int = 9999
+    permutations: int = 9999
     seed: int = 1
 
 
@@ -45,7 +52,7 @@ class Effect:
         changed: Answers that differ.
         left_over: Samples without a partner: the baseline's, the candidate's.
         notes: What to know, in words.
-        swapped: Differences in points after random exchanges of the answers.
+        permuted: Differences in points after random exchanges of the answers.
     """
 
     benchmark: str
@@ -60,7 +67,7 @@ class Effect:
     changed: int
     left_over: tuple[int, int]
     notes: tuple[str, ...]
-    swapped: np.ndarray = field(repr=False, compare=False)
+    permuted: np.ndarray = field(repr=False, compare=False)
 
     @property
     def adjusted(self) -> Interval:
@@ -100,8 +107,8 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     baseline, candidate = (rule.tally(samples) for samples in pairs.samples)
     found, exact = pairs.difference, _exact_test(pairs)
     coins = _coins(pairs.benchmark, found.units.pictures)
-    swapped = swaps(baseline, candidate, settings.swaps, [settings.seed], coins)
-    p = swap_p(baseline, candidate, swapped)
+    permuted = permutations(baseline, candidate, settings.permutations, [settings.seed], coins)
+    p = permutation_p(baseline, candidate, permuted)
     return Effect(
         benchmark=pairs.benchmark,
         baseline=baseline.value,
@@ -115,7 +122,7 @@ def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
         changed=len(pairs.changed),
         left_over=pairs.left_over,
         notes=tuple(_notes(pairs, found.clusters, exact)),
-        swapped=swapped * 100 / rule.range[1],
+        permuted=permuted * 100 / rule.range[1],
     )
 
 
@@ -131,18 +138,18 @@ def measure_all(every: Sequence[Pairs], settings: Settings | None = None) -> lis
 def overall(effects: Sequence[Effect]) -> Overall:
     """The mean over benchmarks. Those that ask about the same pictures are not independent.
 
-    In the test, too, what they ask about one picture is exchanged together (`significance.swaps`).
+    In the test, too, what they ask about one picture is exchanged together (`significance.permutations`).
     """
     if not effects:
         raise ValueError("no benchmark was compared")
     found = mean_difference([effect.found for effect in effects])
-    swapped = np.mean([effect.swapped for effect in effects], axis=0)
+    permuted = np.mean([effect.permuted for effect in effects], axis=0)
     ratios = [_relative(effect) for effect in effects if effect.baseline > 0]
     relative = mean_difference(ratios) if ratios else None
     low, high = relative.ends() if relative else (0.0, 0.0)
     return Overall(
         found=found,
-        p=p_of(found.value, swapped) if found.changed else 1.0,
+        p=p_of(found.value, permuted) if found.changed else 1.0,
         relative=100 + relative.value if relative else None,
         relative_interval=(max(0.0, 100 + low), 100 + high) if relative else None,
         left_out=tuple(effect.benchmark for effect in effects if effect.baseline <= 0),

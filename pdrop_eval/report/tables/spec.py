@@ -32,7 +32,6 @@ CITATION = (
 )
 # What can be printed before the scores.
 HOURS, PATCHES, TFLOPS, TOKENS = "hours", "patches", "tflops", "tokens"
-LAMBDA = "λ"
 # What `rows` may ask of a run. settings: of its strategy, "default", "budget" or "changed".
 ASKED = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio", "settings", "model", "limit")
 

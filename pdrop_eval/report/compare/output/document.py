@@ -88,8 +88,8 @@ def _method() -> list[str]:
     drawn = effects.Settings()
     return [
         METHOD,
-        f"p: a randomisation test that exchanges both runs' answers to whole clusters, {drawn.swaps:,} times "
-        f"or in every way. Seed: {drawn.seed}.",
+        f"p: a randomisation test that exchanges both runs' answers to whole clusters, "
+        f"{drawn.permutations:,} times or in every way. Seed: {drawn.seed}.",
     ]
 
 
@@ -115,7 +115,7 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
 
 
 def _benchmark(effect: effects.Effect) -> dict[str, Any]:
-    hidden = ("found", "swapped", "mcnemar", "agreement", "left_over")
+    hidden = ("found", "permuted", "mcnemar", "agreement", "left_over")
     plain = {name: getattr(effect, name) for name in effect.__dataclass_fields__ if name not in hidden}
     return {
         **plain,
@@ -136,7 +136,7 @@ def _difference(found: Difference) -> dict[str, Any]:
         "clusters": found.clusters,
         "difference": found.value,
         "interval": found.interval,
-        "smallest": found.smallest,
+        "smallest": found.detectable,
     }
 
 
