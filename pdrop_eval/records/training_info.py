@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pdrop_eval.strategies.registry import display_name
+from pdrop_eval.strategies.registry import VANILLA, display_name
 from pdrop_eval.utils.validation import is_finite_number
 
 # Where the data lie and how a step is divided doesn't change what is learned.
@@ -194,7 +194,7 @@ def _flat(value: Any) -> list[Any]:
 
 
 def _words(name: Any, lam: Any) -> str:
-    if name == "vanilla":
+    if name == VANILLA:
         return "trained without dropping"
     return f"trained with {display_name(str(name))}" + (f" λ={lam:g}" if lam is not None else "")
 

@@ -16,6 +16,7 @@ from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
+from pdrop_eval.strategies.registry import StrategyInfo
 from pdrop_eval.utils.errors import UserError
 from tools.speed import bench_page, goals, scaling
 
@@ -522,3 +523,19 @@ def test_compiled_are_parts_that_all_layers_share(config, monkeypatch):
     record = cli.bench(config("batch_sizes=[1]", "strategies=[pdrop]", "compile=true", "rounds=1"))
     assert compiled == ["LlamaMLP", "LlamaRMSNorm", "LlamaRMSNorm"] * 4
     assert "sdpa, torch.compile." in one_line(bench_text(record))
+
+
+def test_which_settings_a_gain_names_and_compares_is_said_by_the_strategy(monkeypatch):
+    """A budget decides `keep` and `depth`; `extra` has a label, and `score` must be the same in both runs."""
+    info = StrategyInfo(
+        "own", solved_fields=("keep",), layout_fields=("depth",), label_fields=("extra {extra}",)
+    )
+    monkeypatch.setattr(bench_gain, "info_of", lambda _: info)
+    fields = {"keep": 0.25, "depth": 3, "extra": 1, "score": "logits"}
+    reached = {
+        "layers": [3], "counts": [9], "image_tokens": 36, "schedule": [36, 36, 36, 9], "tokens": 29.25
+    }  # fmt: skip
+    one = {"label": "own", "strategy": "own", "fields": fields, "reached": reached, "tflops": 1.0,
+           "flops": {"ttft": 1.0}}  # fmt: skip
+    assert bench_gain._found(one, one)[0] == "own depth=3 keep=0.25"
+    assert bench_gain._rest(fields, info) == {"score": "logits"}

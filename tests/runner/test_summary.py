@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from hydra.types import RunMode
 
 from pdrop_eval.run.evaluate import summary
+from pdrop_eval.strategies.registry import StrategyInfo
 
 
 def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
@@ -48,3 +49,17 @@ def test_the_time_and_the_images_are_summed_up():
         "5 s, 4 of them the model's; 140 of 1,240 images encoded, the others shared"
     ]
     assert summary._usage([*entries, {"wall_seconds": 1.0}]) == []
+
+
+def test_the_summary_names_every_strategy_that_is_installed_and_under_a_budget_that_takes_one(
+    tmp_path, monkeypatch
+):
+    record = {"strategy": {"name": "pdrop"}, "config": {"results": "elsewhere"}}
+    path = tmp_path / "pdrop-1" / "record.json"
+    (tmp_path / "fastv-1").mkdir()
+    path.parent.mkdir()
+    known = {**summary.installed(), "uniform": StrategyInfo("uniform", solved_fields=("r",))}
+    monkeypatch.setattr(summary, "installed", lambda: known)
+    monkeypatch.setattr(summary, "options", lambda _: [*known, "a_preset"])
+    assert summary._not_there(record, path) == ["vanilla", "uniform"]
+    assert summary._not_there({**record, "budget": {"asked": {"share": 0.5}}}, path) == ["uniform"]

@@ -8,10 +8,10 @@ from typing import Any
 from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.bench.text import batches, layers_text, variant_name
+from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
 from pdrop_eval.utils.errors import UserError
 
 _NAME = 12  # characters of a line's name
-_DECIDED = ("k", "r", "attention_rank", "ratio", "stages", "layers", "ratios")
 NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget speak for it
 
 
@@ -20,7 +20,7 @@ def gain_text(record: Mapping[str, Any], scores: Path) -> str:
     asked = ", ".join(f"{kind}={value:g}" for kind, value in record["budget"].items())
     runs = [] if _resized(record) else _runs(scores, record["model"]["name"])
     parts = [f"What budget.{asked} gains, against vanilla"]
-    vanilla = next(one for one in record["strategies"] if one["label"] == "vanilla")
+    vanilla = next(one for one in record["strategies"] if one["label"] == VANILLA)
     for one in record["strategies"]:
         if one.get("reached"):
             parts.append("\n".join([*_found(one, vanilla), *_measured(record, one), *_scores(one, runs)]))
@@ -34,7 +34,7 @@ def _found(one: Mapping[str, Any], vanilla: Mapping[str, Any]) -> list[str]:
     )
     fields = [
         f"{key}={_plain(one['fields'][key])}"
-        for key in ("k", "r", "ratio", "layers", "ratios")
+        for key in info_of(one["strategy"]).decided
         if one["fields"].get(key) is not None
     ]
     return [
@@ -66,7 +66,7 @@ def _measured(record: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
     for batch in batches(record):
         own, vanilla = (
             next((v for v in batch["variants"] if v["label"] == label), None)
-            for label in (one["label"], "vanilla")
+            for label in (one["label"], VANILLA)
         )
         if own is None or vanilla is None:
             continue
@@ -114,7 +114,7 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
     near = [
         run
         for run in runs
-        if run.strategy == one["strategy"] and _rest(run.of("strategy", "fields")) == _rest(one["fields"])
+        if run.strategy == one["strategy"] and _rest(run.settings, run.info) == _rest(one["fields"], run.info)
         if _reference(run, runs) is not None and abs(_share(run) / share - 1) <= NEAR
     ]
     if not near:
@@ -139,7 +139,7 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
 
 def _reference(run: Run, runs: Sequence[Run]) -> Run | None:
     """The newest vanilla beside whose scores a run's can stand; None if there is none."""
-    return next((one for one in reversed(runs) if one.strategy == "vanilla" and _alike(one, run)), None)
+    return next((one for one in reversed(runs) if one.strategy == VANILLA and _alike(one, run)), None)
 
 
 def _alike(one: Run, other: Run) -> bool:
@@ -149,9 +149,9 @@ def _alike(one: Run, other: Run) -> bool:
     return next(same) == next(same) and all(one.data[name] == other.data[name] for name in in_common)
 
 
-def _rest(fields: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A strategy's settings apart from those that a budget decides."""
-    return {key: value for key, value in (fields or {}).items() if key not in _DECIDED}
+def _rest(fields: Mapping[str, Any], info: StrategyInfo) -> dict[str, Any]:
+    """A strategy's settings apart from those that say how many tokens remain: decided, or in its labels."""
+    return {key: value for key, value in fields.items() if key not in {*info.decided, *info.labelled}}
 
 
 def _share(run: Run) -> float:

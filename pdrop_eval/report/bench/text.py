@@ -8,7 +8,7 @@ from tabulate import tabulate
 
 from pdrop_eval.run.bench.machine import is_busy
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.strategies.registry import display_name
+from pdrop_eval.strategies.registry import VANILLA, display_name
 
 NAMES = {"keep_all": "keep-all"}
 _PHASES = (("prefill", "Prefill, ms"), ("ttft", "First token, ms"), ("decode", "Decode, ms a token"))
@@ -95,7 +95,7 @@ def batch_table(record: Mapping[str, Any], batch: Mapping[str, Any]) -> tuple[li
     rows.append(["Tokens a second", *(_range(one["tokens_per_second"]) for one in variants)])
     rows.append(["Peak memory, MiB", *(f"{one['peak_bytes'] / 2**20:,.1f}" for one in variants)])
     rows.append(["KV cache, MiB", *(f"{sum(one['kv_bytes_per_layer']) / 2**20:,.2f}" for one in variants)])
-    vanilla = next((one for one in variants if one["label"] == "vanilla"), None)
+    vanilla = next((one for one in variants if one["label"] == VANILLA), None)
     for name, key in (("Ranking, ms", "ranking_seconds"), ("Dropping, ms", "dropping_seconds")):
         rows.append([name, *(_part(one, key, vanilla) for one in variants)])
     return ["", *(variant_name(one["label"]) for one in variants)], rows
@@ -150,12 +150,12 @@ def _width(text: str) -> int:
 
 
 def _speedup(one: Mapping[str, Any], phase: str) -> str:
-    return "" if one["label"] == "vanilla" or one[phase]["speedup"] is None else _range(one[phase]["speedup"])
+    return "" if one["label"] == VANILLA or one[phase]["speedup"] is None else _range(one[phase]["speedup"])
 
 
 def _bound(one: Mapping[str, Any], phase: str) -> str:
     bound = one[phase]["bound"]
-    return "" if one["label"] == "vanilla" or bound is None else f"{bound:.2f}"
+    return "" if one["label"] == VANILLA or bound is None else f"{bound:.2f}"
 
 
 def _part(one: Mapping[str, Any], key: str, vanilla: Mapping[str, Any] | None) -> str:

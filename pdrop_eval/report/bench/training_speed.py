@@ -8,7 +8,7 @@ from typing import Any
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.report.tables.spec import TABLES
-from pdrop_eval.strategies.registry import display_name
+from pdrop_eval.strategies.registry import VANILLA, display_name
 
 FILE = Path("results/training/speed.json")
 _INTRO = """# Training speed
@@ -44,7 +44,7 @@ def speed_lines(found: Mapping[str, Any]) -> str:
         f"- {escaped(case['name'])}, {_name(one)}: {_ratio(one['speedup'])}, bound {one['bound']:.2f}."
         for case in found["cases"]
         for one in case["strategies"]
-        if one["name"] != "vanilla"
+        if one["name"] != VANILLA
     ]
     return "\n".join(lines)
 
@@ -73,7 +73,7 @@ def _size(case: Mapping[str, Any]) -> str:
 def _table(case: Mapping[str, Any]) -> str:
     rows = []
     for one in case["strategies"]:
-        vanilla = one["name"] == "vanilla"
+        vanilla = one["name"] == VANILLA
         rows.append(
             [
                 _name(one),

@@ -6,6 +6,7 @@ from pdrop_eval.benchmarks.registry import benchmarks, divisors
 from pdrop_eval.records.run import Run
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.report.formats.markdown import escaped
+from pdrop_eval.strategies.registry import VANILLA
 
 
 def trained(runs: Sequence[Run]) -> str:
@@ -20,7 +21,7 @@ def trained(runs: Sequence[Run]) -> str:
 
 def standing(runs: Sequence[Run]) -> str:
     """How models that drop nothing compare with the one that they began with, where there is a run of it."""
-    plain = {run.model: run for run in runs if run.key and run.key.train == run.strategy == "vanilla"}
+    plain = {run.model: run for run in runs if run.key and run.key.train == run.strategy == VANILLA}
     lines = []
     for run in plain.values():
         start = plain.get(str((run.training.record.get("base") or {}).get("name")))

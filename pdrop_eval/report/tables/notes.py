@@ -12,6 +12,7 @@ from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.missing import missing_notes
 from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.report.tables.training_part import training_notes
+from pdrop_eval.strategies.registry import VANILLA
 
 MME_CATEGORIES = 10  # behind the perception score
 # In captions, which stay the same to the byte from version to version.
@@ -219,7 +220,7 @@ def _name(row: Row) -> str:
     key = row.key
     patches = f" p{key.patches}" if key.patches > 1 else ""
     ratio = f" λ={key.train_ratio}" if key.train_ratio is not None else ""
-    trained = "" if key.train == "vanilla" else f"{key.trained}-trained{ratio} "
+    trained = "" if key.train == VANILLA else f"{key.trained}-trained{ratio} "
     return f"{trained}{key.inferred}{patches}"
 
 

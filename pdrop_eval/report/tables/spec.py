@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import Run
-from pdrop_eval.strategies.registry import info_of
+from pdrop_eval.strategies.registry import VANILLA, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.numbers import natural
 from pdrop_eval.utils.validation import check_choice
@@ -63,7 +63,7 @@ class PublishedRow(_Part):
 
     architecture: str
     patches: int
-    train: str = "vanilla"
+    train: str = VANILLA
     train_ratio: float | None = None
     strategy: str
     ratio: float | None = None

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pdrop_eval.records.training_info import Training, differences
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, plain
 from pdrop_eval.report.tables.fill import Group, Part, Row
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import numbers
 
 WORKED = "Processor hours"
@@ -108,7 +109,7 @@ def _line(row: Row, unit: str, all_unit: str) -> Line:
     training = of_row(row)
     return plain(
         [
-            row.key.lam if row.key.train == "vanilla" else f"{row.key.trained} λ={row.key.train_ratio}",
+            row.key.lam if row.key.train == VANILLA else f"{row.key.trained} λ={row.key.train_ratio}",
             str(row.key.patches),
             training.start or numbers.NONE,
             training.steps or numbers.NONE,

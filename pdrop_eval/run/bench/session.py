@@ -14,10 +14,11 @@ from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.memory import available, is_out_of_memory, within_memory
 from pdrop_eval.run.bench.outcome import gib, lacks
 from pdrop_eval.run.bench.record import Benchmark
-from pdrop_eval.run.bench.settings import VANILLA, Plan
+from pdrop_eval.run.bench.settings import Plan
 from pdrop_eval.run.bench.statistics import bounds, phase_numbers, throughput
 from pdrop_eval.run.bench.timing import PHASES, Runner
 from pdrop_eval.run.bench.work import Work, header, prepare
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.log import log_rank_zero
 

@@ -19,6 +19,7 @@ from pdrop_eval.models.checkpoint import (
 )
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.config import checks
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.paths import CONF, PACKAGE, options
@@ -27,7 +28,7 @@ from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice, check_whole
 from pdrop_eval.utils.versions import COMPUTE, check_versions
 
-PLAIN, KEEP_ALL, VANILLA = "plain", "keep_all", "vanilla"
+PLAIN, KEEP_ALL = "plain", "keep_all"
 LARGEST = 16  # where batch_sizes=auto begins
 # Not part of a benchmark's identity: what is measured more, and where it goes.
 _ELSEWHERE = ("batch_sizes", "results", "scores", "again", "untested_packages")

@@ -13,8 +13,9 @@ from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.models import families
 from pdrop_eval.run.bench import model as models
-from pdrop_eval.run.bench.settings import VANILLA, Plan
+from pdrop_eval.run.bench.settings import Plan
 from pdrop_eval.strategies.make import make_strategy
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import provenance
 
 

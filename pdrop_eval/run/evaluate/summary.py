@@ -8,6 +8,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from pdrop_eval.strategies.registry import installed
+from pdrop_eval.utils.paths import options
+
 
 def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool = True) -> str:
     """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
@@ -92,7 +95,7 @@ def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
 
 
 def _next(record: dict[str, Any], path: Path) -> str:
-    """A strategy of Table 5 that this model has no record of, or else the table; in the words of make."""
+    """A strategy that this model has no record of, or else the table; in the words of make."""
     made = "MAKELEVEL" in os.environ
     if missing := _not_there(record, path):
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
@@ -102,8 +105,12 @@ def _next(record: dict[str, Any], path: Path) -> str:
 
 
 def _not_there(record: dict[str, Any], path: Path) -> list[str]:
-    """The strategies of Table 5 that this model has no record of."""
-    compared = ("vanilla", "fastv", "pdrop")[1 if record.get("budget") else 0 :]  # vanilla takes no budget
+    """The strategies that this model has no record of; under a budget, of those that take one."""
+    compared = [
+        name
+        for name, info in installed().items()
+        if name in options("strategy") and (info.solved_fields or not record.get("budget"))
+    ]
     return [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]
 
 

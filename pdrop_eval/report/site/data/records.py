@@ -12,6 +12,7 @@ from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.site.names import file_name, public, unique
 from pdrop_eval.report.tables.commands import command
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 
 
@@ -39,10 +40,10 @@ class Recorded:
             return self.run.model
         patches = int(model.get("patches") or 1)
         key = RowKey(
-            str(model["architecture"]), patches, str(model.get("train") or "vanilla"),
+            str(model["architecture"]), patches, str(model.get("train") or VANILLA),
             model.get("train_ratio"), self.run.strategy, None,
         )  # fmt: skip
-        trained = "" if key.train == "vanilla" else f" {key.training}"
+        trained = "" if key.train == VANILLA else f" {key.training}"
         return f"{family_name(key.architecture, self.run.size)}{f' p{patches}' * (patches > 1)}{trained}"
 
     @property
