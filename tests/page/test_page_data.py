@@ -46,6 +46,7 @@ def test_the_index_has_all_that_the_page_reads(page):
         "efficiency", "comparisons",
     }  # fmt: skip
     assert index["format"] == 1
+    assert index["reference"] == "vanilla"  # the scripts ask the index which strategy it is
     assert index["notices"] == []
     assert index["efficiency"] == {"records": []}
     assert len(index["runs"]) == 9

@@ -38,6 +38,7 @@ from pdrop_eval.report.site.data.tables import tables
 from pdrop_eval.report.site.folder import PICTURES, Site, opened
 from pdrop_eval.report.site.names import public, put
 from pdrop_eval.report.site.notices import Notices
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 
 FORMAT = 1
@@ -195,6 +196,7 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         "built": newest(recorded),
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
         "benchmarks": benchmark_entries(),
+        "reference": VANILLA,
         "strategies": strategy_entries(recorded, sorted(benched)),
         "runs": [run_entry(one, build.stored[one.key], [*compared[one.key]]) for one in recorded],
         "tables": shown,

@@ -68,8 +68,8 @@
         hoverinfo: "text", hovertext: points.map((point) => hover(curve, series, point, name)),
       };
     });
-    const vanilla = curve.series.filter((series) => series.strategy === "vanilla").flatMap((series) => pointsOf(series, key));
-    const line = (point) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: point.score, y1: point.score, layer: "below", line: { color: charts.drawn(charts.looks([{ name: "vanilla", strategy: "vanilla" }]).get("vanilla")).color, width: 1, dash: "dot" } });
+    const vanilla = curve.series.filter((series) => series.strategy === pdrop.index.reference).flatMap((series) => pointsOf(series, key));
+    const line = (point) => ({ type: "line", xref: "paper", x0: 0, x1: 1, y0: point.score, y1: point.score, layer: "below", line: { color: charts.drawn(charts.looks([{ name: "", strategy: pdrop.index.reference }]).get("")).color, width: 1, dash: "dot" } });
     const shapes = vanilla.length === 1 ? vanilla.map(line) : [];
     return { traces, layout: charts.layout({ title: name, x: curve.x, y: axisOf(key), more: { height: 300, shapes } }) };
   }
@@ -89,7 +89,7 @@
     const seen = new Set(); // vanilla ends each curve of Figures 1 and 3, but is one run
     const rows = curve.series.flatMap((series) => series.points.map((point) => ({ series, point }))).filter(({ point }) => point.run === null || (!seen.has(point.run) && seen.add(point.run)));
     const label = "Numbers of the charts";
-    const whole = (point) => (pdrop.runs.get(point.run) || {}).strategy === "vanilla";
+    const whole = (point) => (pdrop.runs.get(point.run) || {}).strategy === pdrop.index.reference;
     const title = (series, point) => (curve.kind === "ratio" && whole(point) ? pdrop.runName(pdrop.runs.get(point.run)) : curve.kind === "ratio" ? series.name : [series.name, point.label].filter(Boolean).join(" ")); // a layer's points differ in what they retain alone
     const at = (point) => Object.values(point.bench).map((one) => one.x).filter(words.number);
     const spread = (values) => (values.length ? (Math.min(...values) === Math.max(...values) ? words.brief(values[0]) : `${words.brief(Math.min(...values))} to ${words.brief(Math.max(...values))}`) : words.DASH);

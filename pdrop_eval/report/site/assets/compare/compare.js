@@ -34,7 +34,7 @@
   function chosen(index, query) {
     const runs = index.runs;
     const of = (name) => pdrop.runs.get(query.get(name));
-    const base = of("a") || runs.find((run) => run.strategy === "vanilla" && runs.some((other) => fits(run, other))) || runs[0];
+    const base = of("a") || runs.find((run) => run.strategy === pdrop.index.reference && runs.some((other) => fits(run, other))) || runs[0];
     const next = of("b") || runs.find((run) => fits(base, run) && run.strategy === "pdrop" && !(run.settings || []).length) || runs.find((run) => fits(base, run)) || runs.find((run) => run !== base);
     return [base, next];
   }

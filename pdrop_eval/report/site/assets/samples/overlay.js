@@ -13,7 +13,7 @@
   function create(question, answer, run) {
     const known = tokens.retained(question, answer);
     if (known.why) {
-      const why = answer && run.strategy === "vanilla" ? "Nothing is dropped" : known.why;
+      const why = answer && run.strategy === pdrop.index.reference ? "Nothing is dropped" : known.why;
       return { element: h("div.figures", null, plain(question), h("p.quiet", null, `${why}.`)), update() {}, layers: [], known: null };
     }
     const figures = known.grids.map((grid, at) => figure(question, known, grid, at, run));

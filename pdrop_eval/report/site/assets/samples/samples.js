@@ -25,7 +25,7 @@
 
   /** Of a strategy that drops tokens, and with overlays if there are any. */
   function first(runs) {
-    const worth = (run) => 4 * Object.values(run.scores).some((score) => score.overlays) + 2 * (run.strategy === "pdrop") + (run.train === "vanilla" && !(run.settings || []).length);
+    const worth = (run) => 4 * Object.values(run.scores).some((score) => score.overlays) + 2 * (run.strategy === "pdrop") + (run.train === pdrop.index.reference && !(run.settings || []).length);
     return runs.reduce((best, run) => (worth(run) > worth(best) ? run : best), runs[0]);
   }
 
@@ -48,7 +48,7 @@
           picker({ label: "Run", options: runOptions(runs), value: run.key, choose, key: "pick-run" }),
           pdrop.benchmarkField(index, names, key, (event) => go(run.key, event.target.value)), kind.element, search.element),
         h("p.under", null, h("a", { href: route.to(["records", run.key]) }, pdrop.runName(run)), `: ${words.fixed(run.scores[key].score)} on ${words.plural(run.scores[key].n, "question")}. `,
-          run.strategy === "vanilla" ? "Nothing is dropped." : run.scores[key].overlays ? "Retained tokens are recorded." : "Which tokens remained is not recorded."),
+          run.strategy === pdrop.index.reference ? "Nothing is dropped." : run.scores[key].overlays ? "Retained tokens are recorded." : "Which tokens remained is not recorded."),
         place,
       ],
       after: () => widgets.loading(place, "Reading the answers \u2026", () => rows(place, run, key, kind.value, search.value, now)),
