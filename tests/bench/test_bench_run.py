@@ -393,7 +393,7 @@ def test_goals_are_met_up_to_their_limits(every_variant):
     assert page.count("| missed ") == 2
     assert "| met " in page
     assert f"no goal: {note}" in page
-    assert "with 1 thread(s)" in page
+    assert "on 1 CPU thread(s)" in page
     record["code"] = {"version": "1", "commit": None, "dirty": True}
     for batch in record["batches"].values():
         batch["code"] = record["code"]

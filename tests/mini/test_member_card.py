@@ -59,8 +59,8 @@ def questions():
 def measured(monkeypatch, questions):
     """What the model is asked, in the place of asking it: it always says yes."""
     asked = []
-    for module in ("answer", "suite"):
-        monkeypatch.setattr(f"tools.mini.{module}.render", lambda task, n=240: questions[task][:n])
+    for module in ("tools.mini.answer", "pdrop_eval.benchmarks.rendered.suite"):
+        monkeypatch.setattr(f"{module}.render", lambda task, n=240: questions[task][:n])
 
     def answer_suite(model, processor, strategy=None, blank=False, questions=240, tasks=suite.TASKS):
         asked.append((strategy, blank, questions, tuple(tasks)))

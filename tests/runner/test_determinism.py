@@ -75,16 +75,14 @@ def test_a_sample_whose_numbers_break_down_is_named_alone(llava, beams):
     whole = texts(model.generate_until(asked))
     assert len(whole) == 5
 
-    features = model._embeddings
+    features = model._features
 
-    def broken(ids, image, batch):
-        found = features(ids, image, batch)
-        for row, question in enumerate(batch):
-            if question.request.args[3] == 3:
-                found[row] = float("nan")
-        return found
+    def broken(batch):
+        asked = [question.request.args[3] for question in batch for _ in question.pictures]
+        found = features(batch)
+        return [one * float("nan") if number == 3 else one for number, one in zip(asked, found, strict=True)]
 
-    model._embeddings = broken
+    model._features = broken
     with pytest.raises(SampleError, match=r"^task quiz, sample 3 can't be answered: .*logits are not finite"):
         model.generate_until(asked)
 

@@ -94,7 +94,7 @@ FAMILY: dict[str, Member] = {member.name: member for member in _members()}
 
 def shipped(name: str, root: Path = SHIPPED) -> Path:
     """The folder that `model=<name>` reads; `root` is the package's own."""
-    return root / "checkpoint" if name == "mini" else root / "checkpoints" / name
+    return root / name
 
 
 def is_trained(folder: Path) -> bool:
@@ -257,7 +257,7 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", help="members, or settings of pdrop-eval-train (name=value)")
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the trainings")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder with checkpoint/ and checkpoints/")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="folder with a folder for each miniature")
     parser.add_argument("--processes", type=int, default=2, help="that render the training data")
     parser.add_argument("--again", action="store_true", help="train members that are shipped, too")
     parser.add_argument("--no-cards", action="store_true", help="measure nothing and write no model cards")
