@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from pdrop_eval.benchmarks.scoring.rules import scoring_rule
+from pdrop_eval.benchmarks.scoring.rules import score_range, scoring_rule
 from pdrop_eval.utils.paths import PACKAGE
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Benchmark:
     @property
     def divisor(self) -> float:
         """What brings a score to the 0-100 scale of the others, in averages and differences: 20 for MME."""
-        low, high = self.rule.range
+        low, high = score_range(self.scoring)
         return (high - low) / 100
 
     @property

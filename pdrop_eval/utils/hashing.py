@@ -3,8 +3,10 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from PIL import Image
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def hash_files(paths: Iterable[Path]) -> str:
@@ -24,7 +26,7 @@ def file_sha256(path: Path) -> str:
     return whole.hexdigest()
 
 
-def content_hashes(context: str, images: Sequence[Image.Image]) -> tuple[str, str]:
+def content_hashes(context: str, images: Sequence["Image.Image"]) -> tuple[str, str]:
     """SHA-256 of question and pixels, and of the pixels alone: equal content, equal hash, in any file."""
     pixels = hashlib.sha256()
     for image in images:

@@ -9,7 +9,7 @@ from compare_samples import marks, mme, pope, sample
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring import score as scoring
 from pdrop_eval.benchmarks.scoring.difference import contributions
-from pdrop_eval.benchmarks.scoring.rules import rule_names, scoring_rule
+from pdrop_eval.benchmarks.scoring.rules import rule_names, score_range, scoring_rule
 
 MMSTAR = [("geo", 1), ("geo", 0), ("geo", 0), ("dia", 1), ("dia", 0), ("one", 1), ("two", 0)]
 
@@ -129,3 +129,8 @@ def test_a_category_that_is_not_drawn_does_not_count():
     one = tally("category_f1", pope(("a", "yes", "yes"), ("b", "yes", "no")))
     # only the first picture: F1 of category a alone; both: the mean of 1 and 0
     assert one.combine(np.array([[2.0, 0.0], [1.0, 1.0]]) @ one.sums).tolist() == pytest.approx([100, 50])
+
+
+@pytest.mark.parametrize("name", rule_names())
+def test_the_range_that_is_read_from_a_rules_file_is_the_rules_own(name):
+    assert score_range(name) == scoring_rule(name).range == ((0, 2000) if name == "pair_sum" else (0, 100))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from pdrop_eval.benchmarks.scoring import PERCENT
 from pdrop_eval.benchmarks.scoring.tally import Sample, Tally, number
 
 Aggregate = Callable[[list[Any]], float]
@@ -26,7 +27,7 @@ class Metric:
 
     name: ClassVar[str]
     unit: ClassVar[str] = "picture with its questions"  # what is resampled together
-    range: ClassVar[tuple[float, float]] = (0.0, 100.0)
+    range: ClassVar[tuple[float, float]] = PERCENT
     copies: ClassVar[bool] = False  # whether the samples of a unit are copies of one question
 
     def tally(self, samples: Sequence[Sample]) -> Tally:

@@ -4,11 +4,13 @@ A rule is imported by its name, when a task has it: a new or a changed one makes
 stale.
 """
 
+import ast
 from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pdrop_eval.benchmarks.scoring import PERCENT
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -24,6 +26,18 @@ def rule_module(name: str) -> str:
     """The module of a rule. Raises UserError for one that there isn't."""
     check_choice("scoring", name, rule_names())
     return f"{__name__}.{name}"
+
+
+@cache
+def score_range(name: str) -> tuple[float, float]:
+    """The lowest and the highest score of a rule, read from its file: this needs no numpy."""
+    tree = ast.parse(Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8"))
+    lines = [line for node in tree.body if isinstance(node, ast.ClassDef) for line in node.body]
+    for line in lines:
+        if isinstance(line, ast.Assign) and "range" in [getattr(one, "id", None) for one in line.targets]:
+            low, high = ast.literal_eval(line.value)
+            return float(low), float(high)
+    return PERCENT
 
 
 @cache

@@ -15,7 +15,8 @@ class PairSum(Metric):
     Resampled is the pair of questions about one picture, within its category: the design fixes their number.
     """
 
-    name, unit, range = "pair_sum", "pair of questions about a picture", (0.0, 2000.0)
+    name, unit = "pair_sum", "pair of questions about a picture"
+    range = (0.0, 2000.0)
 
     def tally(self, samples: Sequence[Sample]) -> Tally:
         """See `Metric.tally`."""
