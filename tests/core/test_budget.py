@@ -76,6 +76,7 @@ def edges(image_tokens, rounding):
     return {p / q for q in whole for p in range(1, q + 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounding", ["floor", "progressive"])
 @pytest.mark.parametrize("image_tokens", [1, 7, 36])
 def test_pyramiddrop_against_all_schedules_there_are(image_tokens, rounding):

@@ -100,6 +100,7 @@ def test_training_flops_by_hand():
     assert found.image_tokens == 3 * layer(8)
 
 
+@pytest.mark.slow
 @every_strategy
 @pytest.mark.parametrize("family", ["llava_gqa", "llava_next"])
 def test_torch_counts_what_the_formulas_say(family, strategy):

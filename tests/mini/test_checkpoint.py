@@ -80,6 +80,7 @@ def right_answers():
     return {task: [question.answer for _, question, _ in suite.render(task)] for task in suite.TASKS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", CARDED, ids=name)
 def test_the_card_counts_its_own_answers(folder, right_answers):
     card = card_of(folder)

@@ -33,6 +33,7 @@ def loaded(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", suite.TASKS)
 def test_lmms_eval_asks_what_training_asked(loaded, name):
     docs = loaded[name].eval_docs

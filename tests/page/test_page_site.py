@@ -373,6 +373,7 @@ def test_no_records_says_what_to_run(tmp_path, quick):
         build(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_page_needs_no_torch_and_no_matplotlib(small, tmp_path):
     code = (
         "import sys\n"

@@ -397,6 +397,7 @@ def experiment(point, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_the_experiment_runs_every_point_and_draws_into_the_folder_of_reports(experiment, tmp_path, capsys):
     assert experiment("model=mini", "tasks=[gqa]", "limit=4") == 0
     expected = [("mini", "vanilla", None)]

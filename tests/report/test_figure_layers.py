@@ -394,6 +394,7 @@ def test_what_is_missing_is_not_drawn(drop, chart):
 # The commands
 
 
+@pytest.mark.slow
 def test_one_command_draws_all_figures_and_the_numbers_chosen(drop, add_run, tmp_path):
     for model in ("mini", OURS):
         drop(None, None, 70.0, ("textvqa", "gqa"), model)
@@ -454,6 +455,7 @@ def test_the_experiment_runs_every_point_and_draws_it(experiment, tmp_path, caps
     assert not list((tmp_path / "report" / "figures").glob("figure1*"))
 
 
+@pytest.mark.slow
 def test_the_readme_and_the_page_of_results_show_each_figure_in_its_place(drop, tmp_path):
     drop(None, None, 70.0)
     drop(4, 0.5, 60.0)

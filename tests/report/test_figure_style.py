@@ -89,6 +89,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "keys", "tasks", "width"), CASES)
 def test_words_are_large_enough_whole_and_apart(measured, monkeypatch, name, keys, tasks, width):
     chart = measured(name, keys, tasks)

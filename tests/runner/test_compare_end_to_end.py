@@ -47,6 +47,7 @@ def test_retaining_everything_changes_no_answer(compare, monkeypatch):
     assert found["runs"]["baseline"]["run_id"] == Path(folder).name
 
 
+@pytest.mark.slow
 def test_a_candidate_that_changes_answers_is_told_apart(compare):
     status, found, _ = compare("candidate=pdrop", "candidate_overrides=[strategy.ratio=0.1]", "max_drop=5")
     assert status in (0, 1)  # a random model's scores say nothing; its answers do

@@ -129,28 +129,28 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     assert stale() == []
 
 
+# One of each kind in the fast run, all in the slow one.
+DECIDES = ("strategies/pyramiddrop.py", "models/rotary.py", "models/families/llava.py", "run/lmms/model.py")
+ALSO_DECIDES = (
+    "strategies/base.py",
+    "strategies/make.py",
+    "engine/context.py",
+    "engine/prefill.py",
+    "models/prompts.py",
+    "models/loading.py",
+    "models/family.py",
+    "models/token_grid.py",  # a helper that the family imports
+    "utils/hashing.py",  # a helper that the wrapper imports
+    "run/lmms/task_runner.py",
+    "run/lmms/open.py",
+    "benchmarks/scoring/score.py",
+    "benchmarks/scoring/metric.py",
+    "efficiency/flops.py",
+)
+
+
 @pytest.mark.parametrize(
-    "name",
-    [
-        "strategies/pyramiddrop.py",
-        "strategies/base.py",
-        "strategies/make.py",
-        "engine/context.py",
-        "engine/prefill.py",
-        "models/prompts.py",
-        "models/loading.py",
-        "models/rotary.py",  # a helper that the engine imports
-        "models/family.py",
-        "models/families/llava.py",
-        "models/token_grid.py",  # a helper that the family imports
-        "utils/hashing.py",  # a helper that the wrapper imports
-        "run/lmms/model.py",
-        "run/lmms/task_runner.py",
-        "run/lmms/open.py",
-        "benchmarks/scoring/score.py",
-        "benchmarks/scoring/metric.py",
-        "efficiency/flops.py",
-    ],
+    "name", [*DECIDES, *(pytest.param(name, marks=pytest.mark.slow) for name in ALSO_DECIDES)]
 )
 def test_other_code_that_decides_makes_all_of_a_run_stale(tree, stale, name):
     add(tree / "pdrop_eval" / name, "\nOTHER = 1\n")

@@ -187,7 +187,7 @@ def test_of_a_batch_that_lost_an_answer_only_exact_ones_come_back(dtype, asked, 
 
 
 @pytest.mark.usefixtures("lmms_eval")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_with_batch_size_auto_a_stopped_task_makes_the_same_batches(
     dtype, llava, data, tmp_path, monkeypatch
 ):
@@ -242,7 +242,7 @@ def test_what_a_killed_process_was_writing_is_cleaned_away(llava, data, tmp_path
 
 
 @pytest.mark.usefixtures("lmms_eval")
-@pytest.mark.parametrize("call", [1, 2, 3, 5])
+@pytest.mark.parametrize("call", [2, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 5))])
 def test_a_disk_that_fills_up_loses_nothing(call, whole, llava, data, tmp_path, monkeypatch):
     replace, calls = os.replace, []
 
@@ -264,6 +264,7 @@ def test_a_disk_that_fills_up_loses_nothing(call, whole, llava, data, tmp_path, 
     assert after["status"] == "completed"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lmms_eval")
 def test_a_run_says_why_it_begins_anew_and_what_is_done(llava, data, tmp_path, monkeypatch, capsys):
     first = run(llava, data, tmp_path)

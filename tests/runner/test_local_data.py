@@ -282,6 +282,7 @@ def run(llava, root, results, tasks, *overrides):
     return cli.evaluate(compose_spec(given))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lmms_eval")
 def test_downloaded_data_give_the_scores_of_the_same_questions_elsewhere(llava, tmp_path, monkeypatch):
     monkeypatch.setenv("PDROP_EVAL_CACHE", str(tmp_path / "cache"))
@@ -308,6 +309,7 @@ def test_downloaded_data_give_the_scores_of_the_same_questions_elsewhere(llava, 
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("lmms_eval")
 def test_a_data_set_that_comes_later_is_added_and_one_that_changed_is_run_anew(llava, tmp_path, monkeypatch):
     monkeypatch.setenv("PDROP_EVAL_CACHE", str(tmp_path / "cache"))

@@ -62,6 +62,7 @@ def test_the_same_tokens_in_any_batch(llava, data, tmp_path):
     assert [sample["retained"] for sample in one] == [sample["retained"] for sample in three]
 
 
+@pytest.mark.slow
 def test_an_answer_that_was_recalled_has_its_tokens(llava, data, tmp_path, monkeypatch):
     expected = samples_of(llava, data, tmp_path / "whole", "batch_size=2")
     keep = Journal.keep

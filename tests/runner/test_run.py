@@ -322,6 +322,7 @@ def identity(llava, data, results, *overrides, strategy="pdrop"):
     return cli.make_plan(config).identity
 
 
+@pytest.mark.slow
 def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_path):
     base = identity(llava, data, tmp_path / "a")
     assert identity(llava, data, tmp_path / "b") == base
@@ -338,6 +339,7 @@ def test_what_decides_the_numbers_decides_the_run(llava, llava_next, data, tmp_p
     assert all(other != base for other in others)
 
 
+@pytest.mark.slow
 def test_a_sweep_is_one_run_for_each_strategy(llava, data, tmp_path, monkeypatch, capsys):
     status = command(
         monkeypatch,
@@ -357,6 +359,7 @@ def test_a_sweep_is_one_run_for_each_strategy(llava, data, tmp_path, monkeypatch
     assert sorted(os.listdir(tmp_path)) == ["runs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "family", "tokens"), [("llava_1_5_7b", "llava", 16), ("llava_next_7b", "llava_next", 80)]
 )
@@ -375,6 +378,7 @@ def test_the_7b_configurations_run_on_a_tiny_checkpoint_of_their_kind(
     assert Path(record["folder"]).parent.name == config
 
 
+@pytest.mark.slow
 def test_the_hubs_data_take_the_same_path(whole, llava, data, tmp_path, monkeypatch):
     asked = {}
 

@@ -288,6 +288,7 @@ def test_two_questions_with_one_number_in_downloaded_data(llava, tmp_path):
     assert "more than one with v1_0, v1_1." in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", tiny.TASKS)
 def test_every_task_needs_its_columns(llava, data, tmp_path, task):
     for column in describe(task, "rendered").columns:

@@ -29,6 +29,7 @@ def _lmms_eval_may_warn():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "strategy"), [("llava", "pdrop"), ("llava_next", "fastv"), ("llava_next", "pdrop")]
 )
@@ -103,7 +104,7 @@ def test_the_attention_view_answers_as_vanilla_does_and_its_shares_end_at_one(ll
     "arguments",
     [
         ["strategy=pdrop,fastv,vanilla", "fastv_overrides=[strategy.r=0.8]"],
-        ["view=attention", "layers=all", "query=text"],
+        pytest.param(["view=attention", "layers=all", "query=text"], marks=pytest.mark.slow),
     ],
 )
 def test_the_command_writes_three_files_a_sample_and_opens_one_model(

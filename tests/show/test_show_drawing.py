@@ -262,6 +262,7 @@ def test_drawings_are_as_wide_as_a_papers_text_small_and_the_same_each_time():
     assert not sizes or min(sizes) >= 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("groups", range(1, 14))
 def test_any_number_of_stages_fits_the_width(groups):
     spec = spec_of(page(), NEXT, *[range(10)] * (groups - 1))

@@ -147,6 +147,7 @@ def counted(strategy, train, checkpointing, kv_heads, cls=LlavaForConditionalGen
     return counter.get_total_flops() / 2, wanted.all_tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [Vanilla(), PyramidDrop(), FastV()], ids=lambda s: s.name)
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize(

@@ -152,6 +152,7 @@ def test_what_is_done_is_not_done_again(finished, config, tmp_path, monkeypatch,
     assert "done already" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "strategy", "what"),
     [
