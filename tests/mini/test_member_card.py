@@ -14,6 +14,8 @@ from tools.mini import member_card
 from tools.mini.next import save_next
 from tools.mini.training.model import build_model, build_processor
 
+pytestmark = pytest.mark.slow  # the whole suite is rendered
+
 PHASE = {
     "name": "instruct",
     "steps": 700,

@@ -10,6 +10,8 @@ from pdrop_eval.models.prompts import build_prompt
 from tools.mini.training import packing, vocabulary
 from tools.mini.training.model import build_processor
 
+pytestmark = pytest.mark.slow  # the whole suite is rendered
+
 
 @pytest.fixture(scope="module")
 def tokenizer():

@@ -21,6 +21,8 @@ from tools.mini.conversations import render_conversations
 from tools.mini.training import vocabulary
 from tools.mini.training.packing import draw
 
+pytestmark = pytest.mark.slow  # the whole suite is rendered
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
