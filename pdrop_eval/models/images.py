@@ -1,8 +1,17 @@
-"""What a picture must be before it is processed: 8 bits a channel, and not too large once it is resized."""
+"""How a picture is opened, by evaluation, training, show and the results page alike, and its largest size.
 
+Every model sees a picture upright, in red, green and blue, with 8 bits a channel. What opens it otherwise
+gives other pixels, other hashes and, where a model makes tiles, other counts of image tokens.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 # A square of 20,000 pixels a side: 1.2 GB as bytes, and as much again on the way. Beyond it, a picture can
 # only be a mistake or an attack.
@@ -13,42 +22,114 @@ class PictureError(ValueError):
     """A picture that can't be used; the message says what is wrong with it."""
 
 
-def with_eight_bits(value: Any) -> Any:
-    """Return a document, or a part of it, whose grey pictures of 16 bits have the 8 higher ones.
+def open_picture(source: Path | str | bytes | Image.Image) -> Image.Image:
+    """The picture as a model sees it: upright, 8 bits a channel, in red, green and blue.
 
-    Pillow itself would keep the lower end: all above 255 of 65,535 becomes white. Of colours with 16 bits it
-    takes the higher half when it opens them, as is done here, too.
+    Args:
+        source: A file, the content of one, or a picture that a data set has opened.
 
     Raises:
-        PictureError: a picture of 32 bits, whose white could be anywhere.
+        PictureError: one without a pixel, or whose white could be anywhere.
+        OSError, ValueError, SyntaxError, DecompressionBombError: what Pillow says of a damaged one.
+    """
+    if not isinstance(source, Image.Image):
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+            return open_picture(opened)
+    _check_header(source)
+    return _with_eight_bits(_upright(source)).convert("RGB")
+
+
+def pictures_of(doc: Any, doc_to_visual: Callable[[Any], Any] | None) -> list[Image.Image]:
+    """The pictures of a data set's document, opened as `open_picture` does; `doc_to_visual` is the task's.
+
+    Raises:
+        As `open_picture`.
+    """
+    visuals = doc_to_visual(_opened(doc)) if doc_to_visual else None
+    return [open_picture(visual) for visual in visuals or []]
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """(width, height) of the picture that `open_picture` gives, from its header wherever that is enough.
+
+    Raises:
+        As `open_picture`.
+    """
+    with Image.open(path) as image:
+        _check_header(image)
+        # The size of a square is the same however it is turned; a PNG that isn't one may have its
+        # orientation behind its pixels.
+        header = partial(Image.Image.getexif, image)  # a PNG's own would read all pixels
+        if image.width == image.height or not (_orientation(header) or _tells_late(image)):
+            return image.size
+    return open_picture(path).size  # opened anew: Pillow remembers what the header said
+
+
+def _opened(value: Any) -> Any:
+    """A document, or a part of it, whose pictures are upright and have 8 bits a channel.
+
+    The task's own function then chooses among them, and may convert them: without this, Pillow would make
+    all above 255 of a grey with 16 bits white.
     """
     if isinstance(value, dict):
-        return {name: with_eight_bits(part) for name, part in value.items()}
+        return {name: _opened(part) for name, part in value.items()}
     if isinstance(value, list) and any(isinstance(part, Image.Image) for part in value):
-        return [with_eight_bits(part) for part in value]
-    if not isinstance(value, Image.Image):
-        return value
-    if value.mode in ("I", "F"):
-        raise PictureError(
-            f"a picture has 32 bits a pixel (Pillow's mode {value.mode}), and nothing says which value is "
-            "white; convert it to 8 bits"
-        )
-    if not value.mode.startswith("I;16"):
-        return value
-    import numpy as np
-
-    return Image.fromarray((np.asarray(value).astype(np.uint16) >> 8).astype(np.uint8))
+        return [_opened(part) for part in value]
+    return _with_eight_bits(_upright(value)) if isinstance(value, Image.Image) else value
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return the picture in red, green and blue.
-
-    Raises:
-        PictureError: one without a pixel.
-    """
+def _check_header(image: Image.Image) -> None:
+    """Refuses a picture by its size and mode, before its pixels are read."""
     if 0 in image.size:
         raise PictureError(f"a picture is empty: {image.width}x{image.height} pixels")
-    return image.convert("RGB")
+    if image.mode in ("I", "F") and not _is_grey_map(image):
+        raise PictureError(
+            f"a picture has 32 bits a pixel (Pillow's mode {image.mode}), and nothing says which value is "
+            "white; convert it to 8 bits"
+        )
+
+
+def _is_grey_map(image: Image.Image) -> bool:
+    """Whether it is a PGM of more than 8 bits, which Pillow opens with 32 and scales: 65,535 is white."""
+    return image.mode == "I" and image.format == "PPM"
+
+
+def _orientation(exif: Callable[[], Image.Exif]) -> int:
+    """How the camera was held, as EXIF counts it; 0: upright, or not said in a way that can be read."""
+    try:
+        found: Any = exif().get(ExifTags.Base.Orientation)
+    except (SyntaxError, ValueError, LookupError, TypeError, struct.error):  # damaged, as some cameras write
+        return 0
+    return int(found) if found in range(2, 9) else 0
+
+
+def _tells_late(image: Image.Image) -> bool:
+    """Whether a PNG that says nothing of its orientation ahead of its pixels may do so behind them."""
+    file: Any = getattr(image, "fp", None)
+    if image.format != "PNG" or file is None:
+        return False
+    file.seek(8)
+    while len(head := file.read(8)) == 8:
+        if head[4:] in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+            return True
+        file.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+    return False
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture, turned as its EXIF data say; one that was turned before doesn't say it any more."""
+    image.load()
+    return ImageOps.exif_transpose(image) if _orientation(image.getexif) else image
+
+
+def _with_eight_bits(image: Image.Image) -> Image.Image:
+    """Of grey with 16 bits the 8 higher ones, as Pillow does by itself when it opens colours with 16 bits."""
+    _check_header(image)
+    if not (image.mode.startswith("I;16") or _is_grey_map(image)):
+        return image
+    import numpy as np
+
+    return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
 
 
 def check_processed_size(size: tuple[int, int], processor: Any, pad: bool) -> None:

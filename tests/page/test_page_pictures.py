@@ -3,12 +3,13 @@
 import io
 import json
 import shutil
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import synthetic
-from PIL import Image
+from PIL import Image, ImageFile
 from pyarrow import parquet
 
 from pdrop_eval.benchmarks.data import images as data_pictures
@@ -75,6 +76,27 @@ def test_a_large_picture_becomes_small_and_loses_all_but_its_pixels(tmp_path, pa
     assert copy.size == (SIDE, SIDE // 2)
     assert b"secret" not in content
     assert not copy.info.get("exif")
+
+
+def test_a_picture_on_its_side_and_one_that_is_cut_are_found(tmp_path, paged):
+    """Their hashes are of what the model saw: upright, and of a cut one as much as there is."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    written = io.BytesIO()
+    synthetic.picture(0).save(written, "PNG", exif=exif)
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    jpeg = io.BytesIO()
+    noise.save(jpeg, "JPEG")
+    cut = jpeg.getvalue()[: len(jpeg.getvalue()) // 2]
+    upright = synthetic.picture(0).transpose(Image.Transpose.ROTATE_270)
+    with mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", True):
+        half = Image.open(io.BytesIO(cut)).convert("RGB")
+    add_run(
+        tmp_path, [{"bytes": one, "path": None} for one in (written.getvalue(), cut)], [[upright], [half]]
+    )
+    first, second = questions(paged())
+    assert first["missing"] is None
+    assert second["missing"] is None
 
 
 def add_run(folder, images, pictures, **more):

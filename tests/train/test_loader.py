@@ -134,6 +134,56 @@ def test_anyres_tokens_are_those_that_the_model_expects(anyres, tmp_path):
     assert samples[0].image_tokens == (144 * 5 + 24,)  # 2 x 2 tiles, the overview, a newline for each row
 
 
+SQUARE = Turn("<image>\nWhat color is the square?", "red")
+
+
+def test_training_sees_the_pixels_that_evaluation_sees(processor, tmp_path):
+    """Grey of 16 bits, and a picture that a camera took on its side."""
+    shades = np.arange(96 * 96, dtype=np.uint16).reshape(96, 96) * 7
+    Image.fromarray(shades).save(tmp_path / "fine.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    rows = np.zeros((96, 96, 3), np.uint8)
+    rows[:, :48] = 255
+    Image.fromarray(rows).save(tmp_path / "turned.png", exif=exif)
+    for name, seen in (
+        ("fine.png", Image.fromarray((shades >> 8).astype(np.uint8)).convert("RGB")),
+        ("turned.png", Image.fromarray(np.rot90(rows, -1))),
+    ):
+        one = Conversation("a", Path("d.json"), 1, (tmp_path / name,), (SQUARE,))
+        batch = Collator(processor)(made(processor, one))
+        expected = processor.image_processor([seen], return_tensors="pt")["pixel_values"]
+        assert torch.equal(batch["pixel_values"], expected)
+
+
+def test_a_picture_on_its_side_has_as_many_tokens_as_upright(tmp_path):
+    from tools.mini.next import build_next
+
+    count = TokenCounter(build_next(START, "p5")[1], None)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (300, 100)).save(tmp_path / "side.jpg", exif=exif)
+    Image.new("RGB", (100, 300)).save(tmp_path / "upright.jpg")
+    Image.new("RGB", (300, 100)).save(tmp_path / "wide.jpg")
+    side, upright, wide = (
+        count(Conversation("a", Path("d.json"), 1, (tmp_path / f"{name}.jpg",), (SQUARE,)))
+        for name in ("side", "upright", "wide")
+    )
+    assert side == upright != wide
+
+
+def test_pictures_that_evaluation_refuses_are_refused(processor, tmp_path, monkeypatch):
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
+    Image.new("1", (1, 2_000_000)).save(tmp_path / "line.png")
+    for name, why in (("float.tif", "32 bits a pixel"), ("line.png", "1x2,000,000 pixels")):
+        one = Conversation("a", Path("d.json"), 3, (tmp_path / name,), (SQUARE,))
+        if name == "line.png":
+            monkeypatch.setattr(processor.image_processor, "size", {"shortest_edge": 96})
+        for look in (TokenCounter(processor, 144), lambda c: Collator(processor)(made(processor, c))):
+            with pytest.raises(UserError, match=rf"line 3 \(id a\): the image .*{name} can't be .*{why}"):
+                look(one)
+
+
 def test_an_unreadable_picture_names_its_sample(processor, tmp_path):
     path = tmp_path / "broken.png"
     path.write_bytes(b"\x89PNG\r\n")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadable
 from pdrop_eval.benchmarks.task_files import TaskInfo
-from pdrop_eval.models.images import to_rgb, with_eight_bits
+from pdrop_eval.models.images import pictures_of
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement
@@ -55,8 +55,7 @@ class Question:
         """The pictures, read anew. Raises UserError for damaged ones."""
         _, _, doc_to_visual, doc_id, name, split = self.request.args
         try:
-            doc = with_eight_bits(self.task.task.dataset[split][doc_id])
-            return [to_rgb(image) for image in (doc_to_visual(doc) if doc_to_visual else None) or []]
+            return pictures_of(self.task.task.dataset[split][doc_id], doc_to_visual)
         except (*PICTURE_ERRORS, *VALUE_ERRORS) as error:
             raise unreadable(f"task {name}, sample {doc_id}", "read", error) from error
 

@@ -21,7 +21,7 @@ from pdrop_eval.benchmarks.sample_errors import (
     unreadable,
 )
 from pdrop_eval.models.family import MultimodalFamily
-from pdrop_eval.models.images import PictureError, check_processed_size, to_rgb, with_eight_bits
+from pdrop_eval.models.images import PictureError, check_processed_size, pictures_of
 from pdrop_eval.models.prompts import build_prompt, shrunk, to_square
 from pdrop_eval.utils.hashing import content_hashes
 
@@ -138,8 +138,7 @@ class Preparer:
 
     def _images(self, request: Instance) -> list[Image.Image]:
         _, _, doc_to_visual, doc_id, task, split = request.args
-        visuals = doc_to_visual(with_eight_bits(self._docs(task, split, doc_id))) if doc_to_visual else []
-        return [to_rgb(image) for image in visuals or []]
+        return pictures_of(self._docs(task, split, doc_id), doc_to_visual) if doc_to_visual else []
 
     def _prepared(self, request: Instance, images: list[Image.Image]) -> Prepared:
         processor = self._own_processor()

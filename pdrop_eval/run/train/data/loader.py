@@ -10,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
+from pdrop_eval.models.images import check_processed_size, open_picture, picture_size
 from pdrop_eval.run.train.data.conversations import Conversation
 from pdrop_eval.run.train.data.samples import Sample, UnreadableImageError
 
@@ -60,16 +62,24 @@ class Collator:
             mask[row, : len(whole)] = 1
         batch = {"input_ids": ids, "attention_mask": mask, "labels": labels}
         tensors = {name: torch.from_numpy(array) for name, array in batch.items()}
-        pictures = [read_image(path, s.conversation) for s in samples for path in s.conversation.images]
+        pictures = [
+            read_image(path, sample.conversation, self.images)
+            for sample in samples
+            for path in sample.conversation.images
+        ]
         return {**tensors, **self.images(pictures, return_tensors="pt")} if pictures else tensors
 
 
-def read_image(path: Path, conversation: Conversation) -> Image.Image:
-    """The image in RGB. Raises UnreadableImageError, which names the sample."""
+def read_image(path: Path, conversation: Conversation, images: Any = None) -> Image.Image:
+    """The image as evaluation sees it. Raises UnreadableImageError, which names the sample.
+
+    images: the checkpoint's image processor, for which the picture must not be too large; None: any size.
+    """
     try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        image = open_picture(path)
+        check_processed_size(image.size, images, pad=False)
+        return image
+    except PICTURE_ERRORS as error:
         raise _unreadable(path, conversation, error) from error
 
 
@@ -82,19 +92,19 @@ class TokenCounter:
     def __call__(self, conversation: Conversation) -> tuple[int, ...]:
         """Return the tokens of each image. Raises UnreadableImageError."""
         if self.fixed is None or self.look:
-            sizes = [_size(path, conversation) for path in conversation.images]
+            sizes = [self._size(path, conversation) for path in conversation.images]
         if self.fixed is not None or not conversation.images:
             return (self.fixed or 0,) * len(conversation.images)
         return tuple(self.processor._get_num_multimodal_tokens(image_sizes=sizes).num_image_tokens)
 
-
-def _size(path: Path, conversation: Conversation) -> tuple[int, int]:
-    """Height and width, from the header."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, conversation, error) from error
+    def _size(self, path: Path, conversation: Conversation) -> tuple[int, int]:
+        """Height and width."""
+        try:
+            width, height = picture_size(path)
+            check_processed_size((width, height), self.processor.image_processor, pad=False)
+        except PICTURE_ERRORS as error:
+            raise _unreadable(path, conversation, error) from error
+        return height, width
 
 
 def _unreadable(path: Path, conversation: Conversation, error: Exception) -> UnreadableImageError:
