@@ -5,6 +5,8 @@ What runs a model reads this file too, so nothing here says how a command is wri
 
 import re
 from collections.abc import Mapping
+from dataclasses import fields as dataclass_fields
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import Any
 
@@ -12,7 +14,7 @@ import yaml
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
-from pdrop_eval.utils.validation import check_choice
+from pdrop_eval.utils.validation import check_choice, check_truth
 
 
 def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
@@ -47,10 +49,19 @@ def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
         raise UserError(
             f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
         )
+    _check_truths(build, fields)
     try:
         return build(**fields)
     except TypeError as error:  # a number where a list belongs, and the like
         raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def _check_truths(build: type, given: Mapping[str, Any]) -> None:
+    """Raises UserError where a field that is true or false is given anything else: "no" would be true."""
+    known = {field.name: field.default for field in dataclass_fields(build)} if is_dataclass(build) else {}
+    for name, value in given.items():
+        if isinstance(known.get(name), bool):
+            check_truth(name, value)
 
 
 def _class(target: str) -> Any:

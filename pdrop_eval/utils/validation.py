@@ -66,6 +66,21 @@ def check_whole(name: str, value: Any, least: int, hint: str = "") -> None:
         )
 
 
+def check_truth(name: str, value: Any) -> None:
+    """Raises UserError unless the value is true or false: a text such as "no" would count as true."""
+    if not isinstance(value, bool):
+        shown = "null" if value is None else value
+        raise UserError(f"{name}={shown} is not allowed: use true or false.")
+
+
+def truth_of(name: str, value: Any) -> bool:
+    """The truth value that a value is, or that a text names: True, true. Raises UserError for any other."""
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    check_truth(name, value)
+    return bool(value)
+
+
 def check_choice(what: str, value: Any, allowed: Iterable[str], fix: str = "") -> None:
     """Raises UserError with the value, the allowed ones and the nearest of them, if it is none of them."""
     allowed = list(allowed)

@@ -3,7 +3,7 @@
 import pytest
 
 from pdrop_eval.report.bench import cli
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.bench.spec import compose_bench
 
 TINY = (
     "model=llava_1_5_7b", "sizes.layers=4", "sizes.width=32", "sizes.intermediate=48", "sizes.heads=4",
@@ -14,9 +14,9 @@ TINY = (
 
 
 def compose_tiny(folder, *overrides):
-    """The configuration of a tiny benchmark whose records go to `folder`."""
+    """The settings of a tiny benchmark whose records go to `folder`."""
     folders = (f"results={folder / 'bench'}", f"scores={folder / 'runs'}")
-    return compose_config([*TINY, *folders, *overrides], "bench")
+    return compose_bench([*TINY, *folders, *overrides])
 
 
 @pytest.hookimpl(tryfirst=True)

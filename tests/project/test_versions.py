@@ -9,7 +9,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli
 from pdrop_eval.utils import versions
@@ -128,11 +127,13 @@ def test_a_run_is_refused_before_its_model_is_looked_at(here):
 @pytest.mark.parametrize("entry", ["bench", "train"])
 def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, entry, tmp_path):
     from pdrop_eval.run.bench.settings import make_plan as plan_bench
+    from pdrop_eval.run.bench.spec import compose_bench
     from pdrop_eval.run.train.plan import make_plan as plan_training
+    from pdrop_eval.run.train.spec import compose_training
 
     changes = {"bench": [f"results={tmp_path}", "rounds=0"], "train": ["model.pretrained=no/such/folder"]}
-    config = compose_config(changes[entry], entry)
-    plan = plan_bench if entry == "bench" else lambda config: plan_training(config, "pdrop")
+    config = (compose_bench if entry == "bench" else compose_training)(changes[entry])
+    plan = plan_bench if entry == "bench" else plan_training
     here(transformers="5.30.0", lmms_eval="0.8.0")
     with pytest.raises(UserError, match=r"tested: transformers 5\.30\.0 \(tested: >=5.20,<5.24\)\. "):
         plan(config)

@@ -20,7 +20,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture
 def config(data, tmp_path):
-    """A function: overrides to the config of a short training on this data."""
+    """A function: overrides to the settings of a short training on this data."""
     return lambda *overrides: training_config(data, tmp_path / "out", *overrides)
 
 
@@ -30,4 +30,4 @@ def finished(data, tmp_path_factory):
     from pdrop_eval.run.train.session import train
 
     out = tmp_path_factory.mktemp("finished") / "out"
-    return out, train(make_plan(training_config(data, out), "pdrop"))
+    return out, train(make_plan(training_config(data, out)))

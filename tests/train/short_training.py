@@ -1,14 +1,14 @@
 """A training of a few steps of the miniature."""
 
-from pdrop_eval.run.config.compose import compose_config
+from pdrop_eval.run.train.spec import compose_training
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 START = MINI_CHECKPOINTS / "mini_base"
 
 
 def training_config(data, out, *overrides: str):
-    """The config of a short training on this data into a folder."""
-    return compose_config(
+    """The settings of a short training on this data into a folder."""
+    return compose_training(
         [
             f"model.pretrained={START}",
             f"recipe.pretrain.files=[{data}/captions.json]",
@@ -24,6 +24,5 @@ def training_config(data, out, *overrides: str):
             "device=cpu",
             "threads=1",
             *overrides,
-        ],
-        "train",
+        ]
     )  # fmt: skip

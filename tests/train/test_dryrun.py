@@ -8,11 +8,11 @@ from PIL import Image
 from transformers import LlavaConfig
 
 from pdrop_eval import PyramidDrop, UserError
-from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.estimate.cost import training_flops
 from pdrop_eval.run.train.estimate.dry_run import count_parameters, dry_run
 from pdrop_eval.run.train.estimate.phase import render
+from pdrop_eval.run.train.spec import compose_training
 
 FILES = ("pretrain.files", "instruct.files")
 
@@ -29,8 +29,7 @@ def refuse(*_, **__):
 
 
 def estimate(*overrides, strategy="pdrop"):
-    config = compose_config([f"strategy={strategy}", *overrides], "train")
-    return dry_run(config, strategy)
+    return dry_run(compose_training([f"strategy={strategy}", *overrides]))
 
 
 @pytest.fixture

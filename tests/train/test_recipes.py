@@ -4,13 +4,13 @@ import json
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 from transformers import TrainingArguments
 
 from pdrop_eval import UserError
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.train.distributed import arguments, deepspeed_config, sharding
 from pdrop_eval.run.train.estimate.dry_run import check_settings
+from pdrop_eval.run.train.spec import compose_training, make_spec
 from pdrop_eval.utils.distributed import join_slurm_job
 from pdrop_eval.utils.paths import CONF, options
 
@@ -18,7 +18,7 @@ from pdrop_eval.utils.paths import CONF, options
 @pytest.mark.parametrize("name", options("recipe"))
 def test_a_recipe_composes_and_has_the_keys_of_the_others(name):
     config = compose_config([f"recipe={name}"], "train")
-    check_settings(config)
+    check_settings(make_spec(config, "pdrop"))
     mini = compose_config([], "train").recipe
     assert config.recipe.name == name
     assert {*config.recipe} - {"devices"} == {*mini} - {"devices"}
@@ -38,10 +38,10 @@ PUBLISHED = {
 
 @pytest.mark.parametrize(("recipe", "phase"), PUBLISHED)
 def test_the_published_values(recipe, phase):
-    config = compose_config([f"recipe={recipe}", f"model={recipe}"], "train")
-    settings = config.recipe[phase]
+    config = compose_training([f"recipe={recipe}", f"model={recipe}"])
+    settings = config.phase(phase)
     keys = ("template", "train", "batch_size", "learning_rate", "vision_learning_rate", "max_length")
-    assert [OmegaConf.to_container(settings)[key] for key in keys] == PUBLISHED[recipe, phase]
+    assert [settings.to_dict()[key] for key in keys] == PUBLISHED[recipe, phase]
     assert (settings.epochs, settings.steps) == (1, None)
     assert (settings.schedule, settings.warmup_ratio, settings.weight_decay) == ("cosine", 0.03, 0)
     assert settings.projector_learning_rate is None  # the others' rate
@@ -50,7 +50,7 @@ def test_the_published_values(recipe, phase):
 
 
 def distributed(name, *overrides):
-    return compose_config([f"distributed={name}", *overrides], "train").distributed
+    return compose_training([f"distributed={name}", *overrides]).distributed
 
 
 SHARDING = {
@@ -65,7 +65,6 @@ SHARDING = {
 def test_a_way_to_share_a_model_composes(name):
     config = distributed(name)
     assert config.name == name
-    assert list(config) == ["name", "deepspeed", "fsdp", "fsdp_config"]
     assert sharding(config) == SHARDING[name]
 
 

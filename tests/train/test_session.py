@@ -17,8 +17,8 @@ from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 
-def run(config, strategy="pdrop"):
-    return train(make_plan(config, strategy))
+def run(config):
+    return train(make_plan(config))
 
 
 def losses(record, phase=-1):
@@ -75,7 +75,7 @@ def test_training_flops_follow_from_the_schedule(finished, config, data):
     def layer(n):
         return 4 * n * d * d + 2 * n * n * d + 3 * n * d * m
 
-    vanilla = run(config("strategy=vanilla"), "vanilla")
+    vanilla = run(config("strategy=vanilla"))
     for record, schedule in ((vanilla, [144] * 8), (finished[1], [144, 144, 72, 72, 36, 36, 18, 18])):
         # Forward, and twice that backward; attention's two products have no weights, but two inputs each.
         expected = 3 * sum(map(layer, schedule)) * steps * batch * pictured
@@ -194,8 +194,8 @@ def test_gradient_checkpointing_changes_no_loss(finished, config):
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
 @pytest.mark.slow
 def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
-    exact = run(config(f"strategy={strategy}"), strategy)
-    rough = run(config(f"strategy={strategy}", "dtype=bfloat16", f"output={tmp_path}/bf16"), strategy)
+    exact = run(config(f"strategy={strategy}"))
+    rough = run(config(f"strategy={strategy}", "dtype=bfloat16", f"output={tmp_path}/bf16"))
     assert losses(rough)[0] == pytest.approx(losses(exact)[0], rel=0.05)
     assert losses(rough) != losses(exact)
 
@@ -207,7 +207,7 @@ def test_the_loss_is_the_strategys_own(finished, config):
     from pdrop_eval.run.train.session import _samples
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
 
-    plan = make_plan(config(), "pdrop")
+    plan = make_plan(config())
     (phase,) = plan.phases
     start = models.load_start(START, plan.config)
     samples, _ = _samples(plan, phase, start)
@@ -247,7 +247,7 @@ def test_too_little_data_for_a_batch_is_refused(config):
 def test_two_runs_do_not_write_to_one_folder(config, tmp_path):
     from pdrop_eval.utils.files import Lock
 
-    plan = make_plan(config(), "pdrop")
+    plan = make_plan(config())
     held = Lock(tmp_path / "out")
     with pytest.raises(UserError, match="being written by process"):
         train(plan)

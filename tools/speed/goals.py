@@ -14,8 +14,8 @@ from typing import Any
 from pdrop_eval.report.bench.cli import bench
 from pdrop_eval.report.bench.text import about, batch_table, batch_title, batches, made_with, variant_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
@@ -179,7 +179,7 @@ def main() -> None:
     """Measure, print the goals and write both files."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")
     with ending("goals"):
-        record = bench(compose_config([*SETTINGS, *sys.argv[1:]], "bench"))
+        record = bench(compose_bench([*SETTINGS, *sys.argv[1:]]))
         goals = find_goals(record)
         for goal in goals:
             measured = "{1} [{0}, {2}]".format(*map(_number, goal.measured))

@@ -13,8 +13,8 @@ from typing import Any
 from pdrop_eval.report.bench.cli import bench
 from pdrop_eval.report.bench.text import about, batches, made_with, variant_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import fit_exponent
-from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.log import log_rank_zero
@@ -122,7 +122,7 @@ def main() -> None:
         records = []
         for n in TOKENS:
             log_rank_zero(f"{n:,} image tokens")
-            records.append(bench(compose_config([*SETTINGS, f"image_tokens={n}", *sys.argv[1:]], "bench")))
+            records.append(bench(compose_bench([*SETTINGS, f"image_tokens={n}", *sys.argv[1:]])))
         points = [point(record) for record in records]
         kept = ("model", "sample", "settings", "load", "code", "packages", "hardware")
         found = {

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from pdrop_eval.run.bench.outcome import finished, nothing_fits
 from pdrop_eval.run.bench.record import existing
 from pdrop_eval.run.bench.settings import make_plan
+from pdrop_eval.run.bench.spec import BenchSpec, make_spec
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.log import log_rank_zero
@@ -23,7 +22,7 @@ def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would talk about GPUs that aren't there
     goes_on = "interrupted. Run the same command again for the remaining batch sizes."
     cli.run(
-        lambda config: print(report(bench(config))),
+        lambda config: print(report(bench(make_spec(config)))),
         "bench",
         check_command_line,
         "pdrop-eval-bench",
@@ -31,8 +30,8 @@ def main() -> None:
     )
 
 
-def bench(config: DictConfig) -> dict[str, Any]:
-    """Measures what a composed config asks for and is not there yet; returns the record. Raises UserError."""
+def bench(config: BenchSpec) -> dict[str, Any]:
+    """Measures what is asked for and is not there yet; returns the record. Raises UserError."""
     plan = make_plan(config)
     record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
     if record is not None and finished(plan, record):

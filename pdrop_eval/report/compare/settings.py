@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 from pdrop_eval.benchmarks.registry import benchmarks, by_task
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
+from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole, is_finite_number
 
@@ -96,7 +97,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         values[name] = tuple(values[name])
         for override in values[name]:
             _check_own(name, override)
-    return Settings(**{**values, **checked(values), "common": tuple(common)})
+    return make_typed(Settings, {**values, **checked(values), "common": tuple(common)})
 
 
 def split_overrides(name: str, text: str) -> list[str]:
@@ -175,8 +176,6 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
             "No check is set, so every comparison would pass. Set max_drop, max_drop_of, max_drop_overall or "
             "max_changed."
         )
-    if not isinstance(values["allow_same"], bool):
-        raise UserError(f"allow_same={values['allow_same']} is not allowed: it is true or false.")
     return {
         "max_drop": _points("max_drop", values["max_drop"]),
         "max_drop_overall": _points("max_drop_overall", values["max_drop_overall"]),

@@ -1,10 +1,12 @@
 """The console script `pdrop-eval-figures`: figures from the records, without running anything."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
@@ -23,7 +25,19 @@ def main() -> None:
     cli.run(_job, "figures", check_settings, "error")
 
 
-def _job(config: Any) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What `pdrop-eval-figures` is asked for; `conf/figures.yaml` says what each setting is."""
+
+    figure: Any
+    models: Any
+    tasks: Any
+    root: str
+    out: str
+
+
+def _job(composed: Any) -> None:
+    config = typed_config(Settings, composed)
     models, tasks, names = _listed(config.models), _listed(config.tasks), _named(_listed(config.figure))
     print(make_figures(Path(config.root), Path(config.out), models, tasks, names), end="")
 

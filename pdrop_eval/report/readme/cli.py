@@ -3,10 +3,12 @@
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -22,11 +24,22 @@ def main() -> None:
     cli.run(_job, "tables", _check_arguments, "error")
 
 
-def _job(config: Any) -> None:
-    _check_table(str(config.table))
-    root, out, readme = Path(config.root), Path(config.out), config.readme and Path(config.readme)
-    page = config.page and Path(config.page)
-    print(make_tables(root, out, str(config.table), readme, page), end="")
+@dataclass(frozen=True)
+class Settings:
+    """What `pdrop-eval-tables` is asked for; `conf/tables.yaml` says what each setting is."""
+
+    table: str
+    root: str
+    out: str
+    readme: str | None
+    page: str | None
+
+
+def _job(composed: Any) -> None:
+    config = typed_config(Settings, composed)
+    _check_table(config.table)
+    readme, page = (Path(name) if name else None for name in (config.readme, config.page))
+    print(make_tables(Path(config.root), Path(config.out), config.table, readme, page), end="")
 
 
 def make_tables(

@@ -1,9 +1,12 @@
 """The console script `pdrop-eval-page`: all results as a page that opens from disk; runs nothing."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.run.config.compose import check_settings
+from pdrop_eval.run.config.spec import DataSpec
+from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
 
@@ -13,12 +16,25 @@ def main() -> None:
     cli.run(_job, "page", check_settings, "error")
 
 
-def _job(config: Any) -> None:
+@dataclass(frozen=True)
+class Settings:
+    """What `pdrop-eval-page` is asked for; `conf/page.yaml` says what each setting is."""
+
+    root: str
+    out: str
+    pictures: int
+    bench: str | None
+    compare: str | None
+    data: DataSpec
+
+
+def _job(composed: Any) -> None:
     from pdrop_eval.report.site.build import Sources, make_page
 
+    config = typed_config(Settings, composed)
     pictures = _whole("pictures", config.pictures)
     root, out = _folder("root", config.root), _folder("out", config.out)
-    folders = {name: _beside(root, name, config[name]) for name in ("bench", "compare")}
+    folders = {name: _beside(root, name, getattr(config, name)) for name in ("bench", "compare")}
     data = None if config.data.root is None else _data(config.data.root)
     print(make_page(Sources(root, **folders, pictures=pictures, data=data), out), end="")
 

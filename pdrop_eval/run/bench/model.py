@@ -48,8 +48,7 @@ def model_config(plan: Plan) -> Any:
     else:
         revision = None if isinstance(plan.source, Path) else config.model.revision
         found = AutoConfig.from_pretrained(str(plan.source), revision=revision or "main")
-    sizes = {str(name): value for name, value in config.sizes.items() if value is not None}
-    if sizes:
+    if sizes := config.sizes.given():
         found = _resized(found, sizes)
     # Grids are multiples of a tile; without a setting they stay the checkpoint's, as tiles go.
     families.multimodal_of(found).set_anyres(config.model.anyres or "p5", found)
@@ -148,7 +147,7 @@ def build(plan: Plan, config: Any) -> Any:
         built: Any = load(
             model.pretrained,
             model.revision,
-            str(settings.device),
+            settings.device,
             plan.dtype,
             settings.attention,
             model.trust_remote_code,
@@ -157,7 +156,7 @@ def build(plan: Plan, config: Any) -> Any:
     else:
         torch.manual_seed(settings.seed)
         dtype: Any = getattr(torch, plan.dtype)
-        with torch.device(str(settings.device)):
+        with torch.device(settings.device):
             built = (
                 families.multimodal_of(config)
                 .load_class()

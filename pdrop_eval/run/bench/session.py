@@ -30,7 +30,7 @@ Times = dict[tuple[str, str], dict[str, list[float]]]  # by variant ("" for all 
 def measure(plan: Plan) -> dict[str, Any]:
     """Measure the batch sizes that the record lacks; returns the record."""
     settings = plan.config
-    busy = machine.glance(str(settings.device))  # before this process takes anything there
+    busy = machine.glance(settings.device)  # before this process takes anything there
     work = prepare(plan)
     if machine.is_busy(busy):
         log_rank_zero(machine.warning(busy))

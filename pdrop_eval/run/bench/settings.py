@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import (
@@ -18,6 +17,7 @@ from pdrop_eval.models.checkpoint import (
     resolve_checkpoint,
 )
 from pdrop_eval.records import run_identity as identity
+from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
@@ -52,7 +52,7 @@ class Variant:
 class Plan:
     """Checked settings. source: a checkpoint's folder or Hub id; None where published sizes are used."""
 
-    config: DictConfig
+    config: BenchSpec
     variants: tuple[Variant, ...]
     batch_sizes: tuple[int, ...]
     auto: bool
@@ -62,8 +62,8 @@ class Plan:
     identity: Mapping[str, Any]
 
 
-def make_plan(config: DictConfig) -> Plan:
-    """Check a composed config. Raises UserError."""
+def make_plan(config: BenchSpec) -> Plan:
+    """Check settings. Raises UserError."""
     check_versions(config.untested_packages, COMPUTE)
     budget = _check(config)
     variants = _variants(config.strategies)
@@ -71,36 +71,33 @@ def make_plan(config: DictConfig) -> Plan:
     checks.check_results_folder(Path(config.results))
     source, family = _source(config)
     dtype = _dtype(config)
-    if str(config.device) != "cpu":
-        check_device(str(config.device))
+    if config.device != "cpu":
+        check_device(config.device)
     decides = _identity(config, variants, source, family, dtype)
     return Plan(config, variants, sizes, auto, budget, source, dtype, decides)
 
 
-def _check(config: Any) -> dict[str, Any]:
+def _check(config: BenchSpec) -> dict[str, Any]:
     check_choice("weights", config.weights, ("random", "checkpoint"))
     check_choice("dtype", config.dtype, ("auto", *checks.DTYPES))
     check_choice("attention", config.attention, checks.ATTENTIONS)
-    kind = str(config.device).partition(":")[0]
+    kind = config.device.partition(":")[0]
     if kind not in ("cpu", "cuda"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0"))
     for name, least in (("text_tokens", 1), ("new_tokens", 1), ("rounds", 1), ("warmup", 0), ("seed", 0)):
-        check_whole(name, config[name], least)
+        check_whole(name, getattr(config, name), least)
     if config.image_tokens is not None:
         check_whole("image_tokens", config.image_tokens, 1, "Use null for one image.")
     if config.threads is not None:
         check_whole("threads", config.threads, 1, "Use null for as many as torch takes.")
-    for name in ("again", "compile"):
-        if not isinstance(config[name], bool):
-            raise UserError(f"{name}={config[name]} is not allowed: use true or false.")
     _check_sizes(config)
     if config.attention == "flash_attention_2":
-        checks._check_flash_attention(SimpleNamespace(dtype=_dtype(config), device=str(config.device)))
+        checks._check_flash_attention(replace(config, dtype=_dtype(config)))
     return checks.check_budget(config.budget)
 
 
-def _check_sizes(config: Any) -> None:
-    given = {f"sizes.{name}": value for name, value in config.sizes.items() if value is not None}
+def _check_sizes(config: BenchSpec) -> None:
+    given = {f"sizes.{name}": value for name, value in config.sizes.given().items()}
     for name, value in given.items():
         check_whole(name, value, 1)
     if config.architecture is not None:
@@ -115,8 +112,7 @@ def _check_sizes(config: Any) -> None:
 
 def _variants(asked: Any) -> tuple[Variant, ...]:
     """The variants in the order asked for, vanilla always among them."""
-    listed = OmegaConf.to_container(asked) if OmegaConf.is_list(asked) else [asked]
-    found = [_variant(entry) for entry in listed]  # type: ignore[union-attr]
+    found = [_variant(entry) for entry in (asked if isinstance(asked, list) else [asked])]
     if VANILLA not in [one.label for one in found]:
         found.insert(0, Variant(VANILLA, VANILLA))
     labels = [one.label for one in found]
@@ -150,7 +146,7 @@ def _variant(entry: Any) -> Variant:
 def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
     if asked == "auto":
         return (LARGEST,), True
-    sizes = list(asked) if OmegaConf.is_list(asked) else [asked]
+    sizes = asked if isinstance(asked, list) else [asked]
     if not sizes:
         raise UserError("batch_sizes=[] is empty. Give some, batch_sizes=[1,4], or auto.")
     for size in sizes:
@@ -158,7 +154,7 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(sorted(set(sizes))), False
 
 
-def _source(config: Any) -> tuple[Path | str | None, str]:
+def _source(config: BenchSpec) -> tuple[Path | str | None, str]:
     """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
     model = config.model
     if config.weights == "checkpoint":
@@ -182,17 +178,17 @@ def _source(config: Any) -> tuple[Path | str | None, str]:
     return None, families.published()[name][0].name
 
 
-def published_name(config: Any) -> str | None:
+def published_name(config: BenchSpec) -> str | None:
     """The published model whose sizes a random one gets, where no checkpoint is here to say them."""
     if config.architecture is not None:
-        return str(config.architecture)
+        return config.architecture
     return families.published_name(config.model.architecture, config.model.size)
 
 
-def _dtype(config: Any) -> str:
+def _dtype(config: BenchSpec) -> str:
     if config.dtype != "auto":
-        return str(config.dtype)
-    return "float32" if str(config.device) == "cpu" else "bfloat16"
+        return config.dtype
+    return "float32" if config.device == "cpu" else "bfloat16"
 
 
 def _resolved(variant: Variant) -> dict[str, Any] | None:
@@ -209,13 +205,13 @@ def _threads_of_the_environment() -> str | None:
 
 
 def _identity(
-    config: Any, variants: tuple[Variant, ...], source: Path | str | None, family: str, dtype: str
+    config: BenchSpec, variants: tuple[Variant, ...], source: Path | str | None, family: str, dtype: str
 ) -> dict[str, Any]:
     """All that decides the numbers: settings, code, packages, the machine, the model's sizes or weights."""
-    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain = config.to_dict()
     for key in _ELSEWHERE:
         plain.pop(key)
-    plain |= {"dtype": dtype, "device": str(config.device).partition(":")[0]}
+    plain |= {"dtype": dtype, "device": config.device.partition(":")[0]}
     plain["strategies"] = [{"label": one.label, "fields": _resolved(one)} for one in variants]
     plain["threads"] = str(plain["threads"]) if plain["threads"] else _threads_of_the_environment()
     model = plain["model"]

@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 
 from pdrop_eval.efficiency.architecture import decoder_of
 from pdrop_eval.efficiency.budget import solve
@@ -32,7 +31,7 @@ class Work:
     @property
     def device(self) -> str:
         """Of the model and its inputs."""
-        return str(self.plan.config.device)
+        return self.plan.config.device
 
 
 def prepare(plan: Plan) -> Work:
@@ -52,7 +51,7 @@ def prepare(plan: Plan) -> Work:
             strategy = solve(strategy, config, **plan.budget, image_tokens=sample.image_tokens)
         strategy.schedule(layers, sample.image_tokens)
         strategies[variant.label] = strategy
-    weights = models.check_memory(config, plan.dtype, str(settings.device))
+    weights = models.check_memory(config, plan.dtype, settings.device)
     return Work(plan, config, sample, strategies, weights)
 
 
@@ -74,7 +73,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
         },
         "sample": asdict(work.sample),
         "settings": {
-            "device": str(plan.config.device),
+            "device": plan.config.device,
             "dtype": plan.dtype,
             "attention": plan.config.attention,
             "compile": plan.config.compile,
@@ -83,7 +82,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
             "rounds": plan.config.rounds,
             "new_tokens": plan.config.new_tokens,
         },
-        "config": OmegaConf.to_container(plan.config, resolve=True),
+        "config": plan.config.to_dict(),
         "budget": dict(plan.budget),
         "strategies": [_strategy(work, label) for label in work.strategies],
         "load": busy,

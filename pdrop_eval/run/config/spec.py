@@ -1,13 +1,12 @@
 """A run's settings as one frozen, typed object, made once from what Hydra has composed.
 
-What is a text, a truth value, a group or a list is settled here; the values themselves (ranges, choices) are
-checked by `checks.check_settings`, so that the doctor can say all that is wrong at once.
+Their kinds are settled here; the values themselves (ranges, choices) are checked by `checks.check_settings`,
+so that the doctor can say all that is wrong at once.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -18,9 +17,9 @@ from pdrop_eval.run.config.compose import (
     chosen_strategy,
     compose_config,
 )
+from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice
 
 _OF_THE_COMMAND = ("runs", "size", "figure")  # which runs there are, not what one is
 
@@ -158,42 +157,13 @@ def make_spec(config: DictConfig, preset: str) -> RunSpec:
     if config.size is not None and config.runs is None:
         raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    settings = plain.pop("strategy")
-    target = str(settings.pop("_target_", None))
-    strategy = StrategySpec(registered_name(target) or preset, preset, target, settings)
+    strategy = strategy_spec(plain.pop("strategy"), preset)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
-    return _make(RunSpec, {"strategy": strategy, **given}, "")
+    return make_typed(RunSpec, {"strategy": strategy, **given})
 
 
-def _make(kind: Any, given: Mapping[str, Any], group: str) -> Any:
-    """A dataclass from a group's settings."""
-    hints, known = get_type_hints(kind), {field.name: field for field in fields(kind)}
-    for name in given:
-        check_choice(f"setting of {group}" if group else "setting", name, known)
-    for name, field in known.items():
-        if name not in given and field.default is MISSING:
-            raise UserError(f"{_path(group, name)} is missing. Give it a value, as the files of conf/ do.")
-    return kind(**{name: _typed(hints[name], value, _path(group, name)) for name, value in given.items()})
-
-
-def _typed(hint: Any, value: Any, name: str) -> Any:
-    """A value of the kind that a field has. Numbers are checked with their range, by `check_settings`."""
-    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
-    if (value is None and type(None) in kinds) or hint is Any:
-        return value
-    group = next(filter(is_dataclass, kinds), None)
-    if group and isinstance(value, Mapping):
-        return _make(group, value, name)
-    if bool in kinds and not isinstance(value, bool):
-        raise UserError(f"{name}={value} is not allowed: use true or false.")
-    if any(get_origin(kind) is tuple for kind in kinds):
-        return (value,) if isinstance(value, str) else tuple(map(str, value))
-    if str in kinds and int not in kinds:
-        if value is None or isinstance(value, (dict, list)):
-            raise UserError(f"{name}={'null' if value is None else value} is not allowed: it must be a text.")
-        return str(value)
-    return value
-
-
-def _path(group: str, name: str) -> str:
-    return f"{group}.{name}" if group else name
+def strategy_spec(settings: Mapping[str, Any], preset: str) -> StrategySpec:
+    """Return the settings of a group `strategy`, with its `_target_`, as a spec."""
+    target = str(settings.get("_target_"))
+    fields = {key: value for key, value in settings.items() if key != "_target_"}
+    return StrategySpec(registered_name(target) or preset, preset, target, fields)

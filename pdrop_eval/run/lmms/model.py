@@ -37,7 +37,7 @@ from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
-from pdrop_eval.utils.validation import check_choice
+from pdrop_eval.utils.validation import check_choice, truth_of
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
@@ -85,6 +85,7 @@ class PdropLlava(lmms):
         **fields: Any,
     ) -> None:
         super().__init__()
+        trust_remote_code = truth_of("trust_remote_code", trust_remote_code)  # a text, by lmms-eval
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
         if isinstance(strategy, str):

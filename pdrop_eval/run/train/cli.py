@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
+from pdrop_eval.run.train.spec import TrainSpec, make_spec
 from pdrop_eval.utils import cli, distributed
 from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.log import log_rank_zero
@@ -24,18 +25,18 @@ def main() -> None:
 
 def _job(config: DictConfig) -> None:
     distributed.join_slurm_job()
-    run(config, str(HydraConfig.get().runtime.choices["strategy"]))
+    run(make_spec(config, str(HydraConfig.get().runtime.choices["strategy"])))
 
 
-def run(config: DictConfig, strategy: str) -> None:
-    """Check a composed config, then estimate or train what it asks for. Raises UserError."""
+def run(config: TrainSpec) -> None:
+    """Check settings, then estimate or train what they ask for. Raises UserError."""
     if config.dry_run:
         from pdrop_eval.run.train.estimate.dry_run import dry_run
         from pdrop_eval.run.train.estimate.phase import render
 
-        print(render(dry_run(config, strategy)))
+        print(render(dry_run(config)))
         return
-    plan = make_plan(config, strategy)
+    plan = make_plan(config)
     log_rank_zero("Loading torch and transformers")
     from pdrop_eval.run.train.session import train
 
@@ -43,7 +44,7 @@ def run(config: DictConfig, strategy: str) -> None:
     if rank() == 0:
         hours = f"{record['device_hours']:.2f} {record['device_label']}"
         model = f"model={config.model.name} model.pretrained={plan.output}"
-        print(f"Trained in {hours}: {plan.output}\nEvaluate it: pdrop-eval {model} strategy={strategy}")
+        print(f"Trained in {hours}: {plan.output}\nEvaluate it: pdrop-eval {model} strategy={plan.strategy}")
 
 
 if __name__ == "__main__":

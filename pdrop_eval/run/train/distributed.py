@@ -6,45 +6,44 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
+from pdrop_eval.run.train.spec import DistributedSpec
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF
 
 _FOLDER = CONF / "distributed"
 
 
-def arguments(distributed: Any, on_gpu: bool = True) -> dict[str, Any]:
+def arguments(distributed: DistributedSpec, on_gpu: bool = True) -> dict[str, Any]:
     """Return the Trainer's arguments `deepspeed`, `fsdp` and `fsdp_config`.
 
     Raises:
         UserError: what can't be there: no package, no GPU, no torchrun, a file that is none.
     """
-    plain: Any = OmegaConf.to_container(distributed, resolve=True)
-    if plain["deepspeed"] and plain["fsdp"]:
+    if distributed.deepspeed and distributed.fsdp:
         raise UserError(
             "distributed.deepspeed and distributed.fsdp are two ways to share a model: use one of "
             "distributed=none, zero2, zero3, fsdp."
         )
-    if plain["deepspeed"] and find_spec("deepspeed") is None:
+    if distributed.deepspeed and find_spec("deepspeed") is None:
         raise UserError(
-            f"distributed={plain['name']} needs the package deepspeed. Install it: pip install "
+            f"distributed={distributed.name} needs the package deepspeed. Install it: pip install "
             "'pdrop-eval[deepspeed]'. Or use distributed=fsdp, which needs nothing more."
         )
-    if (plain["deepspeed"] or plain["fsdp"]) and not on_gpu:
+    if distributed.sharded and not on_gpu:
         # accelerate would say nothing and give every process the whole model
         raise UserError(
-            f"distributed={plain['name']} needs GPUs: on the CPU nothing is shared out. Use distributed=none."
+            f"distributed={distributed.name} needs GPUs: on the CPU nothing is shared out. Use "
+            "distributed=none."
         )
-    if (plain["deepspeed"] or plain["fsdp"]) and "RANK" not in os.environ:
+    if distributed.sharded and "RANK" not in os.environ:
         raise UserError(
-            f"distributed={plain['name']} shares a model among processes, and this is one alone. Start them: "
-            "torchrun --nproc_per_node=8 --no-python pdrop-eval-train ..."
+            f"distributed={distributed.name} shares a model among processes, and this is one alone. Start "
+            "them: torchrun --nproc_per_node=8 --no-python pdrop-eval-train ..."
         )
     return {
-        "deepspeed": deepspeed_config(plain["deepspeed"]) if plain["deepspeed"] else None,
-        "fsdp": bool(plain["fsdp"]),
-        "fsdp_config": plain["fsdp_config"] if plain["fsdp"] else None,
+        "deepspeed": deepspeed_config(distributed.deepspeed) if distributed.deepspeed else None,
+        "fsdp": distributed.fsdp,
+        "fsdp_config": dict(distributed.fsdp_config) if distributed.fsdp else None,
     }
 
 
@@ -69,12 +68,11 @@ def deepspeed_config(name: str) -> dict[str, Any]:
     return found
 
 
-def sharding(distributed: Any) -> tuple[bool, bool, bool]:
+def sharding(distributed: DistributedSpec) -> tuple[bool, bool, bool]:
     """Return whether weights, gradients and optimizer states are sharded over the devices."""
-    plain: Any = OmegaConf.to_container(distributed, resolve=True)
-    if plain["fsdp"]:
+    if distributed.fsdp:
         return True, True, True
-    if not plain["deepspeed"]:
+    if not distributed.deepspeed:
         return False, False, False
-    stage = int(deepspeed_config(plain["deepspeed"]).get("zero_optimization", {}).get("stage", 0))
+    stage = int(deepspeed_config(distributed.deepspeed).get("zero_optimization", {}).get("stage", 0))
     return stage >= 3, stage >= 2, stage >= 1

@@ -1,11 +1,9 @@
 """What a training command asks for, checked before torch is imported."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.models.checkpoint import (
     check_anyres,
@@ -19,6 +17,7 @@ from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations
 from pdrop_eval.run.train.settings import check_settings
+from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.versions import COMPUTE, check_versions
@@ -32,7 +31,7 @@ class Phase:
     """One phase: its settings, and its data as far as they can be read without a tokenizer."""
 
     name: str
-    settings: Any
+    settings: PhaseSpec
     folder: Path
     conversations: list[Conversation]
     skipped: dict[str, int]
@@ -46,13 +45,17 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A validated training config, and what was found out on the way."""
+    """Validated settings, and what was found out on the way."""
 
-    config: DictConfig
-    strategy: str
+    config: TrainSpec
     output: Path
     start_sha256: str
     phases: list[Phase]
+
+    @property
+    def strategy(self) -> str:
+        """The strategy's name: that of its file."""
+        return self.config.strategy.preset
 
     def before(self, phase: Phase) -> list[Phase]:
         """The phases that come before this one; they must be done when it begins."""
@@ -60,18 +63,18 @@ class TrainingPlan:
 
     def identity(self, phase: Phase) -> dict[str, Any]:
         """What decides a phase's weights, as far as it is known before torch: held against a checkpoint."""
-        config = self.config
+        config, strategy = self.config, self.config.strategy
         return {
-            "strategy": {"name": self.strategy, **plain(config.strategy)},
+            "strategy": {"name": self.strategy, "_target_": strategy.target, **strategy.settings},
             "start": self.start_sha256,
             "phase": phase.name,
             "phases_before": [read_phase(p)["model_sha256"] for p in self.before(phase)],
-            "settings": {k: v for k, v in plain(phase.settings).items() if k not in _ELSEWHERE},
+            "settings": {k: v for k, v in phase.settings.to_dict().items() if k not in _ELSEWHERE},
             "data": [{k: entry[k] for k in ("file", "sha256")} for entry in phase.data],
             "seed": config.seed,
             "dtype": config.dtype,
-            "lora": plain(config.lora),
-            "anyres": plain(config.model.anyres),
+            "lora": config.lora.to_dict(),
+            "anyres": config.model.anyres,
             "on_error": config.on_error,
         }
 
@@ -79,13 +82,13 @@ class TrainingPlan:
 _ELSEWHERE = ("files", "images", "per_device_batch")
 
 
-def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
-    """Check a config and read its data. Raises UserError for what can't be right."""
+def make_plan(config: TrainSpec) -> TrainingPlan:
+    """Check settings and read their data. Raises UserError for what can't be right."""
     check_versions(config.untested_packages, COMPUTE)
     check_settings(config)
-    if str(config.device) == "cuda":
+    if config.device == "cuda":
         check_device("cuda")
-    output = Path(config.output or f"checkpoints/{config.recipe.name}_{strategy}")
+    output = Path(config.output or f"checkpoints/{config.recipe.name}_{config.strategy.preset}")
     source = resolve_checkpoint(config.model.pretrained)
     _check_output(output, source, list(config.phases))
     set_offline(isinstance(source, Path))
@@ -95,11 +98,10 @@ def make_plan(config: DictConfig, strategy: str) -> TrainingPlan:
     check_trainable(checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     if not isinstance(source, Path):  # a branch may move while a training is interrupted
-        config.model.revision = hub_commit(source, "model", config.model.revision)
+        commit = hub_commit(source, "model", config.model.revision)
+        config = replace(config, model=replace(config.model, revision=commit))
     start = checkpoint_sha256(source, config.model.revision)
-    return TrainingPlan(
-        config, strategy, output, start, [_phase(config, name, output) for name in config.phases]
-    )
+    return TrainingPlan(config, output, start, [_phase(config, name, output) for name in config.phases])
 
 
 def read_phase(phase: Phase) -> dict[str, Any]:
@@ -139,8 +141,8 @@ def _check_output(output: Path, source: Path | str, phases: list[str]) -> None:
         raise UserError(str(error).replace("results=<folder>", "output=<folder>")) from error
 
 
-def _phase(config: DictConfig, name: str, output: Path) -> Phase:
-    settings = config.recipe[name]
+def _phase(config: TrainSpec, name: str, output: Path) -> Phase:
+    settings = config.phase(name)
     files = [Path(file) for file in settings.files]
     images = None if settings.images is None else Path(settings.images)
     conversations, skipped = read_conversations(files, images, config.on_error)
@@ -158,8 +160,3 @@ def _phase(config: DictConfig, name: str, output: Path) -> Phase:
         for file in files
     ]
     return Phase(name, settings, output / name, conversations, skipped, data)
-
-
-def plain(config: Any) -> Any:
-    """A part of a config as plain lists and dicts; a plain value as it is."""
-    return OmegaConf.to_container(config, resolve=True) if OmegaConf.is_config(config) else config

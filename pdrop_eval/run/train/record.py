@@ -9,7 +9,7 @@ from typing import Any
 from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.samples import Sample
 from pdrop_eval.run.train.estimate.cost import architecture_of, training_flops
-from pdrop_eval.run.train.plan import RECORD, Phase, TrainingPlan, plain
+from pdrop_eval.run.train.plan import RECORD, Phase, TrainingPlan
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.files import write_atomically
@@ -36,7 +36,7 @@ def phase_record(
         "left_out_of_an_epoch": len(samples) - an_epoch,
         "skipped": skipped,
         "data": phase.data,
-        "hyperparameters": plain(phase.settings),
+        "hyperparameters": phase.settings.to_dict(),
         "seed": plan.config.seed,
         "loss": last_loss(trainer.state.log_history),
         "losses": [[e["step"], e["loss"]] for e in trainer.state.log_history if "loss" in e],

@@ -8,9 +8,7 @@ from typing import Any
 
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.train import distributed
-from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, plain, read_phase
-from pdrop_eval.run.train.settings import sharded
-from pdrop_eval.strategies.make import instantiate_strategy
+from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
 from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
@@ -23,7 +21,7 @@ def train(plan: TrainingPlan) -> dict[str, Any]:
     from pdrop_eval.run.train.record import write_record
 
     lock = Lock(plan.output) if rank() == 0 else None
-    strategy = instantiate_strategy(plain(plan.config.strategy))
+    strategy = plan.config.strategy.build()
     source: str | Path = plan.config.model.pretrained
     for phase in plan.phases:
         if phase.done:
@@ -65,7 +63,7 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     trainer.add_callback(clock)
     trainer.add_callback(Lines(phase.name, clock))
     log_rank_zero(_opening(phase, samples, skipped, start.model, checkpoint))
-    if checkpoint and trainer.is_last(checkpoint) and not sharded(config.distributed):
+    if checkpoint and trainer.is_last(checkpoint) and not config.distributed.sharded:
         clock.pause()  # nothing is left but to write the model
         trainer.take_up(checkpoint)
     else:
@@ -166,9 +164,9 @@ def _trainer(phase: Phase, arguments: Any, start: Any, samples: list[Any]) -> An
 
     settings = phase.settings
     rates = {
-        part: settings[f"{part}_learning_rate"]
+        part: rate
         for part in ("projector", "vision")
-        if settings[f"{part}_learning_rate"] is not None
+        if (rate := getattr(settings, f"{part}_learning_rate")) is not None
     }
     trainer = StrategyTrainer(
         start.model,
@@ -208,11 +206,11 @@ def _save(plan: TrainingPlan, phase: Phase, start: Any, trainer: Any) -> None:
     from pdrop_eval.run.train import models
 
     config, folder, last = plan.config, phase.folder / "model", phase is plan.phases[-1]
-    if sharded(config.distributed):
+    if config.distributed.sharded:
         trainer.save_model(str(folder))  # by all processes: it gathers what is shared out
     if rank() == 0:
         whole = start
-        if not sharded(config.distributed):
+        if not config.distributed.sharded:
             if config.lora.rank is not None and "decoder" in phase.settings.train:
                 models.merge_lora(start.model)
             models.save_model(start.model, start.processor, folder, "float32")

@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from omegaconf import DictConfig
-
 from pdrop_eval.models.family import PARTS
 from pdrop_eval.run.config import checks
+from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole
@@ -17,51 +16,41 @@ _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", 
 _LARGEST_SEED = 2**32 - 1
 
 
-def check_settings(config: DictConfig) -> None:
-    """Raises UserError with the value, what is allowed and the fix. Lists of one may be written without."""
-    _as_list(config, "phases")
+def check_settings(config: TrainSpec) -> None:
+    """Raises UserError with the value, what is allowed and the fix."""
     names = list(config.phases)
     if not names or names != [name for name in PHASES if name in names]:
         raise UserError(
             f"phases={names} is not allowed. Use [pretrain,instruct], in this order, or one of them alone."
         )
-    check_choice("device", str(config.device), ("auto", "cpu", "cuda"), "One GPU: CUDA_VISIBLE_DEVICES=1.")
+    check_choice("device", config.device, ("auto", "cpu", "cuda"), "One GPU: CUDA_VISIBLE_DEVICES=1.")
     check_choice("dtype", config.dtype, ("bfloat16", "float32"))
     check_choice("save_dtype", config.save_dtype, ("bfloat16", "float32"))
     check_choice("attention", config.attention, checks.ATTENTIONS)
     check_choice("on_error", config.on_error, ("stop", "skip"))
-    for name in ("gradient_checkpointing", "check_images", "dry_run"):
-        if not isinstance(config[name], bool):
-            raise UserError(f"{name}={config[name]} is not allowed. Use true or false.")
     for name, least in (("seed", 0), ("workers", 0), ("save_every", 1), ("keep", 2), ("log_every", 1)):
-        check_whole(name, config[name], least)
+        check_whole(name, getattr(config, name), least)
     if config.seed > _LARGEST_SEED:
         raise UserError(f"seed={config.seed} is not allowed: it must be at most {_LARGEST_SEED}.")
     if config.threads is not None:
         check_whole("threads", config.threads, 1, "Use null for the model's setting.")
     _check_lora(config)
     for name in names:
-        _check_phase(f"recipe.{name}", config.recipe[name])
+        _check_phase(f"recipe.{name}", config.phase(name))
 
 
-def sharded(distributed: Any) -> bool:
-    """Whether the processes share the model's weights or its optimizer's states out among them."""
-    return bool(distributed.deepspeed or distributed.fsdp)
-
-
-def _check_lora(config: DictConfig) -> None:
+def _check_lora(config: TrainSpec) -> None:
     lora = config.lora
     if lora.rank is None:
         return
     check_whole("lora.rank", lora.rank, 1, "Use null to train the decoder's own weights.")
     _check_number("lora.alpha", lora.alpha, 0, None, open_low=True)
     _check_number("lora.dropout", lora.dropout, 0, 1)
-    _as_list(lora, "target")
     if not lora.target:
         raise UserError(f"lora.target=[] adapts nothing. Name some of {', '.join(_PROJECTIONS)}.")
     for name in lora.target:
         check_choice("lora.target", name, _PROJECTIONS)
-    if sharded(config.distributed):
+    if config.distributed.sharded:
         raise UserError(
             f"lora.rank={lora.rank} with distributed={config.distributed.name} is not supported: adapters "
             "can't be merged into weights that are shared out. Use distributed=none, for which LoRA leaves "
@@ -69,11 +58,7 @@ def _check_lora(config: DictConfig) -> None:
         )
 
 
-def _check_phase(where: str, settings: Any) -> None:
-    for name in ("files", "train", "betas"):
-        if settings[name] is None:
-            raise UserError(f"{where}.{name}=null is not allowed. Give a list: {where}.{name}=[...].")
-        _as_list(settings, name)
+def _check_phase(where: str, settings: PhaseSpec) -> None:
     if not settings.files:
         raise UserError(f"{where}.files=[] names no data. Give files in LLaVA's format.")
     check_choice(f"{where}.template", settings.template, TEMPLATES)
@@ -83,7 +68,7 @@ def _check_phase(where: str, settings: Any) -> None:
     if not settings.train:
         raise UserError(f"{where}.train=[] trains nothing. Name some parts: {', '.join(PARTS)}.")
     for name in ("batch_size", "per_device_batch", "max_length"):
-        check_whole(f"{where}.{name}", settings[name], 1)
+        check_whole(f"{where}.{name}", getattr(settings, name), 1)
     if settings.steps is not None:
         check_whole(f"{where}.steps", settings.steps, 1, "Use null to train for `epochs`.")
     share = settings.per_device_batch * world_size()
@@ -95,8 +80,8 @@ def _check_phase(where: str, settings: Any) -> None:
         )
     _check_number(f"{where}.learning_rate", settings.learning_rate, 0, 1, open_low=True)
     for name in ("projector_learning_rate", "vision_learning_rate"):
-        if settings[name] is not None:
-            _check_number(f"{where}.{name}", settings[name], 0, 1, open_low=True)
+        if getattr(settings, name) is not None:
+            _check_number(f"{where}.{name}", getattr(settings, name), 0, 1, open_low=True)
     _check_number(f"{where}.epochs", settings.epochs, 0, None, open_low=True)
     _check_number(f"{where}.warmup_ratio", settings.warmup_ratio, 0, 1)
     _check_number(f"{where}.weight_decay", settings.weight_decay, 0, None)
@@ -114,8 +99,3 @@ def _check_number(name: str, value: Any, low: float, high: float | None, open_lo
         return
     bound = f"{'above' if open_low else 'at least'} {low}" + ("" if high is None else f" and below {high}")
     raise UserError(f"{name}={value} is not allowed: it must be a number {bound}.")
-
-
-def _as_list(settings: Any, name: str) -> None:
-    if isinstance(settings[name], str):
-        settings[name] = [settings[name]]

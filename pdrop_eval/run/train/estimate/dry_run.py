@@ -28,9 +28,8 @@ from pdrop_eval.run.train.distributed import sharding
 from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
 from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
-from pdrop_eval.run.train.plan import plain
 from pdrop_eval.run.train.settings import PARTS, check_settings
-from pdrop_eval.strategies.make import instantiate_strategy
+from pdrop_eval.run.train.spec import LoraSpec, TrainSpec
 from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
@@ -47,21 +46,21 @@ ASSUMED_CONVERSATION = 250
 _LONGEST_CAPTION = 64
 
 
-def dry_run(config: Any, strategy: str) -> DryRun:
-    """Estimate what a composed training config takes, and check its data. strategy: its name.
+def dry_run(config: TrainSpec) -> DryRun:
+    """Estimate what a training takes, and check its data.
 
     Raises:
         UserError: wrong settings, a strategy that doesn't fit the model, data that are there and wrong.
     """
     check_settings(config)
-    chosen = instantiate_strategy(plain(config.strategy))
+    chosen = config.strategy.build()
     source, model_config = _model_config(config.model)
     sizes = architecture_of(model_config)
     nominal = nominal_image_tokens(model_config)
     parts, adapters = count_parameters(model_config, config.lora)
     weights, gradients, optimizer = sharding(config.distributed)
     kind = "fsdp" if config.distributed.fsdp else "deepspeed" if config.distributed.deepspeed else "none"
-    devices = world_size() if world_size() > 1 else int(config.recipe.get("devices") or 1)
+    devices = world_size() if world_size() > 1 else config.recipe.devices or 1
     sharing = Sharing(kind, devices, weights, gradients, optimizer)
     processor = _processor(source, config.model, model_config) if isinstance(source, Path) else None
     fixed = families.multimodal_of(model_config).fixed_image_tokens(model_config)
@@ -73,16 +72,16 @@ def dry_run(config: Any, strategy: str) -> DryRun:
     return DryRun(
         where,
         parts,
-        strategy,
+        config.strategy.preset,
         tuple(chosen.schedule(sizes.layers, nominal)),
         sharing,
-        bool(config.gradient_checkpointing),
+        config.gradient_checkpointing,
         config.dtype,
         tuple(phases),
     )
 
 
-def count_parameters(model_config: Any, lora: Any = None) -> tuple[dict[str, int], int]:
+def count_parameters(model_config: Any, lora: LoraSpec | None = None) -> tuple[dict[str, int], int]:
     """Return the parameters of each part of a model, and those of LoRA adapters on it; loads nothing."""
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(model_config)
@@ -132,9 +131,9 @@ def _processor(source: Path, model: Any, model_config: Any) -> Any:
     return processor
 
 
-def _data(config: Any, name: str, processor: Any, fixed: int | None, nominal: int) -> Data:
+def _data(config: TrainSpec, name: str, processor: Any, fixed: int | None, nominal: int) -> Data:
     """Read and check the data of a phase, as far as they are there."""
-    settings = config.recipe[name]
+    settings = config.phase(name)
     files = [Path(file) for file in settings.files]
     images = None if settings.images is None else Path(settings.images)
     missing = [str(path) for path in (*files, images) if path is not None and not path.exists()]
@@ -178,7 +177,7 @@ def _unread(
 
 
 def _estimate(
-    config: Any,
+    config: TrainSpec,
     name: str,
     strategy: Any,
     sizes: Architecture,
@@ -187,12 +186,12 @@ def _estimate(
     sharing: Sharing,
     data: Data,
 ) -> PhaseEstimate:
-    settings = config.recipe[name]
+    settings = config.phase(name)
     train = tuple(settings.train)
     lora = config.lora.rank if "decoder" in train else None
     learning = sum(adapters if part == "decoder" and lora else parts[part] for part in train)
     whole = sum(parts.values()) + (adapters if lora else 0)
-    checkpointing = bool(config.gradient_checkpointing)
+    checkpointing = config.gradient_checkpointing
     own, vanilla = (
         _mean_cost(sizes, s, data.shapes, train, checkpointing, lora) for s in (strategy, Vanilla())
     )
