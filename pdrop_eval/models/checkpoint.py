@@ -97,6 +97,7 @@ def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: b
     if isinstance(source, Path):
         check_folder(pretrained, source, trust_remote_code)
     check_config(pretrained, config, trust_remote_code)
+    families.multimodal(str(family)).check_tower(pretrained, config)
     return Checkpoint(str(family), config)
 
 

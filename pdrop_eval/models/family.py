@@ -163,7 +163,8 @@ class MultimodalFamily(Family, ABC):
     Every image token is a placeholder id in `input_ids`, which the features of the image replace.
 
     Attributes:
-        vision_type: the `model_type` of its vision tower's config.
+        vision_types: the `model_type`s of the vision towers whose image tokens lie as is known here; the
+            first is the usual one.
         processor_inputs: what of a processor's output the vision tower takes.
         pads_images: whether `model.image_processing=pad` is possible: the image becomes one square.
         parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
@@ -173,7 +174,7 @@ class MultimodalFamily(Family, ABC):
     """
 
     multimodal = True
-    vision_type: ClassVar[str]
+    vision_types: ClassVar[tuple[str, ...]]
     processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pads_images: ClassVar[bool] = False
     parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -209,6 +210,36 @@ class MultimodalFamily(Family, ABC):
         raise UserError(
             f"The parameter {parameter} belongs to no known part of {self.display_name}: {', '.join(PARTS)}."
         )
+
+    def check_tower(self, pretrained: str, config: Mapping[str, Any]) -> None:
+        """Refuse a vision tower of which it isn't known where its image tokens lie.
+
+        Args:
+            pretrained: the checkpoint as the user named it.
+            config: its config.json.
+
+        Raises:
+            UserError: with the towers that are known.
+        """
+        kind = (config.get("vision_config") or {}).get("model_type", self.vision_types[0])
+        if kind not in self.vision_types:
+            raise UserError(
+                f"The checkpoint {pretrained} has a vision tower of type {kind!r}, and how its image tokens "
+                f"stand in a prompt of {self.display_name} isn't known here. Towers of these types can be "
+                f"evaluated: {', '.join(self.vision_types)}."
+            )
+
+    def processor_values(self, config: Any) -> Mapping[str, Any]:
+        """Return what a processor has to know of the model to count its image tokens, by attribute.
+
+        Args:
+            config: the model's transformers config.
+        """
+        return {}
+
+    def image_processor_values(self, config: Any) -> Mapping[str, Any]:
+        """Return what an image processor has to know of the model, by attribute."""
+        return {}
 
     def projector(self, model: Any) -> Any:
         """Return the projector from the tower's features to the decoder's width."""

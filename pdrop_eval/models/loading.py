@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
-from transformers import AutoProcessor, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import check_anyres, check_checkpoint, check_device, resolve_checkpoint
 from pdrop_eval.models.family import MultimodalFamily
+from pdrop_eval.models.processors import UNREADABLE, load_processor, unloadable
 from pdrop_eval.utils.errors import UserError
 
 
@@ -32,7 +32,7 @@ class Loaded:
 
 def load(
     pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
-    anyres: Any = None,
+    anyres: Any = None, chat_template: str | None = None,
 ) -> Loaded:  # fmt: skip
     """Load a checkpoint and its processor.
 
@@ -44,44 +44,33 @@ def load(
         attention: the attention implementation.
         trust_remote_code: whether code of the checkpoint may run.
         anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
+        chat_template: the template of the prompts (see `models.prompts`); None: they have none.
 
     Raises:
-        UserError: a checkpoint that can't be loaded.
+        UserError: a checkpoint that can't be loaded, or whose processor or template doesn't fit it.
     """
     check_device(device)
-    source = str(resolve_checkpoint(pretrained))
     checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
     family = families.multimodal(checkpoint.family)
     check_anyres(anyres, checkpoint.config)
-    common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     transformers_logging.disable_progress_bar()
+    processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template)
     try:
-        processor = AutoProcessor.from_pretrained(source, **common)
         model, found = family.load_class().from_pretrained(
-            source,
+            str(resolve_checkpoint(pretrained)),
+            revision=revision or "main",
+            trust_remote_code=trust_remote_code,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
             attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
-            **common,
         )
-    except (
-        OSError, ImportError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
-        SafetensorError, StrictDataclassError,
-    ) as error:  # fmt: skip
-        raise UserError(
-            f"The checkpoint {pretrained} can't be loaded: {error} It needs config.json, *.safetensors, a "
-            f"tokenizer and a processor, as {family.model_class}.save_pretrained and its processor's "
-            "save_pretrained write them."
-        ) from error
+    except (*UNREADABLE, SafetensorError) as error:
+        raise unloadable(pretrained, family, error) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
         raise UserError(
             f"The checkpoint {pretrained} lacks {len(found['missing_keys'])} weights of its model, such as "
             f"{min(found['missing_keys'])}. Is it complete, and saved by the same kind of model?"
         )
-    tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    family.set_anyres(anyres, model.config, processor.image_processor)
+    family.set_anyres(anyres, model.config)
     return Loaded(model.to(device).eval(), processor, family)

@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.models.family import MultimodalFamily
 
 CHAT_TEMPLATES = ("checkpoint", "vicuna")
 IMAGE_PROCESSING = ("checkpoint", "pad")
@@ -47,17 +47,36 @@ def system_prompt(template: str) -> str | None:
     return _SYSTEM if template == "vicuna" else None
 
 
-def check_template(template: str, processor: Any, pretrained: str) -> None:
-    """Check that a checkpoint that is asked to use its chat template brings one.
+def begins_with_bos(tokenizer: Any, text: str) -> bool:
+    """Tell whether a text brings its own beginning-of-sequence token, so that none may be added."""
+    return bool(tokenizer.bos_token) and text.startswith(tokenizer.bos_token)
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Return the ids of a prompt, with the tokenizer's special tokens unless its template wrote them.
+
+    This is the rule of `processor.apply_chat_template(tokenize=True)`.
+    """
+    return list(tokenizer(text, add_special_tokens=not begins_with_bos(tokenizer, text))["input_ids"])
+
+
+def expand_images(family: MultimodalFamily, processor: Any, prompt: str, tokens: Sequence[int]) -> str:
+    """Return the prompt with each image's placeholder once for each of its tokens.
+
+    Args:
+        family: the checkpoint's model family.
+        processor: the checkpoint's.
+        prompt: with one placeholder an image.
+        tokens: how many tokens each image has.
 
     Raises:
-        UserError: it brings none.
+        ValueError: other than one placeholder for each image.
     """
-    if template == "checkpoint" and not getattr(processor, "chat_template", None):
-        raise UserError(
-            f"The checkpoint {pretrained} brings no chat template, but chat_template=checkpoint asks for it. "
-            "Use chat_template=vicuna."
-        )
+    first, *rest = prompt.split(processor.image_token)
+    if len(rest) != len(tokens):
+        raise ValueError(f"the prompt has {len(rest)} places for images, but there are {len(tokens)}")
+    images = (family.placeholder(processor, n) for n in tokens)
+    return first + "".join(image + part for image, part in zip(images, rest, strict=True))
 
 
 def shrunk(image: Image.Image, factor: int) -> Image.Image:

@@ -45,7 +45,7 @@ def tiny_model(family, text, kv_heads=None):
     if not family.multimodal:
         return family.load_class()(words)
     vision = AutoConfig.for_model(
-        family.vision_type,
+        family.vision_types[0],
         hidden_size=16,
         intermediate_size=24,
         num_hidden_layers=2,

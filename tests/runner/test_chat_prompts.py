@@ -7,8 +7,7 @@ from PIL import Image
 from runner_tiny import tokenizer
 from transformers import AutoProcessor
 
-from pdrop_eval.models.prompts import build_prompt, check_template, to_square
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.models.prompts import build_prompt, to_square
 
 PROCESSOR = SimpleNamespace(image_token="<image>", chat_template=None)
 
@@ -42,12 +41,6 @@ def test_more_placeholders_than_images_are_an_error():
 def test_the_checkpoints_own_template_is_used(llava):
     processor = AutoProcessor.from_pretrained(llava)
     assert build_prompt("checkpoint", processor, "Why {x}?", 1) == "USER: <image>\nWhy {x}? ASSISTANT:"
-
-
-def test_a_checkpoint_without_template_says_what_to_do():
-    with pytest.raises(UserError, match="chat_template=vicuna"):
-        check_template("checkpoint", PROCESSOR, "some/model")
-    check_template("vicuna", PROCESSOR, "some/model")
 
 
 @pytest.mark.parametrize(("size", "corner"), [((4, 2), (0, 1)), ((2, 4), (1, 0)), ((3, 3), (0, 0))])

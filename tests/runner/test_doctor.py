@@ -1,5 +1,6 @@
 """The doctor: every thing that a run needs, one line each, with the fix."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pyarrow import parquet
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli, inputs
 from pdrop_eval.run.doctor.cli import Finding, examine
+from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.utils import versions
+from pdrop_eval.utils.errors import UserError
 
 
 def findings(llava, root, *overrides):
@@ -151,6 +154,51 @@ def test_a_setting_that_the_run_would_refuse_fails_here_too(llava, data, setting
     found = findings(llava, data, "tasks=[gqa]", setting)
     assert found["settings"].status == "FAIL"
     assert said in found["settings"].text
+
+
+def spoilt(llava, folder, file, **changes):
+    """The checkpoint with other values in a JSON file; None takes one out."""
+    shutil.copytree(llava, folder)
+    content = {**json.loads((folder / file).read_text()), **changes}
+    (folder / file).write_text(json.dumps({k: v for k, v in content.items() if v is not None}))
+    return folder
+
+
+@pytest.mark.parametrize(("file", "changes", "said"), [
+    ("processor_config.json", {"patch_size": 8}, "counts 4 tokens for an image of 640x400 pixels"),
+    ("processor_config.json", {"vision_feature_select_strategy": "full"}, "of which the model makes 16"),
+    ("config.json", {"vision_feature_layer": 9}, "the model can't take what it makes of an image"),
+])  # fmt: skip
+def test_a_processor_that_does_not_fit_is_refused_in_the_same_words(
+    llava, data, tmp_path, file, changes, said
+):
+    checkpoint = spoilt(llava, tmp_path / "checkpoint", file, **changes)
+    found = findings(checkpoint, data, "tasks=[gqa]")["mini"]
+    assert found.status == "FAIL"
+    assert said in found.text
+    with pytest.raises(UserError) as refused:
+        PdropLlava(str(checkpoint), device="cpu")
+    assert str(refused.value) == found.text
+
+
+@pytest.mark.parametrize("template", ["{{ raise_exception('no picture') }}", None])
+def test_a_template_that_fails_is_refused_in_the_same_words(llava, data, tmp_path, template):
+    checkpoint = shutil.copytree(llava, tmp_path / "checkpoint")
+    path = checkpoint / "chat_template.jinja"
+    path.write_text(template) if template else path.unlink()
+    found = findings(checkpoint, data, "tasks=[gqa]")["mini"]
+    with pytest.raises(UserError, match="chat_template=vicuna") as refused:
+        PdropLlava(str(checkpoint), device="cpu")
+    assert (found.status, found.text) == ("FAIL", str(refused.value))
+    assert findings(checkpoint, data, "tasks=[gqa]", "model.chat_template=vicuna")["mini"].status == "ok"
+
+
+def test_a_processor_of_2024_is_well_for_both(llava, data, tmp_path):
+    lacking = dict.fromkeys(["patch_size", "num_additional_image_tokens", "vision_feature_select_strategy"])
+    checkpoint = spoilt(llava, tmp_path / "checkpoint", "processor_config.json", **lacking)
+    assert findings(checkpoint, data, "tasks=[gqa]")["mini"].status == "ok"
+    model = PdropLlava(str(checkpoint), device="cpu")
+    assert model.preparer.process(tiny.picture(0))[1] == 16  # 16 pixels in patches of 4: 4 x 4
 
 
 @pytest.mark.parametrize(("argument", "said"), [

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from transformers import AutoProcessor
 
 from pdrop_eval.run.train.data.conversations import Conversation, Turn
@@ -34,7 +35,9 @@ def words(processor, ids):
     return processor.tokenizer.convert_ids_to_tokens([int(i) for i in ids])
 
 
-TWO = conversation(("<image>\nWhat color is the star?", "red"), ("How many?", "3"))
+QUESTION = "What color is the star?"
+PICTURE = Image.new("RGB", (60, 40), "red")
+TWO = conversation((f"<image>\n{QUESTION}", "red"), ("How many?", "3"))
 
 
 def test_answers_and_their_end_marks_carry_the_loss(processor):
@@ -54,6 +57,52 @@ def test_the_prompt_is_the_one_of_evaluation(processor):
     text, spans = render(TWO, processor, "vicuna", "</s>")
     assert text[: spans[0][0]] == build_prompt("vicuna", processor, "What color is the star?", 1)
     assert text[spans[0][0] :] == " red</s>USER: How many? ASSISTANT: 3</s>"
+
+
+# Of which the first writes a BOS of its own, and the second takes content of one string alone.
+WRITTEN = {
+    "bos": "{{ bos_token }}{% for m in messages %}{{ 'USER: ' if m['role'] == 'user' else 'ASSISTANT: ' }}"
+    "{% for part in m['content'] %}{{ '<image>\n' if part['type'] == 'image' else part['text'] }}{% endfor %}"
+    "{{ ' ' if m['role'] == 'user' else eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT: ' }}{% endif %}",
+    "text": "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}"
+    "{{ 'USER: ' + m['content'] + ' ASSISTANT:' }}{% else %}{{ ' ' + m['content'] + eos_token }}{% endif %}"
+    "{% endfor %}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*WRITTEN, "own"])
+def test_the_ids_are_those_of_the_processors_own_chat_template(name):
+    from pdrop_eval.models.chat_templates import settle_template
+
+    processor = AutoProcessor.from_pretrained(START)
+    processor.chat_template = WRITTEN.get(name, processor.chat_template)
+    settle_template(processor, "mini_base")
+    made = sample(processor, TWO)
+    said = [("user", [{"type": "image", "image": PICTURE}, {"type": "text", "text": QUESTION}])]
+    said += [("assistant", "red"), ("user", "How many?"), ("assistant", "3")]
+    messages = [
+        {"role": role, "content": [{"type": "text", "text": what}] if isinstance(what, str) else what}
+        for role, what in said
+    ]
+    found = processor.apply_chat_template(messages, tokenize=True, return_dict=True)
+    theirs, image = list(found["input_ids"][0]), processor.image_token_id
+    assert theirs.count(image) == 144
+    at = theirs.index(image)
+    assert made.ids.tolist() == [*theirs[: at + 1], *theirs[at + 144 :]]  # an image is one token in a sample
+    assert made.ids.tolist().count(processor.tokenizer.bos_token_id) == 1
+    assert [words(processor, made.ids[a:b]) for a, b in made.answers] == [["red", "</s>"], ["3", "</s>"]]
+
+
+def test_a_template_that_fails_at_a_later_turn_is_an_error_with_the_turn():
+    processor = AutoProcessor.from_pretrained(START)
+    processor.chat_template = (
+        "{% if messages | length > 2 %}{{ raise_exception('one turn only') }}{% endif %}"
+        "{% for m in messages %}{{ m['content'][-1]['text'] }}"
+        "{{ eos_token if m['role'] == 'assistant' else '' }}{% endfor %}"
+    )
+    with pytest.raises(UserError, match=r"fails at turn 2 .*one turn only.*template=vicuna"):
+        sample(processor, conversation(("What?", "red"), ("How many?", "3"), images=()))
 
 
 def test_a_caption_follows_its_picture_at_once(processor):

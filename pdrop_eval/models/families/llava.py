@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.models.family import ImageShape, MultimodalFamily, TokenLayout, VisionSizes
 from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.utils.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -29,7 +30,7 @@ class Llava(MultimodalFamily):
     text_types = ("llama", "mistral")
     architecture = "llava-1.5"
     display_name = "LLaVA-1.5"
-    vision_type = "clip_vision_model"
+    vision_types = ("clip_vision_model", "siglip_vision_model")
     pads_images = True
     parameter_parts: ClassVar = {
         "vision": ("model.vision_tower.",),
@@ -38,6 +39,26 @@ class Llava(MultimodalFamily):
     }
     published: ClassVar = {"7b": VICUNA_7B, "13b": VICUNA_13B}
     published_prefix = "llava_1_5"
+
+    def check_tower(self, pretrained: str, config: Mapping[str, Any]) -> None:
+        """Refuse a tower that isn't known, and a SigLIP whose first patch is taken for a class token.
+
+        Raises:
+            UserError: with the field of config.json.
+        """
+        super().check_tower(pretrained, config)
+        kind = (config.get("vision_config") or {}).get("model_type", self.vision_types[0])
+        taken = config.get("vision_feature_select_strategy", "default")
+        if taken == "default" and not _has_class_token(kind):
+            raise UserError(
+                f"The checkpoint {pretrained} has a vision tower of type {kind!r}, which has no class token, "
+                "but vision_feature_select_strategy='default' in its config.json leaves out the first token, "
+                "here a patch of the image. Set it to 'full' if the model was trained so."
+            )
+
+    def processor_values(self, config: Any) -> Mapping[str, Any]:
+        """Return the patch size, the class token and whether it is left out again."""
+        return _text_settings(config)
 
     def nominal_image_tokens(self, config: Any) -> int:
         """Return the image tokens of one tile: 576 of CLIP-L at 336 pixels."""
@@ -162,8 +183,12 @@ def _tile_tokens(config: Any) -> int:
 
 
 def _class_tokens(vision: Any) -> int:
+    return int(_has_class_token(vision.model_type))
+
+
+def _has_class_token(kind: str) -> bool:
     """CLIP has a class token, SigLIP none."""
-    return 1 if vision.model_type.startswith("clip") else 0
+    return kind.startswith("clip")
 
 
 def _image_settings(config: Any, images: Mapping[str, Any]) -> dict[str, Any]:
@@ -179,7 +204,7 @@ def _text_settings(config: Any) -> dict[str, Any]:
     return {
         "patch_size": config.vision_config.patch_size,
         "vision_feature_select_strategy": config.vision_feature_select_strategy,
-        "num_additional_image_tokens": 1,  # CLIP's class token, which is left out again
+        "num_additional_image_tokens": _class_tokens(config.vision_config),  # before the strategy's choice
     }
 
 

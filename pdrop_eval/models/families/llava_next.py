@@ -45,6 +45,10 @@ class LlavaNext(Llava):
     published: ClassVar = {"7b": VICUNA_7B, "mistral_7b": MISTRAL_7B, "13b": VICUNA_13B, "34b": YI_34B}
     published_prefix = "llava_next"
 
+    def image_processor_values(self, config: Any) -> Mapping[str, Any]:
+        """Return the grids of tiles."""
+        return {"image_grid_pinpoints": [list(grid) for grid in config.image_grid_pinpoints]}
+
     def nominal_image_tokens(self, config: Any) -> int:
         """Return the tokens of the largest grid and the overview, without newlines and padding effects.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pdrop_eval.benchmarks.data.checks import check_parquet
+from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
@@ -39,9 +40,15 @@ def checkpoints(config: RunSpec) -> Iterator[Finding]:
 
 
 def _checkpoint(model: ModelSpec) -> Finding:
+    from pdrop_eval.models.processors import load_processor
+
     try:
         found = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
         source = resolve_checkpoint(model.pretrained)
+        load_processor(
+            model.pretrained, families.multimodal(found.family), model.revision, model.trust_remote_code,
+            model.anyres, model.chat_template,
+        )  # fmt: skip
     except UserError as error:
         return Finding("FAIL", model.name, str(error))
     if isinstance(source, Path):

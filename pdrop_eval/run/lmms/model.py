@@ -26,7 +26,7 @@ from transformers import LogitsProcessorList
 from pdrop_eval.benchmarks.sample_errors import SampleError
 from pdrop_eval.models.checkpoint import check_image_processing
 from pdrop_eval.models.loading import load
-from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, check_template
+from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
@@ -94,8 +94,9 @@ class PdropLlava(lmms):
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
         self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        loaded = load(pretrained, revision, device, dtype, attention, trust_remote_code, anyres)
-        check_template(chat_template, loaded.processor, pretrained)
+        loaded = load(
+            pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template
+        )
         check_image_processing(image_processing, loaded.family.name)
         with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
             pass

@@ -22,7 +22,8 @@ from pdrop_eval.benchmarks.sample_errors import (
 )
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.images import PictureError, check_processed_size, pictures_of
-from pdrop_eval.models.prompts import build_prompt, shrunk, to_square
+from pdrop_eval.models.processors import process_image
+from pdrop_eval.models.prompts import build_prompt, expand_images, shrunk, to_square, token_ids
 from pdrop_eval.utils.hashing import content_hashes
 
 Pixels = dict[str, Tensor]
@@ -132,9 +133,7 @@ class Preparer:
         check_processed_size(image.size, processor.image_processor, self._pad)
         if self._pad:
             image = to_square(image, processor.image_processor.image_mean)
-        found = processor(text=processor.image_token, images=[image], return_tensors="pt")
-        tokens = int((found["input_ids"] == processor.image_token_id).sum())
-        return {name: found[name] for name in self._family.processor_inputs}, tokens
+        return process_image(self._family, processor, image)
 
     def _images(self, request: Instance) -> list[Image.Image]:
         _, _, doc_to_visual, doc_id, task, split = request.args
@@ -165,12 +164,8 @@ class Preparer:
         return picture.processed(self.process)[1] if known is None else known
 
     def _ids(self, processor: Any, prompt: str, tokens: Sequence[int]) -> Tensor:
-        first, *rest = prompt.split(processor.image_token)
-        if len(rest) != len(tokens):
-            raise ValueError(f"the prompt has {len(rest)} places for images, but there are {len(tokens)}")
-        images = (self._family.placeholder(processor, n) for n in tokens)
-        text = first + "".join(image + part for image, part in zip(images, rest, strict=True))
-        return torch.tensor(processor.tokenizer(text)["input_ids"])
+        text = expand_images(self._family, processor, prompt, tokens)
+        return torch.tensor(token_ids(processor.tokenizer, text))
 
     def _own_processor(self) -> Any:
         if not hasattr(self._of_thread, "processor"):

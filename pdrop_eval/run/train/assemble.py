@@ -94,7 +94,7 @@ def _load(family: MultimodalFamily, decoder: str, vision: str) -> tuple[Any, Any
 
     try:
         kinds = [families.type_of(AutoConfig.from_pretrained(name)) for name in (decoder, vision)]
-        if kinds[0] not in family.text_types or not family.vision_type.startswith(kinds[1]):
+        if kinds[0] not in family.text_types or not family.vision_types[0].startswith(kinds[1]):
             raise UserError(
                 f"--decoder is a model of type {kinds[0]!r} and --vision one of type {kinds[1]!r}. Use one "
                 f"of {', '.join(family.text_types)}, and a CLIP."

@@ -25,12 +25,16 @@ class Start:
     fixed_tokens: int | None
 
 
-def load_start(source: str | Path, config: Any) -> Start:
-    """Load a checkpoint for training with the settings of a training config. Raises UserError."""
+def load_start(source: str | Path, config: Any, template: str | None = None) -> Start:
+    """Load a checkpoint for training with the settings of a training config. Raises UserError.
+
+    `template` is that of the phase's conversations.
+    """
     model = config.model
     loaded = load(
-        str(source), model.revision, "cpu", "float32", config.attention, model.trust_remote_code, model.anyres
-    )
+        str(source), model.revision, "cpu", "float32", config.attention, model.trust_remote_code,
+        model.anyres, "checkpoint" if template == "checkpoint" else None,
+    )  # fmt: skip
     loaded.processor.tokenizer.padding_side = "right"
     if not loaded.processor.tokenizer.is_fast:
         raise UserError(f"{source} has no fast tokenizer (tokenizer.json), which training needs. Convert it.")

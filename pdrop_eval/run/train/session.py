@@ -49,7 +49,7 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
-    start = models.load_start(source, config)
+    start = models.load_start(source, config, phase.settings.template)
     samples, skipped = _samples(plan, phase, start)
     # Text alone leaves the projector out, and the tower's last layers are mostly not used.
     text = any(not sample.image_tokens for sample in samples)

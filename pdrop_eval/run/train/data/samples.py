@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pdrop_eval.models.prompts import system_prompt
+from pdrop_eval.models.prompts import begins_with_bos, system_prompt
 from pdrop_eval.run.train.data.conversations import Conversation
 from pdrop_eval.utils.errors import UserError
 
@@ -78,13 +78,14 @@ def make_samples(
     waiting = progress(conversations)
     while chunk := list(islice(waiting, _CHUNK)):
         texts, spans = zip(*(render(c, processor, template, eos) for c in chunk), strict=True)
-        encoded = processor.tokenizer(list(texts), return_offsets_mapping=True)
+        encoded = _encode(processor.tokenizer, texts)
         for i, conversation in enumerate(chunk):
+            ids, offsets = encoded[i]
             try:
                 sample = Sample(
                     conversation,
-                    np.array(encoded["input_ids"][i], np.int32),
-                    _token_spans(encoded["offset_mapping"][i], spans[i]),
+                    np.array(ids, np.int32),
+                    _token_spans(offsets, spans[i]),
                     count_tokens(conversation),
                 )
                 _check(sample, max_length, processor.image_token_id, needs_image)
@@ -95,6 +96,24 @@ def make_samples(
                     raise UserError(text) from error
                 skipped[error.name if isinstance(error, _UnfitError) else "unreadable image"] += 1
     return samples, dict(skipped)
+
+
+def _encode(tokenizer: Any, texts: Sequence[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+    """The ids of each text and the characters [start, end) of each of them, as evaluation has them.
+
+    A text that begins with a BOS token of its template's gets none from the tokenizer.
+    """
+    found: dict[int, tuple[list[int], list[tuple[int, int]]]] = {}
+    for own in (False, True):
+        places = [i for i, text in enumerate(texts) if begins_with_bos(tokenizer, text) is own]
+        if places:
+            encoded = tokenizer(
+                [texts[i] for i in places], add_special_tokens=not own, return_offsets_mapping=True
+            )
+            found.update(
+                zip(places, zip(encoded["input_ids"], encoded["offset_mapping"], strict=True), strict=True)
+            )
+    return [found[i] for i in range(len(texts))]
 
 
 def render(
@@ -141,9 +160,16 @@ def _from_checkpoint(turns: Sequence[tuple[str, str]], processor: Any, eos: str)
         content: list[dict[str, str]] = [{"type": "image"}] * count
         content.append({"type": "text", "text": question.replace(MARK + "\n", "")})
         messages.append({"role": "user", "content": content})
-        asked = processor.apply_chat_template(messages, add_generation_prompt=True)
-        messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        answered = processor.apply_chat_template(messages)
+        reply = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        try:
+            asked = processor.apply_chat_template(messages, add_generation_prompt=True)
+            answered = processor.apply_chat_template([*messages, reply])
+        except Exception as error:  # a template is a program, and may end in any way
+            raise UserError(
+                f"The checkpoint's chat template fails at turn {len(messages) // 2 + 1} of a conversation "
+                f"({type(error).__name__}: {error}). Mend it, or use template=vicuna in the recipe."
+            ) from error
+        messages.append(reply)
         if not (asked.startswith(before) and answered.startswith(asked) and answered.rstrip().endswith(eos)):
             raise UserError(
                 "The checkpoint's chat template can't be used for training: an answer must follow its prompt "

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from tqdm import tqdm
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import (
@@ -20,6 +20,7 @@ from pdrop_eval.models.checkpoint import (
     check_trainable,
     resolve_checkpoint,
 )
+from pdrop_eval.models.processors import load_processor
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
 from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
@@ -62,7 +63,7 @@ def dry_run(config: TrainSpec) -> DryRun:
     kind = "fsdp" if config.distributed.fsdp else "deepspeed" if config.distributed.deepspeed else "none"
     devices = world_size() if world_size() > 1 else config.recipe.devices or 1
     sharing = Sharing(kind, devices, weights, gradients, optimizer)
-    processor = _processor(source, config.model, model_config) if isinstance(source, Path) else None
+    processor = _processor(config, model_config) if isinstance(source, Path) else None
     fixed = families.multimodal_of(model_config).fixed_image_tokens(model_config)
     phases = []
     for name in config.phases:
@@ -121,14 +122,13 @@ def _model_config(model: Any) -> tuple[Path | str, Any]:
     return source, found
 
 
-def _processor(source: Path, model: Any, model_config: Any) -> Any:
-    try:
-        processor = AutoProcessor.from_pretrained(source, trust_remote_code=model.trust_remote_code)
-    except (OSError, ImportError, ValueError) as error:
-        raise UserError(f"The processor of {source} can't be loaded: {error}") from error
-    family = families.multimodal_of(model_config)
-    family.set_anyres(model.anyres, model_config, processor.image_processor)
-    return processor
+def _processor(config: Any, model_config: Any) -> Any:
+    """The checkpoint's processor, tried as for training."""
+    model, family = config.model, families.multimodal_of(model_config)
+    template = "checkpoint" if "checkpoint" in [config.recipe[n].template for n in config.phases] else None
+    return load_processor(
+        model.pretrained, family, model.revision, model.trust_remote_code, model.anyres, template
+    )
 
 
 def _data(config: TrainSpec, name: str, processor: Any, fixed: int | None, nominal: int) -> Data:
