@@ -146,18 +146,27 @@ def test_vanilla_alone_is_no_figure(point, runs):
     assert make_charts("figure4", runs()) == []
 
 
-def test_all_questions_come_before_a_limit_unless_a_run_says_otherwise(point, chart, runs):
+def test_the_most_points_of_one_kind_make_the_figure_and_other_runs_are_named(point, chart, runs):
     full = point("pdrop", 0.5, 60.0)
     for share in SHARES[:3]:
         point("pdrop", share, 61.0, limit=32, n=32)
     made = chart()
-    assert [run.id for run in made.runs] == [full.folder.name]
-    assert made.name == "figure4_mini"
-    limited = next(run for run in runs() if run.limit)
-    made = chart(like={"mini": limited})
     assert {run.limit for run in made.runs} == {32}
     assert len(made.runs) == 3
     assert made.name == "figure4_mini_limit32"  # it doesn't replace the whole one
+    assert made.refused == [
+        f"{full.folder.name} (all questions), measured otherwise than the points (limit=32)"
+    ]
+    whole = next(run for run in runs() if not run.limit)
+    made = chart(like={"mini": whole})
+    assert [run.id for run in made.runs] == [full.folder.name]
+    assert made.name == "figure4_mini"
+
+
+def test_of_as_many_points_those_of_all_questions_make_the_figure(point, chart):
+    full = point("pdrop", 0.5, 60.0)
+    point("pdrop", 0.5, 61.0, limit=32, n=32)
+    assert [run.id for run in chart().runs] == [full.folder.name]
 
 
 def test_points_have_the_same_settings_and_most_of_them_are_shown(point, chart):

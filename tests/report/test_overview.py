@@ -55,17 +55,18 @@ def test_other_settings_and_models_have_lines_of_their_own_in_the_papers_order(a
     add_run("vanilla", {"gqa": 62.0}, limit=32)
     add_run("vanilla", {"gqa": 63.0}, model="other")
     _, bands, notes = shown()
-    assert list(bands) == ["mini", "other"]
-    assert [line[0] for line in bands["mini"]] == ["vanilla*", "PDrop", "PDrop ratio=0.6", "random"]
+    assert list(bands) == ["mini", "mini, limit=32", "other"]
+    assert [line[0] for line in bands["mini"]] == ["PDrop", "PDrop ratio=0.6", "random"]
+    assert [line[0] for line in bands["mini, limit=32"]] == ["vanilla*"]
     assert "limit=32." in notes
 
 
 def test_of_runs_with_the_same_settings_one_is_shown_and_the_others_are_named(add_run, shown):
     add_run("pdrop", {"gqa": 60.0})
-    other = add_run("pdrop", {"gqa": 61.0}, limit=32)
+    other = add_run("pdrop", {"gqa": 61.0}, seed=7)
     _, bands, notes = shown()
     assert [line[0] for line in bands["mini"]] == ["PDrop"]
-    assert f"is shown: {other.folder.name} (limit=32)." in notes
+    assert f"is shown: {other.folder.name} (seed=7)." in notes
 
 
 def test_of_many_others_the_number_is_told(add_run, shown):

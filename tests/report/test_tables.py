@@ -124,42 +124,96 @@ def test_an_average_of_which_nothing_varied_has_no_interval():
 
 def test_numbers_of_questions_are_told_row_by_row_where_they_differ(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0))
-    add_run("pdrop", all_scores(1500, 66.0), n=100, commit="e" * 40)
+    other = add_run("pdrop", all_scores(1500, 66.0), commit="e" * 40)
+    edit(other, lambda record: record["tasks"]["gqa"].update(n=100))
     last = intervals_grid(part(5)).bands[-1]
     assert last.name == "Questions"
-    assert [[cell.text for cell in line.cells][:2] for line in last.lines] == [
+    gqa = 1 + TABLE_5.index("gqa")
+    assert [[line.cells[0].text, line.cells[gqa].text] for line in last.lines] == [
         ["FastV", "200"],
         ["PDrop", "100"],
     ]
 
 
-def test_a_run_with_a_limit_is_partial_marked_and_not_subtracted_from_a_full_one(add_run, all_scores, part):
+def test_only_rows_of_one_kind_stand_side_by_side(add_run, all_scores, part):
+    for strategy in ("vanilla", "fastv"):
+        add_run(strategy, all_scores(1400, 60.0), limit=32, n=32)
+    whole = add_run("pdrop", all_scores(1500, 66.0))
+    found = part(5)
+    # 2 rows of 32 questions against 1 of 200: the larger set is shown, the other is named with what mends it
+    assert [row.key.strategy for row in found.rows if row.run] == ["vanilla", "fastv"]
+    assert (table(found)["PDrop"]["GQA"], table(found)["Δ"]["GQA"]) == ("-", "-")
+    assert {cell.state for row in found.rows if row.run for cell in row.cells.values()} == {"partial"}
+    assert (
+        "Measured otherwise than the rows above (limit=32), so not beside them: PDrop: "
+        f"{whole.folder.name} (all questions). As the others:\n"
+        "make eval STRATEGY=pdrop MODEL=mini SUITE=mini LIMIT=32\n"
+    ) in notes(found)
+    assert "Not measured yet: LLaVA-1.5 trained without dropping: PDrop" not in notes(found)
+
+
+def test_a_run_of_the_others_kind_comes_before_the_one_nearest_to_the_default(add_run, all_scores, part):
+    for strategy in ("vanilla", "fastv", "pdrop"):
+        add_run(strategy, all_scores(1400, 60.0), limit=32, n=32)
+    whole = add_run("pdrop", all_scores(1500, 66.0))
+    found = part(5)
+    assert [row.run.limit for row in found.rows if row.run] == [32, 32, 32]
+    assert (table(found)["PDrop*"]["GQA"], table(found)["Δ"]["GQA"]) == ("60.0", "+0.0")
+    assert f"of the kind of the other rows; not {whole.folder.name} (all questions)" in notes(found)
+
+
+def test_of_kinds_that_fill_as_much_the_one_of_more_questions_is_shown(add_run, all_scores, part):
     add_run("fastv", all_scores(1400, 60.0))
     add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
     found = part(5)
-    assert table(found)["PDrop*"]["GQA"] == "66.0"
-    row = next(row for row in found.rows if row.run and row.run.limit)
-    assert {cell.state for cell in row.cells.values()} == {"partial"}
-    assert row.average.state == "partial"
-    assert set(table(found)["Δ"].values()) == {"Δ", "", "-"}
-    assert "* PDrop: limit=32 (the first questions of each benchmark)." in notes(found)
-    assert (
-        "Not the same questions; don't compare these rows, nor their averages. FastV: 200 questions a "
-        "benchmark; PDrop: 32 questions a benchmark. Δ is formed only"
-    ) in notes(found)
+    assert [row.key.strategy for row in found.rows if row.run] == ["fastv"]
+    assert "not beside them: PDrop: pdrop-" in notes(found)
 
 
-def test_rows_of_other_questions_are_grouped_across_the_models_of_a_table(add_run, all_scores, part):
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"dtype": "bfloat16"}, "(dtype=bfloat16)"),
+        ({"downsample": 4}, "(downsample=4)"),
+        ({"limit": 300, "n": 200}, None),  # the same questions, whatever chose them
+        ({"batch_size": 4}, None),
+        ({"seed": 7}, None),
+    ],
+)
+def test_settings_that_can_change_an_answer_make_another_kind(add_run, all_scores, part, settings, words):
+    for strategy in ("vanilla", "fastv"):
+        add_run(strategy, all_scores(1400, 60.0))
+    add_run("pdrop", all_scores(1500, 66.0), **settings)
+    found = part(5)
+    assert sum(row.run is not None for row in found.rows) == (2 if words else 3)
+    assert (words is not None and words in notes(found)) or "Measured otherwise" not in notes(found)
+
+
+def test_a_larger_set_counts_by_the_cells_that_it_fills(add_run, all_scores, part):
+    for strategy in ("vanilla", "pdrop"):
+        add_run(strategy, all_scores(1400, 60.0))
+    for strategy in ("vanilla", "pdrop", "fastv"):  # 3 rows with a cell each against 2 with 8
+        add_run(strategy, {"gqa": 50.0}, limit=8, n=8)
+    assert [row.run.limit for row in part(5).rows if row.run] == [None, None]
+
+
+def test_rows_of_other_questions_are_left_out_across_the_models_of_a_table(add_run, all_scores, part):
     keys = TABLES[1].benchmarks
-    add_run("vanilla", all_scores(1600, 70.0, keys), limit=16, n=16)
+    limited = add_run("vanilla", all_scores(1600, 70.0, keys), limit=16, n=16)
     add_run("vanilla", all_scores(1600, 70.0, keys), model="mini_next_p5", kind=NEXT_P5)
     trained = {**NEXT_P5, **PDROP_05}
     add_run("pdrop", all_scores(1600, 70.0, keys), model="mini_next_p5_pdrop_05", kind=trained)
-    assert (
-        "vanilla p5, PDrop-trained λ=0.5 PDrop p5: 200 questions a benchmark; "
-        "vanilla: 16 questions a benchmark."
-    ) in notes(part(1))
+    assert f"so not beside them: vanilla: {limited.folder.name} (limit=16)." in notes(part(1))
     assert "Δ is formed" not in notes(part(1))
+
+
+def test_a_cell_of_other_data_is_left_out_of_its_column(add_run, all_scores, part):
+    for strategy in ("vanilla", "fastv"):
+        add_run(strategy, all_scores(1400, 60.0))
+    run = add_run("pdrop", all_scores(1500, 66.0))
+    edit(run, lambda record: record["tasks"]["gqa"].update(data_sha256="others"))
+    found = table(part(5))["PDrop"]
+    assert (found["GQA"], found["POPE"], found["Avg"]) == ("-", "66.0", "-")
 
 
 def test_other_data_with_the_same_number_of_questions_are_named_by_benchmark(add_run, all_scores, part):
@@ -170,14 +224,6 @@ def test_other_data_with_the_same_number_of_questions_are_named_by_benchmark(add
         "Not the same questions (of GQA); don't compare these rows, nor their averages. FastV: 200 questions "
         "a benchmark; PDrop: 200 questions a benchmark, but of other data."
     ) in notes(part(5))
-
-
-def test_numbers_of_questions_that_vary_by_benchmark_are_a_range(add_run, all_scores, part):
-    add_run("fastv", all_scores(1400, 60.0))
-    run = add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
-    edit(run, lambda record: record["tasks"]["gqa"].update(n=30))
-    edit(run, lambda record: record["tasks"]["pope"].update(n=31))
-    assert "FastV: 200 questions a benchmark; PDrop: 30 to 32 questions a benchmark." in notes(part(5))
 
 
 def test_rows_of_the_same_questions_may_be_compared_also_if_one_is_unfinished(three, add_run, part):

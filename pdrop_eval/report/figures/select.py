@@ -1,4 +1,4 @@
-"""Which runs make a figure: of one suite and with the same settings, all questions before a limit."""
+"""Which runs make a figure: of one suite and kind, the one of which the most points are measured."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.records.alike import kind_words, told
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.report.figures.chart import (
     OF_MODEL,
@@ -16,6 +17,7 @@ from pdrop_eval.report.figures.chart import (
     model_facts,
     points_of,
 )
+from pdrop_eval.report.tables.notes import LISTED
 from pdrop_eval.utils.numbers import natural
 
 C = TypeVar("C", bound=Chart)
@@ -39,9 +41,9 @@ def fill(
         groups: For each model of the experiment the one whose chart it is in.
         models: Only the charts that have one of these; None for all.
         tasks: Others than the experiment's.
-        like: For a model a run whose suite and settings all points shall have; otherwise runs on all
-            questions come before those with a limit, the most points before fewer, then the fewest changes of
-            the configuration.
+        like: For a model a run whose suite and settings all points shall have; otherwise the most points come
+            before fewer, runs on all questions before those with a limit, then the fewest changes of the
+            configuration.
     """
     listed = figure_experiments()[name]
     keys = [by_task()[task].key for task in tasks or listed["tasks"]]
@@ -101,6 +103,27 @@ def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:
         chart.places |= {model: list(place)} if place else {}
     chart.suite, chart.settings = group[0], list(group[1])
     chart.points = [replace(point, run=chosen.get(point.spot)) for point in chart.points]
+    _name_others(chart, able, group)
+
+
+def _name_others(chart: Chart, able: Mapping[_Group, Mapping[str, Mapping]], group: _Group) -> None:
+    """Says which runs are no points because they were asked something else, or otherwise."""
+    shown = next(iter(chart.runs), None)
+    others = [
+        run
+        for key, models in able.items()
+        for places in models.values()
+        for spots in places.values()
+        for found in spots.values()
+        for run in found
+        if key != group and run.suite == group[0]
+    ]
+    if shown is None or not others:
+        return
+    named = ", ".join(f"{run.id} ({told(run, shown)})" for run in others[:LISTED])
+    more = f" and {len(others) - LISTED} more" if len(others) > LISTED else ""
+    kind = kind_words(shown) or "all questions"
+    chart.refused.append(f"{named}{more}, measured otherwise than the points ({kind})")
 
 
 def _parts(run: Run) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -115,10 +138,10 @@ def _nearness(place: tuple[str, ...], spots: _Spots) -> tuple:
 
 
 def _preference(key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], chart: Chart) -> tuple:
-    """Which runs make the figure: those that draw one at all, the default suite, no limit, most points."""
+    """Which runs make the figure: those that draw one at all, the default suite, most points, no limit."""
     found = [(spot, run) for places in models.values() for s in places.values() for spot, run in s.items()]
     limit = found[0][1][0].limit
     asked = float("inf") if limit is None else limit
     drawn = any(strategy != VANILLA for (_, strategy, _), _ in found)
     points = len({spot for spot, _ in found})
-    return not drawn, key[0] != chart.default_suite, -asked, -points, len(key[1]), key
+    return not drawn, key[0] != chart.default_suite, -points, -asked, len(key[1]), key

@@ -9,7 +9,14 @@ from pdrop_eval.report.formats.markdown import escaped, markdown, markdown_grid
 from pdrop_eval.report.tables.cells import Cell, shown_score
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.layout import scores_grid
-from pdrop_eval.report.tables.notes import RENDERED, codes, deviation_notes, question_notes, questions
+from pdrop_eval.report.tables.notes import (
+    RENDERED,
+    codes,
+    deviation_notes,
+    kind_notes,
+    question_notes,
+    questions,
+)
 from pdrop_eval.report.tables.training_part import unfair_notes
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
@@ -100,7 +107,7 @@ def _first(part: Part) -> str:
         f"the table's {len(table.benchmarks)} benchmarks (MME / 20), with the half-width of its 95% interval."
         f" {unit} count the image tokens in the prefill. Measured with pdrop-eval {codes(runs)}."
     )
-    notes = [*deviation_notes(part), *question_notes(part)]
+    notes = [*deviation_notes(part), *question_notes(part), *kind_notes(part)]
     said = "\n".join(f"- {escaped(note.text)}" for note in notes)
     return "\n\n".join(filter(None, [markdown_grid(Grid("", heads, bands)), escaped(text), said]))
 
@@ -124,10 +131,10 @@ def _short(part: Part) -> Section:
     grids = [scores_grid(shown, whole=False)] if shown.groups else []
     missing: dict[str, list[str]] = {}
     for row in part.rows:
-        if row.run is None:
+        if row.run is None and not row.apart:
             missing.setdefault(row.key.model, []).append(row.key.inferred)
     listed = "; ".join(f"{model}: {', '.join(found)}" for model, found in missing.items())
-    notes = [*deviation_notes(part), *unfair_notes(part), *question_notes(part)]
+    notes = [*deviation_notes(part), *unfair_notes(part), *question_notes(part), *kind_notes(part)]
     notes += [Note(f"Not measured yet: {listed}.")] if missing else []
     more = "The commands for it, intervals" if missing else "Intervals"
     notes.append(Note(f"{more}, costs and the published numbers: `results/tables/{part.table.name}.md`."))

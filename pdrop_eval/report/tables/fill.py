@@ -1,9 +1,10 @@
 """The paper's tables filled: with what was measured, and with what is published."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from pdrop_eval.records.alike import largest, told
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, pick
 from pdrop_eval.report.tables.cells import (
@@ -21,7 +22,12 @@ from pdrop_eval.strategies.registry import VANILLA
 
 @dataclass
 class Row:
-    """A row with a cell for every benchmark of its table; `run` fills it if it was measured."""
+    """A row with a cell for every benchmark of its table; `run` fills it if it was measured.
+
+    Attributes:
+        others: Runs that fit the row, and stood back.
+        apart: Those of them that are of another kind than the table's rows, see `records.alike`.
+    """
 
     key: RowKey
     cells: dict[str, Cell]
@@ -30,6 +36,7 @@ class Row:
     hours: tuple[float, str] | None = None
     run: Run | None = None
     others: list[Run] = field(default_factory=list)
+    apart: list[Run] = field(default_factory=list)
 
     @property
     def tokens(self) -> float | None:
@@ -59,6 +66,7 @@ class Part:
 
     Attributes:
         refused: Runs of models that were trained otherwise than their configuration says, with the reason.
+        left_out: Rows that only runs of another kind could fill, where no published row asks for them.
     """
 
     table: Table
@@ -66,6 +74,7 @@ class Part:
     suite: str | None
     groups: list[Group]
     refused: list[tuple[Run, str]] = field(default_factory=list)
+    left_out: list[Row] = field(default_factory=list)
 
     @property
     def rows(self) -> list[Row]:
@@ -121,13 +130,49 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
     wanted = {**table.groups(), **beyond}
     if not table.published:
         wanted = {key.architecture: [] for key in sorted(asked, key=lambda key: key.architecture)}
+    beside = {name: _beside(keys, asked, table, name) for name, keys in wanted.items()}
+    rows_of = {name: [*keys, *beside[name]] for name, keys in wanted.items()}
+    alike = _alike(table, able, [key for keys in rows_of.values() for key in keys])
+    rows = {key: _measured_row(table, key, able, alike) for keys in rows_of.values() for key in keys}
+    added = {key for keys in beside.values() for key in keys}
+    left_out = [row for key, row in rows.items() if key in added and not row.run]
     groups = []
-    for architecture, keys in wanted.items():
-        rows = [_measured_row(table, key, able) for key in keys]
-        rows += [_measured_row(table, key, able) for key in _beside(keys, asked, table, architecture)]
-        name = family_name(architecture, size)
-        groups.append(Group(name, rows, _delta(table, rows), architecture in beyond))
-    return Part(table, size, suite, groups, refused)
+    for architecture, keys in rows_of.items():
+        shown = [rows[key] for key in keys if rows[key] not in left_out]
+        if shown:
+            name = family_name(architecture, size)
+            groups.append(Group(name, shown, _delta(table, shown), architecture in beyond))
+    _blank_other_questions(table, groups)
+    return Part(table, size, suite, groups, refused, left_out)
+
+
+def _alike(table: Table, able: Mapping[RowKey, list[Run]], keys: Iterable[RowKey]) -> list[Run]:
+    """The runs of the kind that fills the most of a table, and of vanilla where it is the measure."""
+    wanted = [*keys, *(_whole(key) for key in keys if table.relative)]
+    entries = ((key, run) for key in dict.fromkeys(wanted) for run in able.get(key, []))
+    return largest(entries, table.benchmarks)
+
+
+def _whole(key: RowKey) -> RowKey:
+    """The row of the same model without dropping."""
+    return replace(key, strategy=VANILLA, ratio=None, settings=())
+
+
+def _blank_other_questions(table: Table, groups: Iterable[Group]) -> None:
+    """Of a column, only the scores of the same questions stay: those of most rows, else of most questions."""
+    rows = [row for group in groups for row in group.rows if row.run]
+    for name in table.benchmarks:
+        counts = Counter(row.cells[name].questions for row in rows if row.cells[name].score is not None)
+        if len(counts) < 2:
+            continue
+        kept = max(counts, key=lambda asked: (counts[asked], asked[0] or 0))
+        for row in rows:
+            cell = row.cells[name]
+            if cell.score is not None and cell.questions != kept:
+                row.cells[name] = replace(
+                    cell, state=MISSING, score=None, stderr=None, why="of other questions than the other rows"
+                )
+                row.average = None
 
 
 def _beside(keys: list[RowKey], asked: list[RowKey], table: Table, architecture: str) -> list[RowKey]:
@@ -143,17 +188,24 @@ def _beside(keys: list[RowKey], asked: list[RowKey], table: Table, architecture:
     return sorted(own, key=table.place)
 
 
-def _measured_row(table: Table, key: RowKey, able: Mapping[RowKey, list[Run]]) -> Row:
-    run, others = pick(able.get(key, []), table.benchmarks)
+def _measured_row(table: Table, key: RowKey, able: Mapping[RowKey, list[Run]], alike: Sequence[Run]) -> Row:
+    kind = {id(run) for run in alike}
+    mine = [run for run in able.get(key, []) if id(run) in kind]
+    apart = [run for run in able.get(key, []) if id(run) not in kind]
+    run, others = pick(mine, table.benchmarks)
     cells = {name: measured_cell(run, name) for name in table.benchmarks}
     if run is None:
-        return Row(key, cells)
+        if apart and alike:
+            why = f"{apart[0].id} is of another kind than the other rows: {told(apart[0], alike[0])}"
+            cells = {name: replace(cell, why=why) for name, cell in cells.items()}
+        return Row(key, cells, apart=apart)
     if table.relative:
-        whole = replace(key, strategy=VANILLA, ratio=None, settings=())
-        vanilla = pick(able.get(whole, []), table.benchmarks)[0]
+        vanilla = pick([run for run in able.get(_whole(key), []) if id(run) in kind], table.benchmarks)[0]
         cells = {name: relative(cell, measured_cell(vanilla, name)) for name, cell in cells.items()}
     mean = average(cells, table.benchmarks, in_percent=table.relative)
-    return Row(key, cells, mean, run.of("efficiency", "tflops"), run.hours, run, others)
+    first, rest = pick(apart, table.benchmarks)
+    others += [first, *rest] if first else []
+    return Row(key, cells, mean, run.of("efficiency", "tflops"), run.hours, run, others, apart)
 
 
 def _delta(table: Table, rows: list[Row]) -> dict[str, float]:

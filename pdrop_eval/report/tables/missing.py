@@ -24,7 +24,7 @@ def missing_notes(part: Part) -> list[Note]:
         return [Note(f"What is missing can't be measured: there is no suite {part.suite} in conf/suite.")]
     grouped: dict[tuple[str, str], list[tuple[Row, Fill]]] = defaultdict(list)
     for row in part.rows:
-        if row.missing:
+        if row.missing and not (row.apart and not row.run):  # those are named with their own command
             found = fill_row(part, row)
             what = f" ({', '.join(names(row.missing).values())})" if row.run else ""
             grouped[found.needs, what].append((row, found))
@@ -49,7 +49,8 @@ def can_be_filled(part: Part) -> bool:
 
 def fill_row(part: Part, row: Row) -> Fill:
     """What fills a row, with the settings of its own run, or else with those that all other rows share."""
-    model = row.run.model if row.run else None
+    runs = [row.run] if row.run else row.apart
+    model = runs[0].model if runs else None
     kept = _settings(row.run) if row.run else _shared(part.runs)
     return fill(part.size, str(part.suite), row.key, model, kept, _folders(part.runs))
 

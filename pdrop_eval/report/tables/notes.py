@@ -4,12 +4,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.records.alike import kind_words, told
 from pdrop_eval.records.overrides import own_data
-from pdrop_eval.records.run import Run, unlike
+from pdrop_eval.records.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
 from pdrop_eval.report.tables.cells import Cell, other_questions
 from pdrop_eval.report.tables.fill import Part, Row
-from pdrop_eval.report.tables.missing import missing_notes
+from pdrop_eval.report.tables.missing import can_be_filled, fill_row, missing_notes
 from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.report.tables.training_part import training_notes
 from pdrop_eval.strategies.registry import VANILLA
@@ -28,7 +29,7 @@ def part_notes(part: Part) -> list[Note]:
     cells = [cell for row in part.rows for cell in row.cells.values()]
     notes = [*deviation_notes(part), *alike_notes(cells, part.table.average)]
     notes += [*training_notes(part), *question_notes(part)]
-    notes += [*_records(part), *_not_shown(part), *_comparison(part)]
+    notes += [*_records(part), *_not_shown(part), *kind_notes(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
     notes += [*_cropped(part.runs), *_fewer_categories(part)]
@@ -175,13 +176,36 @@ def _not_shown(part: Part) -> list[Note]:
             past = (
                 "" if row.run.is_current else " The shown one was made by other code than is installed now."
             )
+            nearest = pick([row.run, *row.others], part.table.benchmarks)[0] is row.run
+            why = "the nearest to the default configuration" if nearest else "of the kind of the other rows"
             notes.append(
                 Note(
-                    f"{_name(row)}: several runs fit this row. Shown is {row.run.id}, the nearest to the "
-                    f"default configuration; not {', '.join(reasons[:LISTED])}{more}.{past}"
+                    f"{_name(row)}: several runs fit this row. Shown is {row.run.id}, {why}; "
+                    f"not {', '.join(reasons[:LISTED])}{more}.{past}"
                 )
             )
     return notes
+
+
+def kind_notes(part: Part) -> list[Note]:
+    """Rows that were measured otherwise than those that are shown, with the commands that mend it."""
+    shown = part.runs
+    rows = [row for row in [*part.rows, *part.left_out] if row.apart and not row.run]
+    if not rows or not shown:
+        return []
+    named = []
+    for row in rows:
+        runs = ", ".join(f"{run.id} ({told(run, shown[0])})" for run in row.apart[:LISTED])
+        more = f" and {len(row.apart) - LISTED} more" if len(row.apart) > LISTED else ""
+        named.append(f"{_name(row)}: {runs}{more}")
+    commands = [fill_row(part, row).command for row in rows] if can_be_filled(part) else []
+    return [
+        Note(
+            f"Measured otherwise than the rows above ({kind_words(shown[0]) or 'all questions'}), so not "
+            f"beside them: {'; '.join(named)}.{' As the others:' if any(commands) else ''}",
+            [command for command in commands if command],
+        )
+    ]
 
 
 def _comparison(part: Part) -> list[Note]:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.records.alike import kind_words
 from pdrop_eval.records.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.tables.cells import JUDGE, measured_cell, shown_score
@@ -18,7 +19,7 @@ JUDGE_SETTINGS = ("judge.model=<name>",)
 
 
 def overview(runs: list[Run]) -> list[Section]:
-    """One section a suite; in it, a band a model and a line a strategy with its settings."""
+    """One section a suite; in it, a band a model and kind, and a line a strategy with its settings."""
     suites: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
         suites[run.suite].append(run)
@@ -50,7 +51,8 @@ def _section(suite: str, runs: list[Run]) -> Section:
     unit = numbers.flops_unit([run.of("efficiency", "tflops") for run in chosen])
     bands: dict[str, Band] = {}
     for run in chosen:
-        bands.setdefault(run.model, Band(run.model, [])).lines.append(_line(run, unit))
+        name = _band(run)
+        bands.setdefault(name, Band(name, [])).lines.append(_line(run, unit))
     heads = ["Strategy", unit, *names(benchmarks()).values(), "Record"]
     text = [
         "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Intervals and numbers of "
@@ -72,12 +74,24 @@ def _section(suite: str, runs: list[Run]) -> Section:
 
 
 def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
-    """One run for each suite, model, strategy and settings of it, in this order; the others, each with it."""
+    """One run for each suite, model, kind, strategy and settings of it, in this order; the others with it."""
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
-        grouped[run.suite, run.model, run.info.order, _label(run)].append(run)
+        place = (run.suite, run.model, *_kind(run), run.info.order, _label(run))
+        grouped[place].append(run)
     picked = [pick(grouped[key], benchmarks()) for key in sorted(grouped)]
     return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
+
+
+def _kind(run: Run) -> tuple[bool, int, str]:
+    """Where a kind stands: the default, then those with a limit by its size, then other settings."""
+    words = kind_words(run)
+    return bool(words), run.limit or 0, words
+
+
+def _band(run: Run) -> str:
+    """The model, and how its rows were asked where that isn't the default."""
+    return ", ".join(filter(None, [run.model, kind_words(run)]))
 
 
 def _label(run: Run) -> str:
