@@ -19,6 +19,8 @@ CAPTIONS ?= 800
 WORKERS ?= logical
 BASELINE ?= vanilla
 CANDIDATE ?= pdrop
+# Cases in the format of tests/golden/README.md.
+GOLDENS ?= tests/golden/cases
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
@@ -26,7 +28,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test test-slow test-all goldens eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
@@ -122,6 +124,9 @@ test-slow: $(STAMP)  ## Run the others: training, evaluation, browser, wheel
 
 test-all: $(STAMP)  ## Run both
 	$(PYTEST) $(ARGS)
+
+goldens: $(STAMP)  ## Compare with official code, case by case (GOLDENS=folder)
+	$(PYTEST) tests/golden --golden-dir $(GOLDENS) $(ARGS)
 
 docs: $(STAMP)  ## The documentation as a site: .cache/docs/index.html
 	$(BIN)/mkdocs build --quiet --strict

@@ -169,6 +169,12 @@ def test_slow_tests_are_all_that_the_fast_run_leaves_out(make):
     assert make("test-all", "ARGS=-x")[1][-1] == f"python -m pytest {PARALLEL} -x"
 
 
+def test_goldens_are_those_of_the_repository_or_of_a_folder(make):
+    command = f"python -m pytest {PARALLEL} tests/golden --golden-dir"
+    assert make("goldens")[1][-1].strip() == f"{command} tests/golden/cases"
+    assert make("goldens", "GOLDENS=mine", "ARGS=-x")[1][-1] == f"{command} mine -x"
+
+
 def test_check_only_looks(make):
     _, asked = make("check")
     assert asked[-3:] == ["ruff check .", "ruff format --check .", "mypy "]
