@@ -162,7 +162,12 @@ class RecordedJudge(_Part):
 
 
 class RecordedTask(_Part):
-    """The result of a task: scored, or with answers that need a judge."""
+    """The result of a task: scored, or with answers that need a judge.
+
+    Attributes:
+        samples_sha256: Of its file of samples; records of earlier versions have none.
+        next_samples_sha256: Of the file that is about to replace it.
+    """
 
     benchmark: Text
     metric: Text | None = None
@@ -184,6 +189,8 @@ class RecordedTask(_Part):
     tflops_mean: Number | None = None
     data_sha256: Text | None = None
     task_sha256: Text | None = None
+    samples_sha256: Text | None = None
+    next_samples_sha256: Text | None = None
     predictions: InnerPath | None = None
     judge: RecordedJudge | None = None
 

@@ -8,7 +8,6 @@ was at), and the next call with the same identity goes on from there.
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
@@ -16,10 +15,13 @@ from typing import Any
 
 from pdrop_eval.records.journal import drop_journal
 from pdrop_eval.records.migration import SCHEMA, migrate
-from pdrop_eval.records.schema import TASK_STATUSES, find_fault, read_sample
+from pdrop_eval.records.samples import checksum, load_samples, plain_name, samples_path
+from pdrop_eval.records.schema import TASK_STATUSES, find_fault
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, remove_unfinished, write_atomically, writing_to
 from pdrop_eval.utils.validation import is_finite_number, parse, to_plain
+
+__all__ = ["Run", "load_records", "load_samples", "read_record", "run_folder", "run_id"]
 
 
 class Run:
@@ -84,15 +86,19 @@ class Run:
         result = {"status": "scored", **to_plain(result)}
         _check_result(task, result, predictions)
         if predictions is not None:
-            result["predictions"] = f"predictions/{_folder_name(task)}.json"
+            result["predictions"] = f"predictions/{plain_name(task)}.json"
             answers = _json(to_plain(predictions), indent=1) + "\n"
             with writing_to(self.folder):
                 write_atomically(self.folder / result["predictions"], answers)
         lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
-        path = self.folder / "samples" / f"{_folder_name(task)}.jsonl"
+        result["samples_sha256"] = checksum(lines.encode())
+        others, old = {**self.record["tasks"]}, self.record["tasks"].get(task, {})
+        if old.get("samples_sha256"):  # a kill between the two files leaves what the record vouches for
+            self._write(tasks={**others, task: {**old, "next_samples_sha256": result["samples_sha256"]}})
         with writing_to(self.folder):
-            write_atomically(path, lines)
-        self._write(tasks={**self.record["tasks"], task: result}, status="started", **self._resumed)
+            write_atomically(samples_path(self.folder, task), lines)
+        result.pop("next_samples_sha256", None)
+        self._write(tasks={**others, task: result}, status="started", **self._resumed)
         with writing_to(self.folder):
             drop_journal(self.folder, task)
 
@@ -141,7 +147,7 @@ class Run:
 
 def run_folder(root: Path, model: str, strategy: str, identity: dict) -> Path:
     """Where the run of an identity lives."""
-    return Path(root) / _folder_name(model) / f"{_folder_name(strategy)}-{run_id(identity)}"
+    return Path(root) / plain_name(model) / f"{plain_name(strategy)}-{run_id(identity)}"
 
 
 def run_id(identity: dict) -> str:
@@ -161,17 +167,6 @@ def load_records(root: Path) -> list[dict]:
     paths = sorted(Path(root).glob("*/*/record.json"))
     records = [{**read_record(path), "folder": str(path.parent)} for path in paths]
     return sorted(records, key=lambda record: (record["created"], record["run_id"]))
-
-
-def load_samples(folder: Path, task: str) -> list[dict]:
-    """The stored samples of a finished task, in order. Raises UserError if they are missing or damaged."""
-    path = Path(folder) / "samples" / f"{_folder_name(task)}.jsonl"
-    try:
-        return [read_sample(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The samples in {path} can't be read ({error}). Move the run's folder away and run it again."
-        ) from error
 
 
 def read_record(path: Path) -> dict:
@@ -241,10 +236,6 @@ def _damaged(path: Path, why: str) -> UserError:
     return UserError(
         f"The record {path} is damaged: {why}. Restore it from a copy, or move its folder away and run again."
     )
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
 
 
 def _json(value: Any, indent: int | None = None) -> str:

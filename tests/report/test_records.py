@@ -1,6 +1,7 @@
 """Records: resumed, atomic, locked, and refused with a reason when something is wrong."""
 
 import errno
+import hashlib
 import json
 import multiprocessing
 import os
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from pdrop_eval.records import store
+from pdrop_eval.records.samples import lost_samples
 from pdrop_eval.records.store import Run, load_records, load_samples, run_id
 from pdrop_eval.utils import files
 from pdrop_eval.utils.errors import UserError
@@ -64,7 +67,14 @@ def test_finished_tasks_are_kept_and_not_lost_by_the_next_call(tmp_path):
     again.add_task("pope", POPE, [])
     again.complete()
     assert stored(again)["status"] == "completed"
-    assert stored(again)["tasks"] == {"gqa": GQA, "pope": POPE}
+    # sha256sum of the two files
+    sums = [
+        hashlib.sha256((again.folder / f"samples/{task}.jsonl").read_bytes()).hexdigest()
+        for task in ("gqa", "pope")
+    ]
+    assert sums[1] == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # of nothing
+    gqa, pope = {**GQA, "samples_sha256": sums[0]}, {**POPE, "samples_sha256": sums[1]}
+    assert stored(again)["tasks"] == {"gqa": gqa, "pope": pope}
     assert load_samples(again.folder, "gqa")[1] == {"doc_id": 1, "answer": "紅\u2028"}
 
 
@@ -122,7 +132,9 @@ def test_what_needs_a_judge_is_kept_without_a_score_and_with_its_predictions(tmp
     run.add_task("mmvet", MMVET, [{"doc_id": 0}], predictions={"v1_0": "a", "v1_1": "b"})
     run.complete()
     assert run.done == {"mmvet"}
-    assert stored(run)["tasks"]["mmvet"] == {**MMVET, "predictions": "predictions/mmvet.json"}
+    entry = stored(run)["tasks"]["mmvet"]
+    assert entry.pop("samples_sha256") == hashlib.sha256(b'{"doc_id": 0}\n').hexdigest()
+    assert entry == {**MMVET, "predictions": "predictions/mmvet.json"}
     answers = (run.folder / "predictions" / "mmvet.json").read_text(encoding="utf-8")
     assert json.loads(answers) == {"v1_0": "a", "v1_1": "b"}
 
@@ -431,6 +443,80 @@ def test_missing_samples_are_named(tmp_path):
     run = open_run(tmp_path)
     with pytest.raises(UserError, match=r"samples/gqa\.jsonl"):
         load_samples(run.folder, "gqa")
+
+
+def _two_samples(root):
+    run = open_run(root)
+    run.add_task("gqa", {**GQA, "n": 2}, [{"doc_id": 0, "answer": "rot"}, {"doc_id": 1, "answer": "blau"}])
+    return run.folder, run.folder / "samples/gqa.jsonl"
+
+
+def _without_checksum(folder):
+    path = folder / "record.json"
+    record = json.loads(path.read_text())
+    del record["tasks"]["gqa"]["samples_sha256"]
+    path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        (lambda text: text.split("\n", 1)[1], "1 lines for 2 questions: some were lost"),
+        (lambda text: "", "0 lines for 2 questions: some were lost"),
+        (lambda text: text.replace("blau", "rot"), "checksum is not the one in the record"),
+        (lambda text: text.replace("\n", "\r\n"), "checksum is not the one in the record"),
+        (lambda text: text + text, "checksum is not the one in the record"),
+    ],
+)
+def test_samples_that_are_not_those_of_the_record_are_refused(tmp_path, harm, words):
+    folder, path = _two_samples(tmp_path)
+    path.write_bytes(harm(path.read_text()).encode())
+    with pytest.raises(UserError, match=words) as caught:
+        load_samples(folder, "gqa")
+    assert str(path) in str(caught.value)
+    assert words in lost_samples(
+        folder, "gqa", json.loads((folder / "record.json").read_text())["tasks"]["gqa"]
+    )
+
+
+def test_samples_of_a_record_without_a_checksum_are_read_unless_lines_are_missing(tmp_path):
+    folder, path = _two_samples(tmp_path)
+    _without_checksum(folder)
+    path.write_text(path.read_text().replace("blau", "rot"))
+    assert [sample["answer"] for sample in load_samples(folder, "gqa")] == ["rot", "rot"]
+    path.write_text(path.read_text().split("\n")[0])
+    with pytest.raises(UserError, match="1 lines for 2 questions"):
+        load_samples(folder, "gqa")
+    path.unlink()
+    assert lost_samples(folder, "gqa", {"n": 2}) is None  # such a record doesn't say that there are any
+    assert lost_samples(folder, "gqa", {"n": 2, "samples_sha256": "0"}) == "No such file or directory"
+
+
+@pytest.mark.parametrize("dies_at", [1, 2, 3])
+def test_a_kill_while_samples_are_replaced_leaves_some_that_the_record_vouches_for(
+    tmp_path, monkeypatch, dies_at
+):
+    folder, _ = _two_samples(tmp_path)
+    run = open_run(tmp_path)
+    written = []
+
+    def dies(path, content):
+        written.append(path.name)
+        if len(written) == dies_at:
+            raise KeyboardInterrupt
+        files.write_atomically(path, content)
+
+    monkeypatch.setattr(store, "write_atomically", dies)
+    with pytest.raises(KeyboardInterrupt):
+        run.add_task("gqa", {**GQA, "n": 2}, [{"doc_id": 0, "score": 1.0}, {"doc_id": 1, "score": 1.0}])
+    run.close()
+    assert written == ["record.json", "gqa.jsonl", "record.json"][:dies_at]
+    assert len(load_samples(folder, "gqa")) == 2
+    monkeypatch.undo()
+    run = open_run(tmp_path)
+    run.add_task("gqa", {**GQA, "n": 2}, [{"doc_id": 0, "score": 1.0}, {"doc_id": 1, "score": 1.0}])
+    assert load_samples(folder, "gqa")[0]["score"] == 1.0
+    assert "next_samples_sha256" not in stored(run)["tasks"]["gqa"]
 
 
 def test_a_header_may_not_overwrite_what_the_record_says_of_itself(tmp_path):

@@ -127,6 +127,20 @@ def test_a_second_call_recomputes_nothing(whole, llava, data, monkeypatch, capsy
     assert str(path) in out
 
 
+def test_a_task_whose_samples_lost_lines_is_evaluated_again(llava, data, tmp_path, capsys):
+    record = run(llava, data, tmp_path, *QUICK)
+    path = Path(record["folder"]) / "samples" / "gqa.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole.split(b"\n", 1)[1])
+    after = run(llava, data, tmp_path, *QUICK)
+    told = capsys.readouterr()
+    assert "samples are not those that were scored. gqa: 3 lines for 4 questions" in told.err
+    assert "Nothing to do" not in told.out
+    assert path.read_bytes() == whole
+    assert after["tasks"]["chartqa"] == record["tasks"]["chartqa"]
+    assert after["tasks"]["gqa"]["score"] == record["tasks"]["gqa"]["score"]
+
+
 def test_the_summary_fits_a_terminal(whole, llava, data, capsys):
     run(llava, data, Path(whole["folder"]).parents[1])
     lines = capsys.readouterr().out.splitlines()

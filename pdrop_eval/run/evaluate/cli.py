@@ -64,6 +64,9 @@ def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
         log_rank_zero(f"The record {other} was made with other code or packages. Re-running all tasks.")
     elif record is not None and (changed := plan.changed(record)):
         log_rank_zero(f"Re-running tasks whose data, files or entries changed: {', '.join(changed)}.")
+    elif record is not None and (lost := plan.lost(record)):
+        why = "; ".join(f"{task}: {reason}" for task, reason in lost.items())
+        log_rank_zero(f"Re-running tasks whose stored samples are not those that were scored. {why}.")
     elif record is not None and 0 < len(missing) < len(plan.tasks):
         log_rank_zero(f"{len(plan.tasks) - len(missing)} of {len(plan.tasks)} tasks are done already.")
     if record is not None and not missing:

@@ -27,11 +27,22 @@ class Plan:
         return self.config.strategy.name
 
     def missing(self, record: dict[str, Any] | None) -> list[str]:
-        """The tasks that the record lacks, or that have changed since."""
+        """The tasks that the record lacks, that have changed since, or whose samples were lost."""
         if record is None:
             return self.tasks
-        changed = self.changed(record)
-        return [task for task in self.tasks if task not in record["tasks"] or task in changed]
+        again = {*self.changed(record), *self.lost(record)}
+        return [task for task in self.tasks if task not in record["tasks"] or task in again]
+
+    def lost(self, record: dict[str, Any]) -> dict[str, str]:
+        """The finished tasks whose files of samples aren't those that were scored, each with the reason."""
+        from pdrop_eval.records.samples import lost_samples
+
+        found = {
+            task: lost_samples(Path(record["folder"]), task, entry)
+            for task, entry in record["tasks"].items()
+            if task in self.tasks
+        }
+        return {task: why for task, why in found.items() if why}
 
     def changed(self, record: dict[str, Any]) -> list[str]:
         """The tasks of a record whose data, files or entry in the registry are others now."""

@@ -1,0 +1,84 @@
+"""The files of samples: one a task, which the record's entry of the task vouches for by a checksum.
+
+An entry holds `samples_sha256`, of the file's bytes. While a task that is there already gets other samples,
+it also holds `next_samples_sha256`: whichever of the two files a kill leaves, it was written whole. Records
+of earlier versions have neither; their files are held against the number of questions.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.records.schema import read_sample
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import parse
+
+_FIELDS = ("samples_sha256", "next_samples_sha256")
+
+
+def checksum(content: bytes) -> str:
+    """What an entry says of its file of samples."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def samples_path(folder: Path, task: str) -> Path:
+    """Where the samples of a task are."""
+    return Path(folder) / "samples" / f"{plain_name(task)}.jsonl"
+
+
+def plain_name(name: str) -> str:
+    """A name as that of a file or a folder."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"
+
+
+def lost_samples(folder: Path, task: str, entry: Mapping[str, Any]) -> str | None:
+    """Why a finished task's file of samples isn't the one that was written with its entry; None if it is.
+
+    An entry without a checksum, of an earlier version, doesn't say that there is a file.
+    """
+    try:
+        return _fault(samples_path(folder, task).read_bytes(), entry)
+    except OSError as error:
+        return (error.strerror or str(error)) if entry.get(_FIELDS[0]) else None
+
+
+def load_samples(folder: Path, task: str) -> list[dict]:
+    """The stored samples of a finished task, in order, which must be all that the run's record vouches for.
+
+    Raises:
+        UserError: They are missing or damaged, or lines of them were lost.
+    """
+    path = samples_path(folder, task)
+    try:
+        content = path.read_bytes()
+        found = [read_sample(line) for line in content.decode("utf-8").split("\n") if line]
+        if fault := _fault(content, _entry(Path(folder) / "record.json", task)):
+            raise ValueError(fault)
+        return found
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"The samples in {path} can't be read ({error}). Move the run's folder away and run it again."
+        ) from error
+
+
+def _fault(content: bytes, entry: Mapping[str, Any]) -> str | None:
+    """Why this isn't the file that an entry vouches for."""
+    expected = [entry[name] for name in _FIELDS if entry.get(name)]
+    if checksum(content) in expected:
+        return None
+    lines, n = sum(1 for line in content.split(b"\n") if line), entry.get("n")
+    if type(n) is int and lines < n:
+        return f"{lines} lines for {n} questions: some were lost"
+    changed = "its checksum is not the one in the record: it was changed after it had been written"
+    return changed if expected else None
+
+
+def _entry(record: Path, task: str) -> Mapping[str, Any]:
+    """A task's entry in a record that was checked before; empty where there is none."""
+    try:
+        found = parse(record.read_text(encoding="utf-8"))["tasks"][task]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
