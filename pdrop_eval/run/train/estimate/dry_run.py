@@ -122,10 +122,11 @@ def _model_config(model: Any) -> tuple[Path | str, Any]:
     return source, found
 
 
-def _processor(config: Any, model_config: Any) -> Any:
+def _processor(config: TrainSpec, model_config: Any) -> Any:
     """The checkpoint's processor, tried as for training."""
     model, family = config.model, families.multimodal_of(model_config)
-    template = "checkpoint" if "checkpoint" in [config.recipe[n].template for n in config.phases] else None
+    templates = [config.phase(name).template for name in config.phases]
+    template = "checkpoint" if "checkpoint" in templates else None
     return load_processor(
         model.pretrained, family, model.revision, model.trust_remote_code, model.anyres, template
     )
