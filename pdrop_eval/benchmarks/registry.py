@@ -9,10 +9,15 @@ import yaml
 
 from pdrop_eval.benchmarks.scoring.rules import score_range, scoring_rule
 from pdrop_eval.utils.paths import PACKAGE
+from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
     from pdrop_eval.benchmarks.scoring.metric import Metric
 
+ADD = (
+    "A new benchmark is an entry in pdrop_eval/benchmarks/benchmarks.yaml and a file in tasks/hub: "
+    'see "Add a benchmark" in CONTRIBUTING.md.'
+)
 IMAGES = "images"  # the cluster of questions about the same pictures
 
 
@@ -71,6 +76,18 @@ def _listed(columns: str | list[str] | None) -> tuple[str, ...]:
 def by_task() -> dict[str, Benchmark]:
     """All benchmarks by lmms-eval task."""
     return {benchmark.task: benchmark for benchmark in benchmarks().values()}
+
+
+def check_benchmark(what: str, name: str, allowed: Iterable[str], fix: str = "") -> None:
+    """Raises UserError for a benchmark or a task that there isn't, with the nearest and how to add one.
+
+    Args:
+        what: What it is called in the message.
+        name: What was asked for.
+        allowed: What there is to choose from.
+        fix: What else would help; said before how to add one.
+    """
+    check_choice(what, name, allowed, f"{fix} {ADD}".strip())
 
 
 @cache

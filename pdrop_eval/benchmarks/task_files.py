@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.benchmarks.scoring.rules import rule_module, scoring_rule
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE, TASKS
@@ -81,7 +81,7 @@ def task_names(source: str) -> list[str]:
 def describe(task: str, source: str) -> TaskInfo:
     """The task's description. Raises UserError for an unknown source or task."""
     check_choice("suite.source", source, SOURCES)
-    check_choice("task", task, task_names(source), f"A new one is a file tasks/{source}/{task}.yaml.")
+    check_benchmark("task", task, task_names(source))
     own = by_task().get(task)
     if own is None:
         raise UserError(

@@ -49,18 +49,21 @@ def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
         raise UserError(
             f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
         )
-    _check_truths(build, fields)
+    _check_fields(build, fields)
     try:
         return build(**fields)
     except TypeError as error:  # a number where a list belongs, and the like
         raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
 
 
-def _check_truths(build: type, given: Mapping[str, Any]) -> None:
-    """Raises UserError where a field that is true or false is given anything else: "no" would be true."""
-    known = {field.name: field.default for field in dataclass_fields(build)} if is_dataclass(build) else {}
+def _check_fields(build: type, given: Mapping[str, Any]) -> None:
+    """Raises UserError for a field that there isn't, and for "no" where a field is true or false."""
+    if not is_dataclass(build):
+        return
+    known = {field.name: field.default for field in dataclass_fields(build) if field.init}
     for name, value in given.items():
-        if isinstance(known.get(name), bool):
+        check_choice(f"setting of {build.__name__}", name, known)
+        if isinstance(known[name], bool):
             check_truth(name, value)
 
 

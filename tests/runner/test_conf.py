@@ -145,7 +145,7 @@ def test_a_number_with_an_exponent_is_a_number_as_in_hydra(tmp_path, monkeypatch
         ),
         ({"_target_": "pdrop_eval.strategies.fastv.X"}, "X can't be imported: AttributeError: module"),
         ({"_target_": "subprocess.run"}, "strategy._target_=subprocess.run is no strategy: name a subclass"),
-        ({"_target_": "pdrop_eval.strategies.fastv.FastV", "other": 2}, "FastV are not of the right kind"),
+        ({"_target_": "pdrop_eval.strategies.fastv.FastV", "other": 2}, "Unknown setting of FastV: 'other'"),
     ],
 )
 def test_what_can_be_no_strategy_is_refused(settings, words):

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pdrop_eval.benchmarks.registry import benchmarks, by_task
+from pdrop_eval.benchmarks.registry import benchmarks, by_task, check_benchmark
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
 from pdrop_eval.run.config.typed import make_typed
@@ -191,7 +191,7 @@ def _key(name: Any) -> str:
     """The benchmark of a key or of a task."""
     if name in by_task():
         return by_task()[name].key
-    check_choice("benchmark in max_drop_of", name, benchmarks())
+    check_benchmark("benchmark in max_drop_of", name, benchmarks())
     return str(name)
 
 

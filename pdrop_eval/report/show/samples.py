@@ -4,9 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdrop_eval.benchmarks.registry import benchmarks, by_task
+from pdrop_eval.benchmarks.registry import benchmarks, by_task, check_benchmark
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice
 
 FORMS = (
     "sample=docvqa:17, several as sample=docvqa:17,gqa:3, or a range, both ends in it, as sample=docvqa:0-9"
@@ -69,7 +68,7 @@ def _read(part: str) -> Ids:
         )
     name = match["name"]
     if name not in by_task():
-        check_choice("benchmark", name, benchmarks(), "Or its task, as in docvqa_val:17.")
+        check_benchmark("benchmark", name, benchmarks(), "Or its task, as in docvqa_val:17.")
     task = name if name in by_task() else benchmarks()[name].task
     first, last = int(match["first"]), int(match["last"] or match["first"])
     if last < first:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmarks, check_benchmark
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import Run
 from pdrop_eval.strategies.registry import VANILLA, info_of
@@ -146,7 +146,7 @@ class Table(_Part):
     @classmethod
     def _known(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
         for key in columns:
-            check_choice("column", key, benchmarks())
+            check_benchmark("column", key, benchmarks())
         if not columns:
             raise ValueError("a table needs a column")
         return columns

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole
@@ -84,7 +85,9 @@ def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | Non
         if not names:
             raise UserError("tasks=[] is empty. Name some tasks, or use tasks=null for all.")
         for name in names:
-            check_choice(f"task of suite={suite}", name, suite_tasks)
+            other = name in by_task() and name not in suite_tasks
+            fix = f"{name} is in no list of this suite: suite.tasks=[{name}] takes it in." if other else ""
+            check_benchmark(f"task of suite={suite}", name, suite_tasks, fix)
         tasks = [task for task in suite_tasks if task in names]
     if "mme" in tasks and limit is not None and limit % 2:
         raise UserError(

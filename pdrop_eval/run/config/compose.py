@@ -1,8 +1,10 @@
 """The configuration folder as a registry: choices, and wrong overrides explained."""
 
+import difflib
 import os
+import re
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -15,6 +17,7 @@ from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.run.config.quoting import advice
 from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
@@ -29,6 +32,8 @@ ENTRIES = {
     "bench": ("model",),
     **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
 }
+# Where + adds what the defaults don't name: a strategy's class says what it takes when it is built.
+_OPEN = ("strategy.", "max_drop_of.", "distributed.fsdp_config.")
 
 
 def _scratch() -> str:
@@ -42,7 +47,7 @@ OmegaConf.register_new_resolver("scratch", _scratch, replace=True)
 
 def compose_config(overrides: Sequence[str] = (), entry: str = "evaluate") -> DictConfig:
     """The configuration that a command runs with these overrides. Raises UserError for a wrong one."""
-    check_overrides(overrides, entry)
+    _check_sweeps(check_overrides(overrides, entry))
     return _compose(overrides, entry)
 
 
@@ -98,10 +103,11 @@ def check_settings(arguments: Sequence[str], entry: str) -> list[str]:
         for name, part in parts.items()
         for inner in (part if OmegaConf.is_dict(part) else [""])
     ]
-    for argument in arguments:
-        name, equals, _ = argument.partition("=")
-        if equals and not name.startswith(("-", "hydra.")):
-            check_choice("setting", name.lstrip("+~"), known, f"pdrop-eval-{entry} --help lists them.")
+    given = [one for one in arguments if "=" in one and not one.startswith(("-", "hydra."))]
+    for argument in given:
+        name = argument.partition("=")[0].lstrip("+~")
+        check_choice("setting", name, known, f"pdrop-eval-{entry} --help lists them.")
+    _check_sweeps(_parsed(given))
     return list(arguments)
 
 
@@ -118,34 +124,45 @@ def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> lis
     parsed = check_overrides(known.overrides, entry)
     if not known.multirun and any(override.key_or_group == "hydra/launcher" for override in parsed):
         raise UserError("hydra/launcher=... needs -m: Hydra runs the command right here without it. Add -m.")
-    sweeps = [override.input_line for override in parsed if override.is_sweep_override()]
-    if sweeps and not known.multirun:
-        raise UserError(
-            f"{sweeps[0]} has several values. Add -m to run one after the other; a list is written in "
-            "brackets, tasks=[gqa,pope]."
-        )
+    if not known.multirun:
+        _check_sweeps(parsed, "Add -m to run one after the other. ")
     return ordered
 
 
 def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[Override]:
     """Parses overrides such as `strategy=pdrop` or `limit=32`, checks choices and keys. Raises UserError."""
-    try:
-        overrides = OverridesParser.create().parse_overrides(list(arguments))
-    except OverrideParseException as error:
-        raise UserError(
-            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
-            "strategy.ratio=0.6; put quotes around values with spaces, commas or brackets."
-        ) from error
+    overrides = _parsed(arguments)
     groups, chosen = ENTRIES[entry], dict[str, list[str]]()
     for override in overrides:
         if override.key_or_group in groups and not override.is_delete():
             chosen[override.key_or_group] = _check_group(override)
     for override in overrides:
         key = override.key_or_group
-        if not (key in groups or key.startswith("hydra") or override.is_add() or override.is_force_add()):
-            _check_key(key, chosen, entry)
+        if not (key in groups or re.match(r"hydra\b", key)):
+            _check_key(key, chosen, entry, adds=override.is_add() or override.is_force_add())
     _check_budget(overrides, chosen.get("strategy") or [_default("strategy", entry)])
     return overrides
+
+
+def _parsed(arguments: Iterable[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(arguments))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
+            f"strategy.ratio=0.6. {advice(error.override)}"
+        ) from error
+
+
+def _check_sweeps(parsed: Iterable[Override], otherwise: str = "") -> None:
+    """Raises UserError for several values where one is wanted."""
+    for override in parsed:
+        if override.is_sweep_override():
+            line = str(override.input_line)
+            raise UserError(
+                f"{line} has several values. {otherwise}A list is written in brackets, tasks=[gqa,pope]. "
+                f"{advice(line)}"
+            )
 
 
 def _check_budget(overrides: Iterable[Override], strategies: Iterable[str]) -> None:
@@ -180,17 +197,43 @@ def _check_group(override: Override) -> list[str]:
     return values
 
 
-def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str) -> None:
+def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str, adds: bool = False) -> None:
+    """Raises UserError for a setting that there isn't; `adds`: it is given with + or ++."""
     group = key.split(".", maxsplit=1)[0]
+    if adds and f"{key}.".startswith(_OPEN):
+        return
     for choice in chosen.get(group, [None]) if group in ENTRIES[entry] else [None]:
         config = _defaults_with(f"{group}={choice}" if choice else None, entry)
         parent, _, name = key.rpartition(".")
         node = OmegaConf.select(config, parent) if parent else config
         keys = [str(entry) for entry in node if entry != "_target_"] if OmegaConf.is_dict(node) else []
+        if adds and parent:  # what another choice of the group has, and this one leaves out
+            usual = OmegaConf.select(_defaults_with(None, entry), parent)
+            keys += [str(one) for one in usual if one not in keys] if OmegaConf.is_dict(usual) else []
         if name not in keys and name != "_target_":
             named = f"{group}={choice or _default(group, entry)}" if group in ENTRIES[entry] else parent
             where = f"setting of {named}" if parent else "setting"
-            check_choice(where, name if parent else key, keys, "pdrop-eval --help lists everything.")
+            check_choice(where, name, keys, _elsewhere(name, keys, entry))
+
+
+def _elsewhere(name: str, keys: Sequence[str], entry: str) -> str:
+    """Where a setting of this name is, if it is none of those that could be meant here."""
+    listed = "pdrop-eval --help lists everything."
+    paths: dict[str, str] = {}
+    defaults: Any = OmegaConf.to_container(_defaults_with(None, entry))
+    for path in _paths(defaults):
+        paths.setdefault(path.rpartition(".")[2], path)
+    near = difflib.get_close_matches(name, paths, n=1, cutoff=0.8)
+    if not near or difflib.get_close_matches(name, keys, n=1):
+        return listed
+    return f"Did you mean {paths[near[0]]}? {listed}"
+
+
+def _paths(node: Mapping[str, Any], group: str = "") -> Iterator[str]:
+    for name, inner in node.items():
+        yield f"{group}{name}"
+        if isinstance(inner, Mapping):
+            yield from _paths(inner, f"{group}{name}.")
 
 
 @lru_cache

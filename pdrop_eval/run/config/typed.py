@@ -4,6 +4,7 @@ Every command makes its settings so, once, from what Hydra has composed; the val
 choices) are checked where the command knows what they mean.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
@@ -63,17 +64,22 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if str in kinds and int not in kinds:
         if value is None or isinstance(value, (dict, list)):
             raise UserError(f"{name}={_shown(value)} is not allowed: it must be a text.")
-        return str(value)
+        return _text(value)
     return value
+
+
+def _text(value: Any) -> str:
+    """A text; one that begins with ~/ is a path, which no shell has expanded inside of quotes."""
+    return os.path.expanduser(value) if str(value).startswith("~/") else str(value)
 
 
 def _listed(hint: Any, value: Any, name: str) -> tuple[Any, ...]:
     """A list as a tuple; a text that stands for a list of one, too."""
     if isinstance(value, str):
-        return (value,)
+        return (_text(value),)
     if not isinstance(value, (list, tuple)):
         raise UserError(f"{name}={_shown(value)} is not allowed: it must be a list, {name}=[...].")
-    return tuple(map(str, value)) if str in get_args(hint) else tuple(value)
+    return tuple(map(_text, value)) if str in get_args(hint) else tuple(value)
 
 
 def _shown(value: Any) -> Any:

@@ -39,7 +39,7 @@ def run_experiment(
     and `strategy=` pick single runs, everything else holds for each of them. Raises UserError for overrides
     that an experiment can't have, or if no run is left.
     """
-    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    given = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     listed = OmegaConf.to_container(config.runs) if OmegaConf.is_list(config.runs) else config.runs
     runs = _chosen(_checked(listed), given)
     _check_settings(given, runs)
