@@ -214,6 +214,10 @@ WRONG = {
     "empty question": [entry(said(("human", ""), ("gpt", "Hi.")))],
     "broken character": [entry(said(("human", "Hello"), ("gpt", "\ud83d")))],
     "image name": [entry(CAT, image=image) for image in (3, "", ["a.jpg", None], {}, False)],
+    "unknown key": [
+        entry(images=["a.jpg"]), entry(CAT, images="a.jpg"), entry(video="a.mp4"), entry(videos=["a.mp4"]),
+        entry(CAT, image="a.jpg", video="a.mp4"), entry(audio="a.wav"), entry(image_path="a.jpg"),
+    ],
     "image without mark": [entry(image="a.jpg"), entry(image=["a.jpg", "a.jpg"])],
     "mark without image": [entry(CAT)],
     "number of marks": [
@@ -242,6 +246,10 @@ def test_a_wrong_entry_stops_with_file_line_and_fix_or_is_counted(data, images, 
     found, skipped = read_conversations([path], images, "skip")
     assert [c.line for c in found] == [2]
     assert skipped == {name: 1}
+
+
+def test_a_key_of_another_format_that_names_nothing_is_no_problem(data):
+    assert len(read_conversations([data([entry(images=[], video=None, model="x", width=3)])], None)[0]) == 1
 
 
 def test_the_message_names_what_is_there_and_the_fix(data, images):

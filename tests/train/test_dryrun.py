@@ -112,6 +112,26 @@ def test_adapters_learn_in_the_decoders_place():
     assert "LoRA of rank 8" in render(found)
 
 
+@pytest.mark.parametrize(
+    "start", [[], ["model=llava_1_5_7b", "recipe=llava_1_5_7b"]], ids=["tokenizer", "none"]
+)
+def test_fewer_conversations_than_a_batch_are_refused_as_in_training(data, start):
+    with pytest.raises(UserError, match=r"batch of 12\b.* set a smaller recipe\.instruct\.batch_size"):
+        estimate(*start, *overrides(data), "recipe.instruct.batch_size=12")
+
+
+def test_what_is_cut_at_the_context_is_counted(data):
+    """Those about an image have 154 tokens, of which the last two are the answer and its end mark."""
+    short = [*overrides(data), "recipe.instruct.max_length=153", "recipe.instruct.batch_size=4"]
+    with pytest.raises(
+        UserError, match=r"0 samples with images and 3 without.* Left out were .*'too long': 8"
+    ):
+        estimate(*short, "on_long=skip")
+    found = estimate(*short, "on_long=truncate")
+    assert found.phases[0].data.truncated == 8
+    assert "8 cut at max_length" in render(found)
+
+
 def test_data_that_are_there_are_read_and_counted(data):
     """Batches of 2 hold samples with an image or without one: 4 and 1 of them, in three epochs 15."""
     found = estimate(*overrides(data))

@@ -152,6 +152,52 @@ def test_what_can_not_be_learned_from_stops_or_is_counted(processor, monkeypatch
     assert skipped == {name: 1}
 
 
+def lengths(processor, *turns):
+    """Tokens up to the end of each answer, images of 3 tokens."""
+    return [sample(processor, conversation(*turns[: n + 1])).length for n in range(len(turns))]
+
+
+def cut(processor, given, max_length, on_error="stop"):
+    count = lambda c: (3,) * len(c.images)  # noqa: E731
+    return make_samples(
+        [given], processor, "checkpoint", count, max_length, on_error, on_long="truncate"
+    )  # fmt: skip
+
+
+TURNS = (("<image>\nWhat color is the star?", "red"), ("How many?", "3"))
+
+
+def test_truncating_keeps_the_first_tokens_and_their_labels_as_llava_does(processor):
+    """An answer here is a word and its end mark."""
+    given = conversation(*TURNS)
+    whole, (first, both) = sample(processor, given), lengths(processor, *TURNS)
+    for most, answers, lost in ((both, 4, 0), (both - 1, 3, 1), (first, 2, both - first), (first - 1, 1, 0)):
+        (made,), skipped = cut(processor, given, most)
+        assert skipped == {}
+        assert made.length == most
+        assert made.cut == both - most == (lost or both - most)
+        assert made.ids.tolist() == whole.ids[: len(whole.ids) - made.cut].tolist()
+        assert made.answer_tokens == answers
+        assert made.image_tokens == (3,)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_what_has_no_answer_left_after_the_cut_is_counted(processor, on_error):
+    first = lengths(processor, *TURNS)[0]
+    for most in (first - 2, 2):  # before the answer; amid the image
+        made, skipped = cut(processor, conversation(*TURNS), most, on_error)
+        assert made == []
+        assert skipped == {"no answer within max_length": 1}
+
+
+def test_what_is_too_long_has_a_setting_of_its_own(processor):
+    count = lambda c: (3,) * len(c.images)  # noqa: E731
+    given = [conversation(*TURNS)], processor, "checkpoint", count, 5
+    assert make_samples(*given, "stop", on_long="skip") == ([], {"too long": 1})
+    with pytest.raises(UserError, match=r"on_long=truncate cuts .* on_error=skip or on_long=skip leaves"):
+        make_samples(*given, "skip", on_long="stop")
+
+
 def test_a_template_without_end_mark_is_refused(processor, monkeypatch):
     monkeypatch.setattr(
         processor, "chat_template",

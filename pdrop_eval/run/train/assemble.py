@@ -16,6 +16,7 @@ from pdrop_eval.models import families
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.models.tiling import GRIDS
+from pdrop_eval.run.train.disk import writing_to_disk
 from pdrop_eval.utils.errors import UserError
 
 IMAGE, PAD = "<image>", "<pad>"
@@ -138,7 +139,9 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the new projector")
     try:
-        out = assemble(**vars(parser.parse_args()))
+        asked = parser.parse_args()
+        with writing_to_disk(asked.out, goes_on=False):
+            out = assemble(**vars(asked))
     except UserError as error:
         parser.error(str(error))
     print(f"The start of a training is in {out}.")

@@ -76,6 +76,7 @@ class TrainingPlan:
             "lora": config.lora.to_dict(),
             "anyres": config.model.anyres,
             "on_error": config.on_error,
+            "on_long": config.on_long,
         }
 
 

@@ -35,6 +35,7 @@ def phase_record(
         "samples": seen,
         "left_out_of_an_epoch": len(samples) - an_epoch,
         "skipped": skipped,
+        "truncated": sum(sample.cut > 0 for sample in samples),
         "data": phase.data,
         "hyperparameters": phase.settings.to_dict(),
         "seed": plan.config.seed,

@@ -8,6 +8,7 @@ from typing import Any
 
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.train import distributed
+from pdrop_eval.run.train.disk import writing_to_disk
 from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
 from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
@@ -17,10 +18,19 @@ from pdrop_eval.utils.log import log_rank_zero
 
 def train(plan: TrainingPlan) -> dict[str, Any]:
     """Run what is left of a training; returns its record. Raises UserError."""
+    with writing_to_disk(plan.output):
+        lock = Lock(plan.output) if rank() == 0 else None
+        try:
+            return _train(plan)
+        finally:
+            if lock is not None:
+                lock.release()
+
+
+def _train(plan: TrainingPlan) -> dict[str, Any]:
     from pdrop_eval.run.train.progress import check_identity
     from pdrop_eval.run.train.record import write_record
 
-    lock = Lock(plan.output) if rank() == 0 else None
     strategy = plan.config.strategy.build()
     source: str | Path = plan.config.model.pretrained
     for phase in plan.phases:
@@ -30,16 +40,14 @@ def train(plan: TrainingPlan) -> dict[str, Any]:
         else:
             _train_phase(plan, phase, strategy, source)
         source = phase.folder / "model"
-    record = write_record(plan, [read_phase(phase) for phase in plan.phases], strategy) if rank() == 0 else {}
-    if lock is not None:
-        lock.release()
-    return record
+    return write_record(plan, [read_phase(phase) for phase in plan.phases], strategy) if rank() == 0 else {}
 
 
 def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | Path) -> None:
     import torch
 
     from pdrop_eval.run.train import models
+    from pdrop_eval.run.train.data.phase_samples import phase_samples
     from pdrop_eval.run.train.progress import Clock, Lines, last_checkpoint
     from pdrop_eval.run.train.record import phase_record
 
@@ -50,7 +58,10 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     torch.manual_seed(config.seed)
     arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
     start = models.load_start(source, config, phase.settings.template)
-    samples, skipped = _samples(plan, phase, start)
+    samples, skipped = phase_samples(
+        config, phase.name, phase.conversations, start.processor, start.fixed_tokens
+    )
+    skipped = {**phase.skipped, **skipped}
     # Text alone leaves the projector out, and the tower's last layers are mostly not used.
     text = any(not sample.image_tokens for sample in samples)
     arguments.ddp_find_unused_parameters = text or "vision" in phase.settings.train
@@ -63,14 +74,15 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     trainer.add_callback(clock)
     trainer.add_callback(Lines(phase.name, clock))
     log_rank_zero(_opening(phase, samples, skipped, start.model, checkpoint))
-    if checkpoint and trainer.is_last(checkpoint) and not config.distributed.sharded:
-        clock.pause()  # nothing is left but to write the model
-        trainer.take_up(checkpoint)
-    else:
-        with strategy(start.model):
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    record = phase_record(plan, phase, strategy, samples, skipped, trainer, clock, start.model.config)
-    _save(plan, phase, start, trainer)
+    with writing_to_disk(phase.folder, _space(start.model, plan.config.save_dtype)):
+        if checkpoint and trainer.is_last(checkpoint) and not config.distributed.sharded:
+            clock.pause()  # nothing is left but to write the model
+            trainer.take_up(checkpoint)
+        else:
+            with strategy(start.model):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        record = phase_record(plan, phase, strategy, samples, skipped, trainer, clock, start.model.config)
+        _save(plan, phase, start, trainer)
     if rank() == 0:
         record["model_sha256"] = checkpoint_sha256(phase.folder / "model", None)
         text_of = json.dumps(record, indent=1, ensure_ascii=False)
@@ -81,31 +93,15 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     gc.collect()
 
 
-def _samples(plan: TrainingPlan, phase: Phase, start: Any) -> tuple[list[Any], dict[str, int]]:
-    from tqdm import tqdm
+def _space(model: Any, save_dtype: str) -> int:
+    """Bytes that a phase writes at once at most.
 
-    from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
-    from pdrop_eval.run.train.data.samples import make_samples
-
-    settings = phase.settings
-    samples, skipped = make_samples(
-        phase.conversations,
-        start.processor,
-        settings.template,
-        TokenCounter(start.processor, start.fixed_tokens, plan.config.check_images),
-        settings.max_length,
-        plan.config.on_error,
-        "decoder" not in settings.train,
-        lambda c: iter(tqdm(c, f"{phase.name}: tokenizing", disable=rank() > 0, leave=False, delay=2)),
-    )
-    if not len(GroupedSampler(samples, settings.batch_size, 0)):
-        pictured = sum(bool(sample.image_tokens) for sample in samples)
-        raise UserError(
-            f"The phase {phase.name} has {pictured} samples with images and {len(samples) - pictured} "
-            f"without: neither fill one batch of {settings.batch_size}. Give more data, or set a smaller "
-            f"recipe.{phase.name}.batch_size."
-        )
-    return samples, {**phase.skipped, **skipped}
+    A checkpoint has the weights in float32 and two states of Adam for each that learns; at the end, the
+    phase's model in float32 and the training's are written.
+    """
+    sizes = [(getattr(p, "ds_numel", p.numel()), p.requires_grad) for p in model.parameters()]
+    whole, learning = sum(n for n, _ in sizes), sum(n for n, learns in sizes if learns)
+    return 4 * whole + max(8 * learning, (2 if save_dtype == "bfloat16" else 4) * whole)
 
 
 def _samples_sha256(samples: list[Any]) -> str:
@@ -231,6 +227,8 @@ def _opening(phase: Phase, samples: list[Any], skipped: dict[str, int], model: A
     from pdrop_eval.run.train.data.loader import GroupedSampler
 
     left_out = f", {sum(skipped.values())} skipped ({skipped})" if skipped else ""
+    cut = sum(sample.cut > 0 for sample in samples)
+    left_out += f", {cut} cut at max_length={phase.settings.max_length}" if cut else ""
     rest = len(samples) - len(GroupedSampler(samples, phase.settings.batch_size, 0))
     left_out += f", {rest} of each epoch left out because they fill no batch" if rest else ""
     going_on = f"; going on from {checkpoint.name}" if checkpoint else ""

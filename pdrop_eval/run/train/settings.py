@@ -11,6 +11,7 @@ from pdrop_eval.utils.validation import check_choice, check_whole
 
 PHASES = ("pretrain", "instruct")
 TEMPLATES = ("plain", "checkpoint", "vicuna")
+ON_LONG = ("stop", "skip", "truncate")
 SCHEDULES = ("cosine", "linear", "constant")
 _PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _LARGEST_SEED = 2**32 - 1
@@ -28,6 +29,8 @@ def check_settings(config: TrainSpec) -> None:
     check_choice("save_dtype", config.save_dtype, ("bfloat16", "float32"))
     check_choice("attention", config.attention, checks.ATTENTIONS)
     check_choice("on_error", config.on_error, ("stop", "skip"))
+    if config.on_long is not None:
+        check_choice("on_long", config.on_long, ON_LONG, "Use null for what on_error says.")
     for name, least in (("seed", 0), ("workers", 0), ("save_every", 1), ("keep", 2), ("log_every", 1)):
         check_whole(name, getattr(config, name), least)
     if config.seed > _LARGEST_SEED:

@@ -101,6 +101,7 @@ class TrainSpec:
     workers: int
     check_images: bool
     on_error: str
+    on_long: str | None
     dry_run: bool
     save_every: int
     keep: int

@@ -21,6 +21,11 @@ from pdrop_eval.utils.errors import UserError
 
 IMAGE = "<image>"
 ROLES = ("human", "gpt")
+# What other formats name pictures and other media by: without them, a conversation would be of text alone.
+_NOT_READ = (
+    "images", "image_path", "image_paths", "image_file", "image_files", "img", "imgs", "video", "videos",
+    "video_path", "audio", "audios", "audio_path",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +126,13 @@ def _conversation(file: Path, line: int, entry: Any, folder: "_Folder") -> Conve
 
 def _images(entry: dict[str, Any]) -> list[str]:
     """The names of an entry's images."""
+    for key in _NOT_READ:
+        if entry.get(key):
+            raise UnusableError(
+                "unknown key",
+                f'"{key}" is not read: pictures stand under "image"',
+                'Write the paths of pictures under "image", or remove the entry.',
+            )
     named = entry.get("image")
     names = named if isinstance(named, list) else [] if named is None else [named]
     if not all(isinstance(name, str) and name.strip() for name in names):

@@ -5,7 +5,7 @@ Images stay one token each here; `loader` expands them, so that a million conver
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -32,13 +32,14 @@ class Sample:
         ids: int32 [n], an image being one token.
         answers: Spans of ids [start, end) that carry the loss.
         image_tokens: How many tokens each image becomes.
-        length: Tokens with the images expanded.
+        cut: How many tokens at the end were left out, because they are beyond the context.
     """
 
     conversation: Conversation
     ids: np.ndarray
     answers: tuple[tuple[int, int], ...]
     image_tokens: tuple[int, ...]
+    cut: int = 0
 
     @property
     def length(self) -> int:
@@ -60,6 +61,7 @@ def make_samples(
     on_error: str = "stop",
     needs_image: bool = False,
     progress: Callable[[Sequence[Conversation]], Iterator[Conversation]] = iter,
+    on_long: str | None = None,
 ) -> tuple[list[Sample], dict[str, int]]:
     """Tokenize conversations; returns the samples, and how many were skipped by problem.
 
@@ -68,6 +70,8 @@ def make_samples(
         max_length: The most tokens of a whole sequence.
         on_error: `skip` leaves out and counts what doesn't fit.
         needs_image: Text alone can teach nothing, because the decoder does not learn.
+        on_long: What becomes of a sequence that is longer than `max_length`: `stop`, `skip` or `truncate`;
+            None: as `on_error` says.
 
     Raises:
         UserError: an answer beyond `max_length`, a conversation without a label, a template without an end.
@@ -88,12 +92,11 @@ def make_samples(
                     _token_spans(offsets, spans[i]),
                     count_tokens(conversation),
                 )
-                _check(sample, max_length, processor.image_token_id, needs_image)
-                samples.append(sample)
+                _check(sample, processor.image_token_id, needs_image)
+                samples.append(_fitted(sample, max_length, on_long == "truncate"))
             except (_UnfitError, UnreadableImageError) as error:
-                if on_error != "skip":
-                    text = str(error) + " Or on_error=skip leaves such samples out."
-                    raise UserError(text) from error
+                if (on_long or on_error if isinstance(error, _TooLongError) else on_error) == "stop":
+                    raise UserError(f"{error} {_WAYS_OUT[isinstance(error, _TooLongError)]}") from error
                 skipped[error.name if isinstance(error, _UnfitError) else "unreadable image"] += 1
     return samples, dict(skipped)
 
@@ -201,7 +204,44 @@ class _UnfitError(Exception):
         self.name = name
 
 
-def _check(sample: Sample, max_length: int, image_token: int, needs_image: bool) -> None:
+class _TooLongError(_UnfitError):
+    """A sample beyond the context."""
+
+
+_WAYS_OUT = {
+    False: "Or on_error=skip leaves such samples out.",
+    True: "Or on_long=truncate cuts such samples there, as LLaVA's own code does, and on_error=skip or "
+    "on_long=skip leaves them out.",
+}
+
+
+def _fitted(sample: Sample, most: int, truncate: bool) -> Sample:
+    """The sample, or as much of its beginning as `most` tokens hold, as LLaVA's own code cuts it.
+
+    LLaVA cuts the whole sequence, images expanded: its images come first. A sequence that ends before its
+    first answer carries no loss there; here it is left out and counted.
+
+    Raises:
+        _TooLongError: It is longer, and isn't to be cut, or has no answer in it then.
+    """
+    if sample.length <= most:
+        return sample
+    if not truncate:
+        what = "its last answer ends beyond the context" if len(sample.answers) > 1 else "it does not fit"
+        raise _TooLongError(
+            sample,
+            "too long",
+            f"{what}: {sample.length} tokens, of which {sum(sample.image_tokens)} are image tokens; "
+            f"max_length={most}. Shorten or split the conversation, or set a larger max_length.",
+        )
+    kept = len(sample.ids) - (sample.length - most)
+    answers = tuple((start, min(end, kept)) for start, end in sample.answers if start < kept)
+    if not answers:  # and so, with all images first, none of them was cut
+        raise _TooLongError(sample, "no answer within max_length", "its first answer begins beyond it.")
+    return replace(sample, ids=sample.ids[:kept], answers=answers, cut=sample.length - most)
+
+
+def _check(sample: Sample, image_token: int, needs_image: bool) -> None:
     """Raises _UnfitError with what is wrong with a sample and the fix."""
     if not sample.answer_tokens:
         raise _UnfitError(
@@ -224,12 +264,4 @@ def _check(sample: Sample, max_length: int, image_token: int, needs_image: bool)
             "text alone",
             "it has no image, and the decoder does not learn in this phase, so nothing can be learned from "
             "it. Take it out, or add decoder to the phase's train=[...].",
-        )
-    if sample.length > max_length:
-        what = "its last answer ends beyond the context" if len(sample.answers) > 1 else "it does not fit"
-        raise _UnfitError(
-            sample,
-            "too long",
-            f"{what}: {sample.length} tokens, of which {sum(sample.image_tokens)} are image tokens; "
-            f"max_length={max_length}. Shorten or split the conversation, or set a larger max_length.",
         )

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.models import families
@@ -23,8 +22,8 @@ from pdrop_eval.models.checkpoint import (
 from pdrop_eval.models.processors import load_processor
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
-from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
-from pdrop_eval.run.train.data.samples import make_samples
+from pdrop_eval.run.train.data.loader import GroupedSampler
+from pdrop_eval.run.train.data.phase_samples import phase_samples
 from pdrop_eval.run.train.distributed import sharding
 from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
 from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
@@ -144,22 +143,17 @@ def _data(config: TrainSpec, name: str, processor: Any, fixed: int | None, nomin
         return _unread(settings, count, "as published", {}, nominal, tuple(missing))
     conversations, skipped = read_conversations(files, images, config.on_error)
     if processor is None:
+        if len(conversations) < settings.batch_size:
+            raise UserError(
+                f"The phase {name} has {len(conversations)} conversations, which don't fill one batch of "
+                f"{settings.batch_size}. Give more data, or set a smaller recipe.{name}.batch_size."
+            )
         return _unread(settings, len(conversations), "read", skipped, nominal, ())
-    samples, more = make_samples(
-        conversations,
-        processor,
-        settings.template,
-        TokenCounter(processor, fixed, config.check_images),
-        settings.max_length,
-        config.on_error,
-        "decoder" not in settings.train,
-        lambda c: iter(tqdm(c, f"{name}: tokenizing", leave=False, delay=2)),
-    )
-    if not samples:
-        raise UserError(f"No conversation of the phase {name} can be used: {skipped | more} were skipped.")
+    samples, more = phase_samples(config, name, conversations, processor, fixed)
     shapes = Counter((sum(s.image_tokens), s.length - sum(s.image_tokens)) for s in samples)
     steps = len(GroupedSampler(samples, settings.batch_size, config.seed)) // settings.batch_size
-    return Data((), len(conversations), "read", skipped | more, steps, shapes, max(shapes, key=sum))
+    left_out, cut = skipped | more, sum(sample.cut > 0 for sample in samples)
+    return Data((), len(conversations), "read", left_out, steps, shapes, max(shapes, key=sum), cut)
 
 
 def _unread(

@@ -22,6 +22,7 @@ class Data:
             counted.
         steps: Of an epoch, or None where nobody knows.
         longest: (image, text) tokens.
+        truncated: How many samples are cut at max_length.
     """
 
     missing: tuple[str, ...]
@@ -31,6 +32,7 @@ class Data:
     steps: int | None
     shapes: Counter[tuple[int, int]]
     longest: tuple[int, int]
+    truncated: int = 0
 
     @property
     def tokens(self) -> tuple[float, float]:
@@ -119,6 +121,8 @@ def _phase(run: DryRun, phase: PhaseEstimate) -> list[str]:
     assumed = data.missing or data.shapes.total() == 1
     accumulated = batch / (rows * run.sharing.devices)
     skipped = f"; skipped: {dict(data.skipped)}" if data.skipped else ""
+    if data.truncated:
+        skipped += f"; {data.truncated:,} cut at max_length"
     lora = "" if phase.lora is None else f" (LoRA of rank {phase.lora})"
     count = "not there, and of unknown size"
     if data.conversations is not None:
