@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor
 from transformers.image_processing_base import ImageProcessingMixin
+from transformers.modeling_utils import set_zero3_state
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from pdrop_eval.models.chat_templates import settle_template
@@ -52,7 +53,7 @@ def load_processor(
     source = str(resolve_checkpoint(pretrained))
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     try:
-        config = family.load_class().config_class.from_pretrained(source, **common)
+        config = family.load_class().config_class.from_pretrained(source, revision=common["revision"])
         processor = _load(source, config, common)
         _complete(processor, family, config, source, common["revision"])
     except UNREADABLE as error:
@@ -153,8 +154,11 @@ def _problem(
 
 
 def _outline(family: MultimodalFamily, config: Any) -> Any:
-    """The model without weights, on the device that knows only shapes."""
-    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+    """The model without weights, on the device that knows only shapes.
+
+    DeepSpeed's ZeRO-3 may be waiting for the model of a training, to share it out among processes; not this.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("meta"), set_zero3_state():
         return family.load_class()(copy.deepcopy(config)).eval()
 
 

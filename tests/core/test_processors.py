@@ -1,6 +1,7 @@
 """A checkpoint's processor: what it doesn't say is filled in, what disagrees with the model is refused."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -118,9 +119,26 @@ def test_a_tower_whose_layout_is_unknown_is_refused_from_the_config(mini, vision
         check_checkpoint(str(mini.folder), None)
 
 
+def test_a_tower_without_a_class_token_gets_a_processor_without_one(mini):
+    before = json.loads((mini.folder / "config.json").read_text())
+    tower = {**before["vision_config"], "model_type": "siglip_vision_model"}
+    mini.edit("config.json", vision_config=tower, vision_feature_select_strategy="full")
+    mini.edit("processor_config.json", drop=VALUES)
+    processor = mini.load()
+    assert [getattr(processor, name) for name in VALUES] == [8, 0, "full"]
+    assert process_image(mini.family, processor, image())[1] == MINI_TOKENS
+
+
 def test_the_probe_leaves_the_random_numbers_as_they_are(mini):
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
     mini.load()
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_the_probe_is_not_shared_out_by_zero_3(mini, monkeypatch):
+    # as if a training had switched it on; DeepSpeed itself isn't needed, since nothing may be shared out
+    monkeypatch.setattr("transformers.modeling_utils.is_deepspeed_zero3_enabled", lambda: True)
+    monkeypatch.setitem(sys.modules, "deepspeed", None)  # importing it fails
+    assert mini.load().patch_size == 8
