@@ -145,13 +145,27 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
         )
 
 
-def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
+def check_labels(reducer: Any, labels: Any) -> None:
+    """Refuse labels where a strategy before the decoder can't be trained with.
+
+    Raises:
+        UserError: labels are given.
+    """
+    if labels is not None and not reducer.trains:
+        raise UserError(
+            f"{reducer.name} can't be used with labels (training): it chooses by one question, which a "
+            "conversation doesn't have. Train with another strategy, or vanilla, and evaluate with this one."
+        )
+
+
+def check_generate(model: nn.Module, arguments: dict[str, Any], any_cache: bool = False) -> None:
     """Refuse generation settings that can't be right with tokens removed.
 
     Args:
         model: the model that generates.
         arguments: the keyword arguments of `generate`; unset ones come from its `generation_config`, or the
             model's.
+        any_cache: nothing is removed within the decoder, so any cache can hold what is there.
 
     Raises:
         UserError: with what to use instead.
@@ -171,7 +185,7 @@ def check_generate(model: nn.Module, arguments: dict[str, Any]) -> None:
         raise UserError(
             "use_cache=False would choose tokens again at every step: use use_cache=True, the default."
         )
-    if setting("cache_implementation") not in (None, "dynamic", "offloaded"):
+    if not any_cache and setting("cache_implementation") not in (None, "dynamic", "offloaded"):
         raise UserError(
             f"cache_implementation={setting('cache_implementation')!r} can't hold layers of different "
             "lengths: use 'dynamic', the default."

@@ -1,7 +1,7 @@
 """The context manager that installs the staged forward on a model and always removes it."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial, wraps
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import checks
+from pdrop_eval.engine.before import BeforeStage, Shortened
 from pdrop_eval.engine.decode import CacheRecord, Continuation
 from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
@@ -36,12 +37,20 @@ class StagedForward:
         selector: a strategy.
         image_mask: [b, n] bool, true on image tokens. Needed by bare decoders, which can't tell; a multimodal
             model finds its own and needs it only when it is given `inputs_embeds`.
+        prompt: prompts whose images are reduced already, by `before.shorten`; the next calls are for these.
+        questions: the text of each row's question, for strategies before the decoder that choose by it.
+        seeds: of each row, for strategies that choose by chance; None: equal images give equal choices.
 
     Raises:
-        UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask.
+        UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask,
+            and what a strategy before the decoder can't do with this model.
     """
 
-    def __init__(self, model: nn.Module, selector: TokenSelector, image_mask: Tensor | None = None):
+    def __init__(
+        self, model: nn.Module, selector: TokenSelector, image_mask: Tensor | None = None, *,
+        prompt: Shortened | None = None, questions: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> None:  # fmt: skip
         self.model = model
         self.selector = selector
         self.image_mask = image_mask
@@ -55,6 +64,9 @@ class StagedForward:
             checks.mask_kind(config._attn_implementation)
             checks.check_image_mask(image_mask, type(model).__name__, self.family.multimodal)
             checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)
+        reducer = getattr(selector, "reducer", None)
+        self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
+        self.prompt, self.questions, self.seeds = prompt, questions, seeds
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Report:
@@ -98,7 +110,7 @@ class StagedForward:
             handles.append(layer.register_forward_pre_hook(partial(_before_layer, number), with_kwargs=True))
         for handle in handles:
             stack.callback(handle.remove)
-        if self.drops:
+        if self.drops or self.before is not None:
             # A hook on forward would refuse too late: by then generate has encoded the images.
             before = vars(model).get("generate")
             vars(model)["generate"] = self._checked(model.generate)
@@ -114,33 +126,83 @@ class StagedForward:
         @wraps(generate)
         def checked(*args: Any, **kwargs: Any) -> Any:
             inputs = _named(generate, args, kwargs)
-            checks.check_generate(self.model, inputs)
-            past = checks.check_cache(inputs.get("past_key_values"))
+            checks.check_generate(self.model, inputs, any_cache=not self.drops)
+            past = self._past(inputs)
             checks.check_filled(self.family.has_images(inputs), past)
-            return generate(*args, **kwargs)
+            if self.before is None or self.prompt is not None or not self.family.has_images(inputs):
+                return generate(*args, **kwargs)
+            return self._generate_reduced(generate, inputs)
 
         return checked
+
+    def _generate_reduced(self, generate: Callable[..., Any], inputs: Inputs) -> Any:
+        """Generate from the short prompts; the sequences that come back begin with the prompts as given."""
+        assert self.before is not None
+        inputs = _with_ids(inputs)
+        config = inputs.get("generation_config") or getattr(self.model, "generation_config", None)
+        self.prompt = prompt = self._reduced(inputs)
+        try:
+            lengths = _own_lengths(inputs, config, prompt)
+            output = generate(**self._without_images(inputs, prompt), **lengths)
+        finally:
+            self.prompt = None
+        return _with_full_prompt(output, prompt)
+
+    def _reduced(self, inputs: Inputs) -> Shortened:
+        """Encode and reduce the images of these inputs."""
+        assert self.before is not None
+        checks.check_labels(self.before.reducer, inputs.get("labels"))
+        return self.before.from_inputs(inputs, self.questions, self.seeds)
+
+    def _without_images(self, inputs: Inputs, prompt: Shortened) -> Inputs:
+        """Return the inputs with the short prompt, its images embedded, in place of the full one."""
+        family: Any = self.family
+        taken = {*family.processor_inputs, "input_ids", "attention_mask", "position_ids", "labels"}
+        rest = {name: value for name, value in inputs.items() if name not in taken}
+        rest.update(family.generate_inputs(self.model, prompt.ids, prompt.features))
+        if prompt.mask is not None:
+            rest["attention_mask"] = prompt.mask
+        if inputs.get("position_ids") is not None:
+            rest["position_ids"] = prompt.positions(inputs["position_ids"])
+        if inputs.get("labels") is not None:
+            rest["labels"] = prompt.gathered(inputs["labels"], -100)
+        return rest
+
+    def _past(self, inputs: Inputs) -> int:
+        """Return how many tokens the given cache holds; refuse caches that drops can't be made in."""
+        cache = inputs.get("past_key_values")
+        return checks.check_cache(cache) if self.drops else _seen(cache)
 
     def _before_model(self, model: nn.Module, args: Any, kwargs: Inputs) -> tuple[Any, Inputs]:
         """Check the inputs and put the state of this forward among them."""
         inputs = _named(model.forward, args, kwargs)
-        cache = inputs.get("past_key_values")
-        past = checks.check_cache(cache) if self.drops else _seen(cache)
-        if self.drops:
+        cache, past = inputs.get("past_key_values"), self._past(inputs)
+        if self.drops or self.before is not None:
             checks.check_filled(self.family.has_images(inputs), past)
             checks.check_forward(inputs, past)
         if past:
             record: CacheRecord | None = getattr(cache, "pdrop_record", None)
+            if record is not None and record.prompt is not None:
+                inputs = record.prompt.continued(inputs, past)
             inputs[STATE] = Continuation(record, past, self.setup.rotary, self.setup.attention)
             return (), inputs
         vars(self.report).update(vars(Report()))  # in place: the caller holds on to it
-        labels = inputs.pop("labels", None) if self.drops else None
-        inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels)
+        prompt = self.prompt
+        if self.before is not None and prompt is None and self.family.has_images(inputs):
+            prompt = self._reduced(inputs)
+            inputs = self._without_images(inputs, prompt)
+            del inputs["input_ids"]  # of both, a forward takes one
+        labels = inputs.pop("labels", None) if self.drops or prompt is not None else None
+        if prompt is None:
+            inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels)
+        else:
+            prompt = prompt.repeated(len(_tokens(inputs)))
+            inputs[STATE] = Prefill(self.setup, self.report, prompt.image, labels, prompt)
         return (), inputs
 
     def _image_mask(self, inputs: Inputs) -> Tensor:
         """Return [b, n] bool for the rows of this forward, true on image tokens."""
-        tokens = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
+        tokens = _tokens(inputs)
         rows, columns = tokens.shape[:2]
         mask = self.image_mask
         if mask is None:
@@ -209,6 +271,47 @@ def _named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: Inputs) 
         if args
         else kwargs
     )
+
+
+def _tokens(inputs: Inputs) -> Tensor:
+    """Return the ids [b, n] or embeddings [b, n, d] of a forward."""
+    tokens: Tensor = inputs["inputs_embeds"] if inputs.get("input_ids") is None else inputs["input_ids"]
+    return tokens
+
+
+def _with_ids(inputs: Inputs) -> Inputs:
+    """Return generate's arguments with its first one, the prompts, under the name that forward has for it."""
+    inputs = dict(inputs)
+    given = inputs.pop("inputs", None)
+    return inputs if given is None else {"input_ids": given, **inputs}
+
+
+def _own_lengths(inputs: Inputs, config: Any, prompt: Shortened) -> Inputs:
+    """Take `max_length` and `min_length`, which count the full prompt, out of `inputs`; return the short ones.
+
+    Args:
+        inputs: of generate; changed.
+        config: the generation config, where lengths that `inputs` doesn't have come from.
+        prompt: the short prompts.
+    """
+    removed, found = prompt.full_ids.shape[1] - prompt.ids.shape[1], {}
+    for name, new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        length = inputs.pop(name, None) or getattr(config, name, None)
+        other = inputs.get(new) or getattr(config, new, None)
+        if length is not None and other is None:
+            found[name] = max(0, length - removed)
+    return found
+
+
+def _with_full_prompt(output: Any, prompt: Shortened) -> Any:
+    """Return what generate gave, with the prompts as they were given in front of the new tokens."""
+    sequences = output if isinstance(output, Tensor) else output.sequences
+    full = prompt.repeated(len(sequences)).full_ids
+    whole = torch.cat((full, sequences[:, prompt.ids.shape[1] :]), dim=1)
+    if isinstance(output, Tensor):
+        return whole
+    output.sequences = whole
+    return output
 
 
 def _seen(cache: Any) -> int:

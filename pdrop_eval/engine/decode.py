@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
+from pdrop_eval.engine.before import Shortened
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.utils.errors import UserError
 
@@ -31,10 +32,17 @@ class CachedStage:
 
 @dataclass
 class CacheRecord:
-    """Rides on a cache object (`cache.pdrop_record`): `columns` of the undropped prompt, and the drops."""
+    """Rides on a cache object (`cache.pdrop_record`).
+
+    Attributes:
+        columns: of the prompt, before any drop.
+        stages: the drops.
+        prompt: the prompt's shortening before the decoder, or None.
+    """
 
     columns: int
     stages: list[CachedStage] = field(default_factory=list)
+    prompt: Shortened | None = None
 
 
 class Continuation:

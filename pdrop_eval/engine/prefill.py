@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
+from pdrop_eval.engine.before import Shortened
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.decode import CachedStage, CacheRecord
 from pdrop_eval.engine.interface import (
@@ -20,7 +21,7 @@ from pdrop_eval.engine.interface import (
     TokenSelector,
     resolve_scoring_layer,
 )
-from pdrop_eval.engine.report import DropRecord, Report
+from pdrop_eval.engine.report import DropRecord, Report, report_rows
 from pdrop_eval.models.family import Family
 from pdrop_eval.models.rotary import gather_columns
 from pdrop_eval.utils.errors import UserError
@@ -68,11 +69,15 @@ class Stage:
 class Prefill:
     """One forward that starts a sequence."""
 
-    def __init__(self, setup: Setup, report: Report, image: Tensor, labels: Tensor | None):
+    def __init__(
+        self, setup: Setup, report: Report, image: Tensor, labels: Tensor | None,
+        prompt: Shortened | None = None,
+    ) -> None:  # fmt: skip
         self.setup = setup
         self.report = report
         self.image = image
         self.labels = labels
+        self.prompt = prompt
         self.stages: list[Stage] = []
         self.selections: dict[int, Selection] = {}
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
@@ -96,7 +101,7 @@ class Prefill:
         if position_ids is None:
             position_ids = torch.arange(n, device=device)[None]
         position_ids = self.setup.family.rotary_positions(position_ids)
-        self.image_ids = image.cumsum(1) - 1
+        self.image_ids = image.cumsum(1) - 1 if self.prompt is None else self.prompt.source
         if self.labels is None:
             self.starts = None
             has_query = torch.ones(b, dtype=torch.long, device=device)
@@ -114,7 +119,7 @@ class Prefill:
                 None, index, valid, min(lengths) < n, image, position_ids.to(device), removed, lengths, images
             )
         ]
-        self.record = CacheRecord(columns=n)
+        self.record = CacheRecord(columns=n, prompt=self.prompt)
 
     def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Rank and drop where it is due before layer `number`, and replace its inputs in `kwargs`."""
@@ -274,6 +279,17 @@ class Prefill:
         report.kv_lengths = [stage.lengths for stage in per_layer]
         if last.lengths != self.stages[0].lengths:
             report.index, report.attention_mask = last.index, last.valid
+        if self.prompt is not None:
+            self._fill_full_prompt(report, last)
+
+    def _fill_full_prompt(self, report: Report, last: Stage) -> None:
+        """Say it in the columns and image tokens of the prompt as it was given."""
+        prompt = self.prompt
+        assert prompt is not None
+        report.columns = prompt.full_ids.shape[1]
+        report.image_tokens = prompt.image_tokens
+        report.sources = report_rows(prompt.source, self.stages[0].image)
+        report.index, report.attention_mask = prompt.index.gather(1, last.index), last.valid
 
     def output_labels(self) -> Tensor | None:
         """Return the labels [b, m] of the output's columns, -100 on padding."""

@@ -33,11 +33,13 @@ class Report:
         image_tokens_per_layer: per layer, per row, the image tokens processed.
         kv_lengths: per layer, per row, the cached tokens after prefill, padding not counted.
         index: [b, m] column in the full sequence of each column of the output, or None where nothing was
-            shortened. Columns where `attention_mask` is false are padding.
+            shortened. Columns where `attention_mask` is false are padding; -1 is a token that was made.
         attention_mask: [b, m], that of the output, or None where nothing was shortened.
         labels: [b, m], those of the output, or None where nothing was shortened or the forward got none.
         columns: n, of the full sequence.
         records: the drops, as tensors.
+        sources: per row, LongTensor (CPU): which of the row's image tokens enter the decoder, in their order,
+            and -1 for tokens that were made. None where no strategy before the decoder has reduced images.
     """
 
     image_tokens: list[int] = field(default_factory=list)
@@ -48,14 +50,16 @@ class Report:
     labels: Tensor | None = None
     columns: int = 0
     records: list[DropRecord] = field(default_factory=list, repr=False)
+    sources: list[Tensor] | None = None
 
     @property
     def retained(self) -> list[list[Tensor]]:
         """Per drop, per row: ascending LongTensor (CPU) of the ids of the retained image tokens.
 
-        Ids count within the row's image tokens, from 0, over all its images.
+        Ids count within the row's image tokens, from 0, over all its images. Those that a strategy before the
+        decoder has made are -1.
         """
-        return [_rows(record.ids, record.after) for record in self.records]
+        return [report_rows(record.ids, record.after) for record in self.records]
 
     @property
     def scores(self) -> list[list[Tensor] | None]:
@@ -63,14 +67,14 @@ class Report:
 
         In rising order of id. None for a drop whose strategy gave no scores.
         """
-        return [None if r.scores is None else _rows(r.scores.float(), r.before) for r in self.records]
+        return [None if r.scores is None else report_rows(r.scores.float(), r.before) for r in self.records]
 
     def scatter(self, output: Tensor, fill: float = 0.0) -> Tensor:
         """Put an output of the shortened sequence back to the columns of the full one.
 
         Args:
             output: [b, m, ...], such as the logits.
-            fill: the value where a token was dropped.
+            fill: the value where a token was dropped, or merged into others.
 
         Returns:
             [b, columns, ...].
@@ -78,11 +82,11 @@ class Report:
         if self.index is None or self.attention_mask is None:
             return output
         full = output.new_full((output.shape[0], self.columns, *output.shape[2:]), fill)
-        rows, places = self.attention_mask.nonzero(as_tuple=True)
+        rows, places = (self.attention_mask & (self.index >= 0)).nonzero(as_tuple=True)
         return full.index_put((rows, self.index[rows, places]), output[rows, places])
 
 
-def _rows(values: Tensor, mask: Tensor) -> list[Tensor]:
+def report_rows(values: Tensor, mask: Tensor) -> list[Tensor]:
     """Split `values` [b, n] into one CPU tensor per row, of the places where `mask` [b, n] is true."""
     values, mask = values.detach().cpu(), mask.cpu()
     return [row[chosen] for row, chosen in zip(values, mask, strict=True)]

@@ -18,6 +18,7 @@ from pdrop_eval.utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
+    from pdrop_eval.models.encoded import EncodedImage, Needs, Places, TokenShape
     from pdrop_eval.models.token_grid import Grid
 
 PARTS = ("vision", "projector", "decoder")  # what training may choose from
@@ -269,6 +270,41 @@ class MultimodalFamily(Family, ABC):
         import torch
 
         return torch.cat(list(model.get_image_features(**pixels, return_dict=True).pooler_output))
+
+    def encode_images(self, model: Any, pixels: Mapping[str, Tensor], needs: Needs) -> list[EncodedImage]:
+        """Return each of one or several images with what a strategy before the decoder needs of it.
+
+        Args:
+            model: on the device of the pixels.
+            pixels: the `processor_inputs` of the images.
+            needs: what to hold of the vision tower.
+        """
+        from pdrop_eval.models.tower import encode
+
+        return encode(self, model, pixels, needs)
+
+    def class_tokens(self, config: Any) -> int:
+        """Return the class tokens that the vision tower puts before the patches of a tile."""
+        return 0
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return where the tokens of each image come from.
+
+        Args:
+            model: the model.
+            pixels: the `processor_inputs` of the images.
+        """
+        raise NotImplementedError(f"{self.display_name} doesn't say where its image tokens come from.")
+
+    def nominal_shape(self, config: Any) -> TokenShape:
+        """Return the shape of an image of `nominal_image_tokens`."""
+        from pdrop_eval.models.encoded import TokenShape
+
+        return TokenShape.of(self.nominal_image_tokens(config), self.vision_sizes(config).tile_tokens)
+
+    def newline(self, model: Any) -> Tensor | None:
+        """Return the embedding [d] that ends a row of image tokens, or None where there is none."""
+        return None
 
     def generate_inputs(self, model: Any, ids: Tensor, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Return what `generate` takes for prompts whose images are encoded already.

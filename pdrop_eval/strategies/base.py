@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from pdrop_eval.efficiency import budget
+from pdrop_eval.engine.before_interface import ImageReducer
 from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.engine.schedule import tokens_per_layer
@@ -70,8 +71,18 @@ class Strategy(ABC):
         counts = [self.retained(context.num_layers, n)[context.drop] for n in context.image_tokens]
         return Selection(scores=self.rank(context), counts=counts)
 
-    def schedule(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+    @property
+    def reducer(self) -> ImageReducer | None:
+        """What reduces images before the decoder, or None."""
+        return None
+
+    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
         """Return the image tokens that each of `num_layers` layers processes.
+
+        Args:
+            num_layers: the model's depth.
+            image_tokens: before any drop.
+            tile_tokens: those of a tile of the vision tower, for strategies that choose by the tile.
 
         Raises:
             UserError: the strategy does not fit a model of this depth.
@@ -127,15 +138,16 @@ class Strategy(ABC):
         """
         raise budget.no_layouts(cls.__name__)
 
-    def __call__(self, model: nn.Module, image_mask: Tensor | None = None) -> StagedForward:
+    def __call__(self, model: nn.Module, image_mask: Tensor | None = None, **given: Any) -> StagedForward:
         """Return a context manager under which `model` drops tokens; it yields a `Report`.
 
         Args:
             model: a model of a registered family (`pdrop_eval.models.families`), such as
                 LlavaForConditionalGeneration or LlamaForCausalLM.
             image_mask: [b, n] bool, true on image tokens; the bare decoders need it.
+            **given: further arguments of `StagedForward`: prompt, questions, seeds.
 
         Raises:
             UserError: anything that can't be right, before any compute.
         """
-        return StagedForward(model, self, image_mask)
+        return StagedForward(model, self, image_mask, **given)

@@ -70,6 +70,13 @@ STRATEGIES = [
         positions="keep",
     ),
 ]
+# Those that reduce images before the decoder run on every family that takes images.
+BEFORE = [
+    Uniform(tokens=7),
+    Random(tokens=9),
+    VisionZip(dominant=5, contextual=3),
+    VisionZip(dominant=5, contextual=3, official=False, layout="packed"),
+]
 FAMILIES = {
     name: partial(tiny_model, family, text)
     for family in map(families.get, families.names())
@@ -89,7 +96,7 @@ SIZES = ((20, 40), (40, 25), (40, 40), (30, 40))  # of the images in turn, for L
 
 def strategy_id(strategy):
     """The strategy's name, numbered where it comes more than once."""
-    same = [other for other in STRATEGIES if other.name == strategy.name]
+    same = [other for other in (*STRATEGIES, *BEFORE) if other.name == strategy.name]
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
 
 
@@ -105,6 +112,18 @@ def pairs():
     ]  # fmt: skip
 
 
+def before_pairs():
+    """Every strategy before the decoder with every family that takes images; the fast run has two of them."""
+    return [
+        pytest.param(
+            strategy, family, id=f"{strategy_id(strategy)}-{family}",
+            marks=[] if family in FEW else [pytest.mark.slow],
+        )
+        for family in FAMILIES if not family.startswith("bare_") for strategy in BEFORE
+    ]  # fmt: skip
+
+
+every_before_pair = pytest.mark.parametrize(("strategy", "family"), before_pairs())
 every_pair = pytest.mark.parametrize(("strategy", "family"), pairs())
 
 

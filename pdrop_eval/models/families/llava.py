@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.family import ImageShape, MultimodalFamily, TokenLayout, VisionSizes
 from pdrop_eval.models.token_grid import Geometry
 from pdrop_eval.utils.errors import UserError
@@ -87,6 +88,19 @@ class Llava(MultimodalFamily):
             patch_inputs=vision.num_channels * vision.patch_size**2,
             feature_width=vision.hidden_size * len(taken),
         )
+
+    def class_tokens(self, config: Any) -> int:
+        """CLIP has a class token, SigLIP none."""
+        return _class_tokens(config.vision_config)
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return the patches of each image row by row; a class token that is taken too comes first."""
+        import torch
+
+        rows = _side(model.config)
+        patches = torch.arange(_tile_tokens(model.config)) - (_tile_tokens(model.config) - rows * rows)
+        sources = torch.stack((torch.zeros_like(patches), patches), dim=1)
+        return [Places(sources, (rows, rows))] * len(pixels["pixel_values"])
 
     def largest_image(self, config: Any) -> ImageShape:
         """Return the one tile."""
@@ -180,6 +194,11 @@ def _tile_tokens(config: Any) -> int:
     vision = config.vision_config
     patches = (vision.image_size // vision.patch_size) ** 2
     return int(patches + (_class_tokens(vision) if config.vision_feature_select_strategy == "full" else 0))
+
+
+def _side(config: Any) -> int:
+    """Return the rows of patches of a tile."""
+    return int(config.vision_config.image_size // config.vision_config.patch_size)
 
 
 def _class_tokens(vision: Any) -> int:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.families.llava import (
     VICUNA_7B,
     VICUNA_13B,
     Llava,
     _image_settings,
+    _side,
     _text_settings,
 )
 from pdrop_eval.models.family import ImageShape, TokenLayout
@@ -59,6 +61,37 @@ class LlavaNext(Llava):
     def fixed_image_tokens(self, config: Any) -> int | None:
         """Return None: the tokens depend on the image's size."""
         return None
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return what the model's own packing makes of the patches' numbers, newlines being -1."""
+        import torch
+        from transformers.models.llava_next.modeling_llava_next import (
+            get_anyres_image_grid_shape,
+            image_size_to_num_patches,
+        )
+
+        config, side = model.config, _side(model.config)
+        patches, found = side * side, []
+        tiling = config.image_grid_pinpoints, config.vision_config.image_size
+        for size in torch.as_tensor(pixels["image_sizes"]).cpu():
+            tiles = image_size_to_num_patches(size, *tiling)
+            # Of four bytes: exact up to 2^24 patches.
+            numbers = torch.arange(tiles * patches, dtype=torch.float32).view(tiles, patches, 1)
+            (packed,), _ = model.pack_image_features(
+                [numbers], size[None], config.vision_feature_select_strategy, torch.tensor([-1.0])
+            )
+            numbers = packed[:, 0].long()
+            tile = torch.where(numbers < 0, -1, numbers // patches)
+            sources = torch.stack((tile, torch.where(numbers < 0, -1, numbers % patches)), dim=1)
+            grid = None if tiles == 1 else get_anyres_image_grid_shape(size, *tiling)
+            height, width = size.tolist()
+            found.append(Places(sources, (side, side), tiles, grid, (height, width)))
+        return found
+
+    def newline(self, model: Any) -> Tensor | None:
+        """Return the model's own."""
+        found: Tensor = model.model.image_newline
+        return found
 
     def largest_image(self, config: Any) -> ImageShape:
         """Return the image that fills the largest grid, with a newline token at the end of each row."""

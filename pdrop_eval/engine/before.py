@@ -1,0 +1,319 @@
+"""Reduces the tokens of images before the decoder, and shortens the prompts to match.
+
+Each image becomes T tokens, and its T placeholders take the place of its n in the prompt; then the decoder
+runs as always. A drop inside the engine, before layer 0, would need no new prompt, but every layer and the
+cache would be shorter than what transformers counts, for ever: masks, position ids and cache lengths would
+have to be put right at each step, as they are for drops in the decoder. A prompt that is short from the start
+has none of this. Position ids then run without gaps, as in the official code of all methods of this kind;
+every kind of cache, beam search and batches work; and what is dropped in the decoder later is dropped from
+the short prompt. The price is that the columns of the output are those of the short prompt: the report's
+`index` and `sources` say which they are.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.models.encoded import EncodedImage, Places
+from pdrop_eval.models.family import Family, MultimodalFamily
+from pdrop_eval.models.tower import check_tower
+from pdrop_eval.utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shortened:
+    """Prompts whose images are reduced: b rows, m columns; the full prompts have n columns.
+
+    Attributes:
+        ids: [b, m] token ids, the image token once for each token that an image became.
+        mask: [b, m] false on padding, of the given mask's kind; None where none was given and none is needed.
+        image: [b, m] bool, true on image tokens.
+        index: [b, m] column in the full prompt; -1 for tokens that were made, and on padding.
+        source: [b, m] number within the row's image tokens; -1 for tokens that were made, and for all else.
+        features: the tokens [T, d] of each image, in the order of the rows.
+        image_tokens: per row, the image tokens of the full prompt.
+        full_ids: [b, n].
+        full_mask: [b, n] bool.
+    """
+
+    ids: Tensor
+    mask: Tensor | None
+    image: Tensor
+    index: Tensor
+    source: Tensor
+    features: list[Tensor]
+    image_tokens: list[int]
+    full_ids: Tensor
+    full_mask: Tensor
+
+    @property
+    def valid(self) -> Tensor:
+        """[b, m] bool, false on padding."""
+        return torch.ones_like(self.image) if self.mask is None else self.mask.bool()
+
+    def repeated(self, rows: int) -> "Shortened":
+        """Return it for `rows` rows: beam search and num_return_sequences repeat every row."""
+        times = rows // len(self.ids)
+        if times == 1:
+            return self
+        more = partial(torch.repeat_interleave, repeats=times, dim=0)
+        names = ("ids", "image", "index", "source", "full_ids", "full_mask")
+        changes: dict[str, Any] = {name: more(getattr(self, name)) for name in names}
+        mask = None if self.mask is None else more(self.mask)
+        counts = [count for count in self.image_tokens for _ in range(times)]
+        return replace(self, **changes, mask=mask, image_tokens=counts)
+
+    def gathered(self, values: Tensor, fill: int) -> Tensor:
+        """Return values [b, n] of the full columns at the short ones; `fill` where there is no such column."""
+        return values.gather(1, self.index.clamp(min=0)).masked_fill(self.index < 0, fill)
+
+    def positions(self, given: Tensor) -> Tensor:
+        """Return position ids [b, m] that start where the given ones [b or 1, n] do, without gaps."""
+        given = given.expand(self.full_mask.shape)
+        start = torch.where(self.full_mask, given, given.amax()).amin(1, keepdim=True)
+        return start + (self.valid.cumsum(1) - 1).clamp(min=0)
+
+    def continued(self, inputs: dict[str, Any], past: int) -> dict[str, Any]:
+        """Return the inputs of a forward on the prompt's cache, whose columns may count the full prompt."""
+        mask, short, full = inputs.get("attention_mask"), self.ids.shape[1], self.full_ids.shape[1]
+        tokens = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
+        length = past + tokens.shape[1]
+        if mask is None or short == full or mask.shape[1] != length + full - short:
+            return inputs
+        rows = self.repeated(len(mask))
+        changes = {"attention_mask": torch.cat((rows.valid.to(mask), mask[:, full:]), dim=1)}
+        if inputs.get("position_ids") is not None:
+            removed = rows.full_mask.sum(1, keepdim=True) - rows.valid.sum(1, keepdim=True)
+            changes["position_ids"] = inputs["position_ids"] - removed
+        return {**inputs, **changes}
+
+
+class BeforeStage:
+    """One strategy before the decoder on one model.
+
+    Args:
+        family: the model's.
+        model: the model.
+        reducer: the strategy.
+
+    Raises:
+        UserError: a model without images, a tower that lacks what the strategy needs, and counts that an
+            image of the model can't have.
+    """
+
+    def __init__(self, family: Family, model: Any, reducer: ImageReducer):
+        if not isinstance(family, MultimodalFamily):
+            raise UserError(
+                f"{reducer.name} reduces images before the decoder, and {type(model).__name__} takes none: open it "
+                "on the vision-language model itself, such as LlavaForConditionalGeneration."
+            )
+        self.family = family
+        self.model = model
+        self.reducer = reducer
+        check_tower(family, model.config, reducer.needs, reducer.name)
+        reducer.check_shape(family.nominal_shape(model.config))
+
+    def from_inputs(
+        self, inputs: Mapping[str, Any], questions: Sequence[str] | None, seeds: Sequence[int] | None
+    ) -> Shortened:
+        """Encode and reduce the images of a forward, or of generate.
+
+        Args:
+            inputs: by name: input_ids, the processor's outputs for the images, and attention_mask.
+            questions: one a row, where the strategy needs them.
+            seeds: of chance, one a row; None: the pixels decide.
+
+        Raises:
+            UserError: images that are encoded already, or no `input_ids`.
+        """
+        if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
+            raise UserError(
+                f"{self.reducer.name} puts new placeholders into the prompt: pass input_ids and pixel_values, not "
+                "inputs_embeds."
+            )
+        if inputs.get("pixel_values") is None:
+            raise UserError(
+                f"{self.reducer.name} looks into the vision tower: pass pixel_values, not images that are encoded "
+                "already."
+            )
+        pixels = {name: inputs[name] for name in self.family.processor_inputs if inputs.get(name) is not None}
+        encoded = self.family.encode_images(self.model, pixels, self.reducer.needs)
+        places = [image.places for image in encoded]
+        digests = [partial(digest, pixels["pixel_values"], i, place) for i, place in enumerate(places)]
+        return self.shorten(
+            inputs["input_ids"], inputs.get("attention_mask"), encoded, questions, seeds, digests,
+            left_aligned=inputs.get("labels") is not None,
+        )  # fmt: skip
+
+    def shorten(
+        self,
+        ids: Tensor,
+        mask: Tensor | None,
+        encoded: Sequence[EncodedImage],
+        questions: Sequence[str] | None = None,
+        seeds: Sequence[int] | None = None,
+        digests: Sequence[Callable[[], int]] | None = None,
+        left_aligned: bool = False,
+    ) -> Shortened:
+        """Reduce images, and put their tokens' placeholders into the prompts.
+
+        Args:
+            ids: [b, n] token ids, the image token once for each token of an image.
+            mask: [b, n], false on padding, or None.
+            encoded: the images, in the order of the rows.
+            questions: one a row, where the strategy needs them.
+            seeds: of chance, one a row; None: `digests` decide.
+            digests: a number that tells each image from others.
+            left_aligned: padding goes to the right.
+
+        Raises:
+            UserError: prompts and images that don't belong together, or a question that is missing.
+        """
+        if self.reducer.needs.question and (questions is None or len(questions) != len(ids)):
+            raise UserError(
+                f"{self.reducer.name} chooses by the question: give questions=[...], one text for each of the "
+                f"{len(ids)} rows, when you open it on the model."
+            )
+        full = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        image = self.family.image_mask(self.model.config, {"input_ids": ids})
+        assert image is not None
+        image = image & full
+        counts = image.sum(1).tolist()
+        rows, reduced = [], []
+        for row, numbers in enumerate(images_of_rows([len(one) for one in encoded], counts)):
+            own = []
+            for place, number in enumerate(numbers):
+                chance = digests[number] if digests is not None else int
+                given = None if seeds is None else seeds[row]
+                seed = partial(self._seed, given, chance, place)
+                question = None if questions is None else questions[row]
+                own.append(self._reduced(encoded[number], question, seed))
+            reduced += own
+            rows.append(_row(ids[row], full[row], image[row], [len(encoded[i]) for i in numbers], own))
+        return _packed(ids, mask, full, image, counts, rows, reduced, left_aligned)
+
+    def _reduced(self, encoded: EncodedImage, question: str | None, seed: Callable[[], int]) -> Reduced:
+        encoded = encoded.to(self.model.get_input_embeddings().weight.device)
+        view = ImageView(
+            encoded,
+            self.family.projector(self.model),
+            newline=self.family.newline(self.model),
+            question=question,
+            seed=seed,
+        )
+        found = self.reducer.reduce(view)
+        if not len(found.tokens) or len(found.tokens) != len(found.source):
+            raise ValueError(
+                f"{self.reducer.name} gave {len(found.tokens)} tokens with {len(found.source)} sources: at least "
+                "one token of an image has to stay, and each has a source."
+            )
+        return found
+
+    def _seed(self, row: int | None, digest: Callable[[], int], place: int) -> int:
+        """Mix the strategy's seed, the sample's and the image's place in it."""
+        sample = digest() if row is None else row
+        words = json.dumps([getattr(self.reducer, "seed", 0), sample, place])
+        return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
+
+
+def digest(pixels: Any, number: int, places: Places | None) -> int:
+    """Return a number that only the same pixels have; tiles that fill up a batch are no pixels of the image."""
+    values = pixels[number]
+    if places is not None and values.dim() > 3:
+        values = values[: places.tiles]
+    values = values.detach().float().cpu().contiguous()
+    return int.from_bytes(hashlib.sha256(values.numpy().tobytes()).digest()[:8], "big") >> 1
+
+
+def images_of_rows(lengths: Sequence[int], counts: Sequence[int]) -> Iterator[list[int]]:
+    """Yield the numbers of each row's images: as many as its image tokens are.
+
+    Args:
+        lengths: tokens of each image, in order.
+        counts: image tokens of each row.
+
+    Raises:
+        UserError: they don't add up.
+    """
+    number = 0
+    for row, count in enumerate(counts):
+        own: list[int] = []
+        while count > 0 and number < len(lengths):
+            own.append(number)
+            count -= lengths[number]
+            number += 1
+        if count:
+            raise UserError(
+                f"The image tokens of row {row} are not those of whole images, which have {list(lengths)} tokens: "
+                "make prompt and pixels with the model's own processor."
+            )
+        yield own
+    if number < len(lengths):
+        raise UserError(
+            f"There are {len(lengths)} images, but the prompts have image tokens for {number}: make prompt and "
+            "pixels with the model's own processor."
+        )
+
+
+def _row(
+    ids: Tensor, valid: Tensor, image: Tensor, lengths: Sequence[int], reduced: Sequence[Reduced]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the ids, image flags, full columns and sources of one short row [m], without padding."""
+    text = (valid & ~image).nonzero().flatten()
+    columns = image.nonzero().flatten()
+    nothing = torch.full_like(text, -1)
+    parts = [(ids[text], image[text], text, nothing, text)]
+    start = 0
+    for length, one in zip(lengths, reduced, strict=True):
+        own, source = columns[start : start + length], one.source.to(ids.device)
+        made = source < 0
+        placeholder = own[:1].expand(len(source))  # all stand where the image began
+        column = own[source.clamp(min=0)].masked_fill(made, -1)
+        number = (source + start).masked_fill(made, -1)
+        parts.append((ids[placeholder], image[placeholder], column, number, placeholder))
+        start += length
+    *values, order = (torch.cat(some) for some in zip(*parts, strict=True))
+    order = order.argsort(stable=True)
+    found = tuple(value[order] for value in values)
+    return found[0], found[1], found[2], found[3]
+
+
+def _packed(
+    ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, counts: list[int],
+    rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], reduced: Sequence[Reduced], left_aligned: bool,
+) -> Shortened:  # fmt: skip
+    """Return the short rows as one batch; where no row is shorter, its columns stay where they were."""
+    features = [one.tokens for one in reduced]
+    lengths, before = [len(row[0]) for row in rows], full.sum(1).tolist()
+    longest = max(lengths)
+    keep_places = lengths == before
+    m = ids.shape[1] if keep_places else longest
+    places = torch.zeros(len(rows), m, dtype=torch.bool, device=ids.device)
+    for row, length in enumerate(lengths):
+        if keep_places:
+            places[row] = full[row]
+        else:
+            places[row, slice(0, length) if left_aligned else slice(m - length, m)] = True
+
+    def batch(part: int, fill: Tensor) -> Tensor:
+        return fill.masked_scatter(places, torch.cat([row[part] for row in rows]))
+
+    nothing = torch.full((len(rows), m), -1, dtype=torch.long, device=ids.device)
+    padding = ids if keep_places else torch.zeros_like(nothing, dtype=ids.dtype)
+    if not keep_places and not bool(full.all()):  # what stood on padding goes on standing there
+        padding = padding + ids[~full][0]
+    short_mask = mask
+    if not keep_places and (mask is not None or min(lengths) < longest):
+        short_mask = places.to(torch.long if mask is None else mask.dtype)
+    return Shortened(
+        ids=batch(0, padding), mask=short_mask, image=batch(1, torch.zeros_like(places)),
+        index=batch(2, nothing), source=batch(3, nothing), features=features, image_tokens=counts,
+        full_ids=ids, full_mask=full,
+    )  # fmt: skip

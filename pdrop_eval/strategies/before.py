@@ -1,0 +1,120 @@
+"""The base class of strategies that reduce an image's tokens before the decoder."""
+
+from abc import abstractmethod
+from functools import partial
+from typing import Any, ClassVar
+
+from pdrop_eval.efficiency import budget
+from pdrop_eval.efficiency.architecture import Architecture, architecture_of, nominal_image_tokens
+from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.interface import Drop
+from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.utils.errors import UserError
+
+
+class BeforeStrategy(Strategy):
+    """Base of the strategies that act before the decoder, on one image after the other.
+
+    A subclass is a dataclass whose fields are the paper's hyperparameters. It defines `reduce`, and
+    `retained_count` unless it is adaptive. All layers of the decoder see the T tokens that are left, with
+    position ids that have no gaps, as in the official code of every method of this kind.
+
+    Attributes:
+        needs: what of the vision tower, and whether the question, `reduce` looks at.
+        adaptive: T depends on the image, so there is no schedule, and no budget can be met.
+        trains: whether the model can be trained under it.
+    """
+
+    stage: ClassVar[str] = "before_decoder"
+    ranks_by_attention: ClassVar[bool] = False
+    needs: Needs = Needs()
+    adaptive: ClassVar[bool] = False
+    trains: ClassVar[bool] = True
+
+    @abstractmethod
+    def reduce(self, view: ImageView) -> Reduced:
+        """Choose, or make, the tokens of one image."""
+
+    def retained_count(self, shape: TokenShape) -> int:
+        """Return T, the tokens that are left of an image of this shape."""
+        raise NotImplementedError(f"{type(self).__name__} doesn't say how many image tokens it retains.")
+
+    def check_shape(self, shape: TokenShape) -> None:
+        """Refuse, before a sample is computed, what an image of this shape can't have.
+
+        By default, T is from 1 to the image's tokens.
+
+        Raises:
+            UserError: otherwise.
+        """
+        if self.adaptive:
+            return
+        count = self.retained_count(shape)
+        if not 1 <= count <= shape.tokens:
+            raise UserError(
+                f"{self!r} asks for {count} image tokens, and an image has {shape.tokens}: use 1 to {shape.tokens}."
+            )
+
+    @classmethod
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> Any:
+        """Return the strategy that leaves as many tokens of an image of this shape as it can up to `count`.
+
+        By default, the first of `solved_fields` is the count. What leaves more than `count` is taken for out
+        of reach.
+        """
+        return cls(**{cls.solved_fields[0]: count}, **fields)
+
+    def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
+        """Return the multiply-adds of choosing among the tokens of one image."""
+        return 0
+
+    @property
+    def reducer(self) -> ImageReducer:
+        """The strategy itself."""
+        return self
+
+    def drops(self, num_layers: int) -> tuple[Drop, ...]:
+        """Return none: all is done before the first layer."""
+        return ()
+
+    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return no counts."""
+        return ()
+
+    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
+        """Return T for every layer.
+
+        Raises:
+            UserError: counts that don't fit, and an adaptive strategy.
+        """
+        if self.adaptive:
+            raise UserError(
+                f"{self.display_name} decides by each image how many tokens it retains, so nothing can be said "
+                "before a run: the record has the mean over its samples."
+            )
+        if image_tokens == 0:
+            return (0,) * num_layers
+        shape = TokenShape.of(image_tokens, tile_tokens)
+        self.check_shape(shape)
+        return (self.retained_count(shape),) * num_layers
+
+
+def check_count(name: str, value: Any, most: int | None = None, low: int = 1) -> None:
+    """Refuse a number of tokens that can't be.
+
+    Args:
+        name: of the setting.
+        value: of the setting.
+        most: what an image has, where it is known.
+        low: the smallest that can be.
+
+    Raises:
+        UserError: with what is allowed.
+    """
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not whole or value < low or (most is not None and value > most):
+        allowed = (
+            f"from {low} up" if most is None else f"from {low} to {most}, the image tokens that there are"
+        )
+        raise UserError(f"{name}={value!r} is not allowed: use a whole number {allowed}.")

@@ -1,0 +1,166 @@
+"""VisionZip: the patches that the class token looks at, and a few tokens merged from the others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
+from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.strategies.before import BeforeStrategy
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_setting
+
+
+@dataclass
+class VisionZip(BeforeStrategy):
+    """VisionZip (Yang et al., CVPR 2025, arXiv 2412.04467, section 3.2).
+
+    Of each tile, the dominant tokens are the class token and the patches to which it attends most in the
+    layer whose output is taken, summed over heads. Of the other patches, evenly spaced ones are targets; each
+    of the rest goes to the target whose key is nearest (cosine, keys of that layer, mean over heads), and each
+    target becomes one contextual token. The projector then works on dominant and contextual tokens.
+
+    Deliberate differences from the official code:
+
+    - The query of one token and the keys are all that is computed of the attention, whatever implementation
+      the tower uses. The official patch needs the whole map, and stays on the class for good.
+    - Equal attention goes to the earlier patch; torch.topk promises nothing.
+    - No class token and more contextual tokens than patches that are left are refused before a sample runs.
+
+    Attributes:
+        dominant: dominant tokens of a tile, the class token among them.
+        contextual: contextual tokens of a tile.
+        official: true: a contextual token is the target plus the mean of those that went to it, so about
+            twice as long as others, as the official code has it; false: the mean of all of them, as the paper
+            says.
+        layout: of several tiles. "official": the overview's tokens, then all tiles' dominant patches row by
+            row over their grid, those on padding included, then the tiles' class tokens, then their
+            contextual tokens; no newlines. "packed": unpadded and with every newline; only patches that the
+            model itself takes are chosen from.
+    """
+
+    dominant: int = 54
+    contextual: int = 10
+    official: bool = True
+    layout: str = "official"
+    name: ClassVar[str] = "visionzip"
+    display_name: ClassVar[str] = "VisionZip"
+    paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
+    series_style: ClassVar[Mapping[str, Any]] = {
+        "color": "#CC79A7", "dark": "#e59ac4", "marker": "D", "linestyle": "-.", "order": 10
+    }  # fmt: skip
+    label_fields: ClassVar[tuple[str, ...]] = ("{dominant}+{contextual}",)
+    solved_fields: ClassVar[tuple[str, ...]] = ("dominant", "contextual")
+    needs = Needs(
+        attention=("features",), keys=("features",), features=True, class_token=True, projected=True
+    )
+
+    def __post_init__(self) -> None:
+        check_setting("layout", self.layout, LAYOUTS)
+        for name in ("dominant", "contextual"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise UserError(
+                    f"{name}={value!r} is not allowed: use a whole number of tokens from 1 up (dominant counts "
+                    "the class token)."
+                )
+
+    def retained_count(self, shape: TokenShape) -> int:
+        """Return the dominant and contextual tokens of all tiles."""
+        if self.layout == "official":
+            return shape.tiles * (self.dominant + self.contextual)
+        dominant = [min(self.dominant - 1, seen) for seen in shape.seen]
+        merged = [min(self.contextual, seen - kept) for seen, kept in zip(shape.seen, dominant, strict=True)]
+        return sum(dominant) + sum(merged) + shape.tiles + shape.newlines
+
+    def check_shape(self, shape: TokenShape) -> None:
+        """Refuse more dominant patches than a tile has, and more contextual tokens than it has others."""
+        if self.dominant + self.contextual > shape.patches + 1:
+            raise UserError(
+                f"dominant={self.dominant} and contextual={self.contextual} are too many: a tile has "
+                f"{shape.patches} patches and a class token, so together they are {shape.patches + 1} at most."
+            )
+
+    def reduce(self, view: ImageView) -> Reduced:
+        """Return the dominant tokens as they are and the contextual ones after the projector."""
+        scores = view.attention().sum(1)
+        with torch.no_grad():
+            seen = torch.ones_like(scores, dtype=torch.bool)
+            if self.layout == "packed":
+                tile, patch = view.sources[view.sources[:, 1] >= 0].unbind(1)
+                seen = torch.zeros_like(seen).index_put((tile, patch), torch.tensor(True, device=seen.device))
+            chosen = dominant_patches(scores, seen, self.dominant - 1)
+            metric = view.keys()[:, 1:].unflatten(-1, (view.heads, -1)).mean(2)
+        made = [
+            view.project(
+                torch.cat((
+                    view.class_token[tile, None],
+                    merged(view.features[tile, rest], metric[tile, rest], self.contextual, self.official),
+                ))
+            )
+            for tile, rest in enumerate((seen & ~chosen).unbind())
+        ]  # fmt: skip
+        patches = view.take_patches(chosen, self.layout, scores)
+        overview = int(chosen[0].sum())
+        order = [(made[0][:1], True), (patches.tokens[:overview], False), (made[0][1:], True)]
+        order += [(patches.tokens[overview:], False)]
+        order += [(one[:1], True) for one in made[1:]] + [(one[1:], True) for one in made[1:]]
+        sources = iter((patches.source[:overview], patches.source[overview:]))
+        source = [
+            torch.full((len(tokens),), -1, device=tokens.device) if is_made else next(sources)
+            for tokens, is_made in order
+        ]
+        tokens = torch.cat([tokens.to(patches.tokens) for tokens, _ in order])
+        return Reduced(tokens, torch.cat(source), patches.scores)
+
+    @classmethod
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "VisionZip":
+        """Split a tile's tokens as the paper does at 64: 54 dominant to 10 contextual."""
+        each = max(2, count // shape.tiles)
+        contextual = max(1, round(each * 10 / 64))
+        return cls(dominant=each - contextual, contextual=contextual, **fields)
+
+
+def dominant_patches(scores: Tensor, seen: Tensor, count: int) -> Tensor:
+    """Mark the `count` best patches of each tile among those seen; ties go to the earlier one.
+
+    Args:
+        scores: [P, N].
+        seen: [P, N] bool, from which to choose.
+        count: how many.
+
+    Returns:
+        [P, N] bool.
+    """
+    best = scores.masked_fill(~seen, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :count]
+    return torch.zeros_like(seen).scatter(1, best, True) & seen
+
+
+def merged(features: Tensor, metric: Tensor, contextual: int, official: bool = True) -> Tensor:
+    """Merge the m left-over patches of a tile into at most `contextual` tokens.
+
+    Args:
+        features: [m, w].
+        metric: [m, e], by whose cosine patches go to targets.
+        contextual: how many targets.
+        official: the target plus the mean of those that went to it; otherwise the mean of all of them.
+
+    Returns:
+        [contextual, w] features; fewer where m is less.
+    """
+    metric = metric / metric.norm(dim=-1, keepdim=True)
+    step = max(1, len(metric) // contextual)
+    target = torch.zeros(len(metric), dtype=torch.bool, device=metric.device)
+    target[: step * contextual : step] = True
+    own = (metric[~target] @ metric[target].T).argmax(1) if bool((~target).any()) else None
+    kept = features[target]
+    if own is None:
+        return kept
+    total = torch.zeros_like(kept).index_add(0, own, features[~target])
+    number = own.bincount(minlength=len(kept))[:, None].to(total.dtype)
+    if official:
+        return kept + total / number.clamp(min=1)
+    return (kept + total) / (number + 1)
