@@ -73,6 +73,7 @@ class _Budget:
     value: float
     decoder: Decoder
     image_tokens: int
+    tile_tokens: int | None = None
 
     @property
     def asked(self) -> str:
@@ -91,8 +92,14 @@ class _Budget:
     def cost(self, schedule: Sequence[int]) -> int:
         return _macs(self.decoder, schedule) if self.kind == "tflops" else sum(schedule)
 
+    def schedule_of(self, strategy: Any) -> tuple[int, ...]:
+        found: tuple[int, ...] = schedule_of(
+            strategy, self.decoder.layers, self.image_tokens, self.tile_tokens
+        )
+        return found
+
     def cost_of(self, strategy: Any) -> int:
-        return self.cost(strategy.schedule(self.decoder.layers, self.image_tokens))
+        return self.cost(self.schedule_of(strategy))
 
 
 def solve(
@@ -156,7 +163,8 @@ def find(
         image_tokens = nominal_image_tokens(config)
     if isinstance(image_tokens, bool) or not isinstance(image_tokens, int) or image_tokens < 1:
         raise UserError(f"image_tokens={image_tokens!r} is not allowed: use a whole number from 1 up.")
-    budget = _Budget(kind, value, decoder_of(config), image_tokens)
+    tile_tokens = getattr(config, "tile_tokens", None)
+    budget = _Budget(kind, value, decoder_of(config), image_tokens, tile_tokens)
     depth = budget.decoder.layers
     choices = layouts(depth)
     least = [_least(layout, budget) for layout in choices]
@@ -169,6 +177,21 @@ def find(
                 return strategy
     low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
     raise _unreachable(name, budget, kept, low, vanilla)
+
+
+def schedule_of(
+    strategy: Any, num_layers: int, image_tokens: int, tile_tokens: int | None
+) -> tuple[int, ...]:
+    """Return a strategy's schedule.
+
+    Args:
+        strategy: the strategy; one from outside of this package may not know tiles.
+        num_layers: the model's depth.
+        image_tokens: before any drop.
+        tile_tokens: those of a tile, or None where they aren't known.
+    """
+    tiles = {"tile_tokens": tile_tokens} if getattr(strategy, "reducer", None) is not None else {}
+    return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
 
 
 def no_layouts(name: str) -> UserError:
@@ -243,11 +266,16 @@ def _most(layout: Layout, low: int, budget: _Budget) -> int:
 def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
     """The step with the fewest decimals that gives the same schedule."""
     depth, image_tokens = budget.decoder.layers, budget.image_tokens
-    same = _build(layout, step).retained(depth, image_tokens)
+
+    def outcome(step: int) -> tuple[Any, ...]:  # a drop after the last layer is in no layer's count
+        strategy = _build(layout, step)
+        return strategy.retained(depth, image_tokens), budget.schedule_of(strategy)
+
+    same = outcome(step)
     for digits in range(1, _DIGITS):
         coarse = 10 ** (_DIGITS - digits)
         rounded = step // coarse * coarse
-        if rounded and _build(layout, rounded).retained(depth, image_tokens) == same:
+        if rounded and outcome(rounded) == same:
             return rounded
     return step
 
@@ -261,18 +289,21 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     """Return what a strategy costs. note: why its layout isn't the usual one, or empty."""
     decoder, n = budget.decoder, budget.image_tokens
     depth = decoder.layers
-    schedule = strategy.schedule(depth, n)
+    schedule = budget.schedule_of(strategy)
     layers = tuple(drop.layer for drop in strategy.drops(depth))
     counts = tuple(strategy.retained(depth, n))
+    if not layers:  # all is done before the decoder
+        layers, counts = (0,), schedule[:1]
+    after = f"After layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}"
+    where = after if layers != (0,) else "Before the decoder"
     mean = sum(schedule) / depth
     cost, whole = _macs(decoder, schedule), _macs(decoder, (n,) * depth)
     names = (*strategy.layout_fields, *strategy.solved_fields)
     why = f" {note}" if note else ""
     words = (
         f"{budget.asked}: {_settings({name: getattr(strategy, name) for name in names})}. "
-        f"After layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}, {_list(counts)} of {n} image "
-        f"tokens are left: {mean:.4g} a layer in the mean ({mean / n:.1%}), {_flops(cost)} of vanilla's "
-        f"{_flops(whole)} ({cost / whole:.1%}).{why}"
+        f"{where}, {_list(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
+        f"({mean / n:.1%}), {_flops(cost)} of vanilla's {_flops(whole)} ({cost / whole:.1%}).{why}"
     )
     return BudgetSolution(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
 

@@ -71,7 +71,7 @@ class Shortened:
         return replace(self, **changes, mask=mask, image_tokens=counts)
 
     def gathered(self, values: Tensor, fill: int) -> Tensor:
-        """Return values [b, n] of the full columns at the short ones; `fill` where there is no such column."""
+        """Return values [b, n] of the full columns at the short ones; `fill` where there is none."""
         return values.gather(1, self.index.clamp(min=0)).masked_fill(self.index < 0, fill)
 
     def positions(self, given: Tensor) -> Tensor:
@@ -111,8 +111,8 @@ class BeforeStage:
     def __init__(self, family: Family, model: Any, reducer: ImageReducer):
         if not isinstance(family, MultimodalFamily):
             raise UserError(
-                f"{reducer.name} reduces images before the decoder, and {type(model).__name__} takes none: open it "
-                "on the vision-language model itself, such as LlavaForConditionalGeneration."
+                f"{reducer.name} reduces images before the decoder, and {type(model).__name__} takes none: "
+                "open it on the vision-language model itself, such as LlavaForConditionalGeneration."
             )
         self.family = family
         self.model = model
@@ -135,13 +135,13 @@ class BeforeStage:
         """
         if inputs.get("input_ids") is None or inputs.get("inputs_embeds") is not None:
             raise UserError(
-                f"{self.reducer.name} puts new placeholders into the prompt: pass input_ids and pixel_values, not "
-                "inputs_embeds."
+                f"{self.reducer.name} puts new placeholders into the prompt: pass input_ids and "
+                "pixel_values, not inputs_embeds."
             )
         if inputs.get("pixel_values") is None:
             raise UserError(
-                f"{self.reducer.name} looks into the vision tower: pass pixel_values, not images that are encoded "
-                "already."
+                f"{self.reducer.name} looks into the vision tower: pass pixel_values, not images that are "
+                "encoded already."
             )
         pixels = {name: inputs[name] for name in self.family.processor_inputs if inputs.get(name) is not None}
         encoded = self.family.encode_images(self.model, pixels, self.reducer.needs)
@@ -178,8 +178,8 @@ class BeforeStage:
         """
         if self.reducer.needs.question and (questions is None or len(questions) != len(ids)):
             raise UserError(
-                f"{self.reducer.name} chooses by the question: give questions=[...], one text for each of the "
-                f"{len(ids)} rows, when you open it on the model."
+                f"{self.reducer.name} chooses by the question: give questions=[...], one text for each of "
+                f"the {len(ids)} rows, when you open it on the model."
             )
         full = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
         image = self.family.image_mask(self.model.config, {"input_ids": ids})
@@ -211,8 +211,8 @@ class BeforeStage:
         found = self.reducer.reduce(view)
         if not len(found.tokens) or len(found.tokens) != len(found.source):
             raise ValueError(
-                f"{self.reducer.name} gave {len(found.tokens)} tokens with {len(found.source)} sources: at least "
-                "one token of an image has to stay, and each has a source."
+                f"{self.reducer.name} gave {len(found.tokens)} tokens with {len(found.source)} sources: at "
+                "least one token of an image has to stay, and each has a source."
             )
         return found
 
@@ -224,7 +224,7 @@ class BeforeStage:
 
 
 def digest(pixels: Any, number: int, places: Places | None) -> int:
-    """Return a number that only the same pixels have; tiles that fill up a batch are no pixels of the image."""
+    """Return a number that only the same pixels have; tiles that fill up a batch aren't the image's."""
     values = pixels[number]
     if places is not None and values.dim() > 3:
         values = values[: places.tiles]
@@ -251,14 +251,14 @@ def images_of_rows(lengths: Sequence[int], counts: Sequence[int]) -> Iterator[li
             number += 1
         if count:
             raise UserError(
-                f"The image tokens of row {row} are not those of whole images, which have {list(lengths)} tokens: "
-                "make prompt and pixels with the model's own processor."
+                f"The image tokens of row {row} are not those of whole images, which have {list(lengths)} "
+                "tokens: make prompt and pixels with the model's own processor."
             )
         yield own
     if number < len(lengths):
         raise UserError(
-            f"There are {len(lengths)} images, but the prompts have image tokens for {number}: make prompt and "
-            "pixels with the model's own processor."
+            f"There are {len(lengths)} images, but the prompts have image tokens for {number}: make prompt "
+            "and pixels with the model's own processor."
         )
 
 

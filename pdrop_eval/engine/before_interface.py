@@ -171,16 +171,15 @@ class ImageView:
 
 
 class ImageReducer(Protocol):
-    """What the engine needs of a strategy before the decoder.
+    """What the engine needs of a strategy before the decoder."""
 
-    Attributes:
-        name: for messages.
-        trains: whether labels may be given.
-        needs: what of the tower it needs.
-    """
+    @property
+    def name(self) -> str:
+        """For messages."""
 
-    name: str
-    trains: bool
+    @property
+    def trains(self) -> bool:
+        """Whether labels may be given."""
 
     @property
     def needs(self) -> Needs:

@@ -287,7 +287,7 @@ def _with_ids(inputs: Inputs) -> Inputs:
 
 
 def _own_lengths(inputs: Inputs, config: Any, prompt: Shortened) -> Inputs:
-    """Take `max_length` and `min_length`, which count the full prompt, out of `inputs`; return the short ones.
+    """Take `max_length` and `min_length`, which count the full prompt, out of `inputs`; return short ones.
 
     Args:
         inputs: of generate; changed.

@@ -57,7 +57,7 @@ class Needs:
     def __or__(self, other: Needs) -> Needs:
         """Return the needs of both."""
         both: dict[str, Any] = {}
-        for name in (field.name for field in fields(self)):
+        for name in (one.name for one in fields(self)):
             mine, others = getattr(self, name), getattr(other, name)
             if isinstance(mine, tuple):
                 both[name] = tuple(layer for layer in LAYERS if layer in {*mine, *others})
@@ -91,7 +91,7 @@ class TokenShape:
 
     @classmethod
     def of(cls, tokens: int, tile_tokens: int | None) -> TokenShape:
-        """Return the shape of so many tokens of tiles that nothing is cut from; one tile if it isn't known."""
+        """Return the shape of so many tokens of tiles that nothing is cut from; one if it isn't known."""
         tiles = max(1, round(tokens / tile_tokens)) if tile_tokens else 1
         return cls(tokens, tiles)
 
@@ -155,6 +155,10 @@ class EncodedImage:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def holds(self, needs: Needs | None) -> bool:
+        """Tell whether what is asked for of the tower is here; None asks for nothing but the tokens."""
+        return needs is None or (self.places is not None and self.needs.covers(needs))
 
     @property
     def nbytes(self) -> int:

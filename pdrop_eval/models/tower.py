@@ -40,7 +40,7 @@ def encode(
     images, start = [], 0
     for tokens, place in zip(packed, places, strict=True):
         own = slice(start, start + place.tiles)
-        parts = {
+        parts: dict[str, Any] = {
             name: {layer: tensor[own] for layer, tensor in value.items()}
             if isinstance(value, dict)
             else value[own]

@@ -119,9 +119,7 @@ class Strategy(ABC):
             UserError: not exactly one budget; a budget that is out of reach, with the range that isn't; a
                 field that the budget decides.
         """
-        for name in cls.solved_fields:
-            if fields.get(name) is not None:
-                raise UserError(f"{name}={fields[name]!r} is what the budget decides: leave one of them out.")
+        check_undecided(cls.solved_fields, fields)
         asked = {"tokens": tokens, "share": share, "tflops": tflops}
         layouts = partial(cls.budget_layouts, **fields)
         return budget.find(cls.__name__, layouts, model, image_tokens, fields, asked)
@@ -151,3 +149,14 @@ class Strategy(ABC):
             UserError: anything that can't be right, before any compute.
         """
         return StagedForward(model, self, image_mask, **given)
+
+
+def check_undecided(solved: Sequence[str], fields: Mapping[str, Any]) -> None:
+    """Refuse a hyperparameter that a budget decides.
+
+    Raises:
+        UserError: one of `solved` is among `fields`.
+    """
+    for name in solved:
+        if fields.get(name) is not None:
+            raise UserError(f"{name}={fields[name]!r} is what the budget decides: leave one of them out.")

@@ -1,6 +1,7 @@
 """The base class of strategies that reduce an image's tokens before the decoder."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -9,7 +10,7 @@ from pdrop_eval.efficiency.architecture import Architecture, architecture_of, no
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop
 from pdrop_eval.models.encoded import Needs, TokenShape
-from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.base import Strategy, check_undecided
 from pdrop_eval.utils.errors import UserError
 
 
@@ -53,7 +54,8 @@ class BeforeStrategy(Strategy):
         count = self.retained_count(shape)
         if not 1 <= count <= shape.tokens:
             raise UserError(
-                f"{self!r} asks for {count} image tokens, and an image has {shape.tokens}: use 1 to {shape.tokens}."
+                f"{self!r} asks for {count} image tokens, and an image has {shape.tokens}: use 1 to "
+                f"{shape.tokens}."
             )
 
     @classmethod
@@ -64,6 +66,36 @@ class BeforeStrategy(Strategy):
         of reach.
         """
         return cls(**{cls.solved_fields[0]: count}, **fields)
+
+    @classmethod
+    def for_budget(
+        cls,
+        model: Any,
+        *,
+        tokens: float | None = None,
+        share: float | None = None,
+        tflops: float | None = None,
+        image_tokens: int | None = None,
+        **fields: Any,
+    ) -> Any:
+        """Return a strategy that costs no more than the budget; see `Strategy.for_budget`.
+
+        Raises:
+            UserError: also of an adaptive strategy, whose counts no setting decides.
+        """
+        if cls.adaptive:
+            raise UserError(
+                f"{cls.display_name} can't be fitted to a budget: it decides by each image how many tokens "
+                "it retains. Leave the budget out, or give another strategy the budget."
+            )
+        check_undecided(cls.solved_fields, fields)
+        config = getattr(model, "config", model)
+        sizes = architecture_of(config)
+        if image_tokens is None:
+            image_tokens = nominal_image_tokens(config)
+        asked = {"tokens": tokens, "share": share, "tflops": tflops}
+        layouts = partial(_one_layout, cls, image_tokens, sizes.tile_tokens, fields)
+        return budget.find(cls.__name__, layouts, sizes, image_tokens, fields, asked)
 
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the multiply-adds of choosing among the tokens of one image."""
@@ -90,8 +122,8 @@ class BeforeStrategy(Strategy):
         """
         if self.adaptive:
             raise UserError(
-                f"{self.display_name} decides by each image how many tokens it retains, so nothing can be said "
-                "before a run: the record has the mean over its samples."
+                f"{self.display_name} decides by each image how many tokens it retains, so nothing can be "
+                "said before a run: the record has the mean over its samples."
             )
         if image_tokens == 0:
             return (0,) * num_layers
@@ -118,3 +150,15 @@ def check_count(name: str, value: Any, most: int | None = None, low: int = 1) ->
             f"from {low} up" if most is None else f"from {low} to {most}, the image tokens that there are"
         )
         raise UserError(f"{name}={value!r} is not allowed: use a whole number {allowed}.")
+
+
+def _one_layout(
+    cls: type[BeforeStrategy], image_tokens: Any, tile_tokens: int, fields: dict[str, Any], num_layers: int
+) -> Sequence[budget.Layout]:
+    """Return the layout before the decoder; a share becomes a count."""
+
+    def build(share: float) -> Any:
+        shape = TokenShape.of(image_tokens, tile_tokens)
+        return cls.for_count(max(1, round(image_tokens * share)), shape, **fields)
+
+    return [budget.Layout(build)]

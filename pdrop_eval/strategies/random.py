@@ -1,8 +1,7 @@
 """Random: image tokens by chance; a control that looks at nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -27,9 +26,6 @@ class Random(BeforeStrategy):
     seed: int = 0
     name: ClassVar[str] = "random"
     display_name: ClassVar[str] = "Random"
-    series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#A6761D", "dark": "#d9a441", "marker": "^", "linestyle": ":", "order": 9
-    }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens", "seed {seed}")
     solved_fields: ClassVar[tuple[str, ...]] = ("tokens",)
 

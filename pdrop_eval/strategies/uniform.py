@@ -1,8 +1,7 @@
 """Uniform: evenly spaced image tokens; a control that looks at nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 
@@ -31,9 +30,6 @@ class Uniform(BeforeStrategy):
     rule: str = "even"
     name: ClassVar[str] = "uniform"
     display_name: ClassVar[str] = "Uniform"
-    series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#7F7F7F", "dark": "#b0b0b0", "marker": "v", "linestyle": ":", "order": 8
-    }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens",)
     solved_fields: ClassVar[tuple[str, ...]] = ("tokens",)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
 from pdrop_eval.models.encoded import Needs, TokenShape
-from pdrop_eval.strategies.before import BeforeStrategy
+from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
@@ -20,8 +20,8 @@ class VisionZip(BeforeStrategy):
 
     Of each tile, the dominant tokens are the class token and the patches to which it attends most in the
     layer whose output is taken, summed over heads. Of the other patches, evenly spaced ones are targets; each
-    of the rest goes to the target whose key is nearest (cosine, keys of that layer, mean over heads), and each
-    target becomes one contextual token. The projector then works on dominant and contextual tokens.
+    of the rest goes to the target whose key is nearest (cosine, keys of that layer, mean over heads), and
+    each target becomes one contextual token. The projector then works on dominant and contextual tokens.
 
     Deliberate differences from the official code:
 
@@ -61,12 +61,7 @@ class VisionZip(BeforeStrategy):
     def __post_init__(self) -> None:
         check_setting("layout", self.layout, LAYOUTS)
         for name in ("dominant", "contextual"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UserError(
-                    f"{name}={value!r} is not allowed: use a whole number of tokens from 1 up (dominant counts "
-                    "the class token)."
-                )
+            check_count(name, getattr(self, name))
 
     def retained_count(self, shape: TokenShape) -> int:
         """Return the dominant and contextual tokens of all tiles."""
@@ -81,11 +76,14 @@ class VisionZip(BeforeStrategy):
         if self.dominant + self.contextual > shape.patches + 1:
             raise UserError(
                 f"dominant={self.dominant} and contextual={self.contextual} are too many: a tile has "
-                f"{shape.patches} patches and a class token, so together they are {shape.patches + 1} at most."
+                f"{shape.patches} patches and a class token, so {shape.patches + 1} together at most."
             )
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the dominant tokens as they are and the contextual ones after the projector."""
+        features, class_token = view.features, view.class_token
+        assert features is not None
+        assert class_token is not None
         scores = view.attention().sum(1)
         with torch.no_grad():
             seen = torch.ones_like(scores, dtype=torch.bool)
@@ -97,8 +95,8 @@ class VisionZip(BeforeStrategy):
         made = [
             view.project(
                 torch.cat((
-                    view.class_token[tile, None],
-                    merged(view.features[tile, rest], metric[tile, rest], self.contextual, self.official),
+                    class_token[tile, None],
+                    merged(features[tile, rest], metric[tile, rest], self.contextual, self.official),
                 ))
             )
             for tile, rest in enumerate((seen & ~chosen).unbind())

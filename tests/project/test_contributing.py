@@ -34,9 +34,9 @@ from pdrop_eval.run.evaluate.cli import main, make_plan
 from pdrop_eval.run.evaluate.header import make_header
 
 given = ["tasks=[gqa]", "model.pretrained=tiny", "data.root=data"]
-own = compose_spec(["strategy=uniform", "strategy.k=1", "budget.share=0.625", *given])
+own = compose_spec(["strategy=spread", "strategy.k=1", "budget.share=0.625", *given])
 print("k=1:", make_header(make_plan(own), "")[1]["efficiency"]["image_tokens_per_layer"])
-for more in (["strategy=vanilla"], ["strategy=uniform"], ["strategy=uniform", "budget.share=0.625"]):
+for more in (["strategy=vanilla"], ["strategy=spread"], ["strategy=spread", "budget.share=0.625"]):
     sys.argv[1:] = [*more, *given, "results=runs"]
     main()
 for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page")):
@@ -88,7 +88,7 @@ def run(project, *command):
 
 @pytest.mark.slow
 def test_the_contract_runs_on_the_new_strategy(project):
-    some = "uniform and (llava_gqa or bare_llama)"  # all families take half a minute
+    some = "spread and (llava_gqa or bare_llama)"  # all families take half a minute
     out = run(project, "-m", "pytest", "tests/core", "-k", some, "-p", "no:cacheprovider")
     assert int(re.search(r"(\d+) passed", out)[1]) >= 10
 
@@ -105,7 +105,7 @@ def read(project, name):
 
 @pytest.mark.slow
 def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
-    paths = (project / "runs" / "mini").glob("uniform-*/record.json")
+    paths = (project / "runs" / "mini").glob("spread-*/record.json")
     records = {json.dumps(r["changes"]): r for r in (json.loads(path.read_text()) for path in paths)}
     assert all(record["status"] == "completed" for record in records.values())
     plain, budget = (next(r for key, r in records.items() if ("budget" in key) == b) for b in (False, True))
@@ -113,54 +113,54 @@ def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
     assert plain["tasks"]["gqa"]["retained_tokens_per_layer"] == [16, 16, 8, 8]
     # 0.625 of 4 x 16 tokens are 40: 16 + 16 + 4 + 4
     assert budget["efficiency"]["image_tokens_per_layer"] == [16, 16, 4, 4]
-    assert plain["strategy"]["display_name"] == "Uniform"
+    assert plain["strategy"]["display_name"] == "Spread"
 
 
 @pytest.mark.slow
 def test_a_budget_leaves_the_settings_that_it_does_not_solve(evaluated):
-    """FastV's k is chosen by the budget; Uniform solves r only. 0.625 of 4 x 16 tokens: 16 + 8 + 8 + 8."""
+    """FastV's k is chosen by the budget; Spread solves r only. 0.625 of 4 x 16 tokens: 16 + 8 + 8 + 8."""
     assert "k=1: [16, 8, 8, 8]" in evaluated
 
 
 @pytest.mark.slow
 def test_tables_and_overview_have_its_rows(project, evaluated):
-    assert re.search(r"Uniform ", evaluated)
+    assert re.search(r"Spread ", evaluated)
     table5, field, overview = (read(project, f"tables/{name}.md") for name in ("table5", "field", "overview"))
-    assert re.search(r"^\| +\| Uniform\\\* ", table5, re.M)
-    assert re.search(r"^\| +\| Uniform share=0.625\\\* ", table5, re.M)
-    assert re.search(r"\| Uniform share=0.625\\\* ", field)
-    assert re.search(r"\| Uniform budget.share=0.625\\\* ", overview)
+    assert re.search(r"^\| +\| Spread\\\* ", table5, re.M)
+    assert re.search(r"^\| +\| Spread share=0.625\\\* ", table5, re.M)
+    assert re.search(r"\| Spread share=0.625\\\* ", field)
+    assert re.search(r"\| Spread budget.share=0.625\\\* ", overview)
 
 
 @pytest.mark.slow
 def test_figure_4_has_its_curve(project, evaluated):
     text = read(project, "figures/figure4_mini.md")
-    assert "for Uniform at several budgets" in text
-    assert re.search(r"\| Uniform +\| share=0.625 \| k=2, r=0.7\d +\|", text)
+    assert "for Spread at several budgets" in text
+    assert re.search(r"\| Spread +\| share=0.625 \| k=2, r=0.7\d +\|", text)
 
 
 @pytest.mark.slow
 def test_the_site_has_its_name_colour_rows_and_curve(project, evaluated):
     index = json.loads(re.search(r"\{.*\}", read(project, "page/data/index.js"), re.S)[0])
-    assert index["strategies"]["uniform"] == {
-        "name": "Uniform", "color": "#007A5A", "dark": "#2fc79b", "symbol": "triangle-up", "dash": "dashdot",
+    assert index["strategies"]["spread"] == {
+        "name": "Spread", "color": "#007A5A", "dark": "#2fc79b", "symbol": "triangle-up", "dash": "dashdot",
     }  # fmt: skip
     assert {run["label"] for run in index["runs"]} == {
-        "vanilla", "Uniform k=2 r=0.5", "Uniform share=0.625"
+        "vanilla", "Spread k=2 r=0.5", "Spread share=0.625"
     }  # fmt: skip
     table5 = next(table for table in index["tables"] if table["number"] == 5)
     labels = [
         row["labels"][-1] for part in table5["parts"] for group in part["groups"] for row in group["rows"]
     ]
-    assert "Uniform" in labels
-    assert "Uniform share=0.625" in labels
+    assert "Spread" in labels
+    assert "Spread share=0.625" in labels
     (curve,) = [curve for curve in index["curves"] if curve["number"] == 4]
-    assert [series["name"] for series in curve["series"]] == ["vanilla", "Uniform"]
+    assert [series["name"] for series in curve["series"]] == ["vanilla", "Spread"]
     assert len(curve["series"][1]["points"]) == 2
 
 
 def test_the_catalogue_of_the_documentation_has_it(project):
-    assert "| `uniform` | Uniform | - | in the decoder | yes | [uniform.py](x/uniform.py) |" in run(
+    assert "| `spread` | Spread | - | in the decoder | yes | [spread.py](x/spread.py) |" in run(
         project, "-c", CATALOGUE
     )
 

@@ -30,7 +30,7 @@ CHECKS = {
     "pdrop-eval-figures": partial(check_settings, entry="figures"),
     "pdrop-eval-page": partial(check_settings, entry="page"),
 }
-ADDED = {"pdrop_eval/strategies/uniform.py", "conf/strategy/uniform.yaml"}  # by the steps of CONTRIBUTING
+ADDED = {"pdrop_eval/strategies/spread.py", "conf/strategy/spread.yaml"}  # by the steps of CONTRIBUTING
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in DOCUMENTS.items()}
 
 
@@ -55,7 +55,7 @@ def test_every_command_line_is_one_that_its_script_takes(script):
     calls = [call for text in TEXTS.values() for call in calls_of(text, script)]
     assert calls or script == "pdrop-eval-tables"  # which the documents call by `make tables`
     for call in calls:
-        if "--help" not in call and "strategy=uniform" not in call:
+        if "--help" not in call and "strategy=spread" not in call:
             CHECKS[script](call)
 
 

@@ -55,7 +55,7 @@ def test_every_evaluation_that_make_starts_is_a_valid_configuration(document, ma
     calls = [settings for target, *settings in commands(text, "make") if target == "eval" and settings]
     assert len(calls) >= 5 or name not in ("README.md", "docs/quickstart.md")
     for settings in calls:
-        if "STRATEGY=uniform" not in settings:  # the one that CONTRIBUTING adds
+        if "STRATEGY=spread" not in settings:  # the one that CONTRIBUTING adds
             check_command_line(
                 evaluation(settings, make_environment)
             )  # raises UserError for what isn't there

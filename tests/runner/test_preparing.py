@@ -202,7 +202,7 @@ def test_what_was_used_longest_ago_goes_first():
     made = []
 
     def get(key, size=10):
-        def make():
+        def make(_):
             made.append(key)
             return torch.full((size, 1), float(ord(key)))
 

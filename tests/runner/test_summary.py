@@ -58,8 +58,8 @@ def test_the_summary_names_every_strategy_that_is_installed_and_under_a_budget_t
     path = tmp_path / "pdrop-1" / "record.json"
     (tmp_path / "fastv-1").mkdir()
     path.parent.mkdir()
-    known = {**summary.installed(), "uniform": StrategyInfo("uniform", solved_fields=("r",))}
+    known = {**summary.installed(), "spread": StrategyInfo("spread", solved_fields=("r",))}
     monkeypatch.setattr(summary, "installed", lambda: known)
     monkeypatch.setattr(summary, "options", lambda _: [*known, "a_preset"])
-    assert summary._not_there(record, path) == ["vanilla", "uniform"]
-    assert summary._not_there({**record, "budget": {"asked": {"share": 0.5}}}, path) == ["uniform"]
+    assert summary._not_there(record, path) == ["vanilla", "spread"]
+    assert summary._not_there({**record, "budget": {"asked": {"share": 0.5}}}, path) == ["spread"]

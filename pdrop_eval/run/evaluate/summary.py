@@ -105,11 +105,15 @@ def _next(record: dict[str, Any], path: Path) -> str:
 
 
 def _not_there(record: dict[str, Any], path: Path) -> list[str]:
-    """The strategies that this model has no record of; under a budget, of those that take one."""
+    """The strategies in the decoder that this model has no record of; under a budget, of those that take one.
+
+    Those before the decoder are too many to be advised one after the other.
+    """
     compared = [
         name
         for name, info in installed().items()
-        if name in options("strategy") and (info.solved_fields or not record.get("budget"))
+        if name in options("strategy") and info.stage == "decoder"
+        if info.solved_fields or not record.get("budget")
     ]
     return [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]
 

@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from torch import Tensor
+from pdrop_eval.models.encoded import EncodedImage, Needs
 
 GIB = 1 << 30
 
@@ -12,7 +12,8 @@ GIB = 1 << 30
 class FeatureCache:
     """What vision tower and projector made of the images seen last, in the host's memory.
 
-    A feature is kept by the hash of its image's pixels, and comes back bit for bit. When more than
+    An image is kept by the hash of its pixels, and comes back bit for bit. It holds what was asked for: who
+    asks for more of the tower has it encoded again, with all that was asked for so far. When more than
     `limit_bytes` would be held, those go first that were used longest ago; 0 keeps none.
     `hits` and `misses` count the images asked for. Safe to be read from other threads.
     """
@@ -20,19 +21,29 @@ class FeatureCache:
     def __init__(self, limit_bytes: float):
         self.limit_bytes = limit_bytes
         self.hits = self.misses = self.bytes = 0
-        self._kept: OrderedDict[str, Tensor] = OrderedDict()
+        self._kept: OrderedDict[str, EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: str, make: Callable[[], Tensor]) -> Tensor:
-        """The features [image tokens, d] of the image with this hash; `make` computes them if need be."""
+    def get(
+        self, key: str, make: Callable[[Needs | None], EncodedImage], needs: Needs | None = None
+    ) -> EncodedImage:
+        """The image with this hash; `make` encodes it if need be.
+
+        Args:
+            key: the hash.
+            make: gets what to hold of the tower; None: nothing but the tokens.
+            needs: what the caller wants to be held; None: nothing but the tokens.
+        """
         with self._lock:
             found = self._kept.get(key)
-            if found is not None:
+            if found is not None and (
+                needs is None or (found.places is not None and found.needs.covers(needs))
+            ):
                 self._kept.move_to_end(key)
                 self.hits += 1
                 return found
             self.misses += 1
-        made = make()
+        made = make(needs if found is None or needs is None else needs | found.needs)
         self._keep(key, made)
         return made
 
@@ -48,12 +59,13 @@ class FeatureCache:
             self._kept.clear()
             self.bytes = 0
 
-    def _keep(self, key: str, made: Tensor) -> None:
+    def _keep(self, key: str, made: EncodedImage) -> None:
         if made.nbytes > self.limit_bytes:
             return
         with self._lock:
+            before = self._kept.pop(key, None)
             self._kept[key] = made.cpu()
-            self.bytes += made.nbytes
+            self.bytes += made.nbytes - (0 if before is None else before.nbytes)
             while self.bytes > self.limit_bytes:
                 _, oldest = self._kept.popitem(last=False)
                 self.bytes -= oldest.nbytes

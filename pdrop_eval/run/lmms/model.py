@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
-from torch import Tensor
 from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
 from pdrop_eval.models.checkpoint import check_image_processing
+from pdrop_eval.models.encoded import EncodedImage, Needs
 from pdrop_eval.models.loading import load
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
@@ -33,6 +33,7 @@ from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, arguments_of, cut, read_fields
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
+from pdrop_eval.run.lmms.staging import staged_inputs
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils import log
@@ -262,21 +263,22 @@ class PdropLlava(lmms):
         ids, mask = ids.to(self.placed), mask.to(self.placed)
         arguments, until = self._arguments(batch[0].request.args[1])
         usage = self._answers.usage[batch[0].request.args[4]]
-        image = self.loaded.family.image_mask(model.config, {"input_ids": ids})
         if arguments["do_sample"]:
             torch.manual_seed(seed_of(self._seed, batch))
         with usage.of_the_model():
-            inputs = self.loaded.family.generate_inputs(model, ids, self._features(batch))
-            staged = self.strategy(model, image)
+            staged = self.strategy(model)
+            needs = None if staged.before is None else staged.before.reducer.needs
+            inputs = staged_inputs(staged, ids, mask, batch, self._encoded(batch, needs), self._seed)
+            ids = inputs["input_ids"]
             with staged as report:
                 output = model.generate(
-                    **inputs, attention_mask=mask, **arguments,
+                    **inputs, **arguments,
                     pad_token_id=tokenizer.pad_token_id, remove_invalid_values=False,
                     logits_processor=LogitsProcessorList([FiniteLogits()]),
                 )  # fmt: skip
             new = output[:, ids.shape[1] :].tolist()  # waits for the device
         usage.images += sum(len(question.pictures) for question in batch)
-        results, retained = [], retained_of(report, staged.drops)
+        results, retained = [], retained_of(report, staged.drops, staged.before is not None)
         for row, question in enumerate(batch):
             first = row * arguments["num_beams"]  # beam search repeats each row
             measured = self._measure(question, report, first, new[row], retained[first])
@@ -285,16 +287,16 @@ class PdropLlava(lmms):
             results.append(Answer(GenerationResult(text, counts), measured))
         return results
 
-    def _features(self, batch: Sequence[Prepared]) -> list[Tensor]:
-        """The features [image tokens, d] of each image of a batch, in order."""
+    def _encoded(self, batch: Sequence[Prepared], needs: Needs | None) -> list[EncodedImage]:
+        """Each image of a batch, in order."""
         return [
-            self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]))
+            self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]), needs)
             for question in batch
             for picture in question.pictures
         ]
 
-    def _encode(self, picture: Picture, task: str) -> Tensor:
-        """An image's features [image tokens, d]: always computed alone, so that they are always the same."""
+    def _encode(self, picture: Picture, task: str, needs: Needs | None = None) -> EncodedImage:
+        """One image, encoded: always alone, so that its tokens are always the same."""
         model: Any = self.loaded.model
         pixels, _ = picture.processed(self.preparer.process)
         placed = {
@@ -302,7 +304,11 @@ class PdropLlava(lmms):
             for name, tensor in pixels.items()
         }
         self._answers.usage[task].encoded += 1
-        return self.loaded.family.encode(model, placed)
+        family = self.loaded.family
+        if needs is None:
+            return EncodedImage(family.encode(model, placed))
+        (image,) = family.encode_images(model, placed, needs)
+        return image
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return arguments_of(given, self.max_new_tokens)
