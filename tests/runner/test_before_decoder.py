@@ -41,7 +41,8 @@ def test_each_sample_is_measured_in_its_own_tokens(llava, strategy, made):
         assert layer == 0
         assert sum(unpack(mask, 16 * n)) == (5 - made) * n  # VisionZip makes its class token and two more
     # "USER: <image>\nWhat? ASSISTANT:": the prompt as it was asked, 16 for the image
-    assert model.answers.measurements["quiz", 0].prompt_tokens == len("USER: ") + 16 + len("\nWhat? ASSISTANT:")
+    prompt = len("USER: ") + 16 + len("\nWhat? ASSISTANT:")
+    assert model.answers.measurements["quiz", 0].prompt_tokens == prompt
 
 
 def test_chance_is_the_runs_and_the_samples(llava):
