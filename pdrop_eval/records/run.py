@@ -148,12 +148,14 @@ class Run:
         """Return the strategy with what isn't its default: `PDrop`, `PDrop λ=0.4`, `FastV share=0.5`.
 
         Args:
-            whole: Also the settings that a label names which are the default, unless a budget solved them.
+            whole: Also the settings that a label names which are the default, unless a budget solved them; of
+                a strategy that names none, all.
         """
         changed = [change.partition("=") for change in self.schedule]
         own = [name.removeprefix("strategy.") for name, *_ in changed if name.startswith("strategy.")]
         budget = [f"{name[7:]}={value}" for name, _, value in changed if name.startswith("budget.")]
-        named = self.info.labelled if whole and not budget else ()
+        plain = [name for name, value in self.settings.items() if isinstance(value, int | float | str)]
+        named = (self.info.labelled or plain) if whole and not budget else ()
         words = self.info.label(self.settings, dict.fromkeys([*named, *own]))
         return " ".join([self.info.display_name, *words, *budget])
 

@@ -4,8 +4,10 @@ import re
 import shutil
 
 import pytest
-from browsing import Results
+from browsing import QUESTIONS, Results, _graded
 from browsing import tab as open_tab
+from paging import build
+from synthetic import header, samples, write_data, write_run
 
 from pdrop_eval.benchmarks.scoring.difference import tango
 
@@ -49,6 +51,44 @@ def test_the_other_way_round_the_interval_is_the_same(tab):
     compare(tab, "mini pdrop", "mini vanilla")
     tab.page.wait_for_selector("[data-done=yes]")
     assert ends(line(tab, "GQA")[4]) == [-there[1], -there[0]]
+
+
+def test_of_runs_of_other_limits_the_common_questions_are_compared_and_said_once(
+    chromium_started, tmp_path, monkeypatch
+):
+    made = mixed_results(tmp_path, monkeypatch)
+    with open_tab(chromium_started, made) as tab:
+        tab.open("#/compare").page.wait_for_selector("[data-done=yes]")
+        chosen = [one.input_value() for one in tab.page.get_by_role("combobox").all()]
+        # FastV answered all questions as vanilla did, PDrop ten of them: what shares more is opened
+        assert chosen == ["LLaVA-1.5 mini \N{EN DASH} vanilla", "LLaVA-1.5 mini \N{EN DASH} FastV K=2 R=0.5"]
+        assert "unpaired" not in tab.text("pre")
+        compare(tab)
+        tab.page.wait_for_selector("[data-done=yes]")
+        row = line(tab, "GQA")
+        # of the first ten questions, vanilla has ten right, PDrop ten
+        assert row[1:4] == ["100.0", "100.0", "+0.0"]
+        assert row[5] == "10"
+        (said,) = tab.texts(".reason")
+        assert "the baseline 20 a benchmark, the candidate 10." in said
+        assert tab.text("pre").endswith("unpaired=leave_out")
+
+
+def mixed_results(folder, monkeypatch):
+    """Vanilla and FastV on all questions of GQA and MME, PDrop on ten of each."""
+    for name in ("PDROP_EVAL_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(folder / "empty"))
+    hashes = {task: write_data(folder / "data", task, [*range(QUESTIONS)]) for task in ("gqa", "mme")}
+    keys = {}
+    for strategy, limit in (("vanilla", None), ("fastv", None), ("pdrop", 10)):
+        asked = {
+            "gqa": (_graded("mini", strategy, [*range(QUESTIONS)])[:limit], hashes["gqa"]),
+            "mme": (samples("mini", "vanilla", "mme", [*range(QUESTIONS)])[:limit], hashes["mme"]),
+        }
+        made = write_run(folder / "runs", "mini", strategy, asked, head=header("mini", strategy, limit=limit))
+        keys[f"mini {strategy}"] = f"mini.{made.name}"
+    build(folder)
+    return Results(folder / "site", keys)
 
 
 def test_a_sum_has_an_interval_and_what_was_not_run_a_reason(tab):
@@ -159,6 +199,8 @@ def test_a_missing_file_is_named_and_the_rest_goes_on(chromium_started, page_res
         assert lost.name in tab.text("[role=alert]")
         assert "missing" in tab.text("[role=alert]")
         tab.open("#/compare")
+        tab.page.wait_for_selector("[data-done=yes]")
+        compare(tab)
         tab.page.wait_for_selector("[data-done=yes]")
         assert "is missing" in tab.text("table.compare")
         tab.page.click("#views a[data-view=records]")

@@ -127,7 +127,11 @@ def test_a_question_has_the_name_that_the_command_line_takes(tab):
     assert tab.text("h1") == "GQA 4"
     tab.until("document.querySelector('.paging a')")
     assert "5 of 20" in tab.text(".paging")
-    assert tab.text(".drawing pre") == "make show SAMPLE=gqa:4 STRATEGY=fastv"
+    called = ".venv/bin/pdrop-eval-show sample=gqa:4"
+    assert tab.text(".drawing pre") == f"{called} strategy=fastv model=mini suite=mini"
+    sample(tab, "mini fastv", 4, f"?with={tab.results.keys['mini pdrop']}")
+    assert tab.texts(".drawing pre") == [f"{called} strategy=fastv,pdrop model=mini suite=mini"]
+    sample(tab, "mini fastv", 4)
     assert "(up to 3)" in tab.text(".beside")
     tab.page.evaluate(
         """(key) => { pdrop.have(`questions/${pdrop.runs.get(key).scores.gqa.set}/0`)[5].id = 77;
@@ -136,7 +140,7 @@ def test_a_question_has_the_name_that_the_command_line_takes(tab):
     )
     tab.until("document.querySelector('h1').textContent === 'GQA 77'")
     assert tab.page.title().startswith("GQA 77 ")
-    assert "SAMPLE=gqa:77" in tab.text(".drawing pre")
+    assert "sample=gqa:77" in tab.text(".drawing pre")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -100,7 +100,7 @@ def test_the_copy_button_copies_the_command(tab):
     tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
     tab.page.get_by_role("button", name="Copy the command").first.click()
     tab.page.wait_for_selector("button:has-text('Copied')")
-    assert tab.page.evaluate("navigator.clipboard.readText()").startswith("pdrop-eval model=mini")
+    assert tab.page.evaluate("navigator.clipboard.readText()").startswith(".venv/bin/pdrop-eval model=mini")
 
 
 def test_copying_works_without_a_clipboard_interface(tab):
@@ -109,7 +109,7 @@ def test_copying_works_without_a_clipboard_interface(tab):
     tab.page.get_by_role("button", name="Copy the command").first.click()
     said = tab.page.wait_for_selector("button:has-text('Copied'), button:has-text('Ctrl+C')").inner_text()
     selected = tab.page.evaluate("String(getSelection())")
-    assert "Copied" in said or selected.startswith("pdrop-eval model=mini")
+    assert "Copied" in said or selected.startswith(".venv/bin/pdrop-eval model=mini")
 
 
 def test_a_record_shows_its_config_and_offers_its_files(tab):

@@ -6,10 +6,11 @@ import pytest
 import synthetic
 from paging import data
 
+from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import mean_difference
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.paired.pairing import compare
+from pdrop_eval.report.paired.pairing import LEAVE_OUT, compare, pair
 
 
 def compared(page, key):
@@ -46,13 +47,23 @@ def test_each_run_is_compared_with_vanilla_of_its_model(page, recorded):
     assert checked > 6
 
 
-def test_what_can_not_be_paired_says_why(page):
-    limited = [run for run in page.runs.values() if run["limit"] and run["strategy"] != "vanilla"]
-    for run in limited:
-        (shown,) = compared(page, run["key"]).values()
-        assert shown["mean"] is None
-        assert all("Evaluate both with the same limit" in one["why"] for one in shown["benchmarks"].values())
-    assert limited
+def test_runs_of_other_limits_are_compared_on_their_common_questions(page, recorded):
+    runs, checked = runs_of(recorded), 0
+    for run in page.runs.values():
+        for baseline in run["compared"]:
+            if run["limit"] == page.runs[baseline]["limit"]:
+                continue
+            shown = compared(page, run["key"])[baseline]
+            for key, one in shown["benchmarks"].items():
+                sides = [runs[page.runs[name]["run_id"]] for name in (baseline, run["key"])]
+                both = pair(*sides, key, LEAVE_OUT)
+                assert len(both.pairs) == 10  # of 20 questions and 10
+                scores = [benchmarks()[key].rule.score(samples) for samples in both.samples]
+                assert one["scores"] == pytest.approx(scores)
+                assert one["difference"] == pytest.approx((scores[1] - scores[0]) / benchmarks()[key].divisor)
+                checked += 1
+            assert shown["mean"]["interval"]
+    assert checked
 
 
 def test_the_pairs_of_pdrop_eval_compare_are_computed_too(tmp_path, paged):

@@ -58,6 +58,7 @@ def test_the_index_has_all_that_the_page_reads(page):
     assert list(index["benchmarks"]) == list(benchmarks())
     assert index["benchmarks"]["mme"] == {
         "name": "MME", "task": "mme", "scale": None, "divisor": 20, "metric": "mme_perception_score",
+        "plain": False,
     }  # fmt: skip
 
 
@@ -160,7 +161,10 @@ def test_published_numbers_are_those_of_the_same_row(page):
 def test_words_name_a_run(page):
     words = {(run["model"], run["strategy"]): (run["title"], run["label"]) for run in page.index["runs"]}
     assert words["mini", "vanilla"] == ("LLaVA-1.5 mini", "vanilla")
-    assert words["mini_pdrop_05", "pdrop"] == ("LLaVA-1.5 mini trained with PDrop λ=0.5", "PDrop λ=0.5 S=4")
+    assert words["mini_pdrop_05", "pdrop"] == (
+        "LLaVA-1.5 mini trained with PDrop λ=0.5",
+        "PDrop λ=0.5 S=4, limit 10",
+    )
     assert words["mini_next_p5", "fastv"] == ("LLaVA-NeXT mini p5", "FastV K=2 R=0.5")
 
 
@@ -176,6 +180,63 @@ def test_a_budget_and_other_settings_are_in_the_label(tmp_path, paged):
         synthetic.write_run(tmp_path / "runs", "mini", strategy, found, head=head)
     labels = {run["label"] for run in paged().index["runs"]}
     assert labels == {"PDrop share=0.5", "PDrop layers 4: 0.25", "FastV K=3 R=0.75"}
+
+
+def labels_of(page):
+    return sorted(run["label"] for run in page.index["runs"])
+
+
+def write_gqa(folder, strategy, head, number=4, identity=None):
+    """A run of GQA on the first questions."""
+    data = synthetic.write_data(folder / "data", "gqa", range(4))
+    found = {"gqa": (synthetic.samples("mini", "pdrop", "gqa", range(number)), data)}
+    return synthetic.write_run(folder / "runs", "mini", strategy, found, head=head, identity=identity)
+
+
+def test_a_label_has_what_tells_a_run_from_the_others(tmp_path, paged):
+    for more in ({}, {"limit": 2}, {"downsample": 4}, {"batch_size": 4}):
+        head = synthetic.header("mini", "pdrop", **more)
+        head["changes"] = [f"{name}={value}" for name, value in more.items() if name != "limit"]
+        write_gqa(tmp_path, "pdrop", head)
+    assert labels_of(paged()) == [
+        "PDrop λ=0.5 S=4", "PDrop λ=0.5 S=4, batch_size=4", "PDrop λ=0.5 S=4, downsample=4",
+        "PDrop λ=0.5 S=4, limit 2",
+    ]  # fmt: skip
+
+
+def test_runs_of_other_code_and_at_other_times_have_labels_of_their_own(tmp_path, paged):
+    for number, commit in enumerate(("a" * 40, "b" * 40, "b" * 40)):
+        head = synthetic.header("mini", "fastv")
+        head["code"] = {"version": "0.1.0", "commit": commit, "dirty": False}
+        path = write_gqa(tmp_path, "fastv", head, identity=number) / "record.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**record, "created": f"2026-01-0{number + 1}T10:00:00+00:00"}))
+    label = "FastV K=2 R=0.5, code 0.1.0 at"
+    assert labels_of(paged()) == [
+        f"{label} aaaaaaaaaa",
+        f"{label} bbbbbbbbbb, made 2026-01-02 10:00",
+        f"{label} bbbbbbbbbb, made 2026-01-03 10:00",
+    ]
+
+
+def test_a_strategy_that_names_no_label_is_shown_with_all_its_settings(tmp_path, paged):
+    head = synthetic.header("mini", "mine")
+    head["strategy"] = {"name": "mine", "display_name": "Mine", "fields": {"k": 3, "r": 0.25, "at": None}}
+    write_gqa(tmp_path, "mine", head)
+    assert labels_of(paged()) == ["Mine k=3 r=0.25"]
+
+
+def test_of_copies_of_a_run_the_most_complete_one_is_the_run(tmp_path, paged):
+    folder = write_gqa(tmp_path, "pdrop", synthetic.header("mini", "pdrop"))
+    copy = shutil.copytree(folder, folder.parent / "pdrop-copy")
+    shutil.rmtree(folder / "samples")
+    made = paged()
+    (run,) = made.runs.values()
+    assert run["folder"].endswith("mini/pdrop-copy")
+    assert run["scores"]["gqa"]["samples"]
+    (notice,) = [one for one in made.index["notices"] if "several folders" in one]
+    assert copy.name in notice
+    assert folder.name in notice
 
 
 def test_answers_stand_at_the_places_of_their_questions(page, recorded):
@@ -430,10 +491,11 @@ def test_records_that_contradict_each_other_are_an_error_as_in_the_tables(tmp_pa
     copy = folder.parent / "copy"
     shutil.copytree(folder, copy)
     build(tmp_path)
-    assert len(Read(tmp_path / "site").runs) == 2  # a copy that says the same has a key of its own
+    (kept,) = Read(tmp_path / "site").runs.values()  # a copy that says the same is the same run
+    assert kept["folder"].endswith(folder.name)
     record = json.loads((copy / "record.json").read_text())
     record["tasks"]["gqa"]["score"] += 1
     (copy / "record.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="contradict each other in gqa"):
         build(tmp_path)
-    assert len(Read(tmp_path / "site").runs) == 2  # the former page is still there
+    assert len(Read(tmp_path / "site").runs) == 1  # the former page is still there

@@ -7,6 +7,7 @@ from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command, experiment, fill, find_model, is_there
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.utils import console
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets
 
@@ -74,11 +75,21 @@ def test_what_counts_as_there(tmp_path):
 
 
 def test_outside_of_a_checkout_the_console_script_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "pdrop_eval")
+    monkeypatch.setattr(console, "PACKAGE", tmp_path / "pdrop_eval")
     found = command("pdrop", "mini", "mini", ["limit=32", "model.pretrained=<folder>", "seed=2"])
     assert (
         found == "pdrop-eval strategy=pdrop model=mini suite=mini limit=32 'model.pretrained=<folder>' seed=2"
     )
+
+
+def test_in_a_checkout_a_console_script_is_where_make_put_it(monkeypatch, tmp_path):
+    recorded = "pdrop-eval-bench model=mini"
+    assert command("pdrop", "mini", "mini", ["model.pretrained=/a b"]).startswith(".venv/bin/pdrop-eval str")
+    assert console.as_run_here(recorded) == f".venv/bin/{recorded}"
+    assert console.as_run_here(f".venv/bin/{recorded}") == f".venv/bin/{recorded}"
+    assert console.as_run_here("python -m pdrop_eval") == "python -m pdrop_eval"
+    monkeypatch.setattr(console, "PACKAGE", tmp_path / "pdrop_eval")
+    assert console.as_run_here(f".venv/bin/{recorded}") == recorded
 
 
 def test_an_experiment_is_a_target_in_a_checkout_and_a_setting_elsewhere(monkeypatch, tmp_path):
@@ -87,7 +98,7 @@ def test_an_experiment_is_a_target_in_a_checkout_and_a_setting_elsewhere(monkeyp
     assert experiment("table2", "7b", settings) == (
         "make experiment EXPERIMENT=table2 SIZE=7b LIMIT=8 ARGS='dtype=float16'"
     )
-    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "pdrop_eval")
+    monkeypatch.setattr(console, "PACKAGE", tmp_path / "pdrop_eval")
     assert experiment("table5", "mini") == "pdrop-eval experiment=table5"
     found = experiment("table2", "7b", settings)
     assert found == "pdrop-eval experiment=table2 size=7b limit=8 dtype=float16"
@@ -100,9 +111,7 @@ def test_every_row_of_the_paper_has_a_shipped_model_and_a_command_that_is_valid(
     monkeypatch, tmp_path, number, size, suite
 ):
     monkeypatch.setattr(commands, "is_there", lambda pretrained: True)
-    monkeypatch.setattr(
-        commands, "PACKAGE", tmp_path / "p"
-    )  # the console script's words are the ones to check
+    monkeypatch.setattr(console, "PACKAGE", tmp_path / "p")  # the words to check are the console script's
     for keys in {**TABLES[number].groups(), **TABLES[number].groups_beyond()}.values():
         for key in keys:
             found = fill(size, suite, key)

@@ -21,7 +21,7 @@ def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
     (tmp_path / "fastv-1").mkdir()
     assert summary._next(record, path) == "make tables"
     monkeypatch.delenv("MAKELEVEL")
-    assert summary._next(record, path) == "pdrop-eval-tables root=elsewhere"
+    assert summary._next(record, path) == ".venv/bin/pdrop-eval-tables root=elsewhere"
 
 
 def test_a_sweep_gives_no_advice_to_run_what_it_is_about_to_run(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.bench.text import batches, layers_text, variant_name
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
 
 _NAME = 12  # characters of a line's name
@@ -118,7 +119,7 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
         if _reference(run, runs) is not None and abs(_share(run) / share - 1) <= NEAR
     ]
     if not near:
-        command = f"pdrop-eval strategy={one['strategy']} budget.share={share:.3g}"
+        command = f"{script('pdrop-eval')} strategy={one['strategy']} budget.share={share:.3g}"
         return [_entry("Scores", f"none near this budget yet: {command}, and strategy=vanilla (same model)")]
     # of those that are as near, the one with the most benchmarks, with the fewest settings of its own
     best = min(near, key=lambda run: (abs(_share(run) / share - 1), -len(run.results), len(run.deviations)))

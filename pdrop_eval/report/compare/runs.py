@@ -18,6 +18,7 @@ from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
+from pdrop_eval.utils.console import as_run_here
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.log import log_rank_zero
@@ -178,9 +179,13 @@ def _recorded(role: str, asked: str) -> dict[str, Any]:
     if record["status"] != "completed":
         raise UserError(
             f"The run in {path} isn't complete, but {record['status']}: what is missing could be what went "
-            f"wrong. Finish it with the command that made it: {record.get('command', 'pdrop-eval')}."
+            f"wrong. Finish it with the command that made it: {_made_by(record)}."
         )
     return record
+
+
+def _made_by(record: dict[str, Any]) -> str:
+    return as_run_here(str(record.get("command") or "pdrop-eval"))
 
 
 def check_alike(settings: Settings, sides: Sequence[Side]) -> None:

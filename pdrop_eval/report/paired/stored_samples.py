@@ -1,5 +1,6 @@
 """The stored samples of a run that a comparison can rely on, and the reasons why it can't."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,32 @@ class CannotCompareError(UserError):
     def reason(self) -> str:
         """The message, where it isn't long known: a benchmark without a judge."""
         return "it needs a judge" if self.kind == self.JUDGE else str(self)
+
+
+def why_of(error: CannotCompareError, benchmark: str) -> str:
+    """The reason without the benchmark's name before it."""
+    return error.reason.removeprefix(f"{name_of(benchmark)}: ")
+
+
+def said_once(errors: Sequence[tuple[str, CannotCompareError]]) -> list[str]:
+    """Why benchmarks can't be compared, each reason once, after the names of all that have it.
+
+    Args:
+        errors: The benchmarks' keys, each with its error. Reasons that differ in numbers of questions alone
+            are one, told with the numbers of the first.
+    """
+    grouped: dict[str, list[tuple[str, CannotCompareError]]] = {}
+    for benchmark, error in errors:
+        why = why_of(error, benchmark)
+        same = error.kind if error.kind == CannotCompareError.LEFT_OVER else why
+        grouped.setdefault(same, []).append((benchmark, error))
+    told = []
+    for found in grouped.values():
+        named = ", ".join(name_of(benchmark) for benchmark, _ in found)
+        first = why_of(found[0][1], found[0][0])
+        differ = len({why_of(error, benchmark) for benchmark, error in found}) > 1
+        told.append(f"{named}: {f'for one, {name_of(found[0][0])}: ' if differ else ''}{first}")
+    return told
 
 
 def scored_samples(run: Run, benchmark: str) -> list[Sample]:

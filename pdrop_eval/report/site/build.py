@@ -39,6 +39,7 @@ from pdrop_eval.report.site.folder import PICTURES, Site, opened
 from pdrop_eval.report.site.names import public, put
 from pdrop_eval.report.site.notices import Notices
 from pdrop_eval.strategies.registry import VANILLA
+from pdrop_eval.utils.console import in_checkout, script
 from pdrop_eval.utils.errors import UserError
 
 FORMAT = 1
@@ -82,6 +83,7 @@ def make_page(sources: Sources, out: Path) -> str:
     with opened(out) as site:
         notices = Notices()
         notices.unrecorded(unrecorded(sources.root))
+        notices.copies({one.place: one.copies for one in recorded if one.copies})
         build = _Build(site, Pictures(site, sources.pictures, sources.data, notices), notices)
         for (benchmark, _, _), group in _groups(recorded).items():
             _write_group(build, benchmark, group)
@@ -197,6 +199,7 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
         "benchmarks": benchmark_entries(),
         "reference": VANILLA,
+        "commands": _commands(),
         "strategies": strategy_entries(recorded, sorted(benched)),
         "runs": [run_entry(one, build.stored[one.key], [*compared[one.key]]) for one in recorded],
         "tables": shown,
@@ -206,6 +209,17 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         "comparisons": copy_comparisons(sources.compare, build.site, build.notices),
     }
     return public({**index, "notices": build.notices.lines()})
+
+
+def _commands() -> dict[str, str]:
+    """What the page's own commands begin with, or are."""
+    there = in_checkout()
+    return {
+        "compare": script("pdrop-eval-compare"),
+        "show": script("pdrop-eval-show"),
+        "bench": "make bench" if there else "pdrop-eval-bench model=mini",
+        "eval": "make eval" if there else "pdrop-eval",
+    }
 
 
 def _write_assets(site: Site) -> None:

@@ -1,7 +1,7 @@
 """What the page has to say about itself: what couldn't be read or shown, each reason once."""
 
 from collections import defaultdict
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from typing import TYPE_CHECKING
 
 from pdrop_eval.benchmarks.registry import names
@@ -51,6 +51,16 @@ class Notices:
                 f"{', '.join(folders[:_LISTED])}{more} {has} samples but no record.json, so nothing of "
                 f"{_them(folders)} is shown: put the record back, or evaluate the same settings again."
             )
+
+    def copies(self, found: Mapping[str, Sequence[str]]) -> None:
+        """Runs that are there several times, with the places of the copies that aren't shown."""
+        for place, others in list(found.items())[:_LISTED]:
+            more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+            self.add(
+                f"One run in several folders is shown once: {place}, not {', '.join(others[:_LISTED])}{more}."
+            )
+        if len(found) > _LISTED:
+            self.add(f"{len(found) - _LISTED} more runs are in several folders; each is shown once.")
 
     def unknown(self, keys: Sequence[str]) -> None:
         """Benchmarks that this version doesn't know."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pdrop_eval.records.overrides import USERS_FOLDER
 from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.utils.console import in_checkout, script
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
 from pdrop_eval.utils.presets import presets
 
@@ -86,7 +87,7 @@ def is_there(pretrained: str) -> bool:
 
 
 def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:
-    """The command that measures a row: `make` in a checkout, the console script elsewhere."""
+    """The command that measures a row: `make` in a checkout, as far as it can say it."""
     return _command("eval", [f"strategy={strategy}", f"model={model}", f"suite={suite}"], settings)
 
 
@@ -101,8 +102,8 @@ def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
     limit = [change for change in changes if change.startswith("limit=")]
     rest = [change for change in changes if not change.startswith("limit=")]
     special = any(_SPECIAL.search(_PLACEHOLDER.sub("", text)) for text in [*named, *changes])
-    if special or not (PACKAGE.parent / "Makefile").is_file():
-        return " ".join(["pdrop-eval", *map(_quoted, [*named, *limit, *rest])])
+    if special or not in_checkout():
+        return " ".join([script("pdrop-eval"), *map(_quoted, [*named, *limit, *rest])])
     variables = [setting.partition("=") for setting in [*named, *limit]]
     run = [f"make {target}", *(f"{name.upper()}={value}" for name, _, value in variables)]
     return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")

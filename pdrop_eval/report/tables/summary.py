@@ -12,6 +12,7 @@ from pdrop_eval.report.tables.fill import Part, Row, measured_parts
 from pdrop_eval.report.tables.missing import experiment_of
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils import numbers
+from pdrop_eval.utils.console import script
 
 HEADS = ["Model", "Row", "FLOPs", "Avg", "± 95%", "Benchmarks"]
 STAR = f"{CHANGED} Not the default settings; the table's file names what differs."
@@ -36,7 +37,7 @@ def summary(runs: Sequence[Run], out: Path, width: int) -> str:
         Note(
             f"The whole tables, with every score, interval and cost and the paper's numbers, are in {out}. "
             "Print one of them:",
-            ["pdrop-eval-tables table=5    (or: make tables ARGS=table=5)"],
+            [f"{script('pdrop-eval-tables')} table=5    (or: make tables ARGS=table=5)"],
         )
     )
     title = "Summary of the PyramidDrop paper's tables, as measured"

@@ -19,6 +19,7 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.distributed import main_process_first, rank, run_on_all_ranks
 from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.redact import redact
@@ -225,7 +226,7 @@ def _report(plan: Plan, record: dict[str, Any], note: str, advise: bool) -> dict
 
 
 def _command() -> str:
-    return shlex.join(["pdrop-eval", *sys.argv[1:]])
+    return shlex.join([script("pdrop-eval"), *sys.argv[1:]])
 
 
 if __name__ == "__main__":

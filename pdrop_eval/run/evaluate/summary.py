@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from pdrop_eval.strategies.registry import installed
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.paths import options
 
 
@@ -101,7 +102,7 @@ def _next(record: dict[str, Any], path: Path) -> str:
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]
     root = "" if results == "results/runs" else f" root={results}"
-    return "make tables" if made else f"pdrop-eval-tables{root}"
+    return "make tables" if made else f"{script('pdrop-eval-tables')}{root}"
 
 
 def _not_there(record: dict[str, Any], path: Path) -> list[str]:

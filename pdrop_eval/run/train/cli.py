@@ -12,6 +12,7 @@ from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.spec import TrainSpec, make_spec
 from pdrop_eval.utils import cli, distributed
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.log import log_rank_zero
 
@@ -44,7 +45,8 @@ def run(config: TrainSpec) -> None:
     if rank() == 0:
         hours = f"{record['device_hours']:.2f} {record['device_label']}"
         model = f"model={config.model.name} model.pretrained={plan.output}"
-        print(f"Trained in {hours}: {plan.output}\nEvaluate it: pdrop-eval {model} strategy={plan.strategy}")
+        command = f"{script('pdrop-eval')} {model} strategy={plan.strategy}"
+        print(f"Trained in {hours}: {plan.output}\nEvaluate it: {command}")
 
 
 if __name__ == "__main__":

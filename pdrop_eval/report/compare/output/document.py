@@ -21,6 +21,7 @@ from pdrop_eval.report.compare.runs import DOWNSAMPLED, Side, same, tasks_of
 from pdrop_eval.report.compare.settings import Settings
 from pdrop_eval.report.paired import effect as effects
 from pdrop_eval.report.paired.pairing import CannotCompareError, Pairs, check_share, pair, scored_samples
+from pdrop_eval.report.paired.stored_samples import said_once
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.redact import redact_all
 from pdrop_eval.utils.validation import to_plain
@@ -96,7 +97,8 @@ def _method() -> list[str]:
 def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list[dict[str, str]]]:
     """The pairs of each benchmark, and those that only lack a judge."""
     baseline, candidate = sides[0].run, sides[1].run
-    found, left_out, faults = list[Pairs](), list[dict[str, str]](), list[str]()
+    found, left_out = list[Pairs](), list[dict[str, str]]()
+    faults = list[tuple[str, CannotCompareError]]()
     for benchmark in (by_task()[task].key for task in tasks_of(settings, sides)):
         try:
             one = pair(baseline, candidate, benchmark, settings.unpaired)
@@ -104,11 +106,11 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
             found.append(one)
         except CannotCompareError as error:
             if error.kind != CannotCompareError.JUDGE or benchmark in settings.max_drop_of:
-                faults.append(str(error))
+                faults.append((benchmark, error))
             else:
                 left_out.append({"benchmark": benchmark, **_named(benchmark), "why": error.reason})
     if faults:
-        raise UserError(" ".join(faults))
+        raise UserError(" ".join(said_once(faults)))
     if not found:
         raise UserError("There is nothing to compare: every benchmark needs a judge. Set judge.model.")
     return found, left_out

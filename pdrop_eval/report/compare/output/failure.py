@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval import __version__
 from pdrop_eval.report.compare.place import asked
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.redact import redact_all
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def head(settings: "Settings | None") -> dict[str, Any]:
         "kind": "pdrop-eval comparison",
         "version": __version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "command": shlex.join(["pdrop-eval-compare", *sys.argv[1:]]),
+        "command": shlex.join([script("pdrop-eval-compare"), *sys.argv[1:]]),
         "settings": {**asdict(settings), "out": str(settings.out)} if settings else None,
         "files": None,
     }

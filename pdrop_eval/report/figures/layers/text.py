@@ -23,10 +23,6 @@ _TOKENS = (
     "Retained: the share that was asked for; tokens: what it is, rounded down, of the nominal image. Of "
     "vanilla: FLOPs of a question's image tokens as a share of vanilla's."
 )
-_RANKED = (
-    "Image tokens are dropped once, before the layer; those remain to which the last instruction token pays "
-    "the most attention, as in the official code of PyramidDrop."
-)
 
 
 def figure_markdown(chart: LayersChart) -> str:
@@ -37,8 +33,7 @@ def figure_markdown(chart: LayersChart) -> str:
         grids += [*(_matrix(chart, model, key) for model in others), _grid(chart, key)]
     told = notes(chart, _TOKENS, lambda point: _told(chart, point))
     told[:0] = [Note(words)] if (words := by_chance(chart)) else []
-    ranked = _RANKED if {p.strategy for p in chart.measured} <= {VANILLA, "pdrop"} else ""
-    return page(chart, alternative(chart), [shows(chart), ranked, footer(chart)], grids, told)
+    return page(chart, alternative(chart), [shows(chart), _ranked(chart), footer(chart)], grids, told)
 
 
 def figure_csv(chart: LayersChart) -> str:
@@ -56,6 +51,23 @@ def alternative(chart: LayersChart) -> str:
         f"{chart.title}: scores of {names_of(chart)} against the share of the image tokens that one drop "
         f"retains, at layers {layers} of {chart.depth}{each}, beside vanilla"
     )
+
+
+def _ranked(chart: LayersChart) -> str:
+    """Who drops the tokens, and which remain, as far as one strategy does it and is known."""
+    found = [info for name, info in chart.infos.items() if name != VANILLA and _is_measured(chart, name)]
+    if len(found) != 1:
+        return ""
+    (info,) = found
+    paper = f" ({info.paper})" if info.paper else ""
+    words = f"Image tokens are dropped once, before the layer, by {info.display_name}{paper}."
+    if not info.ranks_by_attention:
+        return words
+    return f"{words} Those remain to which the last instruction token pays the most attention."
+
+
+def _is_measured(chart: LayersChart, strategy: str) -> bool:
+    return any(point.strategy == strategy for point in chart.measured)
 
 
 def _matrix(chart: LayersChart, model: str, key: str) -> Grid:

@@ -1,6 +1,7 @@
 """The comparisons that are computed for the page: their differences and intervals are `pdrop-eval-compare`'s.
 
-Each run against vanilla of its model, and the pairs that were compared. The page itself computes no interval.
+Each run against vanilla of its model, and the pairs that were compared, on the questions that both answered.
+The page itself computes no interval.
 """
 
 import json
@@ -10,10 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.benchmarks.registry import benchmarks as registry
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
+from pdrop_eval.records.alike import settings_of
 from pdrop_eval.records.run import Run
-from pdrop_eval.report.paired.pairing import Samples, pair_samples
-from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
+from pdrop_eval.report.paired.pairing import LEAVE_OUT, Pairs, Samples, pair_samples
+from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples, why_of
 from pdrop_eval.report.site.data.index import known_benchmarks
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.tables import rounded
@@ -50,9 +53,11 @@ def _against_vanilla(recorded: Sequence[Recorded]) -> Iterator[tuple[Recorded, R
             yield min(fits, key=lambda one: _unlike(one, candidate)), candidate
 
 
-def _unlike(one: Recorded, other: Recorded) -> tuple[bool, int, int]:
+def _unlike(one: Recorded, other: Recorded) -> tuple[bool, bool, int, int]:
+    kinds = settings_of(one.run) != settings_of(other.run)
     settings = {*one.run.changes} ^ {*other.run.changes}
-    return one.run.limit != other.run.limit, len({*other.run.results} - {*one.run.results}), len(settings)
+    lacking = len({*other.run.results} - {*one.run.results})
+    return kinds, one.run.limit != other.run.limit, lacking, len(settings)
 
 
 def _asked_for(recorded: Sequence[Recorded], folder: Path) -> Iterator[tuple[Recorded, Recorded]]:
@@ -87,13 +92,22 @@ def _compared(baseline: Recorded, candidate: Recorded, read: dict[str, Samples])
         try:
             if key not in read:
                 read[key] = scored_samples(one, key)
-            found = pair_samples(one, other, key, read[key], scored_samples(other, key)).difference
+            found = pair_samples(one, other, key, read[key], scored_samples(other, key), LEAVE_OUT)
         except CannotCompareError as error:
-            benchmarks[key] = {"difference": None, "interval": None, "why": error.reason}
+            benchmarks[key] = {"difference": None, "interval": None, "why": why_of(error, key)}
             continue
-        differences.append(found)
-        benchmarks[key] = _entry(found)
+        difference = found.difference
+        differences.append(difference)
+        benchmarks[key] = {**_entry(difference), **_common(found)}
     return {"benchmarks": benchmarks, "mean": _entry(mean_difference(differences)) if differences else None}
+
+
+def _common(found: Pairs) -> dict[str, Any]:
+    """The scores of the questions that both runs answered, where one of them answered others, too."""
+    if not any(found.left_over):
+        return {}
+    rule = registry()[found.benchmark].rule
+    return {"scores": [rounded(rule.score(samples)) for samples in found.samples]}
 
 
 def _on_disk(one: Recorded) -> Run:

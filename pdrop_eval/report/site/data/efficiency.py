@@ -10,6 +10,7 @@ from pdrop_eval.report.site.data.tables import rounded
 from pdrop_eval.report.site.names import file_name, unique
 from pdrop_eval.report.site.notices import Notices
 from pdrop_eval.run.bench.record import read
+from pdrop_eval.utils.console import as_run_here
 from pdrop_eval.utils.errors import UserError
 
 
@@ -44,7 +45,7 @@ def _record(record: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": settings["dtype"],
         "hardware": machine["cpu"] if on_cpu else ", ".join(machine["gpus"][:1]),
         "created": record["created"],
-        "command": record.get("command"),
+        "command": as_run_here(str(record["command"])) if record.get("command") else None,
         "image_tokens": record["sample"]["image_tokens"],
         "text_tokens": record["sample"]["text_tokens"],
         "about": [*about(record), made_with(record)],

@@ -10,6 +10,7 @@ from pdrop_eval.report.site.data.samples import Stored
 from pdrop_eval.report.site.data.tables import rounded
 from pdrop_eval.report.tables.cells import measured_cell
 from pdrop_eval.strategies.registry import LINESTYLES, MARKERS, info_of
+from pdrop_eval.utils.console import as_run_here
 
 # What Plotly calls matplotlib's markers and lines.
 _SYMBOLS = dict(
@@ -28,6 +29,7 @@ def benchmark_entries() -> dict[str, dict[str, Any]]:
             "scale": None if known.scale == "sum" else 100,
             "divisor": known.divisor,
             "metric": known.metric,
+            "plain": known.scoring == "mean",  # 100 times the mean of the questions' scores
         }
         for key, known in benchmarks().items()
     }
@@ -79,7 +81,7 @@ def run_entry(one: Recorded, stored: Mapping[str, Stored], compared: Sequence[st
         "status": record["status"],
         "error": record.get("error"),
         "created": record["created"],
-        "command": record.get("command"),
+        "command": as_run_here(str(record["command"])) if record.get("command") else None,
         "code": {name: run.of("code", name) for name in ("version", "commit", "dirty")},
         "device": run.of("config", "device"),
         "dtype": run.of("model", "dtype"),

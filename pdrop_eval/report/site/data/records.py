@@ -1,8 +1,9 @@
 """The runs of the page: every record of a folder, also those without a finished benchmark."""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from pdrop_eval.records.row_key import RowKey, family_name
 from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
+from pdrop_eval.report.site.data.labels import run_labels
 from pdrop_eval.report.site.names import file_name, public, unique
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.strategies.registry import VANILLA
@@ -24,6 +26,8 @@ class Recorded:
         folder: Where its samples are.
         place: The same for whoever reads the page, as a command takes it.
         record: As anyone may see it.
+        copies: Where other copies of the same run are.
+        label: How it ran, in words: `PDrop λ=0.5 S=4, limit 32`, see `labels`.
     """
 
     key: str
@@ -31,6 +35,8 @@ class Recorded:
     folder: Path
     place: str
     record: dict[str, Any]
+    copies: tuple[str, ...] = ()
+    label: str = ""
 
     @property
     def title(self) -> str:
@@ -46,14 +52,9 @@ class Recorded:
         trained = "" if key.train == VANILLA else f" {key.training}"
         return f"{family_name(key.architecture, self.run.size)}{f' p{patches}' * (patches > 1)}{trained}"
 
-    @property
-    def label(self) -> str:
-        """The strategy in words: `PDrop λ=0.5 S=4`, `FastV K=3 R=0.75`, `PDrop share=0.5`."""
-        return self.run.strategy_label(whole=True)
-
 
 def read_runs(root: Path) -> list[Recorded]:
-    """All runs beneath a folder, oldest first.
+    """All runs beneath a folder, oldest first; of several copies of one run, the one that has the most of it.
 
     Raises:
         UserError: There is none, a record can't be read, or two of one run contradict each other.
@@ -67,7 +68,33 @@ def read_runs(root: Path) -> list[Recorded]:
         lost = unrecorded(root)
         found = f" ({lost[0]} has samples but no record.json)" if lost else ""
         raise UserError(f"No run is recorded in {root}{found}. {hint}")
-    return _named(root, records, to_runs(records, unfinished=True))
+    runs = to_runs(records, unfinished=True)
+    copies: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for place, run in enumerate(runs):
+        copies[run.model, run.id].append(place)
+    best = {max(places, key=lambda place: _whole(runs[place])): places for places in copies.values()}
+    kept = sorted(best)
+    named = _named(root, [records[place] for place in kept], [runs[place] for place in kept])
+    labels = run_labels([one.run for one in named], [one.title for one in named])
+    others = [
+        tuple(_place(root, records[other]) for other in best[place] if other != place) for place in kept
+    ]
+    return [
+        replace(one, label=label, copies=more) for one, label, more in zip(named, labels, others, strict=True)
+    ]
+
+
+def _whole(run: Run) -> tuple:
+    """How much a copy of a run has: samples, benchmarks, its end; the first of equal ones."""
+    samples = len(list(Path(run.folder).glob("samples/*.jsonl")))
+    named = Path(run.folder).name == run.id  # as the evaluation named it
+    return run.record["status"] == "completed", len(run.results), samples, named
+
+
+def _place(root: Path, record: dict[str, Any]) -> str:
+    """Where a record is, as a command takes it: beneath a root that only this machine has, without that."""
+    folder = Path(record["folder"])
+    return folder.relative_to(root).as_posix() if root.is_absolute() else folder.as_posix()
 
 
 def unrecorded(root: Path) -> list[str]:
@@ -98,7 +125,7 @@ def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -
         run.record["folder"] = inner  # what is said of the run names no folder of this machine
         key = unique(file_name(f"{run.model}.{run.id}"), taken)
         taken.add(key.lower())
-        place = inner if root.is_absolute() else folder.as_posix()
+        place = _place(root, record)
         found.append(Recorded(key, run, folder, place, public({**record, "folder": place})))
     return found
 

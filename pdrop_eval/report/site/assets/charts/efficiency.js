@@ -18,7 +18,7 @@
   function draw(index) {
     const records = (index.efficiency && index.efficiency.records) || [];
     if (!records.length) {
-      return { heading: "Efficiency", nodes: [widgets.empty(h("p", null, "None measured yet. This command measures prefill latency, decode speed and memory of each strategy:"), widgets.command("make bench"))] };
+      return { heading: "Efficiency", nodes: [widgets.empty(h("p", null, "None measured yet. This command measures prefill latency, decode speed and memory of each strategy:"), widgets.command(index.commands.bench))] };
     }
     const which = widgets.choice("Measurement", "record", records.map((record) => [record.key, [record.model, record.device, record.dtype, words.day(record.created)].filter(Boolean).join(", ")]));
     const record = records.find((one) => one.key === which.value);

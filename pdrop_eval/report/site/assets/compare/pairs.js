@@ -60,7 +60,8 @@
   /** A difference with the runs in the other order. */
   function reversed(found) {
     if (!found || !found.interval) return found;
-    return { ...found, difference: -found.difference, interval: [-found.interval[1], -found.interval[0]] };
+    const scores = found.scores ? { scores: [...found.scores].reverse() } : {};
+    return { ...found, ...scores, difference: -found.difference, interval: [-found.interval[1], -found.interval[0]] };
   }
 
   /** Why a benchmark has no difference, in words; null if it has one. */
@@ -80,10 +81,20 @@
     if (!rows) return null;
     const scored = rows.filter((row) => words.number(row.before) && words.number(row.after));
     const many = (fits) => (scored.length ? scored.filter(fits).length : null);
+    const alone = Math.max(one.scores[key].n || 0, two.scores[key].n || 0) - rows.length; // questions of one run alone
+    const common = alone > 0 && !found.scores ? ofCommon(key, scored) : {};
     return {
-      ...found, why, n: rows.length, changed: rows.filter((row) => row.changed).length,
+      ...found, ...common, why: common.scores && words.number(common.difference) ? null : why, apart: Math.max(0, alone), n: rows.length, changed: rows.filter((row) => row.changed).length,
       lost: many((row) => row.after < row.before), gained: many((row) => row.after > row.before),
     };
+  }
+
+  /** The scores of the questions that both answered, where the mean is all there is to it; none of other rules. */
+  function ofCommon(key, scored) {
+    const mean = (name) => (100 * scored.reduce((sum, row) => sum + row[name], 0)) / scored.length;
+    if (!pdrop.index.benchmarks[key].plain || !scored.length) return { scores: [null, null], difference: null };
+    const scores = [mean("before"), mean("after")];
+    return { scores, difference: scores[1] - scores[0] };
   }
 
   /** Whether two scores are of the same questions: of one set, or, where answers are missing, of the same data. */
@@ -99,5 +110,5 @@
     return (b.score - a.score) / (pdrop.index.benchmarks[key].divisor || 1);
   }
 
-  pdrop.pairs = { obstacle, read, computed, compare, answers, changed, CHUNK };
+  pdrop.pairs = { obstacle, read, computed, compare, answers, changed, alike, CHUNK };
 })(window.pdrop);

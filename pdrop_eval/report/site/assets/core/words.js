@@ -86,6 +86,9 @@
   /** A target as it is shown: of a list of answers each one once. */
   const target = (value) => (Array.isArray(value) ? [...new Set(value.map(String))].join(" | ") : String(value === null || value === undefined ? DASH : value));
 
+  /** As a shell takes it: plain words as they are, others in quotes. */
+  const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replace(/'/g, "'\\''")}'`);
+
   const strategy = (name) => (pdrop.strategies.get(name) || { name: String(name) }).name;
 
   /** Right, wrong, or in between. */
@@ -96,5 +99,5 @@
 
   const markWords = (score) => (mark(score) === "partly" ? `partly right, ${fixed(score, 2)}` : mark(score));
 
-  pdrop.words = { number, fixed, signed, range, whole, brief, flopsUnit, flops, bytes, layers, day, plural, short, strategy, target, mark, markWords, DASH, MINUS };
+  pdrop.words = { number, fixed, signed, range, whole, brief, flopsUnit, flops, bytes, layers, day, plural, short, quoted, strategy, target, mark, markWords, DASH, MINUS };
 })(window.pdrop);

@@ -35,7 +35,7 @@
       known ? controls(views, now) : null,
       h("div.sample", null,
         h("div.seen", null, known || runs.length > 1 ? panels : h("div.panels", null, views[0].element)),
-        h("div.said", null, asked(question, key), answersTable(runs, answers, key), others(run, beside, same), drawing(run, key, question))),
+        h("div.said", null, asked(question, key), answersTable(runs, answers, key), others(run, beside, same), drawing(runs, key, question))),
     ];
   }
 
@@ -98,13 +98,31 @@
 
   const within = (value, low, high) => (Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : low);
 
-  /** The command that draws it, for a number that the command takes. */
-  function drawing(run, key, question) {
+  /** The commands that draw it, for a number that they take: one picture of runs that differ in the strategy alone, and one of each other. */
+  function drawing(runs, key, question) {
     if (!Number.isInteger(question.id)) return null;
-    const others = [["STRATEGY", run.strategy, "pdrop"], ["MODEL", run.model, "mini"], ["SUITE", run.suite, "mini"]].filter(([, value, usual]) => value && value !== usual);
-    return h("div.drawing", null, h("p.quiet", null, `Draw it as a figure${(run.settings || []).length ? ", with the strategy's own defaults" : ""}:`),
-      widgets.command(`make show SAMPLE=${key}:${question.id}${others.map(([variable, value]) => ` ${variable}=${value}`).join("")}`));
+    const groups = [];
+    for (const run of runs) {
+      const home = groups.find((group) => shared(group[0]).join() === shared(run).join() && group.every((one) => one.strategy !== run.strategy));
+      if (home) home.push(run);
+      else groups.push([run]);
+    }
+    return h("div.drawing", null, h("p.quiet", null, runs.length > 1 && groups.length === 1 ? "Draw them as a figure:" : "Draw it as a figure:"), groups.map((group) => widgets.command(picture(group, key, question))));
   }
+
+  const own = (run) => (run.settings || []).filter((one) => /^(strategy|budget)\./.test(one));
+
+  /** What runs in one picture have in common: model, suite, and all settings but the strategy's. */
+  const shared = (run) => [`model=${run.model}`, `suite=${run.suite}`, ...(run.settings || []).filter((one) => !own(run).includes(one))];
+
+  function picture(group, key, question) {
+    const settings = group.length === 1 ? own(group[0]) : group.filter((run) => own(run).length).map((run) => `${run.strategy}_overrides=[${own(run).map(listed).join(",")}]`);
+    const given = [`sample=${key}:${question.id}`, `strategy=${group.map((run) => run.strategy).join(",")}`, ...shared(group[0]), ...settings];
+    return [pdrop.index.commands.show, ...given.map(words.quoted)].join(" ");
+  }
+
+  /** A setting within a list. */
+  const listed = (text) => (/[,[\]{}\s'"]/.test(text) ? `"${text.replace(/(["\\])/g, "\\$1")}"` : text);
 
   const asked = (question, key) => h("dl.facts.wideterm", null,
     h("dt", null, "Question"), h("dd.text", null, question.prompt),

@@ -9,7 +9,7 @@
 
   function draw(index, now) {
     const runs = (index.runs || []).filter((run) => Object.values(run.scores).some((score) => score.samples));
-    if (!runs.length) return { heading: "Samples", nodes: [widgets.empty("No run has recorded answers. Measure with ", h("code", null, "make eval"), ".")] };
+    if (!runs.length) return { heading: "Samples", nodes: [widgets.empty("No run has recorded answers. Measure with ", h("code", null, index.commands.eval), ".")] };
     const run = now.parts[0] ? pdrop.runs.get(now.parts[0]) : first(runs);
     if (!run) return lost("There is no such run here.");
     const names = Object.keys(index.benchmarks).filter((name) => run.scores[name] && run.scores[name].samples);
@@ -23,9 +23,11 @@
     return listView(index, runs, run, names, key, now);
   }
 
-  /** Of a strategy that drops tokens, and with overlays if there are any. */
+  /** Of a strategy that drops tokens, with overlays if there are any, in as many stages as there are; by default settings, all questions. */
   function first(runs) {
-    const worth = (run) => 4 * Object.values(run.scores).some((score) => score.overlays) + 2 * (run.strategy === "pdrop") + (run.train === pdrop.index.reference && !(run.settings || []).length);
+    const stages = (run) => new Set(run.tokens_per_layer || []).size;
+    const most = Math.max(...runs.map(stages));
+    const worth = (run) => 8 * Object.values(run.scores).some((score) => score.overlays) + 4 * (stages(run) === most) + 2 * (run.train === pdrop.index.reference && !(run.settings || []).length) + !run.limit;
     return runs.reduce((best, run) => (worth(run) > worth(best) ? run : best), runs[0]);
   }
 
