@@ -5,6 +5,7 @@ from checkpoint_copies import MINI_TOKENS, Copy, image
 
 from pdrop_eval.models.processors import process_image
 from pdrop_eval.models.prompts import build_prompt, expand_images, token_ids
+from pdrop_eval.run.train.assemble import CHAT_TEMPLATE as ASSEMBLED
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
@@ -37,6 +38,7 @@ _LLAMA_3 = (
 _BOS_FIRST = "{{ bos_token }}" + _VICUNA
 SHIPPED = {
     "vicuna": _VICUNA, "mistral": _MISTRAL, "chatml": _CHATML, "llama 3": _LLAMA_3, "bos": _BOS_FIRST,
+    "assembled": ASSEMBLED,
     "mini": (MINI_CHECKPOINTS / "mini/chat_template.jinja").read_text(),
 }  # fmt: skip
 # For one string a message, as text models' tokenizers bring them.
@@ -55,20 +57,22 @@ def mini(tmp_path):
     return Copy(tmp_path, "mini")
 
 
-def same_ids(copy, template):
-    """Our ids of a question on a picture, and those of the processor's own apply_chat_template."""
+def same_ids(copy, template, sizes=((60, 40),)):
+    """Our ids of a question on pictures, and those of the processor's own apply_chat_template."""
     copy.template(template)
     processor = copy.load()
-    picture, question = image(), "What color is it?"
-    _, tokens = process_image(copy.family, processor, picture)
-    prompt = expand_images(
-        copy.family, processor, build_prompt("checkpoint", processor, question, 1), [tokens]
-    )
-    parts = [{"type": "image", "image": picture}, {"type": "text", "text": question}]
+    pictures, question = [image(*size) for size in sizes], "What color is it?"
+    tokens = [process_image(copy.family, processor, picture)[1] for picture in pictures]
+    prompt = build_prompt("checkpoint", processor, question, len(pictures))
+    ours = token_ids(processor.tokenizer, expand_images(copy.family, processor, prompt, tokens))
+    parts = [{"type": "image", "image": picture} for picture in pictures]
     theirs = processor.apply_chat_template(
-        [{"role": "user", "content": parts}], add_generation_prompt=True, tokenize=True, return_dict=True
+        [{"role": "user", "content": [*parts, {"type": "text", "text": question}]}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
     )
-    return token_ids(processor.tokenizer, prompt), list(theirs["input_ids"][0])
+    return ours, list(theirs["input_ids"][0])
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -77,6 +81,14 @@ def test_the_ids_of_a_prompt_are_those_of_the_processors_own_template(mini, name
     assert ours == theirs
     assert ours.count(1) == 1  # one BOS, whether the template writes it or the tokenizer adds it
     assert ours.count(4) == MINI_TOKENS
+
+
+@pytest.mark.parametrize("name", ["chatml", "bos"])
+def test_the_ids_of_several_pictures_of_tiles_are_those_of_the_processors_own(tmp_path, name):
+    ours, theirs = same_ids(Copy(tmp_path, "mini_next_p5"), SHIPPED[name], ((120, 60), (60, 120)))
+    assert ours == theirs
+    # Each has an overview of 144; the wide one 12 rows of 24 and a newline, the tall one 24 of 12 and one.
+    assert ours.count(4) == 144 + 12 * 25 + 144 + 24 * 13
 
 
 @pytest.mark.parametrize("name", TEXT_ONLY)
