@@ -1,7 +1,9 @@
 """Samples that can't be answered, and what is said of those whose data are damaged."""
 
 import re
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from PIL.Image import DecompressionBombError
@@ -36,7 +38,7 @@ def too_long(where: str, error: TooLongError) -> TooLongSampleError:
     )
 
 
-def unreadable(where: str, what: str, error: Exception) -> UnreadableSampleError:
+def unreadable(where: str, what: str, error: BaseException) -> UnreadableSampleError:
     """The error to raise for damaged data, `what` being the step that failed."""
     reason = _ADDRESS.sub("", str(error)).strip()
     if not isinstance(error, PICTURE_ERRORS):  # "'image'" alone would say little
@@ -56,6 +58,49 @@ def guard(task: Any, name: str) -> None:
         # lmms-eval tries some of them again and again; what is damaged stays so
         plain = getattr(found, "__wrapped__", found).__get__(task)
         setattr(task, function, _guarded(task, name, plain, what))
+
+
+def check_scorable(task: Any) -> None:
+    """Refuses data whose first answer is of a kind that can't be scored, before all questions are asked."""
+    docs = task.eval_docs_no_media
+    if len(docs):
+        task.process_results(docs[0], ["A"])
+
+
+def guarded(where: str, what: str, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function of a task that says, where it fails, at which step and task; see `guard`."""
+
+    def call(items: Any) -> Any:
+        try:
+            return function(items)
+        except VALUE_ERRORS as error:
+            raise unreadable(where, what, error) from error
+
+    return call
+
+
+@contextmanager
+def aggregating(where: str) -> Iterator[None]:
+    """As `guard`, for the functions with which lmms-eval makes a number of all samples."""
+    try:
+        yield
+    except VALUE_ERRORS as error:
+        if "calculate_aggregate_metric" not in called(error):
+            raise
+        raise unreadable(where, "scored", error) from error
+
+
+def called(error: BaseException) -> list[str]:
+    """The names of the functions in which an error was raised, the innermost last."""
+    return [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+
+
+def damaged(error: BaseException) -> bool:
+    """Whether it is the content of data that is wrong, and not the network, a disk or a cache."""
+    if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) is not None:
+        return False
+    module = type(error).__module__.partition(".")[0]
+    return module in ("builtins", "PIL", "pdrop_eval") and isinstance(error, (*PICTURE_ERRORS, *VALUE_ERRORS))
 
 
 def _guarded(task: Any, name: str, function: Callable[..., Any], what: str) -> Callable[..., Any]:

@@ -158,15 +158,18 @@ def materialise(
         target = folder / kind / f"{info.task}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(string.Template(text).substitute(values), encoding="utf-8")
-    _use_images(info.task, source, local.images if local else ())
+    questions, images = local.read if local else ((), ())
+    _use_images(info.task, source, images)
     if local is None:
         return folder / source
     target = folder / "local" / f"{info.task}.yaml"
     target.parent.mkdir(exist_ok=True)
-    files = json.dumps({info.split: [str(path) for path in local.files]})
+    files = json.dumps({info.split: [str(path) for path in questions]})
+    kind = "parquet" if local.converted else local.kind
+    unpacked = f", cache_dir: {json.dumps(values['CACHE'])}" if source == "rendered" else ""
     target.write_text(
-        f"include: ../{source}/{info.task}.yaml\ndataset_path: {local.kind}\ndataset_name: null\n"
-        f"dataset_kwargs: {{data_files: {files}}}\n",
+        f"include: ../{source}/{info.task}.yaml\ndataset_path: {kind}\ndataset_name: null\n"
+        f"dataset_kwargs: {{data_files: {files}{unpacked}}}\n",
         encoding="utf-8",
     )
     return target.parent
@@ -228,3 +231,10 @@ class Local:
     kind: str  # parquet | arrow
     commit: str | None = None
     images: tuple[Path, ...] = ()  # GQA's pictures, which the Hub keeps apart
+    converted: tuple[Path, ...] = ()  # what is read in the place of `files`, where these are of another form
+    converted_images: tuple[Path, ...] = ()
+
+    @property
+    def read(self) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """The files of questions and of pictures that are read."""
+        return self.converted or self.files, self.converted_images or self.images

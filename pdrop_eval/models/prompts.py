@@ -18,6 +18,14 @@ _SYSTEM = (
 _VICUNA = _SYSTEM + " USER: {content} ASSISTANT:"
 
 
+class PlaceholderError(ValueError):
+    """A prompt with other places for images than it has images; the message says how many of each."""
+
+
+def _pictures(count: int) -> str:
+    return f"{count or 'no'} image{'' if count == 1 else 's'}"
+
+
 def build_prompt(template: str, processor: Any, context: str, images: int) -> str:
     """Return the text of one question with its image placeholders, ready for the processor.
 
@@ -30,12 +38,14 @@ def build_prompt(template: str, processor: Any, context: str, images: int) -> st
         images: how many images it has.
 
     Raises:
-        ValueError: more placeholders than images.
+        PlaceholderError: more placeholders than images.
     """
     token = processor.image_token
     missing = images - context.count(token)
     if missing < 0:
-        raise ValueError(f"the question has {context.count(token)} times {token!r}, but {images} images")
+        raise PlaceholderError(
+            f"the question has {context.count(token)} times {token!r}, but {_pictures(images)}"
+        )
     if template == "vicuna":
         return _VICUNA.format(content=(token + "\n") * missing + context)
     content = [{"type": "image"}] * missing + [{"type": "text", "text": context}]
@@ -70,11 +80,13 @@ def expand_images(family: MultimodalFamily, processor: Any, prompt: str, tokens:
         tokens: how many tokens each image has.
 
     Raises:
-        ValueError: other than one placeholder for each image.
+        PlaceholderError: other than one placeholder for each image.
     """
     first, *rest = prompt.split(processor.image_token)
     if len(rest) != len(tokens):
-        raise ValueError(f"the prompt has {len(rest)} places for images, but there are {len(tokens)}")
+        raise PlaceholderError(
+            f"the prompt has {len(rest)} times {processor.image_token!r}, but {_pictures(len(tokens))}"
+        )
     images = (family.placeholder(processor, n) for n in tokens)
     return first + "".join(image + part for image, part in zip(images, rest, strict=True))
 

@@ -14,10 +14,12 @@ from unittest import mock
 
 from PIL import Image, ImageFile
 
-from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate
+from pdrop_eval.benchmarks.data.convert import readable
+from pdrop_eval.benchmarks.data.encoded import NoPictureError, encoded
+from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, task_file
 from pdrop_eval.benchmarks.data.read import column_names, parts, rows
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
-from pdrop_eval.benchmarks.task_files import describe
+from pdrop_eval.benchmarks.task_files import TaskInfo, describe
 from pdrop_eval.models.images import open_picture
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import content_hashes
@@ -59,7 +61,8 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
     """
     folders = [Path(root).expanduser() for root in dict.fromkeys(roots) if root]
     if source == "rendered":
-        return Stored(task, (_rendered(task, sha256, folders),))
+        path = _rendered(task, sha256, folders)
+        return Stored(task, _readable(describe(task, source), (path,)))
     for folder in [*folders, _hub_cache()]:
         try:
             info = describe(task, "hub")
@@ -68,7 +71,7 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
         except UserError as error:
             raise NotThereError(f"the data can't be read: {error}") from error
         if found:
-            return Stored(task, found.files, images.files if images else ())
+            return Stored(task, _readable(info, found.files), _readable(info, images.files if images else ()))
     raise NotThereError("the data set is not on this machine, or not where it is looked for (data.root=)")
 
 
@@ -87,10 +90,17 @@ def find_pictures(data: Stored, wanted: Sequence[Wanted]) -> Iterator[tuple[str,
         raise NotThereError(f"the data can't be read ({type(error).__name__})") from error
 
 
+def _readable(info: TaskInfo, files: Sequence[Path]) -> tuple[Path, ...]:
+    try:
+        return tuple(readable(path, info) if path.suffix == ".tsv" else path for path in files)
+    except UserError as error:
+        raise NotThereError(f"the data can't be read: {error}") from error
+
+
 def _rendered(task: str, sha256: str | None, folders: Sequence[Path]) -> Path:
     from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
 
-    own = [folder / f"{task}.parquet" for folder in folders]
+    own = [task_file(folder, task) for folder in folders]
     now = default_root() / f"suite-{suite_version()}"
     suites = sorted(default_root().glob("suite-*"), key=lambda folder: (folder != now, folder.name))
     kept = [folder / f"{task}.parquet" for folder in suites if _content(folder, task) == sha256]
@@ -138,34 +148,44 @@ def _rows(data: Stored, wanted: Sequence[Wanted]) -> dict[int, list[str]]:
 
 
 def _values(data: Stored, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
-    """What the column `image` holds in some rows, counted over all files; rows ascend."""
+    """The encoded pictures (see `encoded`) of some rows, counted over all files; rows ascend."""
     left, first = [row for row in rows if row >= 0], 0
-    for count, load in (part for path in data.images or data.files for part in parts(path)):
+    files = data.images or data.files
+    for path, (count, load) in ((file, part) for file in files for part in parts(file)):
         here = [row for row in left if row < first + count]
         if here:
             column = load(["image"]).column("image")
             for row in here:
-                yield row, column[row - first].as_py()
+                yield row, _encoded(column[row - first].as_py(), path.parent)
         left, first = left[len(here) :], first + count
         if not left:
             return
 
 
+def _encoded(value: Any, folder: Path) -> Any:
+    try:
+        return encoded(value, folder)
+    except NoPictureError:
+        return None
+
+
 def _opened(value: Any, sha256: str) -> list[Image.Image] | None:
     """The pictures, as a run sees them, if their pixels have this hash."""
     values = value if isinstance(value, list) else [value]
-    try:
-        encoded = [one["bytes"] for one in values]
-        if not all(isinstance(one, bytes) and len(one) <= _MOST for one in encoded):
-            return None
-    except (KeyError, TypeError):
+    if not all(_is_small(one) for one in values):
         return None
     for truncated in (False, True):  # of real data, a run sees as much of a truncated picture as there is
         with suppress(*_DAMAGED), mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated):
-            pictures = [open_picture(one) for one in encoded]
+            pictures = [open_picture(one) for one in values]
             if content_hashes("", pictures)[1] == sha256:
                 return pictures
     return None
+
+
+def _is_small(content: bytes | Path | None) -> bool:
+    if isinstance(content, Path):
+        return content.stat().st_size <= _MOST
+    return content is not None and len(content) <= _MOST
 
 
 def _column(files: Sequence[Path], name: str) -> list[Any]:

@@ -6,6 +6,8 @@ tasks/README.md says how the folder may look. Needs neither torch nor network.
 import contextlib
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,12 @@ from pdrop_eval.benchmarks.data.checks import (
     check_copies,
     check_gold,
     check_pairs,
+    check_parquet,
     check_unique,
     row_digests,
 )
-from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, places
+from pdrop_eval.benchmarks.data.convert import named_as, readable
+from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, places, task_file
 from pdrop_eval.benchmarks.data.read import rows
 from pdrop_eval.benchmarks.task_files import Local, TaskInfo
 from pdrop_eval.utils.errors import UserError
@@ -33,8 +37,10 @@ def find_local(info: TaskInfo, root: Path) -> Local:
     found = locate(info, root, info.subset)
     if found is None:
         raise _nothing(info, root)
-    columns = check_columns(found.files, needed_columns(info))
-    _check_rows(info, found, columns)
+    found = _readable(info, found)
+    columns = check_columns(found.read[0], needed_columns(info))
+    with named_as(found.read[0], found.files):
+        _check_rows(info, found, columns)
     if info.task == "gqa" and "image" not in columns:
         images = locate(info, root, GQA_IMAGES)
         if images is None:
@@ -43,21 +49,41 @@ def find_local(info: TaskInfo, root: Path) -> Local:
                 f"{GQA_IMAGES} of {info.dataset} beside them."
             )
         check_columns(images.files, [("id",), ("image",)])
-        return Local(found.files, found.kind, found.commit, images.files)
+        return replace(found, images=images.files, converted_images=_readable(info, images).converted)
     return found
+
+
+def find_rendered(info: TaskInfo, folder: Path) -> tuple[Local, int]:
+    """A task's file in a folder of rendered data, or of the user's own in their form, and its rows.
+
+    Raises:
+        UserError: It is missing, or can't be used.
+    """
+    found = Local((task_file(folder, info.task),), "parquet")
+    if found.files[0].is_file():
+        found = _readable(info, found)
+    with named_as(found.read[0], found.files):
+        return found, check_parquet(found.read[0][0], info.columns, info.unique, info.scoring == "pair_sum")
+
+
+def _readable(info: TaskInfo, local: Local) -> Local:
+    """The same data, converted where they are of another form than the Hub's."""
+    files = tuple(readable(path, info) for path in local.files)
+    return local if files == local.files else replace(local, converted=files)
 
 
 def _check_rows(info: TaskInfo, local: Local, columns: list[str]) -> None:
     """Refuses questions that are there twice, and pictures of MME without just two questions."""
-    check_gold(local.files, columns)
+    files = local.read[0]
+    check_gold(files, columns)
     if info.scoring == "pair_sum":
-        check_pairs(local.files)
+        check_pairs(files)
     if info.unique and {*columns}.issuperset(info.unique):
-        check_unique(local.files, info.unique, _numbers(local, info))
+        check_unique(files, info.unique, _numbers(files, info))
     elif info.task == "ocrvqa" and {"questions", "image_id"} <= {*columns}:  # a row a cover, as on the Hub
-        check_unique(local.files, ["image_id"], rows(local.files, ["image_id"]))
-    elif sum(path.stat().st_size for path in local.files) < _READ_WHOLE:
-        check_copies(local.files, row_digests(local.files), _OWN_COPIES)
+        check_unique(files, ["image_id"], rows(files, ["image_id"]))
+    elif sum(path.stat().st_size for path in files) < _READ_WHOLE:
+        check_copies(files, row_digests(files), _OWN_COPIES)
 
 
 def _nothing(info: TaskInfo, root: Path) -> UserError:
@@ -104,9 +130,9 @@ def local_sha256(local: Local, remembered: Path) -> str:
     return whole.hexdigest()
 
 
-def _numbers(local: Local, info: TaskInfo) -> list[dict[str, Any]]:
+def _numbers(files: Sequence[Path], info: TaskInfo) -> list[dict[str, Any]]:
     """The columns that must be unique; of SEED-Bench only the questions about images."""
-    found = rows(local.files, [*info.unique, *(["data_type"] if info.task == "seedbench" else [])])
+    found = rows(files, [*info.unique, *(["data_type"] if info.task == "seedbench" else [])])
     return [row for row in found if row.get("data_type", "image") == "image"]
 
 

@@ -28,13 +28,19 @@ def places(info: TaskInfo, root: Path) -> list[Path]:
     return [root / name for name in names]
 
 
+def task_file(folder: Path, task: str) -> Path:
+    """Where a task's data lie as one file: Parquet, or else VLMEvalKit's TSV where that is there."""
+    names = (folder / f"{task}.parquet", folder / f"{task}.tsv")
+    return next((path for path in names if path.is_file()), names[0])
+
+
 def locate(info: TaskInfo, root: Path, subset: str | None) -> Local | None:
     """The files of the task's split, of its own subset or of another one; None if there are none.
 
     Raises:
         UserError: A part of them is missing.
     """
-    if (single := root / f"{info.task}.parquet").is_file() and subset == info.subset:
+    if (single := task_file(root, info.task)).is_file() and subset == info.subset:
         return Local((single,), "parquet")
     for place in places(info, root):
         # A folder with the task's name is the user's word that it holds this task and no other.

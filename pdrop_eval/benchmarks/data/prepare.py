@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.data.checks import check_parquet
-from pdrop_eval.benchmarks.data.local import find_local, local_sha256
+from pdrop_eval.benchmarks.data.local import find_local, find_rendered, local_sha256
+from pdrop_eval.benchmarks.data.locate import task_file
 from pdrop_eval.benchmarks.task_files import Local, describe
 from pdrop_eval.models.hub import hub_commit
 from pdrop_eval.utils.errors import UserError
@@ -19,7 +19,8 @@ from pdrop_eval.utils.hashing import file_sha256
 class Data:
     """Where a suite's data are; all dicts are by task.
 
-    A rendered suite is a `folder` of parquet files; real data are `local` files or `commits` of the Hub.
+    A rendered suite is a `folder` of parquet files; real data are `local` files or `commits` of the Hub, and
+    files in the folder that had to be converted are `local`, too.
     `sha256` stands for the content: a task whose data have changed since is run anew.
     `identity` is what of it decides which run this is: files of the user's own in the place of a rendered
     suite's. Real data sets come one by one, and the rendered ones with this package, so they don't.
@@ -45,14 +46,12 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     if suite.source == "hub":
         return _downloaded(_given(str(root)), tasks)
     folder = _folder(root)
-    for task in tasks:
-        info = describe(task, "rendered")
-        check_parquet(folder / f"{task}.parquet", info.columns, info.unique, info.scoring == "pair_sum")
-    there = [task for task in suite.tasks if (folder / f"{task}.parquet").is_file()]
+    found = {task: find_rendered(describe(task, "rendered"), folder)[0] for task in tasks}
+    there = [task for task in suite.tasks if task_file(folder, task).is_file()]
     content = {task: _content(folder, task) for task in there}
-    sha256 = {task: found for task, (found, _) in content.items()}
-    own = {task: found for task, (found, rendered) in content.items() if not rendered}
-    return Data(folder, {}, sha256, own, {})
+    sha256 = {task: hashed for task, (hashed, _) in content.items()}
+    own = {task: hashed for task, (hashed, rendered) in content.items() if not rendered}
+    return Data(folder, {}, sha256, own, {task: local for task, local in found.items() if local.converted})
 
 
 def _downloaded(root: Path, tasks: Sequence[str]) -> Data:
@@ -70,7 +69,7 @@ def _content(folder: Path, task: str) -> tuple[str, bool]:
     Of that, it is the manifest's hash of pixels and fields, else the file's own. A rendered file's
     bytes depend on the versions of the libraries that wrote it, its content does not.
     """
-    found = file_sha256(folder / f"{task}.parquet")
+    found = file_sha256(task_file(folder, task))
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         return found, False

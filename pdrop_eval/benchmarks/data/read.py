@@ -16,8 +16,13 @@ _ROWS = 64  # of a batch, pictures and all
 
 def column_names(path: Path) -> list[str]:
     """The columns of a file."""
+    return list(schema_of(path).names)
+
+
+def schema_of(path: Path) -> Any:
+    """The columns of a file with their types, and what it says of them."""
     with _opened(path) as file:
-        return list(file.schema_arrow.names if path.suffix == ".parquet" else file.schema.names)
+        return file.schema_arrow if path.suffix == ".parquet" else file.schema
 
 
 def parts(path: Path) -> Iterator[tuple[int, Callable[[list[str] | None], Any]]]:
@@ -41,16 +46,30 @@ def count_rows(paths: Iterable[Path]) -> int:
 
 def batches(paths: Iterable[Path], columns: Sequence[str] | None = None) -> Iterator[Any]:
     """Some columns of all files, or all columns, in small parts."""
+    chosen = None if columns is None else list(columns)
     for path in paths:
+        if path.suffix == ".parquet":  # pandas writes one part, however large
+            with _opened(path) as file:
+                yield from _guarded(path, file.iter_batches(_ROWS, columns=chosen))
+            continue
         for _, load in parts(path):
             with _readable(path):
-                table = load(None if columns is None else list(columns))
+                table = load(chosen)
             yield from table.to_batches(_ROWS)
 
 
 def rows(paths: Iterable[Path], columns: Sequence[str]) -> list[dict[str, Any]]:
     """Some columns of all files."""
     return [row for batch in batches(paths, columns) for row in batch.to_pylist()]
+
+
+def _guarded(path: Path, found: Iterator[Any]) -> Iterator[Any]:
+    while True:
+        with _readable(path):
+            batch = next(found, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def _selected(table: Any, columns: list[str] | None) -> Any:

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdrop_eval.benchmarks.data.checks import check_parquet
 from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
 from pdrop_eval.run.config import checks
@@ -118,10 +117,11 @@ def _downloaded(task: str, root: Path) -> Finding:
     from pdrop_eval.benchmarks.task_files import describe
 
     found = find_local(describe(task, "hub"), root)
-    return Finding("ok", task, f"{count_rows(found.files)} rows in {found.files[0].parent}")
+    return Finding("ok", task, f"{count_rows(found.read[0])} rows in {found.files[0].parent}")
 
 
 def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
+    from pdrop_eval.benchmarks.data.local import find_rendered
     from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
     from pdrop_eval.benchmarks.task_files import describe
 
@@ -136,9 +136,7 @@ def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
 
     def look(task: str) -> Finding:
         info = describe(task, "rendered")
-        rows = check_parquet(
-            folder / f"{task}.parquet", info.columns, info.unique, info.scoring == "pair_sum"
-        )
+        rows = find_rendered(info, folder)[1]
         return Finding("ok", task, f"{rows} rows in {folder}")
 
     yield from _all(look, tasks)

@@ -23,7 +23,14 @@ from pdrop_eval.benchmarks.sample_errors import (
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.images import PictureError, check_processed_size, pictures_of
 from pdrop_eval.models.processors import process_image
-from pdrop_eval.models.prompts import build_prompt, expand_images, shrunk, to_square, token_ids
+from pdrop_eval.models.prompts import (
+    PlaceholderError,
+    build_prompt,
+    expand_images,
+    shrunk,
+    to_square,
+    token_ids,
+)
 from pdrop_eval.utils.hashing import content_hashes
 
 Pixels = dict[str, Tensor]
@@ -120,7 +127,7 @@ class Preparer:
             return self._prepared(request, images)
         except TooLongError as error:
             raise too_long(where([request]), error) from error
-        except PictureError as error:
+        except (PictureError, PlaceholderError) as error:
             raise unreadable(where([request]), "prepared", error) from error
         except Exception as error:
             raise SampleError(f"{where([request])} can't be prepared: {error}") from error

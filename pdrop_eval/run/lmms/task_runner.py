@@ -18,7 +18,15 @@ from tenacity import RetryError
 from tqdm import tqdm
 
 from pdrop_eval.benchmarks.registry import IMAGES
-from pdrop_eval.benchmarks.sample_errors import guard
+from pdrop_eval.benchmarks.sample_errors import (
+    aggregating,
+    called,
+    check_scorable,
+    damaged,
+    guard,
+    guarded,
+    unreadable,
+)
 from pdrop_eval.benchmarks.scoring.score import Score, score
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.run.lmms.answer_log import AnswerLog
@@ -83,11 +91,13 @@ def ask(
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     task = main_process_first(lambda: load_task(manager, info))
     guard(task, info.task)
-    return task, simple_evaluate(
-        model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
-        random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
-        process_docs_parallel=1, distributed_executor_backend="torchrun",
-    )  # fmt: skip
+    check_scorable(task)
+    with aggregating(f"task {info.task}"):
+        return task, simple_evaluate(
+            model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
+            random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
+            process_docs_parallel=1, distributed_executor_backend="torchrun",
+        )  # fmt: skip
 
 
 def _scored(result: Score) -> dict[str, Any]:
@@ -122,6 +132,8 @@ def load_task(manager: Any, info: TaskInfo) -> Any:
         reason: BaseException = error
         while (inner := _cause(reason)) is not None:
             reason = inner
+        if "load_dataset" not in called(reason) and damaged(reason):
+            raise unreadable(f"The first sample of task {info.task}", "read", reason) from error
         raise UserError(
             f"The data of {info.task} ({info.dataset}) can't be loaded: {type(reason).__name__}: {reason}. "
             "Check the network, the disk space and the cache of data sets, and run the same command again."
@@ -159,7 +171,7 @@ def _score(
         [rows[index][metric] for index in chosen],
         docs,
         pictures if info.cluster == IMAGES else [doc[info.cluster] for doc in docs],
-        lambda items: float(aggregation(items, **extra)),
+        guarded(f"task {info.task}", "scored", lambda items: float(aggregation(items, **extra))),
         info.factor,
         resamples,
         seed,

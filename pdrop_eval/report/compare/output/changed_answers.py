@@ -74,10 +74,10 @@ def _words(sample: dict[str, Any]) -> str:
 def _data(sides: Sequence[Side], task: str) -> Stored | None:
     """A task's data as a run of this comparison read them; those of the rendered suite too."""
     for plan in (side.plan for side in sides if side.plan):
-        if plan.data.folder is not None:
-            return Stored(task, (plan.data.folder / f"{task}.parquet",))
         local = plan.data.local.get(task)
-        return Stored(task, tuple(local.files)) if local else None
+        if plan.data.folder is not None and local is None:
+            return Stored(task, (plan.data.folder / f"{task}.parquet",))
+        return Stored(task, local.read[0]) if local else None
     from pdrop_eval.benchmarks.rendered.suite import default_root, suite_version
 
     return Stored(task, (default_root() / f"suite-{suite_version()}" / f"{task}.parquet",))
