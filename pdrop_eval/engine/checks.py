@@ -29,22 +29,6 @@ def check_drops(drops: tuple[Drop, ...], num_layers: int) -> None:
             )
 
 
-def check_text_model(config: Any) -> None:
-    """Refuse text models with sliding-window layers.
-
-    Raises:
-        UserError: with the setting that turns the window off.
-    """
-    kinds = getattr(config, "layer_types", None) or ()
-    window = getattr(config, "sliding_window", None)
-    if window is not None or any("sliding" in str(kind) for kind in kinds):
-        raise UserError(
-            f"The text model has sliding-window attention (sliding_window={window}), which "
-            "counts dropped tokens as if they were there. Load it with text_config.sliding_window=None if "
-            "your sequences are shorter than the window, or use a model with full attention."
-        )
-
-
 def check_image_mask(mask: Tensor | None, model: str, finds_images: bool) -> None:
     """Refuse a missing image mask where the model can't tell image tokens, and a mask of the wrong kind.
 

@@ -17,6 +17,7 @@ from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models import families
+from pdrop_eval.models.text_model import check_text_model
 from pdrop_eval.utils.errors import UserError
 
 STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers
@@ -60,7 +61,7 @@ class StagedForward:
         self.drops = selector.drops(config.num_hidden_layers)
         checks.check_drops(self.drops, config.num_hidden_layers)
         if self.drops:
-            checks.check_text_model(config)
+            check_text_model(config)
             checks.mask_kind(config._attn_implementation)
             checks.check_image_mask(image_mask, type(model).__name__, self.family.multimodal)
             checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.models import families
+from pdrop_eval.models.hub import check_id
+from pdrop_eval.models.original_format import check_format
+from pdrop_eval.models.text_model import check_text_config, check_window
 from pdrop_eval.models.weights import check_config, check_folder, read_object
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
@@ -17,10 +20,12 @@ class Checkpoint:
     Attributes:
         family: the name of its model family.
         config: the whole of config.json.
+        folder: where it lies; of one on the Hub, where its small files were fetched to.
     """
 
     family: str
     config: dict[str, Any]
+    folder: Path
 
 
 class MissingCheckpointError(UserError):
@@ -42,6 +47,7 @@ def resolve_checkpoint(pretrained: str) -> Path | str:
     if folder.is_dir():
         return folder
     parts = pretrained.split("/")
+    check_id("model.pretrained", "model.revision", pretrained)
     if parts[0] == "checkpoints":
         raise MissingCheckpointError(
             f"The checkpoint {pretrained!r} isn't there: none is published, it has to be trained. "
@@ -70,23 +76,30 @@ def _embedded(name: str) -> Path:
     )
 
 
-def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: bool = False) -> Checkpoint:
-    """Read a checkpoint's config.json, from the Hub if it is there; check its family, weights and code.
+def check_checkpoint(
+    pretrained: str, revision: str | None, trust_remote_code: bool = False, drops: bool = False
+) -> Checkpoint:
+    """Check all of a checkpoint that its small files say; every command and the doctor do so first.
+
+    Args:
+        pretrained: a folder, an id on the Hub, or "embedded".
+        revision: a branch, tag or commit on the Hub; None: main.
+        trust_remote_code: whether code of the checkpoint may run.
+        drops: whether tokens are to be dropped, which not every text model allows.
 
     Raises:
         UserError: a checkpoint that can't be used, with the reason and the fix.
     """
     source = resolve_checkpoint(pretrained)
-    if isinstance(source, Path):
-        path = source / "config.json"
-        if not path.is_file():
-            raise UserError(
-                f"{pretrained} holds no config.json, so it is no checkpoint in Hugging Face format. "
-                "Give the folder that save_pretrained wrote."
-            )
-    else:
-        path = _hub_config(source, revision)
+    folder = source if isinstance(source, Path) else _small_files(source, revision)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{pretrained} holds no config.json, so it is no checkpoint in Hugging Face format. "
+            "Give the folder that save_pretrained wrote."
+        )
     config = read_object(path)
+    check_format(pretrained, config)
     family = families.type_of(config)
     if not families.is_multimodal(family):
         known = ", ".join(one.name for one in families.all_multimodal())
@@ -94,11 +107,14 @@ def check_checkpoint(pretrained: str, revision: str | None, trust_remote_code: b
             f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "
             f"pdrop-eval knows. Supported: {known} (in transformers' own format)."
         )
-    if isinstance(source, Path):
-        check_folder(pretrained, source, trust_remote_code)
+    check_folder(pretrained, folder, trust_remote_code, has_weights=isinstance(source, Path))
     check_config(pretrained, config, trust_remote_code)
-    families.multimodal(str(family)).check_tower(pretrained, config)
-    return Checkpoint(str(family), config)
+    known_family = families.multimodal(str(family))
+    known_family.check_tower(pretrained, config)
+    check_text_config(pretrained, config, known_family.text_types)
+    if drops:
+        check_window(pretrained, config, known_family.text_types)
+    return Checkpoint(str(family), config, folder)
 
 
 def check_image_processing(choice: str, family: str) -> None:
@@ -166,15 +182,8 @@ def check_device(device: str) -> None:
         raise UserError(f"device={device} asks for Apple's GPU, but there is none here. Use device=cpu.")
 
 
-def _hub_config(repository: str, revision: str | None) -> Path:
-    from huggingface_hub import hf_hub_download
+def _small_files(repository: str, revision: str | None) -> Path:
+    """The folder in the Hub's cache with a checkpoint's JSON files; its weights need not be there."""
+    from pdrop_eval.models.hub import fetch, hub_commit
 
-    from pdrop_eval.models.hub import hub_commit
-
-    commit = hub_commit(repository, "model", revision)
-    try:
-        return Path(hf_hub_download(repository, "config.json", revision=commit))
-    except OSError as error:
-        raise UserError(
-            f"{repository} on the Hugging Face Hub has no readable config.json: {error}"
-        ) from error
+    return fetch(repository, hub_commit(repository, "model", revision), ["*.json"])

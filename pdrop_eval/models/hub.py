@@ -1,7 +1,9 @@
 """The Hugging Face Hub: used only for a model or data set from there, and never waited for long."""
 
 import os
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pdrop_eval.utils.errors import UserError
@@ -9,6 +11,9 @@ from pdrop_eval.utils.errors import UserError
 _TIMEOUT = 5.0  # seconds
 _VARIABLE = "HF_HUB_OFFLINE"
 _set_by_us = False
+_ID = re.compile(r"[\w.-]+/[\w.-]+")  # organisation/name
+_WITH_REVISION = re.compile(rf"({_ID.pattern})[@:](.+)")
+_ADDRESS = re.compile(rf"(?:https?://huggingface\.co/|hf://)(?:models/)?({_ID.pattern})(?:/tree/([^?#]+))?.*")
 
 
 class HubUnreachableError(UserError):
@@ -31,6 +36,44 @@ def set_offline(offline: bool) -> None:
             sys.modules[name].HF_HUB_OFFLINE = offline  # type: ignore[attr-defined]
 
 
+def check_id(setting: str, revision_setting: str, value: str) -> None:
+    """Refuse an id with a revision in it, or as an address, which the Hub would only not find.
+
+    Args:
+        setting: the name of the setting with the id, such as `model.pretrained`.
+        revision_setting: the one that its revision belongs to.
+        value: what the user gave: an id, or something else.
+
+    Raises:
+        UserError: with the two settings as they should be.
+    """
+    found = _WITH_REVISION.fullmatch(value) or _ADDRESS.fullmatch(value)
+    if found:
+        revision = f" {revision_setting}={found[2]}" if found[2] else ""
+        raise UserError(
+            f"{setting}={value!r} is no id on the Hugging Face Hub, which is organisation/name; its revision "
+            f"(a branch, tag or commit) has a setting of its own. Use {setting}={found[1]}{revision}."
+        )
+
+
+def fetch(repository: str, commit: str, patterns: Sequence[str]) -> Path:
+    """Return the folder in the Hub's cache of a model, after these of its files were fetched.
+
+    Without network, what is in the cache has to do.
+
+    Raises:
+        UserError: they can't be fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=commit, allow_patterns=list(patterns)))
+    except OSError as error:
+        raise UserError(
+            f"{repository} on the Hugging Face Hub can't be fetched: {error} {_advice('model')}"
+        ) from error
+
+
 def hub_commit(repository: str, kind: str, revision: str | None) -> str:
     """Return the commit that a branch, tag or commit of a repository stands for now.
 
@@ -48,6 +91,7 @@ def hub_commit(repository: str, kind: str, revision: str | None) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
@@ -68,6 +112,8 @@ def hub_commit(repository: str, kind: str, revision: str | None) -> str:
         raise UserError(f"{what} needs its licence accepted and a login: hf auth login.") from error
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise UserError(f"{what} doesn't exist on the Hub, or is private. Check the id.") from error
+    except HFValidationError as error:
+        raise UserError(f"{repository!r} is no id on the Hub: {error} It is organisation/name.") from error
     except HfHubHTTPError as error:
         raise UserError(f"The Hugging Face Hub refused {what}: {error}") from error
     except Exception as error:  # whatever the HTTP library calls an unreachable host

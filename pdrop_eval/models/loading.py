@@ -1,6 +1,7 @@
 """Loading a checkpoint with its processor: safetensors only, no code of the checkpoint unless asked for."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,10 +10,22 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pdrop_eval.models import families
-from pdrop_eval.models.checkpoint import check_anyres, check_checkpoint, check_device, resolve_checkpoint
+from pdrop_eval.models.checkpoint import (
+    Checkpoint,
+    check_anyres,
+    check_checkpoint,
+    check_device,
+    resolve_checkpoint,
+)
 from pdrop_eval.models.family import MultimodalFamily
+from pdrop_eval.models.hub import fetch, hub_commit
 from pdrop_eval.models.processors import UNREADABLE, load_processor, unloadable
+from pdrop_eval.models.prompts import build_prompt, token_ids
+from pdrop_eval.models.shapes import check_shapes
+from pdrop_eval.models.weights import INDEX, WHOLE, weight_files
 from pdrop_eval.utils.errors import UserError
+
+WEIGHT_PATTERNS = (WHOLE, INDEX, "*-of-*.safetensors")
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,73 @@ class Loaded:
     model: PreTrainedModel
     processor: Any
     family: MultimodalFamily
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is known of a checkpoint before any weight is read.
+
+    Attributes:
+        checkpoint: what its small files say.
+        family: its model family.
+        processor: its processor, which pads on the left.
+        folder: where it lies; of one on the Hub, where its small files do.
+        config: its transformers config.
+    """
+
+    checkpoint: Checkpoint
+    family: MultimodalFamily
+    processor: Any
+    folder: Path
+    config: Any
+
+
+def prepare(
+    pretrained: str, revision: str | None, trust_remote_code: bool,
+    anyres: Any = None, chat_template: str | None = None,
+) -> Prepared:  # fmt: skip
+    """Check all that can be checked without reading a weight, as a run and the doctor do.
+
+    Args:
+        pretrained: a folder, an id on the Hub, or "embedded".
+        revision: a branch, tag or commit on the Hub; None: main.
+        trust_remote_code: whether code of the checkpoint may run.
+        anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
+        chat_template: the template of the prompts (see `models.prompts`); None: they have none.
+
+    Raises:
+        UserError: a checkpoint that can't be used, or whose parts don't fit each other.
+    """
+    checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
+    family = families.multimodal(checkpoint.family)
+    check_anyres(anyres, checkpoint.config)
+    common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
+    try:
+        config = family.load_class().config_class.from_pretrained(str(checkpoint.folder), **common)
+    except UNREADABLE as error:
+        raise unloadable(pretrained, family, error) from error
+    if isinstance(resolve_checkpoint(pretrained), Path):  # of the Hub's they are fetched first
+        check_shapes(pretrained, weight_files(pretrained, checkpoint.folder), family, config)
+    processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template)
+    _check_token_ids(pretrained, processor, config.get_text_config().vocab_size, chat_template or "vicuna")
+    return Prepared(checkpoint, family, processor, checkpoint.folder, config)
+
+
+def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str) -> None:
+    """Refuse tokens that the model has no embedding for: they would fail at a sample, on a GPU hopelessly."""
+    tokenizer = processor.tokenizer
+    prompt = token_ids(tokenizer, build_prompt(template, processor, "What is it?", 1))
+    used = {"pad_token": tokenizer.pad_token_id, "image_token": processor.image_token_id}
+    used |= {f"a prompt's {tokenizer.convert_ids_to_tokens(token)!r}": token for token in prompt}
+    for what, token in used.items():
+        if token is not None and token >= rows:
+            other = tokenizer.eos_token if what == "pad_token" else None
+            fix = f" Set pad_token to {other!r} in tokenizer_config.json." if other else ""
+            raise UserError(
+                f"The tokenizer of {pretrained} gives {what} the id {token}, but the model has embeddings "
+                f"for 0 to {rows - 1} only (vocab_size in config.json).{fix} Or use the tokenizer that was "
+                "saved with the weights."
+            )
 
 
 def load(
@@ -50,14 +130,15 @@ def load(
         UserError: a checkpoint that can't be loaded, or whose processor or template doesn't fit it.
     """
     check_device(device)
-    checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
-    family = families.multimodal(checkpoint.family)
-    check_anyres(anyres, checkpoint.config)
     transformers_logging.disable_progress_bar()
-    processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template)
+    ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template)
+    family, source = ready.family, resolve_checkpoint(pretrained)
+    if isinstance(source, str):
+        folder = fetch(source, hub_commit(source, "model", revision), WEIGHT_PATTERNS)
+        check_shapes(pretrained, weight_files(pretrained, folder), family, ready.config)
     try:
         model, found = family.load_class().from_pretrained(
-            str(resolve_checkpoint(pretrained)),
+            str(source),
             revision=revision or "main",
             trust_remote_code=trust_remote_code,
             dtype=dtype if dtype == "auto" else getattr(torch, dtype),
@@ -73,4 +154,4 @@ def load(
             f"{min(found['missing_keys'])}. Is it complete, and saved by the same kind of model?"
         )
     family.set_anyres(anyres, model.config)
-    return Loaded(model.to(device).eval(), processor, family)
+    return Loaded(model.to(device).eval(), ready.processor, family)

@@ -3,7 +3,6 @@
 Needs no weights, so that the doctor and a run refuse the same checkpoints, before anything large is read.
 """
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,13 +12,13 @@ from PIL import Image
 from torch import Tensor
 from transformers import AutoProcessor
 from transformers.image_processing_base import ImageProcessingMixin
-from transformers.modeling_utils import set_zero3_state
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from pdrop_eval.models.chat_templates import settle_template
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.prompts import begins_with_bos, build_prompt, expand_images, token_ids
+from pdrop_eval.models.shapes import outline
 from pdrop_eval.utils.errors import UserError
 
 # What transformers raises where a checkpoint's files are missing or damaged.
@@ -120,7 +119,7 @@ def _try(processor: Any, family: MultimodalFamily, config: Any, pretrained: str,
             f"for an image, and the model's config.json has the image token {config.image_token_id}. Set "
             "image_token in processor_config.json and image_token_index in config.json to the same token."
         )
-    model = _outline(family, config)
+    model = outline(family, config)
     for size in _PROBES:
         problem = _problem(processor, family, model, Image.new("RGB", size, (200, 120, 40)), template)
         if problem:
@@ -151,15 +150,6 @@ def _problem(
     if ours != found["input_ids"][0].tolist():
         return f"it puts other tokens between those of {what} than {family.display_name} has"
     return None
-
-
-def _outline(family: MultimodalFamily, config: Any) -> Any:
-    """The model without weights, on the device that knows only shapes.
-
-    DeepSpeed's ZeRO-3 may be waiting for the model of a training, to share it out among processes; not this.
-    """
-    with torch.random.fork_rng(devices=[]), torch.device("meta"), set_zero3_state():
-        return family.load_class()(copy.deepcopy(config)).eval()
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from typing import Any
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import is_plain_name
 
+WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 # The files beside config.json in which transformers looks for the names of a checkpoint's own classes.
 _NAMES_CODE = (
@@ -15,35 +16,75 @@ _NAMES_CODE = (
 )  # fmt: skip
 
 
-def check_folder(pretrained: str, folder: Path, trust_remote_code: bool) -> None:
-    """Refuse a folder without safetensors, with weights from elsewhere, or with code.
+def check_folder(pretrained: str, folder: Path, trust_remote_code: bool, has_weights: bool = True) -> None:
+    """Refuse a folder without safetensors, with weights from elsewhere, with two sets of them, or with code.
 
     Args:
         pretrained: the checkpoint as the user named it.
         folder: where it lies.
         trust_remote_code: whether code of its own is allowed.
+        has_weights: whether they have to be there; of one on the Hub only small files are, at first.
 
     Raises:
         UserError: with the way to convert or repair it.
     """
-    if not list(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
-            "code). Convert it: load it with transformers, then save_pretrained(folder)."
-        )
-    _check_index(folder)
+    if has_weights:
+        weight_files(pretrained, folder)
+    elif (folder / INDEX).is_file():
+        _parts(folder / INDEX)
     for name in _NAMES_CODE:
         if (folder / name).is_file():
             check_code(pretrained, name, read_object(folder / name), trust_remote_code)
 
 
+def weight_files(pretrained: str, folder: Path) -> list[Path]:
+    """Return the files that hold a checkpoint's weights, in a folder.
+
+    Raises:
+        UserError: there are none, they are not whole, or a second set beside them would be taken.
+    """
+    whole, index = folder / WHOLE, folder / INDEX
+    if index.is_file():
+        parts = _parts(index)
+        if whole.is_file() and WHOLE not in parts:
+            raise UserError(
+                f"{pretrained} holds two sets of weights: {WHOLE}, and {', '.join(parts[:2])}"
+                f"{', ...' if len(parts) > 2 else ''} by {INDEX}. transformers would take {WHOLE}, which may "
+                f"be left over from before. Move away the one that isn't meant: {WHOLE}, or {INDEX} and its "
+                "parts."
+            )
+        for name in parts:
+            if not (folder / name).is_file():
+                raise UserError(f"{index} names {name}, which isn't there. Copy the checkpoint again, whole.")
+        return [folder / name for name in parts]
+    if whole.is_file():
+        return [whole]
+    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    if others:
+        raise UserError(
+            f"{pretrained} holds {', '.join(others[:3])}, but neither {WHOLE} nor {INDEX}, and no other "
+            f"*.safetensors file is loaded. Rename a single one to {WHOLE}, or copy the index of several."
+        )
+    raise UserError(
+        f"{pretrained} holds no *.safetensors file, and nothing else is loaded (pickled weights can run "
+        "code). Convert it: load it with transformers, then save_pretrained(folder)."
+    )
+
+
 def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: bool) -> None:
-    """Refuse a config.json that asks for code, or whose image tokens can't be counted.
+    """Refuse a config.json that asks for code or other weights, or whose image tokens can't be counted.
 
     Raises:
         UserError: with the file and the field.
     """
     check_code(pretrained, "config.json", config, trust_remote_code)
+    _check_own_loading(pretrained, config)
+    if "vision_config" not in config:
+        raise UserError(
+            f"The config.json of {pretrained} says nothing of a vision tower (vision_config), so it isn't in "
+            "transformers' own format, whose defaults would be those of a model of 7B. Copy the checkpoint "
+            "again, or convert it (docs/checkpoints.md)."
+        )
     vision = config.get("vision_config", {})
     for name in ("image_size", "patch_size"):
         size = vision.get(name, 1) if isinstance(vision, dict) else None
@@ -51,6 +92,25 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
             raise UserError(
                 f"The config.json of {pretrained} has vision_config.{name}={size!r}, no number of pixels. "
                 "Copy the checkpoint again."
+            )
+
+
+def _check_own_loading(pretrained: str, config: dict[str, Any]) -> None:
+    """Refuse what makes transformers load other weights than the record would say."""
+    parts = [config, *(part for part in config.values() if isinstance(part, dict))]
+    for part in parts:
+        own = part.get("quantization_config")
+        if own:
+            method = own.get("quant_method", "unknown") if isinstance(own, dict) else own
+            raise UserError(
+                f"The checkpoint {pretrained} is quantised (quantization_config in config.json, method "
+                f"{method}): its weights are not what dtype says, and its FLOPs not what is counted. Use the "
+                "checkpoint that it was made from, with dtype=float16 or bfloat16."
+            )
+        if part.get("transformers_weights"):
+            raise UserError(
+                f"The config.json of {pretrained} names a file of weights (transformers_weights="
+                f"{part['transformers_weights']!r}). Call that {WHOLE}, and remove the field."
             )
 
 
@@ -87,19 +147,16 @@ def read_object(path: Path) -> dict[str, Any]:
     return found
 
 
-def _check_index(folder: Path) -> None:
-    """Check that the index of a checkpoint in parts names files beside it, not ones from anywhere."""
-    path = folder / INDEX
-    if not path.is_file():
-        return
+def _parts(path: Path) -> list[str]:
+    """The names of the files that an index names: files beside it, not ones from anywhere."""
     parts = read_object(path).get("weight_map")
     if not isinstance(parts, dict) or not parts or not all(isinstance(name, str) for name in parts.values()):
         raise UserError(f"{path} has no weight_map from weights to files. Copy the checkpoint again.")
-    for name in sorted(set(parts.values())):
+    names = sorted(set(parts.values()))
+    for name in names:
         if not is_plain_name(name) or not name.endswith(".safetensors"):
             raise UserError(
                 f"{path} names {name!r} as a file of weights, but only *.safetensors files in the "
                 "checkpoint's own folder are read. Don't use this checkpoint unless you know who made it."
             )
-        if not (folder / name).is_file():
-            raise UserError(f"{path} names {name}, which isn't there. Copy the checkpoint again, whole.")
+    return names

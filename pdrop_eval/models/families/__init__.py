@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.models.family import Family, MultimodalFamily
+from pdrop_eval.models.text_model import check_text_type
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 
@@ -94,11 +95,7 @@ def of_model(model: Any) -> Family:
             "itself, not a data-parallel or adapter wrapper around it)."
         )
     text = model.config.get_text_config().model_type
-    if text not in family.text_types:
-        raise UserError(
-            f"{type(model).__name__} with a text model of type {text!r} is not supported: use one of "
-            f"{', '.join(map(repr, family.text_types))}."
-        )
+    check_text_type(type(model).__name__, text, family.text_types)
     return family
 
 

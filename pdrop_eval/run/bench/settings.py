@@ -69,7 +69,7 @@ def make_plan(config: BenchSpec) -> Plan:
     variants = _variants(config.strategies)
     sizes, auto = _batch_sizes(config.batch_sizes)
     checks.check_results_folder(Path(config.results))
-    source, family = _source(config)
+    source, family = _source(config, any(one.strategy not in (None, VANILLA) for one in variants))
     dtype = _dtype(config)
     if config.device != "cpu":
         check_device(config.device)
@@ -154,11 +154,11 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(sorted(set(sizes))), False
 
 
-def _source(config: BenchSpec) -> tuple[Path | str | None, str]:
+def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
     """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
     model = config.model
     if config.weights == "checkpoint":
-        checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
+        checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code, drops)
         return resolve_checkpoint(model.pretrained), checkpoint.family
     if config.architecture is not None:
         return None, families.published()[config.architecture][0].name
@@ -167,7 +167,7 @@ def _source(config: BenchSpec) -> tuple[Path | str | None, str]:
     except MissingCheckpointError:
         found = ""
     if isinstance(found, Path):
-        return found, check_checkpoint(model.pretrained, None, model.trust_remote_code).family
+        return found, check_checkpoint(model.pretrained, None, model.trust_remote_code, drops).family
     name = published_name(config)
     if name is None:
         raise UserError(

@@ -31,6 +31,7 @@ from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import versions
 from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
@@ -132,8 +133,9 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
         with contextlib.suppress(MissingCheckpointError):
             if isinstance(resolve_checkpoint(config.model.pretrained), Path):
                 found = check_checkpoint(
-                    config.model.pretrained, config.model.revision, config.model.trust_remote_code
-                )
+                    config.model.pretrained, config.model.revision, config.model.trust_remote_code,
+                    config.strategy.name != VANILLA,
+                )  # fmt: skip
                 check_anyres(config.model.anyres, found.config)
                 check_image_processing(config.model.image_processing, found.family)
     except (UserError, ValueError, TypeError) as error:

@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdrop_eval.models import families
-from pdrop_eval.models.checkpoint import check_checkpoint, resolve_checkpoint
+from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
 from pdrop_eval.utils.errors import UserError
@@ -39,15 +38,13 @@ def checkpoints(config: RunSpec) -> Iterator[Finding]:
 
 
 def _checkpoint(model: ModelSpec) -> Finding:
-    from pdrop_eval.models.processors import load_processor
+    from pdrop_eval.models.loading import prepare
 
     try:
-        found = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
         source = resolve_checkpoint(model.pretrained)
-        load_processor(
-            model.pretrained, families.multimodal(found.family), model.revision, model.trust_remote_code,
-            model.anyres, model.chat_template,
-        )  # fmt: skip
+        found = prepare(
+            model.pretrained, model.revision, model.trust_remote_code, model.anyres, model.chat_template
+        ).checkpoint
     except UserError as error:
         return Finding("FAIL", model.name, str(error))
     if isinstance(source, Path):

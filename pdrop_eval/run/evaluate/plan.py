@@ -6,6 +6,7 @@ from typing import Any
 
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.run.config.spec import RunSpec
+from pdrop_eval.strategies.registry import VANILLA
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def make_plan(config: RunSpec) -> Plan:
     from_hub = config.suite.source == "hub" and config.data.root is None
     set_offline(isinstance(source, Path) and not from_hub)
     checkpoint = check_checkpoint(
-        config.model.pretrained, config.model.revision, config.model.trust_remote_code
-    )
+        config.model.pretrained, config.model.revision, config.model.trust_remote_code,
+        config.strategy.name != VANILLA,
+    )  # fmt: skip
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)

@@ -18,6 +18,7 @@ from pdrop_eval.run.config import checks
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations
 from pdrop_eval.run.train.settings import check_settings
 from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.versions import COMPUTE, check_versions
@@ -94,8 +95,9 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     _check_output(output, source, list(config.phases))
     set_offline(isinstance(source, Path))
     checkpoint = check_checkpoint(
-        config.model.pretrained, config.model.revision, config.model.trust_remote_code
-    )
+        config.model.pretrained, config.model.revision, config.model.trust_remote_code,
+        config.strategy.name != VANILLA,
+    )  # fmt: skip
     check_trainable(checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     if not isinstance(source, Path):  # a branch may move while a training is interrupted

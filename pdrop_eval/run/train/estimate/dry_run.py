@@ -19,7 +19,7 @@ from pdrop_eval.models.checkpoint import (
     check_trainable,
     resolve_checkpoint,
 )
-from pdrop_eval.models.processors import load_processor
+from pdrop_eval.models.loading import prepare
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
 from pdrop_eval.run.train.data.loader import GroupedSampler
@@ -30,6 +30,7 @@ from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
 from pdrop_eval.run.train.settings import PARTS, check_settings
 from pdrop_eval.run.train.spec import LoraSpec, TrainSpec
+from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
@@ -54,7 +55,7 @@ def dry_run(config: TrainSpec) -> DryRun:
     """
     check_settings(config)
     chosen = config.strategy.build()
-    source, model_config = _model_config(config.model)
+    source, model_config = _model_config(config.model, config.strategy.name != VANILLA)
     sizes = architecture_of(model_config)
     nominal = nominal_image_tokens(model_config)
     parts, adapters = count_parameters(model_config, config.lora)
@@ -62,7 +63,7 @@ def dry_run(config: TrainSpec) -> DryRun:
     kind = "fsdp" if config.distributed.fsdp else "deepspeed" if config.distributed.deepspeed else "none"
     devices = world_size() if world_size() > 1 else config.recipe.devices or 1
     sharing = Sharing(kind, devices, weights, gradients, optimizer)
-    processor = _processor(config, model_config) if isinstance(source, Path) else None
+    processor = _processor(config) if isinstance(source, Path) else None
     fixed = families.multimodal_of(model_config).fixed_image_tokens(model_config)
     phases = []
     for name in config.phases:
@@ -96,7 +97,7 @@ def count_parameters(model_config: Any, lora: LoraSpec | None = None) -> tuple[d
     return parts, adapters
 
 
-def _model_config(model: Any) -> tuple[Path | str, Any]:
+def _model_config(model: Any, drops: bool) -> tuple[Path | str, Any]:
     """The checkpoint's folder and its config; where it isn't here, the published model's name and sizes."""
     published = families.published_name(model.architecture, model.size)
     try:
@@ -106,7 +107,7 @@ def _model_config(model: Any) -> tuple[Path | str, Any]:
             raise
         source = model.pretrained
     if isinstance(source, Path):
-        check_checkpoint(model.pretrained, None, model.trust_remote_code)
+        check_checkpoint(model.pretrained, None, model.trust_remote_code, drops)
         found = AutoConfig.from_pretrained(source)
         check_trainable(families.type_of(found))
     elif published is not None:
@@ -121,14 +122,14 @@ def _model_config(model: Any) -> tuple[Path | str, Any]:
     return source, found
 
 
-def _processor(config: TrainSpec, model_config: Any) -> Any:
+def _processor(config: TrainSpec) -> Any:
     """The checkpoint's processor, tried as for training."""
-    model, family = config.model, families.multimodal_of(model_config)
+    model = config.model
     templates = [config.phase(name).template for name in config.phases]
     template = "checkpoint" if "checkpoint" in templates else None
-    return load_processor(
-        model.pretrained, family, model.revision, model.trust_remote_code, model.anyres, template
-    )
+    return prepare(
+        model.pretrained, model.revision, model.trust_remote_code, model.anyres, template
+    ).processor
 
 
 def _data(config: TrainSpec, name: str, processor: Any, fixed: int | None, nominal: int) -> Data:

@@ -1,0 +1,78 @@
+"""Which text models the engine can take: told from a config, before any weight is read. Needs no torch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pdrop_eval.utils.errors import UserError
+
+_DEFAULT_WINDOWS = {"mistral": 4096}  # transformers' own, where a config.json says nothing
+
+
+def check_text_config(pretrained: str, config: Mapping[str, Any], text_types: Sequence[str]) -> None:
+    """Refuse a checkpoint whose text model is of a type that its family can't work with here.
+
+    Args:
+        pretrained: the checkpoint as the user named it.
+        config: its config.json.
+        text_types: the family's, the usual one first.
+
+    Raises:
+        UserError: with the types that it can take.
+    """
+    text = _text_of(pretrained, config)
+    check_text_type(f"The checkpoint {pretrained}", text.get("model_type", text_types[0]), text_types)
+
+
+def check_window(pretrained: str, config: Mapping[str, Any], text_types: Sequence[str]) -> None:
+    """Refuse to drop tokens of a checkpoint whose text model has sliding-window layers.
+
+    Raises:
+        UserError: with the setting that turns the window off.
+    """
+    text = _text_of(pretrained, config)
+    kind = str(text.get("model_type", text_types[0]))
+    window = text.get("sliding_window", _DEFAULT_WINDOWS.get(kind))
+    if not text.get("use_sliding_window", not kind.startswith("qwen")):
+        window = None
+    layers = text.get("layer_types")
+    _check_window(window, layers if isinstance(layers, Sequence) else ())
+
+
+def _text_of(pretrained: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    text = config.get("text_config")
+    if text is not None and not isinstance(text, Mapping):
+        raise UserError(f"text_config in the config.json of {pretrained} is no object. Copy it again.")
+    return text or {}
+
+
+def check_text_type(what: str, kind: Any, text_types: Sequence[str]) -> None:
+    """Refuse a text model of another type than the family's.
+
+    Raises:
+        UserError: with the types that it can take.
+    """
+    if kind not in text_types:
+        known = ", ".join(map(repr, text_types))
+        raise UserError(f"{what} with a text model of type {kind!r} is not supported: use one of {known}.")
+
+
+def check_text_model(config: Any) -> None:
+    """Refuse text models with sliding-window layers.
+
+    Args:
+        config: the text model's transformers config.
+
+    Raises:
+        UserError: with the setting that turns the window off.
+    """
+    _check_window(getattr(config, "sliding_window", None), getattr(config, "layer_types", None) or ())
+
+
+def _check_window(window: Any, kinds: Sequence[Any]) -> None:
+    if window is not None or any("sliding" in str(kind) for kind in kinds):
+        raise UserError(
+            f"The text model has sliding-window attention (sliding_window={window}), which "
+            "counts dropped tokens as if they were there. Load it with text_config.sliding_window=None if "
+            "your sequences are shorter than the window (null in its config.json), or use a model with full "
+            "attention."
+        )
