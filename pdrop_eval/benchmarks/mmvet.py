@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,8 +21,11 @@ from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
 from pdrop_eval.utils.files import writing_to
+from pdrop_eval.utils.redact import redact_address
+from pdrop_eval.utils.validation import is_finite_number, parse
 
 _AT_ONCE = 8  # questions that wait for the judge at the same time
+_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,20})?|\.[0-9]{1,20}")  # float() takes 0_1 and other digits too
 _GIVE_UP = 3  # questions that fail before no more are asked: the server is down, or refuses
 
 
@@ -37,10 +41,12 @@ class Judged:
         self._lock = threading.Lock()
         self._found: dict[tuple[str, ...], tuple[float, str]] = {}
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        for line in text.splitlines():
+        for line in text.split("\n"):  # a model's name may hold what else ends a line
             try:
-                row = json.loads(line)
-                self._found[tuple(row["key"])] = read_score(str(row["score"])), str(row["answered"])
+                row = parse(line)
+                model, address, *asked = row["key"]
+                key = (model, redact_address(address), *asked)  # earlier versions stored it as it was given
+                self._found[key] = _stored_score(row["score"]), str(row["answered"])
             except (ValueError, KeyError, TypeError):
                 continue
         self._torn = bool(text) and not text.endswith("\n")
@@ -125,14 +131,17 @@ def judge_prompt(asked: dict[str, str]) -> str:
 
 def read_score(text: str) -> float:
     """The number that the judge's answer begins with. Raises ValueError unless it is one from 0 to 1."""
-    words = text.split()
-    try:
-        found = float(words[0])
-    except (IndexError, ValueError):
-        found = -1.0
-    if not 0.0 <= found <= 1.0:  # NaN is refused too
+    words = text.split(maxsplit=1)
+    found = float(words[0]) if words and _NUMBER.fullmatch(words[0]) else -1.0
+    if not 0.0 <= found <= 1.0:
         raise ValueError(f"{text[:60]!r} does not begin with a number from 0 to 1")
     return found
+
+
+def _stored_score(value: Any) -> float:
+    if not is_finite_number(value) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{value!r} is no score")
+    return float(value)
 
 
 def _ask_all(judge: Judge, questions: Sequence[dict[str, str]], judged: Judged) -> list[tuple[float, str]]:
@@ -148,7 +157,11 @@ def _ask_all(judge: Judge, questions: Sequence[dict[str, str]], judged: Judged) 
             failures.append(JudgeError(f"MM-Vet, question {asked['question_id']}: {error}"))
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        list(pool.map(ask, [asked for asked in questions if judged.get(judge, asked) is None]))
+        try:
+            list(pool.map(ask, [asked for asked in questions if judged.get(judge, asked) is None]))
+        except BaseException:  # Ctrl-C among it: the pool waits for its threads
+            judge.stop()
+            raise
     found = [judged.get(judge, asked) for asked in questions]
     if failures:
         left = found.count(None)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote
 
 _HIDDEN = "***"
 _SHORTEST = 8  # a value of an environment variable that is shorter is no secret, and would blot out words
@@ -19,7 +20,6 @@ _NAME = (
 )
 _NAMED = re.compile(_NAME, re.I)
 _PATTERNS = (
-    re.compile(r"(?P<kept>://)[^/\s?#'\"]+(?=@)"),  # https://user:password@host
     re.compile(rf"(?P<kept>{_NAME}[\"']?\s*[=:]\s*[\"']?)(?!null\b|None\b)[^\s&,;'\"{{}}\[\]]+", re.I),
     re.compile(r"(?P<kept>--(?:api-?key|secret|password|token)\s+)\S+", re.I),
     re.compile(r"(?P<kept>\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8,}", re.I),
@@ -27,6 +27,54 @@ _PATTERNS = (
     re.compile(r"(?P<kept>\bsk-|\bgh[oprsu]_|\bgithub_pat_|\bglpat-|\bxox[abps]-)[A-Za-z0-9_-]{16,}"),
     re.compile(r"(?P<kept>\bAKIA)[0-9A-Z]{16}\b"),
 )
+
+_USER = (  # https://user:password@host, also with signs in the password that an address can't hold
+    re.compile(r"(?P<kept>://)[^/\s?#'\"]+(?=@)"),
+    re.compile(r"(?P<kept>://)[^/\s?#'\":@]*:(?!\d{1,5}(?:[/?#]|$))[^\s'\"]*(?=@)"),
+)
+_ADDRESS = re.compile(r"(?P<place>\w://[^\s?#'\"<>]*)(?P<mark>[?#])(?P<query>[^\s'\"<>]+)")
+# Nobody knows what a server calls its key: what is long is hidden whatever its name, unless that is harmless.
+_HARMLESS = re.compile(
+    r"(?:api-version|version|revision|ref|download|format|page|limit|offset)=[\w.-]{1,20}"
+    rf"|(?![^=]*(?:key|token|secret|sig|auth|pass|pwd|code|cred))[^=]*=.{{0,{_SHORTEST - 1}}}",
+    re.I,
+)
+
+
+def redact_address(address: str) -> str:
+    """An address without user, password and what is asked with it, wherever it is read: by its form alone."""
+    for pattern in _USER:
+        address = pattern.sub(rf"\g<kept>{_HIDDEN}", address)
+    return _ADDRESS.sub(_without_query, address)
+
+
+def secrets_of(address: str) -> list[str]:
+    """What `redact_address` hides in an address, as it stands there and as it is meant; longest first."""
+    place, _, query = address.partition("?")
+    user = place.partition("://")[2].rpartition("@")[0]
+    found = [user, *user.split(":", 1), query]
+    found += [part.partition("=")[2] for part in query.split("&") if not _HARMLESS.fullmatch(part)]
+    return sorted({*found, *map(unquote, found)}, key=len, reverse=True)
+
+
+def hide_in(text: str, secrets: Sequence[str]) -> str:
+    """The text without some secrets, as far as they are long enough to be told from other words."""
+    for secret in secrets:
+        if len(secret) >= _SHORTEST // 2:
+            text = text.replace(secret, _HIDDEN)
+    return text
+
+
+def _without_query(found: re.Match[str]) -> str:
+    parts = [_part(part, found["mark"]) for part in found["query"].split("&")]
+    return found["place"] + found["mark"] + "&".join(parts)
+
+
+def _part(part: str, mark: str) -> str:
+    name, sign, _ = part.partition("=")
+    if _HARMLESS.fullmatch(part) or (not sign and (mark == "#" or not re.search(r"\w", part))):
+        return part
+    return f"{name}={_HIDDEN}" if sign else _HIDDEN
 
 
 def redact(text: str) -> str:
@@ -42,6 +90,7 @@ def redact_all(value: Any) -> Any:
 def _redacted(text: str, values: Sequence[str]) -> str:
     for value in values:
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)
+    text = redact_address(text)
     for pattern in _PATTERNS:
         text = pattern.sub(rf"\g<kept>{_HIDDEN}", text)
     return text

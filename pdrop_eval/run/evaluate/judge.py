@@ -7,6 +7,8 @@ from typing import Any
 
 from pdrop_eval.benchmarks.judge_client import Judge
 from pdrop_eval.run.config.spec import RunSpec
+from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.redact import redact_address
 
 
 def left_to(judge: Judge | None, record: dict[str, Any], tasks: Sequence[str]) -> list[str]:
@@ -33,7 +35,7 @@ def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], config
         was_completed = run.completed
         for task in tasks:
             entry = run.record["tasks"][task]
-            print(f"{judge.model} judges {entry['n']} answers of {task}", file=sys.stderr)
+            print(f"{visible(judge.model)} judges {entry['n']} answers of {task}", file=sys.stderr)
             judged = Judged(folder / "predictions" / f"{task}.judged.jsonl")
             result, samples = judge_entry(
                 entry, load_samples(folder, task), judge, config.bootstrap, config.seed, judged
@@ -49,4 +51,5 @@ def _waits(entry: dict[str, Any] | None, judge: Judge) -> bool:
     if entry is None or not (entry["status"] == "needs_judge" or "judge" in entry):
         return False
     by = entry.get("judge", {})
-    return {key: by.get(key) for key in judge.describe()} != judge.describe()
+    # earlier versions stored the address as it was given
+    return {key: redact_address(str(by.get(key))) for key in judge.describe()} != judge.describe()
