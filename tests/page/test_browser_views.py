@@ -226,3 +226,43 @@ def test_a_command_that_makes_several_runs_says_so(tab):
         )
         tab.until("document.querySelector('main pre')")
         assert ("It makes other runs too" in tab.settle().text("main")) is said, command
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_table_that_goes_on_beyond_its_edge_says_so(chromium_started, page_results, width):
+    with open_tab(chromium_started, page_results, viewport={"width": width, "height": 800}) as tab:
+        tab.open("#/tables/5")
+        box = tab.page.locator(".scroll").first
+        hidden = box.evaluate("box => box.scrollWidth - box.clientWidth")
+        assert (hidden > 2) == (width == 390)  # at 1280 pixels the whole table is there
+        marked = "document.querySelector('.frame-of-scroll').classList.contains('cut')"
+        tab.until(marked if hidden > 2 else f"!{marked}")
+        box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+        tab.until(f"!{marked}")
+
+
+def test_a_phone_shows_no_keys_and_no_tall_rows(chromium_started, page_results):
+    phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    with open_tab(chromium_started, page_results, **phone) as tab:
+        keys = page_results.keys
+        tab.open(f"#/samples/{keys['mini pdrop']}/gqa/1")
+        assert not tab.page.get_by_label("keys:").is_visible()
+        tab.open(f"#/compare?a={keys['mini vanilla']}&b={keys['mini pdrop']}")
+        tab.page.wait_for_selector("[data-done=yes]")
+        heights = tab.page.eval_on_selector_all(
+            "table.compare tbody tr", "all => all.map((one) => one.offsetHeight)"
+        )
+        assert max(heights) < 50  # a line each
+        right = tab.page.locator("table.compare tbody tr td:nth-child(4)").first.bounding_box()
+        assert right["x"] + right["width"] <= 390 - 12  # the difference is whole
+
+
+def test_all_flops_of_the_runs_have_one_unit(tab):
+    tab.open("#/records")
+    heads = tab.texts("table.data thead th")
+    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    shown = {
+        unit for text in tab.texts("table.data td") for unit in ("TFLOPs", "GFLOPs", "MFLOPs") if unit in text
+    }
+    (unit,) = shown
+    assert unit in " ".join(heads)

@@ -159,7 +159,7 @@ def test_the_first_look_says_what_is_not_the_default_and_nothing_where_nothing_i
     add_run("fastv", all_scores(1500, 66.0))
     block = first_block(tmp_path).replace("\\", "")
     assert "PDrop*" in block
-    assert "- * PDrop: limit=8 (the first questions of each benchmark)." in block
+    assert "- * vanilla, PDrop: limit=8 (the first questions of each benchmark)." in block
     assert "FastV" not in block
     assert "8 questions a benchmark" in block
 

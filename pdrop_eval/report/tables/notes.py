@@ -71,12 +71,12 @@ def _fewer_categories(part: Part) -> list[Note]:
 
 def deviation_notes(part: Part) -> list[Note]:
     """What of each row's run is not the default: the footnotes of its mark."""
-    notes = []
+    alike: dict[str, list[str]] = defaultdict(list)
     for row in part.rows:
         if row.run and row.run.deviations:
             first = " (the first questions of each benchmark)" if row.run.limit else ""
-            notes.append(Note(f"{CHANGED} {_name(row)}: {' '.join(row.run.deviations)}{first}."))
-    return notes
+            alike[f"{' '.join(row.run.deviations)}{first}"].append(_name(row))
+    return [Note(f"{CHANGED} {', '.join(rows)}: {words}.") for words, rows in alike.items()]
 
 
 def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:

@@ -5,6 +5,7 @@ from collections import defaultdict
 from pdrop_eval.records.training_info import Training, differences
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, plain
 from pdrop_eval.report.tables.fill import Group, Part, Row
+from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import numbers
 
@@ -43,7 +44,8 @@ def training_notes(part: Part) -> list[Note]:
             if len({(row.key.train, row.key.train_ratio) for row in rows}) > 1:
                 name = group.name + (f" p{patches}" if patches > 1 else "")
                 notes.append(_fairness(name, [of_row(row) for row in rows]))
-    places = {training.hardware for training in trainings(part) if training.hardware}
+    shown = HOURS in part.table.facts  # what is said of hours belongs to a table that has them
+    places = {training.hardware for training in trainings(part) if training.hardware and shown}
     if len(places) > 1:
         notes.append(
             Note(f"Trained on different hardware ({'; '.join(sorted(places))}): hours don't compare.")

@@ -29,14 +29,14 @@
   }
 
   function makeColumns(runs) {
-    const [unit, factor] = words.flopsUnit(runs.map((run) => run.tflops));
+    const [unit, factor] = words.flopsUnit();
     const text = (key, name, value, more) => ({ key, name, first: "asc", value, cell: (run) => h("td", null, value(run) || words.DASH), ...more });
     const amount = (key, name, value, shown) => ({ key, name, numeric: true, value, cell: (run) => h("td.num", null, shown(run)) });
     return [
       text("run", "Run", (run) => pdrop.runName(run), { cell: (run) => h("th", { scope: "row" }, h("a", { href: route.to(["records", run.key]) }, pdrop.runName(run)), h("small.id", null, run.run_id)) }),
       text("strategy", "Strategy", (run) => words.strategy(run.strategy)),
       text("suite", "Suite", (run) => run.suite),
-      text("status", "Status", (run) => run.status, { cell: (run) => h("td", null, h(`span.mark.${run.status === "completed" ? "right" : "partly"}`, null, run.status), run.limit ? h("span.tag", null, `limit ${run.limit}`) : null) }),
+      text("status", "Status", (run) => run.status, { cell: (run) => h("td", null, h(`span.mark.${run.status === "completed" ? "right" : "partly"}`, null, run.status), " ", run.limit ? h("span.tag", null, `limit ${run.limit}`) : null) }),
       amount("scored", "Benchmarks", (run) => Object.keys(run.scores).length, (run) => words.whole(Object.keys(run.scores).length)),
       amount("tflops", unit, (run) => run.tflops, (run) => (words.number(run.tflops) ? words.brief(run.tflops * factor) : words.DASH)),
       amount("share", "Mean tokens, %", (run) => run.mean_tokens_share, (run) => (words.number(run.mean_tokens_share) ? words.fixed(100 * run.mean_tokens_share) : words.DASH)),
@@ -73,7 +73,7 @@
     const code = run.code ? [run.code.version, String(run.code.commit || "").slice(0, 10), run.code.dirty ? "with changes" : ""].filter(Boolean).join(" ") : null;
     const rows = [
       ["Run", run.run_id], ["Model", run.model], ["Strategy", run.label], ["Other than the defaults", (run.settings || []).join(" ") || "nothing"], ["Suite", run.suite], ["Limit", run.limit ? `${run.limit} questions` : "none"],
-      ["Made", `${words.day(run.created)} UTC`], ["Code", code], ["Device", [run.device, run.dtype].filter(Boolean).join(", ")], ["Image tokens", words.whole(run.image_tokens)],
+      ["Made", `${words.day(run.created)} UTC`], ["Code", code], ["Device", [run.device, run.dtype].filter(Boolean).join(", ")], ["Image tokens of the input", words.whole(run.image_tokens)],
       ["Tokens by layer", words.layers(run.tokens_per_layer)], ["FLOPs", `${words.flops(run.tflops)}: ${run.convention || ""}`], ["KV cache of image tokens", words.bytes(run.kv_cache_bytes)],
     ];
     return h("section.part", null, h("h2", null, "What it is"), h("dl.facts", null, rows.map(([name, value]) => (value ? [h("dt", null, name), h("dd", null, value)] : null))));
@@ -83,11 +83,11 @@
     const keys = Object.keys(index.benchmarks).filter((key) => run.scores[key]);
     if (!keys.length) return null;
     const table = h("table.data", null, h("caption.hidden", null, "Scores of this run"),
-      h("thead", null, h("tr", null, ["Benchmark", "Score", "95% interval", "Questions", "Image tokens, mean", "FLOPs, mean", "Seconds", "Metric", "Data"].map((name, at) => h("th", { scope: "col", class: at && at < 7 ? "num" : null }, name)))),
+      h("thead", null, h("tr", null, ["Benchmark", "Score", "95% interval", "Questions", "Image tokens of the input, mean", "FLOPs, mean", "Seconds", "Metric", "Data"].map((name, at) => h("th", { scope: "col", class: at && at < 7 ? "num" : null }, name)))),
       h("tbody", null, keys.map((key) => {
         const score = run.scores[key];
         const shown = score.samples ? h("a", { href: route.to(["samples", run.key, key]) }, words.fixed(score.score)) : words.fixed(score.score);
-        return h("tr", null, h("th", { scope: "row" }, index.benchmarks[key].name), h("td.num", null, score.state !== "measured" ? h("span.tag", null, score.state) : null, shown), h("td.num", null, words.range(score.low, score.high) || words.DASH),
+        return h("tr", null, h("th", { scope: "row" }, index.benchmarks[key].name), h("td.num", null, score.state !== "measured" ? [h("span.tag", null, score.state), " "] : null, shown), h("td.num", null, words.range(score.low, score.high) || words.DASH),
           h("td.num", null, words.whole(score.n)), h("td.num", null, words.fixed(score.tokens_mean)), h("td.num", null, words.flops(score.tflops_mean)), h("td.num", null, words.fixed(score.wall_seconds)), h("td", null, score.metric), h("td", null, score.data));
       })));
     return h("section.part", null, h("h2", null, "Scores"), widgets.scroller(table, "Scores of this run"));

@@ -42,6 +42,12 @@
     return { color: shade, marker: { color: shade, symbol: look.open ? `${look.symbol}-open` : look.symbol, size: look.size, line: { width: look.open ? 2 : 0, color: shade } }, line: { color: shade, dash: look.dash, width: 1.8 } };
   }
 
+  /** A marker of which some points are open: those of some questions only. */
+  function partly(marker, partial) {
+    const open = (symbol) => (String(symbol).endsWith("-open") ? symbol : `${symbol}-open`);
+    return { ...marker, symbol: partial.map((one) => (one ? open(marker.symbol) : marker.symbol)), line: { ...marker.line, width: partial.map((one) => (one ? 2 : marker.line.width)) } };
+  }
+
   /** What all charts share; x, y: titles with units. */
   function layout({ title, x, y, more }) {
     const [ink, line] = [colour("--ink"), colour("--line")];
@@ -114,5 +120,5 @@
     array: points.map((point) => (words.number(point.high) ? point.high - point.score : 0)), arrayminus: points.map((point) => (words.number(point.low) ? point.score - point.low : 0)),
   });
 
-  pdrop.charts = { chart, layout, looks, drawn, legend, hover, escaped, bars, colour };
+  pdrop.charts = { chart, layout, looks, drawn, partly, legend, hover, escaped, bars, colour };
 })(window.pdrop);

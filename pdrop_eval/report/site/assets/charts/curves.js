@@ -51,7 +51,7 @@
     const some = [...new Set(all.filter(Boolean))].sort((a, b) => a - b);
     if (!some.length) return null;
     const text = `limit: ${some.map(words.whole).join(" or ")} questions a benchmark`;
-    return h("p.limit", null, h("span.tag", null, "partial"), all.every(Boolean) ? `All points are of runs with a ${text}.` : `Some points are of runs with a ${text}; they are marked in the table beneath.`);
+    return h("p.limit", null, h("span.tag", null, "partial"), all.every(Boolean) ? `All points are of runs with a ${text}: open marks.` : `Some points are of runs with a ${text}; their marks are open.`);
   }
 
   const pointsOf = (series, key) => series.points.filter((point) => point.bench[key] && words.number(point.bench[key].score) && words.number(point.bench[key].x))
@@ -64,7 +64,7 @@
       const points = pointsOf(series, key);
       return {
         type: "scatter", mode: points.length > 1 ? "lines+markers" : "markers", name: charts.escaped(series.name), x: points.map((point) => point.x), y: points.map((point) => point.score),
-        customdata: points.map((point) => point.run), error_y: charts.bars(points, look.color), marker: look.marker, line: look.line,
+        customdata: points.map((point) => point.run), error_y: charts.bars(points, look.color), marker: charts.partly(look.marker, points.map((point) => Boolean(limitOf(point)))), line: look.line,
         hoverinfo: "text", hovertext: points.map((point) => hover(curve, series, point, name)),
       };
     });

@@ -18,7 +18,7 @@
   function draw(index) {
     const records = (index.efficiency && index.efficiency.records) || [];
     if (!records.length) {
-      return { heading: "Efficiency", nodes: [widgets.empty(h("p", null, "None measured yet. This command measures prefill latency, decode speed and memory of each strategy:"), widgets.command(index.commands.bench))] };
+      return { heading: "Efficiency", nodes: [widgets.empty(h("p", null, "No measurement of speed lies beside this page\u2019s records. Those of the project itself are in its results/efficiency. This command measures prefill latency, decode speed and memory of each strategy:"), widgets.command(index.commands.bench))] };
     }
     const which = widgets.choice("Measurement", "record", records.map((record) => [record.key, [record.model, record.device, record.dtype, words.day(record.created)].filter(Boolean).join(", ")]));
     const record = records.find((one) => one.key === which.value);
@@ -64,7 +64,7 @@
       ["Prefill, ms", (variant) => time(variant.prefill_ms)],
       ["Faster than vanilla", (variant) => times(variant.speedup)], // within a round, as the record has it: not the ratio of the medians
       ["Decode, ms a token", (variant) => time(variant.decode_ms)], ["Tokens a second", (variant) => words.brief(variant.tokens_per_second)],
-      ["Memory, peak", (variant) => words.bytes(variant.memory_bytes)], ["KV cache", (variant) => words.bytes(variant.kv_cache_bytes)], ["FLOPs", (variant) => words.flops(variant.tflops)],
+      ["Memory, peak", (variant) => words.bytes(variant.memory_bytes)], ["KV cache", (variant) => words.bytes(variant.kv_cache_bytes)], ["FLOPs", (variant) => words.flopsAs(variant.tflops)],
     ];
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, "Speed and memory by strategy"),
       h("thead", null, h("tr", null, h("th", { scope: "col" }, "Strategy"), columns.map(([name]) => h("th.num", { scope: "col" }, name)), h("th", { scope: "col" }, "Image tokens by layer"))),

@@ -28,7 +28,7 @@
         h("div.controls", null, tabs), h("div.controls", null, x.element, y.element, model.element, strategy.element, suites.length > 1 ? suite.element : null),
         charts.legend([...charts.looks(names)].map(([name, look]) => [words.strategy(name), look])),
         points.length ? made.element : widgets.empty("No run has both numbers."),
-        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial: of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out: one of the two numbers is missing.` : ""),
+        h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial (open marks): of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out: one of the two numbers is missing.` : ""),
         points.length ? h("section.part", null, h("h2", null, "The same in numbers"), numbers(points, x.value, title)) : null,
       ],
       after: () => { if (points.length) made.draw(); },
@@ -36,7 +36,7 @@
   };
 
   function measure(index, runs, x, y) {
-    const [unit, factor] = x === "tflops" ? words.flopsUnit(runs.map((run) => run.tflops)) : [null, 1];
+    const [unit, factor] = x === "tflops" ? words.flopsUnit() : [null, 1];
     AXES.tflops.unit = unit;
     const keys = Object.keys(index.benchmarks).filter((key) => runs.some((run) => run.scores[key] && words.number(run.scores[key].score)));
     const points = [];
@@ -66,7 +66,7 @@
       const own = points.filter((point) => point.run.strategy === strategy);
       return {
         type: "scatter", mode: "markers", name: charts.escaped(words.strategy(strategy)), x: own.map((point) => point.x), y: own.map((point) => point.score), customdata: own.map((point) => point.run.key),
-        error_y: { ...charts.bars(own, look.color), visible: own.some((point) => words.number(point.low)), thickness: 0.8 }, marker: { ...look.marker, opacity: 0.9 },
+        error_y: { ...charts.bars(own, look.color), visible: own.some((point) => words.number(point.low)), thickness: 0.8 }, marker: charts.partly(look.marker, own.map((point) => point.partial)),
         hoverinfo: "text", hovertext: own.map((point) => charts.hover(`${title}: ${words.fixed(point.score)}`, words.range(point.low, point.high) ? `95% interval ${words.range(point.low, point.high)}` : "", point.partial ? "partial: not all questions" : "", `${words.brief(point.x)}: ${across(x)}`, pdrop.runName(point.run), `image tokens by layer: ${words.layers(point.run.tokens_per_layer)}`, point.run.run_id)),
       };
     });
@@ -81,6 +81,6 @@
     const sort = pdrop.cells.sorting(columns);
     return widgets.scroller(h("table.data", null, h("caption.hidden", null, title), h("thead", null, h("tr", null, columns.map((column) => pdrop.cells.heading(column, sort)))),
       h("tbody", null, pdrop.cells.sorted(points, sort).map((point) => h("tr", null, h("th", { scope: "row" }, h("a", { href: route.to(["records", point.run.key]) }, pdrop.runName(point.run))), h("td.num", null, words.brief(point.x)),
-        h("td.num", null, point.partial ? h("span.tag", null, "partial") : null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null))))), "Numbers of the scatter");
+        h("td.num", null, point.partial ? [h("span.tag", null, "partial"), " "] : null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null))))), "Numbers of the scatter");
   }
 })(window.pdrop);

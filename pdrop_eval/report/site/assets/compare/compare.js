@@ -109,12 +109,12 @@
     place.dataset.done = "yes";
   }
 
-  /** A reason of several benchmarks stands once beneath the table, and so does which questions are left out. */
+  /** Why benchmarks have no interval stands beneath the table, each reason once, and so does which questions are left out. */
   function once(place, rows, index, one, two, all) {
     const reasons = new Map();
     for (const [key, { why }] of all) if (why) reasons.set(why, [...(reasons.get(why) || []), key]);
     const names = (keys) => keys.map((key) => index.benchmarks[key].name).join(", ");
-    const shared = [...reasons].filter(([, keys]) => keys.length > 1);
+    const shared = [...reasons];
     for (const [, keys] of shared) for (const key of keys) line(rows.get(key), index, one, two, key, { ...all.get(key), why: null });
     const fewer = [...all].filter(([, found]) => found.apart > 0).map(([key]) => key);
     const counts = (run) => {
@@ -124,7 +124,7 @@
     };
     pdrop.replace(place,
       fewer.length ? h("p.under.reason", null, `The runs were not asked as many questions: the baseline ${counts(one)} a benchmark, the candidate ${counts(two)}. Questions of one run alone are left out (${fewer.length === all.size ? "all benchmarks" : names(fewer)}), so these scores are not those of the tables.`) : null,
-      shared.map(([why, keys]) => h("p.under.reason", null, `No difference of ${names(keys)}: ${why}.`.replace(/\.\.$/, "."))));
+      shared.map(([why, keys]) => h("p.under.reason", null, `${keys.every((key) => words.number(all.get(key).difference)) ? "No interval" : "No difference"} of ${names(keys)}: ${why}.`.replace(/\.\.$/, "."))));
   }
 
   /** A difference's cell; bold where its interval leaves out zero. */
@@ -154,7 +154,7 @@
     }
     pdrop.append(row, [
       difference(found),
-      found.why ? h("td.num.quiet.why", null, found.why) : cell(interval(found)),
+      cell(interval(found)),
       cell(words.whole(found.n)), cell(words.whole(found.lost)), cell(words.whole(found.gained)),
       cell(words.number(found.changed) && found.n ? h("a", { href: route.to(["compare", key], { a: one.key, b: two.key }) }, `${words.whole(found.changed)} (${words.fixed((100 * found.changed) / found.n, 0)}%)`) : words.DASH),
     ]);

@@ -62,7 +62,7 @@
   function keysToggle() {
     const { h } = pdrop;
     const box = h("input", { type: "checkbox", checked: pdrop.shortcuts.on, "data-key": "keys", on: { change: (event) => { pdrop.shortcuts.on = event.target.checked; } } });
-    return h("label.toggle", null, box, h("span", null, "keys: ", h("kbd", null, "j"), " or ", h("kbd", null, "\u2192"), " next, ", h("kbd", null, "k"), " or ", h("kbd", null, "\u2190"), " previous"));
+    return h("label.toggle.keys", null, box, h("span", null, "keys: ", h("kbd", null, "j"), " or ", h("kbd", null, "\u2192"), " next, ", h("kbd", null, "k"), " or ", h("kbd", null, "\u2190"), " previous"));
   }
 
   pdrop.search = { find, at, onKeys, keysToggle };

@@ -97,8 +97,18 @@
       h("span", null, `Page ${page} of ${pages}`), link(page + 1, "Next", "page-after"));
   }
 
-  /** A table in a box of its own that scrolls. */
-  const scroller = (table, label, key) => h("div.scroll", { tabindex: "0", role: "region", "aria-label": label, "data-scroll": key || label }, table);
+  /** A table in a box of its own that scrolls, and says so while something is beyond its right edge. */
+  function scroller(table, label, key) {
+    const box = h("div.scroll", { tabindex: "0", role: "region", "aria-label": label, "data-scroll": key || label }, table);
+    const frame = h("div.frame-of-scroll", null, box, h("span.beyond", { "aria-hidden": "true" }, "\u2192"));
+    const look = () => frame.classList.toggle("cut", box.scrollWidth - box.clientWidth - box.scrollLeft > 2);
+    box.addEventListener("scroll", look, { passive: true });
+    const watch = new ResizeObserver(look);
+    watch.observe(box);
+    watch.observe(table);
+    pdrop.undo(() => watch.disconnect());
+    return frame;
+  }
 
   /** Says that something loads, then shows what `make` makes, or the error. */
   async function loading(place, words, make) {

@@ -39,8 +39,8 @@
     return Math.abs(value) >= 1000 ? whole(value) : fixed(value, Math.min(digits, 8));
   }
 
-  /** The unit for some numbers of TFLOPs: [unit, factor]. */
-  function flopsUnit(values) {
+  /** The unit for some numbers of TFLOPs, by default for all runs of the page, so that they have one: [unit, factor]. */
+  function flopsUnit(values = (pdrop.index.runs || []).map((run) => run.tflops)) {
     const most = Math.max(0, ...values.filter(number));
     if (most >= 0.1 || most === 0) return ["TFLOPs", 1];
     return most >= 1e-4 ? ["GFLOPs", 1e3] : ["MFLOPs", 1e6];
@@ -48,6 +48,12 @@
 
   function flops(value) {
     if (!number(value)) return DASH;
+    const [unit, factor] = flopsUnit();
+    return `${brief(value * factor)} ${unit}`;
+  }
+
+  /** In the unit that fits the number itself: of models that aren't the page's. */
+  function flopsAs(value) {
     const [unit, factor] = flopsUnit([value]);
     return `${brief(value * factor)} ${unit}`;
   }
@@ -99,5 +105,5 @@
 
   const markWords = (score) => (mark(score) === "partly" ? `partly right, ${fixed(score, 2)}` : mark(score));
 
-  pdrop.words = { number, fixed, signed, range, whole, brief, flopsUnit, flops, bytes, layers, day, plural, short, quoted, strategy, target, mark, markWords, DASH, MINUS };
+  pdrop.words = { number, fixed, signed, range, whole, brief, flopsUnit, flops, flopsAs, bytes, layers, day, plural, short, quoted, strategy, target, mark, markWords, DASH, MINUS };
 })(window.pdrop);

@@ -42,7 +42,7 @@
   const published = (value) => h("span.line.published", null, h("span.hidden", null, "published: "), words.fixed(value));
 
   function number(cell, target) {
-    const partial = cell.state === "partial" ? h("span.tag", null, "partial") : null;
+    const partial = cell.state === "partial" ? mark() : null;
     const text = words.fixed(cell.score);
     const attributes = { "data-tip": explain(cell) };
     const element = target
@@ -51,11 +51,14 @@
     return [partial, element];
   }
 
+  /** What marks a score of some questions only; what it means stands beneath the table. */
+  const mark = () => h("span.part-of", null, h("span", { "aria-hidden": "true" }, "\u25e6"), h("span.hidden", null, "partial "));
+
   function absent(cell, fill) {
     const label = cell.state === "needs judge" ? "needs judge" : "missing";
     const open = () => widgets.dialog(
       "Not measured yet",
-      cell.why ? h("p", null, cell.why) : null,
+      cell.why && cell.why !== "not measured yet" ? h("p", null, `${cell.why[0].toUpperCase()}${cell.why.slice(1)}.`) : null,
       fill && fill.needs ? h("p", null, `Needs ${fill.needs}.`) : null,
       fill && fill.command ? [h("p", null, "This command fills it:"), widgets.command(fill.command)] : null,
       !(fill && fill.command) && !cell.why ? h("p", null, "See the commands beneath the table.") : null,

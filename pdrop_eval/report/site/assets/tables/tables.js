@@ -59,6 +59,7 @@
         "Scores run from 0 to 100, MME is a sum. ", facts(table, part),
         options.published ? standing(part) : "",
         part.groups.some((group) => group.delta) && table.benchmarks.includes("mme") ? "\u0394: with MME / 20. " : "",
+        partial(part) ? "\u25e6 partial: of the first questions of each benchmark, not of all. " : "",
         sort.key ? "Sorted: differences are left out. " : ""),
       downloads(table),
       notes.map(note));
@@ -69,6 +70,8 @@
     const apart = part.comparable ? "" : "; they are of other models, on the benchmarks themselves, and can't be compared with these";
     return `The paper's numbers stand under the measured ones, in italics${apart}. `;
   }
+
+  const partial = (part) => rowsOf(part).some((row) => Object.values(row.cells).some((cell) => cell && cell.state === "partial"));
 
   function facts(table, part) {
     if (!(table.facts || []).includes("tflops")) return "";
@@ -94,9 +97,9 @@
       columns.push({ key: "patches", name: "Patches", numeric: true, fact: true, value: (row) => row.patches, text: (row) => words.whole(row.patches), tip: "the most tiles of a picture, with its overview" });
     }
     if ((table.facts || []).includes("tflops")) {
-      const [unit, factor] = words.flopsUnit(rows.map((row) => row.tflops));
+      const [unit, factor] = part.source === "measured" ? words.flopsUnit() : words.flopsUnit(rows.map((row) => row.tflops));
       columns.push({ key: "tflops", name: unit, numeric: true, fact: true, value: (row) => row.tflops, text: (row) => (words.number(row.tflops) ? words.brief(row.tflops * factor) : words.DASH),
-        printed: (row) => (row.published && words.number(row.published.tflops) ? words.brief(row.published.tflops * factor) : words.DASH) });
+        printed: (row) => (row.published && words.number(row.published.tflops) ? words.flopsAs(row.published.tflops) : words.DASH) });
     }
     for (const key of table.benchmarks) {
       const benchmark = (index.benchmarks || {})[key] || { name: key };
@@ -135,7 +138,7 @@
       h("th", { scope: "row" },
         withGroup && !name.startsWith(row.group) ? h("span.line.of", null, row.group) : null,
         h("span.line", null, row.run ? h("a", { href: route.to(["records", row.run]) }, name) : name,
-          (row.changes || []).length ? h("span.kind", null, ` ${row.changes.join(" ")}`) : null, labels.length ? h("span.kind", null, row.run ? " measured" : " not measured") : null),
+          (row.changes || []).length ? h("span.star", { tabindex: "0", "data-tip": row.changes.join(" ") }, "*") : null, labels.length ? h("span.kind.said-so", null, row.run ? " measured" : " not measured") : null),
         labels.slice(1).map(([kind, label]) => h(`span.line.${kind}`, null, label))),
       others.map((column) => value(index, row, column, options)));
   }
