@@ -10,6 +10,7 @@ from torch import Tensor
 from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
 from pdrop_eval.models.encoded import Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
+from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
@@ -31,8 +32,8 @@ class VisionZip(BeforeStrategy):
     - No class token and more contextual tokens than patches that are left are refused before a sample runs.
 
     Attributes:
-        dominant: dominant tokens of a tile, the class token among them.
-        contextual: contextual tokens of a tile.
+        dominant: dominant tokens of a tile, the class token among them; None: 54, or what the preset says.
+        contextual: contextual tokens of a tile; None: 10, or what the preset says.
         official: true: a contextual token is the target plus the mean of those that went to it, so about
             twice as long as others, as the official code has it; false: the mean of all of them, as the paper
             says.
@@ -40,12 +41,15 @@ class VisionZip(BeforeStrategy):
             row over their grid, those on padding included, then the tiles' class tokens, then their
             contextual tokens; no newlines. "packed": unpadded and with every newline; only patches that the
             model itself takes are chosen from.
+        preset: None, or one of `presets`: a number of tokens of LLaVA-1.5's 576, or `next_` and one of
+            LLaVA-NeXT's 2,880. The README has 64; the others are the splits in proportion that all use.
     """
 
-    dominant: int = 54
-    contextual: int = 10
+    dominant: int | None = None
+    contextual: int | None = None
     official: bool = True
     layout: str = "official"
+    preset: str | None = None
     name: ClassVar[str] = "visionzip"
     display_name: ClassVar[str] = "VisionZip"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
@@ -53,27 +57,45 @@ class VisionZip(BeforeStrategy):
         "color": "#CC79A7", "dark": "#e59ac4", "marker": "D", "linestyle": "-.", "order": 10
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("{dominant}+{contextual}",)
-    solved_fields: ClassVar[tuple[str, ...]] = ("dominant", "contextual")
+    solved_fields: ClassVar[tuple[str, ...]] = ("dominant", "contextual", "preset")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "192": {"dominant": 162, "contextual": 30},
+        "128": {"dominant": 108, "contextual": 20},
+        "64": {"dominant": 54, "contextual": 10},
+        "next_640": {"dominant": 108, "contextual": 20},
+        "next_320": {"dominant": 54, "contextual": 10},
+        "next_160": {"dominant": 27, "contextual": 5},
+    }
     needs = Needs(
         attention=("features",), keys=("features",), features=True, class_token=True, projected=True
     )
 
     def __post_init__(self) -> None:
+        fill(self, {"dominant": 54, "contextual": 10})
         check_setting("layout", self.layout, LAYOUTS)
         for name in ("dominant", "contextual"):
             check_count(name, getattr(self, name))
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Dominant and contextual tokens of a tile."""
+        assert self.dominant is not None
+        assert self.contextual is not None
+        return self.dominant, self.contextual
+
     def retained_count(self, shape: TokenShape) -> int:
         """Return the dominant and contextual tokens of all tiles."""
+        most_dominant, most_merged = self.counts
         if self.layout == "official":
-            return shape.tiles * (self.dominant + self.contextual)
-        dominant = [min(self.dominant - 1, seen) for seen in shape.seen]
-        merged = [min(self.contextual, seen - kept) for seen, kept in zip(shape.seen, dominant, strict=True)]
+            return shape.tiles * (most_dominant + most_merged)
+        dominant = [min(most_dominant - 1, seen) for seen in shape.seen]
+        merged = [min(most_merged, seen - kept) for seen, kept in zip(shape.seen, dominant, strict=True)]
         return sum(dominant) + sum(merged) + shape.tiles + shape.newlines
 
     def check_shape(self, shape: TokenShape) -> None:
         """Refuse more dominant patches than a tile has, and more contextual tokens than it has others."""
-        if self.dominant + self.contextual > shape.patches + 1:
+        check_preset(self, shape)
+        if sum(self.counts) > shape.patches + 1:
             raise UserError(
                 f"dominant={self.dominant} and contextual={self.contextual} are too many: a tile has "
                 f"{shape.patches} patches and a class token, so {shape.patches + 1} together at most."
@@ -82,6 +104,7 @@ class VisionZip(BeforeStrategy):
     def reduce(self, view: ImageView) -> Reduced:
         """Return the dominant tokens as they are and the contextual ones after the projector."""
         features, class_token = view.features, view.class_token
+        dominant, contextual = self.counts
         assert features is not None
         assert class_token is not None
         scores = view.attention().sum(1)
@@ -90,13 +113,13 @@ class VisionZip(BeforeStrategy):
             if self.layout == "packed":
                 tile, patch = view.sources[view.sources[:, 1] >= 0].unbind(1)
                 seen = torch.zeros_like(seen).index_put((tile, patch), torch.tensor(True, device=seen.device))
-            chosen = dominant_patches(scores, seen, self.dominant - 1)
+            chosen = dominant_patches(scores, seen, dominant - 1)
             metric = view.keys()[:, 1:].unflatten(-1, (view.heads, -1)).mean(2)
         made = [
             view.project(
                 torch.cat((
                     class_token[tile, None],
-                    merged(features[tile, rest], metric[tile, rest], self.contextual, self.official),
+                    merged(features[tile, rest], metric[tile, rest], contextual, self.official),
                 ))
             )
             for tile, rest in enumerate((seen & ~chosen).unbind())

@@ -76,6 +76,8 @@ BEFORE = [
     Random(tokens=9),
     VisionZip(dominant=5, contextual=3),
     VisionZip(dominant=5, contextual=3, official=False, layout="packed"),
+    FasterVLM(visual_token_num=6),
+    FasterVLM(visual_token_num=6, layout="packed"),
 ]
 FAMILIES = {
     name: partial(tiny_model, family, text)

@@ -1,0 +1,48 @@
+"""FasterVLM: the patches that the class token looks at."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from pdrop_eval.engine.before_interface import ImageView
+from pdrop_eval.models.encoded import Needs
+from pdrop_eval.strategies.per_tile import PerTile, best
+
+
+@dataclass
+class FasterVLM(PerTile):
+    """FasterVLM (Zhang et al., 2024, arXiv 2412.01818, section 3.3).
+
+    Of each tile, the T patches stay to which the class token attends most in the layer whose output is taken
+    as features, in the mean over heads.
+
+    Source: Theia-4869/FasterVLM at f5d5f12, llava/model/llava_arch.py and multimodal_encoder/clip_encoder.py.
+    The presets are its counts, T of each tile; the repository itself has 144, 58 and 29 of 576.
+
+    Deliberate differences from the official code:
+
+    - Attention is ranked in float32; officially it is cast to half precision before the mean. Equal values
+      go to the earlier patch; torch.topk promises nothing.
+    - Only the class token's row is computed, whatever attention implementation the tower uses.
+    - The grid of tiles is the model's own; officially it is the one with the least padding.
+    """
+
+    name: ClassVar[str] = "fastervlm"
+    display_name: ClassVar[str] = "FasterVLM"
+    paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
+    series_style: ClassVar[Mapping[str, Any]] = {
+        "color": "#E69F00", "dark": "#ffc24d", "marker": "^", "linestyle": "--", "order": 11
+    }  # fmt: skip
+    needs = Needs(attention=("features",), projected=True)
+
+    def choose(self, view: ImageView, seen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return those with the most attention."""
+        scores = class_attention(view.attention())
+        return best(scores, seen, self.count), scores
+
+
+def class_attention(attention: Tensor) -> Tensor:
+    """Return the mean over heads [P, N] of the class token's attention [P, h, N]."""
+    return attention.mean(1)

@@ -1,0 +1,222 @@
+"""Strategies before the decoder: function (tensors of the tower in), next (several tiles), e2e (a model)."""
+
+import torch
+from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from golden_methods.decoder import greedy
+from pdrop_eval.engine.before_interface import ImageView
+from pdrop_eval.models.encoded import EncodedImage, Needs, Places
+from pdrop_eval.strategies import fastervlm, uniform, visionzip
+
+# --- end to end
+
+
+def llava(case, image_id):
+    """The case's LLaVA: its tower, projector and decoder."""
+    vision = CLIPVisionConfig(**case.value("vision_config"))
+    model = LlavaForConditionalGeneration(
+        LlavaConfig(
+            vision_config=vision,
+            text_config=LlamaConfig(**case.value("llama_config")),
+            image_token_id=image_id,
+            projector_hidden_act="gelu",
+            vision_feature_layer=-2,
+        )
+    ).eval()
+    tower = {name.removeprefix("vision_model."): value for name, value in case.weights("vision").items()}
+    tower.pop("visual_projection.weight", None)
+    model.model.vision_tower.load_state_dict(tower)
+    model.model.multi_modal_projector.load_state_dict(case.weights("projector"))
+    words = case.weights("weights")
+    model.lm_head.load_state_dict({"weight": words.pop("lm_head.weight")})
+    language = {name.removeprefix("model."): value for name, value in words.items()}
+    model.model.language_model.load_state_dict(language)
+    return model
+
+
+def run_e2e(case, strategy, ids=None, **options):
+    """Prefill and eight tokens under a strategy; ids: the tensor with those of the retained patches."""
+    pixels = case.tensor("pixel_values")
+    patches = (pixels.shape[-1] // case.value("vision_config", "patch_size")) ** 2
+    before, after = (case.value("input", f"input_ids_{part}") for part in ("before", "after"))
+    words = {*before, *after, *case.tensor("decode_tokens").tolist()}
+    image_id = next(i for i in reversed(range(case.value("llama_config", "vocab_size"))) if i not in words)
+    model = llava(case, image_id)
+    prompt = {"input_ids": torch.tensor([[*before, *[image_id] * patches, *after]]), "pixel_values": pixels}
+    with torch.no_grad(), strategy(model, **options) as report:
+        made = []
+        taking = strategy.reduce
+        strategy.reduce = lambda view: made.append(taking(view)) or made[-1]
+        prefill = model(**prompt)
+        del strategy.reduce
+        tokens, logits = greedy(model, **prompt)
+    case.equal("number of image tokens", len(made[0].tokens), case.value("expected", "image_tokens"))
+    case.equal("length", report.kv_lengths[0][0], case.value("expected", "seq_len"))
+    if ids is not None:
+        source = made[0].source
+        case.equal(ids, source[source >= 0], case.tensor(ids).flatten())
+    case.close("image_tokens", made[0].tokens)
+    case.close("prefill_logits_last", prefill.logits[0, -1])
+    case.equal("decode_tokens", tokens)
+    case.close("decode_logits", logits)
+
+
+# --- several tiles
+
+
+def project(case):
+    """The case's own projector: two linear maps with a GELU between them."""
+    parts = case.weights("projector")
+
+    def of(features):
+        hidden = torch.nn.functional.linear(features, parts["linear_1.weight"], parts["linear_1.bias"])
+        hidden = torch.nn.functional.gelu(hidden)
+        return torch.nn.functional.linear(hidden, parts["linear_2.weight"], parts["linear_2.bias"])
+
+    return of
+
+
+def places_of(tiles, side, grid, size, newlines=False):
+    """Where the packed tokens come from: no padding, or what transformers makes of an image of `size`."""
+    numbers = torch.arange(tiles * side * side).view(tiles, side * side, 1)
+    down, across = grid
+    whole = numbers[1:].view(down, across, side, side).permute(0, 2, 1, 3).reshape(down * side, across * side)
+    if size is not None:
+        from transformers.models.llava_next.modeling_llava_next import unpad_image
+
+        whole = unpad_image(whole[None], torch.tensor(size))[0]
+    if newlines:
+        whole = torch.cat((whole, whole.new_full((len(whole), 1), -1)), dim=1)
+    order = torch.cat((numbers[0, :, 0], whole.flatten()))
+    tile = torch.where(order < 0, -1, order // side**2)
+    sources = torch.stack((tile, torch.where(order < 0, -1, order % side**2)), dim=1)
+    return Places(sources, (side, side), tiles, grid, size)
+
+
+def view_of(case, places, projected, needs, of=None, newline=None, question=None, **held):
+    """The image of a case as a strategy sees it."""
+    tile, patch = places.sources.unbind(1)
+    tokens = projected[tile, patch]
+    if newline is not None:
+        tokens = torch.where((patch < 0)[:, None], newline, tokens)
+    encoded = EncodedImage(tokens, places, needs, projected=projected, **held)
+    return ImageView(encoded, of or (lambda features: features), newline=newline, question=question)
+
+
+def packed_source(case, view, features):
+    """Compares what came out: the tile and patch of each token, by the features of all patches."""
+    source, packed = case.tensor("packed_source"), case.tensor("packed_features")
+    case.close("packed_features", view.tokens, packed)
+    case.close("packed_source", view.tokens, features[source[:, 0], source[:, 1]], atol=1e-6)
+
+
+# --- each method
+
+
+def fastervlm_function(case):
+    count = case.params("visual_token_num")["visual_token_num"]
+    scores = fastervlm.class_attention(case.tensor("cls_attention"))
+    case.close("scores", scores, atol=1e-5)
+    kept = kept_ids(fastervlm.best(scores, torch.ones_like(scores, dtype=torch.bool), count))
+    case.equal("kept", kept)
+    case.close("features", gathered(project(case)(case.tensor("hidden_states")[:, 1:]), kept))
+
+
+def kept_ids(chosen):
+    """[P, T]: the ids of the marked patches of each tile."""
+    return torch.stack([row.nonzero().flatten() for row in chosen])
+
+
+def gathered(values, ids):
+    return torch.stack([one[own] for one, own in zip(values, ids, strict=True)])
+
+
+def tower_next(case, strategy, needs):
+    """Strategies that mark patches of each tile by the class token's attention and the features."""
+    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    width, height = case.value("input", "image_size_wh")
+    places = places_of(case.value("shapes", "tiles"), side, grid, (height, width))
+    features = case.tensor("hidden_states")[:, 1:]
+    projected = project(case)(features)
+    held = {"attention": {"features": case.tensor("cls_attention")}, "features": features}
+    found = strategy.reduce(view_of(case, places, projected, needs, heads=4, **held))
+    mask = torch.zeros(projected.shape[:2], dtype=torch.bool)
+    source = case.tensor("packed_source")
+    mask[source[:, 0], source[:, 1]] = True
+    case.equal("kept_mask", strategy.choose(view_of(case, places, projected, needs, **held), mask | True)[0])
+    packed_source(case, found, projected)
+
+
+def fastervlm_next(case):
+    params = case.params("visual_token_num", "per")
+    strategy = fastervlm.FasterVLM(visual_token_num=params["visual_token_num"])
+    tower_next(case, strategy, strategy.needs)
+
+
+def fastervlm_e2e(case):
+    run_e2e(case, fastervlm.FasterVLM(**case.params("visual_token_num")), "kept")
+
+
+def visionzip_function(case):
+    params = case.params("dominant", "contextual")
+    dominant, contextual = params["dominant"], params["contextual"]
+    scores = case.tensor("cls_attention").sum(1)
+    case.close("scores", scores, atol=1e-5)
+    _visionzip_tiles(case, scores, dominant, contextual)
+
+
+def _visionzip_tiles(case, scores, dominant, contextual):
+    chosen = visionzip.dominant_patches(scores, torch.ones_like(scores, dtype=torch.bool), dominant - 1)
+    case.equal("kept", kept_ids(chosen))
+    states, keys = case.tensor("hidden_states"), case.tensor("keys")
+    output = [
+        torch.cat((
+            state[:1],
+            state[1:][own],
+            visionzip.merged(state[1:][~own], key[1:][~own], contextual),
+        ))
+        for state, key, own in zip(states, keys, chosen, strict=True)
+    ]  # fmt: skip
+    case.close("output", torch.stack(output))
+
+
+def visionzip_next(case):
+    params = case.params("dominant", "contextual", "per")
+    dominant, contextual = params["dominant"], params["contextual"]
+    attention, states = case.tensor("cls_attention"), case.tensor("hidden_states")
+    _visionzip_tiles(case, attention.sum(1), dominant, contextual)
+    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid_height_width"))
+    places = places_of(len(states), side, grid, None)
+    strategy = visionzip.VisionZip(dominant=dominant, contextual=contextual)
+    held = {"attention": {"features": attention}, "keys": {"features": case.tensor("keys")}}
+    features = states[:, 1:]
+    # The keys of the case are the mean over heads already, so there is one head.
+    held |= {"features": features, "class_token": states[:, 0], "heads": 1}
+    found = strategy.reduce(view_of(case, places, features, strategy.needs, **held))
+    case.close("packed", found.tokens)
+    source, kept = case.tensor("packed_source"), case.tensor("kept")
+    rows = case.tensor("output")[source[:, 0], source[:, 1]]
+    case.close("packed_source", found.tokens, rows)
+    own = (source[:, 1] >= 1) & (source[:, 1] < dominant)  # the dominant patches, behind the class token
+    tile, patch = source[own, 0], kept[source[own, 0], source[own, 1] - 1]
+    view = view_of(case, places, features, Needs())
+    case.equal("packed_source patches", found.source[own], view.where(tile, patch))
+
+
+def visionzip_e2e(case):
+    run_e2e(case, visionzip.VisionZip(**case.params("dominant", "contextual")), "kept")
+
+
+def uniform_function(case):
+    params = case.params("patches", "asked")
+    for asked in params["asked"]:
+        kept = uniform.evenly(params["patches"], asked, "hired")
+        case.equal(f"kept_{asked}", kept)
+        case.equal(f"number for {asked}", len(kept), case.value("expected", f"kept_{asked}"))
+
+
+METHODS = {
+    "pre-fastervlm": {"function": fastervlm_function, "next": fastervlm_next, "e2e": fastervlm_e2e},
+    "pre-visionzip": {"function": visionzip_function, "next": visionzip_next, "e2e": visionzip_e2e},
+    "pre-uniform": {"function": uniform_function},
+}
