@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,12 @@ class SelectionContext:
 
     drop: int
     num_layers: int
-    hidden: Tensor
-    image: Tensor
-    text: Tensor
+    hidden: "Tensor"
+    image: "Tensor"
+    text: "Tensor"
     image_tokens: list[int]
     alive: list[int]
-    attention: Callable[[str], Tensor]
+    attention: "Callable[[str], Tensor]"
 
 
 View = SelectionContext  # the former name, which strategies outside of this package may import
@@ -65,10 +66,10 @@ class Selection:
             rows are taken, for strategies that merge dropped tokens into retained ones.
     """
 
-    scores: Tensor | None = None
+    scores: "Tensor | None" = None
     counts: Sequence[int] | None = None
-    keep: Tensor | None = None
-    hidden_update: Callable[[Tensor], Tensor] | None = None
+    keep: "Tensor | None" = None
+    hidden_update: "Callable[[Tensor], Tensor] | None" = None
 
 
 class TokenSelector(Protocol):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.models import families
+from pdrop_eval.models.devices import why_absent
 from pdrop_eval.models.hub import check_id
 from pdrop_eval.models.original_format import check_format
 from pdrop_eval.models.text_model import check_text_config, check_window
@@ -157,14 +158,28 @@ def check_trainable(family: str) -> None:
         )
 
 
+def check_not_absent(device: str) -> None:
+    """Refuse a device that is plainly absent; this never imports torch.
+
+    Raises:
+        UserError: with the reason.
+    """
+    if reason := why_absent(device):
+        raise UserError(
+            f"device={device} asks for a GPU, but torch can't use one here: {reason}. Use device=cpu, or "
+            "install what is missing."
+        )
+
+
 def check_device(device: str) -> None:
-    """Check that the device is there; this imports torch only for one that isn't the CPU.
+    """Check that the device is there; this imports torch only for one that may be there.
 
     Raises:
         UserError: with what there is instead.
     """
     if device == "cpu":
         return
+    check_not_absent(device)
     import torch
 
     kind, _, index = str(device).partition(":")

@@ -1,18 +1,24 @@
-"""The base class of all strategies: where to drop, how many tokens, and how to rank them."""
+"""The base class of all strategies: where to drop, how many tokens, and how to rank them.
+
+This file imports torch only when a model is used, as a strategy's file may: a command then refuses wrong
+settings at once.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar
-
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency import budget
-from pdrop_eval.engine.before_interface import ImageReducer
-from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.engine.schedule import tokens_per_layer
 from pdrop_eval.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdrop_eval.engine.before_interface import ImageReducer
+    from pdrop_eval.engine.context import StagedForward
 
 
 class Strategy(ABC):
@@ -62,7 +68,7 @@ class Strategy(ABC):
         """
         raise NotImplementedError(f"{type(self).__name__} doesn't say how many image tokens it retains.")
 
-    def rank(self, context: SelectionContext) -> Tensor:
+    def rank(self, context: SelectionContext) -> "Tensor":
         """Return scores [b, n], by which image tokens are retained: by default, softmax attention."""
         return context.attention("softmax")
 
@@ -72,7 +78,7 @@ class Strategy(ABC):
         return Selection(scores=self.rank(context), counts=counts)
 
     @property
-    def reducer(self) -> ImageReducer | None:
+    def reducer(self) -> "ImageReducer | None":
         """What reduces images before the decoder, or None."""
         return None
 
@@ -136,7 +142,9 @@ class Strategy(ABC):
         """
         raise budget.no_layouts(cls.__name__)
 
-    def __call__(self, model: nn.Module, image_mask: Tensor | None = None, **given: Any) -> StagedForward:
+    def __call__(
+        self, model: "nn.Module", image_mask: "Tensor | None" = None, **given: Any
+    ) -> "StagedForward":
         """Return a context manager under which `model` drops tokens; it yields a `Report`.
 
         Args:
@@ -148,6 +156,8 @@ class Strategy(ABC):
         Raises:
             UserError: anything that can't be right, before any compute.
         """
+        from pdrop_eval.engine.context import StagedForward
+
         return StagedForward(model, self, image_mask, **given)
 
 

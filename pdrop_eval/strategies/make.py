@@ -4,7 +4,8 @@ What runs a model reads this file too, so nothing here says how a command is wri
 """
 
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -32,7 +33,7 @@ def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
 
 
 def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
-    """The strategy object of a class, `_target_`, with its fields; this imports torch. Lists become tuples.
+    """The strategy object of a class, `_target_`, with its fields. Lists become tuples.
 
     Args:
         settings: Plain values by name, as a file of `conf/strategy` has them.
@@ -54,6 +55,28 @@ def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
         return build(**fields)
     except TypeError as error:  # a number where a list belongs, and the like
         raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def without_torch(build: Callable[[], Any]) -> Any | None:
+    """What `build` returns, without importing torch; None where the strategy's file needs it.
+
+    Raises:
+        UserError: What `build` raises for settings that can't be right.
+    """
+    if "torch" in sys.modules:
+        return build()
+    sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails at once
+    try:
+        return build()
+    except UserError as error:
+        reason: BaseException | None = error
+        while reason is not None:
+            if isinstance(reason, ImportError) and reason.name == "torch":
+                return None
+            reason = reason.__cause__ or reason.__context__
+        raise
+    finally:
+        del sys.modules["torch"]
 
 
 def _check_fields(build: type, given: Mapping[str, Any]) -> None:

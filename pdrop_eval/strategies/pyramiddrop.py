@@ -4,9 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine import schedule
@@ -14,6 +12,9 @@ from pdrop_eval.engine.interface import Drop, SelectionContext
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number, check_setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 DEFAULT_RATIO, DEFAULT_STAGES = 0.5, 4
 
@@ -87,7 +88,7 @@ class PyramidDrop(Strategy):
         check_setting("rounding", self.rounding, schedule.ROUNDINGS)
         check_setting("positions", self.positions, ("renumber", "keep"))
         if (self.layers is None) != (self.ratios is None):
-            raise UserError("Give layers and ratios together, such as layers=(8, 16), ratios=(0.5, 0.25).")
+            raise UserError("Give layers and ratios together, such as layers=[8,16] and ratios=[0.5,0.25].")
         if self.layers is not None and self.ratios is not None:
             self._check_explicit()
             return
@@ -156,7 +157,7 @@ class PyramidDrop(Strategy):
         places = [*rising, first] if stages > 1 else []
         return [usual, *(Layout(partial(_powers, cls, place, fields), note) for place in places)]
 
-    def rank(self, context: SelectionContext) -> Tensor:
+    def rank(self, context: SelectionContext) -> "Tensor":
         """Return the attention of the instruction's query row, as `score` says."""
         return context.attention(self.score)
 

@@ -49,8 +49,11 @@ def prepare(settings: Settings) -> Session:
         raise UserError("pdrop-eval-show is one process: start it without torchrun.")
     _check_out(settings.out)
     plans = _plans(settings)
+    from pdrop_eval.models.checkpoint import check_device, check_not_absent
+
+    for plan in plans.values():
+        check_not_absent(plan.config.device)
     log_rank_zero("Loading torch and transformers")
-    from pdrop_eval.models.checkpoint import check_device
     from pdrop_eval.run.evaluate.header import make_header
 
     strategies, depth = {}, 0

@@ -19,6 +19,7 @@ from pdrop_eval.models.checkpoint import (
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
+from pdrop_eval.strategies.make import make_strategy, without_torch
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
@@ -140,6 +141,10 @@ def _variant(entry: Any) -> Variant:
         raise UserError(f"strategies has {name}: {fields!r}; write its settings by name, {{ratio:0.4}}.")
     settings = dict(fields or {})
     label = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
+    try:
+        without_torch(lambda: make_strategy(name, settings))
+    except UserError as error:
+        raise UserError(f"strategies has {label}: {error}") from error
     return Variant(label, name, settings)
 
 

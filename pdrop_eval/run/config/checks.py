@@ -48,6 +48,7 @@ def check_settings(config: "RunSpec") -> None:
     check_choice("model.chat_template", config.model.chat_template, ("checkpoint", "vicuna"))
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
     check_budget(config.budget)
+    config.strategy.check()
     kind = str(config.device).split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))

@@ -4,7 +4,9 @@ Their kinds are settled here; the values themselves (ranges, choices) are checke
 so that the doctor can say all that is wrong at once.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +20,7 @@ from pdrop_eval.run.config.compose import (
     compose_config,
 )
 from pdrop_eval.run.config.typed import make_typed
-from pdrop_eval.strategies.make import instantiate_strategy
+from pdrop_eval.strategies.make import instantiate_strategy, without_torch
 from pdrop_eval.utils.errors import UserError
 
 _OF_THE_COMMAND = ("runs", "size", "figure")  # which runs there are, not what one is
@@ -41,8 +43,33 @@ class StrategySpec:
     settings: Mapping[str, Any]
 
     def build(self) -> Any:
-        """Return the strategy; this imports torch. Raises UserError for settings that it refuses."""
-        return instantiate_strategy({"_target_": self.target, **self.settings})
+        """Return the strategy. Raises UserError for settings that it refuses."""
+        with self.named():
+            return instantiate_strategy({"_target_": self.target, **self.settings})
+
+    def check(self, layers: int | None = None) -> None:
+        """Refuse wrong settings without importing torch, where the strategy's file doesn't need it.
+
+        Args:
+            layers: The model's depth, where it is known and the settings must fit it.
+
+        Raises:
+            UserError: Settings that the strategy refuses; else `build` raises it.
+        """
+        strategy = without_torch(self.build)
+        if strategy is not None and layers is not None:
+            with self.named():
+                strategy.drops(layers)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Within it, a strategy's complaints about `ratio=2` are about `strategy.ratio=2`, as it is given."""
+        try:
+            yield
+        except UserError as error:
+            names = "|".join(map(re.escape, self.settings))
+            text = re.sub(rf"(?<![\w.])(?=(?:{names})=)", "strategy.", str(error)) if names else str(error)
+            raise UserError(text) from error
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def _typed(hint: Any, value: Any, name: str) -> Any:
     if group and isinstance(value, Mapping):
         return make_typed(group, value, name)
     if group and not isinstance(value, group):
-        raise UserError(f"{name}={_shown(value)} would replace all of its settings: set one, {name}.<name>=.")
+        inner = ", ".join(f"{name}.{field.name}" for field in fields(group))
+        raise UserError(f"{name}={_shown(value)} would replace all of its settings: set one of {inner}.")
     if bool in kinds:
         check_truth(name, value)
     listed = next((kind for kind in kinds if get_origin(kind) is tuple), None)

@@ -85,8 +85,10 @@ def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
 
 def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
+    from pdrop_eval.models.checkpoint import check_device, check_not_absent
+
+    check_not_absent(plan.config.device)
     log_rank_zero("Loading torch and transformers")
-    from pdrop_eval.models.checkpoint import check_device
     from pdrop_eval.records.store import run_id
     from pdrop_eval.run.evaluate.header import make_header
 

@@ -47,7 +47,8 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
-    schedule = strategy.schedule(layers, image_tokens)
+    with config.strategy.named():
+        schedule = strategy.schedule(layers, image_tokens)
     flops = theoretical_flops(transformers_config, schedule)
     recorded = redact_all(recorded_settings(config.to_dict(), config.strategy.preset, asdict(strategy)))
     header = {

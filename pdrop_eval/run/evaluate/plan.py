@@ -110,6 +110,8 @@ def make_plan(config: RunSpec) -> Plan:
     )  # fmt: skip
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
+    if not checks.check_budget(config.budget):  # else its layers are still to be found
+        config.strategy.check((checkpoint.config.get("text_config") or {}).get("num_hidden_layers"))
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
     decides = identity.run_identity(

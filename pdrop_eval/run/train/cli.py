@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.train.plan import make_plan
+from pdrop_eval.run.train.settings import check_settings
 from pdrop_eval.run.train.spec import TrainSpec, make_spec
 from pdrop_eval.utils import cli, distributed
 from pdrop_eval.utils.console import script
@@ -32,6 +33,7 @@ def _job(config: DictConfig) -> None:
 def run(config: TrainSpec) -> None:
     """Check settings, then estimate or train what they ask for. Raises UserError."""
     if config.dry_run:
+        check_settings(config)
         from pdrop_eval.run.train.estimate.dry_run import dry_run
         from pdrop_eval.run.train.estimate.phase import render
 

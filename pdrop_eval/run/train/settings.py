@@ -37,6 +37,7 @@ def check_settings(config: TrainSpec) -> None:
         raise UserError(f"seed={config.seed} is not allowed: it must be at most {_LARGEST_SEED}.")
     if config.threads is not None:
         check_whole("threads", config.threads, 1, "Use null for the model's setting.")
+    config.strategy.check()
     _check_lora(config)
     for name in names:
         _check_phase(f"recipe.{name}", config.phase(name))
