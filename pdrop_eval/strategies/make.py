@@ -63,8 +63,9 @@ def without_torch(build: Callable[[], Any]) -> Any | None:
     Raises:
         UserError: What `build` raises for settings that can't be right.
     """
-    if "torch" in sys.modules:
+    if sys.modules.get("torch") is not None:
         return build()
+    barred = "torch" in sys.modules  # by a test, already
     sys.modules["torch"] = None  # type: ignore[assignment]  # an import of it fails at once
     try:
         return build()
@@ -76,7 +77,8 @@ def without_torch(build: Callable[[], Any]) -> Any | None:
             reason = reason.__cause__ or reason.__context__
         raise
     finally:
-        del sys.modules["torch"]
+        if not barred:
+            del sys.modules["torch"]
 
 
 def _check_fields(build: type, given: Mapping[str, Any]) -> None:
