@@ -14,6 +14,7 @@ from pdrop_eval.utils.errors import SampleError, UserError
 PICTURE_ERRORS = (OSError, ValueError, SyntaxError, DecompressionBombError)
 # what a task's functions say of a value that is missing or of another kind
 VALUE_ERRORS = (AttributeError, TypeError, LookupError, ValueError)
+_SYSTEM = ("No space left", "quota exceeded", "Permission denied", "Connection", "timed out")
 _ADDRESS = re.compile(r" ?<[^<>]* at 0x[0-9a-fA-F]+>")
 
 
@@ -98,6 +99,8 @@ def called(error: BaseException) -> list[str]:
 def damaged(error: BaseException) -> bool:
     """Whether it is the content of data that is wrong, and not the network, a disk or a cache."""
     if isinstance(error, (ConnectionError, TimeoutError)) or getattr(error, "errno", None) is not None:
+        return False
+    if any(words in str(error) for words in _SYSTEM):  # as Arrow passes on what the system says
         return False
     module = type(error).__module__.partition(".")[0]
     return module in ("builtins", "PIL", "pdrop_eval") and isinstance(error, (*PICTURE_ERRORS, *VALUE_ERRORS))

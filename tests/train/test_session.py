@@ -168,7 +168,7 @@ def test_what_is_done_is_not_done_again(finished, config, tmp_path, monkeypatch,
 def test_another_training_is_refused(config, tmp_path, overrides, strategy, what, there, request):
     shutil.copytree(request.getfixturevalue(there)[0], tmp_path / "out")
     with pytest.raises(UserError, match="belongs to another training") as error:
-        run(config("save_every=2", *overrides), strategy)
+        run(config(f"strategy={strategy}", "save_every=2", *overrides))
     assert what in str(error.value)
     assert "output=<folder>" in str(error.value)
 
@@ -204,13 +204,15 @@ def test_the_loss_is_the_strategys_own(finished, config):
     """The first step's loss is that of a forward under the strategy on the same batch."""
     from pdrop_eval.run.train import models
     from pdrop_eval.run.train.data import loader
-    from pdrop_eval.run.train.session import _samples
+    from pdrop_eval.run.train.data.phase_samples import phase_samples
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
 
     plan = make_plan(config())
     (phase,) = plan.phases
     start = models.load_start(START, plan.config)
-    samples, _ = _samples(plan, phase, start)
+    samples, _ = phase_samples(
+        plan.config, phase.name, phase.conversations, start.processor, start.fixed_tokens
+    )
     ids = list(loader.GroupedSampler(samples, 4, 0))[:4]
     batch = loader.Collator(start.processor)([samples[i] for i in ids])
     with PyramidDrop(ratio=0.5)(start.model), torch.no_grad():
