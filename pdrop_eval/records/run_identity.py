@@ -83,11 +83,16 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
 
     A setting that isn't there is the same as null, so that a new one, usually null, changes no identity.
     """
+    return hashlib.sha256(json.dumps(shared_settings(settings), sort_keys=True).encode()).hexdigest()
+
+
+def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that `settings_sha256` hashes, which processes that share a run have in common."""
     left = _given(settings, _ELSEWHERE)
     for part, names in _OF_PARTS.items():
         left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]
-    return hashlib.sha256(json.dumps(left, sort_keys=True).encode()).hexdigest()
+    return left
 
 
 def _given(settings: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

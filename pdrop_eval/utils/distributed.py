@@ -8,7 +8,7 @@ does nothing and imports no torch.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from pdrop_eval.utils.errors import UserError
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=12)  # a process that is done waits for the others
+_TOLD = 8  # differences in a message
 _failed_together = False
 
 
@@ -63,6 +64,47 @@ def gather(value: T) -> list[T]:
     values: list[Any] = [None] * world_size()
     torch.distributed.all_gather_object(values, value)
     return values
+
+
+def check_same(asked: Mapping[str, Any]) -> None:
+    """Makes sure that every process was asked the same. Raises UserError, in each of them, if one wasn't.
+
+    Args:
+        asked: What has to be the same, in dicts of dicts.
+    """
+    global _failed_together  # noqa: PLW0603 - a process fails once
+    all_asked = [dict(_flat(one)) for one in gather(asked)]
+    names = dict.fromkeys(name for one in all_asked for name in one)
+    differ = [name for name in names if any(one.get(name) != all_asked[0].get(name) for one in all_asked)]
+    if not differ:
+        return
+    _failed_together = True
+    told = [
+        f"{name} ({', '.join(f'process {n}: {one.get(name)}' for n, one in _first_of_each(name, all_asked))})"
+        for name in differ[:_TOLD]
+    ]
+    more = f" and {len(differ) - _TOLD} more" if len(differ) > _TOLD else ""
+    raise UserError(
+        f"The processes of this run were not asked the same: they differ in {'; '.join(told)}{more}. Start "
+        "all of them with the same command, code, packages and files."
+    )
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flat(part, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
+
+
+def _first_of_each(name: str, all_asked: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """The first process with each value."""
+    found: list[tuple[int, dict[str, Any]]] = []
+    for number, one in enumerate(all_asked):
+        if all(one.get(name) != other.get(name) for _, other in found):
+            found.append((number, one))
+    return found
 
 
 def run_on_all_ranks(action: Callable[[], T]) -> T:

@@ -98,6 +98,46 @@ def test_wrong_input_is_one_message_for_all_processes(llava, uneven, tmp_path):
     assert load_records(tmp_path) == []
 
 
+@pytest.mark.slow
+def test_processes_that_were_asked_different_things_end_at_once_and_name_them(llava, uneven, tmp_path):
+    code = (
+        "import os, sys; sys.argv.append(['strategy=pdrop', 'strategy=vanilla'][int(os.environ['RANK'])])\n"
+        "from pdrop_eval.run.evaluate.cli import main; main()"
+    )
+    done = torchrun(*settings(llava, uneven, tmp_path), code=code)
+    assert done.returncode == 1
+    assert done.stderr.count("they differ in strategy (process 0: pdrop, process 1: vanilla);") == 2
+    assert load_records(tmp_path) == []
+
+
+SAME = {
+    "settings": {"limit": 8, "strategy": {"name": "pdrop"}},
+    "code": {"sha256": "a"},
+    "packages": {"torch": "2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (
+            {"settings": {"limit": 9, "strategy": {"name": "pdrop"}}},
+            r"settings.limit \(process 0: 8, process 2: 9\)",
+        ),
+        ({"settings": {"strategy": {"name": "pdrop"}}}, r"settings.limit \(process 0: 8, process 2: None\)"),
+        ({"code": {"sha256": "b"}}, r"code.sha256 \(process 0: a, process 2: b\)"),
+        ({"packages": {"torch": "2", "numpy": "1"}}, r"packages.numpy \(process 0: None, process 2: 1\)"),
+    ],
+)
+def test_what_processes_were_asked_differently_is_named_in_each(other, words, monkeypatch):
+    monkeypatch.setattr(distributed, "_failed_together", False)
+    monkeypatch.setattr(distributed, "gather", lambda value: [SAME, SAME, {**SAME, **other}])
+    with pytest.raises(UserError, match=f"not asked the same: they differ in {words}. Start"):
+        distributed.check_same(SAME)
+    monkeypatch.setattr(distributed, "gather", lambda value: [SAME, SAME, {**SAME}])
+    distributed.check_same(SAME)
+
+
 def test_a_world_without_its_address_is_refused(llava, uneven, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"WORLD_SIZE=2, but RANK, MASTER_ADDR, MASTER_PORT .* torchrun"):

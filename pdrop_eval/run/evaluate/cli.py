@@ -14,15 +14,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from pdrop_eval.records.run_identity import shared_settings
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
 from pdrop_eval.utils.console import script
-from pdrop_eval.utils.distributed import main_process_first, rank, run_on_all_ranks
+from pdrop_eval.utils.distributed import check_same, gather, main_process_first, rank, run_on_all_ranks
 from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 
 
@@ -59,8 +60,11 @@ def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
     check_choice("log", config.log, log.KINDS)
     log.configure(config.log)
     distributed.start()
+    check_same(redact_all({"strategy": config.strategy.name, "settings": shared_settings(config.to_dict())}))
     plan, record = main_process_first(lambda: _prepare(config))
-    missing = plan.missing(record)
+    check_same({"tasks": plan.tasks, "task_sha256": plan.task_sha256, **plan.identity})
+    # the first process decides: only it writes, and the others may not see its folder
+    record, missing = gather((record, plan.missing(record)))[0]
     if record is None and (other := plan.made_by_other_code()):
         log_rank_zero(f"The record {other} was made with other code or packages. Re-running all tasks.")
     elif record is not None and (changed := plan.changed(record)):
