@@ -70,5 +70,5 @@ def _problem(processor: Any) -> str | None:
 def _for_text(template: Any, image_token: str) -> Any:
     before = _AS_TEXT.replace("IMAGE_MARK", json.dumps(image_token + "\n"))
     if isinstance(template, dict):  # of several with names, "default" is used
-        return {name: before + one for name, one in template.items()}
-    return before + template
+        return {name: _for_text(one, image_token) for name, one in template.items()}
+    return before + template if isinstance(template, str) else template

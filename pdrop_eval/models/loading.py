@@ -84,10 +84,10 @@ def prepare(
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     try:
         config = family.load_class().config_class.from_pretrained(str(checkpoint.folder), **common)
-    except UNREADABLE as error:
+        if isinstance(resolve_checkpoint(pretrained), Path):  # of the Hub's they are fetched first
+            check_shapes(pretrained, weight_files(pretrained, checkpoint.folder), family, config)
+    except UNREADABLE as error:  # a config of a model that can't be built
         raise unloadable(pretrained, family, error) from error
-    if isinstance(resolve_checkpoint(pretrained), Path):  # of the Hub's they are fetched first
-        check_shapes(pretrained, weight_files(pretrained, checkpoint.folder), family, config)
     processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template)
     _check_token_ids(pretrained, processor, config.get_text_config().vocab_size, chat_template or "vicuna")
     return Prepared(checkpoint, family, processor, checkpoint.folder, config)

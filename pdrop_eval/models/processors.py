@@ -55,16 +55,17 @@ def load_processor(
         config = family.load_class().config_class.from_pretrained(source, revision=common["revision"])
         processor = _load(source, config, common)
         _complete(processor, family, config, source, common["revision"])
+        family.set_anyres(anyres, config, processor.image_processor)
+        tokenizer = processor.tokenizer
+        tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        model = outline(family, config)
     except UNREADABLE as error:
         raise unloadable(pretrained, family, error) from error
-    family.set_anyres(anyres, config, processor.image_processor)
-    tokenizer = processor.tokenizer
-    tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if chat_template == "checkpoint":
         settle_template(processor, pretrained)
-    _try(processor, family, config, pretrained, chat_template or "vicuna")
+    _try(processor, family, model, pretrained, chat_template or "vicuna")
     return processor
 
 
@@ -111,15 +112,15 @@ def _complete(processor: Any, family: MultimodalFamily, config: Any, source: str
             setattr(processor.image_processor, name, value)
 
 
-def _try(processor: Any, family: MultimodalFamily, config: Any, pretrained: str, template: str) -> None:
+def _try(processor: Any, family: MultimodalFamily, model: Any, pretrained: str, template: str) -> None:
     """Put pictures through the processor, the model's outline and our own prompt; all must agree."""
+    config = model.config
     if processor.image_token_id != config.image_token_id:
         raise UserError(
             f"The processor of {pretrained} writes {processor.image_token!r}, id {processor.image_token_id}, "
             f"for an image, and the model's config.json has the image token {config.image_token_id}. Set "
             "image_token in processor_config.json and image_token_index in config.json to the same token."
         )
-    model = outline(family, config)
     for size in _PROBES:
         problem = _problem(processor, family, model, Image.new("RGB", size, (200, 120, 40)), template)
         if problem:

@@ -26,8 +26,12 @@ def outline(family: MultimodalFamily, config: Any) -> Any:
 
     DeepSpeed's ZeRO-3 may be waiting for the model of a training, to share it out among processes; not this.
     """
+    plain = copy.deepcopy(config)
+    plain._attn_implementation = (
+        "eager"  # a config may name one that this machine hasn't; shapes are the same
+    )
     with torch.random.fork_rng(devices=[]), torch.device("meta"), set_zero3_state():
-        return family.load_class()(copy.deepcopy(config)).eval()
+        return family.load_class()(plain).eval()
 
 
 def check_shapes(pretrained: str, files: Iterable[Path], family: MultimodalFamily, config: Any) -> None:

@@ -127,6 +127,13 @@ def test_a_checkpoint_without_a_template_says_what_to_do(mini):
     mini.load("vicuna")
 
 
+def test_a_template_that_is_no_text_is_refused(mini):
+    (mini.folder / "chat_template.jinja").unlink()
+    mini.edit("processor_config.json", chat_template=5)
+    with pytest.raises(UserError, match="can't be used for a question on a picture"):
+        mini.load()
+
+
 def test_several_templates_by_name_need_a_default(mini):
     (mini.folder / "chat_template.jinja").unlink()
     both = [{"name": "default", "template": TEXT_ONLY["as it is"]}, {"name": "tools", "template": "x"}]

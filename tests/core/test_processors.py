@@ -129,6 +129,18 @@ def test_a_tower_without_a_class_token_gets_a_processor_without_one(mini):
     assert process_image(mini.family, processor, image())[1] == MINI_TOKENS
 
 
+def test_attention_that_this_machine_has_not_is_no_matter_of_the_probe(mini):
+    mini.edit("config.json", attn_implementation="flash_attention_2")
+    assert mini.load().patch_size == 8
+
+
+def test_a_model_that_cannot_be_built_is_an_error_of_its_checkpoint(mini):
+    before = json.loads((mini.folder / "config.json").read_text())
+    mini.edit("config.json", vision_config={**before["vision_config"], "hidden_act": "no_such"})
+    with pytest.raises(UserError, match=r"can't be loaded: .*no_such"):
+        mini.load()
+
+
 def test_the_probe_leaves_the_random_numbers_as_they_are(mini):
     torch.manual_seed(3)
     expected = torch.rand(1)
