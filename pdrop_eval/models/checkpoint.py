@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import refuse_found
 from pdrop_eval.models.devices import why_absent
+from pdrop_eval.models.generation import settings_of
 from pdrop_eval.models.hub import check_id
 from pdrop_eval.models.original_format import check_format
 from pdrop_eval.models.text_model import check_text_config, check_window
@@ -21,12 +23,14 @@ class Checkpoint:
     Attributes:
         family: the name of its model family.
         config: the whole of config.json.
+        generation: what of its generation_config.json would change answers.
         folder: where it lies; of one on the Hub, where its small files were fetched to.
     """
 
     family: str
     config: dict[str, Any]
     folder: Path
+    generation: dict[str, Any]
 
 
 class MissingCheckpointError(UserError):
@@ -95,12 +99,15 @@ def check_checkpoint(
     folder = source if isinstance(source, Path) else _small_files(source, revision)
     path = folder / "config.json"
     if not path.is_file():
+        refuse_found(pretrained, folder)
+    if not path.is_file():
         raise UserError(
             f"{pretrained} holds no config.json, so it is no checkpoint in Hugging Face format. "
             "Give the folder that save_pretrained wrote."
         )
     config = read_object(path)
     check_format(pretrained, config)
+    refuse_found(pretrained, folder)
     family = families.type_of(config)
     if not families.is_multimodal(family):
         known = ", ".join(one.name for one in families.all_multimodal())
@@ -115,7 +122,7 @@ def check_checkpoint(
     check_text_config(pretrained, config, known_family.text_types)
     if drops:
         check_window(pretrained, config, known_family.text_types)
-    return Checkpoint(str(family), config, folder)
+    return Checkpoint(str(family), config, folder, settings_of(folder))
 
 
 def check_image_processing(choice: str, family: str) -> None:

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import Adapter, add_adapter
 from pdrop_eval.models.checkpoint import (
     Checkpoint,
     check_anyres,
@@ -36,11 +37,13 @@ class Loaded:
         model: the model.
         processor: its processor, which pads on the left.
         family: its model family.
+        checkpoint: what its small files say.
     """
 
     model: PreTrainedModel
     processor: Any
     family: MultimodalFamily
+    checkpoint: Checkpoint
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str) 
 
 def load(
     pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
-    anyres: Any = None, chat_template: str | None = None,
+    anyres: Any = None, chat_template: str | None = None, adapter: Adapter | None = None,
 ) -> Loaded:  # fmt: skip
     """Load a checkpoint and its processor.
 
@@ -125,6 +128,7 @@ def load(
         trust_remote_code: whether code of the checkpoint may run.
         anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
         chat_template: the template of the prompts (see `models.prompts`); None: they have none.
+        adapter: what to add to its weights.
 
     Raises:
         UserError: a checkpoint that can't be loaded, or whose processor or template doesn't fit it.
@@ -154,4 +158,6 @@ def load(
             f"{min(found['missing_keys'])}. Is it complete, and saved by the same kind of model?"
         )
     family.set_anyres(anyres, model.config)
-    return Loaded(model.to(device).eval(), ready.processor, family)
+    if adapter is not None:
+        model = add_adapter(model, adapter)
+    return Loaded(model.to(device).eval(), ready.processor, family, ready.checkpoint)

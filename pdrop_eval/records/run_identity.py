@@ -33,8 +33,10 @@ _ELSEWHERE = (
     "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log",
     "untested_packages",
 )  # fmt: skip
+# An adapter is part of the weights, whose hash says which it is and whether it is merged.
+_OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")
 # model.context only refuses: raised after a prompt was too long, it must not discard the answers so far.
-_OF_PARTS = {"model": ("pretrained", "revision", "context"), "suite": ("tasks",)}
+_OF_PARTS = {"model": ("pretrained", "revision", "context", *_OF_ADAPTER), "suite": ("tasks",)}
 # Where the code that all strategies share begins; what these modules import is found by reading them.
 _SHARED = (
     "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",

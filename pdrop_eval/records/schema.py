@@ -65,6 +65,8 @@ class RecordedModel(_Part):
     anyres: List | None = None
     image_processing: Text | None = None
     chat_template: Text | None = None
+    adapter: Anything | None = None
+    generation: Anything | None = None
     system_prompt: Text | None = None
 
 

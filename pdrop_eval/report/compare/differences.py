@@ -86,7 +86,15 @@ def _described(side: Side) -> dict[str, Any]:
     return settings | {f"data of {task}": sha for task, sha in shas.items()}
 
 
-_OF_MODEL = ("anyres", "image_processing", "chat_template", "max_new_tokens", "trust_remote_code", "threads")
+_OF_MODEL = (
+    "anyres",
+    "image_processing",
+    "chat_template",
+    "max_new_tokens",
+    "trust_remote_code",
+    "threads",
+    "generation",
+)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import refuse_adapter
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
@@ -162,6 +163,7 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
 def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
     """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
     model = config.model
+    refuse_adapter(model.adapter, "A benchmark of speed")
     if config.weights == "checkpoint":
         checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code, drops)
         return resolve_checkpoint(model.pretrained), checkpoint.family

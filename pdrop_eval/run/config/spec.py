@@ -91,6 +91,10 @@ class ModelSpec:
     context: int | None = None
     trust_remote_code: bool = False
     threads: int | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
+    merge_adapter: bool = True
+    generation: str | None = None
 
 
 @dataclass(frozen=True)

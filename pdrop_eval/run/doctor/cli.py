@@ -18,6 +18,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from pdrop_eval.models.adapter import check_adapter
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_anyres,
@@ -26,6 +27,7 @@ from pdrop_eval.models.checkpoint import (
     check_image_processing,
     resolve_checkpoint,
 )
+from pdrop_eval.models.generation import check_generation, left_out
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.spec import RunSpec, make_spec
@@ -138,6 +140,10 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
                 )  # fmt: skip
                 check_anyres(config.model.anyres, found.config)
                 check_image_processing(config.model.image_processing, found.family)
+                check_generation(config.model.generation, found.generation)
+                if found.generation and config.model.generation is None:
+                    yield Finding("warn", "generation", left_out(found.generation))
+            check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     except (UserError, ValueError, TypeError) as error:
         yield Finding("FAIL", "settings", str(error))
     else:

@@ -14,6 +14,7 @@ from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import recorded
 from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
@@ -153,6 +154,8 @@ def _model(plan: "Plan", config: Any) -> dict[str, Any]:
         "image_tokens": nominal_image_tokens(config),
         "anyres": family.resolutions(config),
         "image_processing": model.image_processing,
+        "adapter": recorded(plan.adapter),
+        "generation": {"choice": model.generation or "benchmark", "checkpoint": plan.checkpoint.generation},
         "chat_template": model.chat_template,
         "system_prompt": system_prompt(model.chat_template),
     }

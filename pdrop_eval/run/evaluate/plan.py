@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models.adapter import check_adapter, model_sha256
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
+from pdrop_eval.models.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
 from pdrop_eval.strategies.registry import VANILLA
 
@@ -20,6 +22,7 @@ class Plan:
     data: Any
     identity: dict[str, Any]
     judge: Any = None
+    adapter: Any = None
     task_sha256: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -103,6 +106,7 @@ def make_plan(config: RunSpec) -> Plan:
     checks.check_results_folder(Path(config.results))
     source = resolve_checkpoint(config.model.pretrained)
     from_hub = config.suite.source == "hub" and config.data.root is None
+    from_hub |= config.model.adapter is not None and not Path(config.model.adapter).expanduser().is_dir()
     set_offline(isinstance(source, Path) and not from_hub)
     checkpoint = check_checkpoint(
         config.model.pretrained, config.model.revision, config.model.trust_remote_code,
@@ -112,15 +116,17 @@ def make_plan(config: RunSpec) -> Plan:
     check_anyres(config.model.anyres, checkpoint.config)
     if not checks.check_budget(config.budget):  # else its layers are still to be found
         config.strategy.check((checkpoint.config.get("text_config") or {}).get("num_hidden_layers"))
+    check_generation(config.model.generation, checkpoint.generation)
+    adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
     decides = identity.run_identity(
         config.to_dict(),
         config.strategy.name,
         config.strategy.target,
-        identity.checkpoint_sha256(source, commit),
+        model_sha256(identity.checkpoint_sha256(source, commit), adapter),
         data.identity,
         checkpoint.family,
     )
     definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
-    return Plan(config, tasks, checkpoint, commit, data, decides, judge, definitions)
+    return Plan(config, tasks, checkpoint, commit, data, decides, judge, adapter, definitions)

@@ -1,13 +1,16 @@
 """A task's generation arguments, the end of an answer, and a strategy's fields as lmms-eval passes them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor
 
+from pdrop_eval.models.generation import CHECKPOINT, TOKEN_IDS, check_generation, left_out
+from pdrop_eval.utils import log
+from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 
 _GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
@@ -31,6 +34,30 @@ def arguments_of(given: dict[str, Any], max_new_tokens: int) -> tuple[dict[str, 
         "top_k": None,
     }
     return arguments, [until] if isinstance(until, str) else list(until)
+
+
+def settle_generation(model: Any, choice: str | None, settings: Mapping[str, Any]) -> None:
+    """Leave of a model's generation settings its token ids, and what of the others is asked for.
+
+    Args:
+        model: as it was loaded.
+        choice: `model.generation`: None, or "checkpoint".
+        settings: of the checkpoint, those that would change answers.
+
+    Raises:
+        UserError: settings that can't be taken over.
+    """
+    check_generation(choice, settings)
+    ids = {name: getattr(model.generation_config, name, None) for name in TOKEN_IDS}
+    taken = settings if choice == CHECKPOINT else {}
+    if settings and not taken:
+        log.log_rank_zero(left_out(settings))
+    try:
+        model.generation_config = GenerationConfig(**ids, **taken)
+    except (ValueError, TypeError) as error:
+        raise UserError(
+            f"The checkpoint's generation_config.json can't be used: {error} Use model.generation=null."
+        ) from error
 
 
 def cut(text: str, until: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
+from pdrop_eval.models.adapter import check_adapter
 from pdrop_eval.models.checkpoint import check_image_processing
 from pdrop_eval.models.encoded import EncodedImage, Needs
 from pdrop_eval.models.loading import load
@@ -30,7 +31,14 @@ from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
-from pdrop_eval.run.lmms.generation import FiniteLogits, NonFiniteLogitsError, arguments_of, cut, read_fields
+from pdrop_eval.run.lmms.generation import (
+    FiniteLogits,
+    NonFiniteLogitsError,
+    arguments_of,
+    cut,
+    read_fields,
+    settle_generation,
+)
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.staging import staged_inputs
@@ -81,6 +89,10 @@ class PdropLlava(lmms):
         max_new_tokens: int = 128,
         trust_remote_code: bool = False,
         max_batch_size: int | None = None,
+        adapter: Any = None,
+        adapter_revision: str | None = None,
+        merge_adapter: bool = True,
+        generation: str | None = None,
         workers: int = 2,
         feature_cache: float = 2,
         **fields: Any,
@@ -95,9 +107,12 @@ class PdropLlava(lmms):
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
         self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if isinstance(adapter, str):  # by lmms-eval
+            adapter = check_adapter(adapter, adapter_revision, truth_of("merge_adapter", merge_adapter))
         loaded = load(
-            pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template
+            pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter
         )
+        settle_generation(loaded.model, generation, loaded.checkpoint.generation)
         check_image_processing(image_processing, loaded.family.name)
         with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
             pass
@@ -122,7 +137,16 @@ class PdropLlava(lmms):
         )
         self.max_new_tokens = int(max_new_tokens)
         self._answers = AnswerLog()
-        choices = (self.strategy, loaded.model.dtype, image_processing, chat_template, anyres, downsample)
+        choices = (
+            self.strategy,
+            loaded.model.dtype,
+            image_processing,
+            chat_template,
+            anyres,
+            downsample,
+            adapter,
+            generation,
+        )
         self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
 
     def __repr__(self) -> str:

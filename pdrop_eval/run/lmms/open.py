@@ -33,6 +33,8 @@ def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
         "context": config.model.context,
         "max_new_tokens": config.model.max_new_tokens,
         "trust_remote_code": config.model.trust_remote_code,
+        "adapter": plan.adapter,
+        "generation": config.model.generation,
         "workers": config.workers,
         "feature_cache": config.feature_cache,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models.adapter import refuse_adapter
 from pdrop_eval.models.checkpoint import (
     check_anyres,
     check_checkpoint,
@@ -94,6 +95,7 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     source = resolve_checkpoint(config.model.pretrained)
     _check_output(output, source, list(config.phases))
     set_offline(isinstance(source, Path))
+    refuse_adapter(config.model.adapter, "A training")
     checkpoint = check_checkpoint(
         config.model.pretrained, config.model.revision, config.model.trust_remote_code,
         config.strategy.name != VANILLA,
