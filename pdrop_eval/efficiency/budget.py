@@ -17,6 +17,7 @@ from numbers import Real
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
+from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.utils.errors import UserError
 
 KINDS = ("tokens", "share", "tflops")
@@ -93,10 +94,7 @@ class _Budget:
         return _macs(self.decoder, schedule) if self.kind == "tflops" else sum(schedule)
 
     def schedule_of(self, strategy: Any) -> tuple[int, ...]:
-        found: tuple[int, ...] = schedule_of(
-            strategy, self.decoder.layers, self.image_tokens, self.tile_tokens
-        )
-        return found
+        return schedule_of(strategy, self.decoder.layers, self.image_tokens, self.tile_tokens)
 
     def cost_of(self, strategy: Any) -> int:
         return self.cost(self.schedule_of(strategy))
@@ -177,21 +175,6 @@ def find(
                 return strategy
     low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
     raise _unreachable(name, budget, kept, low, vanilla)
-
-
-def schedule_of(
-    strategy: Any, num_layers: int, image_tokens: int, tile_tokens: int | None
-) -> tuple[int, ...]:
-    """Return a strategy's schedule.
-
-    Args:
-        strategy: the strategy; one from outside of this package may not know tiles.
-        num_layers: the model's depth.
-        image_tokens: before any drop.
-        tile_tokens: those of a tile, or None where they aren't known.
-    """
-    tiles = {"tile_tokens": tile_tokens} if getattr(strategy, "reducer", None) is not None else {}
-    return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
 
 
 def no_layouts(name: str) -> UserError:

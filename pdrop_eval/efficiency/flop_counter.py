@@ -1,6 +1,6 @@
 """FLOPs counted in a real prefill: torch's own counter on the tensors that are really multiplied."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.utils.errors import UserError
@@ -29,7 +30,7 @@ class CountedFlops:
         vision: the vision tower, on all tiles.
         projector: on all tiles.
         layers: of each decoder layer, without rankings.
-        ranking: of all drops.
+        ranking: of all drops, and of choosing tokens before the decoder.
         head: the output head.
         other: the rest, such as the rotary embeddings' angles.
         convention: what is counted, in words.
@@ -84,6 +85,8 @@ def counted_flops(
     counter = FlopCounterMode(display=False, custom_mapping=kernels())
     noted = _Noted(counter)
     staged = StagedForward(model, _Ranking(strategy, noted), image_mask)
+    if staged.before is not None:
+        vars(staged.before)["from_inputs"] = noted.choosing(staged.before.from_inputs)
     blocks = {f"layer {i}": layer for i, layer in enumerate(staged.decoder.layers)}
     with torch.no_grad(), staged, noted.on({**staged.family.parts(model), **blocks}), counter:
         model(**{"logits_to_keep": 1, "use_cache": False, **inputs})
@@ -109,6 +112,19 @@ class _Noted:
     def leave(self, name: str) -> None:
         self.flops[name] = self.flops.get(name, 0) + self.counter.get_total_flops() - self.stack.pop()
 
+    def choosing(self, encode: Callable[..., Any]) -> Callable[..., Any]:
+        """Wrap what encodes and reduces images: what isn't the tower's or the projector's is the choice's."""
+
+        def noting(*given: Any) -> Any:
+            before, start = self.counter.get_total_flops(), dict(self.flops)
+            found = encode(*given)
+            known = sum(self.flops.get(name, 0) - start.get(name, 0) for name in ("vision", "projector"))
+            own = self.counter.get_total_flops() - before - known
+            self.flops["ranking"] = self.flops.get("ranking", 0) + own
+            return found
+
+        return noting
+
     @contextmanager
     def on(self, parts: Mapping[str, nn.Module]) -> Iterator[None]:
         """Note the parts' forwards. Hooks put on last run last: a ranking before a layer is none of it."""
@@ -127,6 +143,8 @@ class _Ranking:
         self.strategy = strategy
         self.noted = noted
         self.positions: str = strategy.positions
+        reducer = getattr(strategy, "reducer", None)
+        self.reducer = None if reducer is None else _Reducing(reducer, noted)
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the strategy's drops."""
@@ -138,6 +156,24 @@ class _Ranking:
         selection = self.strategy.select(context)
         self.noted.leave("ranking")
         return selection
+
+
+class _Reducing:
+    """The strategy before the decoder; tokens that it projects anew count with its choice."""
+
+    def __init__(self, reducer: Any, noted: _Noted):
+        self._reducer = reducer
+        self._noted = noted
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reducer, name)
+
+    def reduce(self, view: ImageView) -> Reduced:
+        """Return what the strategy makes of an image."""
+        before = self._noted.flops.get("projector", 0)
+        found: Reduced = self._reducer.reduce(view)
+        self._noted.flops["projector"] = before
+        return found
 
 
 def kernels() -> dict[Any, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Architecture, architecture_of
+from pdrop_eval.efficiency.schedules import choosing_of, schedule_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
@@ -14,7 +15,8 @@ PARTS = ("vision", "projector", "decoder", "ranking", "head", "decode", "prefill
 CONVENTION = (
     "multiply-adds of the whole model, image and text tokens: all layers of the vision tower and the "
     "projector on every tile; linear maps and attention (every pair, no causal half) of the decoder layers; "
-    "each drop's ranking (keys of all tokens before it, one query row); the output head on the last "
+    "each drop's ranking (keys of all tokens before it, one query row), or what choosing "
+    "before the decoder multiplies; the output head on the last "
     "position; decode steps of one token, each layer on its own cache. Left out: embeddings, norms, softmax, "
     "activations, rotations"
 )
@@ -28,7 +30,7 @@ class ModelFlops:
         vision: the vision tower, on all tiles.
         projector: on all tiles.
         decoder: the layers' prefill.
-        ranking: of all drops that find an image token.
+        ranking: of all drops that find an image token, and of choosing tokens before the decoder.
         head: the output head on the last position.
         decode: the steps after the first token, head included.
         convention: what is counted, in words.
@@ -85,7 +87,8 @@ def model_flops(
     """Count one sample's multiply-adds, from its pixels to its last decode step.
 
     A ranking counts as the attention of one query row (`SelectionContext.attention`), or as nothing where the
-    strategy's `ranks_by_attention` is false, or no image token is left to rank.
+    strategy's `ranks_by_attention` is false, or no image token is left to rank. A strategy before the decoder
+    says itself what choosing costs; it counts as ranking, too.
 
     Args:
         config: a transformers config, a config.json as a dict, or its `Architecture`; of a text model alone,
@@ -106,13 +109,14 @@ def model_flops(
             raise UserError(f"{name}={value!r} is not allowed: use a whole number from 0 up.")
     sizes = architecture_of(config)
     tiles = sizes.tiles(image_tokens) if tiles is None else tiles
-    schedule = strategy.schedule(sizes.layers, image_tokens)
+    schedule = schedule_of(strategy, sizes.layers, image_tokens, sizes.tile_tokens)
     head = sizes.d * sizes.vocabulary
     return ModelFlops(
         vision=tiles * _vision(sizes),
         projector=tiles * sizes.tile_tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d),
         decoder=sum(sizes.layer(n + text_tokens) for n in schedule),
-        ranking=_ranking(sizes, strategy, image_tokens, text_tokens),
+        ranking=_ranking(sizes, strategy, image_tokens, text_tokens)
+        + choosing_of(strategy, sizes, image_tokens, tiles),
         head=head,
         decode=sum(
             head + sum(sizes.linear(1) + sizes.attention(1, n + text_tokens + step) for n in schedule)

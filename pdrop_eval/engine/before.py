@@ -81,17 +81,30 @@ class Shortened:
         return start + (self.valid.cumsum(1) - 1).clamp(min=0)
 
     def continued(self, inputs: dict[str, Any], past: int) -> dict[str, Any]:
-        """Return the inputs of a forward on the prompt's cache, whose columns may count the full prompt."""
-        mask, short, full = inputs.get("attention_mask"), self.ids.shape[1], self.full_ids.shape[1]
+        """Return the inputs of a forward on the prompt's cache, in the columns of the short prompt.
+
+        A loop written for plain transformers goes on counting those of the full prompt: its attention mask is
+        longer, or where it has none, its position ids are further on.
+        """
+        mask, places = inputs.get("attention_mask"), inputs.get("position_ids")
+        short, full = self.ids.shape[1], self.full_ids.shape[1]
         tokens = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
         length = past + tokens.shape[1]
-        if mask is None or short == full or mask.shape[1] != length + full - short:
+        if short == full or (mask is None and places is None):
             return inputs
-        rows = self.repeated(len(mask))
-        changes = {"attention_mask": torch.cat((rows.valid.to(mask), mask[:, full:]), dim=1)}
-        if inputs.get("position_ids") is not None:
-            removed = rows.full_mask.sum(1, keepdim=True) - rows.valid.sum(1, keepdim=True)
-            changes["position_ids"] = inputs["position_ids"] - removed
+        if mask is not None and mask.shape[1] != length + full - short:
+            return inputs
+        rows = self.repeated(len(tokens))
+        valid = rows.valid.sum(1, keepdim=True)
+        removed = rows.full_mask.sum(1, keepdim=True) - valid
+        changes = {}
+        if mask is not None:
+            changes["attention_mask"] = torch.cat((rows.valid.to(mask), mask[:, full:]), dim=1)
+            of_full = torch.ones_like(removed, dtype=torch.bool)
+        elif places is not None:
+            of_full = places[:, -1:] >= valid + length - short - 1 + removed
+        if places is not None:
+            changes["position_ids"] = torch.where(of_full, places - removed, places)
         return {**inputs, **changes}
 
 

@@ -90,10 +90,18 @@ class TokenShape:
         object.__setattr__(self, "seen", self.seen or (patches,) * self.tiles)
 
     @classmethod
-    def of(cls, tokens: int, tile_tokens: int | None) -> TokenShape:
-        """Return the shape of so many tokens of tiles that nothing is cut from; one if it isn't known."""
-        tiles = max(1, round(tokens / tile_tokens)) if tile_tokens else 1
-        return cls(tokens, tiles)
+    def of(cls, tokens: int, tile_tokens: int | None, tiles: int | None = None) -> TokenShape:
+        """Return the shape of so many tokens of tiles that nothing is cut from.
+
+        Args:
+            tokens: n; what is more than the tiles have are newlines.
+            tile_tokens: N; None: it isn't known, and all is one tile.
+            tiles: P; None: as many as fit best.
+        """
+        if not tile_tokens:
+            return cls(tokens)
+        tiles = max(1, round(tokens / tile_tokens)) if tiles is None else tiles
+        return cls(tokens, tiles, tile_tokens, max(0, tokens - tiles * tile_tokens))
 
 
 @dataclass(frozen=True)

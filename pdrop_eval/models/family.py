@@ -33,6 +33,7 @@ class VisionSizes:
         vision_used: layers up to the one whose output is taken.
         vision_d: width.
         vision_m: width of the feed-forward.
+        vision_heads: of its attention.
         vision_tokens: tokens of a tile in the tower: its patches and class tokens.
         patches: patches of a tile.
         tile_tokens: image tokens that a tile becomes.
@@ -44,6 +45,7 @@ class VisionSizes:
     vision_used: int = 0
     vision_d: int = 0
     vision_m: int = 0
+    vision_heads: int = 0
     vision_tokens: int = 0
     patches: int = 0
     tile_tokens: int = 0

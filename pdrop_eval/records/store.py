@@ -98,7 +98,8 @@ class Run:
         with writing_to(self.folder):
             write_atomically(samples_path(self.folder, task), lines)
         result.pop("next_samples_sha256", None)
-        self._write(tasks={**others, task: result}, status="started", **self._resumed)
+        tasks = {**others, task: result}
+        self._write(tasks=tasks, status="started", **self._resumed, **_measured(self.record, tasks))
         with writing_to(self.folder):
             drop_journal(self.folder, task)
 
@@ -215,6 +216,19 @@ def _new_record(folder: Path, identity: dict, header: Mapping) -> dict[str, Any]
         if not isinstance(record.get(key), dict):
             raise ValueError(f"the header needs {key!r} as a dict")
     return record
+
+
+def _measured(record: dict[str, Any], tasks: dict[str, Any]) -> dict[str, Any]:
+    """The efficiency of a strategy without a schedule: the mean over the samples that are there."""
+    efficiency = record.get("efficiency") or {}
+    found = [task for task in tasks.values() if task.get("retained_tokens_per_layer")]
+    if not efficiency.get("measured") or not found:
+        return {}
+    n = sum(task["n"] for task in found)
+    layers = zip(*(task["retained_tokens_per_layer"] for task in found), strict=True)
+    mean = [sum(count * task["n"] for count, task in zip(layer, found, strict=True)) / n for layer in layers]
+    tflops = sum(task["tflops_mean"] * task["n"] for task in found) / n
+    return {"efficiency": {**efficiency, "image_tokens_per_layer": mean, "tflops": tflops}}
 
 
 def _check_result(task: str, result: dict, predictions: dict | None) -> None:

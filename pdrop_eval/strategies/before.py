@@ -98,8 +98,17 @@ class BeforeStrategy(Strategy):
         return budget.find(cls.__name__, layouts, sizes, image_tokens, fields, asked)
 
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
-        """Return the multiply-adds of choosing among the tokens of one image."""
-        return 0
+        """Return the multiply-adds of choosing, and of making tokens.
+
+        By default, those of the class token's attention in the layers that `needs` names. A strategy that
+        multiplies more adds it; `projection_flops` counts tokens that it makes before the projector.
+
+        Args:
+            shape: of the images of a sample, as if they were one.
+            sizes: of the model.
+        """
+        rows = len(self.needs.attention) * shape.tiles
+        return rows * (shape.patches + 1) * sizes.vision_d
 
     @property
     def reducer(self) -> ImageReducer:
@@ -130,6 +139,11 @@ class BeforeStrategy(Strategy):
         shape = TokenShape.of(image_tokens, tile_tokens)
         self.check_shape(shape)
         return (self.retained_count(shape),) * num_layers
+
+
+def projection_flops(tokens: int, sizes: Architecture) -> int:
+    """Return the multiply-adds of the projector on so many tokens."""
+    return tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d)
 
 
 def check_count(name: str, value: Any, most: int | None = None, low: int = 1) -> None:

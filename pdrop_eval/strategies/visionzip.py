@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
 from pdrop_eval.models.encoded import Needs, TokenShape
-from pdrop_eval.strategies.before import BeforeStrategy, check_count
+from pdrop_eval.strategies.before import BeforeStrategy, check_count, projection_flops
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
@@ -136,6 +137,13 @@ class VisionZip(BeforeStrategy):
         ]
         tokens = torch.cat([tokens.to(patches.tokens) for tokens, _ in order])
         return Reduced(tokens, torch.cat(source), patches.scores)
+
+    def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
+        """Return the class token's attention, the cosines of the others, and the made tokens' projection."""
+        others = shape.patches - (self.dominant - 1)
+        cosines = (others - self.contextual) * self.contextual * (sizes.vision_d // sizes.vision_heads)
+        made = projection_flops(1 + self.contextual, sizes)
+        return super().choosing_flops(shape, sizes) + shape.tiles * (cosines + made)
 
     @classmethod
     def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "VisionZip":

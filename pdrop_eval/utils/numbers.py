@@ -67,7 +67,12 @@ def run_lengths(tokens: Any) -> str:
     """`[144, 144, 72]` as `144 x2, 72 x1`."""
     if not isinstance(tokens, (list, tuple)):
         return NONE
-    return ", ".join(f"{number} x{len([*layers])}" for number, layers in groupby(tokens))
+    return ", ".join(f"{exact(number)} x{len([*layers])}" for number, layers in groupby(tokens))
+
+
+def exact(tokens: float) -> str:
+    """A number of tokens: whole, or a mean over samples with one decimal."""
+    return f"{tokens:.0f}" if tokens == int(tokens) else f"{tokens:.1f}"
 
 
 def natural(text: str) -> list[str | float]:

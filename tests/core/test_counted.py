@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from contract import IMAGE, IMAGE_SIZE, STRATEGIES, build, every_pair, model_of, strategy_id
+from contract import (
+    IMAGE,
+    IMAGE_SIZE,
+    STRATEGIES,
+    build,
+    every_before_pair,
+    every_pair,
+    model_of,
+    strategy_id,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
@@ -92,3 +101,13 @@ def test_the_model_learns_nothing_and_keeps_its_output():
     assert torch.equal(case.forward().logits, before)
     assert "FlopCounterMode" in found.convention
     assert "no causal half" in found.convention
+
+
+@every_before_pair
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_what_choosing_before_the_decoder_costs_is_what_torch_counts(family, attention, strategy):
+    case = case_of(family, attention)
+    found = counted_flops(case.model, strategy, case.inputs)
+    wanted = theory(case, strategy)
+    for part in PARTS:
+        assert getattr(found, part) == pytest.approx(getattr(wanted, part), rel=0.01), part

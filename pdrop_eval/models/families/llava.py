@@ -82,6 +82,7 @@ class Llava(MultimodalFamily):
             vision_used=max(place % (depth + 1) for place in taken),
             vision_d=vision.hidden_size,
             vision_m=vision.intermediate_size,
+            vision_heads=vision.num_attention_heads,
             vision_tokens=patches + _class_tokens(vision),
             patches=patches,
             tile_tokens=_tile_tokens(config),

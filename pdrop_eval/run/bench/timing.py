@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pdrop_eval.engine.before import BeforeStage
 from pdrop_eval.engine.prefill import Prefill
 from pdrop_eval.models import families
 from pdrop_eval.run.bench.memory import peak_bytes
@@ -65,15 +66,21 @@ class Runner:
 
     def prefill(self) -> Seconds:
         """The decoder on image and text embeddings, up to the logits of the last position."""
-        with torch.no_grad(), self._context(self.batch.image):
+        embeds, places = self._embedded()
+        # Images that are reduced before the decoder are so already: nothing is left to be dropped in it.
+        context = self._context(self.batch.image) if embeds is self.batch.embeds else nullcontext()
+        with torch.no_grad(), context:
             watch = Stopwatch(self.device)
-            self.model(
-                inputs_embeds=self.batch.embeds,
-                position_ids=self.batch.places,
-                use_cache=True,
-                logits_to_keep=1,
-            )
+            self.model(inputs_embeds=embeds, position_ids=places, use_cache=True, logits_to_keep=1)
             return watch.lap()
+
+    def _embedded(self) -> tuple[Tensor, Tensor]:
+        """The embeddings that enter the decoder, and their position ids."""
+        staged = None if self.strategy is None else self.strategy(self.model, self.batch.image)
+        if staged is None or staged.before is None:
+            return self.batch.embeds, self.batch.places
+        length = staged.before.from_inputs(self.batch.whole, None, None).ids.shape[1]
+        return self.batch.embeds[:, :length], self.batch.places[:, :length]
 
     def answer(self) -> dict[str, Seconds]:
         """From pixels to the first token ("ttft"), then decode steps ("decode", of one; "answer", of all)."""
@@ -104,7 +111,14 @@ class Runner:
         return kept
 
     def ranking(self) -> tuple[float, float]:
-        """Seconds of one prefill in ranking, and in choosing and gathering what is retained."""
+        """Seconds of one prefill in ranking, and in choosing and gathering what is retained.
+
+        Before the decoder, choosing is what follows the vision tower, but for the class token's attention.
+        """
+        if getattr(self.strategy, "reducer", None) is not None:
+            with timed(BeforeStage, "shorten", self.device) as chosen, torch.no_grad(), self._context():
+                self._first_token()
+            return sum(chosen), 0.0
         with timed(Prefill, "_rank", self.device) as rank, timed(Prefill, "_drop", self.device) as drop:
             self.prefill()
         return sum(rank), sum(drop)

@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
-from pdrop_eval.efficiency.architecture import decoder_of
+from pdrop_eval.efficiency.architecture import architecture_of, decoder_of
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
+from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import Plan
@@ -49,7 +50,7 @@ def prepare(plan: Plan) -> Work:
         decided = getattr(strategy, "solved_fields", ())  # what was given by hand stays
         if plan.budget and variant.strategy != VANILLA and not set(variant.fields) & set(decided):
             strategy = solve(strategy, config, **plan.budget, image_tokens=sample.image_tokens)
-        strategy.schedule(layers, sample.image_tokens)
+        schedule_of(strategy, layers, sample.image_tokens, architecture_of(config).tile_tokens)
         strategies[variant.label] = strategy
     weights = models.check_memory(config, plan.dtype, settings.device)
     return Work(plan, config, sample, strategies, weights)
@@ -97,7 +98,8 @@ def _strategy(work: Work, label: str) -> dict[str, Any]:
     strategy, sample = work.strategies[label], work.sample
     if strategy is None:
         return {"label": label, "strategy": None}
-    schedule = strategy.schedule(work.config.get_text_config().num_hidden_layers, sample.image_tokens)
+    sizes = architecture_of(work.config)
+    schedule = schedule_of(strategy, sizes.layers, sample.image_tokens, sizes.tile_tokens)
     whole = model_flops(
         work.config,
         strategy,

@@ -10,9 +10,10 @@ import torch
 from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
-from pdrop_eval.efficiency.architecture import nominal_image_tokens
+from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_tokens
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
+from pdrop_eval.efficiency.schedules import has_schedule, schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.adapter import recorded
 from pdrop_eval.models.checkpoint import resolve_checkpoint
@@ -48,9 +49,12 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
+    tile_tokens = architecture_of(transformers_config).tile_tokens
     with config.strategy.named():
-        schedule = strategy.schedule(layers, image_tokens)
-    flops = theoretical_flops(transformers_config, schedule)
+        _check_tower(strategy, transformers_config)
+        schedule = (
+            schedule_of(strategy, layers, image_tokens, tile_tokens) if has_schedule(strategy) else None
+        )
     recorded = redact_all(recorded_settings(config.to_dict(), config.strategy.preset, asdict(strategy)))
     header = {
         "command": redact(command),
@@ -74,15 +78,33 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "processes": world_size(),
         "limit": config.limit,
         "determinism": determinism(config),
-        "efficiency": {
-            "image_tokens": image_tokens,
-            "image_tokens_per_layer": list(schedule),
-            "tflops": flops.total / 1e12,
-            "convention": flops.convention,
-            "kv_cache_bytes": kv_cache_bytes(transformers_config, schedule, config.dtype),
-        },
+        "efficiency": _efficiency(transformers_config, image_tokens, schedule, config.dtype),
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
+
+
+def _efficiency(config: Any, image_tokens: int, schedule: Sequence[int] | None, dtype: str) -> dict[str, Any]:
+    """What a question costs by the schedule; without one, the run's samples will say it (`measured`)."""
+    known = schedule if schedule is not None else (image_tokens,) * config.get_text_config().num_hidden_layers
+    flops = theoretical_flops(config, known)
+    return {
+        "image_tokens": image_tokens,
+        "image_tokens_per_layer": None if schedule is None else list(schedule),
+        "tflops": None if schedule is None else flops.total / 1e12,
+        "convention": flops.convention,
+        "kv_cache_bytes": None if schedule is None else kv_cache_bytes(config, known, dtype),
+        **({"measured": True} if schedule is None else {}),
+    }
+
+
+def _check_tower(strategy: Any, config: Any) -> None:
+    """Refuse a vision tower that lacks what a strategy before the decoder looks at."""
+    reducer = getattr(strategy, "reducer", None)
+    if reducer is not None:
+        from pdrop_eval.models.tower import check_tower
+
+        check_tower(families.multimodal_of(config), config, reducer.needs, reducer.name)
+        reducer.check_shape(families.multimodal_of(config).nominal_shape(config))
 
 
 def determinism(config: Any) -> dict[str, Any]:

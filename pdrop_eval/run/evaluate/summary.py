@@ -10,6 +10,7 @@ from hydra.types import RunMode
 
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.console import script
+from pdrop_eval.utils.numbers import exact
 from pdrop_eval.utils.paths import options
 
 
@@ -125,12 +126,12 @@ def _goes_on(record: dict[str, Any], path: Path) -> bool:
     return sweep and bool(_not_there(record, path))
 
 
-def _runs(tokens: list[int]) -> str:
+def _runs(tokens: list[float] | None) -> str:
     """Equal neighbours written once: `2x144 2x72 2x36 2x18`."""
-    runs: list[list[int]] = []
-    for count in tokens:
+    runs: list[list[Any]] = []
+    for count in tokens or ():
         if runs and runs[-1][1] == count:
             runs[-1][0] += 1
         else:
             runs.append([1, count])
-    return " ".join(f"{times}x{count}" for times, count in runs)
+    return " ".join(f"{times}x{exact(count)}" for times, count in runs) or "no sample has an image"

@@ -10,6 +10,7 @@ from typing import Any
 from pdrop_eval.efficiency import architecture
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.model_flops import KeepAll
+from pdrop_eval.efficiency.schedules import choosing_of, schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.family import PARTS
 from pdrop_eval.utils.errors import UserError
@@ -76,15 +77,16 @@ def training_flops(
     sizes = architecture_of(config)
     if tiles is None:
         tiles = sizes.tiles(image_tokens)
-    schedule = strategy.schedule(sizes.layers, image_tokens)
+    schedule = schedule_of(strategy, sizes.layers, image_tokens, sizes.tile_tokens)
     learns = "decoder" in train
     layers = {
         text: sum(_decoder_layer(sizes, n + text, learns, checkpointing, lora_rank) for n in schedule)
         for text in {0, text_tokens}
     }
     every = layers[text_tokens] + _head_and_rankings(
-        sizes, strategy, image_tokens, text_tokens, learns, lora_rank
+        sizes, strategy, (image_tokens, *schedule), text_tokens, learns, lora_rank
     )
+    every += choosing_of(strategy, sizes, image_tokens, tiles)
     every += tiles * (_vision(sizes, "vision" in train, checkpointing) + _projector(sizes, train))
     return Cost(layers[0], every, _CONVENTION.format(checkpointing=_RECOMPUTED[checkpointing]))
 
@@ -147,11 +149,17 @@ def _decoder_layer(sizes: Architecture, n: int, learns: bool, checkpointing: boo
 
 
 def _head_and_rankings(
-    sizes: Architecture, strategy: Any, image_tokens: int, text_tokens: int, learns: bool, lora: int | None
+    sizes: Architecture,
+    strategy: Any,
+    tokens: Sequence[int],
+    text_tokens: int,
+    learns: bool,
+    lora: int | None,
 ) -> int:
     """The output head on what is left at the end, and each drop's keys of all tokens before it."""
     drops = strategy.drops(sizes.layers)
-    counts = (image_tokens, *(strategy.retained(sizes.layers, image_tokens) if drops else ()))
+    image_tokens, *schedule = tokens
+    counts = (image_tokens, *strategy.retained(sizes.layers, image_tokens)) if drops else (schedule[-1],)
     keys = sum(n + text_tokens for n in counts[:-1] if n) * sizes.d * sizes.kv
     passes = 3 if learns and not lora else 2
     return keys + passes * (counts[-1] + text_tokens) * sizes.d * sizes.vocabulary

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
+from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
@@ -74,7 +75,7 @@ def dry_run(config: TrainSpec) -> DryRun:
         where,
         parts,
         config.strategy.preset,
-        tuple(chosen.schedule(sizes.layers, nominal)),
+        schedule_of(chosen, sizes.layers, nominal, sizes.tile_tokens),
         sharing,
         config.gradient_checkpointing,
         config.dtype,
@@ -197,7 +198,7 @@ def _estimate(
         sharing,
         learning,
         whole - learning,
-        tokens=[rows * (n + text) for n in strategy.schedule(sizes.layers, image)],
+        tokens=[rows * (n + text) for n in schedule_of(strategy, sizes.layers, image, sizes.tile_tokens)],
         tiles=rows * max(1, round(image / sizes.tile_tokens)) if image else 0,
         train=train,
         checkpointing=checkpointing,

@@ -1,0 +1,44 @@
+"""What a strategy makes of a model's layers, whichever side of the decoder it acts on. Needs no torch."""
+
+from typing import Any
+
+from pdrop_eval.efficiency.architecture import Architecture
+from pdrop_eval.models.encoded import TokenShape
+
+
+def schedule_of(
+    strategy: Any, num_layers: int, image_tokens: int, tile_tokens: int | None = None
+) -> tuple[int, ...]:
+    """Return the image tokens of each layer.
+
+    Args:
+        strategy: the strategy.
+        num_layers: the model's depth.
+        image_tokens: before any drop.
+        tile_tokens: those of a tile; None or 0 where they aren't known.
+
+    Raises:
+        UserError: the strategy doesn't fit the model, or has no schedule before a run.
+    """
+    tiles = {} if getattr(strategy, "reducer", None) is None else {"tile_tokens": tile_tokens}
+    return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
+
+
+def choosing_of(strategy: Any, sizes: Architecture, image_tokens: int, tiles: int) -> int:
+    """Return the multiply-adds of choosing an image's tokens before the decoder; 0 where nothing is chosen.
+
+    Args:
+        strategy: the strategy.
+        sizes: of the model.
+        image_tokens: of the sample.
+        tiles: that the vision tower sees.
+    """
+    reducer = getattr(strategy, "reducer", None)
+    if reducer is None or not image_tokens:
+        return 0
+    return int(reducer.choosing_flops(TokenShape.of(image_tokens, sizes.tile_tokens, tiles), sizes))
+
+
+def has_schedule(strategy: Any) -> bool:
+    """Tell whether the strategy's counts are known before a run."""
+    return not getattr(getattr(strategy, "reducer", None), "adaptive", False)
