@@ -539,3 +539,16 @@ def test_which_settings_a_gain_names_and_compares_is_said_by_the_strategy(monkey
            "flops": {"ttft": 1.0}}  # fmt: skip
     assert bench_gain._found(one, one)[0] == "own depth=3 keep=0.25"
     assert bench_gain._rest(fields, info) == {"score": "logits"}
+
+
+def test_a_strategy_before_the_decoder_is_measured_on_what_it_leaves(config):
+    """36 patches and 6 tokens of text; 4 layers. VisionZip leaves 5 + 3."""
+    own = "strategies=[vanilla,{visionzip:{dominant:5,contextual:3}},{uniform:{tokens:9}}]"
+    record = cli.bench(config(own, "batch_sizes=[2]"))
+    schedules = [one["schedule"] for one in record["strategies"]]
+    assert schedules == [[36] * 4, [8] * 4, [9] * 4]
+    vanilla, zipped, uniform = record["batches"]["2"]["variants"]
+    assert vanilla["kv_bytes_per_layer"][0] * 14 == zipped["kv_bytes_per_layer"][0] * 42
+    assert uniform["kv_bytes_per_layer"][0] * 42 == vanilla["kv_bytes_per_layer"][0] * 15
+    assert all(seconds > 0 for seconds in zipped["ranking_seconds"])
+    assert zipped["prefill"]["bound"] > 3  # 14 tokens in place of 42

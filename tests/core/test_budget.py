@@ -11,6 +11,9 @@ from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.random import Random
+from pdrop_eval.strategies.uniform import Uniform
+from pdrop_eval.strategies.visionzip import VisionZip
 
 LLAVA = LlavaConfig(text_config=LlamaConfig())  # the 7B: 32 layers, 576 image tokens
 NEXT = LlavaNextConfig(text_config=LlamaConfig(), image_grid_pinpoints=[[336, 672], [672, 672]])  # 2,880
@@ -32,6 +35,32 @@ def test_64_tokens_with_pyramiddrop_are_what_its_author_suggests():
     assert found.reached.counts == (110, 21, 4)
     assert found.reached.tokens == mean(found) == 63.875
     assert "4 equal stages can't reach that" in found.reached.words
+
+
+def test_64_tokens_before_the_decoder_are_64_in_every_layer():
+    for found in (Uniform.for_budget(LLAVA, tokens=64), Random.for_budget(LLAVA, tokens=64.9, seed=3)):
+        assert found.tokens == 64
+        assert found.reached.schedule == (64,) * 32
+        assert (found.reached.layers, found.reached.counts) == ((0,), (64,))
+        assert "Before the decoder, 64 of 576 image tokens are left: 64 a layer" in found.reached.words
+    assert found.seed == 3
+
+
+def test_visionzip_splits_a_budget_as_its_paper_does_on_each_tile():
+    """54 + 10 of 64; LLaVA-NeXT's 160 are 32 on each of 5 tiles: 27 + 5."""
+    found = VisionZip.for_budget(LLAVA, tokens=64)
+    assert (found.dominant, found.contextual) == (54, 10)
+    found = VisionZip.for_budget(NEXT, tokens=160)
+    assert (found.dominant, found.contextual, found.reached.tokens) == (27, 5, 160)
+    assert VisionZip.for_budget(NEXT, share=0.05).reached.tokens <= 144
+    assert solve(VisionZip(official=False), LLAVA, tokens=128).official is False
+
+
+def test_a_budget_before_the_decoder_that_no_count_meets_is_refused():
+    with pytest.raises(UserError, match=r"tokens=0.5 can't be reached by Uniform.*from 1 .*to 576"):
+        Uniform.for_budget(LLAVA, tokens=0.5)
+    with pytest.raises(UserError, match="dominant=5 is what the budget decides"):
+        VisionZip.for_budget(LLAVA, tokens=64, dominant=5)
 
 
 def test_64_tokens_with_fastv():

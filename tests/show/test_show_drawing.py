@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,6 +129,19 @@ def test_newline_tokens_clear_nothing_and_are_counted():
     assert spec.rows[0].groups[0].lines == ("344 of 344 tokens", "of them 8 newlines")
     assert spec.rows[0].groups[1].lines == ("3 of 344 tokens", "of them 3 newlines")
     assert any("stand for no place" in note for note in spec.notes)
+
+
+def test_merged_tokens_are_counted_and_lie_nowhere():
+    measured = replace(
+        outcome(WHOLE).measured,
+        retained=[[0, pack([t < 12 for t in range(144)])]],
+        image_tokens_per_layer=(15,) * 8,
+    )
+    spec = retained_figure(
+        question(page()), {"visionzip": Outcome("", 1.0, measured)}, {"visionzip": "VisionZip"}, "mini", 8
+    )
+    group = spec.rows[0].groups[1]
+    assert (group.title, group.lines) == ("before the decoder", ("12 of 144 tokens", "and 3 merged ones"))
 
 
 def test_what_a_centre_crop_leaves_out_is_never_clear_and_said_to_be_striped():

@@ -191,7 +191,7 @@ def test_gradient_checkpointing_changes_no_loss(finished, config):
     assert losses(run(config("gradient_checkpointing=true"))) == losses(finished[1])
 
 
-@pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
+@pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop", "visionzip", "random"])
 @pytest.mark.slow
 def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
     exact = run(config(f"strategy={strategy}"))

@@ -39,11 +39,14 @@ def retained_figure(
     for name, outcome in outcomes.items():
         grids = grids_of(question, outcome)
         total = outcome.measured.image_tokens
-        stages = [("input", [True] * total)]
+        stages = [("input", [True] * total, 0)]
         for layer, mask in outcome.measured.retained:
             where = f"before layer {layer}" if layer < depth else "after the last layer"
-            stages.append((where, unpack(mask, total)))
-        groups = tuple(_stage(images, grids, where, flags) for where, flags in stages)
+            flags = unpack(mask, total)
+            per_layer = outcome.measured.image_tokens_per_layer
+            there = per_layer[layer] if layer < len(per_layer) else sum(flags)
+            stages.append((where if layer else "before the decoder", flags, there - sum(flags)))
+        groups = tuple(_stage(images, grids, *stage) for stage in stages)
         rows.append(Row(labels[name], groups, str(colours[name]["color"])))
     grids = grids_of(question, next(iter(outcomes.values())))
     notes = [
@@ -107,13 +110,15 @@ def label(strategy: str, overrides: Sequence[str]) -> str:
 
 
 def _stage(
-    images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool]
+    images: Sequence[Image.Image], grids: Sequence[Grid], where: str, flags: Sequence[bool], made: int
 ) -> PanelGroup:
     apart = newlines(grids)
     kept = np.asarray(flags)
     lines = [f"{kept.sum()} of {len(kept)} tokens"]
     if apart.any():
         lines.append(f"of them {(kept & apart).sum()} newlines")
+    if made:  # they lie nowhere
+        lines.append(f"and {made} merged ones")
     panels = plain_panels(images, grids) if kept.all() else retained_panels(images, grids, flags)
     return PanelGroup(where, tuple(lines), panels)
 
