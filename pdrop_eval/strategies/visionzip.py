@@ -140,9 +140,10 @@ class VisionZip(BeforeStrategy):
 
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the class token's attention, the cosines of the others, and the made tokens' projection."""
-        others = shape.patches - (self.dominant - 1)
-        cosines = (others - self.contextual) * self.contextual * (sizes.vision_d // sizes.vision_heads)
-        made = projection_flops(1 + self.contextual, sizes)
+        dominant, contextual = self.counts
+        others = shape.patches - (dominant - 1)
+        cosines = (others - contextual) * contextual * (sizes.vision_d // sizes.vision_heads)
+        made = projection_flops(1 + contextual, sizes)
         return super().choosing_flops(shape, sizes) + shape.tiles * (cosines + made)
 
     @classmethod
