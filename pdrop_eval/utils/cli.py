@@ -5,6 +5,7 @@ configuration that can't be composed) · 130 interrupted. `pdrop-eval-compare` h
 """
 
 import contextlib
+import errno
 import os
 import sys
 import traceback
@@ -17,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pdrop_eval.utils import distributed, log
+from pdrop_eval.utils import distributed, log, output
 from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.paths import CONF
@@ -25,6 +26,8 @@ from pdrop_eval.utils.redact import redact
 
 # What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)  # what a write to a full or broken disk says
 
 
 def run(
@@ -59,8 +62,13 @@ def run(
 def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
     """Turns whatever ends a script into a message and an exit status; a traceback is shown of bugs only."""
     log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
+    output.never_refuse()
     try:
         yield
+        _check_output(program)
+    except SystemExit:  # of a help that is printed
+        _check_output(program)
+        raise
     except UserError as error:
         leave(program, str(error), 2)
     except CONFIG_ERRORS as error:
@@ -68,15 +76,23 @@ def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
     except KeyboardInterrupt:
         leave(program, interrupted, 130)
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the files are written
-        discard_output()
+        output.discard()
     except distributed.ElsewhereError:
         sys.exit(1)  # the process that failed says why
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            _check_output(program, failed=True)
         message = f"{type(error).__name__}: {error}"
         expected = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
         leave(program, message if expected else f"{message}\n{traceback.format_exc()}", 1)
     finally:
         distributed.stop()
+
+
+def _check_output(program: str, failed: bool = False) -> None:
+    """Leaves with a message if standard output took less than was printed, as on a full disk."""
+    if why := output.lost(failed):
+        leave(program, why, 2)
 
 
 def leave(program: str, message: str, status: int) -> NoReturn:
@@ -91,17 +107,8 @@ def report(program: str, message: str, status: int) -> None:
         log.event("error", level="error", message=message, status=status)
     else:
         lines = [visible(line) for line in redact(message).splitlines()]
-        print(f"{program}:", "\n".join(lines), file=sys.stderr)
-
-
-def discard_output() -> None:
-    """Empties both outputs, into nothing where they can't be: Python would leave with another status."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError):
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        with contextlib.suppress(OSError):  # it is full, too: the status says it
+            print(f"{program}:", "\n".join(lines), file=sys.stderr)
 
 
 def explain(error: Exception) -> UserError:

@@ -103,10 +103,17 @@ def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") 
 
 
 def _show(text: str) -> None:
+    from pdrop_eval.utils import output
+    from pdrop_eval.utils.cli import report
+
+    output.never_refuse()
+    failed = False
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # the reader of our output has left, as `| head` does; the verdict stands
-        _settle()
+        print(text)
+    except OSError:  # a full disk, or a reader that has left, as `| head` does
+        failed = True
+    if why := output.lost(failed):  # the verdict stands, in the files and in the status
+        report("pdrop-eval-compare", why, PASSED)
 
 
 def _settle() -> None:

@@ -4,6 +4,7 @@ import textwrap
 
 from pdrop_eval.report.formats.grid import Grid, Section
 from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.output import printable
 
 MIN_WIDTH = 40
 # Heads in two lines: most tables then fit into 80 columns as they are.
@@ -57,8 +58,8 @@ def fold(text: str, width: int, indent: str = "") -> str:
 
 
 def _grid(grid: Grid, width: int) -> str:
-    heads = [_narrow(head) for head in grid.heads]
-    rows = [[cell.text for cell in line.cells] for band in grid.bands for line in band.lines]
+    heads = [_narrow(printable(head)) for head in grid.heads]  # before what is as wide as they are
+    rows = [[printable(cell.text) for cell in line.cells] for band in grid.bands for line in band.lines]
     widths = [max(map(len, column)) for column in zip(*zip(*heads, strict=True), *rows, strict=True)]
     pieces = _pieces(widths, grid.labels, width)
     return "\n\n".join(_piece(grid, heads, widths, piece, width) for piece in pieces)
@@ -95,7 +96,7 @@ def _piece(
             lines.append(band.name)
         for row in band.lines:
             lines += [rule] if row.apart and len(band.lines) > 1 else []
-            lines.append(line([cell.text for cell in row.cells]))
+            lines.append(line([printable(cell.text) for cell in row.cells]))
     return "\n".join(lines)
 
 
