@@ -78,6 +78,13 @@ BEFORE = [
     VisionZip(dominant=5, contextual=3, official=False, layout="packed"),
     FasterVLM(visual_token_num=6),
     FasterVLM(visual_token_num=6, layout="packed"),
+    DivPrune(subset_ratio=0.3),
+    Pool(grid=(3, 2)),
+    VisPruner(visual_token_num=7),
+    HiRED(token_budget_rate=0.3),
+    HiRED(token_budget_rate=0.3, official=False),
+    PruMerge(),
+    PruMergePlus(),
 ]
 FAMILIES = {
     name: partial(tiny_model, family, text)

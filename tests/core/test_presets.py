@@ -3,14 +3,25 @@
 import pytest
 
 from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies.divprune import DivPrune
 from pdrop_eval.strategies.fastervlm import FasterVLM
+from pdrop_eval.strategies.hired import HiRED
+from pdrop_eval.strategies.pool import Pool
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.strategies.visionzip import VisionZip
+from pdrop_eval.strategies.vispruner import VisPruner
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF
 
 LLAVA, NEXT = TokenShape(576), TokenShape(2880, 5)  # one tile; an overview and four, nothing cut off
-WITH_PRESETS = {"fastervlm": FasterVLM, "visionzip": VisionZip}
+WITH_PRESETS = {
+    "divprune": DivPrune,
+    "fastervlm": FasterVLM,
+    "hired": HiRED,
+    "pool": Pool,
+    "visionzip": VisionZip,
+    "vispruner": VisPruner,
+}
 # What a preset leaves of an image: its name says it.
 COUNTS = {"192": (LLAVA, 192), "128": (LLAVA, 128), "64": (LLAVA, 64)}
 COUNTS |= {"next_640": (NEXT, 640), "next_320": (NEXT, 320), "next_160": (NEXT, 160)}

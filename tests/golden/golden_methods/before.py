@@ -1,12 +1,15 @@
 """Strategies before the decoder: function (tensors of the tower in), next (several tiles), e2e (a model)."""
 
 import torch
+from golden_case import MismatchError
 from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from golden_methods.decoder import greedy
 from pdrop_eval.engine.before_interface import ImageView
-from pdrop_eval.models.encoded import EncodedImage, Needs, Places
-from pdrop_eval.strategies import fastervlm, uniform, visionzip
+from pdrop_eval.models.encoded import EncodedImage, Needs, Places, TokenShape
+from pdrop_eval.models.tower import class_row
+from pdrop_eval.strategies import divprune, fastervlm, hired, pool, prumerge, uniform, visionzip, vispruner
+from pdrop_eval.strategies.prumerge_plus import PruMergePlus
 
 # --- end to end
 
@@ -35,7 +38,7 @@ def llava(case, image_id):
 
 
 def run_e2e(case, strategy, ids=None, **options):
-    """Prefill and eight tokens under a strategy; ids: the tensor with those of the retained patches."""
+    """Prefill and eight tokens under a strategy; ids: the tensor of retained patches. Returns the view."""
     pixels = case.tensor("pixel_values")
     patches = (pixels.shape[-1] // case.value("vision_config", "patch_size")) ** 2
     before, after = (case.value("input", f"input_ids_{part}") for part in ("before", "after"))
@@ -44,9 +47,9 @@ def run_e2e(case, strategy, ids=None, **options):
     model = llava(case, image_id)
     prompt = {"input_ids": torch.tensor([[*before, *[image_id] * patches, *after]]), "pixel_values": pixels}
     with torch.no_grad(), strategy(model, **options) as report:
-        made = []
+        made, views = [], []
         taking = strategy.reduce
-        strategy.reduce = lambda view: made.append(taking(view)) or made[-1]
+        strategy.reduce = lambda view: views.append(view) or made.append(taking(view)) or made[-1]
         prefill = model(**prompt)
         del strategy.reduce
         tokens, logits = greedy(model, **prompt)
@@ -59,6 +62,7 @@ def run_e2e(case, strategy, ids=None, **options):
     case.close("prefill_logits_last", prefill.logits[0, -1])
     case.equal("decode_tokens", tokens)
     case.close("decode_logits", logits)
+    return views[0]
 
 
 # --- several tiles
@@ -215,8 +219,160 @@ def uniform_function(case):
         case.equal(f"number for {asked}", len(kept), case.value("expected", f"kept_{asked}"))
 
 
+def divprune_params(case):
+    params = case.params("subset_ratio", "count")
+    return divprune.DivPrune(subset_ratio=params["subset_ratio"]), params["count"]
+
+
+def divprune_function(case):
+    strategy, count = divprune_params(case)
+    tokens = case.tensor("tokens")
+    case.equal("count", strategy.retained_count(TokenShape(len(tokens))), count)
+    case.close("distance", divprune.distances(tokens), atol=1e-5)
+    picked = divprune.most_diverse(tokens, count)
+    case.equal("picked", picked)
+    case.equal("kept", picked.sort().values)
+    case.equal("distinct", len(set(picked.tolist())), case.value("expected", "distinct"))
+    case.close("features", tokens[picked.sort().values])
+
+
+def divprune_next(case):
+    strategy, count = divprune_params(case)
+    width, height = case.value("input", "image_size_wh")
+    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    places = places_of(case.value("shapes", "tiles"), side, grid, (height, width), newlines=True)
+    newline = case.tensor("image_newline")
+    view = view_of(case, places, case.tensor("tile_features"), strategy.needs, newline=newline)
+    case.close("tokens", view.tokens)
+    case.equal("is_newline", places.sources[:, 1] < 0)
+    found = strategy.reduce(view)
+    case.equal("count", len(found.tokens), count)
+    # Newlines are copies of each other, so only their number can be compared.
+    lines, kept = case.tensor("is_newline"), case.tensor("kept")
+    case.equal("kept patches", found.source[~lines[found.source]], kept[~lines[kept]])
+    case.equal("kept newlines", int(lines[found.source].sum()), case.value("expected", "newlines_kept"))
+    case.close("features", found.tokens)
+
+
+def divprune_e2e(case):
+    run_e2e(case, divprune_params(case)[0], "kept")
+
+
+def vispruner_strategy(case):
+    params = case.params("visual_token_num", "important_ratio", "per")
+    return vispruner.VisPruner(**{key: value for key, value in params.items() if key != "per"})
+
+
+def vispruner_function(case):
+    strategy = vispruner_strategy(case)
+    scores = fastervlm.class_attention(case.tensor("cls_attention"))
+    features = case.tensor("hidden_states")[:, 1:]
+    case.close("scores", scores, atol=1e-5)
+    important = int(strategy.count * strategy.important_ratio)
+    seen = torch.ones_like(scores, dtype=torch.bool)
+    case.equal("kept_important", kept_ids(fastervlm.best(scores, seen, important)))
+    chosen = [
+        vispruner.important_and_diverse(*one, strategy.count, strategy.important_ratio)
+        for one in zip(scores, features, seen, strict=True)
+    ]
+    kept = kept_ids(torch.stack(chosen))
+    case.equal("kept", kept)
+    case.close("features", gathered(project(case)(features), kept))
+
+
+def vispruner_next(case):
+    strategy = vispruner_strategy(case)
+    tower_next(case, strategy, strategy.needs)
+
+
+def vispruner_e2e(case):
+    run_e2e(case, vispruner_strategy(case), "kept")
+
+
+def hired_function(case):
+    attention = case.tensor("cls_attention")
+    strategy = hired.HiRED(**case.params("token_budget_rate", "alpha"))
+    case.close("scores", attention.sum(1)[0], atol=1e-5)
+    count = strategy.retained_count(TokenShape(attention.shape[-1]))
+    case.equal("count", count, case.value("expected", "count"))
+    case.equal("kept", kept_ids(hired.top(attention.sum(1), [count]))[0])
+
+
+def hired_next(case):
+    from transformers.models.llava_next.modeling_llava_next import get_anyres_image_grid_shape
+
+    strategy = hired.HiRED(**case.params("token_budget_rate", "alpha"))
+    size = tuple(case.value("input", "image_size_hw"))
+    points = case.value("input", "grid_pinpoints_hw")
+    grid = get_anyres_image_grid_shape(size, points, min(min(point) for point in points))
+    features = case.tensor("tile_features")
+    places = places_of(len(features), case.value("shapes", "side"), tuple(grid), size)
+    held = {"first": case.tensor("layer0_cls_attention"), "features": case.tensor("layer22_cls_attention")}
+    view = view_of(case, places, features, strategy.needs, attention=held)
+    scores = held["features"].sum(1)
+    early = held["first"][0].sum(0)
+    rate = strategy.token_budget_rate
+    chosen = hired.choose_in_tiles(early, scores, view, rate, strategy.alpha, None)
+    case.equal("kept_mask", chosen)
+    case.equal("overview", int(chosen[0].sum()), case.value("expected", "overview"))
+    case.equal("crops", chosen[1:].sum(1), case.value("expected", "crops"))
+    order = hired.officially_packed(chosen, view.side, view.grid, view.image_size)
+    case.equal("packed_source", order)
+    case.close("packed_features", strategy.reduce(view).tokens)
+
+
+def hired_e2e(case):
+    run_e2e(case, hired.HiRED(**case.params("token_budget_rate", "alpha")), "kept")
+
+
+def pool_function(case):
+    size = tuple(case.params("output_height_width")["output_height_width"])
+    side = case.value("shapes", "height"), case.value("shapes", "width")
+    for mode in pool.MODES:
+        case.close(mode, pool.pooled(case.tensor("tokens"), side, size, mode), atol=1e-5)
+
+
+def prumerge_params(case):
+    params = case.params("plus", "adaptive", "reduction_ratio", "neighbours")
+    case.equal("neighbours", prumerge.NEIGHBOURS, params["neighbours"])
+    if params["adaptive"] != (params["reduction_ratio"] is None):
+        raise MismatchError("adaptive and a reduction_ratio exclude each other")
+    cls = PruMergePlus if params["plus"] else prumerge.PruMerge
+    return cls(reduction_ratio=params["reduction_ratio"])
+
+
+def prumerge_function(case):
+    strategy, keys = prumerge_params(case), case.tensor("keys")
+    attention = class_row(case.tensor("query_cls")[None], keys[None], heads=1)[0, 0]
+    case.close("cls_attention", attention, atol=1e-5)
+    outliers = prumerge.outlier_ratio(attention[None])
+    case.equal("outliers", round(outliers * len(attention)), case.value("expected", "outliers"))
+    ratio = outliers if strategy.reduction_ratio is None else strategy.reduction_ratio
+    ids = prumerge.picked(attention, ratio, strategy.plus, strategy.reduction_ratio is None)
+    case.equal("picked", ids)
+    case.close("output", prumerge.merged(case.tensor("hidden_states")[1:], keys[1:], attention, ids))
+
+
+def prumerge_e2e(case):
+    strategy = prumerge_params(case)
+    view = run_e2e(case, strategy)
+    attention = class_row(view.query("last"), view.keys("last"), heads=1)[:, 0]
+    case.close("cls_attention", attention[0], atol=1e-5)
+    ratio = strategy.reduction_ratio
+    ratio = prumerge.outlier_ratio(attention) if ratio is None else ratio
+    case.equal(
+        "picked", prumerge.picked(attention[0], ratio, strategy.plus, strategy.reduction_ratio is None)
+    )
+
+
 METHODS = {
     "pre-fastervlm": {"function": fastervlm_function, "next": fastervlm_next, "e2e": fastervlm_e2e},
     "pre-visionzip": {"function": visionzip_function, "next": visionzip_next, "e2e": visionzip_e2e},
     "pre-uniform": {"function": uniform_function},
+    "pre-divprune": {"function": divprune_function, "next": divprune_next, "e2e": divprune_e2e},
+    "pre-vispruner": {"function": vispruner_function, "next": vispruner_next, "e2e": vispruner_e2e},
+    "pre-hired": {"function": hired_function, "next": hired_next, "e2e": hired_e2e},
+    "pre-pool": {"function": pool_function},
+    "pre-prumerge": {"function": prumerge_function, "e2e": prumerge_e2e},
+    "pre-prumergeplus": {"function": prumerge_function, "e2e": prumerge_e2e},
 }
