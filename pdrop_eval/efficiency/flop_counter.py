@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.engine.context import StagedForward
@@ -180,6 +180,7 @@ def kernels() -> dict[Any, Any]:
     """Return the attention kernel of CPUs, which torch's counter leaves out, as its `custom_mapping`."""
 
     def attention(query: Any, key: Any, value: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        return sdpa_flop_count(query, key, value)
+        rows, heads, queries, width = query
+        return 2 * rows * heads * queries * key[2] * (width + value[3])
 
     return {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention}

@@ -178,3 +178,30 @@ def check_generate(model: nn.Module, arguments: dict[str, Any], any_cache: bool 
         raise UserError(
             "prefill_chunk_size splits the prompt that is to be ranked as a whole: leave it unset."
         )
+
+
+def check_expansion(model: nn.Module, arguments: dict[str, Any], image: Tensor | None) -> None:
+    """Refuse to repeat rows of several images where this transformers gives them each other's pictures.
+
+    There `generate` repeats every picture for the beams of its row, not the row's pictures in turn: right
+    only where each row has one.
+
+    Args:
+        model: the model that generates.
+        arguments: the keyword arguments of `generate`.
+        image: [b, n] bool, true on image tokens, or None where they can't be found.
+
+    Raises:
+        UserError: beams, or several sequences a prompt, of rows that don't have one image each.
+    """
+    if hasattr(model, "_expand_multimodal_outputs") or arguments.get("pixel_values") is None or image is None:
+        return
+    config = arguments.get("generation_config") or getattr(model, "generation_config", None)
+    for name in ("num_beams", "num_return_sequences"):
+        value = arguments.get(name, getattr(config, name, None)) or 1
+        one_each = len(arguments["pixel_values"]) == len(image) and bool(image.any(1).all())
+        if value > 1 and not one_each:
+            raise UserError(
+                f"{name}={value} mixes up the images of prompts that don't have one each, in this version of "
+                f"transformers: use {name}=1, prompts with one image, or transformers 5.18 or newer."
+            )

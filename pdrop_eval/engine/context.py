@@ -17,6 +17,7 @@ from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models import families
+from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.models.text_model import check_text_model
 from pdrop_eval.utils.errors import UserError
 
@@ -128,6 +129,9 @@ class StagedForward:
         def checked(*args: Any, **kwargs: Any) -> Any:
             inputs = _named(generate, args, kwargs)
             checks.check_generate(self.model, inputs, any_cache=not self.drops)
+            if self.drops and self.before is None:
+                image = self.family.image_mask(self.model.config, inputs)
+                checks.check_expansion(self.model, inputs, image)
             past = self._past(inputs)
             checks.check_filled(self.family.has_images(inputs), past)
             if self.before is None or self.prompt is not None or not self.family.has_images(inputs):
@@ -171,13 +175,13 @@ class StagedForward:
 
     def _past(self, inputs: Inputs) -> int:
         """Return how many tokens the given cache holds; refuse caches that drops can't be made in."""
-        cache = inputs.get("past_key_values")
+        cache = cache_in(inputs)
         return checks.check_cache(cache) if self.drops else _seen(cache)
 
     def _before_model(self, model: nn.Module, args: Any, kwargs: Inputs) -> tuple[Any, Inputs]:
         """Check the inputs and put the state of this forward among them."""
         inputs = _named(model.forward, args, kwargs)
-        cache, past = inputs.get("past_key_values"), self._past(inputs)
+        cache, past = cache_in(inputs), self._past(inputs)
         if self.drops or self.before is not None:
             checks.check_filled(self.family.has_images(inputs), past)
             checks.check_forward(inputs, past)

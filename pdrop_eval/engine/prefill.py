@@ -23,6 +23,7 @@ from pdrop_eval.engine.interface import (
 )
 from pdrop_eval.engine.report import DropRecord, Report, report_rows
 from pdrop_eval.models.family import Family
+from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.models.rotary import gather_columns
 from pdrop_eval.utils.errors import UserError
 
@@ -123,8 +124,8 @@ class Prefill:
 
     def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Rank and drop where it is due before layer `number`, and replace its inputs in `kwargs`."""
-        if number == 0 and kwargs.get("past_key_values") is not None:
-            kwargs["past_key_values"].pdrop_record = self.record
+        if number == 0 and (cache := cache_in(kwargs)) is not None:
+            cache.pdrop_record = self.record
         for d, drop in enumerate(self.setup.drops):
             due = resolve_scoring_layer(drop, self.setup.num_layers) == number
             if due and drop.layer == number:

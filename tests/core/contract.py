@@ -176,6 +176,9 @@ def model_of(family, attention="sdpa", dtype=torch.float32):
             if parameter.dim() > 1:
                 parameter.normal_(0, 0.3)
     model.set_attn_implementation(attention)
+    model.generation_config.eos_token_id = (
+        None  # not all versions of transformers take it from the text's config
+    )
     return model.to(dtype).eval()
 
 

@@ -7,7 +7,10 @@ import pytest
 
 PROGRAM = """
 import sys
-for name in ("lmms_eval", "hydra", "omegaconf", "pandas", "datasets", "tabulate", "PIL", "decord"):
+for name in (
+    "lmms_eval", "hydra", "omegaconf", "pandas", "datasets", "tabulate", "PIL", "decord", "pydantic", "scipy",
+    "openai", "psutil", "pyarrow", "matplotlib", "plotly",
+):
     sys.modules[name] = None  # an import of it fails
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -18,6 +21,8 @@ sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "vo
 config = LlamaConfig(num_hidden_layers=4, **sizes)
 model = LlamaForCausalLM(config).eval()
 mask = torch.tensor([[False] + [True] * 8 + [False]])
+reached = PyramidDrop.for_budget(config, share=0.5, image_tokens=64).reached
+assert 0 < reached.share <= 0.5
 for strategy in (Vanilla(), FastV(), PyramidDrop()):
     with torch.no_grad(), strategy(model, image_mask=mask) as drop:
         model(inputs_embeds=torch.randn(1, 10, 8))

@@ -5,10 +5,13 @@ import copy
 import pytest
 import torch
 from contract import IMAGE_ID, ROWS, STRATEGIES, build, case_of, keep_all, llama, model_of, strategy_id
-from transformers import AttentionInterface, AttentionMaskInterface, LlamaForCausalLM
+from transformers import AttentionInterface, AttentionMaskInterface, GenerationMixin, LlamaForCausalLM
 
 from pdrop_eval import FastV, PyramidDrop, Vanilla
+from pdrop_eval.models.kv_cache import cache_argument
 
+# Older versions of transformers repeat rows of several images wrongly; there, dropping refuses it.
+SEVERAL = hasattr(GenerationMixin, "_expand_multimodal_outputs")
 DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
 every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
@@ -18,17 +21,17 @@ every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
 @pytest.mark.parametrize("family", ["llava_gqa", "bare_llama"])
 def test_one_beam_of_many_is_greedy_when_only_the_best_is_followed(strategy, family):
     """Beams start from equal rows; with one new token the best of three is the greedy one."""
-    case = case_of(family)
+    case = case_of(family, rows=ROWS if SEVERAL else (ROWS[0], ROWS[3]))
     with case.under(strategy) as drop:
         greedy, beams = case.generate(new=1), case.generate(new=1, num_beams=3)
     assert torch.equal(greedy, beams)
-    assert len(drop.kv_lengths[-1]) == 3 * len(ROWS)
+    assert len(drop.kv_lengths[-1]) == 3 * len(case.rows)
 
 
 @every_strategy
 def test_beam_search_scores_its_sequence_right(strategy):
     """The score of a beam is its log probability: decoding that sequence step by step must give the same."""
-    case = case_of("llava_gqa").alone(1)
+    case = case_of("llava_gqa").alone(1 if SEVERAL else 0)
     settings = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False, "length_penalty": 0.0}
     with case.under(strategy):
         beam = case.model.generate(
@@ -52,22 +55,25 @@ def continue_with(case, cache, ids, seen):
     mask = torch.nn.functional.pad(prompt, (0, seen + ids.shape[1]), value=1)
     place = mask.cumsum(1)[:, -ids.shape[1] :] - 1
     with torch.no_grad():
-        return case.model(input_ids=ids, attention_mask=mask, position_ids=place, past_key_values=cache)
+        return case.model(
+            input_ids=ids, attention_mask=mask, position_ids=place, **cache_argument(case.model, cache)
+        )
 
 
 @every_strategy
 def test_sampling_repeats_from_a_seed_and_several_sequences_share_a_prompt(strategy):
-    case = case_of("llava")
+    case = case_of("llava", rows=ROWS if SEVERAL else (ROWS[0], ROWS[3]))
     runs = []
     with case.under(strategy) as drop:
         for _ in range(2):
             torch.manual_seed(3)
             runs.append(case.generate(do_sample=True, num_return_sequences=2, top_k=20))
     assert torch.equal(*runs)
-    assert runs[0].shape == (2 * len(ROWS), 6)
-    assert len(set(map(tuple, runs[0].tolist()))) > len(ROWS)
+    rows = len(case.rows)
+    assert runs[0].shape == (2 * rows, 6)
+    assert len(set(map(tuple, runs[0].tolist()))) > rows
     for per_row in drop.retained:
-        for row in range(len(ROWS)):
+        for row in range(rows):
             assert torch.equal(per_row[2 * row], per_row[2 * row + 1])
 
 
@@ -98,13 +104,13 @@ def test_a_second_turn_continues_from_the_first(strategy):
         second = case.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            past_key_values=first.past_key_values,
+            **cache_argument(case.model, first.past_key_values),
             **settings,
         )
         # The cache lacks the last answered token: it goes in with the question.
         output = continue_with(case, reference, ids[:, -4:], seen=3)
     logits = output.logits[0, -1].clone()
-    logits[[2, IMAGE_ID]] = -torch.inf
+    logits[IMAGE_ID] = -torch.inf
     assert int(logits.argmax()) == int(second.sequences[0, -4])
 
 
@@ -135,7 +141,7 @@ def test_position_ids_may_be_left_out_without_padding(strategy):
         cache = case.forward(use_cache=True).past_key_values
         expected = continue_with(case, copy.deepcopy(cache), token, seen=0).logits
         with torch.no_grad():
-            bare = case.model(input_ids=token, past_key_values=cache).logits
+            bare = case.model(input_ids=token, **cache_argument(case.model, cache)).logits
     assert torch.allclose(bare, expected, atol=1e-5)
 
 

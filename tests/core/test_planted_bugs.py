@@ -15,6 +15,7 @@ from contract import PyramidDrop, case_of
 from pdrop_eval.engine import ops
 from pdrop_eval.engine.interface import Drop
 from pdrop_eval.engine.prefill import Prefill
+from pdrop_eval.models.kv_cache import cache_in
 
 FAMILY = "llava_gqa"
 CHECKS = {
@@ -57,7 +58,7 @@ def doubled_kv(plant):
     """Layer 5 has its keys and values twice in the cache."""
 
     def enter_layer(self, number, layer, hidden, kwargs):
-        cache = kwargs.get("past_key_values")
+        cache = cache_in(kwargs)
         if number == 6 and cache is not None:
             fifth = cache.layers[5]
             fifth.keys, fifth.values = (torch.cat((x, x), 2) for x in (fifth.keys, fifth.values))

@@ -5,6 +5,7 @@ import torch
 from contract import FAMILIES, STRATEGIES, case_of, llama, mistral, model_of, strategy_id
 from transformers import (
     DynamicCache,
+    GenerationMixin,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaForCausalLM,
@@ -15,6 +16,8 @@ from transformers import (
 )
 
 from pdrop_eval import FastV, PyramidDrop, UserError, Vanilla
+from pdrop_eval.engine.checks import check_expansion
+from pdrop_eval.models.kv_cache import cache_argument
 
 DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
 every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
@@ -52,10 +55,9 @@ def assert_refused(case, strategy, match, run):
 def test_static_caches(strategy, family):
     case = case_of(family)
     cache = StaticCache(config=case.model.config.get_text_config(), max_cache_len=80)
-    assert_refused(
-        case, strategy, "DynamicCache", lambda: case.forward(past_key_values=cache, use_cache=True)
-    )
-    assert_refused(case, strategy, "DynamicCache", lambda: case.generate(past_key_values=cache))
+    taken = cache_argument(case.model, cache)
+    assert_refused(case, strategy, "DynamicCache", lambda: case.forward(**taken, use_cache=True))
+    assert_refused(case, strategy, "DynamicCache", lambda: case.generate(**taken))
     assert_refused(case, strategy, "cache_implementation='static'.*'dynamic'", lambda: static(case))
 
 
@@ -107,7 +109,7 @@ def test_new_images_on_a_filled_cache(strategy, family):
     with case.under(strategy):
         cache = case.forward(use_cache=True).past_key_values
     mask = torch.ones(4, 2 * case.inputs["attention_mask"].shape[1], dtype=torch.long)
-    again = {"past_key_values": cache, "attention_mask": mask}
+    again = {**cache_argument(case.model, cache), "attention_mask": mask}
     assert_refused(case, strategy, "text only", lambda: case.forward(**again))
     assert_refused(case, strategy, "text only", lambda: case.with_inputs(**again).generate())
 
@@ -229,7 +231,7 @@ def test_a_cache_that_was_cut_into_the_prompt():
         for layer in cache.layers:
             layer.crop(-3)
         with pytest.raises(UserError, match="empty cache"):
-            case.model(input_ids=torch.tensor([[5]]), past_key_values=cache)
+            case.model(input_ids=torch.tensor([[5]]), **cache_argument(case.model, cache))
 
 
 def test_an_attention_mask_of_the_new_tokens_only():
@@ -238,7 +240,9 @@ def test_an_attention_mask_of_the_new_tokens_only():
         cache = case.forward(use_cache=True).past_key_values
         ids = torch.full((4, 1), 5)
         with pytest.raises(UserError, match="60 in all"):
-            case.model(input_ids=ids, attention_mask=torch.ones_like(ids), past_key_values=cache)
+            case.model(
+                input_ids=ids, attention_mask=torch.ones_like(ids), **cache_argument(case.model, cache)
+            )
 
 
 def test_vanilla_refuses_nothing_that_the_model_can_do():
@@ -247,7 +251,7 @@ def test_vanilla_refuses_nothing_that_the_model_can_do():
     with torch.no_grad(), Vanilla()(model) as drop:
         expected = model(input_ids=ids).logits
         cache = DynamicCache(config=model.config)
-        assert torch.equal(model(input_ids=ids, past_key_values=cache).logits, expected)
+        assert torch.equal(model(input_ids=ids, **cache_argument(model, cache)).logits, expected)
         model.generate(input_ids=ids, max_new_tokens=2, do_sample=False, prompt_lookup_num_tokens=2)
     assert drop.retained == []
 
@@ -310,3 +314,18 @@ def test_continuous_batching_is_refused_and_is_there_again_afterwards():
 def test_hyperparameters(make, match):
     with pytest.raises(UserError, match=match):
         make()
+
+
+@every_dropping
+@pytest.mark.parametrize("setting", ["num_beams", "num_return_sequences"])
+def test_rows_of_several_images_are_not_repeated_where_transformers_mixes_them_up(
+    strategy, setting, monkeypatch
+):
+    """Before 5.18, that is: which is the version without a rule of its own for repeating images."""
+    monkeypatch.delattr(GenerationMixin, "_expand_multimodal_outputs", raising=False)
+    case = case_of("llava")
+    more = {setting: 2, "do_sample": setting == "num_return_sequences"}
+    assert_refused(case, strategy, f"{setting}=2.*5.18", lambda: case.generate(**more))
+    ids = case.inputs["input_ids"]
+    one_each = {"pixel_values": torch.zeros(len(ids), 3, 2, 2), **more}
+    check_expansion(case.model, one_each, torch.ones_like(ids, dtype=torch.bool))  # is not refused

@@ -18,7 +18,8 @@ SPEC.loader.exec_module(matrix)
 @pytest.mark.parametrize(
     ("needed", "lowest"),
     [
-        ("transformers>=5.20,<5.24", "transformers==5.20.0"),
+        ("transformers>=5.0,<5.25", "transformers==5.0.0"),
+        ("torch>=2.9,<2.16", "torch==2.9.0"),
         ("transformers<5.24,>=5.20.1", "transformers==5.20.1"),
         ("lmms-eval==0.7.3", "lmms-eval==0.7.3"),
         ("lmms-eval>=0.7,<0.8", "lmms-eval==0.7.0"),
@@ -28,15 +29,16 @@ def test_the_oldest_is_the_lower_bound(needed, lowest):
     assert matrix.lowest(Requirement(needed)) == lowest
 
 
-def test_an_environment_varies_two_packages_and_pins_the_rest():
+def test_an_environment_varies_what_answers_come_from_and_pins_the_rest():
     needed = [Requirement("transformers>=5.20,<5.24"), Requirement("lmms-eval==0.7.3")]
     assert matrix.environments(needed) == {
         "oldest": ["transformers==5.20.0", "lmms-eval==0.7.3"],
         "newest": ["transformers<5.24,>=5.20", "lmms-eval==0.7.3"],
     }
-    pinned = "torch==2.13.0\ntransformers==5.23.0 ; python_full_version >= '3.11'\nlmms-eval==0.7.3\n"
+    followed = "nvidia-nccl-cu13==2.29.7\ncuda-toolkit==13.0.3.0\ntriton==3.7.1 ; x < '1'\n"
+    pinned = f"torch==2.13.0\n{followed}transformers==5.23.0 ; x < '1'\nlmms-eval==0.7.3\n"
     assert matrix.unpinned(f"{pinned}transformers-stream-generator==0.0.5\n") == (
-        "torch==2.13.0\ntransformers-stream-generator==0.0.5\n"
+        "transformers-stream-generator==0.0.5\n"
     )
 
 
@@ -83,5 +85,6 @@ def test_a_row_passes_only_if_tests_and_baselines_did(examine, tests, baselines,
 def test_the_page_shows_versions_and_outcomes(examine):
     text = matrix.page([examine("812 passed in 61.20s\n", EQUAL)])
     assert text.startswith("# Tested versions\n")
-    assert "transformers >=5.20,<5.24" in text
+    assert "transformers >=5.0,<5.25" in text
+    assert "torch >=2.9,<2.16" in text
     assert "| oldest | 3.11.7   | 2.13.0  | 5.20.0         | 0.7.3       | 812 passed | 2 equal" in text

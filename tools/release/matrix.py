@@ -1,12 +1,12 @@
-"""The oldest and the newest supported transformers and lmms-eval, each in its own environment, tested.
+"""The oldest and newest supported Python, torch, transformers and lmms-eval, in environments of their own.
 
     python -m tools.release.matrix                  # makes what is missing beneath .cache/matrix; tests there
     python -m tools.release.matrix --only oldest
 
-An environment has this checkout, the pinned versions of constraints.txt, and in the place of two of them the
-oldest or the newest that pyproject.toml allows on this Python. In each run the core's tests, those of the
-runner that meet lmms-eval and transformers, and the regression baselines, of which nothing may differ. Exits
-with 1 if something fails.
+An environment has this checkout, the pinned versions of constraints.txt, and in the place of some of them the
+oldest or the newest that pyproject.toml allows, on the oldest or the newest Python if this machine has it. In
+each run the core's tests, those of the runner that meet lmms-eval and transformers, and the regression
+baselines, of which nothing may differ. Exits with 1 if something fails.
 """
 
 import argparse
@@ -30,7 +30,10 @@ from pdrop_eval.utils.versions import requirements, tested
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = Path(".cache/matrix")
 PAGE = Path("results/reference/matrix.md")
-VARIED = ("transformers", "lmms-eval")
+VARIED = ("torch", "torchvision", "transformers", "lmms-eval")
+PYTHONS = {"oldest": "3.10", "newest": "3.13"}
+# What those ask for themselves, each in a version of its own.
+FOLLOWING = re.compile(r"(tokenizers|huggingface-hub|triton|setuptools|(nvidia|cuda)-[\w-]+)$")
 TESTS = (
     "tests/core",
     "tests/runner/test_llava_model.py",
@@ -70,27 +73,35 @@ def environments(needed: Sequence[Requirement]) -> dict[str, list[str]]:
 
 
 def unpinned(constraints: str) -> str:
-    """The constraints without those of the packages that vary and of what transformers asks for itself."""
-    free = (*VARIED, "tokenizers", "huggingface-hub")
-    return "".join(
-        line for line in constraints.splitlines(keepends=True) if re.split(r"[=\s]", line)[0] not in free
-    )
+    """The constraints without those of the packages that vary and of what those ask for themselves."""
+    lines = [(re.split(r"[=\s]", line)[0], line) for line in constraints.splitlines(keepends=True)]
+    return "".join(line for name, line in lines if name not in VARIED and not FOLLOWING.match(name))
 
 
-def make(folder: Path, wanted: Sequence[str]) -> Path:
+def python_of(name: str) -> str:
+    """The Python of an end of the matrix: its path; this one where the machine doesn't have that version."""
+    uv = Path(sys.executable).with_name("uv")
+    done = subprocess.run(
+        [uv, "python", "find", "--no-python-downloads", "--no-project", "--system", PYTHONS[name]],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or sys.executable
+
+
+def make(folder: Path, interpreter: str, wanted: Sequence[str]) -> Path:
     """The environment's Python; installs if what is wanted isn't what was installed there."""
     python, stamp = folder / "bin" / "python", folder / "wanted.json"
     constraints = unpinned((ROOT / "constraints.txt").read_text(encoding="utf-8"))
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    asked = json.dumps([list(wanted), constraints, project])
+    asked = json.dumps([interpreter, list(wanted), constraints, project])
     if not (stamp.is_file() and stamp.read_text(encoding="utf-8") == asked):
         uv = Path(sys.executable).with_name("uv")
         print(f"Installing {', '.join(wanted)} into {folder}", flush=True)
         write_atomically(folder.with_suffix(".txt"), constraints)
-        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", sys.executable, folder], check=True)
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", interpreter, folder], check=True)
         subprocess.run(
             [uv, "pip", "install", "--quiet", "--python", python, "-c", folder.with_suffix(".txt"), *wanted,
-             "-e", f"{ROOT}[dev]"], check=True,
+             "-e", f"{ROOT}[dev,train]"], check=True,
         )  # fmt: skip
         stamp.write_text(asked, encoding="utf-8")
     return python
@@ -146,8 +157,8 @@ def main() -> int:
     wanted = environments([one for one in requirements() if one.name in VARIED])
     rows = []
     for name in options.only:
-        folder = options.place.absolute() / f"{name}-{sys.version_info[0]}.{sys.version_info[1]}"
-        rows.append(examine(name, make(folder, wanted[name]), options.workers))
+        python = make(options.place.absolute() / name, python_of(name), wanted[name])
+        rows.append(examine(name, python, options.workers))
     print(page(rows))
     if len(rows) == len(wanted):
         write_atomically(options.out, page(rows))

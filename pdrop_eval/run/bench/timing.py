@@ -16,6 +16,7 @@ from torch import Tensor
 from pdrop_eval.engine.before import BeforeStage
 from pdrop_eval.engine.prefill import Prefill
 from pdrop_eval.models import families
+from pdrop_eval.models.kv_cache import cache_argument
 from pdrop_eval.run.bench.memory import peak_bytes
 from pdrop_eval.run.bench.model import Batch
 
@@ -141,9 +142,8 @@ class Runner:
         places = self.batch.places[:, -1:]
         for _ in range(steps):
             places = places + 1  # of the whole sequence: a strategy moves them itself
-            out = self.model(
-                input_ids=token, position_ids=places, past_key_values=cache, use_cache=True, logits_to_keep=1
-            )
+            past = cache_argument(self.model, cache)
+            out = self.model(input_ids=token, position_ids=places, use_cache=True, logits_to_keep=1, **past)
             token = out.logits[:, -1:].argmax(-1)
 
 
