@@ -1,6 +1,8 @@
 """Loading a checkpoint with its processor: safetensors only, no code of the checkpoint unless asked for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,9 @@ from pdrop_eval.models.weights import INDEX, WHOLE, weight_files
 from pdrop_eval.utils.errors import UserError
 
 WEIGHT_PATTERNS = (WHOLE, INDEX, "*-of-*.safetensors")
+
+# Earlier versions of transformers have this level in CLIP's tower; later ones save their weights without it.
+OLD_TOWER = ".vision_model."
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,8 @@ def load(
         folder = fetch(source, hub_commit(source, "model", revision), WEIGHT_PATTERNS)
         check_shapes(pretrained, weight_files(pretrained, folder), family, ready.config)
     try:
-        model, found = family.load_class().from_pretrained(
+        read = partial(
+            family.load_class().from_pretrained,
             str(source),
             revision=revision or "main",
             trust_remote_code=trust_remote_code,
@@ -150,6 +156,7 @@ def load(
             use_safetensors=True,
             output_loading_info=True,
         )
+        model, found = _read(read)
     except (*UNREADABLE, SafetensorError) as error:
         raise unloadable(pretrained, family, error) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
@@ -161,3 +168,21 @@ def load(
     if adapter is not None:
         model = add_adapter(model, adapter)
     return Loaded(model.to(device).eval(), ready.processor, family, ready.checkpoint)
+
+
+def _read(read: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    """Read the weights; once more where this transformers has `OLD_TOWER` and the checkpoint doesn't.
+
+    Args:
+        read: `from_pretrained` with all of its arguments but `key_mapping`.
+
+    Returns:
+        (the model, what `output_loading_info` tells).
+    """
+    model, found = read()
+    if found["missing_keys"] and all(OLD_TOWER in name for name in found["missing_keys"]):
+        own = getattr(type(model), "_checkpoint_conversion_mapping", {})  # a key_mapping replaces it
+        names = {r"^(model\.)?vision_tower\.(?!vision_model\.)": f"model.vision_tower{OLD_TOWER}"}
+        names |= {pattern: name for pattern, name in own.items() if "vision_tower" not in pattern}
+        model, found = read(key_mapping=names)
+    return model, found

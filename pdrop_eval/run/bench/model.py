@@ -1,6 +1,7 @@
 """The model that is measured and a batch for it: from a checkpoint, or random in any published size."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,9 @@ def build(plan: Plan, config: Any) -> Any:
     else:
         torch.manual_seed(settings.seed)
         dtype: Any = getattr(torch, plan.dtype)
+        config = deepcopy(config)
+        for part in config.sub_configs:  # in which a checkpoint may name a dtype of its own
+            getattr(config, part).dtype = dtype
         with torch.device(settings.device):
             built = (
                 families.multimodal_of(config)

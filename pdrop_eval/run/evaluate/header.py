@@ -1,6 +1,7 @@
 """A run's record header: everything about it that is known before the first sample. Imports torch."""
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -110,7 +111,9 @@ def _check_tower(strategy: Any, config: Any) -> None:
 def determinism(config: Any) -> dict[str, Any]:
     """Whether the same run gives the same samples byte for byte, and what isn't fixed where it may not."""
     on_cpu = str(config.device).split(":")[0] == "cpu"
-    tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch 2.9 says that the names are to change
+        tf32 = torch.backends.cuda.matmul.allow_tf32 or torch.backends.cudnn.allow_tf32
     why = [
         "sums are added in an order that kernels choose by device, driver and shape",
         "kernels of attention and matrix products differ between GPU models and library versions",
