@@ -49,14 +49,14 @@ def test_a_judged_score_is_a_score_and_its_judge_is_named(add_run, shown):
 
 
 def test_other_settings_and_models_have_lines_of_their_own_in_the_papers_order(add_run, shown):
-    add_run("random", {"gqa": 1.0})
+    add_run("zebra", {"gqa": 1.0})
     add_run("pdrop", {"gqa": 60.0})
     add_run("pdrop", {"gqa": 61.0}, fields={"ratio": 0.6})
     add_run("vanilla", {"gqa": 62.0}, limit=32)
     add_run("vanilla", {"gqa": 63.0}, model="other")
     _, bands, notes = shown()
     assert list(bands) == ["mini", "mini, limit=32", "other"]
-    assert [line[0] for line in bands["mini"]] == ["PDrop", "PDrop ratio=0.6", "random"]
+    assert [line[0] for line in bands["mini"]] == ["PDrop", "PDrop ratio=0.6", "zebra"]
     assert [line[0] for line in bands["mini, limit=32"]] == ["vanilla*"]
     assert "limit=32." in notes
 
