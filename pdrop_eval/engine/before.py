@@ -92,7 +92,9 @@ class Shortened:
         length = past + tokens.shape[1]
         if short == full or (mask is None and places is None):
             return inputs
-        if mask is not None and mask.shape[1] != length + full - short:
+        if mask is not None and not (
+            isinstance(mask, Tensor) and mask.dim() == 2 and mask.shape[1] == length + full - short
+        ):
             return inputs
         rows = self.repeated(len(tokens))
         valid = rows.valid.sum(1, keepdim=True)

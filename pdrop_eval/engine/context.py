@@ -85,6 +85,7 @@ class StagedForward:
             rotary=decoder.rotary_emb,
             family=self.family,
             attention=self.config._attn_implementation,
+            seeds=self.seeds,
         )
         with ExitStack() as stack:
             _active.add(decoder)
@@ -182,7 +183,8 @@ class StagedForward:
         """Check the inputs and put the state of this forward among them."""
         inputs = _named(model.forward, args, kwargs)
         cache, past = cache_in(inputs), self._past(inputs)
-        if self.drops or self.before is not None:
+        reduces = self.before is not None and self.family.has_images(inputs)
+        if self.drops or reduces:
             checks.check_filled(self.family.has_images(inputs), past)
             checks.check_forward(inputs, past)
         if past:
@@ -193,7 +195,7 @@ class StagedForward:
             return (), inputs
         vars(self.report).update(vars(Report()))  # in place: the caller holds on to it
         prompt = self.prompt
-        if self.before is not None and prompt is None and self.family.has_images(inputs):
+        if reduces and prompt is None:
             prompt = self._reduced(inputs)
             inputs = self._without_images(inputs, prompt)
             del inputs["input_ids"]  # of both, a forward takes one

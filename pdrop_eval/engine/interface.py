@@ -39,6 +39,7 @@ class SelectionContext:
         attention: attention("softmax") or attention("logits") gives [b, n] float scores: how much the
             instruction's query row attends to each column, mean over heads (see `ops.query_scores`). Costs
             one query row.
+        seeds: per row, a number that is the sample's, for strategies that choose by chance.
     """
 
     drop: int
@@ -49,6 +50,7 @@ class SelectionContext:
     image_tokens: list[int]
     alive: list[int]
     attention: "Callable[[str], Tensor]"
+    seeds: Sequence[int] = ()
 
 
 View = SelectionContext  # the former name, which strategies outside of this package may import

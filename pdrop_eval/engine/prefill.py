@@ -4,6 +4,7 @@ It travels in the layers' keyword arguments, so that two forwards may be in flig
 stage is computed once and replayed when a checkpointed layer runs again.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,7 @@ class Setup:
     rotary: nn.Module
     family: Family
     attention: str
+    seeds: Sequence[int] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,8 @@ class Prefill:
         valid = self.image.new_ones(b, n)
         if isinstance(attention_mask, Tensor) and attention_mask.shape == valid.shape:
             valid = attention_mask.to(device).bool()
+        if self.prompt is not None:
+            valid = self.prompt.valid
         image = self.image & valid
         if position_ids is None:
             position_ids = torch.arange(n, device=device)[None]
@@ -179,8 +183,14 @@ class Prefill:
                     image_tokens=self.stages[0].images,
                     alive=stage.images,
                     attention=attention,
+                    seeds=self._seeds(),
                 )
             )
+
+    def _seeds(self) -> list[int]:
+        """Return a number a row; beam search and num_return_sequences repeat every row."""
+        rows, given = len(self.image), self.setup.seeds or (0,)
+        return [seed for seed in given for _ in range(max(1, rows // len(given)))][:rows]
 
     def _drop(self, d: int, hidden: Tensor) -> Tensor:
         selection = self.selections[d]

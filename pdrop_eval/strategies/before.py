@@ -111,7 +111,7 @@ class BeforeStrategy(Strategy):
         return rows * (shape.patches + 1) * sizes.vision_d
 
     @property
-    def reducer(self) -> ImageReducer:
+    def reducer(self) -> ImageReducer | None:
         """The strategy itself."""
         return self
 

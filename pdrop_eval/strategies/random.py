@@ -1,37 +1,79 @@
 """Random: image tokens by chance; a control that looks at nothing."""
 
+import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Tensor
 
-from pdrop_eval.engine.before_interface import ImageView, Reduced
+from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 
 
 @dataclass
 class Random(BeforeStrategy):
-    """Keeps T image tokens by chance, in their order, before the decoder: a control without any choice.
+    """Keeps T image tokens by chance, in their order: a control without any choice.
 
-    Each sample of a run draws anew, and draws the same whenever the run is repeated. An image with fewer
-    than T tokens keeps all of them.
+    Each sample of a run draws anew, and draws the same whenever the run is repeated. Where there are fewer
+    than T tokens, all are kept. In the library, equal images draw equal tokens before the decoder, and rows
+    with as many image tokens do in it, unless `strategy(model, seeds=[...])` gives one number a row.
 
     Attributes:
-        tokens: T, of an image.
+        tokens: T: before the decoder of each image, in it of all images of a row.
+        k: the layers that see all image tokens; 0: the tokens go before the decoder.
         seed: another one draws other tokens; to average over.
     """
 
     tokens: int = 64
+    k: int = 0
     seed: int = 0
     name: ClassVar[str] = "random"
     display_name: ClassVar[str] = "Random"
-    label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens", "seed {seed}")
+    stage: ClassVar[str] = "both"
+    label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens", "K={k}", "seed {seed}")
     solved_fields: ClassVar[tuple[str, ...]] = ("tokens",)
 
     def __post_init__(self) -> None:
         check_count("tokens", self.tokens)
+        check_count("k", self.k, low=0)
         check_count("seed", self.seed, low=0)
+
+    @property
+    def reducer(self) -> ImageReducer | None:
+        """Itself, unless the tokens go within the decoder."""
+        return None if self.k else self
+
+    def drops(self, num_layers: int) -> tuple[Drop, ...]:
+        """Return the one drop after k layers, or none."""
+        if not self.k:
+            return ()
+        check_layers([self.k], num_layers)
+        return (Drop(layer=self.k),)
+
+    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return T for the one drop."""
+        return (min(self.tokens, image_tokens),) if self.k else ()
+
+    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
+        """Return T for every layer from k on."""
+        if self.k:
+            return Strategy.schedule(self, num_layers, image_tokens)
+        return super().schedule(num_layers, image_tokens, tile_tokens)
+
+    def rank(self, context: SelectionContext) -> Tensor:
+        """Return chance [b, n]; a row's doesn't depend on the rows beside it."""
+        scores = torch.zeros(context.image.shape)
+        for row, n in enumerate(context.image_tokens):
+            words = f"{self.seed} {context.seeds[row]}".encode()
+            seed = int.from_bytes(hashlib.sha256(words).digest()[:8], "big") >> 1
+            chance = torch.rand(n, generator=torch.Generator().manual_seed(seed))
+            scores[row, context.image[row].cpu()] = chance  # no token is gone yet
+        return scores.to(context.image.device)
 
     def retained_count(self, shape: TokenShape) -> int:
         """Return T, or all that there are."""

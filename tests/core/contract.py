@@ -61,6 +61,7 @@ STRATEGIES = [
     Vanilla(),
     FastV(k=2, r=0.5),
     PyramidDrop(ratio=0.5, stages=4),
+    Random(tokens=9, k=2),
     PyramidDrop(
         layers=(1, 5, 8),
         ratios=(0.7, 0.3, 0.1),

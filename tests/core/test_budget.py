@@ -56,6 +56,12 @@ def test_visionzip_splits_a_budget_as_its_paper_does_on_each_tile():
     assert solve(VisionZip(official=False), LLAVA, tokens=128).official is False
 
 
+def test_chance_within_the_decoder_meets_a_budget_by_its_later_layers():
+    """2 of 32 layers see all 576: (2·576 + 30·29) / 32 = 63.2; 30 tokens would be 64.1."""
+    found = Random.for_budget(LLAVA, tokens=64, k=2)
+    assert (found.tokens, found.reached.layers, found.reached.counts) == (29, (2,), (29,))
+
+
 def test_a_budget_before_the_decoder_that_no_count_meets_is_refused():
     with pytest.raises(UserError, match=r"tokens=0.5 can't be reached by Uniform.*from 1 .*to 576"):
         Uniform.for_budget(LLAVA, tokens=0.5)

@@ -59,6 +59,20 @@ def test_chance_is_the_runs_and_the_samples(llava):
     assert both[:16] != both[16:]  # and so does the same image twice
 
 
+def test_chance_within_the_decoder_is_each_samples_too(llava):
+    def kept(batch_size, **changes):
+        model = make(llava, strategy=Random(tokens=5, k=1, **changes), batch_size=batch_size)
+        torch.manual_seed(1)
+        model.generate_until(requests(model, [("What?", [1]), ("Who?", [1])], num_beams=2))
+        assert model.answers.measurements["quiz", 1].image_tokens_per_layer == (16, 5, 5, 5)
+        return [model.answers.measurements["quiz", i].retained[0] for i in range(2)]
+
+    first = kept(1)
+    assert [layer for layer, _ in first] == [1, 1]
+    assert kept(2) == first
+    assert len({mask for _, mask in (*first, *kept(2, seed=7))}) == 4
+
+
 def test_an_image_is_encoded_once_for_all_strategies_that_ask_for_no_more(llava):
     one = make(llava, strategy=VisionZip(dominant=3, contextual=2), batch_size=5)
     one.generate_until(requests(one))

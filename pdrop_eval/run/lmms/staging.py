@@ -29,6 +29,7 @@ def staged_inputs(
     model: Any = staged.model
     family = staged.family
     assert isinstance(family, MultimodalFamily)
+    staged.seeds = [seed_of(seed, [question]) for question in batch]
     if staged.before is None:
         staged.image_mask = family.image_mask(model.config, {"input_ids": ids})
         inputs = family.generate_inputs(model, ids, [image.tokens for image in encoded])
@@ -38,7 +39,7 @@ def staged_inputs(
         mask,
         encoded,
         questions=[str(question.request.args[0]) for question in batch],
-        seeds=[seed_of(seed, [question]) for question in batch],
+        seeds=staged.seeds,
     )
     inputs = family.generate_inputs(model, prompt.ids, prompt.features)
     return {**inputs, "attention_mask": prompt.mask}
