@@ -12,10 +12,12 @@ from functools import cache, partial
 
 import pytest
 import torch
+from text_tower import text_tower
 from transformers import AutoConfig, LlamaConfig, MistralConfig
 
 from pdrop_eval import strategies
 from pdrop_eval.models import families
+from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.base import Strategy
 
 for module in pkgutil.iter_modules(strategies.__path__):
@@ -57,6 +59,8 @@ def tiny_model(family, text, kv_heads=None):
     return family.load_class()(family.make_config(words, vision, IMAGE_ID, GRIDS))
 
 
+cdpruner.TOWERS["tiny"] = text_tower(16)
+
 STRATEGIES = [
     Vanilla(),
     FastV(k=2, r=0.5),
@@ -86,6 +90,7 @@ BEFORE = [
     HiRED(token_budget_rate=0.3, official=False),
     PruMerge(),
     PruMergePlus(),
+    CDPruner(visual_token_num=6, text_tower="tiny"),
 ]
 FAMILIES = {
     name: partial(tiny_model, family, text)
@@ -200,7 +205,12 @@ class Case:
 
     def under(self, strategy):
         """The strategy's context on this case."""
-        return strategy(self.model, **self.options)
+        needs = getattr(strategy, "needs", None)
+        if needs is None or not needs.question:
+            return strategy(self.model, **self.options)
+        return strategy(
+            self.model, **self.options, questions=["what is here"] * len(self.inputs["input_ids"])
+        )
 
     def forward(self, **changes):
         with torch.no_grad():

@@ -110,10 +110,14 @@ def test_cached_decoding_equals_one_forward(strategy, family):
             return_dict_in_generate=True,
         )
     full = extended(case, steps.sequences[:, -6:])
+    targets = full.inputs["labels"][0, -6:]
+    if not strategy.trains:
+        del full.inputs["labels"]
     with full.under(strategy) as report:
         output = full.forward()
     assert torch.allclose(output.logits[0, -7:-1], torch.cat(steps.logits), atol=1e-4)
-    targets = full.inputs["labels"][0, -6:]
+    if not strategy.trains:
+        return
     loss = torch.nn.functional.cross_entropy(output.logits[0, -7:-1], targets)
     assert torch.allclose(output.loss, loss, atol=1e-5)
     assert report.labels[0, -6:].tolist() == targets.tolist()

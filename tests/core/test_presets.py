@@ -1,8 +1,11 @@
 """Presets of strategies before the decoder: the counts that papers compare, by hand, and what is refused."""
 
 import pytest
+from text_tower import text_tower
 
 from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies import cdpruner
+from pdrop_eval.strategies.cdpruner import CDPruner
 from pdrop_eval.strategies.divprune import DivPrune
 from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.hired import HiRED
@@ -15,6 +18,7 @@ from pdrop_eval.utils.paths import CONF
 
 LLAVA, NEXT = TokenShape(576), TokenShape(2880, 5)  # one tile; an overview and four, nothing cut off
 WITH_PRESETS = {
+    "cdpruner": CDPruner,
     "divprune": DivPrune,
     "fastervlm": FasterVLM,
     "hired": HiRED,
@@ -27,11 +31,21 @@ COUNTS = {"192": (LLAVA, 192), "128": (LLAVA, 128), "64": (LLAVA, 64)}
 COUNTS |= {"next_640": (NEXT, 640), "next_320": (NEXT, 320), "next_160": (NEXT, 160)}
 
 
+def made(name, preset):
+    more = {"text_tower": "tiny"} if name == "cdpruner" else {}
+    return WITH_PRESETS[name](preset=preset, **more)
+
+
+@pytest.fixture(autouse=True)
+def _tiny_text_tower(monkeypatch):
+    monkeypatch.setitem(cdpruner.TOWERS, "tiny", text_tower(16))
+
+
 @pytest.mark.parametrize("preset", COUNTS)
 @pytest.mark.parametrize("name", WITH_PRESETS)
 def test_a_preset_leaves_as_many_tokens_as_its_name_says(name, preset):
     shape, count = COUNTS[preset]
-    strategy = WITH_PRESETS[name](preset=preset)
+    strategy = made(name, preset)
     strategy.check_shape(shape)
     assert strategy.retained_count(shape) == count
 
@@ -78,7 +92,7 @@ def test_settings_that_cannot_be_are_refused(settings, words):
 @pytest.mark.parametrize("name", WITH_PRESETS)
 def test_a_preset_for_other_tiles_is_refused(name, preset, shape, words):
     with pytest.raises(UserError, match=words):
-        WITH_PRESETS[name](preset=preset).check_shape(shape)
+        made(name, preset).check_shape(shape)
 
 
 def test_more_than_a_tile_has_is_refused():

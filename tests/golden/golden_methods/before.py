@@ -2,13 +2,30 @@
 
 import torch
 from golden_case import MismatchError
-from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+)
 
 from golden_methods.decoder import greedy
 from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models.encoded import EncodedImage, Needs, Places, TokenShape
 from pdrop_eval.models.tower import class_row
-from pdrop_eval.strategies import divprune, fastervlm, hired, pool, prumerge, uniform, visionzip, vispruner
+from pdrop_eval.strategies import (
+    cdpruner,
+    divprune,
+    fastervlm,
+    hired,
+    pool,
+    prumerge,
+    uniform,
+    visionzip,
+    vispruner,
+)
 from pdrop_eval.strategies.prumerge_plus import PruMergePlus
 
 # --- end to end
@@ -365,6 +382,67 @@ def prumerge_e2e(case):
     )
 
 
+def cdpruner_count(case):
+    return case.params("visual_token_num", "per")["visual_token_num"]
+
+
+def cdpruner_function(case):
+    projected, relevance = case.tensor("projected"), _relevance(case)
+    order = cdpruner.picked(projected, relevance, relevance > -1, cdpruner_count(case))
+    case.equal("picked", order)
+    case.equal("kept", order.sort(1).values)
+    return order.sort(1).values
+
+
+def _relevance(case):
+    relevance = cdpruner.relevance_of(case.tensor("image_embeds"), case.tensor("text_embeds"))
+    case.close("relevance", relevance, atol=1e-5)
+    return relevance
+
+
+def cdpruner_features(case):
+    case.close("features", gathered(case.tensor("projected"), cdpruner_function(case)))
+
+
+def cdpruner_next(case):
+    kept, projected = cdpruner_function(case), case.tensor("projected")
+    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    width, height = case.value("input", "image_size_wh")
+    view = view_of(case, places_of(len(projected), side, grid, (height, width)), projected, Needs())
+    chosen = torch.zeros(projected.shape[:2], dtype=torch.bool).scatter(1, kept, True)
+    packed_source(case, view.take_patches(chosen, "official"), projected)
+
+
+def cdpruner_e2e(case):
+    words = CLIPTextConfig(**case.value("text_config"))
+    vision = case.value("vision_config")
+    text, weights = CLIPTextModelWithProjection(words).eval(), case.weights("text")
+    text.load_state_dict(weights)
+    norm = torch.nn.LayerNorm(vision["hidden_size"], eps=vision["layer_norm_eps"])
+    tower = {name.removeprefix("vision_model."): value for name, value in case.weights("vision").items()}
+    norm.load_state_dict({name: tower[f"post_layernorm.{name}"] for name in ("weight", "bias")})
+    joint = torch.nn.Linear(vision["hidden_size"], vision["projection_dim"], bias=False)
+    joint.load_state_dict({"weight": tower["visual_projection.weight"]})
+    ids = case.tensor("question_ids").tolist()
+    parts = cdpruner.TextTower(text.text_model, text.text_projection, norm, joint, lambda text: ids)
+    with torch.no_grad():
+        embeds = cdpruner.embedded(parts, "")
+        case.close("text_embeds", embeds, atol=1e-5)
+        case.equal("segments", len(embeds), case.value("expected", "segments"))
+        cdpruner.TOWERS[case.name] = parts
+        try:
+            strategy = cdpruner.CDPruner(visual_token_num=cdpruner_count(case), text_tower=case.name)
+            view = run_e2e(case, strategy, "kept", questions=["what?"])
+        finally:
+            del cdpruner.TOWERS[case.name]
+        images = joint(norm(view.features))
+        case.close("image_embeds", images, atol=1e-5)
+        relevance = cdpruner.relevance_of(images, embeds)
+        case.close("relevance", relevance, atol=1e-4)
+        order = cdpruner.picked(view.projected, relevance, relevance > -1, strategy.count)
+        case.equal("picked", order.flatten())
+
+
 METHODS = {
     "pre-fastervlm": {"function": fastervlm_function, "next": fastervlm_next, "e2e": fastervlm_e2e},
     "pre-visionzip": {"function": visionzip_function, "next": visionzip_next, "e2e": visionzip_e2e},
@@ -372,6 +450,7 @@ METHODS = {
     "pre-divprune": {"function": divprune_function, "next": divprune_next, "e2e": divprune_e2e},
     "pre-vispruner": {"function": vispruner_function, "next": vispruner_next, "e2e": vispruner_e2e},
     "pre-hired": {"function": hired_function, "next": hired_next, "e2e": hired_e2e},
+    "pre-cdpruner": {"function": cdpruner_features, "next": cdpruner_next, "e2e": cdpruner_e2e},
     "pre-pool": {"function": pool_function},
     "pre-prumerge": {"function": prumerge_function, "e2e": prumerge_e2e},
     "pre-prumergeplus": {"function": prumerge_function, "e2e": prumerge_e2e},
