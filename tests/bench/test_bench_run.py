@@ -2,6 +2,7 @@
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,9 +15,11 @@ from pdrop_eval.report.bench.text import bench_text, layers_text, made_with
 from pdrop_eval.run.bench import machine, session
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import make_plan
+from pdrop_eval.run.bench.spec import SizesSpec
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.strategies.registry import StrategyInfo
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
 from tools.speed import bench_page, goals, scaling
 
@@ -352,17 +355,14 @@ def test_other_models_run(config, name):
     sizes = [] if "mini" in name else ["sizes.kv_heads=2"]
     resized = config(f"model={name}", "batch_sizes=[2]", "strategies=[pdrop]", "rounds=1", *sizes)
     if "mini" in name:
-        for key in resized.sizes:
-            resized.sizes[key] = None
+        resized = replace(resized, sizes=SizesSpec())
     record = cli.bench(resized)
     assert labels(record["batches"]["2"]) == ["vanilla", "pdrop"]
 
 
 def test_a_checkpoints_own_weights(config):
     own = config("model=mini", "batch_sizes=[1]", "strategies=[pdrop]", "rounds=1")
-    own.weights = "checkpoint"
-    for key in own.sizes:
-        own.sizes[key] = None
+    own = replace(own, weights="checkpoint", sizes=SizesSpec())
     assert "its own weights" in bench_text(cli.bench(own))
 
 
@@ -420,11 +420,11 @@ def test_the_goals_command_writes_both_files(every_variant, tmp_path, monkeypatc
 
 @pytest.mark.slow
 def test_scaling_fits_an_exponent_to_every_quantity(config, tmp_path, monkeypatch):
-    def tiny(overrides, entry):
+    def tiny(overrides):
         n = next(int(o.split("=")[1]) for o in overrides if o.startswith("image_tokens="))
         return config("batch_sizes=[1]", "rounds=1", f"image_tokens={n}")
 
-    monkeypatch.setattr(scaling, "compose_config", tiny)
+    monkeypatch.setattr(scaling, "compose_bench", tiny)
     monkeypatch.setattr(scaling, "TOKENS", (36, 72, 144))
     monkeypatch.setattr(scaling, "FILE", tmp_path / "scaling.json")
     monkeypatch.setattr(scaling.sys, "argv", ["scaling"])
@@ -487,9 +487,8 @@ def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
     assert lines[1].strip() == "gqa 50.0 (60.0)"
     far = {**one, "reached": {"share": 0.2}}
     said = one_line(bench_gain._scores(far, runs)[0])
-    assert (
-        "none near this budget yet: pdrop-eval strategy=fastv budget.share=0.2, and strategy=vanilla" in said
-    )
+    command = f"{script('pdrop-eval')} strategy=fastv budget.share=0.2, and strategy=vanilla"
+    assert f"none near this budget yet: {command}" in said
     other = {**one, "fields": {"rounding": "floor"}}
     assert "none near this budget" in bench_gain._scores(other, runs)[0]
 
