@@ -107,3 +107,20 @@ def test_a_count_is_shared_out_to_the_tiles():
     packed = FasterVLM.for_count(174, padded, layout="packed")
     assert packed.visual_token_num == 30  # 174 - 24 newlines, of 5 tiles
     assert packed.retained_count(padded) == 174
+
+
+@pytest.mark.parametrize("tokens", [64, 128, 192])
+@pytest.mark.parametrize("name", WITH_PRESETS)
+def test_a_budget_of_as_many_tokens_is_the_preset(name, tokens):
+    model = {
+        "model_type": "llava",
+        "vision_config": {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14},
+        "text_config": {"model_type": "llama", "num_hidden_layers": 4},
+    }
+    more = {"text_tower": "tiny"} if name == "cdpruner" else {}
+    found = WITH_PRESETS[name].for_budget(model, tokens=tokens, **more)
+    assert found.reached.schedule == (tokens,) * 4
+    for setting, value in WITH_PRESETS[name].presets[str(tokens)].items():
+        assert getattr(found, setting) == pytest.approx(value, abs=1e-8)
+    with pytest.raises(UserError, match="is what the budget decides"):
+        WITH_PRESETS[name].for_budget(model, tokens=tokens, preset="64", **more)
