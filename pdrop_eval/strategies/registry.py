@@ -151,7 +151,11 @@ def catalogue(folder: str) -> str:
         paper = re.sub(r"arXiv (\d{4}\.\d{4,5})", r"[arXiv \1](https://arxiv.org/abs/\1)", info.paper)
         file = f"{info.module.rpartition('.')[2]}.py"
         where = info.stage.replace("_", " ") if info.name != VANILLA else "nothing"
-        where = {"decoder": "in the decoder", "both": "before the decoder and in it"}.get(where, where)
+        where = {
+            "decoder": "in the decoder",
+            "before decoder": "before the decoder",
+            "both": "before the decoder and in it",
+        }.get(where, where)
         budget = "yes" if info.solved_fields else "no"
         lines.append(
             f"| `{info.name}` | {info.display_name} | {paper or '-'} | {where} | {budget} | "
