@@ -19,9 +19,18 @@ __all__ = ["FastV", "PyramidDrop", "UserError", "Vanilla", "__version__"]
 
 
 def __getattr__(name: str):
-    registry = import_module("pdrop_eval.strategies.registry")
-    homes = {info.class_name: info.module for info in registry.installed().values()}
-    homes["UserError"] = "pdrop_eval.utils.errors"
+    homes = _homes()
     if name in homes:
         return getattr(import_module(homes[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_homes()})
+
+
+def _homes() -> dict[str, str]:
+    """The module of each name that is imported on first use; no strategy is imported for it."""
+    registry = import_module("pdrop_eval.strategies.registry")
+    homes = {info.class_name: info.module for info in registry.installed().values()}
+    return {**homes, "UserError": "pdrop_eval.utils.errors"}

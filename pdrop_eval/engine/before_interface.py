@@ -1,18 +1,22 @@
 """What passes between a strategy before the decoder and the engine: `ImageView`, `Reduced`.
 
 `Needs` and `TokenShape`, of which strategies make use too, are in `models.encoded`.
+Importing this needs no torch.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from pdrop_eval.models.encoded import FEATURES, EncodedImage, Needs, Places, TokenShape
 from pdrop_eval.utils.validation import check_setting
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 LAYOUTS = ("official", "packed")
 
@@ -106,6 +110,8 @@ class ImageView:
     @cached_property
     def generator(self) -> torch.Generator:
         """For chance, on the CPU: seeded by the run, the sample and the image's place in it."""
+        import torch
+
         return torch.Generator().manual_seed(self._seed())
 
     def attention(self, layer: str = FEATURES) -> Tensor:
@@ -126,6 +132,8 @@ class ImageView:
 
     def stitched(self) -> Tensor:
         """Return [k, 2]: tile and patch of the tiles behind the overview, row by row over their grid."""
+        import torch
+
         if self.grid is None:
             return torch.zeros(0, 2, dtype=torch.long, device=self.tokens.device)
         (down, across), (rows, columns) = self.grid, self.side
@@ -148,6 +156,8 @@ class ImageView:
                 takes, in its order, with every newline.
             scores: [P, N] by which they were chosen, or None.
         """
+        import torch
+
         check_setting("layout", layout, LAYOUTS)
         chosen = chosen.to(self.tokens.device)
         tile, patch = self.sources.unbind(1)
@@ -162,6 +172,8 @@ class ImageView:
 
     @cached_property
     def _packed(self) -> Tensor:
+        import torch
+
         tile, patch = self.sources.unbind(1)
         rows, columns = self.side
         table = torch.full((self._places.tiles, rows * columns), -1, device=self.tokens.device)

@@ -1,6 +1,8 @@
 """What a context yields: which tokens the last prefill retained, and why."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from torch import Tensor
 
@@ -22,9 +24,11 @@ class DropRecord:
     scores: Tensor | None
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """The outcome of the last prefill (a forward that starts a sequence), replaced by the next one.
+
+    Printed, it is a summary: image tokens and cached tokens per row, at the layers where they change.
 
     Rows are the rows of that forward: beam search and `num_return_sequences` repeat each prompt's row.
 
@@ -49,8 +53,19 @@ class Report:
     attention_mask: Tensor | None = None
     labels: Tensor | None = None
     columns: int = 0
-    records: list[DropRecord] = field(default_factory=list, repr=False)
+    records: list[DropRecord] = field(default_factory=list)
     sources: list[Tensor] | None = None
+
+    def __repr__(self) -> str:
+        if not self.kv_lengths:
+            return "Report(no prefill yet)"
+        drops = len(self.records)
+        lines = [f"Report: {len(self.kv_lengths)} layers, {drops} drop{'s' if drops != 1 else ''}"]
+        for row, before in enumerate(self.image_tokens):
+            images = _summary(before, (rows[row] for rows in self.image_tokens_per_layer))
+            lengths = _summary(None, (rows[row] for rows in self.kv_lengths))
+            lines.append(f"  row {row}: image tokens {images}; KV lengths {lengths}")
+        return "\n".join(lines)
 
     @property
     def retained(self) -> list[list[Tensor]]:
@@ -84,6 +99,23 @@ class Report:
         full = output.new_full((output.shape[0], self.columns, *output.shape[2:]), fill)
         rows, places = (self.attention_mask & (self.index >= 0)).nonzero(as_tuple=True)
         return full.index_put((rows, self.index[rows, places]), output[rows, places])
+
+
+def _summary(before: int | None, per_layer: Iterable[int]) -> str:
+    """Numbers with the layers that have them: `576 (layers 0-7), 288 (layers 8-31)`.
+
+    Args:
+        before: The number before the first layer, told where the first layer has another; None: not told.
+        per_layer: One number for each layer.
+    """
+    words, first = [], 0
+    for number, layers in groupby(per_layer):
+        last = first + len(list(layers)) - 1
+        words.append(f"{number} (layer{f's {first}-{last}' if last > first else f' {first}'})")
+        if first == 0 and before not in (None, number):
+            words.insert(0, f"{before} (before the decoder)")
+        first = last + 1
+    return ", ".join(words)
 
 
 def report_rows(values: Tensor, mask: Tensor) -> list[Tensor]:

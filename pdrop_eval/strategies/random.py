@@ -1,11 +1,10 @@
 """Random: image tokens by chance; a control that looks at nothing."""
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, SelectionContext
@@ -13,6 +12,9 @@ from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -67,6 +69,8 @@ class Random(BeforeStrategy):
 
     def rank(self, context: SelectionContext) -> Tensor:
         """Return chance [b, n]; a row's doesn't depend on the rows beside it."""
+        import torch
+
         scores = torch.zeros(context.image.shape)
         for row, n in enumerate(context.image_tokens):
             words = f"{self.seed} {context.seeds[row]}".encode()
@@ -85,5 +89,7 @@ class Random(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return them."""
+        import torch
+
         order = torch.randperm(len(view.tokens), generator=view.generator)
         return view.take(order[: self.tokens].sort().values)

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
-
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
@@ -47,6 +45,8 @@ class Uniform(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return them."""
+        import torch
+
         n = len(view.tokens)
         return view.take(torch.tensor(evenly(n, min(self.tokens, n), self.rule)))
 

@@ -1,11 +1,10 @@
 """VisionZip: the patches that the class token looks at, and a few tokens merged from the others."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
@@ -14,6 +13,9 @@ from pdrop_eval.strategies.before import BeforeStrategy, check_count, projection
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -104,6 +106,8 @@ class VisionZip(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the dominant tokens as they are and the contextual ones after the projector."""
+        import torch
+
         features, class_token = view.features, view.class_token
         dominant, contextual = self.counts
         assert features is not None
@@ -147,7 +151,7 @@ class VisionZip(BeforeStrategy):
         return super().choosing_flops(shape, sizes) + shape.tiles * (cosines + made)
 
     @classmethod
-    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "VisionZip":
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> VisionZip:
         """Split a tile's tokens as the paper does at 64: 54 dominant to 10 contextual."""
         each = max(2, count // shape.tiles)
         contextual = max(1, round(each * 10 / 64))
@@ -165,6 +169,8 @@ def dominant_patches(scores: Tensor, seen: Tensor, count: int) -> Tensor:
     Returns:
         [P, N] bool.
     """
+    import torch
+
     best = scores.masked_fill(~seen, -torch.inf).argsort(dim=-1, descending=True, stable=True)[:, :count]
     return torch.zeros_like(seen).scatter(1, best, True) & seen
 
@@ -181,6 +187,8 @@ def merged(features: Tensor, metric: Tensor, contextual: int, official: bool = T
     Returns:
         [contextual, w] features; fewer where m is less.
     """
+    import torch
+
     metric = metric / metric.norm(dim=-1, keepdim=True)
     step = max(1, len(metric) // contextual)
     target = torch.zeros(len(metric), dtype=torch.bool, device=metric.device)

@@ -76,3 +76,11 @@ def test_the_readme_lists_strategies_as_their_classes_say():
     shown = readme.partition("<!-- strategies -->\n")[2].partition("\n<!-- /strategies -->")[0].splitlines()
     assert len(shown) >= 5  # `make readme` adds a new one
     assert set(shown) <= set(registry.catalogue("pdrop_eval/strategies").splitlines())
+
+
+def test_the_package_lists_its_strategies_without_torch():
+    code = (
+        "import sys, pdrop_eval; listed = set(dir(pdrop_eval)); assert 'torch' not in sys.modules;"
+        "assert {'FastV', 'PyramidDrop', 'VisionZip', 'Vanilla', 'UserError', '__version__'} <= listed"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -156,3 +156,8 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"file.*PDROP_EVAL_CACHE"):
         suite.ensure_suite(tmp_path / "file")
+
+
+def test_a_task_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(UserError, match=r"'textvqa'.*chartqa.*textvqa_val"):
+        suite.render("textvqa", 1)

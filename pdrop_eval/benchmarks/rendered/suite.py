@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from pdrop_eval.benchmarks.registry import check_benchmark
 from pdrop_eval.benchmarks.rendered import asked, canvas, claims, columns, facts, pictures, questions
 from pdrop_eval.benchmarks.rendered.asked import TASKS
 from pdrop_eval.benchmarks.rendered.pictures import Picture
@@ -28,7 +29,12 @@ _SOURCES = (canvas, pictures, facts, questions, claims, asked, columns)
 
 
 def render(task: str, number: int = QUESTIONS) -> list[tuple[Picture, Question, dict]]:
-    """The first `number` questions of a task: picture, question and the data set's row without its image."""
+    """The first `number` questions of a task: picture, question and the data set's row without its image.
+
+    Raises:
+        UserError: A task that there isn't, with those that there are.
+    """
+    check_benchmark("task", task, TASKS)
     rows = []
     for place, (picture, question, image) in enumerate(islice(asked.asked(task), number)):
         rows.append((picture, question, columns.columns(task, picture, question, place, image)))
