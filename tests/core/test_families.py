@@ -68,6 +68,13 @@ _MAY = {
         "CLIPVisionModel",
     },
     "models/processors.py": {"image_token_id"},  # it compares a processor's with the model's
+    # A processor's image token, and the level that some versions of transformers have in CLIP's tower.
+    "models/loading.py": {"image_token_id", "vision_tower"},
+    "models/original_format.py": {"model_type"},  # it tells the formats of config.json apart
+    "models/shapes.py": {"language_model"},  # a level in the names of weights
+    "models/text_model.py": {"model_type"},  # it checks the text model against what its family takes
+    "models/tower.py": {"model_type"},  # it checks that the tower has what a strategy asks for
+    "strategies/cdpruner.py": {"model_type", "CLIPModel"},  # its own text tower
     "run/bench/model.py": {"image_token_id"},  # it shrinks vocabularies
     "run/train/data/loader.py": {"image_token_id"},  # a processor's
     "run/train/data/samples.py": {"image_token_id"},

@@ -34,7 +34,7 @@ def test_placeholders_in_the_question_stay_where_they_are():
 
 
 def test_more_placeholders_than_images_are_an_error():
-    with pytest.raises(ValueError, match="2 times '<image>', but 1 images"):
+    with pytest.raises(ValueError, match=r"2 times '<image>', but 1 image\b"):
         build_prompt("vicuna", PROCESSOR, "Is <image> like <image>?", 1)
 
 

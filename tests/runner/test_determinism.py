@@ -1,5 +1,6 @@
 """The same configuration gives the same bytes on a CPU, and numbers that broke down are no answers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,14 +76,17 @@ def test_a_sample_whose_numbers_break_down_is_named_alone(llava, beams):
     whole = texts(model.generate_until(asked))
     assert len(whole) == 5
 
-    features = model._features
+    encoded = model._encoded
 
-    def broken(batch):
+    def broken(batch, needs):
         asked = [question.request.args[3] for question in batch for _ in question.pictures]
-        found = features(batch)
-        return [one * float("nan") if number == 3 else one for number, one in zip(asked, found, strict=True)]
+        found = encoded(batch, needs)
+        return [
+            replace(one, tokens=one.tokens * float("nan")) if number == 3 else one
+            for number, one in zip(asked, found, strict=True)
+        ]
 
-    model._features = broken
+    model._encoded = broken
     with pytest.raises(SampleError, match=r"^task quiz, sample 3 can't be answered: .*logits are not finite"):
         model.generate_until(asked)
 

@@ -59,7 +59,7 @@ def test_a_file_that_is_no_safetensors_whatever_its_name(folder, data, tmp_path,
     pickled = pickle.dumps(Marks(tmp_path / "opened"))
     made = {"pickle": pickled, "half": whole[: len(whole) // 2], "empty": b""}
     (folder / WEIGHTS).write_bytes(made[content])
-    with pytest.raises(UserError, match="can't be loaded"):
+    with pytest.raises(UserError, match="can't be read as safetensors"):
         run(folder, data, tmp_path)
     assert not (tmp_path / "opened").exists()
 
@@ -79,7 +79,7 @@ def test_code_of_a_checkpoint_is_refused_unless_it_is_asked_for(folder, data, tm
 @pytest.mark.parametrize(("name", "words"), [
     ("../elsewhere/model.safetensors", "own folder"), ("/etc/model.safetensors", "own folder"),
     ("..\\model.safetensors", "own folder"), ("pytorch_model.bin", "own folder"), ("", "own folder"),
-    ("model-2.safetensors", "isn't there"),
+    ("model-2.safetensors", "two sets of weights"),
 ])  # fmt: skip
 def test_an_index_names_files_beside_it_alone(folder, data, tmp_path, name, words):
     (tmp_path / "elsewhere").mkdir()

@@ -40,7 +40,7 @@ class Watched:
     def __init__(self, strategy: Any):
         self.strategy, self._opened = strategy, list[Any]()
 
-    def __call__(self, model: Any, image: Any) -> Any:
+    def __call__(self, model: Any, image: Any = None) -> Any:
         """The strategy's own context."""
         self._opened.append(self.strategy(model, image))
         return self._opened[-1]

@@ -99,6 +99,7 @@ class PdropLlava(lmms):
     ) -> None:
         super().__init__()
         trust_remote_code = truth_of("trust_remote_code", trust_remote_code)  # a text, by lmms-eval
+        merge_adapter = truth_of("merge_adapter", merge_adapter)
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
         if isinstance(strategy, str):
@@ -108,7 +109,7 @@ class PdropLlava(lmms):
         self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if isinstance(adapter, str):  # by lmms-eval
-            adapter = check_adapter(adapter, adapter_revision, truth_of("merge_adapter", merge_adapter))
+            adapter = check_adapter(adapter, adapter_revision, merge_adapter)
         loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter
         )
