@@ -1,6 +1,6 @@
 """FLOPs counted in a real prefill: torch's own counter on the tensors that are really multiplied."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,8 +61,9 @@ class CountedFlops:
 
 
 def counted_flops(
-    model: nn.Module, strategy: Any, inputs: Mapping[str, Any], image_mask: Tensor | None = None
-) -> CountedFlops:
+    model: nn.Module, strategy: Any, inputs: Mapping[str, Any], image_mask: Tensor | None = None,
+    questions: Sequence[str] | None = None,
+) -> CountedFlops:  # fmt: skip
     """Run one prefill of `inputs` under the strategy and count what is multiplied.
 
     Args:
@@ -72,6 +73,7 @@ def counted_flops(
         inputs: of the model's forward. Only the last position's logits are computed, and no cache is kept,
             unless `logits_to_keep` or `use_cache` are among them.
         image_mask: [b, n] bool, true on image tokens; for bare decoders.
+        questions: one for each row, for a strategy that chooses by the question.
 
     Raises:
         UserError: an attention that can't be counted, and what the strategy raises for model or inputs.
@@ -84,7 +86,7 @@ def counted_flops(
         )
     counter = FlopCounterMode(display=False, custom_mapping=kernels())
     noted = _Noted(counter)
-    staged = StagedForward(model, _Ranking(strategy, noted), image_mask)
+    staged = StagedForward(model, _Ranking(strategy, noted), image_mask, questions=questions)
     if staged.before is not None:
         vars(staged.before)["from_inputs"] = noted.choosing(staged.before.from_inputs)
     blocks = {f"layer {i}": layer for i, layer in enumerate(staged.decoder.layers)}

@@ -53,7 +53,7 @@ class DivPrune(BeforeStrategy):
     display_name: ClassVar[str] = "DivPrune"
     paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
     series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#009E73", "dark": "#3fd0a6", "marker": "v", "linestyle": ":", "order": 12
+        "color": "#00805D", "dark": "#3fd0a6", "marker": "v", "linestyle": ":", "order": 12
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("ratio {subset_ratio}",)
     solved_fields: ClassVar[tuple[str, ...]] = ("subset_ratio", "preset")

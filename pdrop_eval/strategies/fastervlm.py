@@ -33,7 +33,7 @@ class FasterVLM(PerTile):
     display_name: ClassVar[str] = "FasterVLM"
     paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
     series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#E69F00", "dark": "#ffc24d", "marker": "^", "linestyle": "--", "order": 11
+        "color": "#9A6A00", "dark": "#ffc24d", "marker": "^", "linestyle": "--", "order": 11
     }  # fmt: skip
     needs = Needs(attention=("features",), projected=True)
 

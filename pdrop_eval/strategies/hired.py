@@ -55,7 +55,7 @@ class HiRED(BeforeStrategy):
     display_name: ClassVar[str] = "HiRED"
     paper: ClassVar[str] = "Arif et al., AAAI 2025, arXiv 2408.10945"
     series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#56B4E9", "dark": "#8fd0f5", "marker": "o", "linestyle": ":", "order": 14
+        "color": "#117A8B", "dark": "#8fd0f5", "marker": "o", "linestyle": ":", "order": 14
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("rate {token_budget_rate}", "α={alpha}")
     solved_fields: ClassVar[tuple[str, ...]] = ("token_budget_rate", "preset")

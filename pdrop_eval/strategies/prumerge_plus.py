@@ -30,6 +30,6 @@ class PruMergePlus(PruMerge):
     name: ClassVar[str] = "prumerge_plus"
     display_name: ClassVar[str] = "PruMerge+"
     series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#BCBD22", "dark": "#dbdb8d", "marker": "D", "linestyle": "--", "order": 17
+        "color": "#787800", "dark": "#dbdb8d", "marker": "D", "linestyle": "--", "order": 17
     }  # fmt: skip
     plus: ClassVar[bool] = True

@@ -57,7 +57,7 @@ class VisionZip(BeforeStrategy):
     display_name: ClassVar[str] = "VisionZip"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
     series_style: ClassVar[Mapping[str, Any]] = {
-        "color": "#CC79A7", "dark": "#e59ac4", "marker": "D", "linestyle": "-.", "order": 10
+        "color": "#B3458C", "dark": "#e59ac4", "marker": "D", "linestyle": "-.", "order": 10
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("{dominant}+{contextual}",)
     solved_fields: ClassVar[tuple[str, ...]] = ("dominant", "contextual", "preset")

@@ -31,7 +31,9 @@ def sides(tmp_path):
     for number, part in enumerate((rows[:2], rows[2:])):
         files.append(tmp_path / f"{number}.parquet")
         parquet.write_table(pa.Table.from_pylist(part), files[-1])
-    data = SimpleNamespace(folder=None, local={"gqa": SimpleNamespace(kind="parquet", files=files)})
+    data = SimpleNamespace(
+        folder=None, local={"gqa": SimpleNamespace(kind="parquet", files=files, read=[files])}
+    )
     return [SimpleNamespace(plan=SimpleNamespace(data=data))]
 
 

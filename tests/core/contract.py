@@ -206,11 +206,13 @@ class Case:
     def under(self, strategy):
         """The strategy's context on this case."""
         needs = getattr(strategy, "needs", None)
-        if needs is None or not needs.question:
-            return strategy(self.model, **self.options)
-        return strategy(
-            self.model, **self.options, questions=["what is here"] * len(self.inputs["input_ids"])
-        )
+        asked = {} if needs is None or not needs.question else {"questions": self.questions}
+        return strategy(self.model, **self.options, **asked)
+
+    @property
+    def questions(self):
+        """One for each row, for strategies that choose by the question."""
+        return ["what is here"] * len(self.inputs["input_ids"])
 
     def forward(self, **changes):
         with torch.no_grad():

@@ -55,7 +55,7 @@ def test_at_80_columns_commands_fit_too_and_scores_stand_in_one_piece(reports):
         assert [line for line in text.splitlines() if len(line) > 80] == []
         if name != "overview":
             averages = re.findall(r"^vanilla.* (\d+\.\d)$", text, re.M)
-            assert len(averages) >= 3, name
+            assert len(averages) >= (2 if name == "field" else 3), name
 
 
 def test_a_table_that_is_too_wide_is_cut_and_every_piece_has_the_labels():
@@ -143,7 +143,7 @@ def test_the_page_tells_the_state_of_each_cell_and_its_interval(reports):
     found = {(state.get("class"), state.get("title")) for state in tags.states}
     # stderr 2.0: 66.6 - 3.92 and + 3.92
     assert ("measured", "measured, n 200, 95% interval 62.7 to 70.5") in found
-    assert ("partial", "partial, limit=32, n 32, 95% interval 63.1 to 70.9") in found
+    assert not [state for state, _ in found if state == "partial"]  # of another kind, so it is named beneath
     assert ("missing", "not measured yet") in found
     assert ("published", None) in found
     judged = parsed(reports["overview"].files()["overview.html"]).states
@@ -201,7 +201,7 @@ def test_the_csv_has_every_digit_and_every_state(reports):
     assert (pdrop["gqa"], pdrop["gqa_state"], pdrop["gqa_n"]) == ("66.6", "measured", "200")
     assert (pdrop["gqa_stderr"], pdrop["gqa_low"], pdrop["gqa_high"]) == ("2", "62.68", "70.52")
     assert measured["llava-1.5", "delta"]["gqa"] == "6.6"
-    assert measured["llava-next", "vanilla"]["gqa_state"] == "partial"
+    assert measured["llava-next", "vanilla"]["gqa_state"] == "missing"  # it is of another kind
     missing = measured["llava-next", "pdrop"]
     assert (missing["gqa"], missing["gqa_state"], missing["avg_state"]) == ("", "missing", "missing")
     assert missing["command"].startswith("make eval STRATEGY=pdrop MODEL=mini_next_p5 SUITE=mini")

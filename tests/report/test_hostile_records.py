@@ -19,6 +19,7 @@ from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.csv_export import write_csv
+from pdrop_eval.utils import console
 
 # Something for every format in turn.
 HOSTILE = (
@@ -133,12 +134,13 @@ def test_a_command_to_copy_runs_nothing_else(makefile, monkeypatch, tmp_path):
     (tmp_path / "pdrop_eval").mkdir()
     if makefile:
         (tmp_path / "Makefile").write_text("")
-    monkeypatch.setattr(commands, "PACKAGE", tmp_path / "pdrop_eval")
+    for module in (commands, console):
+        monkeypatch.setattr(module, "PACKAGE", tmp_path / "pdrop_eval")
     for value in ("a'; touch pwned; '", "$(touch pwned)", "`touch pwned`", "a b", "x>pwned", "x|tee pwned",
                   "<name>>pwned", "a\ntouch pwned", "$$(touch pwned)"):  # fmt: skip
         for line in (command("pdrop", "mini", "mini", [f"results={value}"]), command(value, "mini", "mini")):
             assert value in " ".join(shlex.split(line))
-            program = f"pdrop-eval() {{ :; }}; make() {{ :; }}; {line}"
+            program = f"pdrop-eval() {{ :; }}; .venv/bin/pdrop-eval() {{ :; }}; make() {{ :; }}; {line}"
             subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True)
             assert not (tmp_path / "pwned").exists(), line
     plain = command("pdrop", "mini", "mini", ["model.pretrained=<folder>"])

@@ -104,7 +104,7 @@ def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") 
 
 def _show(text: str) -> None:
     from pdrop_eval.utils import output
-    from pdrop_eval.utils.cli import report
+    from pdrop_eval.utils.errors import UserError
 
     output.never_refuse()
     failed = False
@@ -112,8 +112,8 @@ def _show(text: str) -> None:
         print(text)
     except OSError:  # a full disk, or a reader that has left, as `| head` does
         failed = True
-    if why := output.lost(failed):  # the verdict stands, in the files and in the status
-        report("pdrop-eval-compare", why, PASSED)
+    if why := output.lost(failed):  # a verdict that nobody could read is none
+        raise UserError(why)
 
 
 def _settle() -> None:
