@@ -33,6 +33,14 @@ def reports(add_run, all_scores, runs):
 
 
 @pytest.fixture
+def limited(add_run, all_scores, runs):
+    """Table 5 of one run, with a limit."""
+    add_run("vanilla", all_scores(1300, 67.0, KEYS), model="mini_next_p5", kind=NEXT_P5, limit=32, n=32)
+    (report,) = [one for one in make_reports(runs(), "all") if one.name == "table5"]
+    return report
+
+
+@pytest.fixture
 def nasty():
     """A report in which every text is hostile."""
     cells = [Shown(NASTY), Shown(NASTY, "measured", NASTY)]
@@ -155,6 +163,19 @@ def test_the_page_tells_the_state_of_each_cell_and_its_interval(reports):
     assert any(
         state.get("class") == "needs-judge" and "predictions/mmvet.json" in state["title"] for state in judged
     )
+
+
+def test_a_row_of_some_of_the_questions_is_partial(limited):
+    found = {
+        (state.get("class"), state.get("title")) for state in parsed(limited.files()["table5.html"]).states
+    }
+    # stderr 2.0: 67.0 - 3.92 and + 3.92
+    assert ("partial", "partial, limit=32, n 32, 95% interval 63.1 to 70.9") in found
+    assert ("missing", "not measured yet") in found
+    (row,) = [row for row in rows_of(limited) if row["gqa_n"]]
+    assert (row["architecture"], row["strategy"], row["limit"]) == ("llava-next", "vanilla", "32")
+    assert (row["gqa"], row["gqa_state"], row["gqa_n"]) == ("67", "partial", "32")
+    assert (row["gqa_low"], row["gqa_high"]) == ("63.08", "70.92")
 
 
 def test_no_format_shows_an_interval_where_all_came_out_alike(add_run, runs):
