@@ -24,3 +24,10 @@ def test_numbers_of_questions_are_told_of_the_first_benchmark():
         "GQA, MME: for one, GQA: 0 of 8 questions. unpaired=leave_out.",
         "POPE: made on other data.",
     ]
+
+
+def test_what_mends_a_benchmark_that_waits_for_a_judge_is_told():
+    words = "the answers of run-1 wait for a judge. Set judge.model, or compare without it."
+    error = CannotCompareError(CannotCompareError.JUDGE, f"MM-Vet: {words}")
+    assert said_once([("mmvet", error)]) == [f"MM-Vet: {words}"]
+    assert error.reason == "it needs a judge"  # where it is only left out

@@ -54,16 +54,21 @@ def said_once(errors: Sequence[tuple[str, CannotCompareError]]) -> list[str]:
     """
     grouped: dict[str, list[tuple[str, CannotCompareError]]] = {}
     for benchmark, error in errors:
-        why = why_of(error, benchmark)
+        why = _in_full(error, benchmark)
         same = error.kind if error.kind == CannotCompareError.LEFT_OVER else why
         grouped.setdefault(same, []).append((benchmark, error))
     told = []
     for found in grouped.values():
         named = ", ".join(name_of(benchmark) for benchmark, _ in found)
-        first = why_of(found[0][1], found[0][0])
-        differ = len({why_of(error, benchmark) for benchmark, error in found}) > 1
+        first = _in_full(found[0][1], found[0][0])
+        differ = len({_in_full(error, benchmark) for benchmark, error in found}) > 1
         told.append(f"{named}: {f'for one, {name_of(found[0][0])}: ' if differ else ''}{first}")
     return told
+
+
+def _in_full(error: CannotCompareError, benchmark: str) -> str:
+    """The whole message, with what mends it, without the benchmark's name before it."""
+    return str(error).removeprefix(f"{name_of(benchmark)}: ")
 
 
 def scored_samples(run: Run, benchmark: str) -> list[Sample]:
