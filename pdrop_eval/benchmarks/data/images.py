@@ -62,7 +62,7 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
     folders = [Path(root).expanduser() for root in dict.fromkeys(roots) if root]
     if source == "rendered":
         path = _rendered(task, sha256, folders)
-        return Stored(task, _readable(describe(task, source), (path,)))
+        return Stored(task, (path,))  # our own files need no conversion, nor lmms-eval
     for folder in [*folders, _hub_cache()]:
         try:
             info = describe(task, "hub")
