@@ -19,7 +19,7 @@ from pdrop_eval.benchmarks.data.encoded import NoPictureError, encoded
 from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, task_file
 from pdrop_eval.benchmarks.data.read import column_names, parts, rows
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
-from pdrop_eval.benchmarks.task_files import TaskInfo, describe
+from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.models.images import open_picture
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import content_hashes
@@ -62,7 +62,7 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
     folders = [Path(root).expanduser() for root in dict.fromkeys(roots) if root]
     if source == "rendered":
         path = _rendered(task, sha256, folders)
-        return Stored(task, (path,))  # our own files need no conversion, nor lmms-eval
+        return Stored(task, _readable(task, source, (path,)))
     for folder in [*folders, _hub_cache()]:
         try:
             info = describe(task, "hub")
@@ -71,7 +71,8 @@ def stored_data(task: str, source: str, sha256: str | None, roots: Iterable[str 
         except UserError as error:
             raise NotThereError(f"the data can't be read: {error}") from error
         if found:
-            return Stored(task, _readable(info, found.files), _readable(info, images.files if images else ()))
+            pictures = images.files if images else ()
+            return Stored(task, _readable(task, "hub", found.files), _readable(task, "hub", pictures))
     raise NotThereError("the data set is not on this machine, or not where it is looked for (data.root=)")
 
 
@@ -90,9 +91,12 @@ def find_pictures(data: Stored, wanted: Sequence[Wanted]) -> Iterator[tuple[str,
         raise NotThereError(f"the data can't be read ({type(error).__name__})") from error
 
 
-def _readable(info: TaskInfo, files: Sequence[Path]) -> tuple[Path, ...]:
+def _readable(task: str, source: str, files: Sequence[Path]) -> tuple[Path, ...]:
+    """The files as they can be read; of these only a TSV takes the task's description, and so lmms-eval."""
     try:
-        return tuple(readable(path, info) if path.suffix == ".tsv" else path for path in files)
+        return tuple(
+            readable(path, describe(task, source)) if path.suffix == ".tsv" else path for path in files
+        )
     except UserError as error:
         raise NotThereError(f"the data can't be read: {error}") from error
 
