@@ -11,7 +11,7 @@ from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy
-from pdrop_eval.strategies.presets import check_preset, fill
+from pdrop_eval.strategies.presets import check_preset, fill, shares
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number
 
@@ -57,14 +57,7 @@ class DivPrune(BeforeStrategy):
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("ratio {subset_ratio}",)
     solved_fields: ClassVar[tuple[str, ...]] = ("subset_ratio", "preset")
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "192": {"subset_ratio": 192 / 576},
-        "128": {"subset_ratio": 128 / 576},
-        "64": {"subset_ratio": 64 / 576},
-        "next_640": {"subset_ratio": 640 / 2880},
-        "next_320": {"subset_ratio": 320 / 2880},
-        "next_160": {"subset_ratio": 160 / 2880},
-    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = shares("subset_ratio")
 
     needs = Needs()
 

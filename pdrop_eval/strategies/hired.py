@@ -11,7 +11,7 @@ from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import FIRST, Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.per_tile import seen_patches
-from pdrop_eval.strategies.presets import check_preset, fill
+from pdrop_eval.strategies.presets import check_preset, fill, shares
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number
 
@@ -59,14 +59,7 @@ class HiRED(BeforeStrategy):
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("rate {token_budget_rate}", "α={alpha}")
     solved_fields: ClassVar[tuple[str, ...]] = ("token_budget_rate", "preset")
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "192": {"token_budget_rate": 192 / 576},
-        "128": {"token_budget_rate": 128 / 576},
-        "64": {"token_budget_rate": 64 / 576},
-        "next_640": {"token_budget_rate": 640 / 2880},
-        "next_320": {"token_budget_rate": 320 / 2880},
-        "next_160": {"token_budget_rate": 160 / 2880},
-    }
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = shares("token_budget_rate")
     needs = Needs(attention=(FIRST, "features"), projected=True)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,17 @@ from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.utils.errors import UserError
 
 PATCHES, NEXT = 576, "next_"  # of a tile of CLIP ViT-L/14-336; what begins the names of LLaVA-NeXT's presets
+_TILES = 5  # of LLaVA-NeXT, at most: the overview and four
+
+
+def shares(setting: str) -> dict[str, dict[str, float]]:
+    """Return the presets of a method whose setting is the share of an image's tokens that remains.
+
+    Args:
+        setting: its name.
+    """
+    one = {str(count): {setting: count / PATCHES} for count in (192, 128, 64)}
+    return one | {f"{NEXT}{count}": {setting: count / (_TILES * PATCHES)} for count in (640, 320, 160)}
 
 
 def fill(strategy: Any, usual: Mapping[str, Any]) -> None:
