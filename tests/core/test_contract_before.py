@@ -10,6 +10,7 @@ from test_contract import extended, hooks
 from pdrop_eval import Vanilla
 from pdrop_eval.engine.before import images_of_rows
 from pdrop_eval.models import families
+from pdrop_eval.models.kv_cache import cache_argument
 
 pytestmark = every_before_pair
 
@@ -134,9 +135,8 @@ def test_steps_by_hand_equal_generate(strategy, family):
             found.append(output.logits[:, -1].argmax(-1))
             mask = torch.nn.functional.pad(mask, (0, 1), value=1)
             with torch.no_grad():
-                output = case.model(
-                    input_ids=found[-1][:, None], attention_mask=mask, past_key_values=output.past_key_values
-                )
+                past = cache_argument(case.model, output.past_key_values)
+                output = case.model(input_ids=found[-1][:, None], attention_mask=mask, **past)
     assert torch.equal(torch.stack(found, 1), tokens)
 
 

@@ -8,7 +8,7 @@ import pytest
 PROGRAM = """
 import sys
 for name in (
-    "lmms_eval", "hydra", "omegaconf", "pandas", "datasets", "tabulate", "PIL", "decord", "pydantic", "scipy",
+    "lmms_eval", "hydra", "omegaconf", "pandas", "datasets", "tabulate", "PIL", "decord", "pydantic",
     "openai", "psutil", "pyarrow", "matplotlib", "plotly",
 ):
     sys.modules[name] = None  # an import of it fails

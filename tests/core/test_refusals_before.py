@@ -10,6 +10,7 @@ from transformers import LlamaConfig, SiglipVisionConfig, StaticCache
 from pdrop_eval import FastV, UserError
 from pdrop_eval.models import families
 from pdrop_eval.models.encoded import Needs
+from pdrop_eval.models.kv_cache import cache_argument
 from pdrop_eval.strategies.uniform import Uniform
 from pdrop_eval.strategies.visionzip import VisionZip
 
@@ -117,14 +118,15 @@ def test_generation_without_a_cache_is_refused_and_a_static_cache_is_not():
     longest = case.inputs["input_ids"].shape[1] + 6
 
     def static():
-        return StaticCache(config=case.model.config.get_text_config(), max_cache_len=longest)
+        cache = StaticCache(config=case.model.config.get_text_config(), max_cache_len=longest)
+        return cache_argument(case.model, cache)
 
     with Uniform(tokens=7)(case.model):
         with pytest.raises(UserError, match="use_cache=False"):
             case.generate(use_cache=False)
-        assert torch.equal(case.generate(past_key_values=static()), case.generate())
+        assert torch.equal(case.generate(**static()), case.generate())
     with FastV()(case.model), pytest.raises(UserError, match="StaticCache can't hold layers"):
-        case.generate(past_key_values=static())
+        case.generate(**static())
 
 
 def test_a_prompt_without_images_is_as_it_was():

@@ -84,6 +84,7 @@ def python_of(name: str) -> str:
     done = subprocess.run(
         [uv, "python", "find", "--no-python-downloads", "--no-project", "--system", PYTHONS[name]],
         capture_output=True, text=True, check=False,
+        env={**os.environ, "PYENV_VERSION": PYTHONS[name]},  # else a shim of pyenv names no Python
     )  # fmt: skip
     return done.stdout.strip() or sys.executable
 
