@@ -1,18 +1,20 @@
 """CDPruner: patches that matter to the question and are unlike each other."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models.encoded import Needs, TokenShape
 from pdrop_eval.strategies.per_tile import PerTile
 from pdrop_eval.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What prompts of benchmarks end with, and no question about the picture.
 ENDINGS = (
@@ -83,6 +85,14 @@ class CDPruner(PerTile):
     trains: ClassVar[bool] = False
     needs = Needs(features=True, projected=True, question=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.text_tower is not None and not (isinstance(self.text_tower, str) and self.text_tower):
+            raise UserError(
+                f"text_tower={self.text_tower!r} names no CLIP: give a folder, or a name on the Hub such as "
+                f"{OFFICIAL_TOWER}."
+            )
+
     def check_shape(self, shape: TokenShape) -> None:
         """Refuse more than a tile has, a preset for other tiles, and a text tower that can't be loaded."""
         super().check_shape(shape)
@@ -100,6 +110,8 @@ class CDPruner(PerTile):
 
     def choose(self, view: ImageView, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the patches that the search picks in each tile, and their relevance."""
+        import torch
+
         assert view.features is not None
         assert view.question is not None
         tower = self._tower()
@@ -134,6 +146,7 @@ def load(name: str) -> TextTower:
     Raises:
         UserError: no CLIP, or one that can't be read.
     """
+    import torch
     from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
     fix = f"Name a folder with a CLIP and its tokenizer, or strategy.text_tower={OFFICIAL_TOWER}."
@@ -165,6 +178,8 @@ def asked(question: str) -> str:
 
 def embedded(tower: TextTower, text: str) -> Tensor:
     """Return [s, j]: a text in segments of what the text tower reads at once, pooled at its highest id."""
+    import torch
+
     ids = tower.tokenize(text)
     length = tower.text.config.max_position_embeddings
     segments = max(1, math.ceil(len(ids) / length))
@@ -180,6 +195,8 @@ def embedded(tower: TextTower, text: str) -> Tensor:
 
 def relevance_of(images: Tensor, text: Tensor) -> Tensor:
     """Return [P, N] in 0..1: how unlike patches [P, N, j] are to a text [s, j], scaled over all tiles."""
+    import torch
+
     unit = torch.nn.functional.normalize
     unlike = -(unit(images.float(), dim=-1) @ unit(text.float(), dim=-1).T).mean(-1)
     low, high = unlike.min(), unlike.max()
@@ -198,6 +215,8 @@ def picked(projected: Tensor, relevance: Tensor, seen: Tensor, count: int) -> Te
     Returns:
         [P, count] ids in the order of the picks; of a tile where fewer are seen, the last ones are not seen.
     """
+    import torch
+
     values = torch.nn.functional.normalize(projected.float(), dim=-1)
     kernel = relevance[:, :, None] * (values @ values.transpose(1, 2)) * relevance[:, None]
     tiles, n = relevance.shape

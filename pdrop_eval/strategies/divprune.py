@@ -1,11 +1,10 @@
 """DivPrune: the tokens that are farthest from each other."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView, Reduced
@@ -14,6 +13,9 @@ from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.presets import check_preset, fill, shares
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 USUAL = 0.098  # 56 of 576
 
@@ -83,7 +85,7 @@ class DivPrune(BeforeStrategy):
             )
 
     @classmethod
-    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "DivPrune":
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> DivPrune:
         """Return the share that leaves so many of the tokens."""
         return cls(subset_ratio=min(1.0, count / shape.tokens), **fields)
 
@@ -93,6 +95,8 @@ class DivPrune(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the picked tokens in their order; a token that is picked again counts as made."""
+        import torch
+
         with torch.no_grad():
             picked = most_diverse(view.tokens, self._count(len(view.tokens)), self.official)
             ids = picked.sort().values
@@ -112,6 +116,8 @@ def most_diverse(tokens: Tensor, count: int, official: bool = True) -> Tensor:
     Returns:
         [count] ids, in the order of the picks.
     """
+    import torch
+
     distance = distances(tokens)
     if len(tokens) == 1:
         return torch.zeros(count, dtype=torch.long, device=tokens.device)
@@ -128,6 +134,8 @@ def most_diverse(tokens: Tensor, count: int, official: bool = True) -> Tensor:
 
 def distances(tokens: Tensor) -> Tensor:
     """Return 1 - cosine [n, n] of tokens [n, d], in float32."""
+    import torch
+
     values = tokens.float()
     values = values / values.norm(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     return 1 - values @ values.T

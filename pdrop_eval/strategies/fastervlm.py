@@ -1,14 +1,17 @@
 """FasterVLM: the patches that the class token looks at."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models.encoded import Needs
 from pdrop_eval.strategies.per_tile import PerTile, best
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass

@@ -1,11 +1,10 @@
 """HiRED: a budget for an image's tiles by an early layer, patches by a late one."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import FIRST, Needs, TokenShape
@@ -14,6 +13,9 @@ from pdrop_eval.strategies.per_tile import seen_patches
 from pdrop_eval.strategies.presets import check_preset, fill, shares
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 USUAL = 0.2  # of the official scripts
 
@@ -91,7 +93,7 @@ class HiRED(BeforeStrategy):
             )
 
     @classmethod
-    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "HiRED":
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> HiRED:
         """Return the rate whose budget is the count."""
         patches = shape.tiles * shape.patches
         # A hair more than the share, as the budget is rounded down.
@@ -99,6 +101,8 @@ class HiRED(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the chosen patches of the tiles."""
+        import torch
+
         scores = view.attention().sum(1)
         with torch.no_grad():
             if view.shape.tiles == 1:
@@ -133,6 +137,8 @@ def top(scores: Tensor, counts: list[int], seen: Tensor | None = None) -> Tensor
     Returns:
         [P, N] bool.
     """
+    import torch
+
     ranked = scores if seen is None else scores.masked_fill(~seen, -torch.inf)
     order = ranked.argsort(dim=-1, descending=True, stable=True)
     marked = torch.zeros_like(scores, dtype=torch.bool)
@@ -154,6 +160,8 @@ def choose_in_tiles(
         alpha: the overview's share of the budget.
         seen: [P, N] bool, the patches that the model takes: the paper's way; None: the official code's.
     """
+    import torch
+
     tiles, patches = scores.shape
     overview, crops = budgets(tiles, patches, rate, alpha)
     marked = top(early[None], [int(patches * (1 - alpha))])[0]
@@ -195,6 +203,8 @@ def regions(view: ImageView, seen: Tensor) -> Tensor:
         view: the image; its overview shows the part of the grid that isn't padding.
         seen: [P, N] bool, the patches that the model takes.
     """
+    import torch
+
     assert view.grid is not None
     (down, across), (rows, columns) = view.grid, view.side
     order = view.stitched()
@@ -217,6 +227,8 @@ def officially_packed(
     The overview comes first; then the tiles, stitched with rows and columns of the grid taken for each other,
     and unpadded as if they were right.
     """
+    import torch
+
     overview = chosen[0].nonzero()
     overview = torch.cat((torch.zeros_like(overview), overview), dim=1)
     if grid is None or image_size is None:

@@ -1,18 +1,20 @@
 """The base of methods that retain `visual_token_num` patches of each tile, in the order of the image."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.validation import check_setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 COUNTS = {"192": 192, "128": 128, "64": 64, "next_640": 128, "next_320": 64, "next_160": 32}  # of a tile
 
@@ -79,6 +81,8 @@ class PerTile(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the chosen patches after the projector."""
+        import torch
+
         with torch.no_grad():
             chosen, scores = self.choose(view, seen_patches(view, self.layout))
         return view.take_patches(chosen, self.layout, scores)
@@ -86,6 +90,8 @@ class PerTile(BeforeStrategy):
 
 def seen_patches(view: ImageView, layout: str) -> Tensor:
     """Return [P, N] bool: all patches, or those that the model itself takes where it packs them."""
+    import torch
+
     tiles, patches = view.shape.tiles, view.shape.patches
     seen = torch.full((tiles, patches), layout == "official", device=view.tokens.device)
     tile, patch = view.sources[view.sources[:, 1] >= 0].unbind(1)
@@ -104,5 +110,7 @@ def best(scores: Tensor, seen: Tensor, count: int) -> Tensor:
     Returns:
         [P, N] bool.
     """
+    import torch
+
     order = scores.masked_fill(~seen, -torch.inf).argsort(dim=-1, descending=True, stable=True)
     return torch.zeros_like(seen).scatter(1, order[:, :count], True) & seen

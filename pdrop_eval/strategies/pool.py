@@ -1,12 +1,10 @@
 """Pool: neighbouring image tokens become one; a control that looks at nothing."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
-from torch.nn import functional
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import Needs, TokenShape
@@ -14,6 +12,9 @@ from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MODES = ("average", "bilinear", "bilinear_antialias")
 
@@ -84,7 +85,7 @@ class Pool(BeforeStrategy):
             )
 
     @classmethod
-    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> "Pool":
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> Pool:
         """Return the grid with the most places up to the count, the squarest of them."""
         each, side = max(1, count // shape.tiles), max(1, int(shape.patches**0.5))
         grids = [(rows, min(side, each // rows)) for rows in range(1, min(side, each) + 1)]
@@ -93,6 +94,8 @@ class Pool(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the pooled tokens of all tiles."""
+        import torch
+
         tokens = pooled(view.projected, view.side, self.size, self.mode).flatten(0, 1)
         if self.size == view.side and view.shape.tokens == len(tokens):
             return view.take(torch.arange(len(tokens)))  # nothing is pooled
@@ -111,6 +114,8 @@ def pooled(tokens: Tensor, side: tuple[int, int], size: tuple[int, int], mode: s
     Returns:
         [P, size[0]·size[1], d], row by row.
     """
+    from torch.nn import functional
+
     grid = tokens.transpose(1, 2).unflatten(2, side)
     if mode == "average":
         small = functional.adaptive_avg_pool2d(grid, size)

@@ -1,18 +1,19 @@
 """PruMerge and PruMerge+: patches that stand out in attention, and what is near them merged in."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import LAST, Needs, TokenShape
-from pdrop_eval.models.tower import class_row
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 NEIGHBOURS = 32
 
@@ -60,6 +61,10 @@ class PruMerge(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the merged tokens of each tile after the projector."""
+        import torch
+
+        from pdrop_eval.models.tower import class_row
+
         features = view.features
         assert features is not None
         keys = view.keys(LAST)
@@ -84,6 +89,8 @@ class PruMerge(BeforeStrategy):
 
 def outlier_ratio(attention: Tensor) -> float:
     """Return the share of values [P, N] that are above the upper fence of all of them."""
+    import torch
+
     values = attention.float().flatten()
     q1, q3 = torch.quantile(values.double(), torch.tensor([0.25, 0.75], dtype=torch.double).to(values.device))
     return int((values.double() > q3 + 1.5 * (q3 - q1)).sum()) / len(values)
@@ -99,6 +106,8 @@ def picked(attention: Tensor, ratio: float, plus: bool = False, adaptive: bool =
         adaptive: appended are those that aren't kept yet, three times as many as the ratio has; otherwise, as
             many, kept or not.
     """
+    import torch
+
     n = len(attention)
     ids = attention.argsort(descending=True, stable=True)[: int(n * ratio)]
     if not plus or ratio <= 0:
@@ -122,6 +131,8 @@ def merged(features: Tensor, keys: Tensor, attention: Tensor, ids: Tensor) -> Te
     Returns:
         [T + 1, w].
     """
+    import torch
+
     weighted = attention[:, None] * features
     unit = keys.float() / keys.float().norm(dim=-1, keepdim=True)
     likeness = (unit[ids] @ unit.T).scatter(1, ids[:, None], -torch.inf)  # no patch is its own neighbour

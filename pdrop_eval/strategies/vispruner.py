@@ -1,11 +1,10 @@
 """VisPruner: patches that the class token looks at, and others that are unlike each other."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView
@@ -13,6 +12,9 @@ from pdrop_eval.models.encoded import Needs, TokenShape
 from pdrop_eval.strategies.fastervlm import class_attention
 from pdrop_eval.strategies.per_tile import PerTile, best
 from pdrop_eval.utils.validation import check_number
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STEP = 8  # at most so many are removed in a round
 
@@ -72,6 +74,8 @@ class VisPruner(PerTile):
 
     def choose(self, view: ImageView, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Return the important and the diverse ones of each tile."""
+        import torch
+
         assert view.features is not None
         scores = class_attention(view.attention())
         chosen = [
@@ -96,6 +100,8 @@ def important_and_diverse(
     Returns:
         [N] bool.
     """
+    import torch
+
     important = int(count * important_ratio)
     chosen = best(scores[None], seen[None], important)[0]
     order = scores.masked_fill(~seen, -torch.inf).argsort(descending=True, stable=True)
@@ -106,6 +112,8 @@ def important_and_diverse(
 
 def diverse(features: Tensor, wanted: int) -> Tensor:
     """Return [wanted] numbers of R features [R, w] that are left after removing those most like another."""
+    import torch
+
     left = torch.arange(len(features), device=features.device)
     if wanted <= 0 or len(left) <= wanted:
         return left[: max(0, wanted)]
