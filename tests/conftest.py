@@ -1,8 +1,10 @@
 """What all tests share: the run that people wait for names the tests that are too slow for it."""
 
 import gc
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +26,32 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
+
+
+@pytest.fixture
+def lora_adapter() -> Callable[..., Path]:
+    """A function that writes an adapter of the miniature: to one projection of its first layer it adds 6.
+
+    B·A is 3 everywhere: of ones, and of ones times 1.5 (rank 2); alpha / rank makes it 6.
+    """
+    return _write_adapter
+
+
+def _write_adapter(folder: Path, rank: int = 2, alpha: int = 4, name: str = "", **config: Any) -> Path:
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir()
+    settings = {
+        "peft_type": "LORA", "base_model_name_or_path": "org/base", "r": rank, "lora_alpha": alpha,
+        "target_modules": r".*language_model.layers\.0\.self_attn\.q_proj", **config,
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    weights = {"lora_A": torch.ones(rank, 128), "lora_B": torch.full((128, rank), 1.5)}
+    name = name or "model.language_model.layers.0.self_attn.q_proj"
+    named = {f"base_model.model.{name}.{key}.weight": value for key, value in weights.items()}
+    save_file(named, folder / "adapter_model.safetensors")
+    return folder
 
 
 def too_slow(reports: Iterable[Any]) -> list[str]:

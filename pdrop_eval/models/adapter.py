@@ -41,6 +41,11 @@ class Adapter:
         return asdict(self)
 
 
+def is_on_hub(adapter: str | None) -> bool:
+    """Whether an adapter is asked for that is no folder here."""
+    return adapter is not None and not Path(adapter).expanduser().is_dir()
+
+
 def adapter_folder(adapter: str, revision: str | None = None) -> Path:
     """Return the folder of an adapter; one on the Hub is fetched, it is small.
 
@@ -68,8 +73,14 @@ def check_adapter(adapter: str | None, revision: str | None = None, merged: bool
         merged: `model.merge_adapter`.
 
     Raises:
-        UserError: it isn't there, isn't LoRA, or peft isn't.
+        UserError: it isn't there, isn't LoRA, or peft isn't; a revision of none, or of a folder.
     """
+    if revision is not None and not is_on_hub(adapter):
+        what = "there is no model.adapter" if adapter is None else f"model.adapter={adapter} is a folder"
+        raise UserError(
+            f"model.adapter_revision={revision} is of an adapter on the Hugging Face Hub, but {what}. Leave "
+            "it out, or give model.adapter the adapter's id (organisation/name)."
+        )
     if adapter is None:
         return None
     if find_spec("peft") is None:
@@ -89,24 +100,10 @@ def check_adapter(adapter: str | None, revision: str | None = None, merged: bool
             f"The adapter {adapter} is of type {config.get('peft_type')!r}; only LORA is loaded. Merge it "
             "into its base model with peft, and give the result as model.pretrained."
         )
-    local = Path(adapter).expanduser().is_dir()
-    commit = None if local else hub_commit(adapter, "model", revision)
+    commit = hub_commit(adapter, "model", revision) if is_on_hub(adapter) else None
     base = config.get("base_model_name_or_path")
     sha256 = hash_files([folder / CONFIG, folder / WEIGHTS])
     return Adapter(adapter, revision, commit, None if base is None else str(base), sha256, merged)
-
-
-def refuse_adapter(adapter: str | None, what: str) -> None:
-    """Refuse `model.adapter` in a command that loads none.
-
-    Raises:
-        UserError: with what to do instead.
-    """
-    if adapter is not None:
-        raise UserError(
-            f"{what} takes no model.adapter={adapter}. Merge it into its base model with peft, and give the "
-            "result as model.pretrained=<folder>."
-        )
 
 
 def refuse_found(pretrained: str, folder: Path) -> None:

@@ -87,7 +87,9 @@ class Training:
         """The checkpoint that it began with: its name and the beginning of its hash."""
         base = _dict(self.record, "base")
         shape = f"as {base['as']}" if base.get("as") else ""
-        parts = (base.get("name") or base.get("pretrained"), shape, _short(base.get("sha256")))
+        adapter = _dict(base, "adapter").get("adapter")
+        merged = f"with the adapter {adapter}" if adapter else ""
+        parts = (base.get("name") or base.get("pretrained"), shape, merged, _short(base.get("sha256")))
         return " ".join(str(part) for part in parts if part)
 
     @property

@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -364,6 +365,21 @@ def test_a_checkpoints_own_weights(config):
     own = config("model=mini", "batch_sizes=[1]", "strategies=[pdrop]", "rounds=1")
     own = replace(own, weights="checkpoint", sizes=SizesSpec())
     assert "its own weights" in bench_text(cli.bench(own))
+
+
+@pytest.mark.skipif(find_spec("peft") is None, reason="peft is of the extra train")
+def test_a_checkpoint_is_measured_with_its_adapter(config, tmp_path, lora_adapter):
+    adapter = lora_adapter(tmp_path / "adapter")
+    asked = config("model=mini", "batch_sizes=[1]", "strategies=[pdrop]", "rounds=1")
+    own = replace(asked, weights="checkpoint", sizes=SizesSpec())
+    beside = replace(own, model=replace(own.model, adapter=str(adapter), merge_adapter=False))
+    plan = make_plan(beside)
+    assert plan.identity["model"] != make_plan(own).identity["model"]
+    layer = models.build(plan, None).get_submodule("model.language_model.layers.0.self_attn.q_proj")
+    torch.testing.assert_close(layer(torch.ones(1, 128)), layer.base_layer(torch.ones(1, 128)) + 6 * 128)
+    record = cli.bench(beside)
+    assert record["model"]["adapter"]["merged"] is False
+    assert f"its own weights and the adapter {adapter}" in " ".join(bench_text(record, 400).split())
 
 
 def test_goals_are_met_up_to_their_limits(every_variant):

@@ -55,6 +55,7 @@ def test_a_typo_ends_with_one_message():
         ("weights=checkpoint", "sizes.layers", "weights=random"),
         ("architecture=llava_2", "'llava_2'", "llava_1_5_7b"),
         ("attention=flash", "'flash'", "flash_attention_2"),
+        ("model.adapter=org/name", "weights=random", "weights=checkpoint"),
         ("budget.tokens=-1", "budget.tokens=-1", "above 0"),
     ],
 )

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 import torch
 from checkpoint_copies import Copy
-from safetensors.torch import save_file
 
 from pdrop_eval.models import adapter as adapters
 from pdrop_eval.models.adapter import check_adapter, model_sha256
@@ -23,24 +22,10 @@ MINI = MINI_CHECKPOINTS / "mini"
 QUERY = "model.language_model.layers.0.self_attn.q_proj"
 
 
-def adapter(folder, rank=2, alpha=4, name=QUERY, **config):
-    """An adapter whose B·A is 3 everywhere: of ones, and of ones times 1.5 (rank 2)."""
-    folder.mkdir()
-    settings = {
-        "peft_type": "LORA", "base_model_name_or_path": "org/base", "r": rank, "lora_alpha": alpha,
-        "target_modules": r".*language_model.layers\.0\.self_attn\.q_proj", **config,
-    }  # fmt: skip
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
-    weights = {"lora_A": torch.ones(rank, 128), "lora_B": torch.full((128, rank), 1.5)}
-    named = {f"base_model.model.{name}.{key}.weight": value for key, value in weights.items()}
-    save_file(named, folder / "adapter_model.safetensors")
-    return folder
-
-
 @pytest.mark.skipif(find_spec("peft") is None, reason="peft is of the extra train")
 @pytest.mark.parametrize("merged", [True, False])
-def test_an_adapter_is_added_merged_or_beside(tmp_path, merged):
-    found = check_adapter(str(adapter(tmp_path / "a")), merged=merged)
+def test_an_adapter_is_added_merged_or_beside(tmp_path, lora_adapter, merged):
+    found = check_adapter(str(lora_adapter(tmp_path / "a")), merged=merged)
     base = load(str(MINI), None, "cpu", "float32", "sdpa", False).model
     model = load(str(MINI), None, "cpu", "float32", "sdpa", False, adapter=found).model
     before = base.get_submodule(QUERY).weight
@@ -54,20 +39,20 @@ def test_an_adapter_is_added_merged_or_beside(tmp_path, merged):
 
 
 @pytest.mark.skipif(find_spec("peft") is None, reason="peft is of the extra train")
-def test_an_adapter_of_another_model_is_refused(tmp_path):
-    found = check_adapter(str(adapter(tmp_path / "a", name="model.layers.0.self_attn.q_proj")))
+def test_an_adapter_of_another_model_is_refused(tmp_path, lora_adapter):
+    found = check_adapter(str(lora_adapter(tmp_path / "a", name="model.layers.0.self_attn.q_proj")))
     with pytest.raises(UserError, match=r"doesn't fit the model: .*names org/base as its base"):
         load(str(MINI), None, "cpu", "float32", "sdpa", False, adapter=found)
 
 
-def test_the_weights_hash_tells_adapters_apart(tmp_path, monkeypatch):
+def test_the_weights_hash_tells_adapters_apart(tmp_path, lora_adapter, monkeypatch):
     monkeypatch.setattr(adapters, "find_spec", lambda _: True)
-    one = check_adapter(str(adapter(tmp_path / "a")))
+    one = check_adapter(str(lora_adapter(tmp_path / "a")))
     assert one.to_dict() | {"sha256": ""} == {
         "adapter": str(tmp_path / "a"), "revision": None, "commit": None, "base": "org/base", "sha256": "",
         "merged": True,
     }  # fmt: skip
-    other = check_adapter(str(adapter(tmp_path / "b", alpha=8)))
+    other = check_adapter(str(lora_adapter(tmp_path / "b", alpha=8)))
     beside = check_adapter(str(tmp_path / "a"), merged=False)
     assert len({"x", *(model_sha256("x", each) for each in (one, other, beside))}) == 4
     assert model_sha256("x", None) == "x"
@@ -79,13 +64,22 @@ def test_the_weights_hash_tells_adapters_apart(tmp_path, monkeypatch):
     ("kind", "of type 'IA3'; only LORA"),
     ("nowhere", "doesn't exist"),
 ])  # fmt: skip
-def test_an_adapter_that_cannot_be_loaded(tmp_path, monkeypatch, change, said):
+def test_an_adapter_that_cannot_be_loaded(tmp_path, lora_adapter, monkeypatch, change, said):
     monkeypatch.setattr(adapters, "find_spec", lambda _: None if change == "peft" else True)
-    folder = adapter(tmp_path / "a", **({"peft_type": "IA3"} if change == "kind" else {}))
+    folder = lora_adapter(tmp_path / "a", **({"peft_type": "IA3"} if change == "kind" else {}))
     if change == "pickled":
         (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
     with pytest.raises(UserError, match=said):
         check_adapter(f"{folder}-not" if change == "nowhere" else str(folder))
+
+
+@pytest.mark.parametrize(("there", "said"), [
+    (False, "but there is no model.adapter"), (True, "/a is a folder"),
+])  # fmt: skip
+def test_a_revision_of_no_adapter_or_of_a_folder_is_refused(tmp_path, there, said):
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UserError, match=rf"model.adapter_revision=v2 is of .*{said}. Leave it out"):
+        check_adapter(str(tmp_path / "a") if there else None, "v2")
 
 
 def test_a_revision_in_an_adapters_id(monkeypatch):
@@ -94,18 +88,18 @@ def test_a_revision_in_an_adapters_id(monkeypatch):
         check_adapter("org/name@v2")
 
 
-def test_an_adapter_found_by_accident_is_refused_with_both_ways_out(tmp_path):
+def test_an_adapter_found_by_accident_is_refused_with_both_ways_out(tmp_path, lora_adapter):
     mini = Copy(tmp_path, "mini")
     (mini.folder / "model.safetensors").touch()
-    shutil.copy(adapter(tmp_path / "a") / "adapter_config.json", mini.folder)
+    shutil.copy(lora_adapter(tmp_path / "a") / "adapter_config.json", mini.folder)
     with pytest.raises(UserError) as error:
         check_checkpoint(str(mini.folder), None)
     assert f"model.pretrained=org/base model.adapter={mini.folder}" in str(error.value)
     assert "move adapter_config.json out of the folder" in str(error.value)
 
 
-def test_an_adapter_alone_is_named_as_one(tmp_path):
-    folder = adapter(tmp_path / "a")
+def test_an_adapter_alone_is_named_as_one(tmp_path, lora_adapter):
+    folder = lora_adapter(tmp_path / "a")
     with pytest.raises(UserError, match=r"is a LoRA adapter .*model.adapter=.* merge it into that model"):
         check_checkpoint(str(folder), None)
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from short_training import START, training_config
 from transformers import LlavaForConditionalGeneration
 
 from pdrop_eval.models import families
+from pdrop_eval.records.training_info import Training
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.progress import Clock
 from pdrop_eval.run.train.session import train
@@ -230,6 +232,23 @@ def test_lora_learns_in_the_decoder_and_is_merged(config, tmp_path):
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all("proj.weight" in name and "language_model.layers" in name for name in changed)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("peft") is None, reason="peft is of the extra train")
+def test_an_adapter_is_merged_into_the_start_once(config, tmp_path, lora_adapter):
+    adapter = lora_adapter(tmp_path / "adapter")
+    common = [f"recipe.{phase}.train=[projector]" for phase in ("pretrain", "instruct")]
+    common += ["phases=[pretrain,instruct]", "save_dtype=float32", "on_error=skip"]
+    record = run(config(f"model.adapter={adapter}", *common))
+    before, after = weights(START), weights(tmp_path / "out")
+    assert changed_parts(before, after) == {"projector", "decoder"}
+    (name,) = [name for name in before if name.endswith("language_model.layers.0.self_attn.q_proj.weight")]
+    torch.testing.assert_close(after[name], before[name].float() + 6)
+    assert record["base"]["adapter"]["adapter"] == str(adapter)
+    assert f"with the adapter {adapter}" in Training.of(record).start
+    with pytest.raises(UserError, match=r"belongs to another training \(start"):
+        run(config(*common))
 
 
 def test_logs_can_be_read_by_tensorboard(finished):

@@ -62,7 +62,10 @@ def _code(code: Mapping[str, Any]) -> str:
 
 
 def _weights(model: Mapping[str, Any]) -> str:
-    return "random weights" if model["weights"] == "random" else "its own weights"
+    if model["weights"] == "random":
+        return "random weights"
+    adapter = model.get("adapter")
+    return "its own weights" + (f" and the adapter {adapter['adapter']}" if adapter else "")
 
 
 def batch_title(batch: Mapping[str, Any]) -> str:

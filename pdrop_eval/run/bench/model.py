@@ -153,6 +153,7 @@ def build(plan: Plan, config: Any) -> Any:
             settings.attention,
             model.trust_remote_code,
             model.anyres,
+            adapter=plan.adapter,
         ).model
     else:
         torch.manual_seed(settings.seed)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pdrop_eval.models import families
-from pdrop_eval.models.adapter import refuse_adapter
+from pdrop_eval.models.adapter import Adapter, check_adapter, model_sha256
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
@@ -62,6 +62,7 @@ class Plan:
     source: Path | str | None
     dtype: str
     identity: Mapping[str, Any]
+    adapter: Adapter | None = None
 
 
 def make_plan(config: BenchSpec) -> Plan:
@@ -75,8 +76,9 @@ def make_plan(config: BenchSpec) -> Plan:
     dtype = _dtype(config)
     if config.device != "cpu":
         check_device(config.device)
-    decides = _identity(config, variants, source, family, dtype)
-    return Plan(config, variants, sizes, auto, budget, source, dtype, decides)
+    adapter = _adapter(config)
+    decides = _identity(config, variants, source, family, dtype, adapter)
+    return Plan(config, variants, sizes, auto, budget, source, dtype, decides, adapter)
 
 
 def _check(config: BenchSpec) -> dict[str, Any]:
@@ -163,7 +165,6 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
 def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
     """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
     model = config.model
-    refuse_adapter(model.adapter, "A benchmark of speed")
     if config.weights == "checkpoint":
         checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code, drops)
         return resolve_checkpoint(model.pretrained), checkpoint.family
@@ -183,6 +184,16 @@ def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
             "model.pretrained=<folder>."
         )
     return None, families.published()[name][0].name
+
+
+def _adapter(config: BenchSpec) -> Adapter | None:
+    model = config.model
+    if model.adapter is not None and config.weights != "checkpoint":
+        raise UserError(
+            f"model.adapter={model.adapter} is for a checkpoint's own weights, and weights={config.weights} "
+            "has none. Use weights=checkpoint, or leave the adapter out: merged, it changes no time."
+        )
+    return check_adapter(model.adapter, model.adapter_revision, model.merge_adapter)
 
 
 def published_name(config: BenchSpec) -> str | None:
@@ -212,8 +223,9 @@ def _threads_of_the_environment() -> str | None:
 
 
 def _identity(
-    config: BenchSpec, variants: tuple[Variant, ...], source: Path | str | None, family: str, dtype: str
-) -> dict[str, Any]:
+    config: BenchSpec, variants: tuple[Variant, ...], source: Path | str | None, family: str, dtype: str,
+    adapter: Adapter | None,
+) -> dict[str, Any]:  # fmt: skip
     """All that decides the numbers: settings, code, packages, the machine, the model's sizes or weights."""
     plain = config.to_dict()
     for key in _ELSEWHERE:
@@ -230,7 +242,7 @@ def _identity(
     if isinstance(source, Path) and config.weights == "random":
         weights = file_sha256(source / "config.json")
     elif source is not None:
-        weights = identity.checkpoint_sha256(source, config.model.revision)
+        weights = model_sha256(identity.checkpoint_sha256(source, config.model.revision), adapter)
     else:
         weights = str(published_name(config))
     machine = hardware()

@@ -12,6 +12,7 @@ from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import recorded
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import Plan
 from pdrop_eval.strategies.make import make_strategy
@@ -64,6 +65,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
         "model": {
             "name": plan.config.model.name,
             "weights": plan.config.weights,
+            "adapter": recorded(plan.adapter),
             "type": families.type_of(config),
             "layers": text.num_hidden_layers,
             "width": text.hidden_size,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.models.adapter import check_adapter, model_sha256
+from pdrop_eval.models.adapter import check_adapter, is_on_hub, model_sha256
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.models.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
@@ -106,8 +106,7 @@ def make_plan(config: RunSpec) -> Plan:
     checks.check_results_folder(Path(config.results))
     source = resolve_checkpoint(config.model.pretrained)
     from_hub = config.suite.source == "hub" and config.data.root is None
-    from_hub |= config.model.adapter is not None and not Path(config.model.adapter).expanduser().is_dir()
-    set_offline(isinstance(source, Path) and not from_hub)
+    set_offline(isinstance(source, Path) and not from_hub and not is_on_hub(config.model.adapter))
     checkpoint = check_checkpoint(
         config.model.pretrained, config.model.revision, config.model.trust_remote_code,
         config.strategy.name != VANILLA,

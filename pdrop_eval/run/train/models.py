@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from pdrop_eval.models.adapter import Adapter
 from pdrop_eval.models.loading import load
 from pdrop_eval.run.train.trainer import choose_parts
 from pdrop_eval.utils.errors import UserError
@@ -25,15 +26,24 @@ class Start:
     fixed_tokens: int | None
 
 
-def load_start(source: str | Path, config: Any, template: str | None = None) -> Start:
-    """Load a checkpoint for training with the settings of a training config. Raises UserError.
+def load_start(
+    source: str | Path, config: Any, template: str | None = None, adapter: Adapter | None = None
+) -> Start:
+    """Load a checkpoint for training with the settings of a training config.
 
-    `template` is that of the phase's conversations.
+    Args:
+        source: the checkpoint.
+        config: the training's.
+        template: that of the phase's conversations.
+        adapter: what is merged into the weights.
+
+    Raises:
+        UserError: it can't be loaded or trained.
     """
     model = config.model
     loaded = load(
         str(source), model.revision, "cpu", "float32", config.attention, model.trust_remote_code,
-        model.anyres, "checkpoint" if template == "checkpoint" else None,
+        model.anyres, "checkpoint" if template == "checkpoint" else None, adapter,
     )  # fmt: skip
     loaded.processor.tokenizer.padding_side = "right"
     if not loaded.processor.tokenizer.is_fast:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.models.adapter import refuse_adapter
+from pdrop_eval.models.adapter import Adapter, check_adapter, is_on_hub, model_sha256
 from pdrop_eval.models.checkpoint import (
     check_anyres,
     check_checkpoint,
@@ -47,12 +47,18 @@ class Phase:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Validated settings, and what was found out on the way."""
+    """Validated settings, and what was found out on the way.
+
+    Attributes:
+        start_sha256: of the weights that the training starts from, an adapter on them included.
+        adapter: what is merged into the checkpoint before the first phase.
+    """
 
     config: TrainSpec
     output: Path
     start_sha256: str
     phases: list[Phase]
+    adapter: Adapter | None = None
 
     @property
     def strategy(self) -> str:
@@ -94,8 +100,7 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     output = Path(config.output or f"checkpoints/{config.recipe.name}_{config.strategy.preset}")
     source = resolve_checkpoint(config.model.pretrained)
     _check_output(output, source, list(config.phases))
-    set_offline(isinstance(source, Path))
-    refuse_adapter(config.model.adapter, "A training")
+    set_offline(isinstance(source, Path) and not is_on_hub(config.model.adapter))
     checkpoint = check_checkpoint(
         config.model.pretrained, config.model.revision, config.model.trust_remote_code,
         config.strategy.name != VANILLA,
@@ -105,8 +110,10 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     if not isinstance(source, Path):  # a branch may move while a training is interrupted
         commit = hub_commit(source, "model", config.model.revision)
         config = replace(config, model=replace(config.model, revision=commit))
-    start = checkpoint_sha256(source, config.model.revision)
-    return TrainingPlan(config, output, start, [_phase(config, name, output) for name in config.phases])
+    adapter = check_adapter(config.model.adapter, config.model.adapter_revision)
+    start = model_sha256(checkpoint_sha256(source, config.model.revision), adapter)
+    phases = [_phase(config, name, output) for name in config.phases]
+    return TrainingPlan(config, output, start, phases, adapter)
 
 
 def read_phase(phase: Phase) -> dict[str, Any]:

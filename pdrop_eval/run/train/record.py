@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from pdrop_eval.models.adapter import recorded
 from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.samples import Sample
 from pdrop_eval.run.train.estimate.cost import architecture_of, training_flops
@@ -101,7 +102,11 @@ def write_record(plan: TrainingPlan, records: Sequence[dict[str, Any]], strategy
         "schema": SCHEMA,
         "name": plan.output.name,
         "strategy": {"name": plan.strategy, **asdict(strategy)},
-        "base": {"pretrained": plan.config.model.pretrained, "sha256": plan.start_sha256},
+        "base": {
+            "pretrained": plan.config.model.pretrained,
+            "sha256": plan.start_sha256,
+            "adapter": recorded(plan.adapter),
+        },
         "phases": list(records),
         "device_hours": sum(r["device_hours"] for r in records),
         "device_label": "GPU hours" if gpu else "CPU hours",

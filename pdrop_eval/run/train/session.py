@@ -57,7 +57,8 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
         torch.set_num_threads(threads)
     torch.manual_seed(config.seed)
     arguments = _arguments(plan, phase)  # before the model: ZeRO-3 then shares it out while it is read
-    start = models.load_start(source, config, phase.settings.template)
+    adapter = None if plan.before(phase) else plan.adapter  # each later phase starts from a whole model
+    start = models.load_start(source, config, phase.settings.template, adapter)
     samples, skipped = phase_samples(
         config, phase.name, phase.conversations, start.processor, start.fixed_tokens
     )

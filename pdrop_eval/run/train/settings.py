@@ -39,6 +39,7 @@ def check_settings(config: TrainSpec) -> None:
         check_whole("threads", config.threads, 1, "Use null for the model's setting.")
     config.strategy.check()
     _check_lora(config)
+    _check_adapter(config)
     for name in names:
         _check_phase(f"recipe.{name}", config.phase(name))
 
@@ -59,6 +60,26 @@ def _check_lora(config: TrainSpec) -> None:
             f"lora.rank={lora.rank} with distributed={config.distributed.name} is not supported: adapters "
             "can't be merged into weights that are shared out. Use distributed=none, for which LoRA leaves "
             "enough memory, or lora.rank=null."
+        )
+
+
+def _check_adapter(config: TrainSpec) -> None:
+    """A training starts from whole weights, with an adapter merged into them while they are read."""
+    model = config.model
+    if model.adapter is None:
+        return
+    if not model.merge_adapter:
+        raise UserError(
+            f"model.merge_adapter=false leaves model.adapter={model.adapter} beside the weights, where a "
+            "training would keep it as it is. Use model.merge_adapter=true: the training then starts from "
+            "the merged weights. To train a new adapter on them, add lora.rank=128."
+        )
+    if config.distributed.sharded:
+        raise UserError(
+            f"model.adapter={model.adapter} with distributed={config.distributed.name} is not supported: it "
+            "can't be merged into weights that are shared out while they are read. Merge it into its base "
+            "model with peft first, and give the result as model.pretrained=<folder>, or use "
+            "distributed=none."
         )
 
 

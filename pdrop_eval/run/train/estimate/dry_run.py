@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
+from pdrop_eval.models.adapter import check_adapter, is_on_hub
 from pdrop_eval.models.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
@@ -55,6 +56,8 @@ def dry_run(config: TrainSpec) -> DryRun:
         UserError: wrong settings, a strategy that doesn't fit the model, data that are there and wrong.
     """
     check_settings(config)
+    if not is_on_hub(config.model.adapter):  # merged into the weights, it changes no estimate
+        check_adapter(config.model.adapter, config.model.adapter_revision)
     chosen = config.strategy.build()
     source, model_config = _model_config(config.model, config.strategy.name != VANILLA)
     sizes = architecture_of(model_config)
