@@ -190,10 +190,6 @@ class ImageReducer(Protocol):
         """For messages."""
 
     @property
-    def trains(self) -> bool:
-        """Whether labels may be given."""
-
-    @property
     def needs(self) -> Needs:
         """What of the tower it needs."""
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from pdrop_eval.engine.interface import Drop
+from pdrop_eval.engine.interface import Drop, check_trains
 from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.utils.errors import UserError
 
@@ -129,17 +129,14 @@ def check_forward(inputs: dict[str, Any], past: int) -> None:
         )
 
 
-def check_labels(reducer: Any, labels: Any) -> None:
-    """Refuse labels where a strategy before the decoder can't be trained with.
+def check_labels(selector: Any, labels: Any) -> None:
+    """Refuse labels where a strategy can't be trained with.
 
     Raises:
         UserError: labels are given.
     """
-    if labels is not None and not reducer.trains:
-        raise UserError(
-            f"{reducer.name} can't be used with labels (training): it chooses by one question, which a "
-            "conversation doesn't have. Train with another strategy, or vanilla, and evaluate with this one."
-        )
+    if labels is not None:
+        check_trains(getattr(selector, "name", type(selector).__name__), getattr(selector, "trains", True))
 
 
 def check_generate(model: nn.Module, arguments: dict[str, Any], any_cache: bool = False) -> None:

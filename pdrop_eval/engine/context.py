@@ -157,7 +157,6 @@ class StagedForward:
     def _reduced(self, inputs: Inputs) -> Shortened:
         """Encode and reduce the images of these inputs."""
         assert self.before is not None
-        checks.check_labels(self.before.reducer, inputs.get("labels"))
         return self.before.from_inputs(inputs, self.questions, self.seeds)
 
     def _without_images(self, inputs: Inputs, prompt: Shortened) -> Inputs:
@@ -187,6 +186,7 @@ class StagedForward:
         if self.drops or reduces:
             checks.check_filled(self.family.has_images(inputs), past)
             checks.check_forward(inputs, past)
+        checks.check_labels(self.selector, inputs.get("labels"))
         if past:
             record: CacheRecord | None = getattr(cache, "pdrop_record", None)
             if record is not None and record.prompt is not None:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pdrop_eval.utils.errors import UserError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -93,3 +95,21 @@ class TokenSelector(Protocol):
 def resolve_scoring_layer(drop: Drop, num_layers: int) -> int:
     """Return the layer that ranks for `drop`: never beyond the last one."""
     return min(drop.layer if drop.scoring_layer is None else drop.scoring_layer, num_layers - 1)
+
+
+def check_trains(name: str, trains: bool) -> None:
+    """Refuse a strategy under which no model can be trained.
+
+    Args:
+        name: the strategy's.
+        trains: what its class says.
+
+    Raises:
+        UserError: it isn't true.
+    """
+    if not trains:
+        raise UserError(
+            f"{name} can't be trained with, nor be given labels: it is defined for answering one question, "
+            "which a conversation doesn't have. Train with another strategy, or vanilla, and evaluate the "
+            "model with this one."
+        )

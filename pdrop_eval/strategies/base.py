@@ -33,6 +33,7 @@ class Strategy(ABC):
         name: the registered name, by which the command line and the records know the strategy.
         display_name, paper, stage, series_style, label_fields: what tables, figures, the site and the
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
+        trains: whether a model can be trained under it; otherwise labels are refused.
         ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
         solved_fields: the hyperparameters that a budget solves: how many tokens remain.
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
@@ -47,6 +48,7 @@ class Strategy(ABC):
     stage: ClassVar[str] = "decoder"
     series_style: ClassVar[Mapping[str, Any] | None] = None
     label_fields: ClassVar[tuple[str, ...]] = ()
+    trains: ClassVar[bool] = True
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()

@@ -24,14 +24,12 @@ class BeforeStrategy(Strategy):
     Attributes:
         needs: what of the vision tower, and whether the question, `reduce` looks at.
         adaptive: T depends on the image, so there is no schedule, and no budget can be met.
-        trains: whether the model can be trained under it.
     """
 
     stage: ClassVar[str] = "before_decoder"
     ranks_by_attention: ClassVar[bool] = False
     needs: Needs = Needs()
     adaptive: ClassVar[bool] = False
-    trains: ClassVar[bool] = True
 
     @abstractmethod
     def reduce(self, view: ImageView) -> Reduced:

@@ -35,6 +35,7 @@ class StrategyInfo:
             shown where all of its fields have a value.
         solved_fields: The settings that a budget solves; empty for a strategy that takes no budget.
         layout_fields: The settings that say where tokens are dropped, where a budget chooses that too.
+        trains: Whether a model can be trained under it.
         ranks_by_attention: Whether the tokens that get the most attention remain; False of one that isn't
             installed.
         summary: The first sentence of the class.
@@ -50,6 +51,7 @@ class StrategyInfo:
     label_fields: tuple[str, ...] = ()
     solved_fields: tuple[str, ...] = ()
     layout_fields: tuple[str, ...] = ()
+    trains: bool = True
     ranks_by_attention: bool = False
     summary: str = ""
     module: str = ""

@@ -96,7 +96,10 @@ def test_labels_are_refused_where_one_question_decides():
     case = case_of("llava_gqa")
     strategy = Uniform(tokens=7)
     strategy.trains = False
-    with strategy(case.model), pytest.raises(UserError, match="can't be used with labels"):
+    with (
+        strategy(case.model),
+        pytest.raises(UserError, match="uniform can't be trained with, nor be given labels"),
+    ):
         case.forward(labels=case.inputs["input_ids"])
 
 

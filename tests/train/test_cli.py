@@ -59,6 +59,8 @@ WRONG = [
     ([FIRST, "hydra/launcher=slurm"], "needs -m", "Add -m"),
     ([FIRST, "model.pretrained=nowhere/at-all"], "nowhere/at-all", "folder"),
     ([FIRST, "recipe.instruct.files=[missing.json]"], "missing.json", "Name a JSON file"),
+    ([FIRST, "strategy=cdpruner"], "cdpruner can't be trained with", "another strategy, or vanilla"),
+    ([FIRST, "strategy=cdpruner", "dry_run=true"], "cdpruner can't be trained with", "or vanilla"),
 ]
 
 

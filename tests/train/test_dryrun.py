@@ -24,6 +24,11 @@ def nothing_is_downloaded(monkeypatch, tmp_path):
         monkeypatch.setattr(f"huggingface_hub.{name}", refuse)
 
 
+def test_what_the_models_config_rules_out_is_refused():
+    with pytest.raises(UserError, match="from 1 to 576, the image tokens that there are"):
+        estimate("recipe=llava_1_5_7b", "model=llava_1_5_7b", "strategy.tokens=577", strategy="uniform")
+
+
 def refuse(*_, **__):
     raise AssertionError("a dry run downloads nothing")
 

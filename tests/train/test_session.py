@@ -202,6 +202,32 @@ def test_every_strategy_trains_in_both_precisions(config, tmp_path, strategy):
     assert losses(rough) != losses(exact)
 
 
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            ["strategy=uniform", "strategy.tokens=145"],
+            r"strategy.tokens=145 is not .* from 1 to 144",
+        ),
+        (["strategy=visionzip", "strategy.preset=64"], "an image here has 1 of 144: give the settings"),
+    ],
+)
+def test_what_the_models_config_rules_out_is_refused_before_weights_are_read(
+    config, monkeypatch, settings, words
+):
+    monkeypatch.setattr("pdrop_eval.run.train.models.load_start", None)  # calling it would be another error
+    with pytest.raises(UserError, match=words):
+        run(config(*settings))
+
+
+def test_a_strategy_of_ones_own_that_cannot_train_is_refused_by_its_class(config, monkeypatch):
+    from pdrop_eval.strategies.uniform import Uniform
+
+    monkeypatch.setattr(Uniform, "trains", False)
+    with pytest.raises(UserError, match="uniform can't be trained with, nor be given labels"):
+        run(config("strategy=uniform"))
+
+
 def test_the_loss_is_the_strategys_own(finished, config):
     """The first step's loss is that of a forward under the strategy on the same batch."""
     from pdrop_eval.run.train import models

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.run.config.compose import (
@@ -21,6 +22,7 @@ from pdrop_eval.run.config.compose import (
 )
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.strategies.make import instantiate_strategy, without_torch
+from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError
 
 _OF_THE_COMMAND = ("runs", "size", "figure")  # which runs there are, not what one is
@@ -60,6 +62,16 @@ class StrategySpec:
         if strategy is not None and layers is not None:
             with self.named():
                 strategy.drops(layers)
+
+    def check_trains(self) -> None:
+        """Refuse a strategy that no model can be trained with, without importing torch.
+
+        Raises:
+            UserError: also of settings that the strategy refuses, where its file doesn't need torch.
+        """
+        strategy = without_torch(self.build)
+        known = installed().get(self.name)
+        check_trains(self.name, getattr(known if strategy is None else strategy, "trains", True))
 
     @contextmanager
     def named(self) -> Iterator[None]:

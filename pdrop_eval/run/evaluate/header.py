@@ -15,6 +15,7 @@ from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_to
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.efficiency.schedules import has_schedule, schedule_of
+from pdrop_eval.engine.before import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.adapter import recorded
 from pdrop_eval.models.checkpoint import resolve_checkpoint
@@ -52,7 +53,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     image_tokens = nominal_image_tokens(transformers_config)
     tile_tokens = architecture_of(transformers_config).tile_tokens
     with config.strategy.named():
-        _check_tower(strategy, transformers_config)
+        check_fits(families.multimodal_of(transformers_config), transformers_config, strategy)
         schedule = (
             schedule_of(strategy, layers, image_tokens, tile_tokens) if has_schedule(strategy) else None
         )
@@ -96,16 +97,6 @@ def _efficiency(config: Any, image_tokens: int, schedule: Sequence[int] | None, 
         "kv_cache_bytes": None if schedule is None else kv_cache_bytes(config, known, dtype),
         **({"measured": True} if schedule is None else {}),
     }
-
-
-def _check_tower(strategy: Any, config: Any) -> None:
-    """Refuse a vision tower that lacks what a strategy before the decoder looks at."""
-    reducer = getattr(strategy, "reducer", None)
-    if reducer is not None:
-        from pdrop_eval.models.tower import check_tower
-
-        check_tower(families.multimodal_of(config), config, reducer.needs, reducer.name)
-        reducer.check_shape(families.multimodal_of(config).nominal_shape(config))
 
 
 def determinism(config: Any) -> dict[str, Any]:

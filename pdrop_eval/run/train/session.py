@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.engine.interface import check_trains
+from pdrop_eval.models.checkpoint import resolve_checkpoint
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.train import distributed
 from pdrop_eval.run.train.disk import writing_to_disk
@@ -32,6 +34,7 @@ def _train(plan: TrainingPlan) -> dict[str, Any]:
     from pdrop_eval.run.train.record import write_record
 
     strategy = plan.config.strategy.build()
+    _check_strategy(plan, strategy)
     source: str | Path = plan.config.model.pretrained
     for phase in plan.phases:
         if phase.done:
@@ -41,6 +44,25 @@ def _train(plan: TrainingPlan) -> dict[str, Any]:
             _train_phase(plan, phase, strategy, source)
         source = phase.folder / "model"
     return write_record(plan, [read_phase(phase) for phase in plan.phases], strategy) if rank() == 0 else {}
+
+
+def _check_strategy(plan: TrainingPlan, strategy: Any) -> None:
+    """Refuse, before weights are read, a strategy that can't train or that the model's config rules out."""
+    from transformers import AutoConfig
+
+    from pdrop_eval.engine.before import check_fits
+    from pdrop_eval.models import families
+
+    model = plan.config.model
+    check_trains(strategy.name, getattr(strategy, "trains", True))
+    config = AutoConfig.from_pretrained(
+        str(resolve_checkpoint(model.pretrained)), revision=model.revision or "main",
+        trust_remote_code=model.trust_remote_code,
+    )  # fmt: skip
+    family = families.multimodal_of(config)
+    family.set_anyres(model.anyres, config)
+    with plan.config.strategy.named():
+        check_fits(family, config, strategy)
 
 
 def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | Path) -> None:
@@ -66,7 +88,6 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     # Text alone leaves the projector out, and the tower's last layers are mostly not used.
     text = any(not sample.image_tokens for sample in samples)
     arguments.ddp_find_unused_parameters = text or "vision" in phase.settings.train
-    strategy.drops(start.model.config.get_text_config().num_hidden_layers)
     models.prepare(start.model, phase.settings, config)
     identity = {**plan.identity(phase), "samples": _samples_sha256(samples)}
     checkpoint, mark = last_checkpoint(phase.folder, identity)

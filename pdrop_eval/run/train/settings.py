@@ -38,6 +38,7 @@ def check_settings(config: TrainSpec) -> None:
     if config.threads is not None:
         check_whole("threads", config.threads, 1, "Use null for the model's setting.")
     config.strategy.check()
+    config.strategy.check_trains()
     _check_lora(config)
     _check_adapter(config)
     for name in names:

@@ -13,6 +13,8 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.efficiency.schedules import schedule_of
+from pdrop_eval.engine.before import check_fits
+from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models import families
 from pdrop_eval.models.adapter import check_adapter, is_on_hub
 from pdrop_eval.models.checkpoint import (
@@ -59,7 +61,10 @@ def dry_run(config: TrainSpec) -> DryRun:
     if not is_on_hub(config.model.adapter):  # merged into the weights, it changes no estimate
         check_adapter(config.model.adapter, config.model.adapter_revision)
     chosen = config.strategy.build()
+    check_trains(chosen.name, getattr(chosen, "trains", True))
     source, model_config = _model_config(config.model, config.strategy.name != VANILLA)
+    with config.strategy.named():
+        check_fits(families.multimodal_of(model_config), model_config, chosen)
     sizes = architecture_of(model_config)
     nominal = nominal_image_tokens(model_config)
     parts, adapters = count_parameters(model_config, config.lora)
