@@ -9,6 +9,8 @@ import importlib
 import pkgutil
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
+from itertools import product
+from zlib import crc32
 
 import pytest
 import torch
@@ -61,11 +63,11 @@ def tiny_model(family, text, kv_heads=None):
 
 cdpruner.TOWERS["tiny"] = text_tower(16)
 
-STRATEGIES = [
+# What the engine does with any strategy is tried on these in the fast run, and on all in `make test-slow`.
+LEADS = [
     Vanilla(),
     FastV(k=2, r=0.5),
     PyramidDrop(ratio=0.5, stages=4),
-    Random(tokens=9, k=2),
     PyramidDrop(
         layers=(1, 5, 8),
         ratios=(0.7, 0.3, 0.1),
@@ -74,6 +76,10 @@ STRATEGIES = [
         rounding="progressive",
         positions="keep",
     ),
+]
+STRATEGIES = [
+    *LEADS,
+    Random(tokens=9, k=2),
 ]
 # Those that reduce images before the decoder run on every family that takes images.
 BEFORE = [
@@ -99,10 +105,9 @@ FAMILIES = {
 }
 FAMILIES["llava_gqa"] = partial(tiny_model, families.get("llava"), "llama", kv_heads=2)
 
-# The fast run has every strategy on these two families and PyramidDrop on all; `make test-slow` has the rest.
+# The fast run makes each check of each strategy on one of these two, in turn; PyramidDrop's on all families.
 FEW = ("llava_gqa", "llava_next")
 
-LAYERS, HIDDEN, IMAGE_ID, IMAGE_SIZE, PATCHES = 8, 32, 60, 20, 25
 IMAGE = "image"
 # One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.
 ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [7], [3, IMAGE, 19])
@@ -115,36 +120,55 @@ def strategy_id(strategy):
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
 
 
-def pairs():
-    """Every strategy with every family; those that the fast run leaves out are marked."""
+def pairs(check, strategies):
+    """Every strategy with every family that it runs on; those that the fast run leaves out are marked.
+
+    Args:
+        check: the name of the test; by it and the strategy's one of the families in `FEW` is taken, so that
+            one more strategy costs the fast run each check once, and each check meets both families.
+        strategies: to be tested.
+    """
     first = next(strategy for strategy in STRATEGIES if strategy.name == "pdrop")
-    return [
-        pytest.param(
-            strategy, family, id=f"{strategy_id(strategy)}-{family}",
-            marks=[] if strategy is first or family in FEW else [pytest.mark.slow],
-        )
-        for family in FAMILIES for strategy in STRATEGIES
-    ]  # fmt: skip
+    found = []
+    for family, strategy in product(FAMILIES, strategies):
+        if strategy.reducer is not None and family.startswith("bare_"):
+            continue  # it takes no images
+        name = strategy_id(strategy)
+        own = FEW[crc32(f"{check} {name}".encode()) % len(FEW)]
+        marks = [] if strategy is first or family == own else [pytest.mark.slow]
+        found.append(pytest.param(strategy, family, id=f"{name}-{family}", marks=marks))
+    return found
 
 
-def before_pairs():
-    """Every strategy before the decoder with every family that takes images; the fast run has two of them."""
-    return [
-        pytest.param(
-            strategy, family, id=f"{strategy_id(strategy)}-{family}",
-            marks=[] if family in FEW else [pytest.mark.slow],
-        )
-        for family in FAMILIES if not family.startswith("bare_") for strategy in BEFORE
-    ]  # fmt: skip
+def with_every(strategies):
+    """Return a decorator that gives a check every strategy of a list with every family."""
+    return lambda check: pytest.mark.parametrize(
+        ("strategy", "family"), pairs(check.__name__, strategies)
+    )(check)  # fmt: skip
 
 
-every_before_pair = pytest.mark.parametrize(("strategy", "family"), before_pairs())
-every_pair = pytest.mark.parametrize(("strategy", "family"), pairs())
+every_pair = with_every([*STRATEGIES, *BEFORE])
+every_decoder_pair = with_every(STRATEGIES)
+every_before_pair = with_every(BEFORE)
+
+
+def alone(strategies):
+    """Return a decorator that gives a test every strategy of a list; the fast run has those in `LEADS`."""
+    leads = [id(strategy) for strategy in LEADS]
+    return pytest.mark.parametrize(
+        "strategy",
+        [
+            pytest.param(one, id=strategy_id(one), marks=[] if id(one) in leads else [pytest.mark.slow])
+            for one in strategies
+        ],
+    )
 
 
 def keep_all(strategy):
-    """The same strategy, told to retain every image token."""
+    """The same strategy, told to retain every image token, before the decoder and in it."""
     kept = copy.copy(strategy)
+    if strategy.reducer is not None:
+        kept.reduce = lambda view: view.take(torch.arange(len(view.tokens)))
     kept.retained = lambda num_layers, n: (n,) * len(strategy.drops(num_layers))
     return kept
 
@@ -229,6 +253,13 @@ class Case:
 
 def case_of(family, attention="sdpa", dtype=torch.float32, rows=ROWS):
     return build(model_of(family, attention, dtype), list(rows))
+
+
+@cache
+def plain_of(family):
+    """Logits and generated tokens of a family's case without any strategy; shared, so don't change them."""
+    case = case_of(family)
+    return case.forward().logits, case.generate()
 
 
 def build(model, rows, only=None):

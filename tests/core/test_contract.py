@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from contract import IMAGE_ID, ROWS, case_of, every_pair, keep_all
+from contract import IMAGE_ID, ROWS, case_of, every_decoder_pair, every_pair, keep_all, plain_of
 
 from pdrop_eval import Vanilla
-
-pytestmark = every_pair
 
 
 def hooks(model):
@@ -19,18 +17,20 @@ def hooks(model):
     }
 
 
+@every_pair
 def test_keeping_all_is_vanilla_bit_for_bit(strategy, family):
     case = case_of(family)
-    plain, tokens = case.forward(), case.generate()
+    plain, tokens = plain_of(family)
     with case.under(keep_all(strategy)) as drop:
         kept, kept_tokens = case.forward(), case.generate()
-    assert torch.equal(plain.logits, kept.logits)
+    assert torch.equal(plain, kept.logits)
     assert torch.equal(tokens, kept_tokens)
     assert drop.kv_lengths == [case.lengths] * 8
-    for per_row in drop.retained:
+    for per_row in (*drop.retained, *([drop.sources] if strategy.reducer is not None else [])):
         assert [ids.tolist() for ids in per_row] == [list(range(n)) for n in case.image_tokens]
 
 
+@every_decoder_pair
 def test_retained_tokens_follow_the_schedule(strategy, family):
     case = case_of(family)
     with case.under(strategy) as drop:
@@ -55,6 +55,7 @@ def test_retained_tokens_follow_the_schedule(strategy, family):
             before[row] = set(ids.tolist())
 
 
+@every_decoder_pair
 def test_the_best_scored_tokens_are_retained(strategy, family):
     case = case_of(family)
     with case.under(strategy) as drop:
@@ -67,20 +68,25 @@ def test_the_best_scored_tokens_are_retained(strategy, family):
             alive[row] = ids
 
 
+@every_pair
 def test_a_batch_equals_its_rows_alone(strategy, family):
     case = case_of(family)
     with case.under(strategy) as drop:
         logits, tokens = case.forward().logits[:, -1], case.generate()
-    retained, lengths = drop.retained, drop.kv_lengths
+    retained, sources, lengths = drop.retained, drop.sources, drop.kv_lengths
     for row in range(len(ROWS)):
         alone = case.alone(row)
         with alone.under(strategy) as drop:
             assert torch.allclose(alone.forward().logits[0, -1], logits[row], atol=1e-4)
             assert torch.equal(alone.generate()[0], tokens[row])
         assert [ids[0].tolist() for ids in drop.retained] == [ids[row].tolist() for ids in retained]
+        if sources is not None:
+            own = drop.sources[0].tolist() if drop.sources is not None else []
+            assert own == sources[row].tolist()
         assert [layer[0] for layer in drop.kv_lengths] == [layer[row] for layer in lengths]
 
 
+@every_pair
 def test_cached_decoding_equals_one_forward(strategy, family):
     """With labels the query row is the one before the answer, as in generation: one forward must agree."""
     case = case_of(family).alone(1)
@@ -94,11 +100,20 @@ def test_cached_decoding_equals_one_forward(strategy, family):
             output_logits=True,
             return_dict_in_generate=True,
         )
-    answer = steps.sequences[:, -6:]
-    full = extended(case, answer)
-    with full.under(strategy):
-        logits = full.forward().logits[0, -7:-1]
-    assert torch.allclose(logits, torch.cat(steps.logits), atol=1e-4)
+    full = extended(case, steps.sequences[:, -6:])
+    targets = full.inputs["labels"][0, -6:]
+    if not strategy.trains:
+        del full.inputs["labels"]
+    with full.under(strategy) as report:
+        output = full.forward()
+    assert torch.allclose(output.logits[0, -7:-1], torch.cat(steps.logits), atol=1e-4)
+    if not strategy.trains:
+        return
+    loss = torch.nn.functional.cross_entropy(output.logits[0, -7:-1], targets)
+    assert torch.allclose(output.loss, loss, atol=1e-5)
+    if report.labels is not None:  # of vanilla, the model itself computes the loss
+        assert report.labels[0, -6:].tolist() == targets.tolist()
+        assert set(report.labels[0, :-6].tolist()) == {-100}
 
 
 def extended(case, answer):
@@ -116,6 +131,7 @@ def extended(case, answer):
     return replace(case, inputs=inputs, options=options)
 
 
+@every_pair
 def test_nothing_is_left_behind(strategy, family):
     case = case_of(family)
     case.forward()
@@ -123,6 +139,7 @@ def test_nothing_is_left_behind(strategy, family):
     with case.under(strategy):
         during = hooks(case.model)
         case.forward()
+        assert hooks(case.model) == during  # those on the tower are there while it encodes only
     hooked = [name for name in before if during[name] > before[name]]
     assert sum(".layers." in name for name in hooked) == 8
     assert len(hooked) == 10  # the model, its decoder and the eight layers
@@ -130,6 +147,7 @@ def test_nothing_is_left_behind(strategy, family):
     assert "generate" not in vars(case.model)
 
 
+@every_pair
 def test_nothing_is_left_behind_after_an_error(strategy, family):
     case = case_of(family)
     case.forward()
@@ -146,9 +164,10 @@ def test_nothing_is_left_behind_after_an_error(strategy, family):
     assert len(drop.kv_lengths) == 8
 
 
+@every_pair
 def test_contexts_follow_each_other(strategy, family):
     case = case_of(family)
-    plain = case.forward().logits
+    plain, _ = plain_of(family)
     with case.under(strategy) as first:
         once = case.forward().logits
     with case.under(Vanilla()):

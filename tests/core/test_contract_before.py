@@ -1,25 +1,15 @@
-"""Every strategy before the decoder on every family that takes images (the lists are in contract.py)."""
+"""What only strategies before the decoder do, on every family that takes images (lists: contract.py)."""
 
 import copy
 
 import pytest
 import torch
-from contract import IMAGE_ID, ROWS, case_of, every_before_pair
-from test_contract import extended, hooks
+from contract import IMAGE_ID, case_of, every_before_pair
+from test_contract import hooks
 
-from pdrop_eval import Vanilla
 from pdrop_eval.engine.before import images_of_rows
 from pdrop_eval.models import families
 from pdrop_eval.models.kv_cache import cache_argument
-
-pytestmark = every_before_pair
-
-
-def keeping_all(strategy):
-    """The same strategy, told to keep every token of every image."""
-    kept = copy.copy(strategy)
-    kept.reduce = lambda view: view.take(torch.arange(len(view.tokens)))
-    return kept
 
 
 def expected(case, strategy):
@@ -33,17 +23,7 @@ def expected(case, strategy):
     return [[count(shapes[number]) for number in row] for row in rows]
 
 
-def test_keeping_all_is_vanilla_bit_for_bit(strategy, family):
-    case = case_of(family)
-    plain, tokens = case.forward(), case.generate()
-    with case.under(keeping_all(strategy)) as report:
-        kept, kept_tokens = case.forward(), case.generate()
-    assert torch.equal(plain.logits, kept.logits)
-    assert torch.equal(tokens, kept_tokens)
-    assert report.kv_lengths == [case.lengths] * 8
-    assert [ids.tolist() for ids in report.sources] == [list(range(n)) for n in case.image_tokens]
-
-
+@every_before_pair
 def test_lengths_follow_the_counts(strategy, family):
     case = case_of(family)
     with case.under(strategy) as report:
@@ -62,6 +42,7 @@ def test_lengths_follow_the_counts(strategy, family):
     assert {layer.keys.shape[2] for layer in output.past_key_values.layers} == {max(lengths)}
 
 
+@every_before_pair
 def test_sources_are_original_tokens_or_made_ones(strategy, family):
     case = case_of(family)
     with case.under(strategy) as report:
@@ -83,48 +64,7 @@ def test_sources_are_original_tokens_or_made_ones(strategy, family):
         ].tolist()  # fmt: skip
 
 
-def test_a_batch_equals_its_rows_alone(strategy, family):
-    case = case_of(family)
-    with case.under(strategy) as report:
-        logits, tokens = case.forward().logits[:, -1], case.generate()
-    sources, lengths = report.sources, report.kv_lengths
-    for row in range(len(ROWS)):
-        alone = case.alone(row)
-        with alone.under(strategy) as report:
-            assert torch.allclose(alone.forward().logits[0, -1], logits[row], atol=1e-4)
-            assert torch.equal(alone.generate()[0], tokens[row])
-        own = report.sources[0].tolist() if report.sources is not None else []
-        assert own == sources[row].tolist()
-        assert [layer[0] for layer in report.kv_lengths] == [layer[row] for layer in lengths]
-
-
-def test_cached_decoding_equals_one_forward(strategy, family):
-    case = case_of(family).alone(1)
-    with case.under(strategy):
-        steps = case.model.generate(
-            **case.inputs,
-            max_new_tokens=6,
-            min_new_tokens=6,
-            do_sample=False,
-            suppress_tokens=[IMAGE_ID],
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-    full = extended(case, steps.sequences[:, -6:])
-    targets = full.inputs["labels"][0, -6:]
-    if not strategy.trains:
-        del full.inputs["labels"]
-    with full.under(strategy) as report:
-        output = full.forward()
-    assert torch.allclose(output.logits[0, -7:-1], torch.cat(steps.logits), atol=1e-4)
-    if not strategy.trains:
-        return
-    loss = torch.nn.functional.cross_entropy(output.logits[0, -7:-1], targets)
-    assert torch.allclose(output.loss, loss, atol=1e-5)
-    assert report.labels[0, -6:].tolist() == targets.tolist()
-    assert set(report.labels[0, :-6].tolist()) == {-100}
-
-
+@every_before_pair
 def test_steps_by_hand_equal_generate(strategy, family):
     """A loop that counts the columns of the full prompt, as one for plain transformers does."""
     case = case_of(family)
@@ -140,6 +80,7 @@ def test_steps_by_hand_equal_generate(strategy, family):
     assert torch.equal(torch.stack(found, 1), tokens)
 
 
+@every_before_pair
 def test_the_prompt_comes_back_as_it_was_given(strategy, family):
     case = case_of(family)
     ids = case.inputs["input_ids"]
@@ -156,19 +97,8 @@ def test_the_prompt_comes_back_as_it_was_given(strategy, family):
     assert torch.equal(beams.sequences[:, : ids.shape[1]], ids.repeat_interleave(2, dim=0))
 
 
-def test_nothing_is_left_behind(strategy, family):
-    case = case_of(family)
-    case.forward()
-    before = hooks(case.model)
-    with case.under(strategy):
-        during = hooks(case.model)
-        case.forward()
-        assert hooks(case.model) == during  # those on the tower are there while it encodes only
-    assert hooks(case.model) == before
-    assert "generate" not in vars(case.model)
-
-
-def test_nothing_is_left_behind_after_an_error(strategy, family):
+@every_before_pair
+def test_nothing_is_left_behind_when_the_strategy_fails(strategy, family):
     case = case_of(family)
     case.forward()
     before = hooks(case.model)
@@ -178,18 +108,3 @@ def test_nothing_is_left_behind_after_an_error(strategy, family):
         case.generate()
     assert hooks(case.model) == before
     assert "generate" not in vars(case.model)
-    with case.under(strategy) as report:
-        case.forward()
-    assert len(report.kv_lengths) == 8
-
-
-def test_contexts_follow_each_other(strategy, family):
-    case = case_of(family)
-    plain = case.forward().logits
-    with case.under(strategy):
-        once = case.forward().logits
-    with case.under(Vanilla()):
-        assert torch.equal(case.forward().logits, plain)
-    with case.under(strategy):
-        assert torch.equal(case.forward().logits, once)
-    assert torch.equal(case.forward().logits, plain)

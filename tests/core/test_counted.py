@@ -7,11 +7,11 @@ from contract import (
     IMAGE_SIZE,
     PATCHES,
     STRATEGIES,
+    alone,
     build,
     every_before_pair,
-    every_pair,
+    every_decoder_pair,
     model_of,
-    strategy_id,
 )
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -34,7 +34,7 @@ def theory(case, strategy, **settings):
     return model_flops(case.model.config, strategy, case.image_tokens[0], 13, tiles=tiles, **settings)
 
 
-@every_pair
+@every_decoder_pair
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_theory_is_what_torch_counts(family, attention, strategy):
     """To 1%: the formulas leave out what no product of matrices is, and the rotary embeddings' angles."""
@@ -46,7 +46,7 @@ def test_theory_is_what_torch_counts(family, attention, strategy):
     assert (found.ranking > 0) == (bool(strategy.drops(8)) and strategy.ranks_by_attention)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
+@alone(STRATEGIES)
 @pytest.mark.parametrize("family", ["llava", "llava_gqa", "llava_next"])
 def test_each_layer_costs_what_the_schedule_says(family, strategy):
     case = case_of(family)
@@ -56,7 +56,7 @@ def test_each_layer_costs_what_the_schedule_says(family, strategy):
     assert found.layers == pytest.approx(wanted, rel=0.01)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
+@alone(STRATEGIES)
 @pytest.mark.parametrize("family", ["llava_gqa", "llava_next"])
 def test_decode_steps_cost_what_the_shortened_caches_say(family, strategy):
     """generate makes the first token from the prefill, and the other 3 in a step each."""

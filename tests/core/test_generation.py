@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from contract import IMAGE_ID, ROWS, STRATEGIES, build, case_of, keep_all, llama, model_of, strategy_id
+from contract import IMAGE_ID, ROWS, STRATEGIES, alone, build, case_of, keep_all, llama, model_of, strategy_id
 from transformers import AttentionInterface, AttentionMaskInterface, GenerationMixin, LlamaForCausalLM
 
 from pdrop_eval import FastV, PyramidDrop, Vanilla
@@ -13,8 +13,8 @@ from pdrop_eval.models.kv_cache import cache_argument
 # Older versions of transformers repeat rows of several images wrongly; there, dropping refuses it.
 SEVERAL = hasattr(GenerationMixin, "_expand_multimodal_outputs")
 DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
-every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
-every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
+every_strategy = alone(STRATEGIES)
+every_dropping = alone(DROPPING)
 
 
 @every_strategy

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from contract import STRATEGIES, case_of, keep_all, llama, strategy_id
+from contract import STRATEGIES, alone, case_of, keep_all, llama, strategy_id
 from transformers import LlamaForCausalLM
 
 from pdrop_eval import FastV, PyramidDrop
 
 DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
-every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
+every_dropping = alone(DROPPING)
 
 # Each row: ("t" text, "i" image, "a" answer) with lengths.
 ROWS = (
