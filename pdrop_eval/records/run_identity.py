@@ -15,6 +15,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
@@ -89,8 +90,14 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
 
 
 def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that `settings_sha256` hashes, which processes that share a run have in common."""
-    left = _given(settings, _ELSEWHERE)
+    """The settings that `settings_sha256` hashes, which processes that share a run have in common.
+
+    A recipe counts by its content, wherever its file lies.
+
+    Raises:
+        UserError: a strategy's recipe that can't be read.
+    """
+    left = recipe.by_content(_given(settings, _ELSEWHERE))
     for part, names in _OF_PARTS.items():
         left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]

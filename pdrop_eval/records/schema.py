@@ -76,11 +76,13 @@ class RecordedStrategy(_Part):
     Attributes:
         preset: Its file in `conf/strategy`.
         target: Its class.
+        recipes: The recipes that gave it settings, with the hashes of their content.
     """
 
     name: Text
     preset: Text | None = None
     target: Text | None = None
+    recipes: List | None = None
     fields: Anything | None = None
     display_name: Text | None = None
     paper: Text | None = None

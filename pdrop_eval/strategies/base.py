@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pdrop_eval.engine.before_interface import ImageReducer
     from pdrop_eval.engine.context import StagedForward
+    from pdrop_eval.strategies.recipe import Recipe
 
 
 class Strategy(ABC):
@@ -39,6 +40,8 @@ class Strategy(ABC):
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
             neither kind together with a budget.
         reached: what `for_budget` found; None for a strategy that was built by hand.
+        recipe_fields: those that `pdrop-eval-calibrate` finds for a model, which a recipe gives.
+        from_recipe: the recipe that gave them; None without one.
         positions: "keep" leaves the retained tokens their position ids, "renumber" closes the gaps.
     """
 
@@ -53,6 +56,8 @@ class Strategy(ABC):
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()
     reached: ClassVar[budget.BudgetSolution | None] = None
+    recipe_fields: ClassVar[tuple[str, ...]] = ()
+    from_recipe: ClassVar["Recipe | None"] = None
     positions: str = "keep"
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -36,6 +36,7 @@ class StrategyInfo:
         solved_fields: The settings that a budget solves; empty for a strategy that takes no budget.
         layout_fields: The settings that say where tokens are dropped, where a budget chooses that too.
         trains: Whether a model can be trained under it.
+        recipe_fields: The settings that are calibrated for a model, which a recipe gives.
         ranks_by_attention: Whether the tokens that get the most attention remain; False of one that isn't
             installed.
         summary: The first sentence of the class.
@@ -52,6 +53,7 @@ class StrategyInfo:
     solved_fields: tuple[str, ...] = ()
     layout_fields: tuple[str, ...] = ()
     trains: bool = True
+    recipe_fields: tuple[str, ...] = ()
     ranks_by_attention: bool = False
     summary: str = ""
     module: str = ""

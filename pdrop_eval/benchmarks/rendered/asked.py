@@ -30,12 +30,13 @@ PICTURES = {
     "mmstar": ("objects objects chart poster cover", 1),
 }
 SMALL_SHARE = 0.25  # of the questions of a benchmark that has some about small print
+SUITE = "suite"  # names the random numbers of the questions that are evaluated
 SCENE_SHARE = 0.2  # of the pictures may be asked what kind they are: it can be asked of all
 
 
-def _stream(task: str) -> Iterator[tuple[int, Random]]:
+def _stream(task: str, stream: str) -> Iterator[tuple[int, Random]]:
     """The task's endless random generators, one an image."""
-    return ((i, Random(f"suite:{task}:{i}")) for i in count())
+    return ((i, Random(f"{stream}:{task}:{i}")) for i in count())
 
 
 def _varied(rng: Random, found: list[Question], number: int) -> list[Question]:
@@ -53,11 +54,11 @@ def _varied(rng: Random, found: list[Question], number: int) -> list[Question]:
     return chosen
 
 
-def _from_pictures(task: str) -> Iterator[Asked]:
+def _from_pictures(task: str, stream: str) -> Iterator[Asked]:
     """A benchmark's questions about one picture after the other."""
     kinds, per_picture = PICTURES[task]
     names = kinds.split()
-    for i, rng in _stream(task):
+    for i, rng in _stream(task, stream):
         picture = pictures.KINDS[names[i % len(names)]](rng)
         if task in FORMS:
             found = questions.multiple_choice(rng, picture, task)
@@ -67,9 +68,9 @@ def _from_pictures(task: str) -> Iterator[Asked]:
             yield from ((picture, question, i) for question in _varied(rng, found, per_picture))
 
 
-def _mme(task: str) -> Iterator[Asked]:
+def _mme(task: str, stream: str) -> Iterator[Asked]:
     """Pairs of yes and no about one picture, the categories in turn."""
-    for i, rng in _stream(task):
+    for i, rng in _stream(task, stream):
         category = MME_CATEGORIES[i % len(MME_CATEGORIES)]
         kind = MME_KINDS[category]
         kind = rng.choice([k for k in pictures.KINDS if k != "photo"]) if kind == "any" else kind
@@ -81,22 +82,27 @@ def _mme(task: str) -> Iterator[Asked]:
         yield from ((picture, question, i) for question in pair)
 
 
-def _pope(task: str) -> Iterator[Asked]:
+def _pope(task: str, stream: str) -> Iterator[Asked]:
     """Six questions a picture: present and absent in each of POPE's three categories."""
-    for i, rng in _stream(task):
+    for i, rng in _stream(task, stream):
         picture = pictures.objects(rng)
         found = [questions.pope(rng, picture, yes, c) for c in POPE_CATEGORIES for yes in (True, False)]
         if None not in found:
             yield from ((picture, question, i) for question in found if question)
 
 
-_SPECIAL: dict[str, Callable[[str], Iterator[Asked]]] = {"mme": _mme, "pope": _pope}
+_SPECIAL: dict[str, Callable[[str, str], Iterator[Asked]]] = {"mme": _mme, "pope": _pope}
 TASKS = (
     "mme", "mmbench_en_dev", "mmbench_cn_dev", "seedbench", "mmstar", "pope", "docvqa_val", "infovqa_val",
     "textvqa_val", "chartqa", "ocrvqa", "vqav2_val", "vizwiz_vqa_val", "gqa", "scienceqa_img", "mmvet",
 )  # fmt: skip
 
 
-def asked(task: str) -> Iterator[Asked]:
-    """The endless questions of a task: picture, question and the picture's number."""
-    return _SPECIAL.get(task, _from_pictures)(task)
+def asked(task: str, stream: str = SUITE) -> Iterator[Asked]:
+    """The endless questions of a task: picture, question and the picture's number.
+
+    Args:
+        task: the benchmark's.
+        stream: names the random numbers; another one asks about other pictures.
+    """
+    return _SPECIAL.get(task, _from_pictures)(task, stream)

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,26 @@ from pdrop_eval.benchmarks.rendered.questions import Question
 from pdrop_eval.utils.errors import UserError
 
 QUESTIONS = 240  # a benchmark
+Rendered = tuple[Picture, Question, dict]
 _SOURCES = (canvas, pictures, facts, questions, claims, asked, columns)
 
 
-def render(task: str, number: int = QUESTIONS) -> list[tuple[Picture, Question, dict]]:
+def render(task: str, number: int = QUESTIONS) -> list[Rendered]:
     """The first `number` questions of a task: picture, question and the data set's row without its image.
 
     Raises:
         UserError: A task that there isn't, with those that there are.
     """
     check_benchmark("task", task, TASKS)
-    rows = []
-    for place, (picture, question, image) in enumerate(islice(asked.asked(task), number)):
-        rows.append((picture, question, columns.columns(task, picture, question, place, image)))
-    return rows
+    return as_rows(task, islice(asked.asked(task), number))
+
+
+def as_rows(task: str, questions: Iterable[asked.Asked]) -> list[Rendered]:
+    """Questions of a task as `render` returns them."""
+    return [
+        (picture, question, columns.columns(task, picture, question, place, image))
+        for place, (picture, question, image) in enumerate(questions)
+    ]
 
 
 def content_hash(picture: Picture, row: dict) -> str:
@@ -68,11 +75,10 @@ def png(picture: Picture) -> bytes:
     return buffer.getvalue()
 
 
-def _write_task(task: str, folder: Path) -> dict:
+def write_task(task: str, rendered: Sequence[Rendered], folder: Path) -> dict:
     """Write one task's parquet file; returns its entry in the manifest."""
     import datasets
 
-    rendered = render(task)
     images: list = [{"bytes": png(picture), "path": None} for picture, _, _ in rendered]
     feature: Any = datasets.Image()
     if task in columns.LISTS:
@@ -101,7 +107,20 @@ def ensure_suite(root: Path | None = None) -> Path:
     Raises:
         UserError: The folder cannot be written.
     """
-    folder = Path(root or default_root()) / f"suite-{suite_version()}"
+    return ensure_folder(Path(root or default_root()) / f"suite-{suite_version()}", TASKS, render)
+
+
+def ensure_folder(folder: Path, tasks: Sequence[str], rendered: Callable[[str], list[Rendered]]) -> Path:
+    """A folder with `<task>.parquet` for some tasks and `manifest.json`, written if it is missing.
+
+    Args:
+        folder: where they lie; its name has to change with the questions.
+        tasks: the tasks.
+        rendered: gives the questions of a task.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
     if (folder / "manifest.json").is_file():
         return folder
     import datasets
@@ -112,7 +131,7 @@ def ensure_suite(root: Path | None = None) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="rendering-", dir=folder.parent))
         try:
-            manifest = {"tasks": {task: _write_task(task, work) for task in TASKS}}
+            manifest = {"tasks": {task: write_task(task, rendered(task), work) for task in tasks}}
             (work / "manifest.json").write_text(json.dumps(manifest, indent=1))
             work.chmod(0o755)
             _publish(work, folder)

@@ -23,6 +23,7 @@ from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.strategies.make import make_strategy
+from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size
@@ -67,7 +68,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "untested_packages": versions.untested(),
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
-        "strategy": {**recorded["strategy"], **recorded_facts(strategy)},
+        "strategy": {**recorded["strategy"], **recorded_facts(strategy), **_recipes(config)},
         "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {
@@ -83,6 +84,12 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "efficiency": _efficiency(transformers_config, image_tokens, schedule, config.dtype),
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12
+
+
+def _recipes(config: Any) -> dict[str, Any]:
+    """Which recipes gave the strategy its settings, with the hashes of their content; nothing without one."""
+    found = [recipe.facts() for recipe in recipes_in(config.to_dict())]
+    return {"recipes": redact_all(found)} if found else {}
 
 
 def _efficiency(config: Any, image_tokens: int, schedule: Sequence[int] | None, dtype: str) -> dict[str, Any]:

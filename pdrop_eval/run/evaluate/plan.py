@@ -8,6 +8,7 @@ from pdrop_eval.models.adapter import check_adapter, is_on_hub, model_sha256
 from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.models.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
+from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 
 
@@ -127,5 +128,7 @@ def make_plan(config: RunSpec) -> Plan:
         data.identity,
         checkpoint.family,
     )
+    for recipe in recipes_in(config.to_dict()):
+        recipe.check_model(config.model.name, decides["model_sha256"])
     definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
     return Plan(config, tasks, checkpoint, commit, data, decides, judge, adapter, definitions)
