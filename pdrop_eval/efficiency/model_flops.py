@@ -3,6 +3,7 @@
 Nothing here needs torch.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,6 +84,7 @@ def model_flops(
     text_tokens: int,
     new_tokens: int = 0,
     tiles: int | None = None,
+    schedule: Sequence[int] | None = None,
 ) -> ModelFlops:
     """Count one sample's multiply-adds, from its pixels to its last decode step.
 
@@ -99,6 +101,8 @@ def model_flops(
         new_tokens: decode steps. The first token of an answer comes with the prefill, so an answer of t
             tokens takes t - 1 steps.
         tiles: tiles that the vision tower sees; None: as many as fit the image tokens best.
+        schedule: image tokens of each layer where a run has measured them, as it must where the strategy
+            decides by the image how many remain; None: what the strategy says.
 
     Raises:
         UserError: a negative number, a config of another kind of model, a strategy that doesn't fit.
@@ -109,14 +113,16 @@ def model_flops(
             raise UserError(f"{name}={value!r} is not allowed: use a whole number from 0 up.")
     sizes = architecture_of(config)
     tiles = sizes.tiles(image_tokens) if tiles is None else tiles
-    schedule = schedule_of(strategy, sizes.layers, image_tokens, sizes.tile_tokens)
+    left = None if schedule is None else int(schedule[0])
+    if schedule is None:
+        schedule = schedule_of(strategy, sizes.layers, image_tokens, sizes.tile_tokens)
     head = sizes.d * sizes.vocabulary
     return ModelFlops(
         vision=tiles * _vision(sizes),
         projector=tiles * sizes.tile_tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d),
         decoder=sum(sizes.layer(n + text_tokens) for n in schedule),
         ranking=_ranking(sizes, strategy, image_tokens, text_tokens)
-        + choosing_of(strategy, sizes, image_tokens, tiles),
+        + choosing_of(strategy, sizes, image_tokens, tiles, left),
         head=head,
         decode=sum(
             head + sum(sizes.linear(1) + sizes.attention(1, n + text_tokens + step) for n in schedule)

@@ -24,7 +24,9 @@ def schedule_of(
     return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
 
 
-def choosing_of(strategy: Any, sizes: Architecture, image_tokens: int, tiles: int) -> int:
+def choosing_of(
+    strategy: Any, sizes: Architecture, image_tokens: int, tiles: int, left: int | None = None
+) -> int:
     """Return the multiply-adds of choosing an image's tokens before the decoder; 0 where nothing is chosen.
 
     Args:
@@ -32,11 +34,15 @@ def choosing_of(strategy: Any, sizes: Architecture, image_tokens: int, tiles: in
         sizes: of the model.
         image_tokens: of the sample.
         tiles: that the vision tower sees.
+        left: image tokens that were left of the sample, where that was measured: what a strategy pays for
+            each of them counts then, too.
     """
     reducer = getattr(strategy, "reducer", None)
     if reducer is None or not image_tokens:
         return 0
-    return int(reducer.choosing_flops(TokenShape.of(image_tokens, sizes.tile_tokens, tiles), sizes))
+    shape = TokenShape.of(image_tokens, sizes.tile_tokens, tiles)
+    made = 0 if left is None or has_schedule(strategy) else reducer.making_flops(left, shape, sizes)
+    return int(reducer.choosing_flops(shape, sizes) + made)
 
 
 def has_schedule(strategy: Any) -> bool:

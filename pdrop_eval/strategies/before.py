@@ -108,6 +108,18 @@ class BeforeStrategy(Strategy):
         rows = len(self.needs.attention) * shape.tiles
         return rows * (shape.patches + 1) * sizes.vision_d
 
+    def making_flops(self, left: int, shape: TokenShape, sizes: Architecture) -> int:
+        """Return the multiply-adds of making the tokens of an image whose number it decides itself.
+
+        An adaptive strategy that multiplies for each token defines it; `choosing_flops` leaves this out.
+
+        Args:
+            left: the tokens that were left.
+            shape: of the images of a sample, as if they were one.
+            sizes: of the model.
+        """
+        return 0
+
     @property
     def reducer(self) -> ImageReducer | None:
         """The strategy itself."""

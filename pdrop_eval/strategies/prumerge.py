@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.models.encoded import LAST, Needs, TokenShape
-from pdrop_eval.strategies.before import BeforeStrategy
+from pdrop_eval.strategies.before import BeforeStrategy, projection_flops
 from pdrop_eval.utils.validation import check_number
 
 if TYPE_CHECKING:
@@ -83,8 +83,13 @@ class PruMerge(BeforeStrategy):
         return Reduced(tokens, torch.full((len(tokens),), -1, device=tokens.device), drawn)
 
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
-        """Return the class token's attention; what merging costs depends on the image, and is left out."""
+        """Return the class token's attention; `making_flops` has what depends on the image."""
         return shape.tiles * (shape.patches + 1) * sizes.vision_d
+
+    def making_flops(self, left: int, shape: TokenShape, sizes: Architecture) -> int:
+        """Return the likeness of each kept patch with all of its tile, and the projection of all tokens."""
+        kept = left - shape.tiles  # one more token of each tile is the sum of the others
+        return kept * shape.patches * sizes.vision_d + projection_flops(left, sizes)
 
 
 def outlier_ratio(attention: Tensor) -> float:
