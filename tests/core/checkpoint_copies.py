@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from pdrop_eval.models import families
-from pdrop_eval.models.processors import load_processor
+from pdrop_eval.models.loading.processors import load_processor
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 MINI_TOKENS = 144  # 96 / 8 = 12 patches a side

@@ -193,7 +193,7 @@ def test_each_of_several_pictures_has_its_own_panel():
 @pytest.mark.parametrize("size", [(250, 100), (100, 260), (400, 90)])
 def test_the_miniatures_own_processor_and_transformers_unpadding_agree_with_what_is_clear(size):
     """Each feature is the mean of what its patch sees: with those of the mark retained, the mark is clear."""
-    from pdrop_eval.models.loading import load
+    from pdrop_eval.models.loading.load import load
     from pdrop_eval.run.lmms.token_layout import placed
     from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 

@@ -73,7 +73,7 @@ WRITTEN = {
 
 @pytest.mark.parametrize("name", [*WRITTEN, "own"])
 def test_the_ids_are_those_of_the_processors_own_chat_template(name):
-    from pdrop_eval.models.chat_templates import settle_template
+    from pdrop_eval.models.loading.chat_templates import settle_template
 
     processor = AutoProcessor.from_pretrained(START)
     processor.chat_template = WRITTEN.get(name, processor.chat_template)

@@ -36,8 +36,8 @@ PYTHONS = {"oldest": "3.10", "newest": "3.13"}
 FOLLOWING = re.compile(r"(tokenizers|huggingface-hub|triton|setuptools|(nvidia|cuda)-[\w-]+)$")
 TESTS = (
     "tests/core",
-    "tests/runner/test_llava_model.py",
-    "tests/runner/test_run.py",
+    "tests/runner/model/test_llava_model.py",
+    "tests/runner/running/test_run.py",
 )
 _VERSIONS = (
     "import json, platform; from importlib.metadata import version; "

@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from pdrop_eval.benchmarks.task_files import read_chain
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
-from pdrop_eval.models.checkpoint import check_anyres, check_checkpoint
+from pdrop_eval.models.loading.checkpoint import check_anyres, check_checkpoint
 from pdrop_eval.records.frame import to_frame
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.records.store import load_records

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.run.bench.machine import Load
 from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.run.config.compose import check_overrides

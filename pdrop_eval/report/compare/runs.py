@@ -246,7 +246,7 @@ def check_limits_of(settings: Settings, tasks: Sequence[str]) -> None:
 
 def check_header(side: Side) -> None:
     """That the device is there and the strategy fits the model: not found out after the other run's hours."""
-    from pdrop_eval.models.checkpoint import check_device
+    from pdrop_eval.models.loading.checkpoint import check_device
     from pdrop_eval.run.evaluate.header import make_header
 
     assert side.plan is not None

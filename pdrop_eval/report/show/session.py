@@ -49,7 +49,7 @@ def prepare(settings: Settings) -> Session:
         raise UserError("pdrop-eval-show is one process: start it without torchrun.")
     _check_out(settings.out)
     plans = _plans(settings)
-    from pdrop_eval.models.checkpoint import check_device, check_not_absent
+    from pdrop_eval.models.loading.checkpoint import check_device, check_not_absent
 
     for plan in plans.values():
         check_not_absent(plan.config.device)

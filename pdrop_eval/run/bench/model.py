@@ -142,7 +142,7 @@ def build(plan: Plan, config: Any) -> Any:
     """The model in evaluation mode on its device."""
     settings = plan.config
     if settings.weights == "checkpoint":
-        from pdrop_eval.models.loading import load
+        from pdrop_eval.models.loading.load import load
 
         model = settings.model
         built: Any = load(

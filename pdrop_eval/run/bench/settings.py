@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pdrop_eval.models import families
-from pdrop_eval.models.adapter import Adapter, check_adapter, model_sha256
-from pdrop_eval.models.checkpoint import (
+from pdrop_eval.models.loading.adapter import Adapter, check_adapter, model_sha256
+from pdrop_eval.models.loading.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
     check_device,

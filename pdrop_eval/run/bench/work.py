@@ -12,7 +12,7 @@ from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
-from pdrop_eval.models.adapter import recorded
+from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import Plan
 from pdrop_eval.strategies.make import make_strategy

@@ -18,8 +18,8 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
-from pdrop_eval.models.adapter import check_adapter
-from pdrop_eval.models.checkpoint import (
+from pdrop_eval.models.loading.adapter import check_adapter
+from pdrop_eval.models.loading.checkpoint import (
     MissingCheckpointError,
     check_anyres,
     check_checkpoint,
@@ -27,7 +27,7 @@ from pdrop_eval.models.checkpoint import (
     check_image_processing,
     resolve_checkpoint,
 )
-from pdrop_eval.models.generation import check_generation, left_out
+from pdrop_eval.models.loading.generation import check_generation, left_out
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.spec import RunSpec, make_spec

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
 from pdrop_eval.utils.errors import UserError
@@ -38,7 +38,7 @@ def checkpoints(config: RunSpec) -> Iterator[Finding]:
 
 
 def _checkpoint(model: ModelSpec) -> Finding:
-    from pdrop_eval.models.loading import prepare
+    from pdrop_eval.models.loading.load import prepare
 
     try:
         source = resolve_checkpoint(model.pretrained)
@@ -92,7 +92,7 @@ def _on_hub(task: str) -> Finding:
     from pdrop_eval.benchmarks.data.local import find_local
     from pdrop_eval.benchmarks.data.read import count_rows
     from pdrop_eval.benchmarks.task_files import describe
-    from pdrop_eval.models.hub import HubUnreachableError, hub_commit
+    from pdrop_eval.models.loading.hub import HubUnreachableError, hub_commit
 
     info = describe(task, "hub")
     try:

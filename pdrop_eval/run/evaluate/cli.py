@@ -89,7 +89,7 @@ def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
 
 def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
-    from pdrop_eval.models.checkpoint import check_device, check_not_absent
+    from pdrop_eval.models.loading.checkpoint import check_device, check_not_absent
 
     check_not_absent(plan.config.device)
     log_rank_zero("Loading torch and transformers")

@@ -13,7 +13,7 @@ from hydra import compose
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
-from pdrop_eval.models.checkpoint import MissingCheckpointError, resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.distributed import rank

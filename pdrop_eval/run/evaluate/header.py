@@ -17,8 +17,8 @@ from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.efficiency.schedules import has_schedule, schedule_of
 from pdrop_eval.engine.before import check_fits
 from pdrop_eval.models import families
-from pdrop_eval.models.adapter import recorded
-from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.adapter import recorded
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.models.adapter import check_adapter, is_on_hub, model_sha256
-from pdrop_eval.models.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
-from pdrop_eval.models.generation import check_generation
+from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub, model_sha256
+from pdrop_eval.models.loading.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
+from pdrop_eval.models.loading.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
 from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import VANILLA
@@ -92,8 +92,8 @@ def make_plan(config: RunSpec) -> Plan:
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.judge_client import make_judge
     from pdrop_eval.benchmarks.task_files import describe, task_sha256
-    from pdrop_eval.models.checkpoint import check_anyres
-    from pdrop_eval.models.hub import hub_commit, set_offline
+    from pdrop_eval.models.loading.checkpoint import check_anyres
+    from pdrop_eval.models.loading.hub import hub_commit, set_offline
     from pdrop_eval.records import run_identity as identity
     from pdrop_eval.run.config import checks
     from pdrop_eval.utils.versions import check_versions

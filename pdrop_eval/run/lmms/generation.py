@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
-from pdrop_eval.models.generation import CHECKPOINT, TOKEN_IDS, check_generation, left_out
+from pdrop_eval.models.loading.generation import CHECKPOINT, TOKEN_IDS, check_generation, left_out
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice

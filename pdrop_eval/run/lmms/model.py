@@ -23,10 +23,10 @@ from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
-from pdrop_eval.models.adapter import check_adapter
-from pdrop_eval.models.checkpoint import check_image_processing
 from pdrop_eval.models.encoded import EncodedImage, Needs
-from pdrop_eval.models.loading import load
+from pdrop_eval.models.loading.adapter import check_adapter
+from pdrop_eval.models.loading.checkpoint import check_image_processing
+from pdrop_eval.models.loading.load import load
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of

@@ -22,7 +22,7 @@ from pdrop_eval.benchmarks.sample_errors import (
 )
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.images import PictureError, check_processed_size, pictures_of
-from pdrop_eval.models.processors import process_image
+from pdrop_eval.models.loading.processors import process_image
 from pdrop_eval.models.prompts import (
     PlaceholderError,
     build_prompt,

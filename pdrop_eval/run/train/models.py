@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from pdrop_eval.models.adapter import Adapter
-from pdrop_eval.models.loading import load
+from pdrop_eval.models.loading.adapter import Adapter
+from pdrop_eval.models.loading.load import load
 from pdrop_eval.run.train.trainer import choose_parts
 from pdrop_eval.utils.errors import UserError
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.models.adapter import Adapter, check_adapter, is_on_hub, model_sha256
-from pdrop_eval.models.checkpoint import (
+from pdrop_eval.models.loading.adapter import Adapter, check_adapter, is_on_hub, model_sha256
+from pdrop_eval.models.loading.checkpoint import (
     check_anyres,
     check_checkpoint,
     check_device,
     check_trainable,
     resolve_checkpoint,
 )
-from pdrop_eval.models.hub import hub_commit, set_offline
+from pdrop_eval.models.loading.hub import hub_commit, set_offline
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations

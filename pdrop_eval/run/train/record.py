@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pdrop_eval.models.adapter import recorded
+from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.samples import Sample
 from pdrop_eval.run.train.estimate.cost import architecture_of, training_flops

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.engine.interface import check_trains
-from pdrop_eval.models.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.train import distributed
 from pdrop_eval.run.train.disk import writing_to_disk

@@ -16,14 +16,14 @@ from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.engine.before import check_fits
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models import families
-from pdrop_eval.models.adapter import check_adapter, is_on_hub
-from pdrop_eval.models.checkpoint import (
+from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub
+from pdrop_eval.models.loading.checkpoint import (
     MissingCheckpointError,
     check_checkpoint,
     check_trainable,
     resolve_checkpoint,
 )
-from pdrop_eval.models.loading import prepare
+from pdrop_eval.models.loading.load import prepare
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
 from pdrop_eval.run.train.data.conversations import read_conversations
 from pdrop_eval.run.train.data.loader import GroupedSampler

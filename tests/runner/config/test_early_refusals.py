@@ -1,0 +1,121 @@
+"""Wrong values of a strategy and a GPU that isn't there are refused before torch is imported."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from pdrop_eval.models.loading import devices
+from pdrop_eval.models.loading.checkpoint import check_not_absent
+from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.utils.errors import UserError
+
+# An import of torch would be an error here.
+PROGRAM = """
+import contextlib, importlib, io, json, sys
+sys.modules["torch"] = None
+from pdrop_eval.models.loading import devices
+devices._built_for = lambda: set()
+found = []
+for module, arguments in json.loads(sys.argv[1]):
+    main = importlib.import_module(module).main
+    sys.argv = ["program", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as err:
+        try:
+            main()
+        except SystemExit as leaving:
+            found.append((leaving.code, err.getvalue()))
+print(json.dumps(found))
+"""
+EVALUATE, TRAIN = "pdrop_eval.run.evaluate.cli", "pdrop_eval.run.train.cli"
+SHOW, BENCH = "pdrop_eval.report.show.cli", "pdrop_eval.report.bench.cli"
+CASES = [
+    (EVALUATE, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed: use a number in [0, 1]"),
+    (EVALUATE, ["strategy=fastv", "strategy.r=-1"], "strategy.r=-1 is not allowed"),
+    (EVALUATE, ["strategy.score=max"], "strategy.score='max' is unknown"),
+    (EVALUATE, ["strategy.layers=[2,4]"], "strategy.ratios=[0.5,0.25]"),
+    (EVALUATE, ["strategy.stages=9"], "strategy.stages=9 does not fit a model of 8 layers"),
+    (EVALUATE, ["+strategy.ration=0.5"], "Unknown setting of PyramidDrop: 'ration'"),
+    (EVALUATE, ["strategy=uniform", "strategy.tokens=0"], "strategy.tokens=0"),
+    (EVALUATE, ["strategy=random", "strategy.tokens=0"], "strategy.tokens=0"),
+    (EVALUATE, ["strategy=visionzip", "strategy.dominant=0"], "strategy.dominant=0"),
+    (TRAIN, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed"),
+    (TRAIN, ["strategy.ratio=2", "dry_run=true"], "strategy.ratio=2 is not allowed"),
+    (TRAIN, ["device=cuda"], "device=cuda asks for a GPU, but torch can't use one here"),
+    (SHOW, ["sample=gqa:0", "strategy.ratio=2"], "strategy.ratio=2 is not allowed"),
+    (BENCH, ["device=cuda"], "device=cuda asks for a GPU"),
+    (BENCH, ["strategies=[{pdrop:{ratio:2}}]"], "ratio=2 is not allowed"),
+]
+
+
+@pytest.fixture(scope="module")
+def refusals(tmp_path_factory):
+    """Exit status and message of each case, all from one process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, json.dumps([case[:2] for case in CASES])],
+        capture_output=True, text=True, check=False, cwd=tmp_path_factory.mktemp("commands"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("place", range(len(CASES)), ids=[" ".join(case[1]) for case in CASES])
+def test_it_is_refused_by_its_own_name_without_torch(refusals, place):
+    status, message = refusals[place]
+    assert status == 2
+    assert CASES[place][2] in message
+    assert "Traceback" not in message
+
+
+def test_only_what_a_strategy_is_given_gets_the_groups_name():
+    spec = compose_spec(["strategy=fastv"]).strategy
+    with pytest.raises(UserError) as caught, spec.named():
+        raise UserError("k=3, r=0.5 and strategy.k=4, but link=5, other.k=6: k is a layer.")
+    assert str(caught.value) == (
+        "strategy.k=3, strategy.r=0.5 and strategy.k=4, but link=5, other.k=6: k is a layer."
+    )
+    with pytest.raises(UserError, match=r"^ratio=1$"), compose_spec(["strategy=vanilla"]).strategy.named():
+        raise UserError("ratio=1")
+
+
+@pytest.mark.parametrize(
+    ("built", "system", "driver", "device", "why"),
+    [
+        ({"cuda"}, "Linux", True, "cuda", None),
+        ({"cuda"}, "Linux", False, "cuda:1", "no NVIDIA driver is installed (there is no libcuda.so.1)"),
+        ({"cuda"}, "Windows", False, "cuda", None),
+        ({"hip"}, "Linux", False, "cuda", None),
+        (set(), "Linux", True, "cuda", "the installed torch is built without CUDA"),
+        (None, "Linux", False, "cuda", None),
+        (set(), "Linux", False, "mps", "this is no Mac"),
+        (set(), "Darwin", False, "mps", None),
+        (set(), "Linux", False, "cpu", None),
+    ],
+)
+def test_a_device_is_absent_only_where_it_is_plain(monkeypatch, built, system, driver, device, why):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    monkeypatch.setattr(devices, "_built_for", lambda: built)
+    monkeypatch.setattr(devices, "_loads", lambda _: driver)
+    monkeypatch.setattr(devices.platform, "system", lambda: system)
+    assert devices.why_absent(device) == why
+    if why:
+        with pytest.raises(UserError, match=f"device={device} asks for a GPU"):
+            check_not_absent(device)
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("cuda: Optional[str] = '13.0'\nhip: Optional[str] = None\n", {"cuda"}),
+        ("cuda: Optional[str] = None\nhip: Optional[str] = '6.4'\n", {"hip"}),
+        ("cuda = None\nhip = None\n", set()),
+        ("cuda = '12.1'\n", {"cuda"}),
+    ],
+)
+def test_torchs_version_file_says_what_it_is_built_for(tmp_path, monkeypatch, text, kinds):
+    (tmp_path / "version.py").write_text(text)
+    monkeypatch.setattr(
+        devices, "find_spec", lambda _: type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
+    )
+    assert devices._built_for() == kinds
