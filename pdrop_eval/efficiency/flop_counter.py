@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pdrop_eval.engine.before_interface import ImageView, Reduced
 from pdrop_eval.engine.context import StagedForward
-from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
+from pdrop_eval.engine.interface import Selection, SelectionContext
 from pdrop_eval.utils.errors import UserError
 
 COUNTABLE = ("eager", "sdpa")
@@ -148,16 +148,27 @@ class _Ranking:
         reducer = getattr(strategy, "reducer", None)
         self.reducer = None if reducer is None else _Reducing(reducer, noted)
 
-    def drops(self, num_layers: int) -> tuple[Drop, ...]:
-        """Return the strategy's drops."""
-        return self.strategy.drops(num_layers)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.strategy, name)
 
     def select(self, context: SelectionContext) -> Selection:
         """Return the strategy's choice."""
-        self.noted.enter()
-        selection = self.strategy.select(context)
-        self.noted.leave("ranking")
-        return selection
+        return self._noting(self.strategy.select)(context)
+
+    def _noting(self, choose: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Wrap what chooses or makes tokens, now or at the drop."""
+
+        def noted(given: Any) -> Any:
+            self.noted.enter()
+            found = choose(given)
+            self.noted.leave("ranking")
+            if not isinstance(found, Selection):
+                return found
+            later = {name: getattr(found, name) for name in ("then", "merge", "hidden_update")}
+            wrapped: dict[str, Any] = {name: self._noting(f) for name, f in later.items() if f is not None}
+            return replace(found, **wrapped)
+
+        return noted
 
 
 class _Reducing:

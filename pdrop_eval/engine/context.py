@@ -17,6 +17,8 @@ from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models import families
+from pdrop_eval.models.encoded import Places
+from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.models.text_model import check_text_model
 from pdrop_eval.utils.errors import UserError
@@ -42,6 +44,8 @@ class StagedForward:
         prompt: prompts whose images are reduced already, by `before.shorten`; the next calls are for these.
         questions: the text of each row's question, for strategies before the decoder that choose by it.
         seeds: of each row, for strategies that choose by chance; None: equal images give equal choices.
+        places: gives where the tokens of the images come from, in the order of the rows, for models that are
+            given features in place of pixels; strategies that need a grid ask for it.
 
     Raises:
         UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask,
@@ -51,7 +55,7 @@ class StagedForward:
     def __init__(
         self, model: nn.Module, selector: TokenSelector, image_mask: Tensor | None = None, *,
         prompt: Shortened | None = None, questions: Sequence[str] | None = None,
-        seeds: Sequence[int] | None = None,
+        seeds: Sequence[int] | None = None, places: Callable[[], Sequence[Places]] | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self.selector = selector
@@ -68,7 +72,7 @@ class StagedForward:
             checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)
         reducer = getattr(selector, "reducer", None)
         self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
-        self.prompt, self.questions, self.seeds = prompt, questions, seeds
+        self.prompt, self.questions, self.seeds, self.places = prompt, questions, seeds, places
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Report:
@@ -78,6 +82,7 @@ class StagedForward:
                 "A strategy is already active on this model: leave its `with` block before opening another."
             )
         self.report = Report()
+        cut = getattr(self.selector, "cache_cut", None)
         self.setup = Setup(
             selector=self.selector,
             drops=self.drops,
@@ -85,7 +90,9 @@ class StagedForward:
             rotary=decoder.rotary_emb,
             family=self.family,
             attention=self.config._attn_implementation,
+            final_norm=decoder.norm,
             seeds=self.seeds,
+            cache_cut=cut(self.config.num_hidden_layers) if cut is not None and self.drops else None,
         )
         with ExitStack() as stack:
             _active.add(decoder)
@@ -201,11 +208,20 @@ class StagedForward:
             del inputs["input_ids"]  # of both, a forward takes one
         labels = inputs.pop("labels", None) if self.drops or prompt is not None else None
         if prompt is None:
-            inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels)
+            places = self._places(inputs) if self.drops else None
+            inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels, places=places)
         else:
             prompt = prompt.repeated(len(_tokens(inputs)))
             inputs[STATE] = Prefill(self.setup, self.report, prompt.image, labels, prompt)
         return (), inputs
+
+    def _places(self, inputs: Inputs) -> Callable[[], Sequence[Places]] | None:
+        """Return what tells where the images' tokens come from, or None where nothing does."""
+        family = self.family
+        if not isinstance(family, MultimodalFamily) or inputs.get("pixel_values") is None:
+            return self.places
+        pixels = {name: inputs[name] for name in family.processor_inputs if inputs.get(name) is not None}
+        return partial(family.places, self.model, pixels)
 
     def _image_mask(self, inputs: Inputs) -> Tensor:
         """Return [b, n] bool for the rows of this forward, true on image tokens."""

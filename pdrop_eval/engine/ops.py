@@ -41,6 +41,23 @@ def query_scores(
     return weights.sum(1) / real.sum(1, keepdim=True).clamp(min=1)
 
 
+def softmax_rows(query: Tensor, key: Tensor, visible: Tensor, scaling: float) -> Tensor:
+    """Return the attention weights [b, h, t, n] of query rows, in float32; rows that see nothing are 0.
+
+    Args:
+        query: [b, h, t, e]; h is a multiple of g.
+        key: [b, g, n, e].
+        visible: [b, t, n] bool, the columns over which a row's softmax runs.
+        scaling: of q·k.
+    """
+    b, h, t, e = query.shape
+    g, n = key.shape[1], key.shape[2]
+    logits = (query.reshape(b, g, h // g * t, e) @ key.transpose(2, 3)).view(b, h, t, n) * scaling
+    blind = ~visible.any(-1, keepdim=True)
+    weights = logits.float().masked_fill(~(visible | blind)[:, None], -torch.inf).softmax(-1)
+    return weights.masked_fill(blind[:, None], 0.0)
+
+
 def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:
     """Mark the best-scored candidates of each row; ties go to the earlier column.
 

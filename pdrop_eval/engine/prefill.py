@@ -4,7 +4,7 @@ It travels in the layers' keyword arguments, so that two forwards may be in flig
 stage is computed once and replayed when a checkpointed layer runs again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
 from pdrop_eval.engine.before import Shortened
+from pdrop_eval.engine.cache_cut import cut_caches
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.decode import CachedStage, CacheRecord
 from pdrop_eval.engine.interface import (
@@ -23,6 +24,9 @@ from pdrop_eval.engine.interface import (
     resolve_scoring_layer,
 )
 from pdrop_eval.engine.report import DropRecord, Report, report_rows
+from pdrop_eval.engine.scoring import ScoringLayer
+from pdrop_eval.engine.stage import Present, Stage, retained, shortened, with_made
+from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.family import Family
 from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.models.rotary import gather_columns
@@ -39,34 +43,9 @@ class Setup:
     rotary: nn.Module
     family: Family
     attention: str
+    final_norm: Callable[[Tensor], Tensor]
     seeds: Sequence[int] | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """The tokens alive between two drops; b rows, n columns.
-
-    Attributes:
-        gather: [b, n] column in the stage before, or None where the stage drops nothing.
-        index: [b, n] column in the full sequence.
-        valid: [b, n] bool, false on padding.
-        padded: whether there is any padding.
-        image: [b, n] bool, the image tokens alive.
-        positions: [..., b or 1, n] position ids; M-RoPE has three rows of them.
-        removed: [b] tokens removed so far.
-        lengths: per row, the tokens alive.
-        images: per row, the image tokens alive; 0 where the row has none, or lost all.
-    """
-
-    gather: Tensor | None
-    index: Tensor
-    valid: Tensor
-    padded: bool
-    image: Tensor
-    positions: Tensor
-    removed: Tensor
-    lengths: list[int]
-    images: list[int]
+    cache_cut: int | None = None
 
 
 class Prefill:
@@ -74,17 +53,21 @@ class Prefill:
 
     def __init__(
         self, setup: Setup, report: Report, image: Tensor, labels: Tensor | None,
-        prompt: Shortened | None = None,
+        prompt: Shortened | None = None, places: Callable[[], Sequence[Places]] | None = None,
     ) -> None:  # fmt: skip
         self.setup = setup
         self.report = report
         self.image = image
         self.labels = labels
         self.prompt = prompt
+        self.places = places
+        self.embeddings: Tensor | None = None
+        self.memory: dict[str, Any] = {}
         self.stages: list[Stage] = []
         self.selections: dict[int, Selection] = {}
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
         self.record: CacheRecord | None = None
+        self.cache: Any = None
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs.
@@ -128,8 +111,12 @@ class Prefill:
 
     def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Rank and drop where it is due before layer `number`, and replace its inputs in `kwargs`."""
-        if number == 0 and (cache := cache_in(kwargs)) is not None:
-            cache.pdrop_record = self.record
+        if number == 0:
+            self.cache = cache_in(kwargs)
+            if self.cache is not None:
+                self.cache.pdrop_record = self.record
+            if getattr(self.setup.selector, "needs_embeddings", False):
+                self.embeddings = hidden.detach()
         for d, drop in enumerate(self.setup.drops):
             due = resolve_scoring_layer(drop, self.setup.num_layers) == number
             if due and drop.layer == number:
@@ -147,7 +134,12 @@ class Prefill:
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
-        self._fill_report()
+        cut = self.setup.cache_cut if self.stages[-1].changed else None
+        if cut is not None and self.cache is not None and self.record is not None:
+            layers = [drop.layer for drop in self.setup.drops]
+            renumber = self.setup.selector.positions == "renumber"
+            cut_caches(self.cache, self.record, self.stages, layers, cut, renumber)
+        self._fill_report(cut)
         return hidden
 
     def _rank(self, d: int, layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
@@ -172,6 +164,7 @@ class Prefill:
             return ops.query_scores(query, key, visible, real, scaling=scaling, kind=kind)
 
         text = stage.valid & ~stage.image
+        scoring = ScoringLayer(self.setup.family, layer, hidden, rotary, stage.valid, stage.image)
         with torch.no_grad():
             self.selections[d] = self.setup.selector.select(
                 SelectionContext(
@@ -184,6 +177,12 @@ class Prefill:
                     alive=stage.images,
                     attention=attention,
                     seeds=self._seeds(),
+                    present=Present(stage, self.stages[0].image, self.image_ids, self.embeddings),
+                    rotary=rotary,
+                    scoring=scoring,
+                    final_norm=self.setup.final_norm,
+                    places=self._row_places,
+                    memory=self.memory,
                 )
             )
 
@@ -192,48 +191,62 @@ class Prefill:
         rows, given = len(self.image), self.setup.seeds or (0,)
         return [seed for seed in given for _ in range(max(1, rows // len(given)))][:rows]
 
+    def _row_places(self) -> list[list[Places] | None]:
+        """Return where the tokens of each row's images come from, or None for a row where it isn't known."""
+        places = [] if self.places is None or self.prompt is not None else list(self.places())
+        rows: list[list[Places] | None] = []
+        for count in self.stages[0].images:
+            mine: list[Places] = []
+            while places and sum(len(one.sources) for one in mine) < count:
+                mine.append(places.pop(0))
+            rows.append(mine if sum(len(one.sources) for one in mine) == count else None)
+        return rows
+
     def _drop(self, d: int, hidden: Tensor) -> Tensor:
         selection = self.selections[d]
-        if len(self.stages) == d + 1:
-            self.stages.append(self._next_stage(d, selection))
-        stage = self.stages[d + 1]
+        while selection.then is not None:
+            with torch.no_grad():
+                selection = self.selections[d] = selection.then(hidden.detach())
         if selection.hidden_update is not None:
             hidden = selection.hidden_update(hidden)
+        merged = None if selection.merge is None else selection.merge(hidden)
+        if len(self.stages) == d + 1:
+            self.stages.append(self._next_stage(d, selection, None if merged is None else merged.counts))
+        stage = self.stages[d + 1]
+        if merged is not None and any(merged.counts):
+            hidden = torch.cat((hidden, merged.tokens[:, : max(merged.counts)].to(hidden.dtype)), dim=1)
         return hidden if stage.gather is None else gather_columns(hidden, stage.gather)
 
     @torch.no_grad()
-    def _next_stage(self, d: int, selection: Selection) -> Stage:
+    def _next_stage(self, d: int, selection: Selection, made: Sequence[int] | None = None) -> Stage:
         before = self.stages[-1]
-        chosen, images = _retained(selection, before, self.droppable)
-        self._note(d, selection, before, chosen)
+        chosen, images = retained(selection, before, self.droppable)
+        made = list(made) if made is not None else [0] * len(images)
+        self._check_made(d, before.images, images, made)
         lengths = [
-            length - (had - has)
-            for length, had, has in zip(before.lengths, before.images, images, strict=True)
+            length - (had - has - more)
+            for length, had, has, more in zip(before.lengths, before.images, images, made, strict=True)
         ]
         self._check_rows(d, before.lengths, lengths)
-        if lengths == before.lengths:
+        self._note(d, selection, before, chosen, made)
+        renumber = self.setup.selector.positions == "renumber"
+        if any(made):
+            stage = with_made(before, chosen, made, renumber, right_aligned=self.labels is None)
+        elif lengths == before.lengths:
             stage = replace(before, gather=None)
         else:
-            keep = before.valid & (chosen | ~before.image)
-            gone = (before.valid & ~keep).long()
-            positions = before.positions
-            if self.setup.selector.positions == "renumber":
-                positions = (positions - gone.cumsum(1)).clamp(min=0)
-            positions = positions.expand(*positions.shape[:-2], *keep.shape)
-            columns, valid = ops.compact(keep, max(lengths), right_aligned=self.labels is None)
-            stage = Stage(
-                gather=columns,
-                index=before.index.gather(1, columns),
-                valid=valid,
-                padded=min(lengths) < max(lengths),
-                image=chosen.gather(1, columns) & valid,
-                positions=positions.gather(-1, columns.expand(*positions.shape[:-2], *columns.shape)),
-                removed=before.removed + gone.sum(1),
-                lengths=lengths,
-                images=images,
-            )
+            stage = shortened(before, chosen, images, lengths, renumber, right_aligned=self.labels is None)
         self._remember(d, stage)
         return stage
+
+    def _check_made(self, d: int, had: list[int], has: list[int], made: list[int]) -> None:
+        """Refuse a strategy that makes more tokens of a row than it dropped: prompts would grow."""
+        for row, (before, after, new) in enumerate(zip(had, has, made, strict=True)):
+            if not 0 <= new <= before - after:
+                raise ValueError(
+                    f"The drop before layer {self.setup.drops[d].layer} made {new} tokens of row {row}, of "
+                    f"which it dropped {before - after}."
+                )
 
     def _check_rows(self, d: int, before: list[int], lengths: list[int]) -> None:
         """Refuse a drop that leaves a row without any token."""
@@ -248,7 +261,7 @@ class Prefill:
     def _replace_inputs(self, d: int, hidden: Tensor, kwargs: dict[str, Any]) -> None:
         """Give the layer the mask and position embeddings of the stage after drop d, if it is shorter."""
         stage = self.stages[d + 1]
-        if stage.lengths == self.stages[0].lengths:
+        if not stage.changed:
             return
         if d not in self.inputs:
             with torch.no_grad():
@@ -263,7 +276,7 @@ class Prefill:
     def _remember(self, d: int, stage: Stage) -> None:
         """Note on the cache what decoding needs; the record is shared with the cache from layer 0 on."""
         assert self.record is not None
-        if stage.lengths == self.stages[0].lengths:
+        if not stage.changed:
             return
         renumber = self.setup.selector.positions == "renumber"
         self.record.stages.append(
@@ -275,21 +288,23 @@ class Prefill:
             )
         )
 
-    def _note(self, d: int, selection: Selection, before: Stage, chosen: Tensor) -> None:
+    def _note(self, d: int, selection: Selection, before: Stage, chosen: Tensor, made: Sequence[int]) -> None:
         """Note drop d for the report."""
-        ids = self.image_ids.gather(1, before.index)
-        self.report.records.append(DropRecord(ids, before.image, chosen, selection.scores))
+        ids = before.known(self.image_ids, -1)
+        self.report.records.append(DropRecord(ids, before.image, chosen, selection.scores, made))
 
-    def _fill_report(self) -> None:
+    def _fill_report(self, cut: int | None = None) -> None:
+        """Say what each layer processed and cached: from layer `cut` on, the last stage's tokens."""
         layers = [drop.layer for drop in self.setup.drops]
         per_layer = [self.stages[sum(at <= i for at in layers)] for i in range(self.setup.num_layers)]
         report, last = self.report, self.stages[-1]
         report.columns = self.image.shape[1]
         report.image_tokens = self.stages[0].images
         report.image_tokens_per_layer = [stage.images for stage in per_layer]
-        report.kv_lengths = [stage.lengths for stage in per_layer]
-        if last.lengths != self.stages[0].lengths:
-            report.index, report.attention_mask = last.index, last.valid
+        cached = [*per_layer[:cut], *[last] * len(per_layer[cut:])] if cut is not None else per_layer
+        report.kv_lengths = [stage.lengths for stage in cached]
+        if last.changed:
+            report.index, report.attention_mask = last.sources, last.valid
         if self.prompt is not None:
             self._fill_full_prompt(report, last)
 
@@ -300,27 +315,11 @@ class Prefill:
         report.columns = prompt.full_ids.shape[1]
         report.image_tokens = prompt.image_tokens
         report.sources = report_rows(prompt.source, self.stages[0].image)
-        report.index, report.attention_mask = prompt.index.gather(1, last.index), last.valid
+        report.index, report.attention_mask = last.known(prompt.index, -1), last.valid
 
     def output_labels(self) -> Tensor | None:
         """Return the labels [b, m] of the output's columns, -100 on padding."""
         last = self.stages[-1]
-        if self.labels is None or last.lengths == self.stages[0].lengths:
+        if self.labels is None or not last.changed:
             return self.labels
-        return self.labels.gather(1, last.index).masked_fill(~last.valid, -100)
-
-
-def _retained(selection: Selection, stage: Stage, droppable: list[bool]) -> tuple[Tensor, list[int]]:
-    """Return ([b, n] bool, the image tokens retained; per row, how many); rows not droppable retain all."""
-    device = stage.image.device
-    if selection.keep is not None:
-        free = torch.tensor(droppable, device=device)[:, None]
-        chosen = stage.image & (selection.keep | ~free)
-        return chosen, chosen.sum(1).tolist()
-    if selection.scores is None or selection.counts is None:
-        raise ValueError("A Selection needs either keep, or scores and counts.")
-    counts = [
-        min(int(count), have) if free else have
-        for count, have, free in zip(selection.counts, stage.images, droppable, strict=True)
-    ]
-    return ops.top_mask(selection.scores, stage.image, torch.tensor(counts, device=device)), counts
+        return last.known(self.labels, -100).masked_fill(~last.valid, -100)

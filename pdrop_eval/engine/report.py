@@ -1,9 +1,10 @@
 """What a context yields: which tokens the last prefill retained, and why."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
+import torch
 from torch import Tensor
 
 
@@ -16,12 +17,22 @@ class DropRecord:
         before: [b, n] bool, image tokens alive before the drop.
         after: [b, n] bool, image tokens alive after it.
         scores: [b, n] or None.
+        made: per row, the tokens that the drop made of others.
     """
 
     ids: Tensor
     before: Tensor
     after: Tensor
     scores: Tensor | None
+    made: Sequence[int] = ()
+
+    @property
+    def retained(self) -> list[Tensor]:
+        """Per row: the ids that remain, and -1 for each token made (CPU)."""
+        rows = report_rows(self.ids, self.after)
+        if not any(self.made):
+            return rows
+        return [torch.cat((row, row.new_full((n,), -1))) for row, n in zip(rows, self.made, strict=True)]
 
 
 @dataclass(repr=False)
@@ -71,10 +82,10 @@ class Report:
     def retained(self) -> list[list[Tensor]]:
         """Per drop, per row: ascending LongTensor (CPU) of the ids of the retained image tokens.
 
-        Ids count within the row's image tokens, from 0, over all its images. Those that a strategy before the
-        decoder has made are -1.
+        Ids count within the row's image tokens, from 0, over all its images. Those that a strategy has made,
+        before the decoder or in it, are -1; what a drop makes stands behind what it retains.
         """
-        return [report_rows(record.ids, record.after) for record in self.records]
+        return [record.retained for record in self.records]
 
     @property
     def scores(self) -> list[list[Tensor] | None]:

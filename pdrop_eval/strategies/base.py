@@ -35,6 +35,7 @@ class Strategy(ABC):
         display_name, paper, stage, series_style, label_fields: what tables, figures, the site and the
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
         trains: whether a model can be trained under it; otherwise labels are refused.
+        needs_embeddings: whether `context.embeddings` are wanted: the decoder's inputs stay in memory then.
         ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
         solved_fields: the hyperparameters that a budget solves: how many tokens remain.
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
@@ -52,6 +53,7 @@ class Strategy(ABC):
     series_style: ClassVar[Mapping[str, Any] | None] = None
     label_fields: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
+    needs_embeddings: ClassVar[bool] = False
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()

@@ -99,8 +99,8 @@ def wrong_query(plant):
 def stale_positions(plant):
     """After a drop tokens keep their positions, though decoding counts on the gaps being closed."""
 
-    def next_stage(self, d, selection):
-        stage = original(self, d, selection)
+    def next_stage(self, *arguments):
+        stage = original(self, *arguments)
         first = self.stages[0].positions.expand(stage.index.shape[0], -1)
         return replace(stage, positions=first.gather(1, stage.index))
 
