@@ -33,10 +33,12 @@ class Layout:
         build: makes the strategy from a share in (0, 1]; the larger it is, the more is retained, and all at
             1.
         note: why it isn't the usual layout, in words; empty for the usual one.
+        empties: whether no image token may be left after the last drop. Otherwise one stays.
     """
 
     build: Callable[[float], Any]
     note: str = ""
+    empties: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ def find(
                 strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
                 vars(strategy)["reached"] = _solution(budget, strategy, layout.note)
                 return strategy
-    low = min(budget.cost_of(_build(layout, lowest)) for layout, lowest in zip(choices, least, strict=True))
-    raise _unreachable(name, budget, kept, low, vanilla)
+    smallest = (_build(layout, lowest) for layout, lowest in zip(choices, least, strict=True))
+    raise _unreachable(name, budget, kept, min(smallest, key=budget.cost_of), vanilla)
 
 
 def no_layouts(name: str) -> UserError:
@@ -186,11 +188,14 @@ def no_layouts(name: str) -> UserError:
     )
 
 
-def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], low: int, high: int) -> UserError:
+def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], smallest: Any, high: int) -> UserError:
+    low = budget.cost_of(smallest)
+    counts = smallest.retained(budget.decoder.layers, budget.image_tokens)
     given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
-        f"{budget.image_tokens} image tokens{given} give a budget {_reachable(low, high, budget.unit)} "
+        f"{budget.image_tokens} image tokens{given} give a budget "
+        f"{_reachable(low, high, budget.unit, counts[-1] if counts else 1)} "
         f"{_UNITS[budget.kind]}."
     )
 
@@ -221,7 +226,9 @@ def _build(layout: Layout, step: int) -> Any:
 
 
 def _least(layout: Layout, budget: _Budget) -> int:
-    """The smallest step that leaves an image token after every drop."""
+    """The smallest step that leaves an image token after every drop, unless all may go."""
+    if layout.empties:
+        return 1
 
     def alive(step: int) -> bool:
         counts = _build(layout, step).retained(budget.decoder.layers, budget.image_tokens)
@@ -291,14 +298,16 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     return BudgetSolution(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
 
 
-def _reachable(low: int, high: int, unit: int) -> str:
+def _reachable(low: int, high: int, unit: int, left: int) -> str:
     """Return the range of budgets from the least to the most cost, in words; both ends are within reach.
 
     Args:
         unit: The cost of a budget of 1.
+        left: The image tokens after the last drop at the least cost.
     """
+    last = {0: "none", 1: "one token"}.get(left, f"{left} tokens")
     fewest, most = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
-    return f"from {fewest} (one token left after the last drop) to {most} (nothing dropped)"
+    return f"from {fewest} ({last} left after the last drop) to {most} (nothing dropped)"
 
 
 def _settings(settings: dict[str, Any]) -> str:

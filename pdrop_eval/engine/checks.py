@@ -1,5 +1,6 @@
 """What the engine refuses, before anything is computed: each message names the value and the fix."""
 
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from transformers import DynamicCache
 
 from pdrop_eval.engine.interface import Drop, check_trains
 from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.family import Family, MultimodalFamily
 from pdrop_eval.utils.errors import UserError
 
 ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")
@@ -101,6 +104,30 @@ def check_filled(has_images: bool, past: int) -> None:
             f"New images on a cache that holds {past} tokens are not supported: start a new sequence with "
             "all its images (an empty cache), or continue with text only."
         )
+
+
+def check_images(selector: Any, family: Family, config: Any, image_mask: Tensor | None) -> None:
+    """Refuse images that a strategy in the decoder isn't made for.
+
+    Args:
+        selector: a strategy.
+        family: the model's.
+        config: the model's, which says how many tokens an image has; that of a bare decoder doesn't.
+        image_mask: [b, n] bool, of a bare decoder; each row's image tokens that stand together are an image.
+
+    Raises:
+        UserError: what the strategy raises.
+    """
+    check_image = getattr(selector, "check_image", None)
+    if check_image is None:
+        return
+    if isinstance(family, MultimodalFamily):
+        check_image(family.nominal_shape(config))
+        return
+    rows = [] if image_mask is None else image_mask.tolist()
+    lengths = {len(list(same)) for row in rows for image, same in groupby(row) if image}
+    for length in sorted(lengths):
+        check_image(TokenShape(length))
 
 
 def check_forward(inputs: dict[str, Any], past: int) -> None:

@@ -70,6 +70,7 @@ class StagedForward:
             checks.mask_kind(config._attn_implementation)
             checks.check_image_mask(image_mask, type(model).__name__, self.family.multimodal)
             checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)
+        checks.check_images(selector, self.family, model.config, image_mask)
         reducer = getattr(selector, "reducer", None)
         self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
         self.prompt, self.questions, self.seeds, self.places = prompt, questions, seeds, places

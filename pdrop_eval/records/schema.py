@@ -77,6 +77,7 @@ class RecordedStrategy(_Part):
         preset: Its file in `conf/strategy`.
         target: Its class.
         recipes: The recipes that gave it settings, with the hashes of their content.
+        notes: What its settings came to on the run's model, in sentences.
     """
 
     name: Text
@@ -89,6 +90,7 @@ class RecordedStrategy(_Part):
     stage: Text | None = None
     series_style: Anything | None = None
     label_fields: List | None = None
+    notes: ListOfTexts | None = None
 
 
 class RecordedSuite(_Part):

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pdrop_eval.engine.before_interface import ImageReducer
     from pdrop_eval.engine.context import StagedForward
+    from pdrop_eval.models.encoded import TokenShape
     from pdrop_eval.strategies.recipe import Recipe
 
 
@@ -85,6 +86,25 @@ class Strategy(ABC):
         """Choose the image tokens to retain: by default, the best by `rank`, as many as `retained` says."""
         counts = [self.retained(context.num_layers, n)[context.drop] for n in context.image_tokens]
         return Selection(scores=self.rank(context), counts=counts)
+
+    def check_image(self, shape: "TokenShape") -> None:  # noqa: B027 - most are made for all images
+        """Refuse, before a sample is computed, images that the strategy isn't made for; by default none.
+
+        Args:
+            shape: of one image, as it enters the decoder.
+
+        Raises:
+            UserError: with what can be done.
+        """
+
+    def notes(self, num_layers: int, image_tokens: int) -> list[str]:
+        """Return sentences for the record: what the settings come to on this model, where it isn't plain.
+
+        Args:
+            num_layers: the model's depth.
+            image_tokens: of an image, before any drop.
+        """
+        return []
 
     @property
     def reducer(self) -> "ImageReducer | None":

@@ -1,6 +1,6 @@
 """Presets: the official settings of a method at the token counts that papers compare."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.models.encoded import TokenShape
@@ -20,12 +20,13 @@ def shares(setting: str) -> dict[str, dict[str, float]]:
     return one | {f"{NEXT}{count}": {setting: count / (_TILES * PATCHES)} for count in (640, 320, 160)}
 
 
-def fill(strategy: Any, usual: Mapping[str, Any]) -> None:
+def fill(strategy: Any, usual: Mapping[str, Any], scaled: Sequence[str] = ()) -> None:
     """Give the settings of a strategy that are None the values of its preset, or else the usual ones.
 
     Args:
         strategy: its class has the table `presets`, and itself the field `preset`.
         usual: by setting, the value without a preset.
+        scaled: settings that stay None where they aren't given: their values depend on the model's depth.
 
     Raises:
         UserError: an unknown preset, and one that says something else than a setting.
@@ -46,7 +47,7 @@ def fill(strategy: Any, usual: Mapping[str, Any]) -> None:
                     "given beside it: leave one of them out (null on the command line)."
                 )
     for name, value in said.items():
-        if getattr(strategy, name) is None:
+        if name not in scaled and getattr(strategy, name) is None:
             setattr(strategy, name, value)
 
 

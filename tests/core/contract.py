@@ -80,6 +80,7 @@ LEADS = [
 STRATEGIES = [
     *LEADS,
     Random(tokens=9, k=2),
+    VTW(k=5),
 ]
 # Those that reduce images before the decoder run on every family that takes images.
 BEFORE = [

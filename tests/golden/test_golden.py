@@ -33,12 +33,12 @@ def test_case(golden_name, golden_folder, record_property):
 
 def test_all_cases_are_here():
     count = Counter(name.partition("_")[0] for name in golden_driver.names(CASES))
-    assert count == {"pdrop": 9, "fastv": 5, "pre": 45}
+    assert count == {"pdrop": 10, "fastv": 5, "pre": 45, "random": 1, "vtw": 2}
     assert len([name for name in golden_driver.names(CASES) if name.startswith("pdrop_train")]) == 2
 
 
 def test_the_strategies_in_the_decoder_are_checked():
-    assert {"pdrop", "pdrop-train", "fastv"} <= set(METHODS)
+    assert {"pdrop", "pdrop-train", "pdrop-keep", "fastv", "given-indices", "vtw"} <= set(METHODS)
 
 
 def test_the_cases_stay_small():

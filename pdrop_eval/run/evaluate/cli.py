@@ -100,6 +100,8 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     strategy, header, tflops = make_header(plan, _command())
     if header["budget"]:
         log_rank_zero(f"Budget {header['budget']['reached']['words']}")
+    for note in header["strategy"]["notes"]:
+        log_rank_zero(note)
     log.event("run_started", run=run_id(plan.identity), model=plan.config.model.name, strategy=plan.strategy,
               suite=plan.config.suite.name, limit=plan.config.limit, tasks=missing)  # fmt: skip
     log_rank_zero(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")

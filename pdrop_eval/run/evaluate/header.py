@@ -68,7 +68,12 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "untested_packages": versions.untested(),
         "hardware": provenance.hardware(),
         "model": _model(plan, transformers_config),
-        "strategy": {**recorded["strategy"], **recorded_facts(strategy), **_recipes(config)},
+        "strategy": {
+            **recorded["strategy"],
+            **recorded_facts(strategy),
+            **_recipes(config),
+            "notes": strategy.notes(layers, image_tokens),
+        },
         "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},
         "inputs": {

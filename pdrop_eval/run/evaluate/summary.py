@@ -25,6 +25,7 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
         f"{model['dtype']}, batch size {_batch(record, tasks)}, limit {limit}, "
         f"images: {model['image_processing']}, prompt: {model['chat_template']}",
         *(textwrap.wrap(f"budget {budget['reached']['words']}", 80) if budget else []),
+        *(line for note in record["strategy"].get("notes") or () for line in textwrap.wrap(note, 80)),
         *textwrap.wrap(f"image tokens per layer: {_runs(efficiency['image_tokens_per_layer'])}", 80),
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from contract import IMAGE_ID, ROWS, case_of, every_decoder_pair, every_pair, keep_all, plain_of
 
-from pdrop_eval import Vanilla
+from pdrop_eval import UserError, Vanilla
 
 
 def hooks(model):
@@ -90,6 +90,13 @@ def test_a_batch_equals_its_rows_alone(strategy, family):
 def test_cached_decoding_equals_one_forward(strategy, family):
     """With labels the query row is the one before the answer, as in generation: one forward must agree."""
     case = case_of(family).alone(1)
+    if not strategy.trains:
+        with (
+            case.under(strategy),
+            pytest.raises(UserError, match="can't be trained with, nor be given labels"),
+        ):
+            case.forward(labels=torch.zeros(case.inputs["attention_mask"].shape, dtype=torch.int64))
+        return
     with case.under(strategy):
         steps = case.model.generate(
             **case.inputs,

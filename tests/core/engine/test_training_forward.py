@@ -7,7 +7,7 @@ from transformers import LlamaForCausalLM
 
 from pdrop_eval import FastV, PyramidDrop
 
-DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
+DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8) and strategy.trains]
 every_dropping = alone(DROPPING)
 
 # Each row: ("t" text, "i" image, "a" answer) with lengths.

@@ -52,7 +52,7 @@ def _strategy(case):
     raise MismatchError(f"no variant has these params: {', '.join(params)}")
 
 
-def _image_mask(case, embeds):
+def image_mask(case, embeds):
     mask = torch.zeros(embeds.shape[:2], dtype=torch.bool)
     spans = case.value("input", "image_start"), case.value("input", "image_len")
     if not isinstance(spans[0], list):
@@ -64,7 +64,7 @@ def _image_mask(case, embeds):
 
 def _prefill(case, attention):
     model, embeds = llama(case, attention), case.tensor("inputs_embeds")
-    with torch.no_grad(), _strategy(case)(model, image_mask=_image_mask(case, embeds)) as drop:
+    with torch.no_grad(), _strategy(case)(model, image_mask=image_mask(case, embeds)) as drop:
         output = model(inputs_embeds=embeds, output_hidden_states=True)
     kept = case.value("expected", "kept_image_indices")
     case.equal("number of drops", len(drop.retained), len(kept))
@@ -81,7 +81,7 @@ def _prefill(case, attention):
 
 def _decode_with_the_cache(case, attention):
     model, embeds = llama(case, attention), case.tensor("inputs_embeds")
-    with _strategy(case)(model, image_mask=_image_mask(case, embeds)):
+    with _strategy(case)(model, image_mask=image_mask(case, embeds)):
         tokens, logits = greedy(model, inputs_embeds=embeds)
     case.equal("decode_tokens", tokens, case.value("expected", "decode_tokens"))
     case.close("decode_logits", logits)
@@ -106,7 +106,7 @@ def _decode_without_a_cache(case):
     model, embeds, tokens = llama(case, "sdpa"), case.tensor("inputs_embeds"), []
     with torch.no_grad():
         for step in range(8):
-            with _strategy(case)(model, image_mask=_image_mask(case, embeds)) as drop:
+            with _strategy(case)(model, image_mask=image_mask(case, embeds)) as drop:
                 logits = model(inputs_embeds=embeds, use_cache=False).logits[:, -1]
             kept = case.tensor("kept_per_step_nocache")[step]
             case.equal(f"kept_per_step_nocache {step}", drop.retained[0][0], kept)
@@ -122,7 +122,7 @@ def _train(case, attention, checkpointing):
         # The name changed within transformers 5.
         getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)()
     embeds = case.tensor("inputs_embeds").clone().requires_grad_()
-    mask, labels = _image_mask(case, embeds), case.tensor("labels")
+    mask, labels = image_mask(case, embeds), case.tensor("labels")
     with _strategy(case)(model, image_mask=mask) as drop:
         inputs = {"inputs_embeds": embeds, "attention_mask": case.tensor("attention_mask")}
         output = model(**inputs, labels=labels, use_cache=False)

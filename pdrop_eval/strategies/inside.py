@@ -1,0 +1,97 @@
+"""The base of methods in the decoder whose layers are of 32, with settings for 192, 128 and 64 tokens."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.depth import scaled, scaled_note
+from pdrop_eval.strategies.presets import check_preset, fill
+from pdrop_eval.utils.errors import UserError
+
+
+class InsideStrategy(Strategy):
+    """Base of the strategies in the decoder that aren't made for training and have presets.
+
+    A subclass has the field that `layer_field` names, and `preset`; its `__post_init__` calls `prepare`.
+    Layers that are given are the model's own. Those of the paper, or of a preset, belong to 32 layers and are
+    scaled to others; the record says so.
+
+    Attributes:
+        presets: by name, settings; layers among them are those of 32.
+        preset_is: what the number of a preset counts: "mean", image tokens a layer in the mean over the
+            layers, or "final", image tokens that are left in the end.
+        layer_field: the setting that says before which layers tokens go.
+        paper_layers: those of the paper, where neither the setting nor the preset says any.
+    """
+
+    trains: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    preset_is: ClassVar[str] = "mean"
+    layer_field: ClassVar[str] = "layers"
+    paper_layers: ClassVar[tuple[int, ...]] = ()
+    preset: str | None = None
+
+    def prepare(self, usual: Mapping[str, Any]) -> None:
+        """Take the settings of the preset, or else the usual ones, and check the layers.
+
+        Args:
+            usual: by setting, the value without a preset; None for layers.
+
+        Raises:
+            UserError: an unknown preset, one beside what it says, layers that can't be.
+        """
+        fill(self, usual, scaled=(self.layer_field,))
+        given = getattr(self, self.layer_field)
+        if isinstance(given, Sequence) and not isinstance(given, str):
+            setattr(self, self.layer_field, tuple(given))
+        self._check_given(None)
+
+    def layers_of(self, num_layers: int) -> tuple[int, ...]:
+        """Return the layers before which tokens go in a model of `num_layers`.
+
+        Raises:
+            UserError: they don't fit it.
+        """
+        given = self._check_given(num_layers)
+        return scaled(self._named, num_layers) if given is None else given
+
+    def check_image(self, shape: TokenShape) -> None:
+        """Refuse a preset for images with other tokens than LLaVA-1.5's."""
+        check_preset(self, shape)
+
+    def notes(self, num_layers: int, image_tokens: int) -> list[str]:
+        """Say what a preset's number means, and which layers were scaled."""
+        notes = []
+        if self.preset is not None:
+            what = {"mean": "image tokens a layer in the mean over the layers", "final": "the final count"}
+            notes.append(
+                f"preset={self.preset} is {what[self.preset_is]}{self._on(num_layers, image_tokens)}."
+            )
+        if getattr(self, self.layer_field) is None:
+            notes += scaled_note(self._named, num_layers)
+        return notes
+
+    @property
+    def _named(self) -> tuple[int, ...]:
+        """The layers of the preset or the paper, of 32."""
+        said = self.presets.get(self.preset or "", {}).get(self.layer_field, self.paper_layers)
+        return (said,) if isinstance(said, int) else tuple(said)
+
+    def _check_given(self, num_layers: int | None) -> tuple[int, ...] | None:
+        given = getattr(self, self.layer_field)
+        if given is None:
+            return None
+        layers = given if isinstance(given, tuple) else (given,)
+        try:
+            check_layers(layers, num_layers)
+        except UserError as error:
+            raise UserError(f"{self.layer_field}={given!r} is not allowed. {error}") from None
+        return layers
+
+    def _on(self, num_layers: int, image_tokens: int) -> str:
+        """What a preset comes to on this model."""
+        schedule = self.schedule(num_layers, image_tokens)
+        left = self.retained(num_layers, image_tokens)[-1]
+        return f": {sum(schedule) / num_layers:.4g} of {image_tokens} a layer here, and {left} in the end"
