@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pdrop_eval.utils import distributed, log, output
-from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.redact import redact
@@ -84,6 +84,8 @@ def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
             _check_output(program, failed=True)
         message = f"{type(error).__name__}: {error}"
         expected = isinstance(error, SampleError) and isinstance(error.__cause__, ArithmeticError)
+        if isinstance(error, RunsFailedError):  # each was told when it failed
+            leave(program, str(error), 1)
         leave(program, message if expected else f"{message}\n{traceback.format_exc()}", 1)
     finally:
         distributed.stop()

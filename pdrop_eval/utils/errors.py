@@ -1,4 +1,4 @@
-"""Errors that the user can fix, and errors of a sample."""
+"""Errors that the user can fix, errors of a sample, and of runs that went on without the others."""
 
 
 class UserError(Exception):
@@ -11,3 +11,7 @@ class UserError(Exception):
 
 class SampleError(RuntimeError):
     """A sample could not be answered; the message names its task and id."""
+
+
+class RunsFailedError(RuntimeError):
+    """Runs of an experiment that failed while the others went on; the message names them, with reasons."""

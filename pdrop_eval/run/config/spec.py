@@ -25,7 +25,7 @@ from pdrop_eval.strategies.make import instantiate_strategy, without_torch
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError
 
-_OF_THE_COMMAND = ("runs", "size", "figure")  # which runs there are, not what one is
+_OF_THE_COMMAND = ("runs", "keep_going", "size", "figure")  # which runs there are, not what one is
 
 
 @dataclass(frozen=True)

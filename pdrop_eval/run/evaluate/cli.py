@@ -18,6 +18,7 @@ from pdrop_eval.records.run_identity import shared_settings
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
+from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import cli, distributed, log
 from pdrop_eval.utils.console import script
@@ -40,15 +41,39 @@ def _job(config: DictConfig) -> None:
     if config.runs is None:
         evaluate(make_spec(config, str(hydra_config.runtime.choices["strategy"])))
     else:
-        run_experiment(config, list(hydra_config.overrides.task), evaluate)
+        models = Models()  # runs of an experiment share them
+        run_experiment(
+            config,
+            list(hydra_config.overrides.task),
+            lambda spec, advise: evaluate(spec, advise, models),
+            lambda spec: check(spec, models),
+        )
 
 
-def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
+def check(config: RunSpec, models: Models) -> None:
+    """Finds out, without computing a sample, whether a run can be made; `models` are told that it is to come.
+
+    Raises:
+        UserError: It can't be made.
+    """
+    log.configure(config.log)
+    distributed.start()
+    plan, record = main_process_first(lambda: _prepare(config))
+    if plan.missing(record):
+        from pdrop_eval.models.checkpoint import check_device
+        from pdrop_eval.run.evaluate.header import make_header
+
+        check_device(config.device)
+        models.expect(plan, make_header(plan, "")[0])
+
+
+def evaluate(config: RunSpec, advise: bool = True, models: Models | None = None) -> dict[str, Any]:
     """Runs what is asked for and is not there yet.
 
     Args:
         config: What to run.
         advise: Whether to print what to run next.
+        models: Where the model is from; None: it is opened for this run.
 
     Returns:
         The record.
@@ -79,7 +104,7 @@ def evaluate(config: RunSpec, advise: bool = True) -> dict[str, Any]:
             record = _complete(plan)
         note = "Nothing to do: the record has all tasks."
         return _report(plan, *_judged(plan, record, note), advise)
-    return _report(plan, *_judged(plan, _run(plan, missing)), advise)
+    return _report(plan, *_judged(plan, _run(plan, missing, models or Models())), advise)
 
 
 def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
@@ -87,7 +112,7 @@ def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
     return plan, plan.existing_record()
 
 
-def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
+def _run(plan: Plan, missing: Sequence[str], models: Models) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
     from pdrop_eval.models.loading.checkpoint import check_device, check_not_absent
 
@@ -107,7 +132,7 @@ def _run(plan: Plan, missing: Sequence[str]) -> dict[str, Any]:
     log_rank_zero(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
     with run_on_all_ranks(lambda: _open(plan, header)) as run:
         try:
-            model = run_on_all_ranks(lambda: _load(plan, strategy))
+            model = run_on_all_ranks(lambda: _load(plan, strategy, models))
             for task in missing:
                 _run_one(plan, run, model, task, tflops)
             run.complete()
@@ -157,10 +182,8 @@ def _complete(plan: Plan) -> dict[str, Any]:
         return {**run.record, "folder": str(run.folder)}
 
 
-def _load(plan: Plan, strategy: Any) -> Any:
-    from pdrop_eval.run.lmms.open import open_model
-
-    return open_model(plan, strategy)
+def _load(plan: Plan, strategy: Any, models: Models) -> Any:
+    return models.open(plan, strategy)
 
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:

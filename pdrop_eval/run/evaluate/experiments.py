@@ -5,7 +5,8 @@ experiment has a plain list `runs`, and the runs are composed and evaluated here
 with a `figure` is drawn afterwards.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,76 +15,159 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve_checkpoint
+from pdrop_eval.records.left_out import LeftOut, note_left_out
+from pdrop_eval.records.overrides import SCHEDULE
 from pdrop_eval.run.config.spec import RunSpec, make_spec
+from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.distributed import rank
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.presets import model_configs, suite_of
+from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import check_choice
 
-_RUN = ("model", "strategy", "overrides")
-_OURS = ("experiment", "size", "model", "strategy", "tasks")
+_OURS = ("experiment", "size", "model", "strategy", "tasks", "runs", "keep_going")
 # Reports stand above runs, so what draws an experiment is found by its name.
 _DRAW = "pdrop_eval.report.figures.cli.draw_experiment"
 _OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """A run of the list, composed.
+
+    Attributes:
+        model: Its name in the list.
+        title: Its number, and what it is, in words.
+    """
+
+    model: str
+    title: str
+    spec: RunSpec
+
+    def left_out(self, reason: str) -> LeftOut:
+        """What is written down of it if it isn't made."""
+        settings = tuple(one for one in self.spec.changes if one.startswith(SCHEDULE))
+        return LeftOut(
+            self.spec.model.name, self.spec.suite.name, self.spec.strategy.name, settings, redact(reason)
+        )
+
+
 def run_experiment(
-    config: DictConfig, overrides: Sequence[str], evaluate: Callable[[RunSpec, bool], Any]
+    config: DictConfig,
+    overrides: Sequence[str],
+    evaluate: Callable[[RunSpec, bool], Any],
+    check: Callable[[RunSpec], None] = lambda _: None,
 ) -> None:
     """Evaluates the runs of a composed config, leaving out those whose checkpoint isn't there.
 
-    `overrides` are those of the command line. `size=` picks the models ("mini" if it isn't given), `model=`
-    and `strategy=` pick single runs, everything else holds for each of them. Raises UserError for overrides
-    that an experiment can't have, or if no run is left.
+    With `keep_going`, all that can't be made are left out, with the reason, and the others go on.
+
+    Args:
+        config: `runs` is the list.
+        overrides: Those of the command line. `size=` picks the models ("mini" if it isn't given), `model=`
+            and `strategy=` pick single runs, everything else holds for each of them.
+        evaluate: Makes a run.
+        check: Raises UserError for a run that can't be made; with `keep_going`, it is asked of all runs
+            before the first is made.
+
+    Raises:
+        UserError: Overrides that an experiment can't have, or no run is left.
+        RunsFailedError: With `keep_going`, runs that failed after they had begun.
     """
     given = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     listed = OmegaConf.to_container(config.runs) if OmegaConf.is_list(config.runs) else config.runs
-    runs = _chosen(_checked(listed), given)
+    runs = _chosen(run_list(listed), given)
     _check_settings(given, runs)
-    plans = [_overrides(run, config, overrides, given) for run in runs]
-    done, reasons = [], list[str]()
-    for number, (run, plan) in enumerate(zip(runs, plans, strict=True), 1):
-        composed = make_spec(compose("evaluate", overrides=plan), run["strategy"])
-        words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
-        title = f"[{number}/{len(runs)}] {' '.join(words)}"
-        try:
-            resolve_checkpoint(composed.model.pretrained)
-        except MissingCheckpointError as error:
-            reasons.append(str(error))
-            log_rank_zero(f"{title}: left out. {reasons[-1].split('. ')[0]}.")
-            continue
-        log_rank_zero(title)
-        done.append((run["model"], evaluate(composed, False)))
-    if not done:
-        raise UserError(f"None of the {len(runs)} runs has its checkpoint. {reasons[0]}")
+    planned = _planned(runs, config, overrides, given)
+    reasons = _left_out(planned, check, config.keep_going)
+    able = [one for place, one in enumerate(planned) if place not in reasons]
+    if not able:
+        what = "can be made" if config.keep_going else "has its checkpoint"
+        raise UserError(f"None of the {len(runs)} runs {what}. {next(iter(reasons.values()))}")
+    done, failed = _made(able, evaluate, config.keep_going)
     if rank() == 0:
-        left = f"; {len(reasons)} left out, because their checkpoints are missing" if reasons else ""
-        print(f"{len(done)} of {len(runs)} runs are done{left}.")
+        print(f"{len(done)} of {len(runs)} runs are done{_counted(reasons, config.keep_going)}.")
         if config.get("figure") is not None:
-            _draw(given["experiment"], done, config.tasks, Path(composed.results))
+            _draw(given["experiment"], done, config.tasks, Path(able[-1].spec.results))
+    if failed:
+        raise RunsFailedError(f"{len(failed)} of {len(runs)} runs have failed. {' '.join(failed)}")
+
+
+def _planned(
+    runs: Sequence[dict[str, Any]], config: DictConfig, overrides: Sequence[str], given: dict[str, str]
+) -> list[_Planned]:
+    found = []
+    for number, run in enumerate(runs, 1):
+        spec = make_spec(
+            compose("evaluate", overrides=_overrides(run, config, overrides, given)), run["strategy"]
+        )
+        words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+        found.append(_Planned(run["model"], f"[{number}/{len(runs)}] {' '.join(words)}", spec))
+    return found
+
+
+def _left_out(
+    planned: Sequence[_Planned], check: Callable[[RunSpec], None], keep_going: bool
+) -> dict[int, str]:
+    """Why runs can't be made, by place; unless others are to go on, only a checkpoint may be missing."""
+    reasons: dict[int, str] = {}
+    for place, one in enumerate(planned):
+        try:
+            resolve_checkpoint(one.spec.model.pretrained)
+            if keep_going:
+                check(one.spec)
+        except UserError as error:
+            if not (keep_going or isinstance(error, MissingCheckpointError)):
+                raise
+            reasons[place] = str(error)
+            said = reasons[place] if keep_going else f"{reasons[place].split('. ')[0]}."
+            log_rank_zero(f"{one.title}: left out. {said}")
+    if keep_going:
+        _note(planned, [planned[place].left_out(why) for place, why in reasons.items()])
+    return reasons
+
+
+def _made(
+    able: Sequence[_Planned], evaluate: Callable[[RunSpec, bool], Any], keep_going: bool
+) -> tuple[list[tuple[str, Any]], list[str]]:
+    """The records of the runs, each with its model; and which of them failed, in words."""
+    done, failed = [], []
+    for one in able:
+        log_rank_zero(one.title)
+        try:
+            done.append((one.model, evaluate(one.spec, False)))
+        except Exception as error:
+            if not keep_going:
+                raise
+            user = isinstance(error, UserError | SampleError)
+            reason = str(error) if user else f"{type(error).__name__}: {error}"
+            log_rank_zero(f"{one.title}: failed. {reason}")
+            failed.append(f"{one.title}: {reason}")
+            _note([one], [one.left_out(reason)])
+    return done, failed
+
+
+def _note(tried: Sequence[_Planned], found: Sequence[LeftOut]) -> None:
+    """Writes down, beside the records, what of the runs that were tried isn't made."""
+    if rank() == 0:
+        note_left_out(Path(tried[0].spec.results), found, {one.left_out("").run for one in tried})
+
+
+def _counted(reasons: Mapping[int, str], keep_going: bool) -> str:
+    """How many runs were left out, and why, as the end of a sentence."""
+    if not reasons:
+        return ""
+    why = "the reasons are above" if keep_going else "because their checkpoints are missing"
+    return f"; {len(reasons)} left out{':' if keep_going else ','} {why}"
 
 
 def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:
     """Draws the figures of the models that were run, from runs with the same settings."""
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
     print(get_method(_DRAW)(name, done, asked, results, results.parent / "report" / "figures"), end="")
-
-
-def _checked(runs: Any) -> list[dict[str, Any]]:
-    """The list of runs of a YAML. Raises UserError if it is none."""
-    for run in runs if isinstance(runs, list) and runs else [None]:
-        if not isinstance(run, dict) or not {"model", "strategy"} <= run.keys() <= {*_RUN}:
-            raise UserError(
-                f"runs={run if run is not None else runs} is no list of runs. Each is a model and a "
-                "strategy, and may have overrides: runs=[{model: mini, strategy: pdrop, "
-                "overrides: [strategy.ratio=0.4]}]."
-            )
-        check_choice("model", run["model"], options("model"))
-        check_choice("strategy", run["strategy"], options("strategy"))
-    return list(runs)
 
 
 def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:

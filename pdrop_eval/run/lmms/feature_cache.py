@@ -3,6 +3,8 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import reduce
+from operator import or_
 
 from pdrop_eval.models.encoded import EncodedImage, Needs
 
@@ -15,12 +17,14 @@ class FeatureCache:
     An image is kept by the hash of its pixels, and comes back bit for bit. It holds what was asked for: who
     asks for more of the tower has it encoded again, with all that was asked for so far. When more than
     `limit_bytes` would be held, those go first that were used longest ago; 0 keeps none.
-    `hits` and `misses` count the images asked for. Safe to be read from other threads.
+    `hits` and `misses` count the images asked for; `expected` is what others are going to ask for, and is
+    held from the first time on. Safe to be read from other threads.
     """
 
     def __init__(self, limit_bytes: float):
         self.limit_bytes = limit_bytes
         self.hits = self.misses = self.bytes = 0
+        self.expected: Needs | None = None
         self._kept: OrderedDict[str, EncodedImage] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -43,7 +47,8 @@ class FeatureCache:
                 self.hits += 1
                 return found
             self.misses += 1
-        made = make(needs if found is None or needs is None else needs | found.needs)
+        held = [one for one in (needs, self.expected, found.needs if found else None) if one is not None]
+        made = make(reduce(or_, held) if held else None)
         self._keep(key, made)
         return made
 

@@ -106,7 +106,6 @@ class PdropLlava(lmms):
             strategy = make_strategy(strategy, read_fields(fields))
         elif fields:
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
-        self.strategy = strategy
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         if isinstance(adapter, str):  # by lmms-eval
             adapter = check_adapter(adapter, adapter_revision, merge_adapter)
@@ -115,12 +114,10 @@ class PdropLlava(lmms):
         )
         settle_generation(loaded.model, generation, loaded.checkpoint.generation)
         check_image_processing(image_processing, loaded.family.name)
-        with self.strategy(loaded.model):  # refuses a model that it can't be used on, before any sample
-            pass
         self.loaded = loaded
         self.placed = torch.device(device)
         self.auto_batch = batch_size == "auto"
-        self.batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
+        self._first_batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
         self.workers = int(workers)
         self.features = FeatureCache(float(feature_cache) * GIB)
         self.preparer = Preparer(
@@ -139,7 +136,6 @@ class PdropLlava(lmms):
         self.max_new_tokens = int(max_new_tokens)
         self._answers = AnswerLog()
         choices = (
-            self.strategy,
             loaded.model.dtype,
             image_processing,
             chat_template,
@@ -148,11 +144,23 @@ class PdropLlava(lmms):
             adapter,
             generation,
         )
-        self._name = ",".join([f"{pretrained}@{revision}", *map(repr, choices)])
+        self._checkpoint, self._choices = f"{pretrained}@{revision}", tuple(map(repr, choices))
+        self.use(strategy)
 
     def __repr__(self) -> str:
         # lmms-eval's response cache takes this as the model's identity
-        return f"PdropLlava({self._name})"
+        return f"PdropLlava({','.join([self._checkpoint, repr(self.strategy), *self._choices])})"
+
+    def use(self, strategy: Any) -> None:
+        """Take another strategy; the model and the features of images stay.
+
+        Raises:
+            UserError: A strategy that can't be used on the model, before any sample.
+        """
+        with strategy(self.loaded.model):
+            pass
+        self.strategy = strategy
+        self.batch_size = self._first_batch_size
 
     @property
     def device(self) -> torch.device:

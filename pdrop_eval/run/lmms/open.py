@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
     """The model of a plan under a strategy; `changes` replace the configured arguments of `PdropLlava`."""
-    config = plan.config
-    if config.model.threads is not None:
-        torch.set_num_threads(config.model.threads)
+    if plan.config.model.threads is not None:
+        torch.set_num_threads(plan.config.model.threads)
     gc.collect()  # in a sweep, the model of the run before may still wait for it
-    settings = {
+    return PdropLlava(plan.config.model.pretrained, strategy, **{**model_settings(plan), **changes})
+
+
+def model_settings(plan: "Plan") -> dict[str, Any]:
+    """The arguments of a plan's `PdropLlava`, beside the checkpoint and the strategy."""
+    config = plan.config
+    return {
         "revision": plan.commit,
         "device": distributed.local_device(config.device),
         "dtype": config.dtype,
@@ -38,7 +43,6 @@ def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
         "workers": config.workers,
         "feature_cache": config.feature_cache,
     }
-    return PdropLlava(config.model.pretrained, strategy, **{**settings, **changes})
 
 
 def open_task(plan: "Plan", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
