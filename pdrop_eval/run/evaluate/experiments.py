@@ -104,7 +104,8 @@ def _planned(
         spec = make_spec(
             compose("evaluate", overrides=_overrides(run, config, overrides, given)), run["strategy"]
         )
-        words = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+        own = [one for one in run.get("overrides", []) if one.partition("=")[0] not in given]
+        words = [f"model={run['model']}", f"strategy={run['strategy']}", *own]
         found.append(_Planned(run["model"], f"[{number}/{len(runs)}] {' '.join(words)}", spec))
     return found
 
