@@ -60,7 +60,7 @@ def check(config: RunSpec, models: Models) -> None:
     distributed.start()
     plan, record = main_process_first(lambda: _prepare(config))
     if plan.missing(record):
-        from pdrop_eval.models.checkpoint import check_device
+        from pdrop_eval.models.loading.checkpoint import check_device
         from pdrop_eval.run.evaluate.header import make_header
 
         check_device(config.device)
