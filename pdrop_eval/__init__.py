@@ -1,7 +1,7 @@
 """pdrop-eval: compare visual-token-dropping strategies for large vision-language models.
 
 `from pdrop_eval import PyramidDrop`: each strategy's class is here, and is imported on first use, so that
-`import pdrop_eval` costs nothing.
+`import pdrop_eval` costs nothing. `score`, too: it needs lmms-eval, which the strategies don't.
 """
 
 from importlib import import_module
@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from pdrop_eval.run.lmms.score_answers import score
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
     from pdrop_eval.strategies.vanilla import Vanilla
     from pdrop_eval.utils.errors import UserError
 
-__all__ = ["FastV", "PyramidDrop", "UserError", "Vanilla", "__version__"]
+__all__ = ["FastV", "PyramidDrop", "UserError", "Vanilla", "__version__", "score"]
 
 
 def __getattr__(name: str):
@@ -33,4 +34,4 @@ def _homes() -> dict[str, str]:
     """The module of each name that is imported on first use; no strategy is imported for it."""
     registry = import_module("pdrop_eval.strategies.registry")
     homes = {info.class_name: info.module for info in registry.installed().values()}
-    return {**homes, "UserError": "pdrop_eval.utils.errors"}
+    return {**homes, "UserError": "pdrop_eval.utils.errors", "score": "pdrop_eval.run.lmms.score_answers"}

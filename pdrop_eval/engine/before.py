@@ -41,6 +41,8 @@ class Shortened:
         image_tokens: per row, the image tokens of the full prompt.
         full_ids: [b, n].
         full_mask: [b, n] bool.
+        full_image: [b, n] bool, true on image tokens.
+        full_lengths: the image tokens of each image of the full prompts, in the order of the rows.
     """
 
     ids: Tensor
@@ -52,6 +54,8 @@ class Shortened:
     image_tokens: list[int]
     full_ids: Tensor
     full_mask: Tensor
+    full_image: Tensor
+    full_lengths: list[int]
 
     @property
     def valid(self) -> Tensor:
@@ -64,7 +68,7 @@ class Shortened:
         if times == 1:
             return self
         more = partial(torch.repeat_interleave, repeats=times, dim=0)
-        names = ("ids", "image", "index", "source", "full_ids", "full_mask")
+        names = ("ids", "image", "index", "source", "full_ids", "full_mask", "full_image")
         changes: dict[str, Any] = {name: more(getattr(self, name)) for name in names}
         mask = None if self.mask is None else more(self.mask)
         counts = [count for count in self.image_tokens for _ in range(times)]
@@ -201,7 +205,8 @@ class BeforeStage:
         image = image & full
         counts = image.sum(1).tolist()
         rows, reduced = [], []
-        for row, numbers in enumerate(images_of_rows([len(one) for one in encoded], counts)):
+        lengths = [len(one) for one in encoded]
+        for row, numbers in enumerate(images_of_rows(lengths, counts)):
             own = []
             for place, number in enumerate(numbers):
                 chance = digests[number] if digests is not None else int
@@ -210,8 +215,8 @@ class BeforeStage:
                 question = None if questions is None else questions[row]
                 own.append(self._reduced(encoded[number], question, seed))
             reduced += own
-            rows.append(_row(ids[row], full[row], image[row], [len(encoded[i]) for i in numbers], own))
-        return _packed(ids, mask, full, image, counts, rows, reduced, left_aligned)
+            rows.append(_row(ids[row], full[row], image[row], [lengths[i] for i in numbers], own))
+        return _packed(ids, mask, full, image, counts, lengths, rows, reduced, left_aligned)
 
     def _reduced(self, encoded: EncodedImage, question: str | None, seed: Callable[[], int]) -> Reduced:
         encoded = encoded.to(self.model.get_input_embeddings().weight.device)
@@ -324,17 +329,17 @@ def _row(
 
 
 def _packed(
-    ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, counts: list[int],
+    ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, counts: list[int], lengths: list[int],
     rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], reduced: Sequence[Reduced], left_aligned: bool,
 ) -> Shortened:  # fmt: skip
     """Return the short rows as one batch; where no row is shorter, its columns stay where they were."""
     features = [one.tokens for one in reduced]
-    lengths, before = [len(row[0]) for row in rows], full.sum(1).tolist()
-    longest = max(lengths)
-    keep_places = lengths == before
+    sizes, before = [len(row[0]) for row in rows], full.sum(1).tolist()
+    longest = max(sizes)
+    keep_places = sizes == before
     m = ids.shape[1] if keep_places else longest
     places = torch.zeros(len(rows), m, dtype=torch.bool, device=ids.device)
-    for row, length in enumerate(lengths):
+    for row, length in enumerate(sizes):
         if keep_places:
             places[row] = full[row]
         else:
@@ -348,10 +353,10 @@ def _packed(
     if not keep_places and not bool(full.all()):  # what stood on padding goes on standing there
         padding = padding + ids[~full][0]
     short_mask = mask
-    if not keep_places and (mask is not None or min(lengths) < longest):
+    if not keep_places and (mask is not None or min(sizes) < longest):
         short_mask = places.to(torch.long if mask is None else mask.dtype)
     return Shortened(
         ids=batch(0, padding), mask=short_mask, image=batch(1, torch.zeros_like(places)),
         index=batch(2, nothing), source=batch(3, nothing), features=features, image_tokens=counts,
-        full_ids=ids, full_mask=full,
+        full_ids=ids, full_mask=full, full_image=image, full_lengths=lengths,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from pdrop_eval.engine import checks
 from pdrop_eval.engine.before import BeforeStage, Shortened
 from pdrop_eval.engine.decode import CacheRecord, Continuation
 from pdrop_eval.engine.interface import TokenSelector
+from pdrop_eval.engine.per_image import lengths_of_inputs, lengths_of_prompt
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models import families
@@ -203,6 +204,8 @@ class StagedForward:
             return (), inputs
         vars(self.report).update(vars(Report()))  # in place: the caller holds on to it
         prompt = self.prompt
+        if prompt is None and self.family.multimodal:
+            self.report.lengths = lengths_of_inputs(self.family, self.model, inputs)
         if reduces and prompt is None:
             prompt = self._reduced(inputs)
             inputs = self._without_images(inputs, prompt)
@@ -212,6 +215,7 @@ class StagedForward:
             places = self._places(inputs) if self.drops else None
             inputs[STATE] = Prefill(self.setup, self.report, self._image_mask(inputs), labels, places=places)
         else:
+            self.report.lengths = lengths_of_prompt(prompt)
             prompt = prompt.repeated(len(_tokens(inputs)))
             inputs[STATE] = Prefill(self.setup, self.report, prompt.image, labels, prompt)
         return (), inputs

@@ -291,14 +291,15 @@ class Prefill:
     def _note(self, d: int, selection: Selection, before: Stage, chosen: Tensor, made: Sequence[int]) -> None:
         """Note drop d for the report."""
         ids = before.known(self.image_ids, -1)
-        self.report.records.append(DropRecord(ids, before.image, chosen, selection.scores, made))
+        order = before.known(self.stages[0].image.cumsum(1) - 1, -1)
+        self.report.records.append(DropRecord(ids, order, before.image, chosen, selection.scores, made))
 
     def _fill_report(self, cut: int | None = None) -> None:
         """Say what each layer processed and cached: from layer `cut` on, the last stage's tokens."""
         layers = [drop.layer for drop in self.setup.drops]
         per_layer = [self.stages[sum(at <= i for at in layers)] for i in range(self.setup.num_layers)]
         report, last = self.report, self.stages[-1]
-        report.columns = self.image.shape[1]
+        report.columns, report.image_mask = self.image.shape[1], self.stages[0].image
         report.image_tokens = self.stages[0].images
         report.image_tokens_per_layer = [stage.images for stage in per_layer]
         cached = [*per_layer[:cut], *[last] * len(per_layer[cut:])] if cut is not None else per_layer
@@ -312,7 +313,7 @@ class Prefill:
         """Say it in the columns and image tokens of the prompt as it was given."""
         prompt = self.prompt
         assert prompt is not None
-        report.columns = prompt.full_ids.shape[1]
+        report.columns, report.image_mask = prompt.full_ids.shape[1], prompt.full_image
         report.image_tokens = prompt.image_tokens
         report.sources = report_rows(prompt.source, self.stages[0].image)
         report.index, report.attention_mask = last.known(prompt.index, -1), last.valid

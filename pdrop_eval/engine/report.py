@@ -7,6 +7,8 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
+from pdrop_eval.engine.per_image import Lengths, of_rows, runs, split
+
 
 @dataclass
 class DropRecord:
@@ -14,6 +16,8 @@ class DropRecord:
 
     Attributes:
         ids: [b, n] id of each column.
+        order: [b, n] number of each column among the row's image tokens that enter the decoder; -1 on those
+            that a drop has made.
         before: [b, n] bool, image tokens alive before the drop.
         after: [b, n] bool, image tokens alive after it.
         scores: [b, n] or None.
@@ -21,6 +25,7 @@ class DropRecord:
     """
 
     ids: Tensor
+    order: Tensor
     before: Tensor
     after: Tensor
     scores: Tensor | None
@@ -55,6 +60,7 @@ class Report:
         records: the drops, as tensors.
         sources: per row, LongTensor (CPU): which of the row's image tokens enter the decoder, in their order,
             and -1 for tokens that were made. None where no strategy before the decoder has reduced images.
+        image_mask: [b, columns] bool, where the image tokens are in the full sequence.
     """
 
     image_tokens: list[int] = field(default_factory=list)
@@ -66,6 +72,8 @@ class Report:
     columns: int = 0
     records: list[DropRecord] = field(default_factory=list)
     sources: list[Tensor] | None = None
+    image_mask: Tensor | None = None
+    lengths: Lengths | None = field(default=None, repr=False)
 
     def __repr__(self) -> str:
         if not self.kv_lengths:
@@ -86,6 +94,63 @@ class Report:
         before the decoder or in it, are -1; what a drop makes stands behind what it retains.
         """
         return [record.retained for record in self.records]
+
+    @property
+    def images(self) -> list[list[int]]:
+        """Per row, how many image tokens each of its images has before any drop, in the prompt's order.
+
+        Where the forward got no pixels (`inputs_embeds`, a bare decoder), an image is a run of image tokens:
+        images with no text between them count as one.
+
+        Raises:
+            UserError: pixels of other images than those of the prompts.
+        """
+        full = None if self.lengths is None else self.lengths.full()
+        if full is not None:
+            return of_rows(full, self.image_tokens)
+        return [] if self.image_mask is None else [runs(row) for row in self.image_mask.cpu().tolist()]
+
+    @property
+    def retained_per_image(self) -> list[list[list[Tensor]]]:
+        """Per drop, per row, per image of the row: as `retained`, with ids counted within the image.
+
+        Tokens that a drop makes of others are left out: they are of no one image.
+
+        Raises:
+            UserError: as for `images`.
+        """
+        full, entering = self.images, self._entering
+        return [
+            [
+                split(ids, order, ends, lengths)
+                for ids, order, ends, lengths in zip(
+                    report_rows(record.ids, record.after), report_rows(record.order, record.after),
+                    entering, full, strict=True,
+                )
+            ]
+            for record in self.records
+        ]  # fmt: skip
+
+    @property
+    def sources_per_image(self) -> list[list[Tensor]] | None:
+        """Per row, per image of the row: as `sources`, with ids counted within the image.
+
+        Raises:
+            UserError: as for `images`.
+        """
+        if self.sources is None:
+            return None
+        return [
+            split(ids, torch.arange(len(ids)), entering, full)
+            for ids, entering, full in zip(self.sources, self._entering, self.images, strict=True)
+        ]
+
+    @property
+    def _entering(self) -> list[list[int]]:
+        """Per row, how many image tokens of each image enter the decoder."""
+        if self.lengths is None or self.lengths.short is None:
+            return self.images
+        return of_rows(self.lengths.short, [len(ids) for ids in self.sources or ()])
 
     @property
     def scores(self) -> list[list[Tensor] | None]:

@@ -11,6 +11,8 @@ from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.utils import distributed
 
 if TYPE_CHECKING:
+    from pdrop_eval.benchmarks.data.prepare import Data
+    from pdrop_eval.run.config.spec import SuiteSpec
     from pdrop_eval.run.evaluate.plan import Plan
 
 
@@ -47,7 +49,11 @@ def model_settings(plan: "Plan") -> dict[str, Any]:
 
 def open_task(plan: "Plan", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
     """What a task is, and the folder with its YAML; `scratch` has to stay until the task has run."""
-    data, suite = plan.data, plan.config.suite
+    return task_folder(plan.data, plan.config.suite, task, scratch)
+
+
+def task_folder(data: "Data", suite: "SuiteSpec", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
+    """As `open_task`, from the data of a suite."""
     info = describe(task, suite.source)
     return info, materialise(
         info,

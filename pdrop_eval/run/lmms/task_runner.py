@@ -53,7 +53,7 @@ def run_task(
     started = time.perf_counter()
     with quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
-        paths = argparse.Namespace(output_path=scratch, process_with_media=False, reasoning_tags=None)
+        paths = command_line(scratch)
         with model.writing_to(answers):
             task, output = ask(model, info, folder, limit, seed, paths)
         measurements, usage = _of_all_processes(answers, info.task)
@@ -62,7 +62,8 @@ def run_task(
             return {}, []
         rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
         measured = [measurements[info.task, row["doc_id"]] for row in rows]
-        result = None if info.judge else _score(info, task, rows, measured, resamples, seed, paths)
+        pictures = [one.images_sha256 for one in measured]
+        result = None if info.judge else score_rows(info, task, rows, pictures, resamples, seed, paths)
     entry = {
         "benchmark": info.benchmark,
         "metric": info.metric,
@@ -76,6 +77,11 @@ def run_task(
         **_efficiency(measured, tflops),
     }
     return entry, _samples(info, rows, measured, result)
+
+
+def command_line(scratch: str | Path) -> argparse.Namespace:
+    """What lmms-eval's tasks read of its command line; their files go to `scratch`."""
+    return argparse.Namespace(output_path=str(scratch), process_with_media=False, reasoning_tags=None)
 
 
 def ask(
@@ -146,15 +152,24 @@ def _cause(error: BaseException) -> BaseException | None:
     return error.__cause__
 
 
-def _score(
-    info: TaskInfo,
-    task: Any,
-    rows: list[dict],
-    measured: list[Measurement],
-    resamples: int,
-    seed: int,
-    paths: Any,
-) -> Score:
+def score_rows(
+    info: TaskInfo, task: Any, rows: Sequence[dict], pictures: Sequence[str], resamples: int, seed: int,
+    paths: argparse.Namespace,
+) -> Score:  # fmt: skip
+    """The score of answers by lmms-eval's own metric. To be called under `quiet`.
+
+    Args:
+        info: the task.
+        task: lmms-eval's.
+        rows: of each sample `doc`, and what the task's `process_results` gave, by metric.
+        pictures: of each sample, a name of its images.
+        resamples: draws of the bootstrap.
+        seed: of the bootstrap.
+        paths: lmms-eval's command line.
+
+    Raises:
+        UserError: none of the samples counts.
+    """
     metric = info.metric
     chosen = [index for index, row in enumerate(rows) if metric in row]
     if not chosen:
@@ -165,12 +180,12 @@ def _score(
     aggregation = task.aggregation()[metric]
     extra = {"args": paths} if "args" in inspect.signature(aggregation).parameters else {}
     docs = [rows[index]["doc"] for index in chosen]
-    pictures = [measured[index].images_sha256 for index in chosen]
+    names = [pictures[index] for index in chosen]
     return score(
         info.rule,
         [rows[index][metric] for index in chosen],
         docs,
-        pictures if info.cluster == IMAGES else [doc[info.cluster] for doc in docs],
+        names if info.cluster == IMAGES else [doc[info.cluster] for doc in docs],
         guarded(f"task {info.task}", "scored", lambda items: float(aggregation(items, **extra))),
         info.factor,
         resamples,
@@ -227,12 +242,14 @@ def quiet(truncated_images: bool) -> Iterator[None]:
 
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
+        import lmms_eval.api.task
         import lmms_eval.evaluator  # resets the logger
 
         logger.remove()
         logger.add(_pass_on, level="ERROR", format="lmms-eval: {message}")
         with (
             mock.patch.object(lmms_eval.evaluator, "tqdm", _NoBar),
+            mock.patch.object(lmms_eval.api.task, "tqdm", _NoBar),
             # lmms-eval's import sets it: half an image would be asked about as if it were whole
             mock.patch.object(ImageFile, "LOAD_TRUNCATED_IMAGES", truncated_images),
         ):

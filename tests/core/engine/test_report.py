@@ -12,7 +12,7 @@ def test_a_report_prints_as_a_summary_without_tensors():
         image_tokens_per_layer=[[8, 4], [4, 2], [4, 2]],
         kv_lengths=[[10, 7], [6, 5], [6, 5]],
         index=nothing,
-        records=[DropRecord(nothing, nothing.bool(), nothing.bool(), None)],
+        records=[DropRecord(nothing, nothing, nothing.bool(), nothing.bool(), None)],
     )
     assert str(report) == (
         "Report: 3 layers, 1 drop\n"

@@ -1,0 +1,89 @@
+"""Which of a row's image tokens belong to which of its images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, groupby
+from typing import Any
+
+from torch import Tensor
+
+from pdrop_eval.engine.before import Shortened, images_of_rows
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How many tokens each image of a forward has, in the order of the rows.
+
+    Attributes:
+        full: gives those of the prompts as they were given, or None where nobody knows; it may have to wait
+            for the device, and is asked when a report is.
+        short: those that a strategy before the decoder has left; None where there is none.
+    """
+
+    full: Callable[[], Sequence[int] | None]
+    short: Sequence[int] | None = None
+
+
+def lengths_of_prompt(prompt: Shortened) -> Lengths:
+    """Return those of prompts whose images are reduced."""
+    return Lengths(lambda: prompt.full_lengths, [len(features) for features in prompt.features])
+
+
+def lengths_of_inputs(family: Any, model: Any, inputs: Mapping[str, Any]) -> Lengths:
+    """Return those of a forward's images; no pixels are kept.
+
+    Args:
+        family: the model's.
+        model: a multimodal model.
+        inputs: of the forward, by name.
+    """
+    encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
+    if encoded is not None:  # by generate
+        found = [len(features) for features in encoded.pooler_output]
+        return Lengths(lambda: found)
+    if inputs.get("pixel_values") is None:
+        return Lengths(lambda: None)
+    fixed = family.fixed_image_tokens(model.config)
+    if fixed is not None:
+        alike = [fixed] * len(inputs["pixel_values"])
+        return Lengths(lambda: alike)
+    names = [name for name in family.processor_inputs if name != "pixel_values"]
+    sizes = {name: inputs[name] for name in names if inputs.get(name) is not None}
+    return Lengths(lambda: [len(image.sources) for image in family.places(model, sizes)])
+
+
+def of_rows(lengths: Sequence[int], counts: Sequence[int]) -> list[list[int]]:
+    """Return the lengths of each row's images; beam search and num_return_sequences repeat every row.
+
+    Args:
+        lengths: of the images, in the order of the rows.
+        counts: image tokens of each row.
+
+    Raises:
+        UserError: they don't add up.
+    """
+    times = max(1, sum(counts) // max(1, sum(lengths)))
+    rows = images_of_rows(lengths, counts[::times])
+    return [[lengths[number] for number in row] for row in rows for _ in range(times)]
+
+
+def runs(mask: Sequence[bool]) -> list[int]:
+    """Return the length of each run of image tokens in a row."""
+    return [len(list(run)) for value, run in groupby(mask) if value]
+
+
+def split(ids: Tensor, order: Tensor, entering: Sequence[int], full: Sequence[int]) -> list[Tensor]:
+    """Return the ids of one row by image, counted within it; -1 stays.
+
+    Args:
+        ids: [t], within the row.
+        order: [t], numbers of the same tokens within what enters the decoder.
+        entering: tokens of each image that enter the decoder.
+        full: tokens of each image.
+    """
+    ends = list(accumulate(entering, initial=0))
+    parts = []
+    for start, first, last in zip(accumulate(full, initial=0), ends, ends[1:], strict=False):
+        own = ids[(order >= first) & (order < last)]
+        parts.append((own - start).where(own >= 0, own))
+    return parts
