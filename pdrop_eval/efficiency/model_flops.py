@@ -16,8 +16,8 @@ PARTS = ("vision", "projector", "decoder", "ranking", "head", "decode", "prefill
 CONVENTION = (
     "multiply-adds of the whole model, image and text tokens: all layers of the vision tower and the "
     "projector on every tile; linear maps and attention (every pair, no causal half) of the decoder layers; "
-    "each drop's ranking (keys of all tokens before it, one query row), or what choosing "
-    "before the decoder multiplies; the output head on the last "
+    "each drop's ranking (keys of all tokens before it, one query row, or what the strategy asks), and what "
+    "choosing before the decoder multiplies; the output head on the last "
     "position; decode steps of one token, each layer on its own cache. Left out: embeddings, norms, softmax, "
     "activations, rotations"
 )
@@ -88,9 +88,9 @@ def model_flops(
 ) -> ModelFlops:
     """Count one sample's multiply-adds, from its pixels to its last decode step.
 
-    A ranking counts as the attention of one query row (`SelectionContext.attention`), or as nothing where the
-    strategy's `ranks_by_attention` is false, or no image token is left to rank. A strategy before the decoder
-    says itself what choosing costs; it counts as ranking, too.
+    A strategy says itself what a ranking costs: usually the attention of one query row
+    (`SelectionContext.attention`), and nothing where no image token is left to rank. What choosing costs
+    before the decoder counts as ranking, too.
 
     Args:
         config: a transformers config, a config.json as a dict, or its `Architecture`; of a text model alone,
@@ -121,7 +121,7 @@ def model_flops(
         vision=tiles * _vision(sizes),
         projector=tiles * sizes.tile_tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d),
         decoder=sum(sizes.layer(n + text_tokens) for n in schedule),
-        ranking=_ranking(sizes, strategy, image_tokens, text_tokens)
+        ranking=_ranking(sizes, strategy, schedule, text_tokens)
         + choosing_of(strategy, sizes, image_tokens, tiles, left),
         head=head,
         decode=sum(
@@ -166,10 +166,7 @@ def _vision(sizes: Architecture) -> int:
     return sizes.vision_layers * layer + sizes.patches * sizes.patch_inputs * d
 
 
-def _ranking(sizes: Architecture, strategy: Any, image_tokens: int, text_tokens: int) -> int:
-    """Each drop: keys of all tokens before it, one query, and their products."""
-    if not strategy.drops(sizes.layers) or not getattr(strategy, "ranks_by_attention", True):
-        return 0
-    before = (image_tokens, *strategy.retained(sizes.layers, image_tokens))[:-1]
-    ranked = [n + text_tokens for n in before if n]  # the engine ranks nothing once all image tokens are gone
-    return sum(ranked) * (sizes.d * sizes.kv + sizes.q) + len(ranked) * sizes.d * sizes.q
+def _ranking(sizes: Architecture, strategy: Any, schedule: Sequence[int], text_tokens: int) -> int:
+    """All drops that find an image token; the engine ranks nothing once all are gone."""
+    alive = [schedule[drop.layer - 1] for drop in strategy.drops(sizes.layers)]
+    return int(strategy.ranking_flops(sizes, alive, text_tokens)) if any(alive) else 0

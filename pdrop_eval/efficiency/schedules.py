@@ -47,4 +47,4 @@ def choosing_of(
 
 def has_schedule(strategy: Any) -> bool:
     """Tell whether the strategy's counts are known before a run."""
-    return not getattr(getattr(strategy, "reducer", None), "adaptive", False)
+    return not any(getattr(one, "adaptive", False) for one in (strategy, getattr(strategy, "reducer", None)))

@@ -17,6 +17,7 @@ from pdrop_eval.utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pdrop_eval.efficiency.architecture import Architecture
     from pdrop_eval.engine.before_interface import ImageReducer
     from pdrop_eval.engine.context import StagedForward
     from pdrop_eval.models.encoded import TokenShape
@@ -37,7 +38,8 @@ class Strategy(ABC):
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
         trains: whether a model can be trained under it; otherwise labels are refused.
         needs_embeddings: whether `context.embeddings` are wanted: the decoder's inputs stay in memory then.
-        ranks_by_attention: whether `rank` calls `context.attention`; FLOPs count it then.
+        adaptive: whether counts depend on the sample, so that there is no schedule and no budget can be met.
+        ranks_by_attention: whether `rank` calls `context.attention`; `ranking_flops` counts it then.
         solved_fields: the hyperparameters that a budget solves: how many tokens remain.
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
             neither kind together with a budget.
@@ -55,6 +57,7 @@ class Strategy(ABC):
     label_fields: ClassVar[tuple[str, ...]] = ()
     trains: ClassVar[bool] = True
     needs_embeddings: ClassVar[bool] = False
+    adaptive: ClassVar[bool] = False
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()
@@ -106,6 +109,21 @@ class Strategy(ABC):
         """
         return []
 
+    def ranking_flops(self, sizes: "Architecture", alive: Sequence[int], text_tokens: int) -> int:
+        """Return the multiply-adds of all rankings: by default, of one query row and the keys of all tokens.
+
+        A strategy that asks for more than `context.attention`, or for something else, defines it.
+
+        Args:
+            sizes: of the model.
+            alive: image tokens that each drop finds; 0 where none is left, and nothing is ranked.
+            text_tokens: of the prompt.
+        """
+        if not self.ranks_by_attention:
+            return 0
+        ranked = [n + text_tokens for n in alive if n]
+        return sum(ranked) * (sizes.d * sizes.kv + sizes.q) + len(ranked) * sizes.d * sizes.q
+
     @property
     def reducer(self) -> "ImageReducer | None":
         """What reduces images before the decoder, or None."""
@@ -120,8 +138,10 @@ class Strategy(ABC):
             tile_tokens: those of a tile of the vision tower, for strategies that choose by the tile.
 
         Raises:
-            UserError: the strategy does not fit a model of this depth.
+            UserError: the strategy does not fit a model of this depth, or it is adaptive.
         """
+        if self.adaptive:
+            raise no_schedule(self.display_name)
         layers = [drop.layer for drop in self.drops(num_layers)]
         return tokens_per_layer(num_layers, layers, self.retained(num_layers, image_tokens), image_tokens)
 
@@ -152,8 +172,10 @@ class Strategy(ABC):
 
         Raises:
             UserError: not exactly one budget; a budget that is out of reach, with the range that isn't; a
-                field that the budget decides.
+                field that the budget decides; an adaptive strategy.
         """
+        if cls.adaptive:
+            raise no_budget(cls.display_name)
         check_undecided(cls.solved_fields, fields)
         asked = {"tokens": tokens, "share": share, "tflops": tflops}
         layouts = partial(cls.budget_layouts, **fields)
@@ -188,6 +210,22 @@ class Strategy(ABC):
         from pdrop_eval.engine.context import StagedForward
 
         return StagedForward(model, self, image_mask, **given)
+
+
+def no_schedule(name: str) -> UserError:
+    """Return what is said of the schedule of an adaptive strategy."""
+    return UserError(
+        f"{name} decides by each image how many tokens it retains, so nothing can be said before a run: the "
+        "record has the mean over its samples."
+    )
+
+
+def no_budget(name: str) -> UserError:
+    """Return what is said where an adaptive strategy is given a budget."""
+    return UserError(
+        f"{name} can't be fitted to a budget: it decides by each image how many tokens it retains. Leave the "
+        "budget out, or give another strategy the budget."
+    )
 
 
 def check_undecided(solved: Sequence[str], fields: Mapping[str, Any]) -> None:

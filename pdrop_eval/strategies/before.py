@@ -10,7 +10,7 @@ from pdrop_eval.efficiency.architecture import Architecture, architecture_of, no
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop
 from pdrop_eval.models.encoded import Needs, TokenShape
-from pdrop_eval.strategies.base import Strategy, check_undecided
+from pdrop_eval.strategies.base import Strategy, check_undecided, no_budget, no_schedule
 from pdrop_eval.utils.errors import UserError
 
 
@@ -23,13 +23,11 @@ class BeforeStrategy(Strategy):
 
     Attributes:
         needs: what of the vision tower, and whether the question, `reduce` looks at.
-        adaptive: T depends on the image, so there is no schedule, and no budget can be met.
     """
 
     stage: ClassVar[str] = "before_decoder"
     ranks_by_attention: ClassVar[bool] = False
     needs: Needs = Needs()
-    adaptive: ClassVar[bool] = False
 
     @abstractmethod
     def reduce(self, view: ImageView) -> Reduced:
@@ -82,10 +80,7 @@ class BeforeStrategy(Strategy):
             UserError: also of an adaptive strategy, whose counts no setting decides.
         """
         if cls.adaptive:
-            raise UserError(
-                f"{cls.display_name} can't be fitted to a budget: it decides by each image how many tokens "
-                "it retains. Leave the budget out, or give another strategy the budget."
-            )
+            raise no_budget(cls.display_name)
         check_undecided(cls.solved_fields, fields)
         config = getattr(model, "config", model)
         sizes = architecture_of(config)
@@ -140,10 +135,7 @@ class BeforeStrategy(Strategy):
             UserError: counts that don't fit, and an adaptive strategy.
         """
         if self.adaptive:
-            raise UserError(
-                f"{self.display_name} decides by each image how many tokens it retains, so nothing can be "
-                "said before a run: the record has the mean over its samples."
-            )
+            raise no_schedule(self.display_name)
         if image_tokens == 0:
             return (0,) * num_layers
         shape = TokenShape.of(image_tokens, tile_tokens)
