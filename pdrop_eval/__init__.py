@@ -11,12 +11,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pdrop_eval.run.lmms.score_answers import score
+    from pdrop_eval.strategies.combine import Combine
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
     from pdrop_eval.strategies.vanilla import Vanilla
     from pdrop_eval.utils.errors import UserError
 
-__all__ = ["FastV", "PyramidDrop", "UserError", "Vanilla", "__version__", "score"]
+__all__ = ["Combine", "FastV", "PyramidDrop", "UserError", "Vanilla", "__version__", "score"]
 
 
 def __getattr__(name: str):
@@ -34,4 +35,9 @@ def _homes() -> dict[str, str]:
     """The module of each name that is imported on first use; no strategy is imported for it."""
     registry = import_module("pdrop_eval.strategies.registry")
     homes = {info.class_name: info.module for info in registry.installed().values()}
-    return {**homes, "UserError": "pdrop_eval.utils.errors", "score": "pdrop_eval.run.lmms.score_answers"}
+    return {
+        **homes,
+        "Combine": "pdrop_eval.strategies.combine",
+        "UserError": "pdrop_eval.utils.errors",
+        "score": "pdrop_eval.run.lmms.score_answers",
+    }

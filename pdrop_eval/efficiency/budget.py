@@ -17,7 +17,7 @@ from numbers import Real
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
-from pdrop_eval.efficiency.schedules import schedule_of
+from pdrop_eval.efficiency.schedules import entering, schedule_of
 from pdrop_eval.utils.errors import UserError
 
 KINDS = ("tokens", "share", "tflops")
@@ -34,11 +34,13 @@ class Layout:
             1.
         note: why it isn't the usual layout, in words; empty for the usual one.
         empties: whether no image token may be left after the last drop. Otherwise one stays.
+        most: what still goes at a share of 1, in words; empty where nothing does.
     """
 
     build: Callable[[float], Any]
     note: str = ""
     empties: bool = False
+    most: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class BudgetSolution:
         tflops: 10^12 multiply-adds of PyramidDrop's Eq. 4, image tokens only.
         image_tokens: of the sample, before any drop.
         schedule: image tokens of each layer.
-        layers: the drop layers.
+        layers: the drop layers; 0 is before the decoder.
         counts: the image tokens that remain from each of `layers` on.
         words: all of it for people.
     """
@@ -97,6 +99,11 @@ class _Budget:
 
     def schedule_of(self, strategy: Any) -> tuple[int, ...]:
         return schedule_of(strategy, self.decoder.layers, self.image_tokens, self.tile_tokens)
+
+    def retained_of(self, strategy: Any) -> tuple[int, ...]:
+        """What remains after each drop in the decoder."""
+        left = entering(strategy, self.image_tokens, self.tile_tokens)
+        return tuple(strategy.retained(self.decoder.layers, left))
 
     def cost_of(self, strategy: Any) -> int:
         return self.cost(self.schedule_of(strategy))
@@ -168,15 +175,18 @@ def find(
     depth = budget.decoder.layers
     choices = layouts(depth)
     least = [_least(layout, budget) for layout in choices]
-    vanilla = budget.cost((image_tokens,) * depth)
-    if budget.limit <= vanilla:
+    high = budget.cost((image_tokens,) * depth)
+    if all(layout.most for layout in choices):
+        high = max(budget.cost_of(layout.build(1.0)) for layout in choices)
+    if budget.limit <= high:
         for layout, lowest in zip(choices, least, strict=True):
             if budget.cost_of(_build(layout, lowest)) <= budget.limit:
                 strategy = _build(layout, _shortest(layout, _most(layout, lowest, budget), budget))
                 vars(strategy)["reached"] = _solution(budget, strategy, layout.note)
                 return strategy
     smallest = (_build(layout, lowest) for layout, lowest in zip(choices, least, strict=True))
-    raise _unreachable(name, budget, kept, min(smallest, key=budget.cost_of), vanilla)
+    most = choices[0].most or "nothing dropped"
+    raise _unreachable(name, budget, kept, min(smallest, key=budget.cost_of), high, most)
 
 
 def no_layouts(name: str) -> UserError:
@@ -188,14 +198,15 @@ def no_layouts(name: str) -> UserError:
     )
 
 
-def _unreachable(name: str, budget: _Budget, kept: dict[str, Any], smallest: Any, high: int) -> UserError:
-    low = budget.cost_of(smallest)
-    counts = smallest.retained(budget.decoder.layers, budget.image_tokens)
+def _unreachable(
+    name: str, budget: _Budget, kept: dict[str, Any], smallest: Any, high: int, most: str
+) -> UserError:
+    low, counts = budget.cost_of(smallest), budget.retained_of(smallest)
     given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
         f"{budget.image_tokens} image tokens{given} give a budget "
-        f"{_reachable(low, high, budget.unit, counts[-1] if counts else 1)} "
+        f"{_reachable(low, high, budget.unit, counts[-1] if counts else 1, most)} "
         f"{_UNITS[budget.kind]}."
     )
 
@@ -231,7 +242,7 @@ def _least(layout: Layout, budget: _Budget) -> int:
         return 1
 
     def alive(step: int) -> bool:
-        counts = _build(layout, step).retained(budget.decoder.layers, budget.image_tokens)
+        counts = budget.retained_of(_build(layout, step))
         return not counts or counts[-1] >= 1
 
     low, high = 0, 10**_DIGITS  # at `high` all are left
@@ -255,11 +266,10 @@ def _most(layout: Layout, low: int, budget: _Budget) -> int:
 
 def _shortest(layout: Layout, step: int, budget: _Budget) -> int:
     """The step with the fewest decimals that gives the same schedule."""
-    depth, image_tokens = budget.decoder.layers, budget.image_tokens
 
     def outcome(step: int) -> tuple[Any, ...]:  # a drop after the last layer is in no layer's count
         strategy = _build(layout, step)
-        return strategy.retained(depth, image_tokens), budget.schedule_of(strategy)
+        return budget.retained_of(strategy), budget.schedule_of(strategy)
 
     same = outcome(step)
     for digits in range(1, _DIGITS):
@@ -281,33 +291,38 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     depth = decoder.layers
     schedule = budget.schedule_of(strategy)
     layers = tuple(drop.layer for drop in strategy.drops(depth))
-    counts = tuple(strategy.retained(depth, n))
-    if not layers:  # all is done before the decoder
-        layers, counts = (0,), schedule[:1]
-    after = f"After layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}"
-    where = after if layers != (0,) else "Before the decoder"
+    counts = budget.retained_of(strategy)
+    places = [f"after layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}"] if layers else []
+    if getattr(strategy, "reducer", None) is not None:
+        places = ["before the decoder", *places]
+        layers, counts = (0, *layers), (schedule[0], *counts)
+    where = " and ".join(places).capitalize()
     mean = sum(schedule) / depth
     cost, whole = _macs(decoder, schedule), _macs(decoder, (n,) * depth)
+    settings = strategy.settings()
     names = (*strategy.layout_fields, *strategy.solved_fields)
     why = f" {note}" if note else ""
     words = (
-        f"{budget.asked}: {_settings({name: getattr(strategy, name) for name in names})}. "
+        f"{budget.asked}: {_settings({name: settings[name] for name in names})}. "
         f"{where}, {_list(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
         f"({mean / n:.1%}), {_flops(cost)} of vanilla's {_flops(whole)} ({cost / whole:.1%}).{why}"
     )
     return BudgetSolution(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
 
 
-def _reachable(low: int, high: int, unit: int, left: int) -> str:
+def _reachable(low: int, high: int, unit: int, left: int, most: str) -> str:
     """Return the range of budgets from the least to the most cost, in words; both ends are within reach.
 
     Args:
+        low: The least cost.
+        high: The most.
         unit: The cost of a budget of 1.
         left: The image tokens after the last drop at the least cost.
+        most: What is done at the most cost, in words.
     """
     last = {0: "none", 1: "one token"}.get(left, f"{left} tokens")
-    fewest, most = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
-    return f"from {fewest} ({last} left after the last drop) to {most} (nothing dropped)"
+    fewest, highest = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
+    return f"from {fewest} ({last} left after the last drop) to {highest} ({most})"
 
 
 def _settings(settings: dict[str, Any]) -> str:

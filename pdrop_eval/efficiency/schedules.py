@@ -24,6 +24,19 @@ def schedule_of(
     return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
 
 
+def entering(strategy: Any, image_tokens: int, tile_tokens: int | None = None) -> int:
+    """Return how many of an image's tokens are left when the decoder begins.
+
+    Args:
+        strategy: the strategy, with counts that are known before a run.
+        image_tokens: before any drop.
+        tile_tokens: those of a tile; None or 0 where they aren't known.
+    """
+    if getattr(strategy, "reducer", None) is None:
+        return image_tokens
+    return int(strategy.entering(image_tokens, tile_tokens))
+
+
 def choosing_of(
     strategy: Any, sizes: Architecture, image_tokens: int, tiles: int, left: int | None = None
 ) -> int:
@@ -43,6 +56,19 @@ def choosing_of(
     shape = TokenShape.of(image_tokens, sizes.tile_tokens, tiles)
     made = 0 if left is None or has_schedule(strategy) else reducer.making_flops(left, shape, sizes)
     return int(reducer.choosing_flops(shape, sizes) + made)
+
+
+def notes_of(strategy: Any, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> list[str]:
+    """Return what a strategy's settings come to on a model, in sentences; see `Strategy.notes`.
+
+    Args:
+        strategy: the strategy.
+        num_layers: the model's depth.
+        image_tokens: before any drop.
+        tile_tokens: those of a tile, which one that acts on both sides has to know.
+    """
+    tiles = {"tile_tokens": tile_tokens} if hasattr(strategy, "second") else {}
+    return list(strategy.notes(num_layers, image_tokens, **tiles))
 
 
 def has_schedule(strategy: Any) -> bool:

@@ -6,6 +6,7 @@ settings at once.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, is_dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,6 +129,19 @@ class Strategy(ABC):
     def reducer(self) -> "ImageReducer | None":
         """What reduces images before the decoder, or None."""
         return None
+
+    def settings(self) -> dict[str, Any]:
+        """Return the hyperparameters by name, as a record has them."""
+        return asdict(self) if is_dataclass(self) else {}
+
+    def entering(self, image_tokens: int, tile_tokens: int | None = None) -> int:
+        """Return how many of an image's tokens enter the decoder: all, of a strategy that acts in it.
+
+        Args:
+            image_tokens: before any drop.
+            tile_tokens: those of a tile of the vision tower.
+        """
+        return image_tokens
 
     def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
         """Return the image tokens that each of `num_layers` layers processes.

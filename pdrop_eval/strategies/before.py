@@ -128,6 +128,12 @@ class BeforeStrategy(Strategy):
         """Return no counts."""
         return ()
 
+    def entering(self, image_tokens: int, tile_tokens: int | None = None) -> int:
+        """Return T."""
+        if self.reducer is None or image_tokens == 0:
+            return image_tokens
+        return self.retained_count(TokenShape.of(image_tokens, tile_tokens))
+
     def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
         """Return T for every layer.
 

@@ -5,7 +5,7 @@ What runs a model reads this file too, so nothing here says how a command is wri
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -13,48 +13,108 @@ from typing import Any
 
 import yaml
 
-from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.strategies.combinations import (
+    EXAMPLE,
+    JOIN,
+    check_name,
+    flattened,
+    is_combined,
+    keys_of,
+    parted,
+)
+from pdrop_eval.utils.errors import UserError, naming
+from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.validation import check_choice, check_truth
 
 
 def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
-    """The strategy of `conf/strategy/<name>.yaml`, with some of its fields replaced.
+    """The strategy of `conf/strategy/<name>.yaml`, or a combination of two, with some of its fields replaced.
 
     Raises:
         UserError: An unknown name or field, and what the strategy itself raises for a wrong value.
     """
-    check_choice("strategy", name, options("strategy"))
+    return instantiate_strategy(settings_of(name, fields))
+
+
+def settings_of(name: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The settings of `conf/strategy/<name>.yaml`, with some of them replaced; its class is `_target_`.
+
+    Args:
+        name: Of a file, or of a combination: `visionzip+pdrop`, whose classes are joined likewise.
+        fields: Values by name; of a combination with the file's name in front, `pdrop.ratio`. In what is
+            returned, it is the name of the class.
+
+    Raises:
+        UserError: An unknown name or field.
+    """
+    check_name(name)
+    if is_combined(name):
+        names = name.split(JOIN)
+        own = parted(keys_of(names), fields or {})
+        return joined([settings_of(part, given) for part, given in zip(names, own, strict=True)])
     config = yaml.load((CONF / "strategy" / f"{name}.yaml").read_text(encoding="utf-8"), _Loader)
     known = [key for key in config if key != "_target_"]
     for key in fields or {}:
         check_choice(f"field of strategy={name}", key, known)
-    return instantiate_strategy({**config, **(fields or {})})
+    return {**config, **(fields or {})}
+
+
+def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of a combination's parts, each with its `_target_`, as those of the whole."""
+    targets = [str(part["_target_"]) for part in parts]
+    own = [{key: value for key, value in part.items() if key != "_target_"} for part in parts]
+    return {"_target_": JOIN.join(targets), **flattened(dict(zip(_keys(targets), own, strict=True)))}
 
 
 def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
     """The strategy object of a class, `_target_`, with its fields. Lists become tuples.
 
     Args:
-        settings: Plain values by name, as a file of `conf/strategy` has them.
+        settings: Plain values by name, as a file of `conf/strategy` has them, or as `settings_of` returns.
 
     Raises:
         UserError: A class that isn't there or is no strategy, and values that it refuses.
     """
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     target = str(fields.pop("_target_"))
-    build = _class(target)
-    from pdrop_eval.strategies.base import Strategy
-
-    if not (isinstance(build, type) and issubclass(build, Strategy)):  # nothing else is ever called
-        raise UserError(
-            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
-        )
+    if is_combined(target):
+        return _combination(target.split(JOIN), fields)
+    build = _strategy_class(target)
     _check_fields(build, fields)
     try:
         return build(**fields)
     except TypeError as error:  # a number where a list belongs, and the like
         raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
+
+
+def _combination(targets: Sequence[str], fields: Mapping[str, Any]) -> Any:
+    """The combination of two classes, with the fields of both."""
+    from pdrop_eval.strategies.combine import Combine
+
+    keys = _keys(targets)
+    halves = []
+    for key, target, own in zip(keys, targets, parted(keys, fields), strict=True):
+        with naming(own, f"{key}."):
+            halves.append(instantiate_strategy({"_target_": target, **own}))
+    if len(halves) != 2:
+        raise UserError(f"{JOIN.join(keys)} combines {len(halves)} strategies: name two, as in {EXAMPLE}.")
+    return Combine(*halves)
+
+
+def _keys(targets: Sequence[str]) -> list[str]:
+    return keys_of([str(_strategy_class(target).name) for target in targets])
+
+
+def _strategy_class(target: str) -> Any:
+    """The class of a strategy; nothing else is ever called."""
+    from pdrop_eval.strategies.base import Strategy
+
+    build = _class(target)
+    if not (isinstance(build, type) and issubclass(build, Strategy)):
+        raise UserError(
+            f"strategy._target_={target} is no strategy: name a subclass of {Strategy.__module__}.Strategy."
+        )
+    return build
 
 
 def without_torch(build: Callable[[], Any]) -> Any | None:

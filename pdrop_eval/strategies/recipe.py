@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.strategies.combinations import JOIN
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import is_plain_name, parse, shortened
@@ -159,9 +160,8 @@ def recipes_in(settings: Any) -> Iterator[Recipe]:
         UserError: a recipe that can't be read.
     """
     if isinstance(settings, Mapping):
-        name = _taking(settings)
-        if name is not None:
-            yield read_recipe(settings["recipe"], name)
+        for key, name in _taking(settings).items():
+            yield read_recipe(settings[key], name)
         for value in settings.values():
             yield from recipes_in(value)
     elif isinstance(settings, Sequence) and not isinstance(settings, str):
@@ -180,18 +180,22 @@ def by_content(settings: Any) -> Any:
     """
     if isinstance(settings, Mapping):
         changed = {key: by_content(value) for key, value in settings.items()}
-        name = _taking(settings)
-        return changed if name is None else {**changed, "recipe": read_recipe(changed["recipe"], name).sha256}
+        return changed | {
+            key: read_recipe(changed[key], name).sha256 for key, name in _taking(settings).items()
+        }
     if isinstance(settings, Sequence) and not isinstance(settings, str):
         return [by_content(value) for value in settings]
     return settings
 
 
-def _taking(settings: Mapping[str, Any]) -> str | None:
-    """The name of the strategy whose settings these are, if they name a recipe."""
-    if settings.get("recipe") is None or not isinstance(settings.get("_target_"), str):
-        return None
-    return _takers().get(settings["_target_"])
+def _taking(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Which of the settings of a strategy, or of a combination, name a recipe, each with whose it is."""
+    if not isinstance(settings.get("_target_"), str):
+        return {}
+    found = [_takers().get(target) for target in settings["_target_"].split(JOIN)]
+    alone = len(found) == 1
+    keys = {("recipe" if alone else f"{name}.recipe"): name for name in found if name is not None}
+    return {key: name for key, name in keys.items() if settings.get(key) is not None}
 
 
 @cache

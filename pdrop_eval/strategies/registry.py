@@ -8,12 +8,14 @@ A record carries the same facts, so that a report also knows strategies that are
 import ast
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from pdrop_eval.strategies.combinations import JOIN, is_combined, keys_of
 
 FOLDER = Path(__file__).parent
 STAGES = ("decoder", "before_decoder", "both")
@@ -93,7 +95,7 @@ class StrategyInfo:
 
 MARKERS, LINESTYLES = "*os^Dv", ("-", "--", "-.", ":")
 _COLOUR = re.compile("#[0-9a-fA-F]{6}")
-_FIELD = re.compile(r"\{(\w+)\}")
+_FIELD = re.compile(r"\{(\w+(?:\.[a-z]\w*)?)\}")  # {ratio}, and of a combination {pdrop.ratio}
 # What a record carries, so that a report knows a strategy that isn't installed.
 RECORDED = ("display_name", "paper", "stage", "series_style", "label_fields")
 
@@ -119,13 +121,56 @@ def info_of(name: str, recorded: Mapping[str, Any] | None = None) -> StrategyInf
         name: The strategy's name.
         recorded: The part `strategy` of a record.
     """
-    known = installed().get(name) or StrategyInfo(name, name)
+    known = installed().get(name) or _named(name)
     if not recorded or not recorded.get("display_name"):
         return known
     said = {key: recorded[key] for key in RECORDED if recorded.get(key) is not None}
     labels = tuple(label for label in said.get("label_fields") or () if isinstance(label, str))
     style = said.get("series_style") if can_be_drawn(said.get("series_style")) else None
     return replace(known, **{**said, "label_fields": labels, "series_style": style})
+
+
+def combination(halves: Sequence[StrategyInfo]) -> StrategyInfo:
+    """Return what is said of a combination, by what is said of its halves.
+
+    A budget decides the settings of the first half.
+
+    Args:
+        halves: before the decoder, and in it.
+    """
+    keys = keys_of([half.name for half in halves])
+    labels = [
+        _FIELD.sub(lambda field, key=key: f"{{{key}.{field[1]}}}", template)  # type: ignore[misc]
+        for key, half in zip(keys, halves, strict=True)
+        for template in half.label_fields
+    ]
+    return StrategyInfo(
+        name=JOIN.join(half.name for half in halves),
+        display_name=" + ".join(half.display_name for half in halves),
+        paper="; ".join(dict.fromkeys(half.paper for half in halves if half.paper)),
+        stage="both",
+        label_fields=tuple(labels),
+        solved_fields=tuple(f"{keys[0]}.{name}" for name in halves[0].solved_fields),
+        trains=all(half.trains for half in halves),
+        ranks_by_attention=halves[-1].ranks_by_attention,
+        summary=f"{halves[0].display_name} before the decoder, then {halves[-1].display_name} in it.",
+        module=f"{__package__}.combine",
+        class_name="Combine",
+    )
+
+
+def described(strategy: Any) -> StrategyInfo:
+    """Return what a strategy object says of itself."""
+    facts = ("name", "solved_fields", "layout_fields", "trains", "ranks_by_attention", *RECORDED)
+    return StrategyInfo(**{name: getattr(strategy, name) for name in facts})
+
+
+def _named(name: str) -> StrategyInfo:
+    """A strategy that isn't installed, or a combination of such as are."""
+    halves = name.split(JOIN)
+    if is_combined(name) and len(halves) == 2:
+        return combination([info_of(half) for half in halves])
+    return StrategyInfo(name, name)
 
 
 def can_be_drawn(style: Any) -> bool:

@@ -21,6 +21,7 @@ from pdrop_eval import strategies
 from pdrop_eval.models import families
 from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.combine import Combine, TwoStage
 
 for module in pkgutil.iter_modules(strategies.__path__):
     found = vars(importlib.import_module(f"{strategies.__name__}.{module.name}"))
@@ -99,6 +100,11 @@ BEFORE = [
     PruMergePlus(),
     CDPruner(visual_token_num=6, text_tower="tiny"),
 ]
+# Those that do both.
+BOTH = [
+    Combine(VisionZip(dominant=8, contextual=3), PyramidDrop(ratio=0.5, stages=4)),
+    Combine(Uniform(tokens=12), FastV(k=2, r=0.5)),
+]
 FAMILIES = {
     name: partial(tiny_model, family, text)
     for family in map(families.get, families.names())
@@ -117,7 +123,7 @@ SIZES = ((20, 40), (40, 25), (40, 40), (30, 40))  # of the images in turn, for L
 
 def strategy_id(strategy):
     """The strategy's name, numbered where it comes more than once."""
-    same = [other for other in (*STRATEGIES, *BEFORE) if other.name == strategy.name]
+    same = [other for other in (*STRATEGIES, *BEFORE, *BOTH) if other.name == strategy.name]
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
 
 
@@ -148,9 +154,10 @@ def with_every(strategies):
     )(check)  # fmt: skip
 
 
-every_pair = with_every([*STRATEGIES, *BEFORE])
+every_pair = with_every([*STRATEGIES, *BEFORE, *BOTH])
 every_decoder_pair = with_every(STRATEGIES)
 every_before_pair = with_every(BEFORE)
+every_combined_pair = with_every(BOTH)
 
 
 def alone(strategies):
@@ -167,6 +174,8 @@ def alone(strategies):
 
 def keep_all(strategy):
     """The same strategy, told to retain every image token, before the decoder and in it."""
+    if isinstance(strategy, TwoStage):
+        return Combine(keep_all(strategy.first), keep_all(strategy.second))
     kept = copy.copy(strategy)
     if strategy.reducer is not None:
         kept.reduce = lambda view: view.take(torch.arange(len(view.tokens)))

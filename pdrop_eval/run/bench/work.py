@@ -116,7 +116,7 @@ def _strategy(work: Work, label: str) -> dict[str, Any]:
     return {
         "label": label,
         "strategy": strategy.name,
-        "fields": asdict(strategy),
+        "fields": strategy.settings(),
         "schedule": list(schedule),
         "tflops": theoretical_flops(work.config, schedule).total / 1e12,
         "flops": {

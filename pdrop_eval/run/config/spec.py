@@ -4,7 +4,6 @@ Their kinds are settled here; the values themselves (ranges, choices) are checke
 so that the doctor can say all that is wrong at once.
 """
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from pdrop_eval.run.config.compose import (
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.strategies.make import instantiate_strategy, without_torch
 from pdrop_eval.strategies.registry import installed
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.errors import UserError, naming
 
 _OF_THE_COMMAND = ("runs", "keep_going", "size", "figure")  # which runs there are, not what one is
 
@@ -76,12 +75,8 @@ class StrategySpec:
     @contextmanager
     def named(self) -> Iterator[None]:
         """Within it, a strategy's complaints about `ratio=2` are about `strategy.ratio=2`, as it is given."""
-        try:
+        with naming(self.settings, "strategy."):
             yield
-        except UserError as error:
-            names = "|".join(map(re.escape, self.settings))
-            text = re.sub(rf"(?<![\w.])(?=(?:{names})=)", "strategy.", str(error)) if names else str(error)
-            raise UserError(text) from error
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_tokens
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
-from pdrop_eval.efficiency.schedules import has_schedule, schedule_of
+from pdrop_eval.efficiency.schedules import has_schedule, notes_of, schedule_of
 from pdrop_eval.engine.before import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
@@ -58,7 +58,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         schedule = (
             schedule_of(strategy, layers, image_tokens, tile_tokens) if has_schedule(strategy) else None
         )
-    recorded = redact_all(recorded_settings(config.to_dict(), config.strategy.preset, asdict(strategy)))
+    recorded = redact_all(recorded_settings(config.to_dict(), config.strategy.preset, strategy.settings()))
     header = {
         "command": redact(command),
         **recorded,
@@ -72,7 +72,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
             **recorded["strategy"],
             **recorded_facts(strategy),
             **_recipes(config),
-            "notes": strategy.notes(layers, image_tokens),
+            "notes": notes_of(strategy, layers, image_tokens, tile_tokens),
         },
         "budget": {"asked": asked, "reached": asdict(strategy.reached)} if asked else None,
         "suite": {"name": config.suite.name, "source": config.suite.source},

@@ -101,7 +101,7 @@ def write_record(plan: TrainingPlan, records: Sequence[dict[str, Any]], strategy
     record = {
         "schema": SCHEMA,
         "name": plan.output.name,
-        "strategy": {"name": plan.strategy, **asdict(strategy)},
+        "strategy": {"name": plan.strategy, **strategy.settings()},
         "base": {
             "pretrained": plan.config.model.pretrained,
             "sha256": plan.start_sha256,

@@ -10,6 +10,7 @@ from contract import (
     alone,
     build,
     every_before_pair,
+    every_combined_pair,
     every_decoder_pair,
     model_of,
 )
@@ -123,3 +124,14 @@ def test_what_choosing_before_the_decoder_costs_is_what_torch_counts(family, att
     # One token of each tile is there without a single outlier.
     assert not strategy.adaptive or measured[0] > case.inputs["pixel_values"].numel() // (3 * IMAGE_SIZE**2)
     assert found.ranking > 0 or strategy.name in ("uniform", "random", "pool")
+
+
+@every_combined_pair
+def test_choosing_in_both_halves_costs_what_torch_counts(family, strategy):
+    case = case_of(family)
+    found, wanted = counted_flops(case.model, strategy, case.inputs), theory(case, strategy)
+    for part in PARTS:
+        assert getattr(found, part) == pytest.approx(getattr(wanted, part), rel=0.01), part
+    alone = theory(case, strategy.first)
+    assert wanted.ranking > alone.ranking  # the second half's comes on top
+    assert wanted.decoder < alone.decoder

@@ -10,7 +10,7 @@ from typing import Any
 from pdrop_eval.efficiency import architecture
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.model_flops import KeepAll
-from pdrop_eval.efficiency.schedules import choosing_of, schedule_of
+from pdrop_eval.efficiency.schedules import choosing_of, entering, schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.family import PARTS
 from pdrop_eval.utils.errors import UserError
@@ -159,7 +159,8 @@ def _head_and_rankings(
     """The output head on what is left at the end, and each drop's keys of all tokens before it."""
     drops = strategy.drops(sizes.layers)
     image_tokens, *schedule = tokens
-    counts = (image_tokens, *strategy.retained(sizes.layers, image_tokens)) if drops else (schedule[-1],)
+    left = entering(strategy, image_tokens, sizes.tile_tokens)
+    counts = (left, *strategy.retained(sizes.layers, left)) if drops else (schedule[-1],)
     keys = sum(n + text_tokens for n in counts[:-1] if n) * sizes.d * sizes.kv
     passes = 3 if learns and not lora else 2
     return keys + passes * (counts[-1] + text_tokens) * sizes.d * sizes.vocabulary

@@ -1,0 +1,300 @@
+"""Combine: one strategy before the decoder, and another one in it on what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pdrop_eval.efficiency import budget
+from pdrop_eval.efficiency.architecture import Architecture, architecture_of, nominal_image_tokens
+from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
+from pdrop_eval.engine.schedule import tokens_per_layer
+from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies.base import Strategy, no_budget, no_schedule
+from pdrop_eval.strategies.combinations import flattened, keys_of
+from pdrop_eval.strategies.registry import combination, described
+from pdrop_eval.utils.errors import UserError, naming
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from pdrop_eval.engine.context import StagedForward
+
+# What the whole says in the words of its second half, where that says it.
+_OF_SECOND = ("positions", "ranks_by_attention", "needs_embeddings")
+_MANY = 10**6  # image tokens, more than any image has
+
+
+class TwoStage(Strategy):
+    """Base of strategies that reduce images before the decoder, then drop tokens in it.
+
+    A subclass has two halves, `first` and `second`, and calls `settle` when it has them. Budgets, schedules,
+    FLOPs and what is retained are those of the whole; the second half sees what the first one left, and ids
+    are those of the original image.
+
+    Attributes:
+        first: acts before the decoder.
+        second: acts in it.
+    """
+
+    stage: ClassVar[str] = "both"
+    first: Any
+    second: Any
+
+    def settle(self) -> None:
+        """Take over what the halves say of themselves, and that the whole has to say."""
+        halves = (self.first, self.second)
+        vars(self).update(
+            {name: getattr(self.second, name) for name in _OF_SECOND},
+            needs=self.first.needs,
+            seed=getattr(self.first, "seed", 0),
+            adaptive=any(half.adaptive for half in halves),
+            trains=all(half.trains for half in halves),
+        )
+
+    @property
+    def reducer(self) -> ImageReducer | None:
+        """The strategy itself."""
+        return self  # type: ignore[return-value]
+
+    def check_shape(self, shape: TokenShape) -> None:
+        """Refuse what the first half can't have of an image of this shape."""
+        with self._naming(0):
+            self.first.check_shape(shape)
+
+    def check_image(self, shape: TokenShape) -> None:
+        """Refuse images of which the first half leaves what the second isn't made for."""
+        if not self.adaptive:
+            self.check_shape(shape)
+            with self._naming(1):
+                self.second.check_image(TokenShape(self.first.retained_count(shape)))
+
+    def notes(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> list[str]:
+        """Return what both halves say, the second of what the first leaves."""
+        own: list[str] = self.first.notes(num_layers, image_tokens)
+        if self.adaptive:
+            return own
+        return [*own, *self.second.notes(num_layers, self.entering(image_tokens, tile_tokens))]
+
+    def cache_cut(self, num_layers: int) -> int | None:
+        """Return the first layer whose cache the second half cuts, or None."""
+        cut = getattr(self.second, "cache_cut", None)
+        return None if cut is None else cut(num_layers)
+
+    def reduce(self, view: ImageView) -> Reduced:
+        """Return what the first half leaves of an image."""
+        reduced: Reduced = self.first.reduce(view)
+        return reduced
+
+    def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
+        """Return the multiply-adds of the first half's choice."""
+        return int(self.first.choosing_flops(shape, sizes))
+
+    def making_flops(self, left: int, shape: TokenShape, sizes: Architecture) -> int:
+        """Return what the first half pays for each token that it makes, where the image says how many."""
+        return int(self.first.making_flops(left, shape, sizes))
+
+    def entering(self, image_tokens: int, tile_tokens: int | None = None) -> int:
+        """Return how many tokens the first half leaves."""
+        return int(self.first.entering(image_tokens, tile_tokens))
+
+    def ranking_flops(self, sizes: Architecture, alive: Sequence[int], text_tokens: int) -> int:
+        """Return the multiply-adds of the second half's rankings."""
+        return int(self.second.ranking_flops(sizes, alive, text_tokens))
+
+    def drops(self, num_layers: int) -> tuple[Drop, ...]:
+        """Return the second half's drops."""
+        with self._naming(1):
+            return tuple(self.second.drops(num_layers))
+
+    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
+        """Return how many of the tokens that enter the decoder remain after each drop."""
+        return tuple(self.second.retained(num_layers, image_tokens))
+
+    def rank(self, context: SelectionContext) -> Tensor:
+        """Return the second half's scores."""
+        scores: Tensor = self.second.rank(context)
+        return scores
+
+    def select(self, context: SelectionContext) -> Selection:
+        """Choose as the second half does."""
+        selection: Selection = self.second.select(context)
+        return selection
+
+    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
+        """Return the second half's schedule of what the first one leaves.
+
+        Raises:
+            UserError: what a half refuses; a second half that asks for more than the first one leaves.
+        """
+        if self.adaptive:
+            raise no_schedule(self.display_name)
+        with self._naming(0):
+            entering = self.first.schedule(num_layers, image_tokens, tile_tokens)[0]
+        wanted = absolute_count(self.second, num_layers)
+        if image_tokens and wanted > entering:
+            raise UserError(
+                f"{self.first.name} leaves {entering} of an image's {image_tokens} tokens, and "
+                f"{self.second.name} asks for {wanted} of them in the decoder: let the first leave {wanted} "
+                f"or more, or the second retain {entering} or fewer."
+            )
+        layers = [drop.layer for drop in self.drops(num_layers)]
+        with self._naming(1):
+            counts = self.second.retained(num_layers, entering)
+        return tokens_per_layer(num_layers, layers, counts, entering)
+
+    def __call__(self, model: nn.Module, image_mask: Tensor | None = None, **given: Any) -> StagedForward:
+        """Return the context manager; see `Strategy`."""
+        staged = super().__call__(model, image_mask, **given)
+        if not self.adaptive:
+            sizes = architecture_of(model.config)
+            self.schedule(sizes.layers, nominal_image_tokens(model.config), sizes.tile_tokens)
+        return staged
+
+    @contextmanager
+    def _naming(self, half: int) -> Iterator[None]:
+        """Within it, complaints about a setting of a half say whose it is, where that isn't clear."""
+        yield
+
+
+@dataclass(repr=False)
+class Combine(TwoStage):
+    """Two strategies as one: the first acts before the decoder, the second in it on what is left.
+
+    `Combine(VisionZip(dominant=54, contextual=10), PyramidDrop(ratio=0.5))`, or on the command line
+    `combine=[visionzip,{pdrop:{ratio:0.4}}]`. A budget decides the settings of the first half: how many
+    tokens it leaves so that the second, as it is set, comes to the budget.
+
+    Attributes:
+        first: a strategy before the decoder.
+        second: a strategy in it.
+    """
+
+    first: Strategy
+    second: Strategy
+
+    def __post_init__(self) -> None:
+        _check_halves(self.first, self.second)
+        self.settle()
+        found = combination([described(self.first), described(self.second)])
+        said = ("name", "display_name", "paper", "label_fields", "solved_fields")
+        vars(self).update({name: getattr(found, name) for name in said})
+
+    def __repr__(self) -> str:
+        return f"Combine({self.first!r}, {self.second!r})"
+
+    @property
+    def keys(self) -> list[str]:
+        """What stands in front of the halves' settings."""
+        return keys_of([self.first.name, self.second.name])
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of both, each with its half's name in front."""
+        halves = (self.first.settings(), self.second.settings())
+        return flattened(dict(zip(self.keys, halves, strict=True)))
+
+    @contextmanager
+    def _naming(self, half: int) -> Iterator[None]:
+        with naming((self.first, self.second)[half].settings(), f"{self.keys[half]}."):
+            yield
+
+    @classmethod
+    def for_budget(
+        cls,
+        model: Any,
+        *,
+        tokens: float | None = None,
+        share: float | None = None,
+        tflops: float | None = None,
+        image_tokens: int | None = None,
+        **halves: Any,
+    ) -> Any:
+        """Return the combination whose first half leaves what the budget allows; see `Strategy.for_budget`.
+
+        Args:
+            model: the model, or its config.
+            tokens: the budget, as the next two.
+            share: the same.
+            tflops: the same.
+            image_tokens: of a sample.
+            **halves: first and second.
+
+        Raises:
+            UserError: also of a half whose counts no setting decides.
+        """
+        whole: Combine = cls(**halves)
+        first, second = whole.first, whole.second
+        for half in (first, second):
+            if half.adaptive:
+                raise no_budget(half.display_name)
+        if not callable(getattr(first, "for_count", None)):
+            raise budget.no_layouts(first.display_name)
+        config = getattr(model, "config", model)
+        sizes = architecture_of(config)
+        if image_tokens is None:
+            image_tokens = nominal_image_tokens(config)
+        shape, least = TokenShape.of(image_tokens, sizes.tile_tokens), absolute_count(second, sizes.layers)
+        kept = _given(first)
+
+        def build(part: float) -> Combine:
+            count = max(1, least, round(image_tokens * part))
+            return cls(first.for_count(count, shape, **kept), second)  # type: ignore[attr-defined]
+
+        asked = {"tokens": tokens, "share": share, "tflops": tflops}
+        layouts = [budget.Layout(build, most=f"{second.name} as it is set, on all tokens")]
+        return budget.find(whole.display_name, lambda _: layouts, sizes, image_tokens, {}, asked)
+
+
+def absolute_count(strategy: Any, num_layers: int) -> int:
+    """Return the image tokens that a strategy asks for whatever there are; 0 where it retains a share."""
+    try:
+        few, many = (strategy.retained(num_layers, times * _MANY) for times in (1, 2))
+    except (UserError, NotImplementedError):  # it says itself what it is made for, or it has no counts
+        return 0
+    return max((one for one, other in zip(few, many, strict=True) if one == other), default=0)
+
+
+def _check_halves(first: Any, second: Any) -> None:
+    """Refuse what isn't one strategy before the decoder and one in it."""
+    example = "as in Combine(VisionZip(), PyramidDrop()), or combine=[visionzip,pdrop]"
+    for half in (first, second):
+        if not isinstance(half, Strategy):
+            raise UserError(f"{half!r} is no strategy: a combination has two, {example}.")
+        if isinstance(half, TwoStage):
+            raise UserError(
+                f"{half.name} is a combination itself: combine a strategy before the decoder with one in it, "
+                f"{example}."
+            )
+    before = [half.reducer is not None for half in (first, second)]
+    if all(before):
+        raise UserError(
+            f"{first.name} and {second.name} both act before the decoder, and a combination has one there "
+            f"and one in it, {example}."
+        )
+    if before == [False, True]:
+        raise UserError(
+            f"{first.name} acts in the decoder and {second.name} before it: name the latter first, "
+            f"combine=[{second.name},{first.name}]."
+        )
+    idle = [half.name for half in (first, second) if half.name == "vanilla"]
+    if idle:
+        raise UserError(f"vanilla drops nothing, so there is nothing to combine: leave it out, {example}.")
+    if not any(before):
+        raise UserError(
+            f"{first.name} and {second.name} both act in the decoder, and a combination has one before it "
+            f"and one in it, {example}."
+        )
+
+
+def _given(strategy: Any) -> Mapping[str, Any]:
+    """The settings that a budget leaves as they are."""
+    usual = {
+        field.name: None if field.default is MISSING else field.default
+        for field in (fields(strategy) if is_dataclass(strategy) else ())
+    }
+    decided = {*strategy.solved_fields}
+    found = {name: getattr(strategy, name) for name in usual if name not in decided}
+    return {name: value for name, value in found.items() if value != usual[name]}
