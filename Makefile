@@ -29,7 +29,7 @@ comma := ,
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals scaling throughput gain fault-injection compare coverage \
+	family family-cards findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
 # Lines that begin with ##@ are the headings of this list.
@@ -185,6 +185,9 @@ bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
 	$(BIN)/python -m tools.speed.goals $(ARGS)
+
+choosing: $(STAMP)  ## What choosing costs: results/efficiency/choosing.md
+	$(BIN)/python -m tools.speed.choosing $(ARGS)
 
 scaling: $(STAMP)  ## Growth with image tokens: results/efficiency/scaling.md
 	$(BIN)/python -m tools.speed.scaling $(ARGS)

@@ -37,6 +37,7 @@ class Strategy(ABC):
         name: the registered name, by which the command line and the records know the strategy.
         display_name, paper, stage, series_style, label_fields: what tables, figures, the site and the
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
+        merged: what the tokens are that it makes, in words for legends; empty where it makes none.
         trains: whether a model can be trained under it; otherwise labels are refused.
         needs_embeddings: whether `context.embeddings` are wanted: the decoder's inputs stay in memory then.
         adaptive: whether counts depend on the sample, so that there is no schedule and no budget can be met.
@@ -56,6 +57,7 @@ class Strategy(ABC):
     stage: ClassVar[str] = "decoder"
     series_style: ClassVar[Mapping[str, Any] | None] = None
     label_fields: ClassVar[tuple[str, ...]] = ()
+    merged: ClassVar[str] = ""
     trains: ClassVar[bool] = True
     needs_embeddings: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False

@@ -58,6 +58,7 @@ class DivPrune(BeforeStrategy):
         "color": "#00805D", "dark": "#3fd0a6", "marker": "v", "linestyle": ":", "order": 12
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("ratio {subset_ratio}",)
+    merged: ClassVar[str] = "tokens that were picked again"
     solved_fields: ClassVar[tuple[str, ...]] = ("subset_ratio", "preset")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = shares("subset_ratio")
 

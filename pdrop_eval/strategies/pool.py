@@ -42,6 +42,7 @@ class Pool(BeforeStrategy):
     name: ClassVar[str] = "pool"
     display_name: ClassVar[str] = "Pooling"
     label_fields: ClassVar[tuple[str, ...]] = ("{mode}", "grid {grid}")
+    merged: ClassVar[str] = "neighbouring tokens, pooled to a smaller grid"
     solved_fields: ClassVar[tuple[str, ...]] = ("grid", "preset")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "192": {"grid": (12, 16)},

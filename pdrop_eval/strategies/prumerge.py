@@ -51,6 +51,9 @@ class PruMerge(BeforeStrategy):
         "color": "#7F7F7F", "dark": "#b3b3b3", "marker": "^", "linestyle": ":", "order": 16
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("ratio {reduction_ratio}",)
+    merged: ClassVar[str] = (
+        "each patch that stands out with its neighbours, and one for the sum of all others"
+    )
     adaptive: ClassVar[bool] = True
     plus: ClassVar[bool] = False
     needs = Needs(keys=(LAST,), queries=(LAST,), features=True, projected=True)

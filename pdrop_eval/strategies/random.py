@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 class Random(BeforeStrategy):
     """Keeps T image tokens by chance, in their order: a control without any choice.
 
-    Each sample of a run draws anew, and draws the same whenever the run is repeated. Where there are fewer
-    than T tokens, all are kept. In the library, equal images draw equal tokens before the decoder, and rows
-    with as many image tokens do in it, unless `strategy(model, seeds=[...])` gives one number a row.
+    Each sample of a run draws anew, and draws the same whenever the run is repeated. Exactly T are left. More
+    than an image of the model has (its `nominal_shape`) are refused before a sample is computed; where images
+    differ in size, as in LLaVA-NeXT, a smaller one that has fewer than T keeps all of its tokens, and the
+    record has the mean that was left. In the library, equal images draw equal tokens before the decoder, and
+    rows with as many image tokens do in it, unless `strategy(model, seeds=[...])` gives one number a row.
 
     Attributes:
         tokens: T: before the decoder of each image, in it of all images of a row.

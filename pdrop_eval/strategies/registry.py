@@ -37,6 +37,7 @@ class StrategyInfo:
             shown where all of its fields have a value.
         solved_fields: The settings that a budget solves; empty for a strategy that takes no budget.
         layout_fields: The settings that say where tokens are dropped, where a budget chooses that too.
+        merged: What the tokens are that it makes, in words for legends; empty where it makes none.
         trains: Whether a model can be trained under it.
         recipe_fields: The settings that are calibrated for a model, which a recipe gives.
         ranks_by_attention: Whether the tokens that get the most attention remain; False of one that isn't
@@ -54,6 +55,7 @@ class StrategyInfo:
     label_fields: tuple[str, ...] = ()
     solved_fields: tuple[str, ...] = ()
     layout_fields: tuple[str, ...] = ()
+    merged: str = ""
     trains: bool = True
     recipe_fields: tuple[str, ...] = ()
     ranks_by_attention: bool = False

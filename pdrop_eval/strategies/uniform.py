@@ -15,8 +15,10 @@ RULES = ("even", "hired")
 class Uniform(BeforeStrategy):
     """Keeps every so-manieth image token, before the decoder: a control without any choice.
 
-    Token i of T is number floor(i * n / T) of the image's n, newlines included. An image with fewer than T
-    tokens keeps all of them.
+    Token i of T is number floor(i * n / T) of the image's n, newlines included: exactly T are left. More than
+    an image of the model has (its `nominal_shape`) are refused before a sample is computed. Where images
+    differ in size, as in LLaVA-NeXT, a smaller one that has fewer than T keeps all of its tokens, and the
+    record has the mean that was left.
 
     Attributes:
         tokens: T, of an image.

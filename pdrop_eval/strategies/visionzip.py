@@ -60,6 +60,7 @@ class VisionZip(BeforeStrategy):
         "color": "#B3458C", "dark": "#e59ac4", "marker": "D", "linestyle": "-.", "order": 10
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("{dominant}+{contextual}",)
+    merged: ClassVar[str] = "the class token, and contextual ones into which all other patches are merged"
     solved_fields: ClassVar[tuple[str, ...]] = ("dominant", "contextual", "preset")
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "192": {"dominant": 162, "contextual": 30},

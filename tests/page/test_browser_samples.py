@@ -1,10 +1,13 @@
 """Samples in a real browser: retained tokens as they are drawn, other runs beside them, hostile answers."""
 
 import pytest
-from browsing import HOSTILE, HOSTILE_FOLD, HOSTILE_PROMPT, KEPT, QUESTIONS, RIGHT
+from browsing import HOSTILE, HOSTILE_FOLD, HOSTILE_PROMPT, KEPT, QUESTIONS, RIGHT, Results
 from browsing import tab as open_tab
+from paging import build
+from synthetic import header, samples, write_data, write_run
 
 from pdrop_eval.models.token_grid import Grid, cells
+from pdrop_eval.records.token_mask import pack
 
 OPACITY = round(0.8 * 255)  # of the veil, as it is at first
 
@@ -207,3 +210,26 @@ def test_j_and_k_move_through_the_list_and_through_samples(tab):
     tab.page.locator("h1").focus()
     tab.page.keyboard.press("j")
     assert tab.text("h1") == f"GQA {places[1]}"
+
+
+def test_merged_tokens_are_counted_and_said_to_lie_nowhere(chromium_started, tmp_path, monkeypatch):
+    """Before the decoder there is one stage: 12 of 144 tokens, and 3 that VisionZip has made."""
+    for name in ("PDROP_EVAL_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.setenv(name, str(tmp_path / "empty"))
+    numbers = [*range(QUESTIONS)]
+    answers = samples("mini", "vanilla", "gqa", numbers)
+    for answer in answers:
+        answer["retained"] = [[0, pack([token < 12 for token in range(144)])]]
+        answer["image_tokens_per_layer"] = [15] * 8
+    asked = {"gqa": (answers, write_data(tmp_path / "data", "gqa", numbers))}
+    made = write_run(tmp_path / "runs", "mini", "visionzip", asked, head=header("mini", "visionzip"))
+    build(tmp_path)
+    with open_tab(chromium_started, Results(tmp_path / "site", {"it": f"mini.{made.name}"})) as tab:
+        sample(tab, "it", 0)
+        said, merged = tab.texts("p.state:not(.controls p)")
+        assert said == "before the decoder: 12 of 144 image tokens and 3 merged ones"
+        assert merged.startswith("Merged tokens lie nowhere on the picture: the class token, and contextual")
+        assert tab.text(".controls p.state") == said  # and not that nothing is dropped
+        assert tab.texts("figcaption") == ["12 of 144 tokens in 12 rows of 12"]
+        grid = Grid(0, "whole", (0, 0, 1, 1), 12, 12)
+        assert [veil(tab, "whole", row, 5, grid) for row in range(3)] == [0, OPACITY, OPACITY]

@@ -107,6 +107,7 @@ def test_several_strategies_are_a_sweep(make):
         ("bench-train", "python -m tools.speed.training a=1"),
         ("flops", "python -m tools.speed.flops a=1"),
         ("goals", "python -m tools.speed.goals a=1"),
+        ("choosing", "python -m tools.speed.choosing a=1"),
         ("scaling", "python -m tools.speed.scaling a=1"),
         ("figures", "pdrop-eval-figures a=1"),
         ("reference", "python -m tools.mini.reference a=1"),

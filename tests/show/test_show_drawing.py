@@ -142,6 +142,12 @@ def test_merged_tokens_are_counted_and_lie_nowhere():
     )
     group = spec.rows[0].groups[1]
     assert (group.title, group.lines) == ("before the decoder", ("12 of 144 tokens", "and 3 merged ones"))
+    assert "Grey: dropped, or merged." in spec.notes[0]
+    assert spec.notes[1] == (
+        "VisionZip: merged tokens lie nowhere on the picture; the class token, and contextual ones into "
+        "which all other patches are merged."
+    )
+    assert "merged" not in " ".join(spec_of(page(), WHOLE, range(12)).notes)
 
 
 def test_what_a_centre_crop_leaves_out_is_never_clear_and_said_to_be_striped():

@@ -21,7 +21,7 @@ from pdrop_eval.report.show.figure_spec import (
     share_panels,
 )
 from pdrop_eval.report.show.lettering import MISSING, printable
-from pdrop_eval.strategies.registry import display_name
+from pdrop_eval.strategies.registry import display_name, info_of
 from pdrop_eval.utils.errors import UserError
 
 _LAYERS = "Layers are counted from 0."
@@ -43,14 +43,17 @@ def retained_figure(
         for layer, mask in outcome.measured.retained:
             where = f"before layer {layer}" if layer < depth else "after the last layer"
             flags = unpack(mask, total)
-            per_layer = outcome.measured.image_tokens_per_layer
-            there = per_layer[layer] if layer < len(per_layer) else sum(flags)
-            stages.append((where if layer else "before the decoder", flags, there - sum(flags)))
+            stages.append(
+                (where if layer else "before the decoder", flags, _made(outcome, layer, sum(flags)))
+            )
         groups = tuple(_stage(images, grids, *stage) for stage in stages)
         rows.append(Row(labels[name], groups, str(colours[name]["color"])))
     grids = grids_of(question, next(iter(outcomes.values())))
+    merged = _of_merged(outcomes, labels)
+    grey = "dropped, or merged" if merged else "dropped"
     notes = [
-        f"{_where(question, model)}. Clear: image tokens that remain. Grey: dropped. {_LAYERS}",
+        f"{_where(question, model)}. Clear: image tokens that remain. Grey: {grey}. {_LAYERS}",
+        *merged,
         *_of_grids(images, grids, "Striped"),
     ]
     answers = [
@@ -107,6 +110,29 @@ def label(strategy: str, overrides: Sequence[str]) -> str:
     """A strategy with its own settings: `PDrop ratio=0.4`."""
     own = [o.removeprefix("strategy.") for o in overrides if o.startswith(("strategy.", "budget."))]
     return printable(" ".join([display_name(strategy), *own]), _MOST)
+
+
+def _made(outcome: Outcome, layer: int, retained: int) -> int:
+    """How many tokens that enter a layer were made: those beyond the original ones."""
+    per_layer = outcome.measured.image_tokens_per_layer
+    return per_layer[layer] - retained if layer < len(per_layer) else 0
+
+
+def _of_merged(outcomes: Mapping[str, Outcome], labels: Mapping[str, str]) -> list[str]:
+    """What the tokens are that a strategy has made; a line for each that has made some."""
+    lines = []
+    for name, outcome in outcomes.items():
+        measured = outcome.measured
+        made = [
+            _made(outcome, layer, sum(unpack(mask, measured.image_tokens)))
+            for layer, mask in measured.retained
+        ]
+        if any(made):
+            words = info_of(name).merged
+            lines.append(
+                f"{labels[name]}: merged tokens lie nowhere on the picture{f'; {words}' if words else ''}."
+            )
+    return lines
 
 
 def _stage(

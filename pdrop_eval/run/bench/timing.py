@@ -5,8 +5,8 @@ attention mask, which `generate` leaves out where it is all ones.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,12 @@ from torch import Tensor
 
 from pdrop_eval.engine.before import BeforeStage
 from pdrop_eval.engine.prefill import Prefill
-from pdrop_eval.models import families
+from pdrop_eval.models import families, tower
 from pdrop_eval.models.kv_cache import cache_argument
 from pdrop_eval.run.bench.memory import peak_bytes
 from pdrop_eval.run.bench.model import Batch
 
+QUESTION = "What is the man in the picture holding?"
 PHASES = ("prefill", "ttft", "decode", "answer")
 _STEPS_FOR_PEAK = 2  # decode steps in the pass that finds the peak: the cache grows by copying
 
@@ -77,10 +78,10 @@ class Runner:
 
     def _embedded(self) -> tuple[Tensor, Tensor]:
         """The embeddings that enter the decoder, and their position ids."""
-        staged = None if self.strategy is None else self.strategy(self.model, self.batch.image)
+        staged = None if self.strategy is None else self._context(self.batch.image)
         if staged is None or staged.before is None:
             return self.batch.embeds, self.batch.places
-        length = staged.before.from_inputs(self.batch.whole, None, None).ids.shape[1]
+        length = staged.before.from_inputs(self.batch.whole, self._questions(), None).ids.shape[1]
         return self.batch.embeds[:, :length], self.batch.places[:, :length]
 
     def answer(self) -> dict[str, Seconds]:
@@ -112,17 +113,30 @@ class Runner:
         return kept
 
     def ranking(self) -> tuple[float, float]:
-        """Seconds of one prefill in ranking, and in choosing and gathering what is retained.
+        """Seconds of one prefill in ranking, and in gathering what is retained."""
+        rank, drop = self.choosing()
+        return rank.wall, drop.wall
 
-        Before the decoder, choosing is what follows the vision tower, but for the class token's attention.
+    def choosing(self) -> tuple[Seconds, Seconds]:
+        """Time of one prefill in ranking and choosing, and in gathering what is retained.
+
+        Before the decoder it is what is computed from the vision tower's outputs, such as the class token's
+        attention, and what follows the tower up to the short prompt; nothing is left to be gathered.
         """
-        if getattr(self.strategy, "reducer", None) is not None:
-            with timed(BeforeStage, "shorten", self.device) as chosen, torch.no_grad(), self._context():
-                self._first_token()
-            return sum(chosen), 0.0
-        with timed(Prefill, "_rank", self.device) as rank, timed(Prefill, "_drop", self.device) as drop:
-            self.prefill()
-        return sum(rank), sum(drop)
+        with ExitStack() as stack:
+
+            def noting(owner: Any, name: str) -> list[Seconds]:
+                return stack.enter_context(timed(owner, name, self.device))
+
+            rank, drop = noting(Prefill, "_rank"), noting(Prefill, "_drop")
+            if getattr(self.strategy, "reducer", None) is None:
+                self.prefill()
+            else:
+                before = noting(tower, "_held"), noting(BeforeStage, "shorten")
+                with torch.no_grad():  # what follows in the decoder has no part in it
+                    self._context().before.from_inputs(self.batch.whole, self._questions(), None)
+                rank += [seconds for one in before for seconds in one]
+        return total(rank), total(drop)
 
     def vision(self) -> Seconds:
         """The vision tower and the projector."""
@@ -131,8 +145,14 @@ class Runner:
             families.multimodal_of(self.model.config).encode(self.model, self.batch.pixels)
             return watch.lap()
 
-    def _context(self, image: Tensor | None = None) -> AbstractContextManager[Any]:
-        return nullcontext() if self.strategy is None else self.strategy(self.model, image)
+    def _context(self, image: Tensor | None = None) -> Any:
+        if self.strategy is None:
+            return nullcontext()
+        return self.strategy(self.model, image, questions=self._questions())
+
+    def _questions(self) -> list[str]:
+        """One for each row, for a strategy that chooses by the question."""
+        return [QUESTION] * len(self.batch.embeds)
 
     def _first_token(self) -> tuple[Tensor, Any]:
         out = self.model(**self.batch.whole, position_ids=self.batch.places, use_cache=True, logits_to_keep=1)
@@ -148,19 +168,24 @@ class Runner:
 
 
 @contextmanager
-def timed(cls: type, name: str, device: str) -> Iterator[list[float]]:
-    """Notes the seconds of each call of a method, the device's work included."""
-    original: Callable[..., Any] = getattr(cls, name)
-    found: list[float] = []
+def timed(owner: Any, name: str, device: str) -> Iterator[list[Seconds]]:
+    """Notes the time of each call of a class's method, or a module's function, the device's work included."""
+    original: Callable[..., Any] = getattr(owner, name)
+    found: list[Seconds] = []
 
     def method(*args: Any, **kwargs: Any) -> Any:
         watch = Stopwatch(device)
         result = original(*args, **kwargs)
-        found.append(watch.lap().wall)
+        found.append(watch.lap())
         return result
 
-    setattr(cls, name, method)
+    setattr(owner, name, method)
     try:
         yield found
     finally:
-        setattr(cls, name, original)
+        setattr(owner, name, original)
+
+
+def total(times: Sequence[Seconds]) -> Seconds:
+    """The sum of several times."""
+    return Seconds(sum(one.wall for one in times), sum(one.cpu for one in times))

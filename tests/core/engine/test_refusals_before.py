@@ -11,6 +11,7 @@ from pdrop_eval import FastV, UserError
 from pdrop_eval.models import families
 from pdrop_eval.models.encoded import Needs
 from pdrop_eval.models.kv_cache import cache_argument
+from pdrop_eval.strategies.random import Random
 from pdrop_eval.strategies.uniform import Uniform
 from pdrop_eval.strategies.visionzip import VisionZip
 
@@ -62,6 +63,20 @@ def test_several_feature_layers_are_refused_where_one_has_to_be_looked_at():
 def test_more_than_an_image_has_is_refused(strategy, words):
     with pytest.raises(UserError, match=words):
         strategy(model_of("llava_gqa"))
+
+
+@pytest.mark.parametrize("control", [Uniform, Random])
+def test_a_small_image_among_larger_ones_keeps_all_of_its_tokens(control):
+    case = build(model_of("llava_next"), [[4, IMAGE, 3, IMAGE, 4], [2, IMAGE, 5]])
+    # 20x40: 25 + 5 * 11 = 80 tokens; 40x25: 25 + 10 * 7 = 95; 40x40: 25 + 10 * 11 = 135.
+    with control(tokens=90)(case.model) as report:
+        case.forward()
+    assert report.image_tokens == [80 + 95, 135]
+    assert report.image_tokens_per_layer == [[80 + 90, 90]] * 8
+    most = families.get("llava_next").nominal_image_tokens(case.model.config)
+    control(tokens=most)(case.model)
+    with pytest.raises(UserError, match=f"tokens={most + 1} is not allowed: .* from 1 to {most}"):
+        control(tokens=most + 1)(case.model)
 
 
 @pytest.mark.parametrize("tokens", [0, -1, 2.5, True, "7"])

@@ -53,6 +53,7 @@ def strategy_entries(recorded: Iterable[Recorded], others: Iterable[str] = ()) -
             "dark": styles[name]["dark"],
             "symbol": _SYMBOLS[styles[name]["marker"]],
             "dash": _DASHES[styles[name]["linestyle"]],
+            **({"merged": info.merged} if info.merged else {}),
         }
         for name, info in ordered.items()
     }

@@ -11,7 +11,7 @@
    * look: {opacity 0..100, outline, veil: "dark" | "light"}.
    */
   function create(question, answer, run) {
-    const known = tokens.retained(question, answer);
+    const known = tokens.retained(question, answer, run.tokens_per_layer);
     if (known.why) {
       const why = answer && run.strategy === pdrop.index.reference ? "Nothing is dropped" : known.why;
       return { element: h("div.figures", null, plain(question), h("p.quiet", null, `${why}.`)), update() {}, layers: [], known: null };

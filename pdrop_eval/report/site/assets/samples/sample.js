@@ -50,7 +50,14 @@
   function panel(run, answer, view, several) {
     const state = h("p.state");
     view.state = state;
-    return h("section.panel", { "aria-label": pdrop.runName(run) }, several ? h("h2", null, pdrop.runName(run)) : null, view.element, state);
+    return h("section.panel", { "aria-label": pdrop.runName(run) }, several ? h("h2", null, pdrop.runName(run)) : null, view.element, state, merged(run, view));
+  }
+
+  /** What the tokens are that the strategy has made, where it made some: they lie nowhere on the picture. */
+  function merged(run, view) {
+    const known = pdrop.strategies.get(run.strategy) || {};
+    if (!view.known || !view.known.stages.some((stage) => stage.made)) return null;
+    return h("p.state.merged", null, `Merged tokens lie nowhere on the picture${known.merged ? `: ${known.merged}` : ""}. What is veiled may be merged into them.`);
   }
 
   /** The slider over stages, the veil and the outline; they stand in the address. */
@@ -91,7 +98,7 @@
     on(light, "change", () => { look.veil = light.checked ? "light" : "dark"; }, () => ({ tone: light.checked ? "light" : null }));
     update();
     return h("div.controls.stage", null,
-      layers.length > 1 ? h("div.field.grow", null, h("label", { for: "stage" }, "Decoder layer"), slider, output) : h("p.state", null, output, " (nothing is dropped)"),
+      layers.length > 1 ? h("div.field.grow", null, h("label", { for: "stage" }, "Decoder layer"), slider, output) : h("p.state", null, output, views.some((view) => view.known && view.known.stages.length > 1) ? null : " (nothing is dropped)"),
       h("div.field", null, h("label", { for: "veil" }, "Veil over dropped tokens"), veil),
       h("div.toggles", null, h("label.toggle", null, outline, h("span", null, "outline retained tokens")), h("label.toggle", null, light, h("span", null, "light veil"))));
   }

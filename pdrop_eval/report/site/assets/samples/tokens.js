@@ -35,10 +35,11 @@
   }
 
   /**
-   * What is known of an answer's tokens: {grids, n, stages: [{layer, bits | null}]} with layer 0 first (bits null:
-   * all of them), or {why} in words.
+   * What is known of an answer's tokens: {grids, n, stages: [{layer, bits | null, made}]} with layer 0 first (bits
+   * null: all of them; made: merged tokens, which lie nowhere), or {why} in words. layers: the run's tokens by layer,
+   * where the answer has none of its own.
    */
-  function retained(question, answer) {
+  function retained(question, answer, layers) {
     if (!question || !answer) return { why: "this run did not answer it" };
     if (!answer[3]) return { why: "no overlay recorded: evaluate again with this version to see which tokens remain" };
     const grids = gridsOf(question, answer);
@@ -46,8 +47,12 @@
     if (!grids.length) return { why: "a question without a picture" };
     const n = grids.reduce((sum, one) => sum + one.tokens, 0);
     try {
-      const stages = answer[3].map(([layer, mask]) => ({ layer, bits: unpack(mask, n) }));
-      return { grids, n, stages: [{ layer: 0, bits: null }, ...stages.sort((a, b) => a.layer - b.layer)] };
+      const there = answer[4] || layers || [];
+      const stages = answer[3].map(([layer, mask]) => {
+        const bits = unpack(mask, n);
+        return { layer, bits, made: layer < there.length ? Math.max(0, there[layer] - sum(bits)) : 0 };
+      });
+      return { grids, n, stages: [{ layer: 0, bits: null, made: 0 }, ...stages.sort((a, b) => a.layer - b.layer)] };
     } catch (error) {
       return { why: `the recorded overlay can't be read: ${error.message}` };
     }
@@ -70,10 +75,12 @@
     return found;
   }
 
-  const total = (tokens, stage) => (stage.bits === null ? tokens.n : stage.bits.reduce((sum, bit) => sum + bit, 0));
+  const sum = (bits) => bits.reduce((whole, bit) => whole + bit, 0);
 
-  /** "from layer 4 on: 36 of 144 image tokens". */
-  const describe = (tokens, stage) => `from layer ${stage.layer} on: ${words.whole(total(tokens, stage))} of ${words.whole(tokens.n)} image tokens`;
+  const total = (tokens, stage) => (stage.bits === null ? tokens.n : sum(stage.bits));
+
+  /** "from layer 4 on: 36 of 144 image tokens", "before the decoder: 53 of 144 image tokens and 11 merged ones". */
+  const describe = (tokens, stage) => `${stage.layer || stage.bits === null ? `from layer ${stage.layer} on` : "before the decoder"}: ${words.whole(total(tokens, stage))} of ${words.whole(tokens.n)} image tokens${stage.made ? ` and ${words.whole(stage.made)} merged ones` : ""}`;
 
   pdrop.tokens = { unpack, grid, box, retained, stageAt, count, total, describe };
 })(window.pdrop);
