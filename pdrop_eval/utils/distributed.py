@@ -90,6 +90,15 @@ def check_same(asked: Mapping[str, Any]) -> None:
     )
 
 
+def check_alone(program: str) -> None:
+    """Refuse several processes where a command is made for one. Raises UserError."""
+    if world_size() > 1:
+        raise UserError(
+            f"{program} is one process, and WORLD_SIZE={world_size()} says that it is one of several. Start "
+            "it without torchrun, or unset WORLD_SIZE."
+        )
+
+
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if isinstance(value, Mapping):
         for key, part in value.items():

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from pdrop_eval.records import run_identity
+from pdrop_eval.report.bench.cli import bench
 from pdrop_eval.run.bench.settings import make_plan, published_name
 from pdrop_eval.utils.errors import UserError
 
@@ -64,6 +65,12 @@ def test_wrong_settings_name_the_value_and_the_fix(config, override, what, fix):
         make_plan(config(override))
     assert what in str(caught.value)
     assert fix in str(caught.value)
+
+
+def test_several_processes_are_refused(config, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="pdrop-eval-bench is one process, and WORLD_SIZE=2"):
+        bench(config())
 
 
 def test_two_budgets_are_one_too_many(config):

@@ -12,7 +12,12 @@ from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 pytestmark = pytest.mark.slow
 
 
-def start(data, out, processes, *overrides):
+OF_EACH = "import os, sys; sys.argv.append(['{}', '{}'][int(os.environ['RANK'])]); "
+TRAIN = "from pdrop_eval.run.train.cli import main; main()"
+
+
+def start(data, out, processes, *overrides, each=()):
+    """Runs the command; `each` is an override for the first process and one for the second."""
     program = [sys.executable, "-m"]
     if processes > 1:
         program += ["torch.distributed.run", f"--nproc_per_node={processes}", "--standalone", "-m"]
@@ -29,8 +34,11 @@ def start(data, out, processes, *overrides):
         f"output={out}",
         *overrides,
     ]
+    command = [*program, "pdrop_eval.run.train.cli"]
+    if each:
+        command = [*program[:-1], "--no-python", sys.executable, "-c", OF_EACH.format(*each) + TRAIN]
     return subprocess.run(
-        [*program, "pdrop_eval.run.train.cli", *settings],
+        [*command, *settings],
         env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -58,6 +66,18 @@ def test_both_devices_hours_are_counted(runs):
     (phase,) = runs[2]["phases"]
     assert phase["devices"] == 2
     assert phase["device_hours"] == pytest.approx(2 * phase["wall_hours"])
+
+
+@pytest.mark.parametrize(("each", "words"), [
+    (("strategy.ratio=0.5", "strategy.ratio=0.6"), "strategy.ratio (process 0: 0.5, process 1: 0.6)"),
+    (("save_every=3", "save_every=4"), "save_every (process 0: 3, process 1: 4)"),
+], ids=["strategy", "checkpoints"])  # fmt: skip
+def test_processes_that_were_asked_different_things_end_before_the_first_step(data, tmp_path, each, words):
+    done = start(data, tmp_path / "out", 2, "recipe.instruct.steps=2", each=each)
+    assert done.returncode == 1
+    assert " ".join(done.stderr.split()).count(f"they differ in {words}") == 2
+    assert "parameters learn" not in done.stderr
+    assert not (tmp_path / "out" / "training_record.json").exists()
 
 
 def test_a_batch_that_the_processes_can_not_share_is_refused(data, tmp_path):

@@ -14,6 +14,7 @@ from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.spec import BenchSpec, make_spec
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils import cli
+from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.log import log_rank_zero
 
 
@@ -32,6 +33,7 @@ def main() -> None:
 
 def bench(config: BenchSpec) -> dict[str, Any]:
     """Measures what is asked for and is not there yet; returns the record. Raises UserError."""
+    check_alone("pdrop-eval-bench")
     plan = make_plan(config)
     record = None if config.again else existing(Path(config.results), config.model.name, plan.identity)
     if record is not None and finished(plan, record):

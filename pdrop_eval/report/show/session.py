@@ -15,7 +15,7 @@ from pdrop_eval.report.show.settings import Settings
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import log
-from pdrop_eval.utils.distributed import world_size
+from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
 from pdrop_eval.utils.log import log_rank_zero
@@ -45,8 +45,7 @@ class Session:
 
 def prepare(settings: Settings) -> Session:
     """Checks all that can be checked without a model. Raises UserError."""
-    if world_size() > 1:
-        raise UserError("pdrop-eval-show is one process: start it without torchrun.")
+    check_alone("pdrop-eval-show")
     _check_out(settings.out)
     plans = _plans(settings)
     from pdrop_eval.models.loading.checkpoint import check_device, check_not_absent

@@ -17,15 +17,16 @@ from omegaconf import DictConfig, OmegaConf
 from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.records.left_out import LeftOut, note_left_out
 from pdrop_eval.records.overrides import SCHEDULE
+from pdrop_eval.records.run_identity import shared_settings
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.distributed import rank
+from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.presets import model_configs, suite_of
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 
 _OURS = ("experiment", "size", "model", "strategy", "tasks", "runs", "keep_going")
@@ -82,7 +83,11 @@ def run_experiment(
     runs = _chosen(run_list(listed), given)
     _check_settings(given, runs)
     planned = _planned(runs, config, overrides, given)
+    start()
+    check_same({"runs": "; ".join(one.title for one in planned)})
+    check_same({one.title: _asked(one.spec) for one in planned})
     reasons = _left_out(planned, check, config.keep_going)
+    check_same({"left out": {planned[place].title: why for place, why in reasons.items()}})
     able = [one for place, one in enumerate(planned) if place not in reasons]
     if not able:
         what = "can be made" if config.keep_going else "has its checkpoint"
@@ -110,6 +115,11 @@ def _planned(
     return found
 
 
+def _asked(spec: RunSpec) -> dict[str, Any]:
+    """What processes that share a run have in common of it."""
+    return redact_all({"strategy": spec.strategy.name, **shared_settings(spec.to_dict())})
+
+
 def _left_out(
     planned: Sequence[_Planned], check: Callable[[RunSpec], None], keep_going: bool
 ) -> dict[int, str]:
@@ -120,7 +130,7 @@ def _left_out(
             resolve_checkpoint(one.spec.model.pretrained)
             if keep_going:
                 check(one.spec)
-        except UserError as error:
+        except (UserError, ElsewhereError) as error:
             if not (keep_going or isinstance(error, MissingCheckpointError)):
                 raise
             reasons[place] = str(error)

@@ -51,6 +51,7 @@ class TrainingPlan:
 
     Attributes:
         start_sha256: of the weights that the training starts from, an adapter on them included.
+        family: the name of the checkpoint's model family.
         adapter: what is merged into the checkpoint before the first phase.
     """
 
@@ -58,6 +59,7 @@ class TrainingPlan:
     output: Path
     start_sha256: str
     phases: list[Phase]
+    family: str
     adapter: Adapter | None = None
 
     @property
@@ -113,7 +115,7 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision)
     start = model_sha256(checkpoint_sha256(source, config.model.revision), adapter)
     phases = [_phase(config, name, output) for name in config.phases]
-    return TrainingPlan(config, output, start, phases, adapter)
+    return TrainingPlan(config, output, start, phases, checkpoint.family, adapter)
 
 
 def read_phase(phase: Phase) -> dict[str, Any]:

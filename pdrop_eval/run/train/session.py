@@ -10,9 +10,10 @@ from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.train import distributed
+from pdrop_eval.run.train.agreement import in_common
 from pdrop_eval.run.train.disk import writing_to_disk
 from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
-from pdrop_eval.utils.distributed import rank, world_size
+from pdrop_eval.utils.distributed import check_same, rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
 from pdrop_eval.utils.log import log_rank_zero
@@ -33,6 +34,9 @@ def _train(plan: TrainingPlan) -> dict[str, Any]:
     from pdrop_eval.run.train.progress import check_identity
     from pdrop_eval.run.train.record import write_record
 
+    if world_size() > 1:
+        _arguments(plan, plan.phases[0])  # the Trainer's own way to connect the processes
+        check_same(in_common(plan))
     strategy = plan.config.strategy.build()
     _check_strategy(plan, strategy)
     source: str | Path = plan.config.model.pretrained
@@ -91,6 +95,7 @@ def _train_phase(plan: TrainingPlan, phase: Phase, strategy: Any, source: str | 
     models.prepare(start.model, phase.settings, config)
     identity = {**plan.identity(phase), "samples": _samples_sha256(samples)}
     checkpoint, mark = last_checkpoint(phase.folder, identity)
+    check_same({**identity, "checkpoint": checkpoint and checkpoint.name})
     clock = Clock(identity, mark)
     trainer = _trainer(phase, arguments, start, samples)
     trainer.add_callback(clock)

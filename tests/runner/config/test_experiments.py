@@ -16,6 +16,7 @@ from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.run.evaluate.experiments import _overrides
 from pdrop_eval.run.evaluate.run_list import run_list
+from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
 from pdrop_eval.utils.presets import model_configs
@@ -200,6 +201,32 @@ def test_what_an_experiment_cannot_be_told_is_refused(asked, monkeypatch, capsys
     assert message.startswith("pdrop-eval: ")
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(("theirs", "words"), [
+    ({"runs": "[1/1] model=mini strategy=pdrop"}, "they differ in runs (process 0: [1/3] model=mini"),
+    ({"left out": {"[2/3] model=mini strategy=fastv": "not here"}},
+     "they differ in left out.[2/3] model=mini strategy=fastv (process 0: None, process 1: not here)"),
+], ids=["other runs", "a checkpoint that one lacks"])  # fmt: skip
+def test_processes_of_an_experiment_that_differ_end_before_its_first_run(
+    asked, monkeypatch, capsys, theirs, words
+):
+    monkeypatch.setattr(distributed, "_failed_together", False)
+    monkeypatch.setattr(distributed, "gather", lambda ours: [ours, theirs if {*ours} == {*theirs} else ours])
+    assert command(monkeypatch, "experiment=table5", "model=mini") == 2
+    assert words in " ".join(capsys.readouterr().err.split())
+    assert asked == []
+
+
+def test_what_the_first_process_refuses_is_left_out_in_all(asked, monkeypatch):
+    def refuse(config, models=None):
+        if config.strategy.name == "fastv":
+            raise distributed.ElsewhereError("its model isn't here")
+
+    monkeypatch.setattr(cli, "check", refuse)
+    monkeypatch.setattr(experiments, "note_left_out", lambda *_: None)
+    assert command(monkeypatch, "experiment=table5", "model=mini", "keep_going=true") == 0
+    assert [run[1] for run in asked] == ["vanilla", "pdrop"]
 
 
 @pytest.mark.slow
