@@ -20,6 +20,7 @@ class Decoder:
         q: width of the queries.
         kv: width of the keys, and of the values (narrower in grouped-query models).
         vocabulary: tokens that the output head tells apart.
+        head: width of one head.
     """
 
     layers: int
@@ -28,6 +29,7 @@ class Decoder:
     q: int
     kv: int
     vocabulary: int
+    head: int = 0
 
     def linear(self, tokens: int, feed_forward: int = 3) -> int:
         """Return the multiply-adds of a layer's linear maps: q, k, v, o and `feed_forward` ones of d·m."""
@@ -67,6 +69,7 @@ def decoder_of(config: Any) -> Decoder:
         q=text.num_attention_heads * head,
         kv=kv_heads * head,
         vocabulary=text.vocab_size,
+        head=head,
     )
 
 

@@ -82,6 +82,9 @@ STRATEGIES = [
     *LEADS,
     Random(tokens=9, k=2),
     VTW(k=5),
+    SparseVLM(),
+    SparseVLM(version="1.0", scale=2.0, bias=3.0, layers=(2, 3, 5, 7)),
+    SparseVLM(version="plus", heads=3, layers=(2, 4, 6)),
 ]
 # Those that reduce images before the decoder run on every family that takes images.
 BEFORE = [
@@ -114,6 +117,9 @@ FAMILIES["llava_gqa"] = partial(tiny_model, families.get("llava"), "llama", kv_h
 
 # The fast run makes each check of each strategy on one of these two, in turn; PyramidDrop's on all families.
 FEW = ("llava_gqa", "llava_next")
+
+# Those that choose by more than counts, so that no setting retains every token.
+DROPS_SOMETHING = ("sparsevlm",)
 
 IMAGE = "image"
 # One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.
@@ -180,6 +186,8 @@ def keep_all(strategy):
     if strategy.reducer is not None:
         kept.reduce = lambda view: view.take(torch.arange(len(view.tokens)))
     kept.retained = lambda num_layers, n: (n,) * len(strategy.drops(num_layers))
+    if strategy.name in DROPS_SOMETHING:
+        kept.select = lambda context: replace(strategy.select(context), keep=context.image, merge=None)
     return kept
 
 

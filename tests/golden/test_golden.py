@@ -33,7 +33,16 @@ def test_case(golden_name, golden_folder, record_property):
 
 def test_all_cases_are_here():
     count = Counter(name.partition("_")[0] for name in golden_driver.names(CASES))
-    assert count == {"pdrop": 10, "fastv": 5, "pre": 45, "random": 1, "vtw": 2}
+    assert count == {
+        "pdrop": 10,
+        "fastv": 5,
+        "pre": 45,
+        "random": 1,
+        "sparsevlm10": 1,
+        "sparsevlm15": 3,
+        "sparsevlmplus": 1,
+        "vtw": 2,
+    }
     assert len([name for name in golden_driver.names(CASES) if name.startswith("pdrop_train")]) == 2
 
 
