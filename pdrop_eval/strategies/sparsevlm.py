@@ -129,15 +129,14 @@ class SparseVLM(InsideStrategy):
             )
 
     def _check_values(self) -> None:
-        for name in ("counts", "ratios"):
-            if getattr(self, name) is not None:
-                setattr(self, name, tuple(getattr(self, name)))
-        given = self.counts if self.counts is not None else self.ratios
         drops = len(self._named if self.layers is None else self.layers)
-        if given is not None and len(given) != drops:
-            raise UserError(
-                f"{list(given)} are {len(given)} numbers for {drops} drops: give one for each layer."
-            )
+        for name in ("counts", "ratios"):
+            given = getattr(self, name)
+            if given is None:
+                continue
+            if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != drops:
+                raise UserError(f"{name}={given!r} is not allowed: give {drops} numbers, one for each drop.")
+            setattr(self, name, tuple(given))
         for count in self.counts or ():
             check_count("counts", count, low=0)
         if self.ratios is not None:

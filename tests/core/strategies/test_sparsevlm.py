@@ -161,7 +161,7 @@ def test_noise_is_the_samples_own():
         ({"version": "1.0", "counts": (3, 2, 1)}, "counts=.*no setting of SparseVLM's version 1.0"),
         ({"version": "1.0", "preset": "96"}, "preset='96' is not allowed"),
         ({"scale": 2.0}, "scale=2.0 is no setting of SparseVLM's version 1.5"),
-        ({"counts": (3, 2)}, "2 numbers for 3 drops"),
+        ({"counts": (3, 2)}, r"counts=\(3, 2\) is not allowed: give 3 numbers"),
         ({"counts": (3, 2, -1)}, "counts=-1"),
         ({"ratios": (0.2, 0.4, 0.1)}, "ratios=.* grow"),
         ({"ratios": (0.4, 0.2, 0.1), "preset": "64"}, "ratios, counts and preset"),
