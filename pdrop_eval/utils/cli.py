@@ -1,7 +1,8 @@
 """How every console script begins and ends: its exit status, and the one message that goes with it.
 
 0 it did what was asked · 1 a bug, or a sample that can't be answered · 2 wrong input (`UserError`, or a
-configuration that can't be composed) · 130 interrupted. `pdrop-eval-compare` has statuses of its own.
+configuration that can't be composed) · 130 interrupted · that of the signal that has ended it (143 for TERM,
+129 for HUP). `pdrop-eval-compare` has statuses of its own.
 """
 
 import contextlib
@@ -23,6 +24,7 @@ from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.signals import EndedBySignal, ended_by_signals
 
 # What goes wrong in composing a configuration: choices, interpolations, files (a Python tag among it).
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError)
@@ -63,6 +65,17 @@ def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
     """Turns whatever ends a script into a message and an exit status; a traceback is shown of bugs only."""
     log.configure(log.asked_for(sys.argv[1:]))  # so that a wrong setting is an event, too
     output.never_refuse()
+
+    def tell(signal: str, status: int) -> None:
+        report(program, f"{signal}: {interrupted}", status)
+
+    with ended_by_signals(tell), _ending(program, interrupted):
+        yield
+
+
+@contextlib.contextmanager
+def _ending(program: str, interrupted: str) -> Iterator[None]:
+    others = True
     try:
         yield
         _check_output(program)
@@ -73,6 +86,9 @@ def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
         leave(program, str(error), 2)
     except CONFIG_ERRORS as error:
         leave(program, str(explain(error)), 2)
+    except EndedBySignal:
+        others = False  # they may be gone, or told to end as well
+        raise
     except KeyboardInterrupt:
         leave(program, interrupted, 130)
     except BrokenPipeError:  # the reader of our output has left, as `| head` does; the files are written
@@ -88,7 +104,8 @@ def ending(program: str, interrupted: str = "interrupted.") -> Iterator[None]:
             leave(program, str(error), 1)
         leave(program, message if expected else f"{message}\n{traceback.format_exc()}", 1)
     finally:
-        distributed.stop()
+        if others:
+            distributed.stop()
 
 
 def _check_output(program: str, failed: bool = False) -> None:

@@ -25,7 +25,10 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     status = NOT_COMPARED
     try:
-        status = _guarded(sys.argv[1:])
+        from pdrop_eval.utils.signals import ended_by_signals
+
+        with ended_by_signals(lambda name, _: _say(f"{name}: interrupted. Run the same command to resume.")):
+            status = _guarded(sys.argv[1:])
     except ImportError:  # nothing of the package works, so nobody else will take an old verdict away
         _forget(sys.argv[1:])
         traceback.print_exc()
@@ -39,9 +42,12 @@ def main() -> None:
 def _guarded(arguments: Sequence[str]) -> int:
     from pdrop_eval.utils.errors import UserError
     from pdrop_eval.utils.redact import redact
+    from pdrop_eval.utils.signals import EndedBySignal
 
     try:
         return _answer(arguments)
+    except EndedBySignal:
+        raise
     except KeyboardInterrupt:
         return _say("interrupted. Run the same command to resume.")
     except SystemExit as leaving:  # of a library: its status says nothing about the comparison
