@@ -28,7 +28,7 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all goldens eval experiment doctor tables figures show samples page docs screenshots readme benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test test-slow test-all goldens eval experiment doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
@@ -147,6 +147,12 @@ clean:  ## Remove build outputs and caches
 readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(BIN)/pdrop-eval-figures out=results/figures $(ARGS)
 	$(BIN)/pdrop-eval-tables out=results/tables readme=README.md page=results/README.md $(ARGS)
+
+# Runs that failed (status 1) leave their rows with the reason, and the table is made all the same.
+shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
+	@status=0; $(BIN)/pdrop-eval experiment=shelf $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
+		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=shelf out=results/tables \
+		$(patsubst results=%,root=%,$(filter results=%,$(ARGS))) || status=$$?; exit $$status
 
 samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
 	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini

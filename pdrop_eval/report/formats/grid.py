@@ -41,6 +41,7 @@ class Grid:
     Attributes:
         labels: How many of the first columns say what a line is.
         left: Whether the last column is text.
+        across: Whether the names of bands stand above their lines, across all columns, in every format.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Grid:
     bands: list[Band]
     labels: int = 1
     left: bool = False
+    across: bool = False
 
 
 @dataclass

@@ -49,7 +49,7 @@ def escaped(text: str) -> str:
 
 
 def _float(grid: Grid, caption: str) -> str:
-    named = any(band.name for band in grid.bands)
+    named = any(band.name for band in grid.bands) and not grid.across
     heads = ([MODEL] if named else []) + grid.heads
     style = "l" * (grid.labels + named) + "r" * (len(grid.heads) - grid.labels)
     style = style[:-1] + "l" if grid.left else style
@@ -62,7 +62,10 @@ def _float(grid: Grid, caption: str) -> str:
         _row([escaped(head) for head in heads]),
     ]
     for band in grid.bands:
-        lines += [r"\midrule", *_band(band, named)]
+        lines.append(r"\midrule")
+        if grid.across and band.name:
+            lines.append(rf"\multicolumn{{{len(heads)}}}{{l}}{{\textit{{{escaped(band.name)}}}}} \\")
+        lines += _band(band, named)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}"])
 
 

@@ -26,10 +26,12 @@ def markdown(sections: list[Section]) -> str:
 
 def markdown_grid(grid: Grid) -> str:
     """One table; the names of several bands become a first column."""
-    named = any(band.name for band in grid.bands)
+    named = any(band.name for band in grid.bands) and not grid.across
     heads = ([MODEL] if named else []) + grid.heads
     rows = []
     for band in grid.bands:
+        if grid.across and band.name:
+            rows.append([f"**{escaped(band.name)}**", *[""] * (len(heads) - 1)])
         for index, line in enumerate(band.lines):
             name = [band.name if index == 0 else ""] if named else []
             rows.append([escaped(text) for text in [*name, *(cell.text for cell in line.cells)]])

@@ -32,6 +32,9 @@ _NARROW = {
     "VQAv2": ("VQA", "v2"),
     "VizWiz": ("Viz", "Wiz"),
     "Average": ("Aver-", "age"),
+    "95% interval": ("95%", "interval"),
+    "Mean %": ("Mean", "%"),
+    "FLOPs %": ("FLOPs", "%"),
 }
 
 
@@ -106,7 +109,8 @@ def _total(columns: list[int], widths: list[int], gap: int) -> int:
 
 def _narrow(head: str) -> tuple[str, str]:
     plain = head.rstrip("†‡")
-    first, second = _NARROW.get(plain, (plain, ""))
+    versus = ("vs", plain[3:]) if plain.startswith("vs ") else (plain, "")
+    first, second = _NARROW.get(plain, versus)
     mark = head[len(plain) :]
     return (first, second + mark) if second else (first + mark, second)
 

@@ -76,28 +76,54 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Overall:
+class Mean:
     """All benchmarks, each weighing the same.
 
     Attributes:
         found: The mean difference in points, with its interval.
-        p: By exchanging answers.
         relative: The mean over benchmarks of candidate's score / baseline's, in %; None where no baseline
             scores above 0.
         relative_interval: Its interval. It may reach above 100 where the baseline has everything right: it is
             of all questions that might have been asked, and of those a baseline may have fewer right.
         left_out: Benchmarks that `relative` leaves out because the baseline's score is 0.
+    """
+
+    found: Difference
+    relative: float | None
+    relative_interval: Interval | None
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overall(Mean):
+    """The mean over benchmarks, with what the answers say of it.
+
+    Attributes:
+        p: By exchanging answers.
         agreement: The share of equal answers among all questions.
         changed: Answers that differ.
     """
 
-    found: Difference
     p: float
-    relative: float | None
-    relative_interval: Interval | None
-    left_out: tuple[str, ...]
     agreement: float
     changed: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of two runs on one benchmark, without a test."""
+
+    benchmark: str
+    baseline: float
+    candidate: float
+    found: Difference
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> "Scores":
+        """Return those of paired samples."""
+        rule = benchmarks()[pairs.benchmark].rule
+        baseline, candidate = (rule.score(samples) for samples in pairs.samples)
+        return cls(pairs.benchmark, baseline, candidate, pairs.difference)
 
 
 def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
@@ -142,23 +168,30 @@ def overall(effects: Sequence[Effect]) -> Overall:
     """
     if not effects:
         raise ValueError("no benchmark was compared")
-    found = mean_difference([effect.found for effect in effects])
+    mean = mean_of(effects)
     permuted = np.mean([effect.permuted for effect in effects], axis=0)
-    ratios = [_relative(effect) for effect in effects if effect.baseline > 0]
-    relative = mean_difference(ratios) if ratios else None
-    low, high = relative.ends() if relative else (0.0, 0.0)
     return Overall(
-        found=found,
-        p=p_of(found.value, permuted) if found.changed else 1.0,
-        relative=100 + relative.value if relative else None,
-        relative_interval=(max(0.0, 100 + low), 100 + high) if relative else None,
-        left_out=tuple(effect.benchmark for effect in effects if effect.baseline <= 0),
-        agreement=sum(effect.agreement * effect.found.n for effect in effects) / found.n,
+        **vars(mean),
+        p=p_of(mean.found.value, permuted) if mean.found.changed else 1.0,
+        agreement=sum(effect.agreement * effect.found.n for effect in effects) / mean.found.n,
         changed=sum(effect.changed for effect in effects),
     )
 
 
-def _relative(effect: Effect) -> Difference:
+def mean_of(compared: Sequence[Effect | Scores]) -> Mean:
+    """The mean over benchmarks, in points and in percent of the baseline."""
+    ratios = [_relative(one) for one in compared if one.baseline > 0]
+    relative = mean_difference(ratios) if ratios else None
+    low, high = relative.ends() if relative else (0.0, 0.0)
+    return Mean(
+        found=mean_difference([one.found for one in compared]),
+        relative=100 + relative.value if relative else None,
+        relative_interval=(max(0.0, 100 + low), 100 + high) if relative else None,
+        left_out=tuple(one.benchmark for one in compared if one.baseline <= 0),
+    )
+
+
+def _relative(effect: Effect | Scores) -> Difference:
     scale = 100 / benchmarks()[effect.benchmark].rule.range[1]
     return effect.found.relative(effect.baseline * scale, effect.candidate * scale)
 

@@ -60,6 +60,7 @@ def make_tables(
         UserError: there is nothing to show, a record can't be read, two records contradict each other, or
             the files can't be written.
     """
+    from pdrop_eval.records.left_out import read_left_out
     from pdrop_eval.records.run import to_runs
     from pdrop_eval.records.store import load_records
     from pdrop_eval.report.readme.blocks import COMPACT, FIGURES, has_place, with_blocks
@@ -73,17 +74,17 @@ def make_tables(
             f"No benchmark is finished in {root}. Run first: {command('pdrop', 'mini', 'mini')} "
             "(or name the folder of your records: root=DIR)."
         )
-    reports = make_reports(runs, which)
+    reports = make_reports(runs, which, read_left_out(root))
     files = {out / name: text for report in reports for name, text in report.files().items()}
     if which == ALL:
         files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
-        blocks = readme_blocks(runs)
+        blocks = readme_blocks(runs, reports)
         if any(has_place(readme, name) for name in FIGURES):
             blocks |= _figures(runs, root, out.parent / "figures", readme.parent)
         files[readme] = with_blocks(readme, blocks)
     if page is not None:
-        files |= _pages(runs, page, out)
+        files |= _pages(runs, page, out, reports)
     for path, text in files.items():
         with writing_to(path.parent):
             write_atomically(path, text)
@@ -103,7 +104,7 @@ def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict
     return {name: drawn.get(name, ("", NOTHING))[1] for name in FIGURES}
 
 
-def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
+def _pages(runs: list["Run"], page: Path, out: Path, reports: list["Report"]) -> dict[Path, str]:
     """The page of results and the findings that it links to. Their numpy is imported for nothing else."""
     from pdrop_eval.report.findings.page import findings_page
     from pdrop_eval.report.findings.questions import find
@@ -111,7 +112,10 @@ def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
 
     found = find(runs)
     findings = page.parent / "training" / "findings.md"
-    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
+    return {
+        findings: findings_page(found),
+        page: results_page(runs, found, page.parent, out, [report.name for report in reports]),
+    }
 
 
 def _shown(reports: list["Report"], runs: list["Run"], out: Path, which: str) -> str:

@@ -1,15 +1,17 @@
 """Which reports there are: each paper table and the overview, in every format."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdrop_eval.records.left_out import LeftOut
 from pdrop_eval.records.run import Run
+from pdrop_eval.report.budgets.blocks import boards
 from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.formats.html import page
 from pdrop_eval.report.formats.latex import latex
 from pdrop_eval.report.formats.markdown import markdown
-from pdrop_eval.report.readme.blocks import COMPACT, FIRST, STRATEGIES, WHOLE, compact, first
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, SHELF, STRATEGIES, WHOLE, compact, first
 from pdrop_eval.report.tables.csv_export import sheet
 from pdrop_eval.report.tables.fill import measured_parts, published_part
 from pdrop_eval.report.tables.layout import measured_section, published_section
@@ -21,12 +23,13 @@ from pdrop_eval.utils.errors import UserError
 
 @dataclass
 class Report:
-    """One report: its sections, and what makes its CSV."""
+    """One report: its sections, what makes its CSV, and what a README shows of it, if it may."""
 
     name: str
     title: str
     sections: list[Section]
     sheet: Callable[[], str]
+    first: str = ""
 
     def files(self) -> dict[str, str]:
         """Name and content of its files."""
@@ -38,38 +41,66 @@ class Report:
         }
 
 
-def make_reports(runs: list[Run], which: str) -> list[Report]:
-    """The reports that are asked for: a table's number, overview, or all of them."""
+def make_reports(runs: list[Run], which: str, left: Sequence[LeftOut] = ()) -> list[Report]:
+    """The reports that are asked for: a table's number, overview, or all of them.
+
+    Args:
+        runs: What was run.
+        which: The reports.
+        left: What couldn't be run.
+    """
     tables = list(shipped().values()) if which == "all" else []
     tables += [] if which in ("all", "overview") else [find_table(which)]
-    filled = [table for table in tables if table.published or measured_parts(table, runs)]
-    if tables and not filled:
-        raise UserError(
-            f"No run is a row of table={which}: `rows` in its YAML asks for others. table=overview has all."
-        )
-    reports = [table_report(table, runs) for table in filled]
+    reports = [report for table in tables if (report := table_report(table, runs, left))]
+    if tables and not reports:
+        raise UserError(f"No run is a row of table={which}: {_wanted(tables[0])} table=overview has all.")
     if which in ("overview", "all"):
         reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
     return reports
 
 
-def table_report(table: Table, runs: list[Run]) -> Report:
-    """A table: a section for each measured size and suite, then the published one."""
+def table_report(table: Table, runs: list[Run], left: Sequence[LeftOut] = ()) -> Report | None:
+    """A table: a section for each measured size and suite, then the published one; None where both lack."""
+    title = f"{table.label}: {table.title}"
+    if table.in_blocks:
+        found = boards(table, runs, left)
+        if not found:
+            return None
+        from pdrop_eval.report.budgets.report import budgets  # its numpy is imported for nothing else
+
+        blocks = budgets(table, found)
+        return Report(table.name, title, blocks.sections, lambda: blocks.sheet, blocks.first)
     measured = measured_parts(table, runs)
     published = [published_part(table)] if table.published else []
+    if not measured and not published:
+        return None
     sections = [*map(measured_section, measured), *map(published_section, published)]
-    title = f"{table.label}: {table.title}"
     return Report(table.name, title, sections, lambda: sheet([*measured, *published]))
 
 
-def readme_blocks(runs: list[Run]) -> dict[str, str]:
-    """What a README may show: Table 5 at a first look and as it is in its file, Tables 1 to 4 in short."""
+def readme_blocks(runs: list[Run], reports: Sequence[Report] = ()) -> dict[str, str]:
+    """What a README may show: Table 5 at a first look and as it is in its file, Tables 1 to 4 in short.
+
+    Args:
+        runs: What was run.
+        reports: Those that were made of them.
+    """
+    made = {report.name: report for report in reports}
+    whole = made.get(TABLES[5].name) or table_report(TABLES[5], runs)
     return {
         FIRST: first(measured_parts(TABLES[5], runs)),
-        WHOLE: markdown(table_report(TABLES[5], runs).sections),
+        WHOLE: markdown(whole.sections) if whole else NOTHING,
         COMPACT: short_tables(runs),
+        SHELF: made[SHELF].first if SHELF in made else NOTHING,
         STRATEGIES: catalogue("pdrop_eval/strategies"),
     }
+
+
+def _wanted(table: Table) -> str:
+    """What kind of runs a table has rows for."""
+    if table.in_blocks:
+        return "it has those at a budget (budget.tokens=64), as experiment=shelf runs them."
+    return "`rows` in its YAML asks for others."
 
 
 def figures_text(runs: list[Run], figures: Path, folder: Path) -> dict[str, tuple[str, str]]:

@@ -1,7 +1,7 @@
 """`results/README.md`, written by `make readme`: what was measured on one page, with links to the rest."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +25,23 @@ by hand. Each model size and suite has its own tables. The miniatures answer ren
 scores only with each other, never with published ones."""
 
 
-def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path, tables: Path) -> str:
-    """The page that lies in `folder`, beside training/; `tables` is where the files of the tables are."""
-    parts = [_INTRO, _index(runs, folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
+def results_page(
+    runs: Sequence[Run],
+    found: Sequence[Comparison],
+    folder: Path,
+    tables: Path,
+    reports: Collection[str] = (),
+) -> str:
+    """The page that lies in `folder`, beside training/.
+
+    Args:
+        runs: What was run.
+        found: What training changed.
+        folder: Where the page lies.
+        tables: Where the files of the tables are.
+        reports: The names of those that were made.
+    """
+    parts = [_INTRO, _index(runs, reports, folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
     answers = summary(found)
     if answers:
         parts += [
@@ -51,13 +65,17 @@ def results_page(runs: Sequence[Run], found: Sequence[Comparison], folder: Path,
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _index(runs: Sequence[Run], folder: Path, tables: str) -> str:
+def _index(runs: Sequence[Run], reports: Collection[str], folder: Path, tables: str) -> str:
     """Links to every file of the tables, and to the pages of training."""
 
     def links(name: str) -> str:
         return ", ".join(f"[{kind}]({tables}/{name}.{kind})" for kind in FORMATS)
 
-    made = [table for table in shipped().values() if table.published or measured_parts(table, runs)]
+    made = [
+        table
+        for table in shipped().values()
+        if table.name in reports or (not table.in_blocks and (table.published or measured_parts(table, runs)))
+    ]
     lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in made]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
     lines.append("- What training with PDrop changed: [findings](training/findings.md)")

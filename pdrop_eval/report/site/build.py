@@ -9,6 +9,7 @@ from typing import Any
 
 from pdrop_eval import __version__
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.left_out import read_left_out
 from pdrop_eval.report.site.data.compared import comparisons
 from pdrop_eval.report.site.data.curves import curves
 from pdrop_eval.report.site.data.downloads import copy_comparisons, overview_sheet, sample_sheet
@@ -175,7 +176,7 @@ def _write_runs(build: _Build, recorded: Iterable[Recorded]) -> None:
 def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dict[str, Any]:
     from pdrop_eval.utils.provenance import code_identity
 
-    shown, sheets = tables(recorded)
+    shown, sheets = tables(recorded, read_left_out(sources.root))
     for name, text in sheets.items():
         build.site.write(name, text)
     build.site.write(OVERVIEW, overview_sheet(recorded))

@@ -101,6 +101,9 @@ class Table(_Part):
         source: Where they are printed.
         size: Of the models in them.
         misprint: Where the printed averages and differences are not those of the printed scores.
+        layout: "rows", or "budgets": a block a budget, with a row for every strategy; see `report.budgets`.
+        controls: Of blocks: the strategies that the others should beat.
+        notes: Of blocks: what has to be known of the models of a size, by size.
     """
 
     name: str
@@ -119,6 +122,9 @@ class Table(_Part):
     source: str = CITATION
     size: str = "7b"
     misprint: str = ""
+    layout: Literal["rows", "budgets"] = "rows"
+    controls: tuple[str, ...] = ()
+    notes: dict[str, str] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -166,6 +172,8 @@ class Table(_Part):
     def _has_rows(self) -> "Table":
         if self.rows is None and not self.published:
             raise ValueError("there are neither rows nor published rows: rows: {} takes every run")
+        if self.in_blocks and self.published:
+            raise ValueError("a table by budgets takes its published rows from report/budgets/published.csv")
         return self
 
     @property
@@ -182,6 +190,11 @@ class Table(_Part):
     def heading(self) -> str:
         """The title as the beginning of a sentence."""
         return self.title[0].upper() + self.title[1:]
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether it has a block for each budget."""
+        return self.layout == "budgets"
 
     @property
     def relative(self) -> bool:

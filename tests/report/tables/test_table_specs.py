@@ -34,7 +34,7 @@ def rows(table, runs):
 
 
 def test_the_papers_tables_and_the_fields_are_shipped():
-    assert list(shipped()) == ["table1", "table2", "table3", "table4", "table5", "field"]
+    assert list(shipped()) == ["table1", "table2", "table3", "table4", "table5", "field", "shelf"]
     assert list(TABLES) == [1, 2, 3, 4, 5]
 
 
@@ -125,6 +125,15 @@ def test_a_table_without_a_run_says_so(own, add_run, tmp_path):
             "published: [{architecture: a, patches: 1, strategy: b, scores: [1]}]",
             "row 1 of published has 1 scores for 2 columns",
         ),
+        (
+            "title: a\ncolumns: [gqa]\nrows: {}\nlayout: columns",
+            "layout: Input should be 'rows' or 'budgets'",
+        ),
+        (
+            "title: a\ncolumns: [gqa]\nlayout: budgets\n"
+            "published: [{architecture: a, patches: 1, strategy: b, scores: [1]}]",
+            "takes its published rows from report/budgets/published.csv",
+        ),
         ("title: [", "is no valid YAML"),
         ("- a", "title: Field required"),
     ],
@@ -135,7 +144,9 @@ def test_what_is_wrong_in_a_table_is_said_with_its_file(own, text, message):
 
 
 def test_a_name_that_no_table_has_is_refused_with_the_names(tmp_path):
-    with pytest.raises(UserError, match=r"Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, all, overview"):
+    with pytest.raises(
+        UserError, match=r"Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, shelf, all, overview"
+    ):
         find_table("6")
     with pytest.raises(UserError, match=r"none\.yaml can't be read: No such file"):
         find_table(str(tmp_path / "none.yaml"))

@@ -237,7 +237,7 @@ def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
     ("argument", "words"),
     [
         ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme, page. Did you mean root?"),
-        ("table=6", "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, all, overview."),
+        ("table=6", "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, shelf, all, overview."),
         ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
     ],
 )

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from pdrop_eval.records.left_out import LeftOut
 from pdrop_eval.records.row_key import RowKey, family_name
-from pdrop_eval.report.formats.grid import Note
+from pdrop_eval.report.budgets.blocks import boards
+from pdrop_eval.report.budgets.report import budgets
+from pdrop_eval.report.formats.grid import Note, Section
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.names import public
 from pdrop_eval.report.tables.cells import Cell
@@ -20,31 +23,72 @@ FOLDER = "downloads/tables"
 _DIGITS = ".10g"  # as in the sheets of the tables
 
 
-def tables(recorded: Sequence[Recorded]) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All tables, and their sheets by file name."""
+def tables(
+    recorded: Sequence[Recorded], left: Sequence[LeftOut] = ()
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """All tables, and their sheets by file name.
+
+    Args:
+        recorded: The runs.
+        left: What couldn't be run.
+    """
     keys = {id(one.run): one.key for one in recorded}
     runs = [one.run for one in recorded if one.run.results]
     found, sheets = [], {}
     for table in shipped().values():
+        if table.in_blocks:
+            if filled := boards(table, runs, left):
+                blocks = budgets(table, filled)
+                found.append({**_head(table), "sections": [_section(one) for one in blocks.sections]})
+                sheets[f"{FOLDER}/{table.name}.csv"] = public(blocks.sheet)
+            continue
         parts = measured_parts(table, runs)
         if not parts and not table.published:
             continue
         printed = [published_part(table)] if table.published else []
         found.append(
             {
-                "number": table.number or table.name,
-                "title": table.label,
-                "heading": table.heading,
+                **_head(table),
                 "benchmarks": list(table.benchmarks),
                 "labels": ["Model", *table.labels],
                 "facts": list(table.facts),
                 "average": table.average,
-                "files": [{"title": "CSV, with every digit", "file": f"{FOLDER}/{table.name}.csv"}],
                 "parts": [_part(part, lambda run: keys.get(id(run))) for part in [*parts, *printed]],
             }
         )
         sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, *printed]))
     return found, sheets
+
+
+def _head(table: Table) -> dict[str, Any]:
+    return {
+        "number": table.number or table.name,
+        "title": table.label,
+        "heading": table.heading,
+        "files": [{"title": "CSV, with every digit", "file": f"{FOLDER}/{table.name}.csv"}],
+    }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    """A section of text as it is: the page shows it as the other formats do."""
+    return {
+        "title": section.title,
+        "text": section.text,
+        "grids": [
+            {
+                "title": grid.title,
+                "heads": grid.heads,
+                "labels": grid.labels,
+                "left": grid.left,
+                "bands": [
+                    {"name": band.name, "lines": [[vars(cell) for cell in line.cells] for line in band.lines]}
+                    for band in grid.bands
+                ],
+            }
+            for grid in section.grids
+        ],
+        "notes": [{"text": note.text, "commands": note.commands} for note in section.notes],
+    }
 
 
 def rounded(value: float | None) -> float | None:

@@ -8,6 +8,7 @@
     const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables.filter((one) => words.number(one.number)).pop() || tables[0];
     if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, index.commands.eval), ".")] };
+    if (table.sections) return blocks(index, tables, table);
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
     const options = { published: published.on, intervals: intervals.on };
@@ -22,6 +23,32 @@
         printed.map((part) => asPrinted(index, table, part)),
       ],
     };
+  }
+
+  /** A table in blocks by budget: its sections as they are in the other formats. */
+  function blocks(index, tables, table) {
+    return {
+      heading: `${table.title}: ${table.heading}`,
+      lead: lead(index),
+      nodes: [h("div.controls", null, tabs(tables, table)), downloads(table), table.sections.map((part) => asText(table, part))],
+    };
+  }
+
+  const asText = (table, part) => h("section.part", { "aria-label": part.title },
+    h("h2", null, part.title), part.text.map((text) => h("p", null, text)),
+    part.grids.map((one) => [h("p.under", null, h("strong", null, one.title)), widgets.scroller(textGrid(one), `${part.title}: ${one.title}`)]),
+    (part.notes || []).map(note));
+
+  function textGrid(grid) {
+    const last = grid.heads.length - 1;
+    const numeric = (place) => (place >= grid.labels && !(grid.left && place === last) ? "num" : null);
+    return h("table.data", null, h("caption.hidden", null, grid.title),
+      h("thead", null, h("tr", null, grid.heads.map((head, place) => h("th", { scope: "col", class: numeric(place) }, head)))),
+      grid.bands.map((band) => h("tbody", null,
+        band.name ? h("tr.group", null, h("th", { scope: "rowgroup" }, band.name), h("td", { colspan: last })) : null,
+        band.lines.map((line) => h("tr", null, line.map((cell, place) => (place < grid.labels
+          ? h("th", { scope: "row" }, cell.text)
+          : h("td", { class: numeric(place), title: cell.hint || null }, cell.text))))))));
   }
 
   function lead(index) {

@@ -1,0 +1,1 @@
+"""Strategies in blocks by budget: the field's table, from any records. Needs no torch."""

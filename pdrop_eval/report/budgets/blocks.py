@@ -1,0 +1,279 @@
+"""Records sorted into blocks: one a budget, with a row for every strategy, and for what couldn't be run.
+
+A budget is the mean of the image tokens that a layer processes. A run has the budget that it was asked for.
+One of a strategy that takes none stands at its own setting, in the block nearest to its measured tokens.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pdrop_eval.records.alike import largest, told
+from pdrop_eval.records.left_out import LeftOut
+from pdrop_eval.records.row_key import family_name
+from pdrop_eval.records.run import Run, pick
+from pdrop_eval.report.tables.cells import MISSING, Cell, measured_cell
+from pdrop_eval.report.tables.spec import Table
+from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
+
+if TYPE_CHECKING:  # its numpy is imported for comparisons only
+    from pdrop_eval.report.paired.effect import Mean
+
+_DIGITS = 6  # to which two budgets are the same
+_BUDGET = "budget."
+
+
+@dataclass
+class Row:
+    """A strategy in a block.
+
+    Attributes:
+        info: What is known of the strategy.
+        words: Its settings that aren't the default and no budget decides, in words.
+        run: None where it couldn't be made.
+        reason: Why not.
+        own: It stands at its own setting, and not at the budget of the block.
+        cells: The score of each benchmark.
+        percent: The mean of its scores in percent of vanilla's, from both records.
+        mean: The same with its interval, question by question; None where they can't be paired.
+        why: Why they can't.
+        against: By control, its scores against it; None where they can't be paired.
+    """
+
+    info: StrategyInfo
+    words: tuple[str, ...] = ()
+    run: Run | None = None
+    reason: str = ""
+    own: bool = False
+    cells: dict[str, Cell] = field(default_factory=dict)
+    percent: float | None = None
+    mean: "Mean | None" = None
+    why: str = ""
+    against: "dict[str, Mean | None]" = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The strategy, with the settings that tell it from others."""
+        return " ".join([self.info.display_name, *self.words])
+
+    @property
+    def layers(self) -> list[float] | None:
+        """The image tokens that each layer processed, in the mean over all questions."""
+        return _measured_layers(self.run) if self.run else None
+
+    @property
+    def tokens(self) -> float | None:
+        """The same in the mean over the layers."""
+        return sum(self.layers) / len(self.layers) if self.layers else None
+
+    @property
+    def tflops(self) -> float | None:
+        """By the schedule; of a strategy without one, in the mean over the questions."""
+        if self.run is None:
+            return None
+        known = self.run.of("efficiency", "tflops")
+        return self.run.mean("tflops_mean", self.run.results) if known is None else float(known)
+
+
+@dataclass
+class Block:
+    """The rows of a budget.
+
+    Attributes:
+        tokens: The budget.
+        share: The same, as a share of all image tokens; None where their number isn't recorded.
+    """
+
+    tokens: float
+    share: float | None
+    rows: list[Row]
+
+    def row_of(self, strategy: str) -> Row | None:
+        """The row of a strategy that was run at this budget."""
+        return next((row for row in self.rows if row.info.name == strategy and row.run and not row.own), None)
+
+
+@dataclass
+class Board:
+    """The blocks of one model, on one suite.
+
+    Attributes:
+        model: In words.
+        name: Its name in records.
+        image_tokens: Those of an image before any drop.
+        apart: Runs that are of another kind than the rows, see `records.alike`, in words.
+    """
+
+    table: Table
+    size: str
+    suite: str
+    model: str
+    name: str
+    architecture: str
+    image_tokens: float | None
+    vanilla: Row | None
+    blocks: list[Block]
+    apart: list[str] = field(default_factory=list)
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows but vanilla's."""
+        return [row for block in self.blocks for row in block.rows]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all rows."""
+        return [row.run for row in [self.vanilla, *self.rows] if row and row.run]
+
+
+def boards(table: Table, runs: Iterable[Run], left: Sequence[LeftOut] = ()) -> list[Board]:
+    """The blocks of each model that was run at a budget; nothing is compared yet."""
+    models: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.key is not None and table.asks_for(run) and run.results.keys() & set(table.benchmarks):
+            key = run.key
+            models[
+                run.size, run.suite, key.architecture, key.patches, key.train, key.train_ratio or 0
+            ].append(run)
+    found = [_board(table, models[key], left) for key in sorted(models)]
+    return [board for board in found if board.blocks]
+
+
+def asked_tokens(run: Run) -> float | None:
+    """The budget that a run was asked for, in image tokens a layer; None where it was asked for none."""
+    for change in run.schedule:
+        kind, _, value = change.removeprefix(_BUDGET).partition("=")
+        if change.startswith(_BUDGET) and kind == "tokens":
+            return float(value)
+        if change.startswith(_BUDGET) and kind == "share" and (whole := _image_tokens(run)):
+            return float(value) * whole
+    return None
+
+
+def _board(table: Table, runs: list[Run], left: Sequence[LeftOut]) -> Board:
+    named: dict[tuple, list[Run]] = defaultdict(list)
+    for run in runs:
+        named[_row_of(run)].append(run)
+    entries = [(row, run) for row, found in named.items() for run in found if _counts(row, named)]
+    alike = {id(run): run for run in largest(entries, table.benchmarks)}
+    first = next(iter(alike.values()), runs[0])
+    board = Board(
+        table, first.size, first.suite, _model(first), first.model, str(first.of("model", "architecture")),
+        _image_tokens(first), None, [],
+    )  # fmt: skip
+    rows: dict[float, list[Row]] = defaultdict(list)
+    own: list[Row] = []
+    for (strategy, tokens, _), found in named.items():
+        chosen, _others = pick([run for run in found if id(run) in alike], table.benchmarks)
+        if chosen is None:
+            continue
+        row = _row(chosen, table)
+        if strategy == VANILLA:
+            board.vanilla = row
+        elif tokens is not None:
+            rows[tokens].append(row)
+        else:
+            own.append(row)
+    ids = {run.id for run in alike.values()}
+    board.apart = [
+        f"{run.id} ({told(run, first) or 'the default'})" for _, run in entries if run.id not in ids
+    ]
+    return _placed(
+        board, rows, own, [one for one in left if (one.model, one.suite) == (board.name, board.suite)]
+    )
+
+
+def _placed(board: Board, rows: dict[float, list[Row]], own: list[Row], left: Sequence[LeftOut]) -> Board:
+    """The board with its blocks; what stands at its own setting, or couldn't be run, is among the others."""
+    made = {(row.info.name, row.words, tokens) for tokens, found in rows.items() for row in found}
+    names = {row.info.name for row in own}
+    for one in left:
+        missing, tokens = _missing(one, board)
+        if tokens is not None and (missing.info.name, missing.words, tokens) not in made:
+            rows[tokens].append(missing)
+        elif tokens is None and one.strategy not in names and one.strategy != VANILLA:
+            own.append(missing)
+    ordered = sorted(rows, reverse=True)
+    for row in own:
+        row.own = True
+        if ordered:
+            measured = row.tokens
+            near = ordered if measured is None else [min(ordered, key=lambda one: (abs(one - measured), one))]
+            rows[near[-1]].append(row)
+    whole = board.image_tokens
+    board.blocks = [
+        Block(tokens, tokens / whole if whole else None, sorted(rows[tokens], key=_order))
+        for tokens in ordered
+    ]
+    return board
+
+
+def _counts(row: tuple, named: dict[tuple, list[Run]]) -> bool:
+    """Whether runs are rows here: those at a budget, vanilla, and what was run at no budget at all."""
+    strategy, tokens, _ = row
+    fitted = {name for name, budget, _ in named if budget is not None}
+    measured = any(run.of("efficiency", "measured") for run in named[row])
+    return tokens is not None or strategy == VANILLA or measured or strategy not in fitted
+
+
+def _row_of(run: Run) -> tuple[str, float | None, tuple[str, ...]]:
+    """What row a run is: its strategy, its budget, and the settings beside it."""
+    tokens = asked_tokens(run)
+    rest = tuple(sorted(one for one in run.schedule if not one.startswith(_BUDGET)))
+    if tokens is None and any(one.startswith(_BUDGET) for one in run.schedule):
+        rest = tuple(sorted(run.schedule))  # a budget of FLOPs: a row of its own
+    return run.strategy, None if tokens is None else round(tokens, _DIGITS), rest
+
+
+def _row(run: Run, table: Table) -> Row:
+    own = [
+        one.partition("=")[0].removeprefix("strategy.") for one in run.schedule if one.startswith("strategy.")
+    ]
+    budget = [
+        one.removeprefix(_BUDGET)
+        for one in run.schedule
+        if asked_tokens(run) is None and one.startswith(_BUDGET)
+    ]
+    words = (*run.info.label(run.settings, dict.fromkeys(own)), *budget) if own or budget else ()
+    return Row(run.info, words, run, cells={name: measured_cell(run, name) for name in table.benchmarks})
+
+
+def _missing(one: LeftOut, board: Board) -> tuple[Row, float | None]:
+    """The row of a run that couldn't be made, and its budget."""
+    tokens, words = None, list[str]()
+    for setting in one.settings:
+        name, _, value = setting.partition("=")
+        if name == "budget.tokens":
+            tokens = round(float(value), _DIGITS)
+        elif name == "budget.share" and board.image_tokens:
+            tokens = round(float(value) * board.image_tokens, _DIGITS)
+        else:
+            words.append(setting.removeprefix("strategy.").removeprefix(_BUDGET))
+    cells = {name: Cell(MISSING, why=one.reason) for name in board.table.benchmarks}
+    return Row(info_of(one.strategy), tuple(words), reason=one.reason, cells=cells), tokens
+
+
+def _order(row: Row) -> tuple:
+    return *row.info.order, row.words
+
+
+def _model(run: Run) -> str:
+    assert run.key is not None
+    patches = f" p{run.key.patches}" if run.key.patches > 1 else ""
+    return f"{family_name(run.key.architecture, run.size)}{patches}"
+
+
+def _image_tokens(run: Run) -> float | None:
+    found = run.of("efficiency", "image_tokens") or run.of("model", "image_tokens")
+    return None if found is None else float(found)
+
+
+def _measured_layers(run: Run) -> list[float] | None:
+    """The mean over all questions of all benchmarks; by the schedule where none was measured."""
+    known = [entry for entry in run.results.values() if entry.get("retained_tokens_per_layer")]
+    questions = sum(entry["n"] for entry in known)
+    if not known or not questions:
+        return run.of("efficiency", "image_tokens_per_layer")
+    sums = [[number * entry["n"] for number in entry["retained_tokens_per_layer"]] for entry in known]
+    return [sum(layer) / questions for layer in zip(*sums, strict=True)]

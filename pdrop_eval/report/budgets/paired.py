@@ -1,0 +1,87 @@
+"""The rows of a board compared on the same questions: with vanilla, the controls, and each other."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from pdrop_eval.records.run import Run
+from pdrop_eval.report.budgets.blocks import Block, Board, Row
+from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
+from pdrop_eval.report.paired.pairing import Samples, pair_samples
+from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
+from pdrop_eval.report.tables.cells import average, relative
+
+Found = TypeVar("Found")
+
+
+class Pairing:
+    """Compares runs; the samples of each are read once."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+        self._samples: dict[tuple[str, str], Samples | CannotCompareError] = {}
+        self._scores: dict[tuple[str, str], Mean | CannotCompareError] = {}
+
+    def mean(self, baseline: Run, candidate: Run) -> Mean:
+        """The candidate against the baseline, over all benchmarks of the table.
+
+        Raises:
+            CannotCompareError: They can't be paired; it says why.
+        """
+        which = baseline.folder, candidate.folder
+        if which not in self._scores:
+            try:
+                self._scores[which] = mean_of([self._of(baseline, candidate, key) for key in self._keys])
+            except CannotCompareError as error:
+                self._scores[which] = error
+        return _given(self._scores[which])
+
+    def _of(self, baseline: Run, candidate: Run, key: str) -> Scores:
+        first, second = (self._read(run, key) for run in (baseline, candidate))
+        return Scores.of(pair_samples(baseline, candidate, key, first, second))
+
+    def _read(self, run: Run, key: str) -> Samples:
+        which = run.folder, key
+        if which not in self._samples:
+            try:
+                self._samples[which] = scored_samples(run, key)
+            except CannotCompareError as error:
+                self._samples[which] = error
+        return _given(self._samples[which])
+
+
+def compare(board: Board, pairing: Pairing) -> None:
+    """Give the rows their means against vanilla and against the controls."""
+    if board.vanilla is not None:
+        board.vanilla.percent = 100.0
+    for block in board.blocks:
+        for row in block.rows:
+            _compare_row(board, block, row, pairing)
+
+
+def _compare_row(board: Board, block: Block, row: Row, pairing: Pairing) -> None:
+    if row.run is None:
+        return
+    if board.vanilla is None or board.vanilla.run is None:
+        row.why = "vanilla was not run"
+    else:
+        shares = {name: relative(cell, board.vanilla.cells[name]) for name, cell in row.cells.items()}
+        mean = average(shares, board.table.benchmarks, in_percent=True)
+        row.percent = mean.score if mean else None
+        try:
+            row.mean = pairing.mean(board.vanilla.run, row.run)
+        except CannotCompareError as error:
+            row.why = str(error)
+    for name in board.table.controls:
+        control = block.row_of(name)
+        if control is None or control.run is None or control is row:
+            continue
+        try:
+            row.against[name] = pairing.mean(control.run, row.run)
+        except CannotCompareError:
+            row.against[name] = None
+
+
+def _given(found: Found | CannotCompareError) -> Found:
+    if isinstance(found, CannotCompareError):
+        raise found
+    return found

@@ -1,0 +1,103 @@
+"""Records of a shelf, in small: runs at budgets with the samples by which they are compared."""
+
+import hashlib
+
+from report_records import LLAVA_15
+
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.store import Run
+
+KEYS = ("gqa", "textvqa")
+YAML = """title: mine
+layout: budgets
+columns: [gqa, textvqa]
+rows: {train: vanilla}
+controls: [random, pool]
+"""
+BUDGET = {"tokens": None, "share": None, "tflops": None}
+N = 100
+
+
+def samples(right, n=N):
+    """Answers to n questions about a picture each, the first `right` of them correct."""
+    return [
+        {
+            "doc_id": i,
+            "prompt": f"Question {i}?",
+            "target": "yes",
+            "answer": "yes" if i < right else "no",
+            "score": float(i < right),
+            "cluster": i,
+            "content_sha256": hashlib.sha256(str(i).encode()).hexdigest(),
+            "images_sha256": hashlib.sha256(f"picture {i}".encode()).hexdigest(),
+        }
+        for i in range(n)
+    ]
+
+
+def add(
+    root,
+    strategy,
+    right,
+    tokens=144,
+    *,
+    budget=None,
+    keys=KEYS,
+    adaptive=False,
+    n=N,
+    fields=None,
+    name="mini",
+):
+    """Writes a run whose benchmarks have so many right answers of n; `tokens` are those of every layer.
+
+    budget: as in the configuration, such as {"tokens": 48}. adaptive: the record has no schedule.
+    """
+    budget = {**BUDGET, **(budget or {})}
+    config = {
+        "strategy": {"_target_": "a.B", **(fields or {})},
+        "seed": 1, "batch_size": 8, "dtype": "float32", "limit": n, "budget": budget,
+    }  # fmt: skip
+    tflops = tokens / 144 * 0.0004
+    header = {
+        "config": config,
+        "limit": n,
+        "batch_size": 8,
+        "seed": 1,
+        "code": {"version": "0.1.0", "commit": "c" * 40, "dirty": False},
+        "model": {"name": "mini", "sha256": "ab" * 32, "dtype": "float32", **LLAVA_15},
+        "strategy": {"name": strategy, "fields": fields or {}},
+        "suite": {"name": "mini", "source": "rendered"},
+        "changes": [
+            *(f"budget.{kind}={value}" for kind, value in budget.items() if value is not None),
+            *(f"strategy.{key}={value}" for key, value in (fields or {}).items()),
+        ],
+        "efficiency": {
+            "image_tokens": 144,
+            "image_tokens_per_layer": None if adaptive else [tokens] * 8,
+            "tflops": None if adaptive else tflops,
+            "convention": "multiply-adds",
+            **({"measured": True} if adaptive else {}),
+        },
+    }
+    with Run.open(root, "mini", strategy, {"config": config, "name": strategy}, header) as run:
+        for key in keys:
+            entry = {
+                "benchmark": key, "metric": "m", "score": 100 * right / n, "stderr": 1.0, "n": n,
+                "data_sha256": "d" * 64, "tflops_mean": tflops, "image_tokens_mean": 144.0,
+                "image_tokens_max": 144,
+                "retained_tokens_per_layer": [float(tokens)] * 8,
+            }  # fmt: skip
+            run.add_task(benchmarks()[key].task, entry, samples(right, n))
+        run.complete()
+    return run
+
+
+def shelf(root):
+    """Vanilla, two controls and two strategies at 48 and 16 tokens, and one that decides itself."""
+    add(root, "vanilla", 80)
+    for tokens, random, pool, fastv, pdrop in ((48, 60, 40, 76, 59), (16, 20, 30, 20, 10)):
+        add(root, "random", random, tokens, budget={"tokens": tokens})
+        add(root, "pool", pool, tokens, budget={"tokens": tokens})
+        add(root, "fastv", fastv, tokens, budget={"tokens": tokens})
+        add(root, "pdrop", pdrop, tokens, budget={"tokens": tokens})
+    add(root, "prumerge", 50, 36.5, adaptive=True)
