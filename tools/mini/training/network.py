@@ -36,7 +36,9 @@ class Guide:
                 self.losses.append(-(found[has] + 1e-3).log().mean() / len(layers))
 
 
-def packed_attention(module, query, key, value, attention_mask, scaling, dropout=0.0, guide=None, **_):
+def packed_attention(
+    module, query, key, value, attention_mask, scaling, dropout=0.0, guide=None, prefix=len(PREFIX), **_
+):
     """Attention in the compute dtype, prefix and questions apart; [B, heads, N, d] to [B, N, heads, d].
 
     On a processor the fused kernel's backward takes half of a step at these sizes; plain products don't.
@@ -44,12 +46,13 @@ def packed_attention(module, query, key, value, attention_mask, scaling, dropout
     query = query * scaling
     if attention_mask is None:
         return ((query @ key.mT).softmax(-1) @ value).transpose(1, 2), None
-    cut = len(PREFIX)
-    prefix = (query[:, :, :cut] @ key[:, :, :cut].mT + attention_mask[:1, :, :cut, :cut]).softmax(-1)
-    questions = (query[:, :, cut:] @ key.mT + attention_mask[:, :, cut:]).softmax(-1)
+    first = (query[:, :, :prefix] @ key[:, :, :prefix].mT + attention_mask[:1, :, :prefix, :prefix]).softmax(
+        -1
+    )
+    questions = (query[:, :, prefix:] @ key.mT + attention_mask[:, :, prefix:]).softmax(-1)
     if guide is not None:
         guide.look(module.layer_idx, questions)
-    output = torch.cat([prefix @ value[:, :, :cut], questions @ value], 2)
+    output = torch.cat([first @ value[:, :, :prefix], questions @ value], 2)
     return output.transpose(1, 2), None
 
 
@@ -74,6 +77,12 @@ def answer_logits(model, batch: Batch, guide: Guide | None = None) -> tuple[torc
     return model.lm_head(hidden[asked]).float(), batch.targets[asked]
 
 
+def image_features(model, batch: Batch) -> torch.Tensor:
+    """The image tokens [B, 144, d] as the decoder gets them."""
+    features = model.model.get_image_features(batch.pixels.to(model.dtype)).pooler_output
+    return features if torch.is_tensor(features) else torch.stack(list(features))
+
+
 class PatchLabels(nn.Module):
     """Predicts each patch's labels through the projector, against the language model's own word embeddings.
 
@@ -87,10 +96,13 @@ class PatchLabels(nn.Module):
         words = [ID[word] for word in (*COLORS, *THINGS, *CHARACTERS)]
         self.register_buffer("words", torch.tensor(words), persistent=False)
 
-    def forward(self, model, pixels: torch.Tensor) -> list[torch.Tensor]:
-        """Logits of the four label planes, each [B, patches, 1 + classes]; class 0 is none."""
-        features = model.model.get_image_features(pixels.to(model.dtype)).pooler_output
-        features = torch.stack(list(features)) if not torch.is_tensor(features) else features
+    def forward(self, model, features: torch.Tensor) -> list[torch.Tensor]:
+        """Logits of the four label planes, each [B, tokens, 1 + classes]; class 0 is none.
+
+        Args:
+            model: whose word embeddings name the classes.
+            features: [B, tokens, d], the image tokens as the decoder gets them.
+        """
         embedding = model.model.language_model.embed_tokens.weight[self.words]
         classes = torch.cat([embedding, self.places.to(features.dtype)])
         width = features.shape[-1]
@@ -99,12 +111,16 @@ class PatchLabels(nn.Module):
         none = features @ F.rms_norm(self.none.to(features.dtype), (width,)).T
         return [torch.cat([none[..., i : i + 1], plane], -1).float() for i, plane in enumerate(scores)]
 
-    def loss(self, model, batch: Batch) -> tuple[torch.Tensor, list[float]]:
-        """Cross entropy over the planes, and each plane's accuracy where there is something."""
+    def loss(self, model, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, list[float]]:
+        """Cross entropy over the planes, and each plane's accuracy where there is something.
+
+        Args:
+            model: whose word embeddings name the classes.
+            features: [B, tokens, d].
+            labels: int [B, 4, tokens].
+        """
         total, accuracy = torch.zeros(()), []
-        for plane, scores, weight in zip(
-            batch.labels.unbind(1), self(model, batch.pixels), (1, 2, 2, 1), strict=True
-        ):
+        for plane, scores, weight in zip(labels.unbind(1), self(model, features), (1, 2, 2, 1), strict=True):
             total = total + weight * F.cross_entropy(scores.flatten(0, 1), plane.flatten())
             some = plane > 0
             accuracy.append((scores.argmax(-1) == plane)[some].float().mean().item())

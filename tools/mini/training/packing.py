@@ -3,6 +3,7 @@
 Loss on a dozen answers for one pass over the image is what makes training on a processor possible.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
@@ -14,7 +15,7 @@ from pdrop_eval.benchmarks.rendered.pictures import KINDS, Picture
 from pdrop_eval.benchmarks.rendered.questions import Question
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.model import IMAGE_TOKENS
-from tools.mini.training.vocabulary import BOS, EOS, ID, IMAGE, USER, encode, prompt_ids
+from tools.mini.training.vocabulary import ASSISTANT, BOS, EOS, ID, IMAGE, USER, encode
 
 PREFIX = (BOS, USER, *[IMAGE] * IMAGE_TOKENS)
 TEXT = 176  # tokens of questions and answers per picture
@@ -70,27 +71,52 @@ def noise(rng: Random) -> np.ndarray:
     return seeded.integers(-6, 7, (1, SIZE, SIZE)).astype(np.float32) / 127.5
 
 
-def pack(questions: list[Question]) -> tuple[np.ndarray, list[str]]:
-    """As many questions as fit, int [6, TEXT]: tokens, targets, segment, position, evidence, option."""
-    rows = np.full((6, TEXT), -1, np.int64)
+@dataclass(frozen=True)
+class Frame:
+    """What stands around pictures and questions in a sequence.
+
+    Attributes:
+        before: how many tokens precede the image's.
+        image_tokens: of the picture.
+        next_position: of the first token after the image.
+        opening: the tokens between the image and a question.
+        closing: the tokens between a question and its answer.
+        text: tokens of questions and answers per picture.
+        key_of: the image token that shows a patch of the picture's labels.
+    """
+
+    before: int = 2
+    image_tokens: int = IMAGE_TOKENS
+    next_position: int = len(PREFIX)
+    opening: tuple[int, ...] = ()
+    closing: tuple[int, ...] = (ASSISTANT,)
+    text: int = TEXT
+    key_of: Callable[[int], int] = int
+
+
+def pack(questions: list[Question], frame: Frame = Frame()) -> tuple[np.ndarray, list[str]]:
+    """As many questions as fit, int [6, text]: tokens, targets, segment, position, evidence, option."""
+    rows = np.full((6, frame.text), -1, np.int64)
+    first = frame.before + frame.image_tokens
     rows[0], rows[1], rows[3] = 0, IGNORE, 0
     start = 0
     tasks: list[str] = []
     for question in questions:
-        prompt, answer = prompt_ids(question.prompt), [*encode(question.answer), EOS]
+        prompt = [*frame.opening, *encode(question.prompt), *frame.closing]
+        answer = [*encode(question.answer), EOS]
         sequence = [*prompt, *answer[:-1]]
         end = start + len(sequence)
-        if end > TEXT:
+        if end > frame.text:
             continue
         ask = start + len(prompt) - 1
         rows[0, start:end] = sequence
         rows[1, ask:end] = answer
         rows[2, start:end] = len(tasks)
-        rows[3, start:end] = len(PREFIX) + np.arange(len(sequence))
+        rows[3, start:end] = frame.next_position + np.arange(len(sequence))
         for i, patch in enumerate(question.evidence[: len(answer) - 1]):
-            rows[4, ask + i] = 2 + patch
+            rows[4, ask + i] = frame.before + frame.key_of(patch)
         if question.option is not None:
-            rows[5, ask] = len(PREFIX) + start + _letter(prompt, question.answer) + 1
+            rows[5, ask] = first + start + _letter(prompt, question.answer) + 1
         tasks.append(question.task)
         start = end
     return rows, tasks
@@ -102,10 +128,9 @@ def _letter(prompt: list[int], letter: str) -> int:
     return prompt.index(ID[f"{letter}{mark}"])
 
 
-def attention_mask(segments: torch.Tensor) -> torch.Tensor:
+def attention_mask(segments: torch.Tensor, prefix: int = len(PREFIX)) -> torch.Tensor:
     """Bool [B, 1, P + T, P + T]: the prefix is causal; a question sees the prefix and itself."""
     batch, text = segments.shape
-    prefix = len(PREFIX)
     mask = torch.ones(prefix + text, prefix + text, dtype=torch.bool).tril().repeat(batch, 1, 1)
     mask[:, prefix:, prefix:] &= segments[:, :, None] == segments[:, None]
     return mask[:, None]

@@ -1,4 +1,4 @@
-"""Train the miniature from scratch on rendered pictures: `make train-mini`.
+"""Train the start of the miniatures on rendered pictures: `make train-mini`, `make train-mini-qwen`.
 
 Two stages. `vision` teaches the vision tower, the projector and the word embeddings what each patch shows;
 `joint` freezes the tower, as LLaVA does, and teaches the decoder to answer questions. Matrices are trained by
@@ -18,14 +18,10 @@ import torch
 import torch.distributed as dist
 from torch.nn import functional as F
 
-from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
+from tools.mini.training.architectures import ARCHITECTURES
 from tools.mini.training.checkpoints import load_state, save_state
-from tools.mini.training.model import build_model
-from tools.mini.training.network import Guide, PatchLabels, answer_logits
-from tools.mini.training.packing import make_batch
-from tools.mini.training.vocabulary import EOS, ID
-
-BATCH = {"vision": 32, "joint": 16}  # pictures a step, over all processes
+from tools.mini.training.network import Guide, PatchLabels
+from tools.mini.training.vocabulary import EOS
 
 
 class Trainer:
@@ -36,7 +32,8 @@ class Trainer:
         torch.set_num_threads(1)
         self.options, self.rank = options, rank
         self.folder = Path(options.out)
-        self.master = build_model()
+        self.kind = ARCHITECTURES[options.architecture]
+        self.master = self.kind.build()
         self.heads = PatchLabels(self.master.config.text_config.hidden_size)
         self.compute = copy.deepcopy(self.master).bfloat16()
         self.compute.set_attn_implementation("packed")
@@ -46,7 +43,7 @@ class Trainer:
         """Set the optimizers of a stage up."""
         self.stage = stage
         for model in (self.master, self.compute):
-            model.model.vision_tower.requires_grad_(stage == "vision")
+            self.kind.choose(model, stage)
         weights = dict(self.master.named_parameters()) | dict(self.heads.named_parameters())
         replicas = dict(self.compute.named_parameters()) | dict(self.heads.named_parameters())
         self.pairs = [(weights[n], replicas[n]) for n in weights if weights[n].requires_grad]
@@ -60,10 +57,10 @@ class Trainer:
                 )
                 (matrices if plain else others).append(weight)
         self.optimizers = [
-            torch.optim.Muon(matrices, lr=0.02, weight_decay=0.01, momentum=0.95),
-            torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
+            torch.optim.Muon(matrices, lr=self.kind.rates[stage][0], weight_decay=0.01, momentum=0.95),
+            torch.optim.AdamW(others, lr=self.kind.rates[stage][1], betas=(0.9, 0.95), weight_decay=0.0),
         ]
-        self.rates = [0.02, 3e-3]
+        self.rates = self.kind.rates[stage]
 
     def steps(self) -> int:
         """How many steps the stage has."""
@@ -81,21 +78,27 @@ class Trainer:
 
     def batch(self):
         """This process's share of the step's pictures."""
-        share = BATCH[self.stage] // self.options.processes
-        first = self.step * BATCH[self.stage] + self.rank * share
-        easy = self.stage == "joint" and self.progress() < 0.15
-        return make_batch(f"train:{self.options.seed}:{self.stage}", range(first, first + share), easy)
+        pictures = self.kind.pictures[self.stage]
+        share = pictures // self.options.processes
+        first = self.step * pictures + self.rank * share
+        easy = self.stage == "joint" and self.progress() < self.kind.easy
+        return self.kind.batch(f"train:{self.options.seed}:{self.stage}", range(first, first + share), easy)
 
     def backward(self) -> tuple[float, dict]:
         """Forward and backward of one step; returns the loss and what to log."""
         batch = self.batch()
         if self.stage == "vision":
-            loss, accuracy = self.heads.loss(self.compute, batch)
-            loss.backward()
-            return loss.item(), {"patches": [round(a, 3) for a in accuracy]}
+            features = self.kind.features(self.compute, batch)
+            loss, accuracy = self.heads.loss(self.compute, features, batch.labels)
+            more = self.kind.teach(features, batch)
+            (loss + more).backward()
+            return loss.item(), {
+                "patches": [round(a, 3) for a in accuracy],
+                **({"teacher": round(more.item(), 4)} if self.kind.has_teacher else {}),
+            }
         guided = self.progress() < self.options.guided
         guide = Guide(batch.evidence, batch.option) if guided else None
-        logits, targets = answer_logits(self.compute, batch, guide)
+        logits, targets = self.kind.logits(self.compute, batch, guide)
         loss = F.cross_entropy(logits, targets)
         if not guide:
             loss.backward()
@@ -141,23 +144,13 @@ class Trainer:
         torch._foreach_copy_(targets, sources)
 
     @torch.no_grad()
-    def cross_over(self) -> None:
-        """From the first stage to the second: the output layer starts from the word embeddings."""
-        embedding = self.master.model.language_model.embed_tokens.weight
-        for words in (CN_COLORS, CN_SHAPES):
-            for english, chinese in words.items():
-                embedding[ID[chinese]] = embedding[ID[english]]
-        self.master.lm_head.weight.copy_(F.rms_norm(embedding, (embedding.shape[1],)) * 0.1)
-        self.compute.load_state_dict(self.master.state_dict())
-
-    @torch.no_grad()
     def validate(self, pictures: int = 128) -> dict:
         """Exact match by task on held-out pictures, answers forced, shared among the processes."""
         counts: dict[str, list[int]] = {}
         share = pictures // self.options.processes
         for start in range(self.rank * share, (self.rank + 1) * share, 16):
-            batch = make_batch("validate", range(start, min(start + 16, (self.rank + 1) * share)))
-            logits, targets = answer_logits(self.compute, batch)
+            batch = self.kind.batch("validate", range(start, min(start + 16, (self.rank + 1) * share)))
+            logits, targets = self.kind.logits(self.compute, batch, None)
             right = iter((logits.argmax(-1) == targets).tolist())
             # An answer ends with the end token: the answers come in the order of the questions.
             ends = iter((targets == EOS).tolist())
@@ -192,7 +185,8 @@ class Trainer:
             self.restore(state)
         if self.stage == "vision":
             self.run_stage()
-            self.cross_over()
+            self.kind.cross_over(self.master)
+            self.compute.load_state_dict(self.master.state_dict())
             self.begin("joint")
             self.step, self.seconds = 0, 0.0
             self.checkpoint()
@@ -247,6 +241,7 @@ def _work(rank: int, options: argparse.Namespace, meeting: str) -> None:
 def main() -> None:
     """Parse the command line and start the processes."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--architecture", default="llava", choices=tuple(ARCHITECTURES))
     parser.add_argument("--out", default="results/mini-training", help="folder of checkpoints and log")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2, 4, 8), help="of one thread each")

@@ -36,16 +36,29 @@ TOKENS = (*SPECIAL, *CHARACTERS, *LETTERS, *".,?:'？", *INSTRUCTIONS, *CHINESE,
 ID = {token: i for i, token in enumerate(TOKENS)}
 assert len(ID) == len(TOKENS)
 
-_FIXED = sorted((*SPECIAL, *INSTRUCTIONS, *CHINESE), key=len, reverse=True)
-PATTERN = "|".join(
-    [
-        *(re.escape(piece).replace("\\ ", " ") for piece in _FIXED),
-        r"[A-E][.:]",
-        r"[A-Za-z]?[a-z]+",
-        r"[0-9A-Z%]",
-        r"\S",
-    ]
+# The Qwen2.5-VL miniature has the same words; what frames a conversation takes the places of `SPECIAL`.
+QWEN_SPECIAL = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>", "<|image_pad|>", "user", "assistant"),
+    *("system", "You are a helpful assistant.", "<|vision_start|>", "<|vision_end|>", "<|video_pad|>"),
 )
+QWEN_TOKENS = (*QWEN_SPECIAL[: len(SPECIAL)], *TOKENS[len(SPECIAL) :], *QWEN_SPECIAL[len(SPECIAL) :])
+
+
+def _pattern(special: tuple[str, ...]) -> str:
+    """What a text is cut into."""
+    fixed = sorted((*special, *INSTRUCTIONS, *CHINESE), key=len, reverse=True)
+    return "|".join(
+        [
+            *(re.escape(piece).replace("\\ ", " ") for piece in fixed),
+            r"[A-E][.:]",
+            r"[A-Za-z]?[a-z]+",
+            r"[0-9A-Z%]",
+            r"\S",
+        ]
+    )
+
+
+PATTERN = _pattern(SPECIAL)
 _PIECES = re.compile(PATTERN)
 
 
@@ -60,27 +73,54 @@ def prompt_ids(prompt: str) -> list[int]:
 
 
 def build_tokenizer():
-    """The fast tokenizer, with the conversation's chat template."""
+    """The fast tokenizer of the LLaVA miniatures."""
+    return _tokenizer(
+        TOKENS,
+        PATTERN,
+        begins=True,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        additional_special_tokens=["<image>", "USER:", "ASSISTANT:"],
+    )
+
+
+def build_qwen_tokenizer():
+    """The fast tokenizer of the Qwen2.5-VL miniature; it puts no token before a text, as Qwen's doesn't."""
+    marks = [token for token in QWEN_SPECIAL if token.startswith("<|") and token != "<|endoftext|>"]
+    return _tokenizer(
+        QWEN_TOKENS,
+        _pattern(QWEN_SPECIAL),
+        begins=False,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=marks,
+    )
+
+
+def _tokenizer(tokens: tuple[str, ...], pattern: str, begins: bool, **special):
+    """A fast tokenizer of whole words; `begins`: every text starts with the token that says so."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordLevel(ID, unk_token="<unk>"))
-    isolate = pre_tokenizers.Split(Regex(PATTERN), "isolated")
+    ids = {token: i for i, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token="<unk>"))
+    isolate = pre_tokenizers.Split(Regex(pattern), "isolated")
     blanks = pre_tokenizers.Split(Regex(r"\A\s+\z"), "removed")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([isolate, blanks])
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", BOS)])
+    if begins:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", BOS)]
+        )
     # Words are set apart by a space, characters are not: "top left" but "4B7".
     space = decoders.Replace(Regex(r"^(?=[A-Za-z]?[a-z]+$)"), " ")
     tokenizer.decoder = decoders.Sequence([space, decoders.Fuse(), decoders.Strip(" ", 1, 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
-        bos_token="<s>",
-        eos_token="</s>",
         unk_token="<unk>",
-        pad_token="<pad>",
-        additional_special_tokens=["<image>", "USER:", "ASSISTANT:"],
         padding_side="left",
         clean_up_tokenization_spaces=False,
+        **special,
     )
 
 

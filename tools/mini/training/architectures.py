@@ -1,0 +1,92 @@
+"""What differs between the miniatures that are trained here: LLaVA-1.5 from scratch, Qwen2.5-VL from it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
+from tools.mini.training import model, network, packing, qwen_batches, qwen_model
+from tools.mini.training.vocabulary import ID
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One kind of miniature.
+
+    Attributes:
+        build: makes the model before training.
+        batch: (name, indices, easy) to the samples.
+        features: (model, batch) to the image tokens [B, n, d].
+        logits: (model, batch, guide) to the logits at the answers, and the targets.
+        pictures: a step, over all processes, by stage.
+        rates: of Muon and AdamW, by stage.
+        choose: sets which weights a stage trains.
+        teach: (image tokens, batch) to a further loss of the first stage.
+        cross_over: what is done to the model between the stages.
+        easy: share of the second stage with easy pictures.
+        has_teacher: whether `teach` says anything.
+    """
+
+    build: Callable[[], Any]
+    batch: Callable[..., Any]
+    features: Callable[[Any, Any], Tensor]
+    logits: Callable[..., tuple[Tensor, Tensor]]
+    pictures: Mapping[str, int]
+    rates: Mapping[str, tuple[float, float]]
+    choose: Callable[[Any, str], None]
+    teach: Callable[[Tensor, Any], Tensor] = lambda features, batch: torch.zeros(())
+    cross_over: Callable[[Any], None] = lambda model: None
+    easy: float = 0.0
+    has_teacher: bool = False
+
+
+@torch.no_grad()
+def _words_to_output(llava) -> None:
+    """The output layer starts from the word embeddings."""
+    embedding = llava.model.language_model.embed_tokens.weight
+    for words in (CN_COLORS, CN_SHAPES):
+        for english, chinese in words.items():
+            embedding[ID[chinese]] = embedding[ID[english]]
+    llava.lm_head.weight.copy_(F.rms_norm(embedding, (embedding.shape[1],)) * 0.1)
+
+
+def _llava_parts(llava, stage: str) -> None:
+    """The tower is frozen in the second stage, as LLaVA freezes it."""
+    llava.model.vision_tower.requires_grad_(stage == "vision")
+
+
+def _qwen_parts(qwen, stage: str) -> None:
+    """First the tower alone, towards a decoder that can read already; then all but its blocks."""
+    qwen.requires_grad_(stage == "joint")
+    qwen.model.visual.requires_grad_(stage == "vision")
+    qwen.model.visual.merger.requires_grad_(True)
+
+
+ARCHITECTURES = {
+    "llava": Architecture(
+        build=model.build_model,
+        batch=packing.make_batch,
+        features=network.image_features,
+        logits=network.answer_logits,
+        pictures={"vision": 32, "joint": 16},
+        rates={"vision": (0.02, 3e-3), "joint": (0.02, 3e-3)},
+        choose=_llava_parts,
+        cross_over=_words_to_output,
+        easy=0.15,
+    ),
+    "qwen2_5_vl": Architecture(
+        build=qwen_model.build_model,
+        batch=qwen_batches.make_batch,
+        features=qwen_batches.features,
+        logits=qwen_batches.answer_logits,
+        pictures={"vision": 16, "joint": 16},
+        rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
+        choose=_qwen_parts,
+        teach=qwen_batches.teach,
+        has_teacher=True,
+    ),
+}
