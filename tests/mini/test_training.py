@@ -1,6 +1,7 @@
 """The training program: packing, the fast attention, and going on after a stop."""
 
 import argparse
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 
 from pdrop_eval.benchmarks.rendered import pictures
 from tools.mini.training import network, packing
+from tools.mini.training.architectures import ARCHITECTURES
 from tools.mini.training.checkpoints import load_state
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.model import build_model, build_processor
@@ -87,9 +89,16 @@ class StoppedError(Exception):
     """Stands for a kill."""
 
 
-def _train(folder, stop_after=None):
+def _train(folder, stop_after=None, architecture="llava"):
     options = argparse.Namespace(
-        out=str(folder), seed=0, processes=1, vision_steps=2, joint_steps=4, guided=0.5, checkpoint_every=1
+        architecture=architecture,
+        out=str(folder),
+        seed=0,
+        processes=1,
+        vision_steps=2,
+        joint_steps=4,
+        guided=0.5,
+        checkpoint_every=1,
     )
     folder.mkdir(exist_ok=True)
     trainer = Trainer(options, 0)
@@ -115,26 +124,33 @@ def process_group(tmp_path):
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("stop_after", [1, 4])
+@pytest.fixture
+def few_pictures(monkeypatch):
+    """A step has four pictures, or two."""
+    for name, kind in ARCHITECTURES.items():
+        monkeypatch.setitem(ARCHITECTURES, name, replace(kind, pictures={"vision": 4, "joint": 2}))
+
+
+@pytest.mark.parametrize(("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl")])
 @pytest.mark.slow
-def test_a_stopped_run_goes_on_to_the_same_weights(tmp_path, process_group, monkeypatch, stop_after):
-    monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
-    whole = _train(tmp_path / "whole")
+def test_a_stopped_run_goes_on_to_the_same_weights(
+    tmp_path, process_group, few_pictures, stop_after, architecture
+):
+    whole = _train(tmp_path / "whole", architecture=architecture)
     with pytest.raises(StoppedError):
-        _train(tmp_path / "stopped", stop_after)
-    resumed = _train(tmp_path / "stopped")
+        _train(tmp_path / "stopped", stop_after, architecture)
+    resumed = _train(tmp_path / "stopped", architecture=architecture)
     assert (whole.stage, whole.step) == (resumed.stage, resumed.step) == ("joint", 4)
     for (name, a), b in zip(
         whole.master.state_dict().items(), resumed.master.state_dict().values(), strict=True
     ):
         assert torch.equal(a, b), name
-    untrained = build_model().state_dict()
+    untrained = ARCHITECTURES[architecture].build().state_dict()
     assert not torch.equal(whole.master.state_dict()["lm_head.weight"], untrained["lm_head.weight"])
 
 
 @pytest.mark.slow
-def test_a_half_written_checkpoint_is_not_read(tmp_path, process_group, monkeypatch):
-    monkeypatch.setattr("tools.mini.training.train.BATCH", {"vision": 4, "joint": 2})
+def test_a_half_written_checkpoint_is_not_read(tmp_path, process_group, few_pictures):
     with pytest.raises(StoppedError):
         _train(tmp_path / "run", 1)
     saved = load_file(tmp_path / "run" / "last" / "model.safetensors")

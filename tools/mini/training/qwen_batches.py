@@ -62,7 +62,7 @@ class Layout:
         return (self.top + row * self.stretch) * self.columns + self.left + column
 
     def spread(self, values: np.ndarray) -> np.ndarray:
-        """Values [c, 144] of a picture's patches as those of its tokens [c, rows * columns]; 0 in the margin."""
+        """Values [c, 144] of a picture's patches as its tokens' [c, rows * columns]; 0 in the margin."""
         grid = values.reshape(-1, GRID, GRID).repeat(self.stretch, 1)
         out = np.zeros((len(grid), self.rows, self.columns), values.dtype)
         out[:, self.top : self.top + grid.shape[1], self.left : self.left + GRID] = grid
@@ -102,6 +102,16 @@ class QwenBatch:
     def tasks(self) -> list[list[str]]:
         """The task of each question, by picture."""
         return self.packed.tasks
+
+    @property
+    def evidence(self) -> Tensor:
+        """The key that holds the next token of an answer, int [B, T], or -1."""
+        return self.packed.evidence
+
+    @property
+    def option(self) -> Tensor:
+        """The key of the right option's word, int [B, T], or -1."""
+        return self.packed.option
 
 
 def choose_layout(rng: Random) -> Layout:
