@@ -14,6 +14,7 @@ from tools.mini.training.vocabulary import ID
 
 EVIDENCE_LAYERS = (1, 2, 3, 4)
 OPTION_LAYERS = (5, 6)
+LLAVA_PREFIX = len(PREFIX)  # columns that all questions of a picture share
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Guide:
 
 
 def packed_attention(
-    module, query, key, value, attention_mask, scaling, dropout=0.0, guide=None, prefix=len(PREFIX), **_
+    module, query, key, value, attention_mask, scaling, dropout=0.0, guide=None, prefix=LLAVA_PREFIX, **_
 ):
     """Attention in the compute dtype, prefix and questions apart; [B, heads, N, d] to [B, N, heads, d].
 
