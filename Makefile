@@ -28,8 +28,8 @@ comma := ,
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all goldens eval experiment doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
-	family family-cards findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
+.PHONY: help setup check test test-slow test-all goldens eval experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
+	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed constraints clean
 
 # Lines that begin with ##@ are the headings of this list.
@@ -73,6 +73,10 @@ compare: $(STAMP)  ## Does CANDIDATE score as well as BASELINE? LIMIT=64
 		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS) || { status=$$?; \
 		case $$status in 1) words=regressed ;; *) words='could not compare' ;; esac; \
 		echo "make compare: $$words (exit status $$status of pdrop-eval-compare)" >&2; exit $$status; }
+
+calibrate: $(STAMP)  ## Find what STRATEGY needs for MODEL (vtw, fitprune) or ARGS
+	$(BIN)/pdrop-eval-calibrate strategy=$(if $(findstring command,$(origin STRATEGY)),$(STRATEGY),vtw) model=$(MODEL) \
+		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)

@@ -39,11 +39,13 @@ from pdrop_eval.utils.validation import parse, shortened
 TASK_STATUSES = ("scored", "needs_judge")
 
 
-class _Part(BaseModel):
+class Part(BaseModel):
+    """A part of a record: its values are of their kind without conversion."""
+
     model_config = ConfigDict(strict=True)
 
 
-class RecordedModel(_Part):
+class RecordedModel(Part):
     """The model of a run."""
 
     name: Text
@@ -70,7 +72,7 @@ class RecordedModel(_Part):
     system_prompt: Text | None = None
 
 
-class RecordedStrategy(_Part):
+class RecordedStrategy(Part):
     """The strategy of a run: its settings, and what reports say of it.
 
     Attributes:
@@ -93,14 +95,14 @@ class RecordedStrategy(_Part):
     notes: ListOfTexts | None = None
 
 
-class RecordedSuite(_Part):
+class RecordedSuite(Part):
     """The suite of a run."""
 
     name: Text | None = None
     source: Text | None = None
 
 
-class RecordedInputs(_Part):
+class RecordedInputs(Part):
     """What a run did to its questions."""
 
     images: Text | None = None
@@ -108,13 +110,13 @@ class RecordedInputs(_Part):
     system_prompt: Text | None = None
 
 
-class RecordedPreset(_Part):
+class RecordedPreset(Part):
     """A strategy's settings in a configuration, where schemas before 3 have them; its class among them."""
 
     target: Text | None = Field(None, alias="_target_")
 
 
-class RecordedConfig(_Part):
+class RecordedConfig(Part):
     """The composed configuration, as far as it is read again."""
 
     model: Anything | None = None
@@ -124,7 +126,7 @@ class RecordedConfig(_Part):
     budget: Anything | None = None
 
 
-class RecordedCode(_Part):
+class RecordedCode(Part):
     """The code that a run was made with."""
 
     version: Text | None = None
@@ -134,7 +136,7 @@ class RecordedCode(_Part):
     dirty: Flag | None = None
 
 
-class RecordedIdentity(_Part):
+class RecordedIdentity(Part):
     """What decides the numbers of a run."""
 
     model_sha256: Text | None = None
@@ -143,7 +145,7 @@ class RecordedIdentity(_Part):
     code: RecordedCode | None = None
 
 
-class RecordedEfficiency(_Part):
+class RecordedEfficiency(Part):
     """What a question costs by the schedule."""
 
     image_tokens: Whole | None = None
@@ -153,7 +155,7 @@ class RecordedEfficiency(_Part):
     kv_cache_bytes: Whole | None = None
 
 
-class RecordedUsage(_Part):
+class RecordedUsage(Part):
     """What a task's answers took."""
 
     model_seconds: Number | None = None
@@ -161,13 +163,13 @@ class RecordedUsage(_Part):
     encoded: Whole | None = None
 
 
-class RecordedJudge(_Part):
+class RecordedJudge(Part):
     """The judge of a task."""
 
     model: Text | None = None
 
 
-class RecordedTask(_Part):
+class RecordedTask(Part):
     """The result of a task: scored, or with answers that need a judge.
 
     Attributes:
@@ -209,7 +211,7 @@ class RecordedTask(_Part):
         return score
 
 
-class Record(_Part):
+class Record(Part):
     """A run: its `record.json`."""
 
     run_id: Name
@@ -241,7 +243,7 @@ class Record(_Part):
     tasks: dict[str, RecordedTask]
 
 
-class RecordedSample(_Part):
+class RecordedSample(Part):
     """A question and its answer: a line of `samples/<task>.jsonl`."""
 
     doc_id: NumberOrText | None = None
@@ -264,13 +266,13 @@ class RecordedSample(_Part):
 
 def find_fault(record: dict[str, Any]) -> str | None:
     """What is wrong with a record of a schema that is known, in words after "it is damaged:"; or None."""
-    return _first_fault(Record, _with_statuses(record) if record["schema"] == 1 else record)
+    return first_fault(Record, _with_statuses(record) if record["schema"] == 1 else record)
 
 
 def read_sample(line: str) -> dict[str, Any]:
     """A sample from its line in a file. Raises ValueError, in words, for one that is damaged."""
     sample = parse(line)
-    fault = _first_fault(RecordedSample, sample) if isinstance(sample, dict) else "a line holds no object"
+    fault = first_fault(RecordedSample, sample) if isinstance(sample, dict) else "a line holds no object"
     if fault:
         raise ValueError(fault)
     return sample
@@ -288,7 +290,7 @@ def _with_statuses(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "tasks": scored}
 
 
-def _first_fault(kind: type[BaseModel], value: dict[str, Any]) -> str | None:
+def first_fault(kind: type[BaseModel], value: dict[str, Any]) -> str | None:
     """The first field that isn't of its kind, such as "its field 'model.name' is 3, no text"."""
     try:
         kind.model_validate(value)

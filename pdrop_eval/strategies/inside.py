@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.depth import scaled, scaled_note
 from pdrop_eval.strategies.presets import check_preset, fill
@@ -31,10 +32,11 @@ class InsideStrategy(Strategy):
     preset_is: ClassVar[str] = "mean"
     layer_field: ClassVar[str] = "layers"
     paper_layers: ClassVar[tuple[int, ...]] = ()
+    recipe: str | None = None
     preset: str | None = None
 
     def prepare(self, usual: Mapping[str, Any]) -> None:
-        """Take the settings of the preset, or else the usual ones, and check the layers.
+        """Take the settings of the recipe and of the preset, or else the usual ones, and check the layers.
 
         Args:
             usual: by setting, the value without a preset; None for layers.
@@ -42,6 +44,7 @@ class InsideStrategy(Strategy):
         Raises:
             UserError: an unknown preset, one beside what it says, layers that can't be.
         """
+        recipe.take(self)
         fill(self, usual, scaled=(self.layer_field,))
         given = getattr(self, self.layer_field)
         if isinstance(given, Sequence) and not isinstance(given, str):
@@ -54,6 +57,7 @@ class InsideStrategy(Strategy):
         Raises:
             UserError: they don't fit it.
         """
+        recipe.check_depth(self, num_layers)
         given = self._check_given(num_layers)
         return scaled(self._named, num_layers) if given is None else given
 

@@ -36,6 +36,7 @@ class VTW(InsideStrategy):
     Attributes:
         k: K, the layers that see the image; 1 to the model's depth. None: what the preset says, or 15 of 32
             layers, scaled to the depth.
+        recipe: a recipe's file, or the name of a shipped one, which gives K for one model.
         positions: "keep", text keeps its position ids, the official default; "renumber", it closes the gap,
             in decoding from layer K on as well.
         preset: None, or one of `presets`: the mean over 32 layers that is nearest to as many of 576 tokens:
@@ -43,6 +44,7 @@ class VTW(InsideStrategy):
     """
 
     k: int | None = None
+    recipe: str | None = None
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "vtw"
@@ -53,7 +55,8 @@ class VTW(InsideStrategy):
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("K={k}", "preset {preset}")
     ranks_by_attention: ClassVar[bool] = False
-    solved_fields: ClassVar[tuple[str, ...]] = ("k", "preset")
+    solved_fields: ClassVar[tuple[str, ...]] = ("k", "recipe", "preset")
+    recipe_fields: ClassVar[tuple[str, ...]] = ("k",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"192": {"k": 11}, "128": {"k": 7}, "64": {"k": 4}}
     layer_field: ClassVar[str] = "k"
     paper_layers: ClassVar[tuple[int, ...]] = (15,)

@@ -41,13 +41,15 @@ def test_all_cases_are_here():
         "sparsevlm10": 1,
         "sparsevlm15": 3,
         "sparsevlmplus": 1,
-        "vtw": 2,
+        "vtw": 3,
     }
     assert len([name for name in golden_driver.names(CASES) if name.startswith("pdrop_train")]) == 2
 
 
 def test_the_strategies_in_the_decoder_are_checked():
-    assert {"pdrop", "pdrop-train", "pdrop-keep", "fastv", "given-indices", "vtw"} <= set(METHODS)
+    assert {"pdrop", "pdrop-train", "pdrop-keep", "fastv", "given-indices", "vtw", "vtw-findk"} <= set(
+        METHODS
+    )
 
 
 def test_the_cases_stay_small():

@@ -24,6 +24,7 @@ CHECKS = {
     "pdrop-eval-doctor": check_command_line,
     "pdrop-eval-train": partial(check_command_line, entry="train"),
     "pdrop-eval-bench": partial(check_command_line, entry="bench"),
+    "pdrop-eval-calibrate": partial(check_command_line, entry="calibrate"),
     "pdrop-eval-compare": read_compare,
     "pdrop-eval-show": read_show,
     "pdrop-eval-tables": partial(check_settings, entry="tables"),

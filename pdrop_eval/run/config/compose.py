@@ -30,6 +30,7 @@ ENTRIES = {
     "evaluate": ("strategy", "model", "suite", "experiment"),
     "train": ("strategy", "model", "recipe", "distributed"),
     "bench": ("model",),
+    "calibrate": ("strategy", "model", "suite"),
     **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
 }
 # Where + adds what the defaults don't name: a strategy's class says what it takes when it is built.
@@ -61,16 +62,16 @@ def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
             raise explain(error) from error
 
 
-def chosen_strategy(overrides: Sequence[str]) -> str:
+def chosen_strategy(overrides: Sequence[str], entry: str = "evaluate") -> str:
     """The name of the strategy's file that overrides choose."""
     chosen = [override.partition("=")[2] for override in overrides if override.startswith("strategy=")]
-    return chosen[-1] if chosen else _default("strategy", "evaluate")
+    return chosen[-1] if chosen else _default("strategy", entry)
 
 
 def check_sections(config: Any) -> None:
     """Raises UserError where a setting stands in the place of a group of them, or a list isn't one."""
     for part in ("data", "model", "suite", "strategy", "judge"):
-        if not OmegaConf.is_dict(config[part]):
+        if part in config and not OmegaConf.is_dict(config[part]):
             raise UserError(
                 f"{part}={config[part]} would replace all of its settings: set one, {part}.<name>=."
             )

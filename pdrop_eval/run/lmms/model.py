@@ -301,7 +301,7 @@ class PdropLlava(lmms):
         with usage.of_the_model():
             staged = self.strategy(model)
             needs = None if staged.before is None else staged.before.reducer.needs
-            inputs = staged_inputs(staged, ids, mask, batch, self._encoded(batch, needs), self._seed)
+            inputs = staged_inputs(staged, ids, mask, batch, self.encoded(batch, needs), self._seed)
             ids = inputs["input_ids"]
             with staged as report:
                 output = model.generate(
@@ -320,7 +320,7 @@ class PdropLlava(lmms):
             results.append(Answer(GenerationResult(text, counts), measured))
         return results
 
-    def _encoded(self, batch: Sequence[Prepared], needs: Needs | None) -> list[EncodedImage]:
+    def encoded(self, batch: Sequence[Prepared], needs: Needs | None) -> list[EncodedImage]:
         """Each image of a batch, in order."""
         return [
             self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]), needs)

@@ -29,6 +29,7 @@ for module, arguments in json.loads(sys.argv[1]):
 print(json.dumps(found))
 """
 EVALUATE, TRAIN = "pdrop_eval.run.evaluate.cli", "pdrop_eval.run.train.cli"
+CALIBRATE = "pdrop_eval.run.calibrate.cli"
 SHOW, BENCH = "pdrop_eval.report.show.cli", "pdrop_eval.report.bench.cli"
 CASES = [
     (EVALUATE, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed: use a number in [0, 1]"),
@@ -40,6 +41,11 @@ CASES = [
     (EVALUATE, ["strategy=uniform", "strategy.tokens=0"], "strategy.tokens=0"),
     (EVALUATE, ["strategy=random", "strategy.tokens=0"], "strategy.tokens=0"),
     (EVALUATE, ["strategy=visionzip", "strategy.dominant=0"], "strategy.dominant=0"),
+    (EVALUATE, ["strategy=vtw", "strategy.recipe=nowhere"], "The recipe 'nowhere' can't be read"),
+    (EVALUATE, ["strategy=vtw", "strategy.recipe=mini", "model=mini_next_p5"], "whose weights are others"),
+    (CALIBRATE, ["strategy=pdrop"], "strategy=pdrop has no rule that is calibrated"),
+    (CALIBRATE, ["limit=0"], "limit=0 is not allowed"),
+    (CALIBRATE, ["tasks=[gqaa]"], "Unknown task of suite=mini: 'gqaa'"),
     (TRAIN, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed"),
     (TRAIN, ["strategy.ratio=2", "dry_run=true"], "strategy.ratio=2 is not allowed"),
     (TRAIN, ["device=cuda"], "device=cuda asks for a GPU, but torch can't use one here"),

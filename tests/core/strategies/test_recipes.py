@@ -152,3 +152,32 @@ def test_settings_are_told_apart_by_the_recipes_content(write, tmp_path, monkeyp
     inner = {"strategy": {"_target_": "x", "parts": [settings(one)["strategy"]]}}
     assert [found.sha256 for found in recipe.recipes_in(inner)] == [sha256]
     assert recipe.by_content(inner)["strategy"]["parts"][0]["recipe"] == sha256
+
+
+@pytest.mark.parametrize("strategy", ["vtw"])
+def test_those_of_the_miniature_are_shipped_and_belong_to_it(strategy):
+    from pdrop_eval.records.recipe_file import read_recipe_file
+    from pdrop_eval.records.run_identity import checkpoint_sha256
+    from pdrop_eval.utils.paths import MINI_CHECKPOINT
+
+    assert "mini" in recipe.shipped(strategy)
+    for name in recipe.shipped(strategy):
+        found = recipe.read_recipe(name, strategy)
+        assert found.layers == 8
+        assert found.model_sha256 == checkpoint_sha256(MINI_CHECKPOINT, None)
+        document = read_recipe_file(recipe.FOLDER / strategy / f"{name}.json")
+        assert document["questions"]["split"] == "calibration"
+        assert document["questions"]["n"] == 320  # 20 of each of 16 tasks
+        assert "/" not in document["made"]["config"]["model"]["pretrained"]
+
+
+def test_vtw_takes_the_miniatures_k():
+    from pdrop_eval.strategies.vtw import VTW
+
+    made = VTW(recipe="mini")
+    assert made.k == made.from_recipe.settings["k"]
+    assert made.drops(8) == (Drop(made.k),)
+    with pytest.raises(UserError, match="which has 8 layers, and this model has 32"):
+        made.drops(32)
+    with pytest.raises(UserError, match="says k=7, and k=6 is given beside it"):
+        VTW(k=6, recipe="mini")

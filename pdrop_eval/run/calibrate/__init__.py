@@ -1,0 +1,1 @@
+"""`pdrop-eval-calibrate`: settings of a strategy that are made for a model."""

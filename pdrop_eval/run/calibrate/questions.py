@@ -1,0 +1,115 @@
+"""The questions of a calibration: asked one after the other under several strategies, for one token each."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pdrop_eval.benchmarks.sample_errors import SampleError, guard
+from pdrop_eval.run.evaluate.plan import Plan
+from pdrop_eval.run.lmms.batching import left_padded, prepared
+from pdrop_eval.run.lmms.generation import FiniteLogits
+from pdrop_eval.run.lmms.model import PdropLlava
+from pdrop_eval.run.lmms.open import open_task
+from pdrop_eval.run.lmms.preprocess import Prepared, where
+from pdrop_eval.run.lmms.staging import staged_inputs
+from pdrop_eval.run.lmms.task_runner import load_task
+
+_AHEAD = 32  # questions that are prepared before they are needed
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a strategy makes of the questions.
+
+    Attributes:
+        logits: [questions, vocabulary] float32 on the CPU, of the first token of the answer.
+        tokens: per question, the image tokens of each layer.
+    """
+
+    logits: Tensor
+    tokens: list[list[int]]
+
+    @property
+    def mean_tokens(self) -> float:
+        """Image tokens a layer, in the mean over layers and questions."""
+        return sum(sum(row) / len(row) for row in self.tokens) / len(self.tokens)
+
+
+def read_questions(model: PdropLlava, plan: Plan, scratch: Path) -> list[Prepared]:
+    """The questions of a plan's tasks, ready for the model, the longest first.
+
+    Args:
+        model: which will be asked.
+        plan: what is asked, of each task the first `limit`.
+        scratch: a folder that has to stay as long as they are asked.
+
+    Raises:
+        UserError: data that can't be loaded.
+        SampleError: a question that can't be prepared.
+    """
+    from lmms_eval.tasks import TaskManager
+
+    found: list[Prepared] = []
+    for name in plan.tasks:
+        info, folder = open_task(plan, name, scratch / name)
+        task = load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
+        guard(task, name)
+        model.task_dict[name] = task.dataset
+        task.build_all_requests(limit=plan.config.limit)
+        found += prepared(task.instances, model.preparer, model.workers, _AHEAD)
+    return sorted(found, key=lambda question: -len(question.ids))
+
+
+def ask(model: PdropLlava, strategy: Any, questions: Sequence[Prepared], seed: int) -> Asked:
+    """Ask all questions for the first token of their answers.
+
+    Args:
+        model: the model.
+        strategy: under which it is asked.
+        questions: of `read_questions`.
+        seed: of strategies that choose by chance.
+
+    Raises:
+        SampleError: a question that can't be answered.
+    """
+    logits, tokens = list[Tensor](), list[list[int]]()
+    for batch in batches(questions, model.batch_size):
+        try:
+            found, layers = first_token(model, strategy, batch, seed)
+        except Exception as error:
+            named = where([question.request for question in batch])
+            raise SampleError(f"{named} can't be answered: {type(error).__name__}: {error}") from error
+        logits.append(found)
+        tokens += layers
+    return Asked(torch.cat(logits), tokens)
+
+
+@torch.inference_mode()
+def first_token(
+    model: PdropLlava, strategy: Any, batch: Sequence[Prepared], seed: int
+) -> tuple[Tensor, list[list[int]]]:
+    """Return (logits [b, vocabulary] of the first token, per row the image tokens of each layer)."""
+    loaded: Any = model.loaded
+    tokenizer = loaded.processor.tokenizer
+    ids, mask = left_padded([question.ids for question in batch], tokenizer.pad_token_id)
+    ids, mask = ids.to(model.placed), mask.to(model.placed)
+    staged = strategy(loaded.model)
+    needs = None if staged.before is None else staged.before.reducer.needs
+    inputs = staged_inputs(staged, ids, mask, batch, model.encoded(batch, needs), seed)
+    with staged as report:
+        output = loaded.model.generate(
+            **inputs, max_new_tokens=1, do_sample=False, num_beams=1, pad_token_id=tokenizer.pad_token_id,
+            output_logits=True, return_dict_in_generate=True, logits_processor=[FiniteLogits()],
+        )  # fmt: skip
+    layers = [list(row) for row in zip(*report.image_tokens_per_layer, strict=True)]
+    return output.logits[0].float().cpu(), layers
+
+
+def batches(questions: Sequence[Prepared], size: int) -> Iterator[Sequence[Prepared]]:
+    """Yield the questions in batches."""
+    for start in range(0, len(questions), size):
+        yield questions[start : start + size]
