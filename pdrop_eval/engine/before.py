@@ -37,7 +37,9 @@ class Shortened:
         image: [b, m] bool, true on image tokens.
         index: [b, m] column in the full prompt; -1 for tokens that were made, and on padding.
         source: [b, m] number within the row's image tokens; -1 for tokens that were made, and for all else.
-        features: the tokens [T, d] of each image, in the order of the rows.
+        images: each with the tokens [T, d] that are left, in the order of the rows.
+        position_ids: [..., b, m], those of the full prompt, where its family's don't just count tokens; None:
+            they count those of the short prompt.
         image_tokens: per row, the image tokens of the full prompt.
         full_ids: [b, n].
         full_mask: [b, n] bool.
@@ -50,12 +52,13 @@ class Shortened:
     image: Tensor
     index: Tensor
     source: Tensor
-    features: list[Tensor]
+    images: list[EncodedImage]
     image_tokens: list[int]
     full_ids: Tensor
     full_mask: Tensor
     full_image: Tensor
     full_lengths: list[int]
+    position_ids: Tensor | None = None
 
     @property
     def valid(self) -> Tensor:
@@ -72,7 +75,10 @@ class Shortened:
         changes: dict[str, Any] = {name: more(getattr(self, name)) for name in names}
         mask = None if self.mask is None else more(self.mask)
         counts = [count for count in self.image_tokens for _ in range(times)]
-        return replace(self, **changes, mask=mask, image_tokens=counts)
+        places = self.position_ids
+        if places is not None:
+            places = places.repeat_interleave(times, dim=-2)
+        return replace(self, **changes, mask=mask, image_tokens=counts, position_ids=places)
 
     def gathered(self, values: Tensor, fill: int) -> Tensor:
         """Return values [b, n] of the full columns at the short ones; `fill` where there is none."""
@@ -216,7 +222,11 @@ class BeforeStage:
                 own.append(self._reduced(encoded[number], question, seed))
             reduced += own
             rows.append(_row(ids[row], full[row], image[row], [lengths[i] for i in numbers], own))
-        return _packed(ids, mask, full, image, counts, lengths, rows, reduced, left_aligned)
+        images = [
+            EncodedImage(one.tokens, added=_added(encoded[number], one)) for number, one in enumerate(reduced)
+        ]
+        places = self.family.position_ids(self.model, ids, mask, encoded)
+        return _packed(ids, mask, full, image, counts, lengths, rows, images, left_aligned, places)
 
     def _reduced(self, encoded: EncodedImage, question: str | None, seed: Callable[[], int]) -> Reduced:
         encoded = encoded.to(self.model.get_input_embeddings().weight.device)
@@ -307,12 +317,15 @@ def images_of_rows(lengths: Sequence[int], counts: Sequence[int]) -> Iterator[li
 
 def _row(
     ids: Tensor, valid: Tensor, image: Tensor, lengths: Sequence[int], reduced: Sequence[Reduced]
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the ids, image flags, full columns and sources of one short row [m], without padding."""
+) -> tuple[Tensor, ...]:
+    """Return the ids, image flags, full columns and sources of one short row [m], without padding.
+
+    The fifth is the full column whose position a token has, made ones too.
+    """
     text = (valid & ~image).nonzero().flatten()
     columns = image.nonzero().flatten()
     nothing = torch.full_like(text, -1)
-    parts = [(ids[text], image[text], text, nothing, text)]
+    parts = [(ids[text], image[text], text, nothing, text, text)]
     start = 0
     for length, one in zip(lengths, reduced, strict=True):
         own, source = columns[start : start + length], one.source.to(ids.device)
@@ -320,20 +333,27 @@ def _row(
         placeholder = own[:1].expand(len(source))  # all stand where the image began
         column = own[source.clamp(min=0)].masked_fill(made, -1)
         number = (source + start).masked_fill(made, -1)
-        parts.append((ids[placeholder], image[placeholder], column, number, placeholder))
+        standing = own[one.standing.to(ids.device)]
+        parts.append((ids[placeholder], image[placeholder], column, number, standing, placeholder))
         start += length
     *values, order = (torch.cat(some) for some in zip(*parts, strict=True))
     order = order.argsort(stable=True)
-    found = tuple(value[order] for value in values)
-    return found[0], found[1], found[2], found[3]
+    return tuple(value[order] for value in values)
+
+
+def _added(encoded: EncodedImage, reduced: Reduced) -> Tensor | None:
+    """Return what the decoder adds to the tokens of a reduced image [layers, T, d]: that of their places."""
+    if encoded.added is None or reduced.added is not None:
+        return reduced.added
+    return encoded.added[:, reduced.standing.to(encoded.added.device)]
 
 
 def _packed(
     ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, counts: list[int], lengths: list[int],
-    rows: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], reduced: Sequence[Reduced], left_aligned: bool,
+    rows: Sequence[tuple[Tensor, ...]], images: list[EncodedImage], left_aligned: bool,
+    position_ids: Tensor | None,
 ) -> Shortened:  # fmt: skip
     """Return the short rows as one batch; where no row is shorter, its columns stay where they were."""
-    features = [one.tokens for one in reduced]
     sizes, before = [len(row[0]) for row in rows], full.sum(1).tolist()
     longest = max(sizes)
     keep_places = sizes == before
@@ -355,8 +375,12 @@ def _packed(
     short_mask = mask
     if not keep_places and (mask is not None or min(sizes) < longest):
         short_mask = places.to(torch.long if mask is None else mask.dtype)
+    if position_ids is not None:
+        standing = batch(4, torch.zeros_like(nothing))
+        position_ids = position_ids.gather(-1, standing.expand(len(position_ids), -1, -1))
+        position_ids[0] = (places.long().cumsum(1) - 1).clamp(min=0)  # the text's go on without gaps
     return Shortened(
         ids=batch(0, padding), mask=short_mask, image=batch(1, torch.zeros_like(places)),
-        index=batch(2, nothing), source=batch(3, nothing), features=features, image_tokens=counts,
-        full_ids=ids, full_mask=full, full_image=image, full_lengths=lengths,
+        index=batch(2, nothing), source=batch(3, nothing), images=images, image_tokens=counts,
+        full_ids=ids, full_mask=full, full_image=image, full_lengths=lengths, position_ids=position_ids,
     )  # fmt: skip

@@ -30,11 +30,22 @@ class Reduced:
         source: [T] int64, the packed token that each is; -1 for those that were made.
         scores: [n] float, what the packed tokens were ranked by, for drawings; None if there is no such
             thing.
+        place: [T] int64, the packed token whose position ids each takes where they say where on an image a
+            token lies; None: its source's, or the first token's.
+        added: [layers, T, d], what the decoder adds to them after its first layers; None: what it adds to
+            those in whose places they stand.
     """
 
     tokens: Tensor
     source: Tensor
     scores: Tensor | None = None
+    place: Tensor | None = None
+    added: Tensor | None = None
+
+    @property
+    def standing(self) -> Tensor:
+        """[T] int64, the packed token in whose place each stands."""
+        return self.source.clamp(min=0) if self.place is None else self.place
 
 
 class ImageView:

@@ -49,19 +49,6 @@ def check_image_mask(mask: Tensor | None, model: str, finds_images: bool) -> Non
         )
 
 
-def check_positions(positions: str, model: str, can_renumber: bool) -> None:
-    """Refuse to close the gaps in position ids that say where on an image a token lies.
-
-    Raises:
-        UserError: with the setting to use.
-    """
-    if positions == "renumber" and not can_renumber:
-        raise UserError(
-            f"positions='renumber' is not possible with {model}, whose position ids say where on an image a "
-            "token lies: use positions='keep'."
-        )
-
-
 def mask_kind(implementation: str) -> str:
     """Return "eager", "sdpa" or "flash" for a transformers attention implementation.
 

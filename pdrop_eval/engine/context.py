@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import checks
+from pdrop_eval.engine.added import AddedFeatures
 from pdrop_eval.engine.before import BeforeStage, Shortened
 from pdrop_eval.engine.decode import CacheRecord, Continuation
 from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.per_image import lengths_of_inputs, lengths_of_prompt
+from pdrop_eval.engine.positions import settled_positions
 from pdrop_eval.engine.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
 from pdrop_eval.models import families
@@ -62,6 +64,7 @@ class StagedForward:
         self.selector = selector
         self.image_mask = image_mask
         self.family = families.of_model(model)
+        self.family.check_version()
         self.decoder = self.family.decoder(model)
         self.config = config = model.config.get_text_config()  # type: ignore[union-attr, operator]
         self.drops = selector.drops(config.num_hidden_layers)
@@ -70,8 +73,9 @@ class StagedForward:
             check_text_model(config)
             checks.mask_kind(config._attn_implementation)
             checks.check_image_mask(image_mask, type(model).__name__, self.family.multimodal)
-            checks.check_positions(selector.positions, type(model).__name__, self.family.can_renumber)
         checks.check_images(selector, self.family, model.config, image_mask)
+        can_renumber = self.family.can_renumber or not self.drops
+        self.positions = settled_positions(selector.positions, type(model).__name__, can_renumber)
         reducer = getattr(selector, "reducer", None)
         self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
         self.prompt, self.questions, self.seeds, self.places = prompt, questions, seeds, places
@@ -93,6 +97,7 @@ class StagedForward:
             family=self.family,
             attention=self.config._attn_implementation,
             final_norm=decoder.norm,
+            positions=self.positions,
             seeds=self.seeds,
             cache_cut=cut(self.config.num_hidden_layers) if cut is not None and self.drops else None,
         )
@@ -172,11 +177,12 @@ class StagedForward:
         """Return the inputs with the short prompt, its images embedded, in place of the full one."""
         family: Any = self.family
         taken = {*family.processor_inputs, "input_ids", "attention_mask", "position_ids", "labels"}
+        taken.add("mm_token_type_ids")  # the positions that follow from them are among what is returned
         rest = {name: value for name, value in inputs.items() if name not in taken}
-        rest.update(family.generate_inputs(self.model, prompt.ids, prompt.features))
+        rest.update(family.generate_inputs(self.model, prompt.ids, prompt.images, prompt.position_ids))
         if prompt.mask is not None:
             rest["attention_mask"] = prompt.mask
-        if inputs.get("position_ids") is not None:
+        if inputs.get("position_ids") is not None and prompt.position_ids is None:
             rest["position_ids"] = prompt.positions(inputs["position_ids"])
         if inputs.get("labels") is not None:
             rest["labels"] = prompt.gathered(inputs["labels"], -100)
@@ -209,7 +215,8 @@ class StagedForward:
         if reduces and prompt is None:
             prompt = self._reduced(inputs)
             inputs = self._without_images(inputs, prompt)
-            del inputs["input_ids"]  # of both, a forward takes one
+            if "inputs_embeds" in inputs:
+                del inputs["input_ids"]  # of both, a forward takes one
         labels = inputs.pop("labels", None) if self.drops or prompt is not None else None
         if prompt is None:
             places = self._places(inputs) if self.drops else None
@@ -256,6 +263,9 @@ class StagedForward:
             name = type(self.model).__name__
             raise UserError(f"Call the {name} that the strategy was opened on, not a module inside it.")
         tokens = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
+        if isinstance(state := inputs[STATE], Prefill):
+            added = self.family.added_features(inputs, [drop.layer for drop in self.drops])
+            state.added = None if added is None else AddedFeatures(*added)
         inputs[STATE].begin(inputs.get("attention_mask"), inputs.get("position_ids"), tokens)
         return (), inputs
 

@@ -26,7 +26,7 @@ class Lengths:
 
 def lengths_of_prompt(prompt: Shortened) -> Lengths:
     """Return those of prompts whose images are reduced."""
-    return Lengths(lambda: prompt.full_lengths, [len(features) for features in prompt.features])
+    return Lengths(lambda: prompt.full_lengths, [len(image) for image in prompt.images])
 
 
 def lengths_of_inputs(family: Any, model: Any, inputs: Mapping[str, Any]) -> Lengths:
@@ -37,19 +37,7 @@ def lengths_of_inputs(family: Any, model: Any, inputs: Mapping[str, Any]) -> Len
         model: a multimodal model.
         inputs: of the forward, by name.
     """
-    encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
-    if encoded is not None:  # by generate
-        found = [len(features) for features in encoded.pooler_output]
-        return Lengths(lambda: found)
-    if inputs.get("pixel_values") is None:
-        return Lengths(lambda: None)
-    fixed = family.fixed_image_tokens(model.config)
-    if fixed is not None:
-        alike = [fixed] * len(inputs["pixel_values"])
-        return Lengths(lambda: alike)
-    names = [name for name in family.processor_inputs if name != "pixel_values"]
-    sizes = {name: inputs[name] for name in names if inputs.get(name) is not None}
-    return Lengths(lambda: [len(image.sources) for image in family.places(model, sizes)])
+    return Lengths(family.image_lengths(model, inputs))
 
 
 def of_rows(lengths: Sequence[int], counts: Sequence[int]) -> list[list[int]]:

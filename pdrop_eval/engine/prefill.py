@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import ops
+from pdrop_eval.engine.added import AddedFeatures
 from pdrop_eval.engine.before import Shortened
 from pdrop_eval.engine.cache_cut import cut_caches
 from pdrop_eval.engine.checks import mask_kind
@@ -44,6 +45,7 @@ class Setup:
     family: Family
     attention: str
     final_norm: Callable[[Tensor], Tensor]
+    positions: str = "keep"
     seeds: Sequence[int] | None = None
     cache_cut: int | None = None
 
@@ -68,6 +70,7 @@ class Prefill:
         self.inputs: dict[int, tuple[Tensor | None, tuple[Tensor, Tensor]]] = {}
         self.record: CacheRecord | None = None
         self.cache: Any = None
+        self.added: AddedFeatures | None = None
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs.
@@ -117,6 +120,7 @@ class Prefill:
                 self.cache.pdrop_record = self.record
             if getattr(self.setup.selector, "needs_embeddings", False):
                 self.embeddings = hidden.detach()
+        hidden = self._with_added(number, hidden)
         for d, drop in enumerate(self.setup.drops):
             due = resolve_scoring_layer(drop, self.setup.num_layers) == number
             if due and drop.layer == number:
@@ -129,15 +133,23 @@ class Prefill:
                 self._rank(d, layer, hidden, kwargs["position_embeddings"])
         return hidden
 
+    def _with_added(self, number: int, hidden: Tensor) -> Tensor:
+        """Add what the layer before `number` is followed by, to the tokens that it had."""
+        if self.added is None:
+            return hidden
+        stage = self.stages[sum(drop.layer < number for drop in self.setup.drops)]
+        return self.added.after(number - 1, hidden, stage.sources)
+
     def finish(self, hidden: Tensor) -> Tensor:
         """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d]."""
+        hidden = self._with_added(self.setup.num_layers, hidden)
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
         cut = self.setup.cache_cut if self.stages[-1].changed else None
         if cut is not None and self.cache is not None and self.record is not None:
             layers = [drop.layer for drop in self.setup.drops]
-            renumber = self.setup.selector.positions == "renumber"
+            renumber = self.setup.positions == "renumber"
             cut_caches(self.cache, self.record, self.stages, layers, cut, renumber)
         self._fill_report(cut)
         return hidden
@@ -229,7 +241,7 @@ class Prefill:
         ]
         self._check_rows(d, before.lengths, lengths)
         self._note(d, selection, before, chosen, made)
-        renumber = self.setup.selector.positions == "renumber"
+        renumber = self.setup.positions == "renumber"
         if any(made):
             stage = with_made(before, chosen, made, renumber, right_aligned=self.labels is None)
         elif lengths == before.lengths:
@@ -278,7 +290,7 @@ class Prefill:
         assert self.record is not None
         if not stage.changed:
             return
-        renumber = self.setup.selector.positions == "renumber"
+        renumber = self.setup.positions == "renumber"
         self.record.stages.append(
             CachedStage(
                 layer=self.setup.drops[d].layer,

@@ -148,6 +148,8 @@ class EncodedImage:
         features: [P, N, w] before the projector.
         class_token: [P, w] before the projector.
         projected: [P, N, d].
+        grid: (frames, rows, columns) of patches, where position ids follow from them.
+        added: [layers, n, d], what the decoder adds to the tokens after its first layers (DeepStack).
     """
 
     tokens: Tensor
@@ -160,6 +162,8 @@ class EncodedImage:
     features: Tensor | None = None
     class_token: Tensor | None = None
     projected: Tensor | None = None
+    grid: tuple[int, int, int] | None = None
+    added: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

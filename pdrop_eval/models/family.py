@@ -8,7 +8,7 @@ model belongs to.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pdrop_eval.models.token_grid import Grid
 
 PARTS = ("vision", "projector", "decoder")  # what training may choose from
+NOMINAL_SIZE = (480, 640)  # (height, width): the picture of which families with tokens by size say a number
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Family:
         multimodal: whether it takes images.
         can_renumber: whether the gaps in position ids may be closed; false for M-RoPE, whose ids say where on
             an image a token lies.
+        lowest_transformers: the first release of transformers that it works with; "" where each supported
+            one does.
         architecture: its name in records and in `conf/model`.
         display_name: its name in tables and figures.
     """
@@ -94,8 +97,28 @@ class Family:
     text_types: ClassVar[tuple[str, ...]]
     multimodal: ClassVar[bool] = False
     can_renumber: ClassVar[bool] = True
+    lowest_transformers: ClassVar[str] = ""
     architecture: ClassVar[str] = ""
     display_name: ClassVar[str] = ""
+
+    def check_version(self) -> None:
+        """Refuse an installed transformers that is too old for the family. Imports nothing large.
+
+        Raises:
+            UserError: with the release to install.
+        """
+        if not self.lowest_transformers:
+            return
+        from importlib.metadata import version
+
+        from packaging.version import Version
+
+        found = version("transformers")
+        if Version(found) < Version(self.lowest_transformers):
+            raise UserError(
+                f"{self.display_name or self.name} needs transformers {self.lowest_transformers} or newer, "
+                f"and {found} is installed: pip install 'transformers>={self.lowest_transformers}'."
+            )
 
     def load_class(self) -> Any:
         """Return the model's class."""
@@ -127,6 +150,24 @@ class Family:
     def rotary_positions(self, position_ids: Tensor) -> Tensor:
         """Return the position ids [..., b or 1, n] that `rotary_emb` takes, of those given to the decoder."""
         return position_ids
+
+    def added_features(
+        self, inputs: dict[str, Any], before: Sequence[int]
+    ) -> tuple[Tensor, Sequence[Tensor]] | None:
+        """Take out of the decoder's inputs what it would add to image tokens between its first layers.
+
+        Qwen3-VL does (DeepStack): its mask has the columns of the full prompt, so after a drop the decoder
+        can't do so itself.
+
+        Args:
+            inputs: of the decoder's forward, by name; changed where features are returned.
+            before: the layers before which tokens are dropped.
+
+        Returns:
+            ([b, n] bool: the tokens that they are added to; for each of the first layers, features
+            [tokens, d] that are added to its output), or None where the decoder can do it itself.
+        """
+        return None
 
     def query_key(
         self, layer: Any, hidden: Tensor, columns: Tensor, cos: Tensor, sin: Tensor
@@ -172,6 +213,7 @@ class MultimodalFamily(Family, ABC):
         pads_images: whether `model.image_processing=pad` is possible: the image becomes one square.
         parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
             supported.
+        unreduced: why strategies before the decoder can't be used; "" where they can.
         published: sizes of published text models, by size; `published_config` builds their configs.
         published_prefix: what stands before the size in the name of a published model.
     """
@@ -180,6 +222,7 @@ class MultimodalFamily(Family, ABC):
     vision_types: ClassVar[tuple[str, ...]]
     processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pads_images: ClassVar[bool] = False
+    unreduced: ClassVar[str] = ""
     parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     published_prefix: ClassVar[str] = ""
@@ -200,6 +243,14 @@ class MultimodalFamily(Family, ABC):
         """Return the vision tower's layers, first to last, each with its attention as `self_attn`."""
         tower = self.vision_tower(model)
         return getattr(tower, "vision_model", tower).encoder.layers
+
+    def text_settings(self, config: Mapping[str, Any]) -> Any:
+        """Return what a checkpoint's config.json says of its text model, or None where it says nothing.
+
+        Args:
+            config: the whole of config.json.
+        """
+        return config.get("text_config")
 
     def part_of(self, parameter: str) -> str:
         """Return which of `PARTS` a parameter belongs to, by its name in the model.
@@ -249,14 +300,19 @@ class MultimodalFamily(Family, ABC):
         return model.model.multi_modal_projector
 
     def image_mask(self, config: Any, inputs: Mapping[str, Any]) -> Tensor | None:
-        """Return [b, n] bool, true on image tokens, or None where there are no `input_ids`."""
+        """Return [b, n] bool, true on tokens of images and videos; None where there are no `input_ids`."""
         ids = inputs.get("input_ids")
-        return None if ids is None else ids == config.image_token_id
+        if ids is None:
+            return None
+        image: Tensor = ids == config.image_token_id
+        video = getattr(config, "video_token_id", None)
+        return image if video is None else image | (ids == video)
 
     def has_images(self, inputs: Mapping[str, Any]) -> bool:
         """Tell whether these inputs bring pixels, or images that `generate` has already encoded."""
         encoded = inputs.get("mm_encoder_outputs") or {}
-        return inputs.get("pixel_values") is not None or encoded.get("image") is not None
+        pixels = any(inputs.get(name) is not None for name in ("pixel_values", "pixel_values_videos"))
+        return pixels or any(output is not None for output in encoded.values())
 
     def placeholder(self, processor: Any, tokens: int) -> str:
         """Return the text that stands for an image of so many tokens in a prompt."""
@@ -272,6 +328,17 @@ class MultimodalFamily(Family, ABC):
         import torch
 
         return torch.cat(list(model.get_image_features(**pixels, return_dict=True).pooler_output))
+
+    def encode_image(self, model: Any, pixels: Mapping[str, Tensor]) -> EncodedImage:
+        """Return one image with all that a prompt needs of it, and nothing of the tower.
+
+        Args:
+            model: on the device of the pixels.
+            pixels: the `processor_inputs` of the image.
+        """
+        from pdrop_eval.models.encoded import EncodedImage
+
+        return EncodedImage(self.encode(model, pixels))
 
     def encode_images(self, model: Any, pixels: Mapping[str, Tensor], needs: Needs) -> list[EncodedImage]:
         """Return each of one or several images with what a strategy before the decoder needs of it.
@@ -298,6 +365,29 @@ class MultimodalFamily(Family, ABC):
         """
         raise NotImplementedError(f"{self.display_name} doesn't say where its image tokens come from.")
 
+    def image_lengths(self, model: Any, inputs: Mapping[str, Any]) -> Callable[[], Sequence[int] | None]:
+        """Return what gives the tokens of each image of a forward, in the order of the rows.
+
+        It gives None where nobody knows, may have to wait for the device, and keeps no pixels.
+
+        Args:
+            model: the model.
+            inputs: of its forward, by name.
+        """
+        encoded = (inputs.get("mm_encoder_outputs") or {}).get("image")
+        if encoded is not None:  # by generate
+            found = [len(features) for features in encoded.pooler_output]
+            return lambda: found
+        if inputs.get("pixel_values") is None:
+            return lambda: None
+        fixed = self.fixed_image_tokens(model.config)
+        if fixed is not None:
+            alike = [fixed] * len(inputs["pixel_values"])
+            return lambda: alike
+        names = [name for name in self.processor_inputs if name != "pixel_values"]
+        sizes = {name: inputs[name] for name in names if inputs.get(name) is not None}
+        return lambda: [len(image.sources) for image in self.places(model, sizes)]
+
     def nominal_shape(self, config: Any) -> TokenShape:
         """Return the shape of an image of `nominal_image_tokens`."""
         from pdrop_eval.models.encoded import TokenShape
@@ -308,13 +398,29 @@ class MultimodalFamily(Family, ABC):
         """Return the embedding [d] that ends a row of image tokens, or None where there is none."""
         return None
 
-    def generate_inputs(self, model: Any, ids: Tensor, features: Sequence[Tensor]) -> dict[str, Tensor]:
+    def position_ids(
+        self, model: Any, ids: Tensor, mask: Tensor | None, images: Sequence[EncodedImage]
+    ) -> Tensor | None:
+        """Return the position ids [..., b, n] of prompts, where they don't just count the tokens; else None.
+
+        Args:
+            model: the model.
+            ids: [b, n] token ids, the image token once for each token of an image.
+            mask: [b, n], false on padding, or None.
+            images: of the prompts, in the order of the rows.
+        """
+        return None
+
+    def generate_inputs(
+        self, model: Any, ids: Tensor, images: Sequence[EncodedImage], position_ids: Tensor | None = None
+    ) -> dict[str, Any]:
         """Return what `generate` takes for prompts whose images are encoded already.
 
         Args:
             model: the model that will generate.
-            ids: [b, n] token ids, the image token once for each feature.
-            features: what `encode` gave for each image, in the order of the rows.
+            ids: [b, n] token ids, the image token once for each token of an image.
+            images: as `encode_image` gave them, in the order of the rows.
+            position_ids: as `position_ids` gave them, at the columns of `ids`.
 
         Raises:
             ValueError: other than one feature for each image token.
@@ -322,13 +428,14 @@ class MultimodalFamily(Family, ABC):
         import torch
 
         embeddings = model.get_input_embeddings()(ids)
-        if features:
+        if images:
             image = ids == model.config.image_token_id
-            rows = torch.cat([feature.to(embeddings) for feature in features])
+            rows = torch.cat([one.tokens.to(embeddings) for one in images])
             if len(rows) != int(image.sum()):
                 raise ValueError(f"the images have {len(rows)} features for {int(image.sum())} image tokens")
             embeddings = embeddings.masked_scatter(image[..., None], rows)
-        return {"input_ids": ids, "inputs_embeds": embeddings}
+        given = {} if position_ids is None else {"position_ids": position_ids}
+        return {"input_ids": ids, "inputs_embeds": embeddings, **given}
 
     @abstractmethod
     def nominal_image_tokens(self, config: Any) -> int:

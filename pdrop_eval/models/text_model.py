@@ -8,28 +8,28 @@ from pdrop_eval.utils.errors import UserError
 _DEFAULT_WINDOWS = {"mistral": 4096}  # transformers' own, where a config.json says nothing
 
 
-def check_text_config(pretrained: str, config: Mapping[str, Any], text_types: Sequence[str]) -> None:
+def check_text_config(pretrained: str, text: Any, text_types: Sequence[str]) -> None:
     """Refuse a checkpoint whose text model is of a type that its family can't work with here.
 
     Args:
         pretrained: the checkpoint as the user named it.
-        config: its config.json.
+        text: what its config.json says of the text model, or None.
         text_types: the family's, the usual one first.
 
     Raises:
         UserError: with the types that it can take.
     """
-    text = _text_of(pretrained, config)
+    text = _text_of(pretrained, text)
     check_text_type(f"The checkpoint {pretrained}", text.get("model_type", text_types[0]), text_types)
 
 
-def check_window(pretrained: str, config: Mapping[str, Any], text_types: Sequence[str]) -> None:
+def check_window(pretrained: str, text: Any, text_types: Sequence[str]) -> None:
     """Refuse to drop tokens of a checkpoint whose text model has sliding-window layers.
 
     Raises:
         UserError: with the setting that turns the window off.
     """
-    text = _text_of(pretrained, config)
+    text = _text_of(pretrained, text)
     kind = str(text.get("model_type", text_types[0]))
     window = text.get("sliding_window", _DEFAULT_WINDOWS.get(kind))
     if not text.get("use_sliding_window", not kind.startswith("qwen")):
@@ -38,8 +38,7 @@ def check_window(pretrained: str, config: Mapping[str, Any], text_types: Sequenc
     _check_window(window, layers if isinstance(layers, Sequence) else ())
 
 
-def _text_of(pretrained: str, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    text = config.get("text_config")
+def _text_of(pretrained: str, text: Any) -> Mapping[str, Any]:
     if text is not None and not isinstance(text, Mapping):
         raise UserError(f"text_config in the config.json of {pretrained} is no object. Copy it again.")
     return text or {}

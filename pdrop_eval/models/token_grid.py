@@ -83,6 +83,8 @@ class Geometry:
         cut: the shorter side becomes a tile and the middle is taken; otherwise the whole is stretched.
         pad: the image is padded to a square before all else.
         downsample: a factor by which each image is shrunk first.
+        most_tiles: LLaVA-OneVision's: the tokens of more tiles are interpolated to as many as these have;
+            None: all stay.
     """
 
     tile: int
@@ -91,10 +93,19 @@ class Geometry:
     cut: bool = False
     pad: bool = False
     downsample: int = 1
+    most_tiles: int | None = None
 
     def grids(self, sizes: Sequence[tuple[int, int]]) -> list[Grid]:
         """Return the grids of a sample's images of (width, height), whose tokens follow each other."""
         return [grid for image, size in enumerate(sizes) for grid in self._of_one(image, *size)]
+
+    def tiles(self, width: int, height: int) -> int:
+        """Return the tiles that the vision tower sees of an image, the overview included."""
+        if self.resolutions is None:
+            return 1
+        seen = max(1, height // self.downsample), max(1, width // self.downsample)
+        high, wide = best_resolution(seen, self.resolutions)
+        return 1 + (high // self.tile) * (wide // self.tile)
 
     def _of_one(self, image: int, width: int, height: int) -> list[Grid]:
         seen = max(1, width // self.downsample), max(1, height // self.downsample)
@@ -124,7 +135,8 @@ class Geometry:
         """
         assert self.resolutions is not None
         high, wide = best_resolution((height, width), self.resolutions)
-        rows, columns = high // self.patch, wide // self.patch
+        side = self.tile // self.patch  # a tile may be more than its patches cover
+        rows, columns = high // self.tile * side, wide // self.tile * side
         top = left = 0
         if width / height > columns / rows:
             top = (rows - int(round(height * (columns / width), 7))) // 2
@@ -136,11 +148,21 @@ class Geometry:
         across, down = width / new_wide, height / new_high
         before, above = (wide - new_wide) // 2, (high - new_high) // 2
 
+        step = self.tile / side
+
         def place(column: int, row: int) -> tuple[float, float]:
-            return (column * self.patch - before) * across, (row * self.patch - above) * down
+            return (column * step - before) * across, (row * step - above) * down
 
         box = (*place(left, top), *place(columns - left, rows - top))
-        return Grid(image, TILES, box, rows - 2 * top, columns - 2 * left, newline=True)
+        shape = self._interpolated(rows - 2 * top, columns - 2 * left, side)
+        return Grid(image, TILES, box, *shape, newline=True)
+
+    def _interpolated(self, rows: int, columns: int, side: int) -> tuple[int, int]:
+        """Return the rows and columns that are left where there are more than those of `most_tiles`."""
+        if self.most_tiles is None:
+            return rows, columns
+        ratio = math.sqrt(rows * columns / (self.most_tiles * side**2))
+        return (int(rows // ratio), int(columns // ratio)) if ratio > 1.1 else (rows, columns)
 
 
 def best_resolution(size: tuple[int, int], resolutions: Sequence[tuple[int, int]]) -> tuple[int, int]:

@@ -74,8 +74,14 @@ def check_tower(family: MultimodalFamily, config: Any, needs: Needs, who: str) -
     """Refuse what a model's tower can't give, before anything is computed.
 
     Raises:
-        UserError: a class token of a tower without one, or layers that the config doesn't single out.
+        UserError: a family that isn't reduced, a class token of a tower without one, or layers that the
+            config doesn't single out.
     """
+    if family.unreduced:
+        raise UserError(
+            f"{who} reduces images before the decoder, which {family.display_name} isn't reduced by here: "
+            f"{family.unreduced}. Use a strategy in the decoder, such as fastv or pdrop."
+        )
     kind = config.vision_config.model_type
     if needs.of_class_token and not family.class_tokens(config):
         raise UserError(

@@ -5,7 +5,7 @@ What runs a model reads this file too, so nothing here says how a command is wri
 
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from pdrop_eval.engine.positions import UnsetPositions
 from pdrop_eval.strategies.combinations import (
     EXAMPLE,
     JOIN,
@@ -33,7 +34,7 @@ def make_strategy(name: str, fields: Mapping[str, Any] | None = None) -> Any:
     Raises:
         UserError: An unknown name or field, and what the strategy itself raises for a wrong value.
     """
-    return instantiate_strategy(settings_of(name, fields))
+    return instantiate_strategy(settings_of(name, fields), given=list(fields or ()))
 
 
 def settings_of(name: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -66,11 +67,13 @@ def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"_target_": JOIN.join(targets), **flattened(dict(zip(_keys(targets), own, strict=True)))}
 
 
-def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
+def instantiate_strategy(settings: Mapping[str, Any], given: Collection[str] | None = None) -> Any:
     """The strategy object of a class, `_target_`, with its fields. Lists become tuples.
 
     Args:
         settings: Plain values by name, as a file of `conf/strategy` has them, or as `settings_of` returns.
+        given: The names of those that the user gave; None: all. Position ids that nobody asked to renumber
+            stay as they are where a model's can't be.
 
     Raises:
         UserError: A class that isn't there or is no strategy, and values that it refuses.
@@ -78,16 +81,20 @@ def instantiate_strategy(settings: Mapping[str, Any]) -> Any:
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
     target = str(fields.pop("_target_"))
     if is_combined(target):
-        return _combination(target.split(JOIN), fields)
+        return _combination(target.split(JOIN), fields, given)
     build = _strategy_class(target)
     _check_fields(build, fields)
+    usual: Any = getattr(build, "positions", None)
+    asked = given is None or "positions" in given
+    if isinstance(usual, UnsetPositions) and fields.get("positions") == usual and not asked:
+        fields["positions"] = usual
     try:
         return build(**fields)
     except TypeError as error:  # a number where a list belongs, and the like
         raise UserError(f"The settings of {target} are not of the right kind: {error}.") from error
 
 
-def _combination(targets: Sequence[str], fields: Mapping[str, Any]) -> Any:
+def _combination(targets: Sequence[str], fields: Mapping[str, Any], given: Collection[str] | None) -> Any:
     """The combination of two classes, with the fields of both."""
     from pdrop_eval.strategies.combine import Combine
 
@@ -95,7 +102,8 @@ def _combination(targets: Sequence[str], fields: Mapping[str, Any]) -> Any:
     halves = []
     for key, target, own in zip(keys, targets, parted(keys, fields), strict=True):
         with naming(own, f"{key}."):
-            halves.append(instantiate_strategy({"_target_": target, **own}))
+            mine = given and [name.removeprefix(f"{key}.") for name in given if name.startswith(f"{key}.")]
+            halves.append(instantiate_strategy({"_target_": target, **own}, mine))
     if len(halves) != 2:
         raise UserError(f"{JOIN.join(keys)} combines {len(halves)} strategies: name two, as in {EXAMPLE}.")
     return Combine(*halves)

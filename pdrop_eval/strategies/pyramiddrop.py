@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine import schedule
 from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number, check_setting
@@ -61,7 +62,8 @@ class PyramidDrop(Strategy):
         rounding: "floor" is int(N0 * cumulative ratio), the official code's way; "progressive" removes
             ceil((1 - lambda) * alive) at each drop, the paper's.
         positions: "renumber" closes the gaps in the position ids after every drop, the official code's way;
-            "keep" leaves each token its own.
+            "keep" leaves each token its own. Position ids of M-RoPE (Qwen-VL) can't be renumbered: there the
+            default is "keep", and "renumber" is refused.
     """
 
     ratio: float | None = None
@@ -71,7 +73,7 @@ class PyramidDrop(Strategy):
     rank_with: str = "next_layer"
     score: str = "softmax"
     rounding: str = "floor"
-    positions: str = "renumber"
+    positions: str = RENUMBER_IF_POSSIBLE
     name: ClassVar[str] = "pdrop"
     display_name: ClassVar[str] = "PDrop"
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"

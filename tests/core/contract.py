@@ -13,6 +13,7 @@ from itertools import product
 from zlib import crc32
 
 import pytest
+import tiny_families
 import torch
 from text_tower import text_tower
 from transformers import AutoConfig, LlamaConfig, MistralConfig
@@ -22,6 +23,7 @@ from pdrop_eval.models import families
 from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.combine import Combine, TwoStage
+from pdrop_eval.utils.errors import UserError
 
 for module in pkgutil.iter_modules(strategies.__path__):
     found = vars(importlib.import_module(f"{strategies.__name__}.{module.name}"))
@@ -45,20 +47,21 @@ def named_models(family):
 def tiny_model(family, text, kv_heads=None):
     """A model of a registered family in the sizes of this file, with one of its text models."""
     heads = kv_heads or (KV_HEADS.get(family.name, 2) if text == family.text_types[0] else 2)
-    extra = {"sliding_window": None} if text == "mistral" else {}
-    words = AutoConfig.for_model(text, **text_settings(num_key_value_heads=heads, **extra))
+    words = AutoConfig.for_model(
+        text, **text_settings(num_key_value_heads=heads, **tiny_families.TEXT.get(text, {}))
+    )
     if not family.multimodal:
         return family.load_class()(words)
-    vision = AutoConfig.for_model(
-        family.vision_types[0],
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=IMAGE_SIZE,
-        patch_size=4,
-        projection_dim=16,
-    )
+    usual = {
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": IMAGE_SIZE,
+        "patch_size": 4,
+        "projection_dim": 16,
+    }
+    vision = AutoConfig.for_model(family.vision_types[0], **tiny_families.VISION.get(family.name, usual))
     return family.load_class()(family.make_config(words, vision, IMAGE_ID, GRIDS))
 
 
@@ -108,9 +111,21 @@ BOTH = [
     Combine(VisionZip(dominant=8, contextual=3), PyramidDrop(ratio=0.5, stages=4)),
     Combine(Uniform(tokens=12), FastV(k=2, r=0.5)),
 ]
+
+
+def works_here(family):
+    """Whether the installed transformers is one that the family works with."""
+    try:
+        family.check_version()
+    except UserError:
+        return False
+    return True
+
+
 FAMILIES = {
     name: partial(tiny_model, family, text)
     for family in map(families.get, families.names())
+    if works_here(family)
     for name, text in named_models(family)
 }
 FAMILIES["llava_gqa"] = partial(tiny_model, families.get("llava"), "llama", kv_heads=2)
@@ -133,6 +148,14 @@ def strategy_id(strategy):
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
 
 
+def reduces(family):
+    """Whether strategies before the decoder run on a family: bare decoders take no images."""
+    if family.startswith("bare_"):
+        return False
+    name = max((one for one in families.names() if family.startswith(one)), key=len)
+    return not families.multimodal(name).unreduced
+
+
 def pairs(check, strategies):
     """Every strategy with every family that it runs on; those that the fast run leaves out are marked.
 
@@ -144,8 +167,8 @@ def pairs(check, strategies):
     first = next(strategy for strategy in STRATEGIES if strategy.name == "pdrop")
     found = []
     for family, strategy in product(FAMILIES, strategies):
-        if strategy.reducer is not None and family.startswith("bare_"):
-            continue  # it takes no images
+        if strategy.reducer is not None and not reduces(family):
+            continue
         name = strategy_id(strategy)
         own = FEW[crc32(f"{check} {name}".encode()) % len(FEW)]
         marks = [] if strategy is first or family == own else [pytest.mark.slow]
@@ -283,6 +306,9 @@ def plain_of(family):
 def build(model, rows, only=None):
     """A left-padded batch of `rows`, or only one of them, which has the same contents then."""
     bare = not hasattr(model.config, "vision_config")
+    images = tiny_families.IMAGES.get(model.config.model_type)
+    if images is not None:
+        return build_further(model, images, rows, only)
     pixels, sizes, built, number = [], [], [], 0
     for i, row in enumerate(rows):
         random = torch.Generator().manual_seed(100 + i)
@@ -300,19 +326,52 @@ def build(model, rows, only=None):
             parts.append(torch.full((image_length(model, size),), IMAGE_ID))
         if only in (None, i):
             built.append(torch.cat(parts))
+    case = padded_case(model, rows, built)
+    if bare:
+        ids, mask = case.inputs["input_ids"], case.inputs["attention_mask"]
+        image = ids == IMAGE_ID
+        case.inputs = {"inputs_embeds": embed(model, ids), "attention_mask": mask}
+        case.options = {"image_mask": image}
+    elif pixels:
+        case.inputs.update(pixel_inputs(model, pixels, sizes))
+    return case
+
+
+def padded_case(model, rows, built):
+    """The case of prompts, padded on the left, without pixels."""
     longest = max(map(len, built))
     ids = torch.stack([torch.nn.functional.pad(row, (longest - len(row), 0)) for row in built])
     mask = torch.stack(
         [torch.nn.functional.pad(torch.ones_like(row), (longest - len(row), 0)) for row in built]
     )
-    image = ids == IMAGE_ID
     case = Case(model, rows, {"input_ids": ids, "attention_mask": mask})
-    case.image_tokens, case.lengths = image.sum(1).tolist(), mask.sum(1).tolist()
-    if bare:
-        case.inputs = {"inputs_embeds": embed(model, ids), "attention_mask": mask}
-        case.options = {"image_mask": image}
-    elif pixels:
-        case.inputs.update(pixel_inputs(model, pixels, sizes))
+    case.image_tokens, case.lengths = (ids == IMAGE_ID).sum(1).tolist(), mask.sum(1).tolist()
+    return case
+
+
+def build_further(model, images, rows, only):
+    """The same for a family of `tiny_families`."""
+    built, pixels, number = [], [], 0
+    for i, row in enumerate(rows):
+        random, parts, own = torch.Generator().manual_seed(100 + i), [], []
+        for part in row:
+            if part != IMAGE:
+                parts.append(torch.randint(6, IMAGE_ID, (part,), generator=random))
+                continue
+            size = SIZES[number % len(SIZES)]
+            number += 1
+            own.append(images.pixels(size, random))
+            parts.append(images.ids(size))
+        if only in (None, i):
+            built.append(torch.cat(parts))
+            pixels.append(own)
+    case = padded_case(model, rows, built)
+    ids = case.inputs["input_ids"]
+    if hasattr(images, "always"):
+        case.inputs.update(images.always(ids))
+    if any(pixels):
+        found = images.inputs(pixels, ids)
+        case.inputs.update({k: v.to(model.dtype) if v.is_floating_point() else v for k, v in found.items()})
     return case
 
 

@@ -18,11 +18,15 @@ class OracleDrop:
     kind: str = "softmax"
 
 
-def run(model, embeds, image, drops, renumber, prompt):
+def run(model, embeds, image, drops, renumber, prompt, places=None, added=()):
     """Returns (logits [n, vocab], per drop the retained ids within the image tokens).
 
-    embeds: [n, d]; image: [n] bool; prompt: length of the prompt, whose last token ranks.
+    embeds: [n, d]; image: [n] bool; prompt: length of the prompt, whose last token ranks; places: [3, n] of
+    M-RoPE; added: for the first layers, [image tokens, d] that are added to their output (DeepStack).
     """
+    if places is not None:
+        assert not renumber
+        renumber = Places(places, model.config.get_text_config().rope_parameters)
     decoder = model.get_decoder()
     n = embeds.shape[0]
     alive = torch.ones(n, dtype=torch.bool)
@@ -46,18 +50,35 @@ def run(model, embeds, image, drops, renumber, prompt):
             if drop.rank_layer == number < drop.layer:
                 pending[drop.layer] = rank(decoder.layers[number], hidden, alive, renumber, prompt, drop.kind)
         hidden = layer_forward(decoder.layers[number], hidden, alive, renumber)
+        if number < len(added):
+            hidden = hidden.clone()
+            hidden[image] += added[number]
     return model.get_output_embeddings()(decoder.norm(hidden)), chosen
 
 
+class Places:
+    """Positions of three dimensions, [3, n]: which of them turns each frequency of a head."""
+
+    def __init__(self, places, rope):
+        self.places, sections = places, rope["mrope_section"]
+        if rope.get("mrope_interleaved"):  # time, height, width, time, height, width, ...
+            assert len(set(sections)) == 1
+            self.dimension = [0, 1, 2] * sections[0]
+        else:  # all of time, then of height, then of width
+            self.dimension = [i for i, count in enumerate(sections) for _ in range(count)]
+
+
 def positions(alive, renumber):
-    """Where dropped tokens stand does not matter: nobody sees them."""
+    """Where dropped tokens stand does not matter: nobody sees them. [n], or [n, half] of three dimensions."""
+    if isinstance(renumber, Places):
+        return renumber.places[renumber.dimension].T.float()
     return (alive.cumsum(0) - 1 if renumber else torch.arange(len(alive))).float()
 
 
 def turn(x, place, base=10000.0):
-    """Rotary embedding by complex numbers: x [h, n, e], place [n]."""
+    """Rotary embedding by complex numbers: x [h, n, e], place [n] or [n, e/2]."""
     half = x.shape[-1] // 2
-    angles = place[:, None] * base ** (-torch.arange(half).float() / half)
+    angles = place.view(len(place), -1) * base ** (-torch.arange(half).float() / half)
     spun = torch.complex(x[..., :half], x[..., half:]) * torch.polar(torch.ones_like(angles), angles)
     return torch.cat((spun.real, spun.imag), -1)
 
@@ -66,8 +87,10 @@ def logits_of(layer, hidden, alive, renumber):
     """[h, n, n] scaled q·k of all tokens, without a mask."""
     attention = layer.self_attn
     normed, size, place = layer.input_layernorm(hidden), attention.head_dim, positions(alive, renumber)
-    q = turn(attention.q_proj(normed).view(len(hidden), -1, size).transpose(0, 1), place)
-    k = turn(attention.k_proj(normed).view(len(hidden), -1, size).transpose(0, 1), place)
+    q, k = (part(normed).view(len(hidden), -1, size) for part in (attention.q_proj, attention.k_proj))
+    if hasattr(attention, "q_norm"):
+        q, k = attention.q_norm(q), attention.k_norm(k)
+    q, k = turn(q.transpose(0, 1), place), turn(k.transpose(0, 1), place)
     return q @ k.repeat_interleave(len(q) // len(k), 0).transpose(1, 2) / math.sqrt(size)
 
 

@@ -36,6 +36,7 @@ def test_all_cases_are_here():
     assert count == {
         "pdrop": 10,
         "fastv": 5,
+        "fam": 14,
         "pre": 45,
         "random": 1,
         "sparsevlm10": 1,

@@ -28,10 +28,10 @@ class Llava(MultimodalFamily):
 
     name = "llava"
     model_class = "LlavaForConditionalGeneration"
-    text_types = ("llama", "mistral")
+    text_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
     architecture = "llava-1.5"
     display_name = "LLaVA-1.5"
-    vision_types = ("clip_vision_model", "siglip_vision_model")
+    vision_types: ClassVar[tuple[str, ...]] = ("clip_vision_model", "siglip_vision_model")
     pads_images = True
     parameter_parts: ClassVar = {
         "vision": ("model.vision_tower.",),

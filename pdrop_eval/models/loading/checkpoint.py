@@ -118,10 +118,12 @@ def check_checkpoint(
     check_folder(pretrained, folder, trust_remote_code, has_weights=isinstance(source, Path))
     check_config(pretrained, config, trust_remote_code)
     known_family = families.multimodal(str(family))
+    known_family.check_version()
     known_family.check_tower(pretrained, config)
-    check_text_config(pretrained, config, known_family.text_types)
+    text = known_family.text_settings(config)
+    check_text_config(pretrained, text, known_family.text_types)
     if drops:
-        check_window(pretrained, config, known_family.text_types)
+        check_window(pretrained, text, known_family.text_types)
     return Checkpoint(str(family), config, folder, settings_of(folder))
 
 

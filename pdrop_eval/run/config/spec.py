@@ -6,12 +6,13 @@ so that the doctor can say all that is wrong at once.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.engine.interface import check_trains
+from pdrop_eval.engine.positions import settled_positions
 from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.run.config.compose import (
@@ -36,17 +37,37 @@ class StrategySpec:
         preset: Its file in `conf/strategy`; several may have the same class.
         target: The class, `pdrop_eval.strategies.fastv.FastV`.
         settings: The class's fields, before a budget decides some of them.
+        given: The names of those that the command gives; the others are the file's.
     """
 
     name: str
     preset: str
     target: str
     settings: Mapping[str, Any]
+    given: tuple[str, ...] = ()
 
     def build(self) -> Any:
         """Return the strategy. Raises UserError for settings that it refuses."""
         with self.named():
-            return instantiate_strategy({"_target_": self.target, **self.settings})
+            return instantiate_strategy({"_target_": self.target, **self.settings}, self.given)
+
+    def settled(self, can_renumber: bool, model: str) -> "StrategySpec":
+        """Return the spec for a model's family, with the positions that its strategy really has.
+
+        Args:
+            can_renumber: Whether the family's position ids can be renumbered.
+            model: For the message.
+
+        Raises:
+            UserError: "renumber" was asked for, and can't be.
+        """
+        values = self.settings.items()
+        names = [key for key, value in values if f".{key}".endswith(".positions") and value == "renumber"]
+        if can_renumber or not names:
+            return self
+        with self.named():
+            found = settled_positions(self.build().positions, model, can_renumber)
+        return replace(self, settings={**self.settings, **dict.fromkeys(names, found)})
 
     def check(self, layers: int | None = None) -> None:
         """Refuse wrong settings without importing torch, where the strategy's file doesn't need it.
@@ -178,15 +199,16 @@ class RunSpec:
 
 def compose_spec(overrides: Sequence[str] = ()) -> RunSpec:
     """Return the settings that `pdrop-eval` runs with these overrides. Raises UserError for a wrong one."""
-    return make_spec(compose_config(overrides), chosen_strategy(overrides))
+    return make_spec(compose_config(overrides), chosen_strategy(overrides), overrides)
 
 
-def make_spec(config: DictConfig, preset: str) -> RunSpec:
+def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) -> RunSpec:
     """Return a composed configuration as a spec.
 
     Args:
         config: What Hydra has composed.
         preset: The name of the strategy's file in `conf/strategy`.
+        overrides: What the command gives.
 
     Raises:
         UserError: A setting that there isn't, that is missing, or that is of another kind.
@@ -195,13 +217,15 @@ def make_spec(config: DictConfig, preset: str) -> RunSpec:
     if config.size is not None and config.runs is None:
         raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     plain: Any = OmegaConf.to_container(config, resolve=True)
-    strategy = strategy_spec(plain.pop("strategy"), preset)
+    strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
     return make_typed(RunSpec, {"strategy": strategy, **given})
 
 
-def strategy_spec(settings: Mapping[str, Any], preset: str) -> StrategySpec:
-    """Return the settings of a group `strategy`, with its `_target_`, as a spec."""
+def strategy_spec(settings: Mapping[str, Any], preset: str, overrides: Sequence[str] = ()) -> StrategySpec:
+    """Return the settings of a group `strategy`, with its `_target_`, and the overrides, as a spec."""
     target = str(settings.get("_target_"))
     fields = {key: value for key, value in settings.items() if key != "_target_"}
-    return StrategySpec(registered_name(target) or preset, preset, target, fields)
+    names = [override.partition("=")[0].lstrip("+") for override in overrides]
+    given = tuple(name.partition(".")[2] for name in names if name.startswith("strategy."))
+    return StrategySpec(registered_name(target) or preset, preset, target, fields, given)

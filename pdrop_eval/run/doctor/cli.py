@@ -18,6 +18,7 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+from pdrop_eval.models.families import multimodal
 from pdrop_eval.models.loading.adapter import check_adapter
 from pdrop_eval.models.loading.checkpoint import (
     MissingCheckpointError,
@@ -56,7 +57,7 @@ def main() -> None:
                 "An experiment is several runs. Examine them one by one: model=<name> suite=<name>, as "
                 "conf/experiment lists them."
             )
-        spec = make_spec(config, chosen_strategy(sys.argv[1:]))
+        spec = make_spec(config, chosen_strategy(sys.argv[1:]), sys.argv[1:])
         checks.check_tasks(spec.tasks, list(spec.suite.tasks), spec.suite.name, spec.limit)
         for finding in examine(spec):
             print(_line(finding), flush=True)
@@ -138,6 +139,7 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
                     config.model.pretrained, config.model.revision, config.model.trust_remote_code,
                     config.strategy.name != VANILLA,
                 )  # fmt: skip
+                config.strategy.settled(multimodal(found.family).can_renumber, config.model.name)
                 check_anyres(config.model.anyres, found.config)
                 check_image_processing(config.model.image_processing, found.family)
                 check_generation(config.model.generation, found.generation)

@@ -39,7 +39,8 @@ def _job(config: DictConfig) -> None:
     distributed.join_slurm_job()
     hydra_config = HydraConfig.get()
     if config.runs is None:
-        evaluate(make_spec(config, str(hydra_config.runtime.choices["strategy"])))
+        preset = str(hydra_config.runtime.choices["strategy"])
+        evaluate(make_spec(config, preset, list(hydra_config.overrides.task)))
     else:
         models = Models()  # runs of an experiment share them
         run_experiment(

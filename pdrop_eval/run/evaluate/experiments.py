@@ -106,9 +106,8 @@ def _planned(
 ) -> list[_Planned]:
     found = []
     for number, run in enumerate(runs, 1):
-        spec = make_spec(
-            compose("evaluate", overrides=_overrides(run, config, overrides, given)), run["strategy"]
-        )
+        words = _overrides(run, config, overrides, given)
+        spec = make_spec(compose("evaluate", overrides=words), run["strategy"], words)
         own = [one for one in run.get("overrides", []) if one.partition("=")[0] not in given]
         words = [f"model={run['model']}", f"strategy={run['strategy']}", *own]
         found.append(_Planned(run["model"], f"[{number}/{len(runs)}] {' '.join(words)}", spec))

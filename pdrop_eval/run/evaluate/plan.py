@@ -1,9 +1,10 @@
 """A run's plan: everything that is checked and found out before torch is imported."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models.families import multimodal
 from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub, model_sha256
 from pdrop_eval.models.loading.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.models.loading.generation import check_generation
@@ -112,10 +113,13 @@ def make_plan(config: RunSpec) -> Plan:
         config.model.pretrained, config.model.revision, config.model.trust_remote_code,
         config.strategy.name != VANILLA,
     )  # fmt: skip
+    family = multimodal(checkpoint.family)
+    config = replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     if not checks.check_budget(config.budget):  # else its layers are still to be found
-        config.strategy.check((checkpoint.config.get("text_config") or {}).get("num_hidden_layers"))
+        text = family.text_settings(checkpoint.config) or {}
+        config.strategy.check(text.get("num_hidden_layers"))
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)

@@ -339,7 +339,7 @@ class PdropLlava(lmms):
         self._answers.usage[task].encoded += 1
         family = self.loaded.family
         if needs is None:
-            return EncodedImage(family.encode(model, placed))
+            return family.encode_image(model, placed)
         (image,) = family.encode_images(model, placed, needs)
         return image
 

@@ -32,7 +32,8 @@ def staged_inputs(
     staged.seeds = [seed_of(seed, [question]) for question in batch]
     if staged.before is None:
         staged.image_mask = family.image_mask(model.config, {"input_ids": ids})
-        inputs = family.generate_inputs(model, ids, [image.tokens for image in encoded])
+        places = family.position_ids(model, ids, mask, encoded)
+        inputs = family.generate_inputs(model, ids, encoded, places)
         return {**inputs, "attention_mask": mask}
     staged.prompt = prompt = staged.before.shorten(
         ids,
@@ -41,5 +42,5 @@ def staged_inputs(
         questions=[str(question.request.args[0]) for question in batch],
         seeds=staged.seeds,
     )
-    inputs = family.generate_inputs(model, prompt.ids, prompt.features)
+    inputs = family.generate_inputs(model, prompt.ids, prompt.images, prompt.position_ids)
     return {**inputs, "attention_mask": prompt.mask}

@@ -108,7 +108,7 @@ def test_cached_decoding_equals_one_forward(strategy, family):
             max_new_tokens=6,
             min_new_tokens=6,
             do_sample=False,
-            suppress_tokens=[IMAGE_ID],
+            suppress_tokens=[IMAGE_ID, IMAGE_ID + 1],  # images and videos
             output_logits=True,
             return_dict_in_generate=True,
         )
@@ -139,6 +139,8 @@ def extended(case, answer):
         options["image_mask"] = torch.nn.functional.pad(options["image_mask"], (0, 6))
     prompt = inputs["attention_mask"]
     inputs["attention_mask"] = torch.nn.functional.pad(prompt, (0, 6), value=1)
+    if "mm_token_type_ids" in inputs:
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 6))
     inputs["labels"] = torch.cat((torch.full_like(prompt, -100), answer), 1)
     return replace(case, inputs=inputs, options=options)
 

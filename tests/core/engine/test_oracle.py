@@ -9,6 +9,7 @@ from contract import FAMILIES, IMAGE, IMAGE_ID, case_of
 from oracle import OracleDrop
 
 from pdrop_eval import FastV, PyramidDrop
+from pdrop_eval.models import families
 
 NEW = 8
 
@@ -74,21 +75,36 @@ PAIRS = {
 
 def decoder_inputs(case):
     """What the decoder is fed, images merged in: caught from a forward without any strategy."""
-    caught = {}
+    caught, names = {}, ("inputs_embeds", "position_ids", "deepstack_visual_embeds", "visual_pos_masks")
     decoder = case.model.get_decoder()
 
     def catch(module, args, kwargs):
-        caught["embeds"] = kwargs["inputs_embeds"]
+        caught.update({name: kwargs.get(name) for name in names})
 
     handle = decoder.register_forward_pre_hook(catch, with_kwargs=True)
     case.forward()
     handle.remove()
-    return caught["embeds"]
+    return caught
+
+
+def of_row(caught, row, length):
+    """One row's embeddings, positions of three dimensions and added features, as the oracle takes them."""
+    embeds, places = caught["inputs_embeds"][row][-length:], caught["position_ids"]
+    if places is None or places.dim() < 3:
+        return embeds, None, ()
+    places = places[-3:, row, -length:]
+    places = torch.cat((places, places.max() + torch.arange(1, NEW).expand(3, -1)), dim=1)
+    added, mask = caught["deepstack_visual_embeds"] or (), caught["visual_pos_masks"]
+    if len(added):
+        counts = mask.sum(1).tolist()
+        added = [one.split(counts)[row] for one in added]
+    return embeds, places, added
 
 
 def assert_agrees(case, name, row):
     """Compares row `row` of the case's batch with the oracle on that row alone."""
     strategy, plan, renumber = PAIRS[name]
+    renumber = renumber and families.of_model(case.model).can_renumber
     with case.under(strategy) as drop:
         output = case.model.generate(
             **case.inputs,
@@ -98,7 +114,7 @@ def assert_agrees(case, name, row):
             output_logits=True,
             return_dict_in_generate=True,
         )
-    embeds = decoder_inputs(case)[row][-case.lengths[row] :]
+    embeds, places, added = of_row(decoder_inputs(case), row, case.lengths[row])
     image = case.options.get("image_mask", case.inputs.get("input_ids") == IMAGE_ID)[row][
         -case.lengths[row] :
     ]
@@ -107,7 +123,7 @@ def assert_agrees(case, name, row):
     image = torch.nn.functional.pad(image, (0, NEW - 1))
     with torch.no_grad():
         logits, chosen = oracle.run(
-            case.model, full, image, plan(int(image.sum())), renumber, case.lengths[row]
+            case.model, full, image, plan(int(image.sum())), renumber, case.lengths[row], places, added
         )
     assert [ids[row].tolist() for ids in drop.retained] == chosen
     logits = logits[-NEW:]
@@ -135,3 +151,17 @@ def test_eager_attention_agrees():
 
 def test_an_image_at_the_very_start_agrees():
     assert_agrees(case_of("bare_mistral", rows=[[IMAGE, 6], [2, IMAGE, 3]]), "pdrop", 0)
+
+
+@pytest.mark.parametrize("layers", [(1, 2, 3), (2, 4, 8), (3, 5)])
+def test_features_that_are_added_between_layers_are_right_for_drops_at_every_layer(layers):
+    """Qwen3-VL adds to the image tokens after its layers 0, 1 and 2; a drop may come between."""
+    ratios = (0.7, 0.4, 0.2)[: len(layers)]
+    plan = [(layer, layer, ratio, "softmax") for layer, ratio in zip(layers, ratios, strict=True)]
+    plan = [(at, min(rank, 7), share, kind) for at, rank, share, kind in plan]
+    PAIRS["planted"] = (PyramidDrop(layers=layers, ratios=ratios), fixed(*plan), True)
+    try:
+        for row in (0, 1):
+            assert_agrees(case_of("qwen3_vl"), "planted", row)
+    finally:
+        del PAIRS["planted"]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import tiny_families
 import torch
 from contract import FAMILIES, IMAGE_ID, case_of, model_of, text_settings
 from transformers import AutoConfig
@@ -46,9 +47,9 @@ def test_names_are_known_without_torch_and_a_file_is_imported_on_use():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines() == [
-        "('llama', 'llava', 'llava_next', 'mistral') []",
+        f"{families.names()} []",
         "LLaVA-1.5 ['llava']",
-        "{'llava-1.5': 'LLaVA-1.5', 'llava-next': 'LLaVA-NeXT'} True",
+        f"{families.display_names()} True",
     ]
 
 
@@ -69,7 +70,7 @@ _MAY = {
     },
     "models/loading/processors.py": {"image_token_id"},  # it compares a processor's with the model's
     # A processor's image token, and the level that some versions of transformers have in CLIP's tower.
-    "models/loading.py": {"image_token_id", "vision_tower"},
+    "models/loading/load.py": {"image_token_id", "vision_tower"},
     "models/loading/original_format.py": {"model_type"},  # it tells the formats of config.json apart
     "models/loading/shapes.py": {"language_model"},  # a level in the names of weights
     "models/text_model.py": {"model_type"},  # it checks the text model against what its family takes
@@ -114,9 +115,9 @@ def test_a_model_and_its_config_lead_to_the_family(name):
     assert families.of_model(model) is families.of_config(model.config) is families.multimodal(name)
     assert families.of_config(model.config.to_dict()) is families.multimodal(name)
     assert families.multimodal_of(model.config).published
-    with pytest.raises(UserError, match=r"'bert'.*llava, llava_next"):
+    with pytest.raises(UserError, match=r"'bert'.*llava, .*llava_next"):
         families.multimodal("bert")
-    with pytest.raises(UserError, match=r"'llama'.*llava, llava_next"):
+    with pytest.raises(UserError, match=r"'llama'.*llava, .*llava_next"):
         families.multimodal("llama")
 
 
@@ -129,33 +130,46 @@ def test_encoded_images_are_the_pixel_route(name):
     assert set(pixels) == set(family.processor_inputs)
     ids = case.inputs["input_ids"]
     with torch.no_grad():
-        features = [family.encode(model, {k: v[i : i + 1] for k, v in pixels.items()}) for i in range(2)]
-        given = family.generate_inputs(model, ids, features)
+        one = getattr(tiny_families.IMAGES.get(family.name), "one", tiny_families.sliced)
+        images = [family.encode_image(model, one(pixels, number)) for number in range(2)]
+        places = family.position_ids(model, ids, case.inputs["attention_mask"], images)
+        given = family.generate_inputs(model, ids, images, places)
         plain = model.generate(**case.inputs, max_new_tokens=4, do_sample=False)
         again = model.generate(
             **given, attention_mask=case.inputs["attention_mask"], max_new_tokens=4, do_sample=False
         )
         assert torch.equal(plain, again)
         with pytest.raises(ValueError, match="features for"):
-            family.generate_inputs(model, ids, features[:1])
+            family.generate_inputs(model, ids, images[:1])
         text = torch.full((1, 3), 5)
-        embedded = family.generate_inputs(model, text, [])["inputs_embeds"]
-        assert torch.equal(embedded, model.get_input_embeddings()(text))
+        embedded = family.generate_inputs(model, text, [])
+        if family.name == "qwen3_vl":  # it embeds them itself
+            assert embedded["input_ids"] is text
+        else:
+            assert torch.equal(embedded["inputs_embeds"], model.get_input_embeddings()(text))
 
 
 @every_multimodal
 def test_the_largest_image_has_the_tokens_that_it_says(name):
     model, family = model_of(name), families.multimodal(name)
     shape = family.largest_image(model.config)
-    # one tile of 5x5; the overview, and 2x2 tiles of them with a newline after each of the 10 rows
+    # one tile of 5x5; the overview, and 2x2 tiles of them with a newline after each of the 10 rows; 480x640
+    # pixels in tokens of 4x4; 3x4 tiles and an overview
     assert shape == {
-        "llava": ImageShape((20, 20), 1, 25), "llava_next": ImageShape((40, 40), 5, 125 + 10)
+        "llava": ImageShape((20, 20), 1, 25), "llava_next": ImageShape((40, 40), 5, 125 + 10),
+        "llava_onevision": ImageShape((40, 40), 5, 125 + 10),
+        "qwen2_vl": ImageShape((480, 640), 1, 120 * 160), "qwen2_5_vl": ImageShape((480, 640), 1, 120 * 160),
+        "qwen3_vl": ImageShape((480, 640), 1, 120 * 160),
+        "internvl": ImageShape((60, 80), 13, 13 * 25), "smolvlm": ImageShape((60, 80), 13, 13 * 25),
     }[name]  # fmt: skip
+    if name.startswith("qwen"):
+        shape = ImageShape((20, 40), 1, 50)
     pixels = family.random_pixels(model.config, shape, 2, torch.Generator().manual_seed(0))
     with torch.no_grad():
         features = family.encode(model, pixels)
     assert features.shape == (2 * shape.tokens, 32)
-    assert family.vision_sizes(model.config).tile_tokens == 25
+    tile = family.vision_sizes(model.config).tile_tokens
+    assert tile == (0 if name.startswith("qwen") else 25)  # a whole picture, of any size
 
 
 @every_multimodal
@@ -167,11 +181,11 @@ def test_the_towers_layers_run_in_order_and_have_attention(name):
     case.forward()
     for handle in handles:
         handle.remove()
-    assert seen == [0, 1]
-    assert all(hasattr(layer.self_attn, "q_proj") for layer in layers)
+    assert seen == list(range(len(layers)))
+    assert len(seen) == (3 if name == "qwen3_vl" else 2)
 
 
-@every_multimodal
+@pytest.mark.parametrize("name", ["llava", "llava_next"])
 def test_every_parameter_belongs_to_a_part(name):
     model, family = model_of(name), families.multimodal(name)
     parts = {family.part_of(parameter) for parameter, _ in model.named_parameters()}
@@ -196,9 +210,11 @@ def test_the_projector_alone_learns():
 
 def test_positions_that_say_where_a_token_lies_are_never_renumbered(monkeypatch):
     model = model_of("llava")
+    assert PyramidDrop()(model).positions == PyramidDrop().positions == "renumber"
     monkeypatch.setattr(type(families.get("llava")), "can_renumber", False)
     with pytest.raises(UserError, match=r"'renumber' .*Llava.*positions='keep'"):
-        PyramidDrop()(model)
+        PyramidDrop(positions="renumber")(model)
+    assert PyramidDrop()(model).positions == "keep"  # nobody has asked for the other
     with PyramidDrop(positions="keep")(model), FastV()(model_of("llava_next")):
         pass
 
@@ -234,26 +250,26 @@ def test_image_tokens_are_found_by_their_id():
     assert families.get("llama").image_mask(config, {"input_ids": ids}) is None
 
 
-QWEN = """
+MADE_UP = """
 from pdrop_eval.models.family import Family
 
 
-class Qwen(Family):
+class MadeUp(Family):
     name = "{name}"
     model_class = "{model_class}"
     text_types = ("{name}",)
 
 
-FAMILY = Qwen()
+FAMILY = MadeUp()
 """
 
 
 @pytest.mark.parametrize(
-    ("name", "model_class"), [("qwen2", "Qwen2ForCausalLM"), ("qwen3", "Qwen3ForCausalLM")]
+    ("name", "model_class"), [("granite", "GraniteForCausalLM"), ("seed_oss", "SeedOssForCausalLM")]
 )
 def test_a_family_is_one_file(name, model_class, monkeypatch, tmp_path):
-    """Qwen2 has biases, Qwen3 norms of queries and keys: scores are transformers' own attention weights."""
-    (tmp_path / f"{name}.py").write_text(QWEN.format(name=name, model_class=model_class), encoding="utf-8")
+    """Granite has a scaling of its own, Seed-OSS biases: scores are transformers' own attention weights."""
+    (tmp_path / f"{name}.py").write_text(MADE_UP.format(name=name, model_class=model_class), encoding="utf-8")
     monkeypatch.setattr(families, "__path__", [*families.__path__, str(tmp_path)])
     monkeypatch.setattr(families, "names", lambda: ("llama", name))
     monkeypatch.delitem(sys.modules, f"{families.__name__}.{name}", raising=False)

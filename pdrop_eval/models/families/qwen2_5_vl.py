@@ -1,0 +1,51 @@
+"""Qwen2.5-VL: as Qwen2-VL, with a gated tower whose patches mostly attend within windows of 112 pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pdrop_eval.models.families.qwen2_vl import QWEN2_7B, QWEN2_72B, Qwen2VL
+
+QWEN2_5_3B = {
+    "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
+    "num_key_value_heads": 2, "vocab_size": 151936, "tie": True,
+}  # fmt: skip
+QWEN2_5_32B = {
+    "hidden_size": 5120, "intermediate_size": 27648, "num_hidden_layers": 64, "num_attention_heads": 40,
+    "num_key_value_heads": 8, "vocab_size": 152064, "vision": {"intermediate_size": 3456},
+}  # fmt: skip
+
+
+class Qwen25VL(Qwen2VL):
+    """Qwen2.5-VL in transformers' own format.
+
+    All blocks of the tower but four attend within windows; patches travel through it in window order, and
+    come back to raster order behind the merger.
+    """
+
+    name = "qwen2_5_vl"
+    model_class = "Qwen2_5_VLForConditionalGeneration"
+    text_types = ("qwen2_5_vl_text",)
+    vision_types = ("qwen2_5_vl_vision", "qwen2_5_vl")
+    architecture = "qwen2.5-vl"
+    display_name = "Qwen2.5-VL"
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "3b": QWEN2_5_3B,
+        "7b": QWEN2_7B,
+        "32b": QWEN2_5_32B,
+        "72b": {**QWEN2_72B, "vision": {"intermediate_size": 3456}},
+    }
+    published_prefix = "qwen2_5_vl"
+
+    def _width(self, vision: Any) -> int:
+        return int(vision.hidden_size)
+
+    def _feed_forward(self, vision: Any) -> int:
+        return int(vision.intermediate_size)
+
+    def _published_vision(self, width: int) -> dict[str, Any]:
+        return {"hidden_size": 1280, "out_hidden_size": width}
+
+
+FAMILY = Qwen25VL()

@@ -1,0 +1,253 @@
+"""Qwen2-VL: pictures at their own resolution, four patches to a token, positions in 3-D (M-RoPE)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pdrop_eval.models.encoded import EncodedImage, Places
+from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
+from pdrop_eval.models.native_size import NativeLayout, resized
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+QWEN2_1_5B = {
+    "hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12,
+    "num_key_value_heads": 2, "vocab_size": 151936, "tie": True,
+}  # fmt: skip
+QWEN2_7B = {
+    "hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28,
+    "num_key_value_heads": 4, "vocab_size": 152064,
+}  # fmt: skip
+QWEN2_72B = {
+    "hidden_size": 8192, "intermediate_size": 29568, "num_hidden_layers": 80, "num_attention_heads": 64,
+    "num_key_value_heads": 8, "vocab_size": 152064,
+}  # fmt: skip
+IMAGE_TOKEN = 151655  # <|image_pad|>; <|video_pad|> is the next one
+
+
+class Qwen2VL(MultimodalFamily):
+    """Qwen2-VL in transformers' own format; Qwen2.5-VL and Qwen3-VL share most of it.
+
+    A picture is resized to whole multiples of a token's side, within the processor's bounds, so the number of
+    image tokens depends on its size. Position ids have three rows, of time, height and width; under
+    `generate` a fourth comes first, the text's. They say where on a picture a token lies, so what is retained
+    keeps its own.
+    """
+
+    name = "qwen2_vl"
+    model_class = "Qwen2VLForConditionalGeneration"
+    text_types: ClassVar[tuple[str, ...]] = ("qwen2_vl_text",)
+    vision_types: ClassVar[tuple[str, ...]] = ("qwen2_vl_vision", "qwen2_vl")
+    can_renumber = False
+    lowest_transformers = "5.20"
+    unreduced = "what its vision tower shows to them isn't worked out"
+    architecture = "qwen2-vl"
+    display_name = "Qwen2-VL"
+    processor_inputs = ("pixel_values", "image_grid_thw")
+    published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "2b": QWEN2_1_5B, "7b": QWEN2_7B, "72b": QWEN2_72B,
+    }  # fmt: skip
+    published_prefix = "qwen2_vl"
+    rope: ClassVar[Mapping[str, Any]] = {"rope_theta": 1e6, "mrope_section": [16, 24, 24]}
+    published_bounds: ClassVar[tuple[int, int]] = (56 * 56, 28 * 28 * 16384)  # of a picture, in pixels
+
+    def rotary_positions(self, position_ids: Tensor) -> Tensor:
+        """Return three rows of the position ids: the text's, if it is there, comes before them."""
+        if position_ids.dim() == 2:
+            return position_ids[None].expand(3, *position_ids.shape)
+        return position_ids[-3:]
+
+    def text_settings(self, config: Mapping[str, Any]) -> Any:
+        """Return `text_config`, or the config itself where there is none, as published ones have it."""
+        found = super().text_settings(config)
+        return {k: v for k, v in config.items() if k != "model_type"} if found is None else found
+
+    def encode_image(self, model: Any, pixels: Mapping[str, Tensor]) -> EncodedImage:
+        """Return one picture with its grid, which its position ids follow from."""
+        frames, rows, columns = pixels["image_grid_thw"][0].tolist()
+        return EncodedImage(self.encode(model, pixels), grid=(frames, rows, columns))
+
+    def position_ids(
+        self, model: Any, ids: Tensor, mask: Tensor | None, images: Sequence[EncodedImage]
+    ) -> Tensor:
+        """Return [4, b, n]: the text's, which count the tokens, and those of time, height and width.
+
+        As `get_rope_index` of the model: a picture of r rows and c columns at position p has
+        (p, p + row, p + column), and what follows goes on at p + max(r, c).
+        """
+        import torch
+
+        config = model.config
+        merge, device = config.vision_config.spatial_merge_size, ids.device
+        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
+        found = torch.zeros(4, *ids.shape, dtype=torch.long, device=device)
+        found[0] = (real.long().cumsum(1) - 1).clamp(min=0)
+        grids, start = iter(images), 0
+        for row, (own, valid) in enumerate(zip(ids, real, strict=True)):
+            image, parts, start = (own[valid] == config.image_token_id).tolist(), [], 0
+            column = 0
+            while column < len(image):
+                if not image[column]:
+                    text = next((i for i in range(column, len(image)) if image[i]), len(image)) - column
+                    parts.append((torch.arange(text, device=device) + start).expand(3, -1))
+                    column, start = column + text, start + text
+                    continue
+                picture = next(grids)
+                parts.append(start + _cells(picture, merge).to(device))
+                assert picture.grid is not None
+                column, start = column + parts[-1].shape[1], start + max(picture.grid[1:]) // merge
+            found[1:, row, valid] = torch.cat(parts, dim=1)
+        return found
+
+    def generate_inputs(
+        self, model: Any, ids: Tensor, images: Sequence[EncodedImage], position_ids: Tensor | None = None
+    ) -> dict[str, Any]:
+        """Return ids, embeddings and position ids; the model learns how far these are ahead of the count.
+
+        A later forward that is given none goes on from there, as after the model's own forward.
+        """
+        if position_ids is not None:
+            ahead = position_ids[1:].amax(dim=(0, 2)) - position_ids[0].amax(dim=1)
+            model.model.rope_deltas = ahead[:, None]
+        return super().generate_inputs(model, ids, images, position_ids)
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return the tokens row by row: a picture is one tile of as many patches as it has tokens."""
+        import torch
+
+        merge, found = model.config.vision_config.spatial_merge_size, []
+        for _, rows, columns in pixels["image_grid_thw"].tolist():
+            side = rows // merge, columns // merge
+            patches = torch.arange(side[0] * side[1])
+            found.append(Places(torch.stack((torch.zeros_like(patches), patches), dim=1), side))
+        return found
+
+    def vision_tower(self, model: Any) -> Any:
+        """Return the vision tower, its merger included."""
+        return model.model.visual
+
+    def vision_layers(self, model: Any) -> Any:
+        """Return the tower's blocks, each with its attention as `attn`."""
+        return model.model.visual.blocks
+
+    def projector(self, model: Any) -> Any:
+        """Return the merger, which makes a token of four patches."""
+        return model.model.visual.merger
+
+    def token_side(self, config: Any) -> int:
+        """Return the pixels of a token's side, of the resized picture."""
+        return int(config.vision_config.patch_size * config.vision_config.spatial_merge_size)
+
+    def shape_of(self, config: Any, height: int, width: int) -> ImageShape:
+        """Return a picture as the model sees it within the published bounds."""
+        side = self.token_side(config)
+        rows, columns = (n // side for n in resized(height, width, side, *self.published_bounds))
+        return ImageShape((rows * side, columns * side), 1, rows * columns)
+
+    def nominal_image_tokens(self, config: Any) -> int:
+        """Return the tokens of a picture of `NOMINAL_SIZE`: every size has its own."""
+        return self.shape_of(config, *NOMINAL_SIZE).tokens
+
+    def largest_image(self, config: Any) -> ImageShape:
+        """Return the nominal picture: the largest one that is allowed has 16,384 tokens, and is rare."""
+        return self.shape_of(config, *NOMINAL_SIZE)
+
+    def vision_sizes(self, config: Any) -> VisionSizes:
+        """Return the sizes of the tower and its merger; a tile is a whole picture."""
+        vision, merged = config.vision_config, config.vision_config.spatial_merge_size**2
+        width = self._width(vision)
+        return VisionSizes(
+            vision_layers=vision.depth,
+            vision_used=vision.depth,
+            vision_d=width,
+            vision_m=self._feed_forward(vision),
+            vision_heads=vision.num_heads,
+            patch_inputs=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
+            feature_width=width * merged,
+        )
+
+    def _width(self, vision: Any) -> int:
+        return int(vision.embed_dim)
+
+    def _feed_forward(self, vision: Any) -> int:
+        return int(vision.embed_dim * vision.mlp_ratio)
+
+    def random_pixels(
+        self, config: Any, shape: ImageShape, images: int, random: Generator
+    ) -> dict[str, Tensor]:
+        """Return pixel_values [images * patches, values of a patch] and image_grid_thw [images, 3]."""
+        import torch
+
+        vision = config.vision_config
+        rows, columns = (side // vision.patch_size for side in shape.size)
+        values = vision.in_channels * vision.temporal_patch_size * vision.patch_size**2
+        return {
+            "pixel_values": torch.randn(images * rows * columns, values, generator=random),
+            "image_grid_thw": torch.tensor([[1, rows, columns]] * images),
+        }
+
+    def token_layout(
+        self, config: Any, image_processor: Any, pad: bool, downsample: int | None
+    ) -> TokenLayout | None:
+        """Return the layout of whole pictures, by the processor's bounds."""
+        size = image_processor.size
+        bounds = int(size["shortest_edge"]), int(size["longest_edge"])
+        return NativeLayout(self.token_side(config), *bounds, downsample or 1)
+
+    def image_preparation(self, processor_config: Mapping[str, Any], pad: bool) -> str:
+        """Return "native": the picture's own shape, and its size within the bounds."""
+        return "native"
+
+    def make_config(self, text: Any, vision: Any, image_token: int, anyres: Any = None) -> Any:
+        """Return a transformers config; the video token is the one after the image's."""
+        from transformers import CONFIG_MAPPING
+
+        config_class: Any = CONFIG_MAPPING[self.name]
+        return config_class(
+            text_config=text.to_dict(),
+            vision_config=vision.to_dict(),
+            image_token_id=image_token,
+            video_token_id=image_token + 1,
+            vision_start_token_id=image_token - 3,
+            vision_end_token_id=image_token - 2,
+            tie_word_embeddings=bool(getattr(text, "tie_word_embeddings", False)),
+        )
+
+    def published_config(self, size: str, anyres: Any = None) -> Any:
+        """Return the config of a published size."""
+        from transformers import CONFIG_MAPPING
+
+        sizes = dict(self.published[size])
+        vision, tie = dict(sizes.pop("vision", {})), sizes.pop("tie", False)
+        text_class: Any = CONFIG_MAPPING[self.text_types[0]]
+        vision_class: Any = CONFIG_MAPPING[self.vision_types[0]]
+        text = text_class(
+            max_position_embeddings=128000,
+            rms_norm_eps=1e-6,
+            rope_parameters={"rope_type": "default", **self.rope},
+            **sizes,
+        )
+        made = self.make_config(
+            text, vision_class(**self._published_vision(text.hidden_size), **vision), IMAGE_TOKEN
+        )
+        made.tie_word_embeddings = tie
+        return made
+
+    def _published_vision(self, width: int) -> dict[str, Any]:
+        """What a tower has that makes tokens of a width; transformers' own values are the published ones."""
+        return {"hidden_size": width}
+
+
+def _cells(picture: EncodedImage, merge: int) -> Tensor:
+    """Return [3, tokens]: frame, row and column of each token of a picture."""
+    import torch
+
+    assert picture.grid is not None
+    frames, rows, columns = picture.grid
+    sides = [torch.arange(n) for n in (frames, rows // merge, columns // merge)]
+    return torch.stack([one.flatten() for one in torch.meshgrid(*sides, indexing="ij")])
+
+
+FAMILY = Qwen2VL()
