@@ -202,7 +202,8 @@ def _unreachable(
     name: str, budget: _Budget, kept: dict[str, Any], smallest: Any, high: int, most: str
 ) -> UserError:
     low, counts = budget.cost_of(smallest), budget.retained_of(smallest)
-    given = "".join(f", {key}={value!r}," for key, value in kept.items() if value is not None)
+    given = "".join(f", {key}={value!r}" for key, value in kept.items() if value is not None)
+    given += "," if given else ""
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
         f"{budget.image_tokens} image tokens{given} give a budget "

@@ -1,18 +1,22 @@
-"""FastV: one early drop, ranked by the attention of the layer before it."""
+"""FastV: an early drop, ranked by the attention of the layer before it, with positions or without."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
-from pdrop_eval.engine.interface import Drop
+from pdrop_eval.engine.interface import Drop, SelectionContext
 from pdrop_eval.engine.schedule import check_layers, complement
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.last_row import image_attention
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_number, check_setting
+from pdrop_eval.utils.validation import check_number, check_setting, check_truth
 
-ROUNDINGS = ("round", "floor")
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROUNDINGS = ("round", "floor", "truncate")
 
 
 @dataclass
@@ -23,6 +27,11 @@ class FastV(Strategy):
     see all of them. The attention is that of the K-th layer (index K-1): softmax, mean over heads, row of the
     last prompt token. The retained tokens keep their position ids.
 
+    With `rope=False`, the query of that row and the keys are compared without RoPE, and the softmax runs over
+    the image tokens alone, so that late tokens no longer win by where they stand; there may be several K,
+    each removing the share R of the tokens alive. That is FastV as FEATHER's authors corrected it (Endo et
+    al., arXiv 2412.13180; github.com/markendo/FEATHER, commit c2a09b2): their setting is K = 3, R = .75.
+
     Deliberate differences from the official code:
 
     - FastV chooses tokens once, at prefill. Without a KV cache the official code chooses again at every
@@ -30,23 +39,28 @@ class FastV(Strategy):
     - Several images in a row share one budget, and the span of image tokens is found, not configured: the
       official code takes one fixed span.
     - With labels (training, or scoring an answer), the query rows are those before each answer, as in
-      PyramidDrop: FastV defines inference only, and the last row would look at the answer.
+      PyramidDrop: FastV defines inference only, and the last row would look at the answer. Without RoPE,
+      labels are refused.
 
     Attributes:
-        k: K, the number of layers that see all image tokens; 1 to the model's depth.
+        k: K, the number of layers that see all image tokens; 1 to the model's depth. Several, rising, are
+            several drops.
         r: R, the share of the image tokens that is removed, in [0, 1]. r=1 removes all of them: the layers
             from K on see text only.
         rounding: how to round the retained count. "round" is round(N * (1 - R)), the Hugging Face
-            implementation; "floor" is int(N * retained), the one for lmms-eval.
+            implementation; "floor" is int(N * retained), the one for lmms-eval; "truncate" is
+            int(N * (1 - R)) in floats, FEATHER's. N is how many are alive.
         attention_rank: the retained count given directly, as in the original implementation; r and rounding
             then have no effect.
+        rope: whether the attention that ranks has positions, as officially; False: FEATHER's correction.
         positions: "keep" (the official way) or "renumber".
     """
 
-    k: int = 2
+    k: int | Sequence[int] = 2
     r: float = 0.5
     rounding: str = "round"
     attention_rank: int | None = None
+    rope: bool = True
     positions: str = "keep"
     name: ClassVar[str] = "fastv"
     display_name: ClassVar[str] = "FastV"
@@ -59,7 +73,10 @@ class FastV(Strategy):
     layout_fields: ClassVar[tuple[str, ...]] = ("k",)
 
     def __post_init__(self) -> None:
+        self.k = tuple(self.k) if isinstance(self.k, Sequence) and not isinstance(self.k, str) else self.k
         _check_k(self.k)
+        check_truth("rope", self.rope)
+        vars(self)["trains"] = self.rope
         check_number("r", self.r, low=0, high=1)
         check_setting("rounding", self.rounding, ROUNDINGS)
         check_setting("positions", self.positions, ("keep", "renumber"))
@@ -68,17 +85,28 @@ class FastV(Strategy):
             raise UserError(f"attention_rank={rank!r} is not allowed: use a whole number of tokens, or None.")
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
-        """Return the one drop, before layer K, ranked by layer K-1."""
-        _check_k(self.k, num_layers)
-        return (Drop(layer=self.k, scoring_layer=self.k - 1),)
+        """Return the drop before layer K, ranked by layer K-1; or one for each K."""
+        layers = _check_k(self.k, num_layers)
+        return tuple(Drop(layer, scoring_layer=layer - 1) for layer in layers)
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
-        """Return the one count."""
+        """Return the count after each drop."""
+        counts, alive = [], image_tokens
+        for _ in _check_k(self.k):
+            alive = self._left(alive)
+            counts.append(alive)
+        return tuple(counts)
+
+    def _left(self, alive: int) -> int:
         if self.attention_rank is not None:
-            return (min(self.attention_rank, image_tokens),)
+            return min(self.attention_rank, alive)
         if self.rounding == "round":
-            return (round(image_tokens * (1 - self.r)),)
-        return (int(image_tokens * complement(self.r)),)
+            return round(alive * (1 - self.r))
+        return int(alive * (complement(self.r) if self.rounding == "floor" else 1 - self.r))
+
+    def rank(self, context: SelectionContext) -> "Tensor":
+        """Return the attention of the last row [b, n], with positions or without."""
+        return context.attention("softmax") if self.rope else image_attention(context)
 
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
@@ -94,9 +122,11 @@ def _keeping(cls: type[FastV], share: float, **fields: Any) -> FastV:
     return cls(r=complement(share), **fields)
 
 
-def _check_k(k: int, num_layers: int | None = None) -> None:
-    """Refuse a K that is not a layer of the model, under the name that the user gave it."""
+def _check_k(k: Any, num_layers: int | None = None) -> tuple[int, ...]:
+    """Return each K; refuse one that is not a layer of the model, under the name that the user gave it."""
+    layers = k if isinstance(k, tuple) and k else (k,)
     try:
-        check_layers([k], num_layers)
+        check_layers(layers, num_layers)
     except UserError as error:
         raise UserError(f"k={k!r} is not allowed. {error}") from None
+    return layers

@@ -15,16 +15,18 @@ from pdrop_eval.utils.errors import UserError
 class InsideStrategy(Strategy):
     """Base of the strategies in the decoder that aren't made for training and have presets.
 
-    A subclass has the field that `layer_field` names, and `preset`; its `__post_init__` calls `prepare`.
-    Layers that are given are the model's own. Those of the paper, or of a preset, belong to 32 layers and are
-    scaled to others; the record says so.
+    A subclass has the field that `layer_field` names, if any, and `preset`; its `__post_init__` calls
+    `prepare`. Layers that are given are the model's own. Those of the paper, or of a preset, belong to 32
+    layers and are scaled to others; the record says so.
 
     Attributes:
         presets: by name, settings; layers among them are those of 32.
         preset_is: what the number of a preset counts: "mean", image tokens a layer in the mean over the
             layers, or "final", image tokens that are left in the end.
-        layer_field: the setting that says before which layers tokens go.
+        layer_field: the setting that says before which layers tokens go; empty for none.
         paper_layers: those of the paper, where neither the setting nor the preset says any.
+        between_layers: whether the states that enter the drop are compared: a drop after the last layer,
+            where they are the decoder's output, can't be then.
     """
 
     trains: ClassVar[bool] = False
@@ -32,6 +34,7 @@ class InsideStrategy(Strategy):
     preset_is: ClassVar[str] = "mean"
     layer_field: ClassVar[str] = "layers"
     paper_layers: ClassVar[tuple[int, ...]] = ()
+    between_layers: ClassVar[bool] = False
     recipe: str | None = None
     preset: str | None = None
 
@@ -46,6 +49,8 @@ class InsideStrategy(Strategy):
         """
         recipe.take(self)
         fill(self, usual, scaled=(self.layer_field,))
+        if not self.layer_field:
+            return
         given = getattr(self, self.layer_field)
         if isinstance(given, Sequence) and not isinstance(given, str):
             setattr(self, self.layer_field, tuple(given))
@@ -59,7 +64,13 @@ class InsideStrategy(Strategy):
         """
         recipe.check_depth(self, num_layers)
         given = self._check_given(num_layers)
-        return scaled(self._named, num_layers) if given is None else given
+        layers = scaled(self._named, num_layers) if given is None else given
+        if self.between_layers and layers[-1] == num_layers:
+            raise UserError(
+                f"{self.layer_field}={layers[-1]} is after the last of {num_layers} layers, and {self.name} "
+                f"compares states that enter a layer: use values from 1 to {num_layers - 1}."
+            )
+        return layers
 
     def check_image(self, shape: TokenShape) -> None:
         """Refuse a preset for images with other tokens than LLaVA-1.5's."""
@@ -73,7 +84,7 @@ class InsideStrategy(Strategy):
             notes.append(
                 f"preset={self.preset} is {what[self.preset_is]}{self._on(num_layers, image_tokens)}."
             )
-        if getattr(self, self.layer_field) is None:
+        if self.layer_field and getattr(self, self.layer_field) is None:
             notes += scaled_note(self._named, num_layers)
         return notes
 

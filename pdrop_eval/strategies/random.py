@@ -12,6 +12,7 @@ from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
+from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,11 +32,14 @@ class Random(BeforeStrategy):
         tokens: T: before the decoder of each image, in it of all images of a row.
         k: the layers that see all image tokens; 0: the tokens go before the decoder.
         seed: another one draws other tokens; to average over.
+        positions: within the decoder, "keep" leaves the tokens their position ids, "renumber" closes the
+            gaps, as a published variant does in deep layers. Before the decoder there are none yet.
     """
 
     tokens: int = 64
     k: int = 0
     seed: int = 0
+    positions: str = "keep"
     name: ClassVar[str] = "random"
     display_name: ClassVar[str] = "Random"
     stage: ClassVar[str] = "both"
@@ -46,6 +50,7 @@ class Random(BeforeStrategy):
         check_count("tokens", self.tokens)
         check_count("k", self.k, low=0)
         check_count("seed", self.seed, low=0)
+        check_setting("positions", self.positions, ("keep", "renumber"))
 
     @property
     def reducer(self) -> ImageReducer | None:

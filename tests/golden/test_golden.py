@@ -43,14 +43,29 @@ def test_all_cases_are_here():
         "sparsevlm15": 3,
         "sparsevlmplus": 1,
         "vtw": 3,
+        "dart": 3,
+        "feather": 3,
+        "fitprune": 3,
+        "v2drop": 2,
     }
     assert len([name for name in golden_driver.names(CASES) if name.startswith("pdrop_train")]) == 2
 
 
 def test_the_strategies_in_the_decoder_are_checked():
-    assert {"pdrop", "pdrop-train", "pdrop-keep", "fastv", "given-indices", "vtw", "vtw-findk"} <= set(
-        METHODS
-    )
+    assert {
+        "pdrop",
+        "pdrop-train",
+        "pdrop-keep",
+        "fastv",
+        "given-indices",
+        "vtw",
+        "vtw-findk",
+        "dart",
+        "feather",
+        "fastv-norope",
+        "fitprune",
+        "v2drop",
+    } <= set(METHODS)
 
 
 def test_the_cases_stay_small():

@@ -1,27 +1,36 @@
 """Strategies in the decoder beside PyramidDrop and FastV: ids, scores, lengths, and what is answered."""
 
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 import torch
+from golden_case import MismatchError
 
 from golden_methods.decoder import ATTENTION, greedy, image_mask, llama
-from pdrop_eval import PyramidDrop
+from pdrop_eval import FastV, PyramidDrop
 from pdrop_eval.engine.interface import Drop, Selection
+from pdrop_eval.strategies import dart
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.dart import DART
+from pdrop_eval.strategies.feather import Feather
+from pdrop_eval.strategies.fitprune import FitPrune
+from pdrop_eval.strategies.v2drop import V2Drop
 from pdrop_eval.strategies.vtw import VTW
 
+dart_norms, dart_pivots, dart_taken = dart.key_norms, dart.pivots, dart.taken
 
-def run(case, strategy, form="", rtol=0.0, atol=1e-5):
+
+def run(case, strategy, form="", relative=False):
     """Prefill and decoding under a strategy, with both attentions; returns the last report.
 
-    form: what the names of the case's values end with. rtol, atol: of scores, where the case has them.
+    form: what the names of the case's values end with. relative: scores are to 1e-5 of the largest one.
     """
     for attention in ATTENTION:
         model, embeds = llama(case, attention), case.tensor("inputs_embeds")
         mask = image_mask(case, embeds)
         with torch.no_grad(), strategy(model, image_mask=mask) as report:
             output = model(inputs_embeds=embeds, output_hidden_states=True)
-        _chosen(case, report, form, rtol, atol)
+        _chosen(case, report, form, relative)
         lengths = case.value("expected", "seq_len_at_layer_input")
         case.equal("lengths", [per_row[0] for per_row in report.kv_lengths], lengths)
         cached = [layer.keys.shape[2] for layer in output.past_key_values.layers]
@@ -36,7 +45,7 @@ def run(case, strategy, form="", rtol=0.0, atol=1e-5):
     return report
 
 
-def _chosen(case, report, form, rtol, atol):
+def _chosen(case, report, form, relative):
     kept = case.value("expected", f"kept_image_indices{form}")
     case.equal("number of drops", len(report.retained), len(kept))
     for d, expected in enumerate(kept):
@@ -44,7 +53,8 @@ def _chosen(case, report, form, rtol, atol):
         if f"stage{d}_kept" in case.tensors:
             case.equal(f"stage{d}_kept", report.retained[d][0])
         if f"stage{d}_scores" in case.tensors:
-            case.close(f"stage{d}_scores", report.scores[d][0], rtol=rtol, atol=atol)
+            largest = case.tensor(f"stage{d}_scores").abs().max().item() if relative else 1.0
+            case.close(f"stage{d}_scores", report.scores[d][0], atol=1e-5 * largest)
 
 
 @dataclass
@@ -87,7 +97,97 @@ def check_vtw(case):
     run(case, VTW(**params))
 
 
+def check_v2drop(case):
+    params = case.params("drop_before_layers", "keep_ratios", "positions")
+    layers, ratios = params["drop_before_layers"], params["keep_ratios"]
+    strategy = V2Drop(layers=layers, keep_ratios=ratios, positions=params["positions"])
+    run(case, strategy, relative=True)
+
+
+def check_dart(case):
+    names = ("max_num_trunction", "reduction_ratio", "pivot_image_token", "pivot_text_token", "positions")
+    params = case.params("drop_before_layer", "token_topk", *names)
+    strategy = DART(k=params["drop_before_layer"], **{name: params[name] for name in names})
+    image, text, start = (
+        case.value("input", f"{name}") for name in ("image_len", "text_after", "image_start")
+    )
+    if "token_topk" in params:
+        case.equal("token_topk", strategy.each(image), params["token_topk"])
+    found = {}
+
+    def norms(keys):
+        found["norms"] = dart_norms(keys)
+        return found["norms"]
+
+    def chosen(context, *given):
+        (found["pivots"],) = dart_pivots(context, *given)
+        return [found["pivots"]]
+
+    def turns(states, alive, kept, order, number):
+        parts = []
+        for turn in range(order.shape[1]):
+            now = dart_taken(states, alive, kept, order[:, turn : turn + 1], number[:, turn : turn + 1])
+            parts.append(set((now & ~kept)[0].nonzero().flatten().tolist()))
+            kept = now
+        found["turns"] = parts
+        return kept
+
+    with patch.multiple(dart, key_norms=norms, pivots=chosen, taken=turns):
+        run(case, strategy)
+    heads = (case.value("llama_config", f"num_{name}_heads") for name in ("attention", "key_value"))
+    norms = found["norms"][0] * next(heads) / next(heads)  # official ones count a key head once a query head
+    case.close("image_key_l1", norms[start : start + image], rtol=1e-5)
+    case.close("text_key_l1", norms[start + image : start + image + text], rtol=1e-5)
+    expected = case.value("expected")
+    case.equal("image_pivots", [c - start for c in found["pivots"].image], expected["image_pivots"])
+    case.equal("text_pivots_absolute", found["pivots"].text, expected["text_pivots_absolute"])
+    case.equal("pivot_order_absolute", found["pivots"].order, expected["pivot_order_absolute"])
+    taken = [sorted(c - start for c in turn) for turn in found["turns"]]
+    case.equal("per_pivot_retained", taken, [sorted(turn) for turn in expected["per_pivot_retained"]])
+
+
+def _without_rope(case):
+    """The drops and settings of FEATHER's repository, which has two methods."""
+    params = case.params("drop_before_layers", "ratio_removed", "stride", "rope_in_score", "positions")
+    if params["rope_in_score"]:
+        raise MismatchError("its score has no RoPE")
+    return (
+        params["drop_before_layers"],
+        params["stride"],
+        {"r": params["ratio_removed"], "positions": params["positions"]},
+    )
+
+
+def check_feather(case):
+    layers, stride, given = _without_rope(case)
+    run(case, Feather(layers=layers, stride=stride, **given))
+
+
+def check_fastv(case):
+    layers, stride, given = _without_rope(case)
+    if stride is not None:
+        raise MismatchError("FastV keeps no grid")
+    run(case, FastV(k=layers, rope=False, rounding="truncate", **given))
+
+
+def check_fitprune(case):
+    params = case.params("delete_scheme", "reduction_ratio", "positions", "score")
+    ratio, removed = params["reduction_ratio"], params["delete_scheme"]
+    case.equal("score", params["score"], "cross*self, head max")
+    if ratio is not None:
+        case.equal("delete_scheme", list(FitPrune(reduction_ratio=ratio).recipe_of(32, 576)), removed)
+    strategy = FitPrune(removed=removed, positions=params["positions"])
+    layers = [drop.scoring_layer for drop in strategy.drops(len(removed))]
+    case.equal("prune_layers", layers, case.value("expected", "prune_layers"))
+    run(case, strategy, relative=True)
+
+
 METHODS = {
+    "dart": {None: check_dart},
+    "fastv-norope": {None: check_fastv},
+    "feather": {None: check_feather},
+    "fitprune": {None: check_fitprune},
+    "v2drop": {None: check_v2drop},
     "given-indices": {None: check_given},
     "pdrop-keep": {None: check_pdrop_keep},
     "vtw": {None: check_vtw},
