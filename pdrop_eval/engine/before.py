@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.fits import check_reducer
 from pdrop_eval.models.encoded import EncodedImage, Places
 from pdrop_eval.models.family import Family, MultimodalFamily
-from pdrop_eval.models.tower import check_tower
 from pdrop_eval.utils.errors import UserError
 
 
@@ -142,7 +142,7 @@ class BeforeStage:
         self.family = family
         self.model = model
         self.reducer = reducer
-        _check_reducer(family, model.config, reducer)
+        check_reducer(family, model.config, reducer)
 
     def from_inputs(
         self, inputs: Mapping[str, Any], questions: Sequence[str] | None, seeds: Sequence[int] | None
@@ -250,30 +250,6 @@ class BeforeStage:
         sample = digest() if row is None else row
         words = json.dumps([getattr(self.reducer, "seed", 0), sample, place])
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
-
-
-def check_fits(family: MultimodalFamily, config: Any, selector: Any) -> None:
-    """Refuse, by a model's config alone, what a strategy can't do with it.
-
-    Args:
-        family: the model's.
-        config: the model's.
-        selector: a strategy.
-
-    Raises:
-        UserError: drops outside the decoder, a tower that lacks what a strategy before the decoder needs,
-            counts that an image can't have, and images that a strategy in the decoder isn't made for.
-    """
-    selector.drops(config.get_text_config().num_hidden_layers)
-    if (check_image := getattr(selector, "check_image", None)) is not None:
-        check_image(family.nominal_shape(config))
-    if (reducer := getattr(selector, "reducer", None)) is not None:
-        _check_reducer(family, config, reducer)
-
-
-def _check_reducer(family: MultimodalFamily, config: Any, reducer: ImageReducer) -> None:
-    check_tower(family, config, reducer.needs, reducer.name)
-    reducer.check_shape(family.nominal_shape(config))
 
 
 def digest(pixels: Any, number: int, places: Places | None) -> int:

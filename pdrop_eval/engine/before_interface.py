@@ -207,5 +207,8 @@ class ImageReducer(Protocol):
     def check_shape(self, shape: TokenShape) -> None:
         """Refuse what can't be of images of this shape."""
 
+    def get_ready(self, width: int) -> None:
+        """Load what it needs beside a model whose vision tower has this width."""
+
     def reduce(self, view: ImageView) -> Reduced:
         """Choose, or make, the tokens of one image."""

@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
 from pdrop_eval.models.encoded import FEATURES, FIRST, LAST, EncodedImage, Needs
 from pdrop_eval.utils.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from pdrop_eval.models.family import MultimodalFamily
 
 
@@ -64,6 +63,8 @@ def class_row(query: Tensor, keys: Tensor, heads: int) -> Tensor:
     Returns:
         [P, h, N] float32: softmax over the class token and all patches, the first column cut off.
     """
+    import torch
+
     q = query.float().unflatten(-1, (heads, -1))
     k = keys.float().unflatten(-1, (heads, -1))
     logits = torch.einsum("phe,pnhe->phn", q, k) * q.shape[-1] ** -0.5

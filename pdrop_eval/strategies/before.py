@@ -54,6 +54,16 @@ class BeforeStrategy(Strategy):
                 f"{shape.tokens}."
             )
 
+    def get_ready(self, width: int) -> None:
+        """Load what it needs beside the model, before a sample is computed; by default, nothing.
+
+        Args:
+            width: of the model's vision tower.
+
+        Raises:
+            UserError: it can't be loaded, or is made for another model.
+        """
+
     @classmethod
     def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> Any:
         """Return the strategy that leaves as many tokens of an image of this shape as it can up to `count`.

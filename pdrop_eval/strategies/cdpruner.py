@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
@@ -22,6 +24,7 @@ ENDINGS = (
     "Answer with the option's letter from the given choices directly.",
 )
 OFFICIAL_TOWER = "openai/clip-vit-large-patch14-336"
+FIX = f"Name a folder with a CLIP and its tokenizer, or strategy.text_tower={OFFICIAL_TOWER}."
 
 
 @dataclass(frozen=True)
@@ -94,9 +97,24 @@ class CDPruner(PerTile):
             )
 
     def check_shape(self, shape: TokenShape) -> None:
-        """Refuse more than a tile has, a preset for other tiles, and a text tower that can't be loaded."""
+        """Refuse more than a tile has, a preset for other tiles, and that no text tower is named."""
         super().check_shape(shape)
-        self._tower()
+        if self.text_tower is None:
+            raise UserError(
+                "CDPruner compares the picture with the question by CLIP's text tower: name the CLIP from "
+                f"which the model's vision tower is, strategy.text_tower={OFFICIAL_TOWER} for LLaVA."
+            )
+        if self.text_tower not in TOWERS:
+            check_named(self.text_tower)
+
+    def get_ready(self, width: int) -> None:
+        """Load the text tower, and refuse that of another vision tower."""
+        wide = self._tower().post_layernorm.weight.shape[0]
+        if wide != width:
+            raise UserError(
+                f"text_tower={self.text_tower} belongs to a vision tower of width {wide}, and the model's "
+                f"has {width}: name the CLIP from which the model's vision tower is."
+            )
 
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the cosines, the search and, of a question that fits into one segment, the text tower."""
@@ -115,12 +133,6 @@ class CDPruner(PerTile):
         assert view.features is not None
         assert view.question is not None
         tower = self._tower()
-        wide = tower.post_layernorm.weight.shape[0]
-        if wide != view.features.shape[-1]:
-            raise UserError(
-                f"text_tower={self.text_tower} belongs to a vision tower of width {wide}, and the model's "
-                f"has {view.features.shape[-1]}: name the CLIP from which the model's vision tower is."
-            )
         for part in (tower.text, tower.text_projection, tower.post_layernorm, tower.visual_projection):
             part.to(view.features.device)
         images = tower.visual_projection(tower.post_layernorm(view.features.float()))
@@ -130,14 +142,32 @@ class CDPruner(PerTile):
         return chosen, relevance
 
     def _tower(self) -> TextTower:
-        if self.text_tower is None:
-            raise UserError(
-                "CDPruner compares the picture with the question by CLIP's text tower: name the CLIP from "
-                f"which the model's vision tower is, strategy.text_tower={OFFICIAL_TOWER} for LLaVA."
-            )
+        assert self.text_tower is not None  # `check_shape` has refused it
         if self.text_tower not in TOWERS:
             TOWERS[self.text_tower] = load(self.text_tower)
         return TOWERS[self.text_tower]
+
+
+def check_named(name: str) -> None:
+    """Refuse what can't be a CLIP, without loading it: no folder with one, and no name on the Hub.
+
+    Raises:
+        UserError: otherwise.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        try:
+            kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+        except (OSError, ValueError, AttributeError):
+            raise UserError(f"text_tower={name} holds no config.json of a CLIP. {FIX}") from None
+        if kind != "clip":
+            raise UserError(f"text_tower={name} is a {kind}, and not a CLIP with both towers. {FIX}")
+    elif (
+        folder.exists()
+        or len([part for part in name.split("/") if part.strip(".~")]) != 2
+        or name[0] in "/.~"
+    ):
+        raise UserError(f"text_tower={name} is no folder, and no name on the Hub (organisation/name). {FIX}")
 
 
 def load(name: str) -> TextTower:
@@ -149,16 +179,15 @@ def load(name: str) -> TextTower:
     import torch
     from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
-    fix = f"Name a folder with a CLIP and its tokenizer, or strategy.text_tower={OFFICIAL_TOWER}."
     try:
         kind = AutoConfig.from_pretrained(name).model_type
         if kind != "clip":
-            raise UserError(f"text_tower={name} is a {kind}, and not a CLIP with both towers. {fix}")
+            raise UserError(f"text_tower={name} is a {kind}, and not a CLIP with both towers. {FIX}")
         model = CLIPModel.from_pretrained(name, dtype=torch.float32).eval()
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(f"text_tower={name} can't be loaded: {first}. {fix}") from error
+        first = str(error).strip().partition("\n")[0].rstrip(".")
+        raise UserError(f"text_tower={name} can't be loaded: {first}. {FIX}") from error
     return TextTower(
         model.text_model,
         model.text_projection,

@@ -65,6 +65,11 @@ class TwoStage(Strategy):
         with self._naming(0):
             self.first.check_shape(shape)
 
+    def get_ready(self, width: int) -> None:
+        """Load what the first half needs beside a model whose vision tower has this width."""
+        with self._naming(0):
+            self.first.get_ready(width)
+
     def check_image(self, shape: TokenShape) -> None:
         """Refuse images of which the first half leaves what the second isn't made for."""
         if not self.adaptive:

@@ -69,19 +69,13 @@ class StrategySpec:
             found = settled_positions(self.build().positions, model, can_renumber)
         return replace(self, settings={**self.settings, **dict.fromkeys(names, found)})
 
-    def check(self, layers: int | None = None) -> None:
+    def check(self) -> None:
         """Refuse wrong settings without importing torch, where the strategy's file doesn't need it.
-
-        Args:
-            layers: The model's depth, where it is known and the settings must fit it.
 
         Raises:
             UserError: Settings that the strategy refuses; else `build` raises it.
         """
-        strategy = without_torch(self.build)
-        if strategy is not None and layers is not None:
-            with self.named():
-                strategy.drops(layers)
+        without_torch(self.build)
 
     def check_trains(self) -> None:
         """Refuse a strategy that no model can be trained with, without importing torch.

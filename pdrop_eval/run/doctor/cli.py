@@ -31,6 +31,7 @@ from pdrop_eval.models.loading.checkpoint import (
 from pdrop_eval.models.loading.generation import check_generation, left_out
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
+from pdrop_eval.run.config.fits import check_model
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
@@ -141,6 +142,8 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
                 )  # fmt: skip
                 config.strategy.settled(multimodal(found.family).can_renumber, config.model.name)
                 check_anyres(config.model.anyres, found.config)
+                budget = bool(checks.check_budget(config.budget))
+                check_model(config.strategy, found, config.model.anyres, budget)
                 check_image_processing(config.model.image_processing, found.family)
                 check_generation(config.model.generation, found.generation)
                 if found.generation and config.model.generation is None:

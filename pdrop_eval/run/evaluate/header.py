@@ -15,7 +15,7 @@ from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_to
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.efficiency.schedules import has_schedule, notes_of, schedule_of
-from pdrop_eval.engine.before import check_fits
+from pdrop_eval.engine.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint

@@ -97,6 +97,7 @@ def make_plan(config: RunSpec) -> Plan:
     from pdrop_eval.models.loading.hub import hub_commit, set_offline
     from pdrop_eval.records import run_identity as identity
     from pdrop_eval.run.config import checks
+    from pdrop_eval.run.config.fits import check_model
     from pdrop_eval.utils.versions import check_versions
 
     check_versions(config.untested_packages)
@@ -117,9 +118,7 @@ def make_plan(config: RunSpec) -> Plan:
     config = replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
-    if not checks.check_budget(config.budget):  # else its layers are still to be found
-        text = family.text_settings(checkpoint.config) or {}
-        config.strategy.check(text.get("num_hidden_layers"))
+    check_model(config.strategy, checkpoint, config.model.anyres, bool(checks.check_budget(config.budget)))
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)

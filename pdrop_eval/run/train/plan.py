@@ -16,6 +16,7 @@ from pdrop_eval.models.loading.checkpoint import (
 from pdrop_eval.models.loading.hub import hub_commit, set_offline
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.fits import check_model
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations
 from pdrop_eval.run.train.settings import check_settings
 from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
@@ -109,6 +110,7 @@ def make_plan(config: TrainSpec) -> TrainingPlan:
     )  # fmt: skip
     check_trainable(checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
+    check_model(config.strategy, checkpoint, config.model.anyres)
     if not isinstance(source, Path):  # a branch may move while a training is interrupted
         commit = hub_commit(source, "model", config.model.revision)
         config = replace(config, model=replace(config.model, revision=commit))

@@ -54,7 +54,7 @@ def _check_strategy(plan: TrainingPlan, strategy: Any) -> None:
     """Refuse, before weights are read, a strategy that can't train or that the model's config rules out."""
     from transformers import AutoConfig
 
-    from pdrop_eval.engine.before import check_fits
+    from pdrop_eval.engine.fits import check_fits
     from pdrop_eval.models import families
 
     model = plan.config.model

@@ -68,6 +68,7 @@ def test_a_long_text_is_cut_into_segments():
 def test_a_folder_with_a_clip_is_the_text_tower(tmp_path):
     strategy = CDPruner(text_tower=saved(tmp_path, 16))
     strategy.check_shape(LLAVA)
+    strategy.get_ready(16)
     tower = cdpruner.TOWERS[str(tmp_path)]
     assert tower.tokenize("what is here") == [1, 2, 3, 4, 8]
     assert torch.equal(tower.visual_projection.weight, text_tower(16).visual_projection.weight)
@@ -76,10 +77,20 @@ def test_a_folder_with_a_clip_is_the_text_tower(tmp_path):
 def test_a_text_tower_that_is_not_there_is_refused_before_a_sample(tmp_path):
     with pytest.raises(UserError, match="text_tower=openai/clip-vit-large-patch14-336"):
         CDPruner().check_shape(LLAVA)
-    with pytest.raises(UserError, match="can't be loaded"):
-        CDPruner(text_tower=str(tmp_path / "nothing")).check_shape(LLAVA)
+    for name in (str(tmp_path / "nothing"), "nothing", "a/b/c", "/nothing", str(tmp_path / "config.json")):
+        with pytest.raises(UserError, match="is no folder, and no name on the Hub"):
+            CDPruner(text_tower=name).check_shape(LLAVA)
+    with pytest.raises(UserError, match="of a CLIP"):
+        CDPruner(text_tower=str(tmp_path)).check_shape(LLAVA)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama"}))
     with pytest.raises(UserError, match="is a llama, and not a CLIP"):
         CDPruner(text_tower=str(tmp_path)).check_shape(LLAVA)
     with pytest.raises(UserError, match="visual_token_num=577"):
         CDPruner(visual_token_num=577, text_tower="tiny").check_shape(LLAVA)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "clip"}))
+    strategy = CDPruner(text_tower=str(tmp_path))
+    strategy.check_shape(LLAVA)
+    with pytest.raises(UserError, match="can't be loaded"):
+        strategy.get_ready(16)
+    with pytest.raises(UserError, match="belongs to a vision tower of width 16, and the model's has 24"):
+        CDPruner(text_tower="tiny").get_ready(24)

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.efficiency.schedules import schedule_of
-from pdrop_eval.engine.before import check_fits
+from pdrop_eval.engine.fits import check_fits
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub

@@ -1,0 +1,79 @@
+"""Strategies that don't fit the model are refused from its config.json, before torch and weights."""
+
+import pytest
+
+from pdrop_eval.models.loading.checkpoint import check_checkpoint
+from pdrop_eval.run.config.fits import check_model
+from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.utils.errors import UserError
+
+NEXT = "embedded:mini_next_p5"
+
+
+def check(*overrides, pretrained="embedded", anyres=None, budget=False, changed=None):
+    """Check a strategy with a miniature; changed: of its config.json, by the part."""
+    checkpoint = check_checkpoint(pretrained, None)
+    for part, values in (changed or {}).items():
+        (checkpoint.config[part] if part else checkpoint.config).update(values)
+    check_model(compose_spec(list(overrides)).strategy, checkpoint, anyres, budget)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "pretrained", "words"),
+    [
+        (["strategy=uniform", "strategy.tokens=145"], "embedded", "strategy.tokens=145 .* from 1 to 144"),
+        (["strategy=random", "strategy.tokens=721"], NEXT, "strategy.tokens=721 .* from 1 to 720"),
+        (
+            ["strategy=visionzip", "strategy.dominant=140", "strategy.contextual=6"], "embedded",
+            "strategy.dominant=140 and strategy.contextual=6 are too many: .* 145 together",
+        ),
+        (["strategy=visionzip", "strategy.preset=64"], "embedded", "an image here has 1 of 144: give the"),
+        (["strategy=pool", "strategy.preset=next_160"], NEXT, "an image here has 5 of 144: give the"),
+        (["strategy=pool", "strategy.grid=[13,2]"], "embedded", "a tile has 12 x 12 tokens"),
+        (["strategy=fastervlm", "strategy.visual_token_num=145"], NEXT, "strategy.visual_token_num=145"),
+        (["strategy=hired", "strategy.token_budget_rate=0.001"], "embedded", "leaves none of an image's 144"),
+        (["strategy=divprune", "strategy.subset_ratio=0.001"], "embedded", "leaves none of an image's 144"),
+        (["strategy=cdpruner"], "embedded", "strategy.text_tower=openai/clip-vit-large-patch14-336 for"),
+        (["strategy=cdpruner", "strategy.text_tower=nowhere"], "embedded", "is no folder, and no name"),
+        (["strategy=fastv", "strategy.k=9"], "embedded", "strategy.k=9 is not allowed"),
+    ],
+)  # fmt: skip
+def test_what_the_model_cannot_have_is_refused_under_the_name_of_the_command_line(
+    overrides, pretrained, words
+):
+    with pytest.raises(UserError, match=words):
+        check(*overrides, pretrained=pretrained)
+
+
+@pytest.mark.parametrize("strategy", ["visionzip", "fastervlm", "vispruner", "hired", "prumerge"])
+def test_a_tower_without_a_class_token_is_refused_by_those_that_choose_by_it(strategy):
+    siglip = {"vision_config": {"model_type": "siglip_vision_model"}}
+    with pytest.raises(UserError, match=f"{strategy} chooses by the class token .* such as uniform"):
+        check(f"strategy={strategy}", changed=siglip)
+    check("strategy=uniform", changed=siglip)
+
+
+@pytest.mark.parametrize("strategy", ["prumerge", "prumerge_plus"])
+def test_a_budget_for_what_decides_by_the_image_is_refused(strategy):
+    with pytest.raises(UserError, match="decides by each image how many tokens it retains"):
+        check(f"strategy={strategy}", budget=True)
+
+
+def test_the_grids_that_are_asked_for_count():
+    """Tiles of 144 tokens: 9 of them, the overview among them, are 1,296, and 5 are 720."""
+    nine = ["strategy=uniform", "strategy.tokens=1296"]
+    check(*nine, pretrained=NEXT, anyres="p9")
+    with pytest.raises(UserError, match="from 1 to 720"):
+        check(*nine, pretrained=NEXT, anyres="p5")
+
+
+def test_what_config_json_leaves_to_transformers_is_checked_when_it_is_loaded():
+    checkpoint = check_checkpoint("embedded", None)
+    del checkpoint.config["vision_config"]["patch_size"]
+    check_model(compose_spec(["strategy=uniform", "strategy.tokens=145"]).strategy, checkpoint, None)
+
+
+@pytest.mark.parametrize("pretrained", ["embedded", NEXT])
+@pytest.mark.parametrize("strategy", ["vanilla", "pdrop", "visionzip", "prumerge"])
+def test_what_fits_is_not_refused(strategy, pretrained):
+    check(f"strategy={strategy}", pretrained=pretrained)
