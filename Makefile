@@ -158,6 +158,10 @@ shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=shelf out=results/tables \
 		$(patsubst results=%,root=%,$(filter results=%,$(ARGS))) || status=$$?; exit $$status
 
+# Every task of the suite, 20 questions each.
+recipes: $(STAMP)  ## Calibrate the miniature again: what the package ships
+	$(BIN)/pdrop-eval-calibrate strategy=vtw out=pdrop_eval/strategies/recipes/vtw/mini.json again=true $(ARGS)
+
 samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
 	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini
 	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini
