@@ -74,7 +74,10 @@ def read_fields(fields: dict[str, Any]) -> dict[str, Any]:
 def _read(value: str) -> Any:
     if value in ("None", "null"):
         return None
-    return [json.loads(part) for part in value.split("/")] if "/" in value else value
+    try:
+        return [json.loads(part) for part in value.split("/")] if "/" in value else value
+    except ValueError:  # the path of a file
+        return value
 
 
 class NonFiniteLogitsError(ArithmeticError):

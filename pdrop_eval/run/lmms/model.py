@@ -41,9 +41,10 @@ from pdrop_eval.run.lmms.generation import (
 )
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
+from pdrop_eval.run.lmms.recipes import check_recipes
 from pdrop_eval.run.lmms.staging import staged_inputs
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
-from pdrop_eval.strategies.make import make_strategy
+from pdrop_eval.strategies.make import instantiate_strategy, settings_of
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.validation import check_choice, truth_of
@@ -102,13 +103,15 @@ class PdropLlava(lmms):
         merge_adapter = truth_of("merge_adapter", merge_adapter)
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
+        if isinstance(adapter, str):  # by lmms-eval
+            adapter = check_adapter(adapter, adapter_revision, merge_adapter)
         if isinstance(strategy, str):
-            strategy = make_strategy(strategy, read_fields(fields))
+            settings = settings_of(strategy, read_fields(fields))
+            strategy = instantiate_strategy(settings)
+            check_recipes(settings, pretrained, revision, adapter)
         elif fields:
             raise TypeError(f"unknown arguments: {', '.join(fields)}")
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        if isinstance(adapter, str):  # by lmms-eval
-            adapter = check_adapter(adapter, adapter_revision, merge_adapter)
         loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter
         )

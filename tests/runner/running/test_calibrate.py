@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -299,3 +300,28 @@ def test_a_recipe_that_its_schema_refuses_is_never_written(found, tmp_path):
         write_recipe(tmp_path / "x.json", {**document, "model": {**document["model"], "layers": 0}})
     assert list(tmp_path.iterdir()) == []
     assert RecipeFile.model_json_schema()["required"][:3] == ["format", "version", "strategy"]
+
+
+def test_lmms_evals_own_command_is_refused_another_model_too(found, deep, tmp_path):
+    from pdrop_eval.run.lmms.model import PdropLlava
+
+    _, path = found
+    assert PdropLlava(str(deep), "vtw", recipe=str(path), device="cpu").strategy.k == 5
+    other = tmp_path / "other"
+    shutil.copytree(deep, other)
+    (other / "added.json").write_text("{}")
+    with pytest.raises(UserError, match="whose weights are others"):
+        PdropLlava(str(other), "vtw", recipe=str(path), device="cpu")
+    with pytest.raises(UserError, match=r"vtw\.recipe=.* says k=5, and vtw\.k=6 is given|says k=5, and k=6"):
+        PdropLlava(str(deep), "vtw", recipe=str(path), k=6, device="cpu")
+
+
+def test_a_combination_with_a_recipe_is_told_apart_by_its_content(found):
+    document, path = found
+    from pdrop_eval.records.run_identity import shared_settings
+    from pdrop_eval.strategies.make import instantiate_strategy, settings_of
+
+    settings = settings_of("visionzip+vtw", {"vtw.recipe": str(path)})
+    assert instantiate_strategy(settings).second.k == document["settings"]["k"]
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert shared_settings({"strategy": settings})["strategy"]["vtw.recipe"] == sha256
