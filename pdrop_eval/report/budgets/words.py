@@ -41,7 +41,7 @@ def asked(board: Board) -> str:
         for count in counts:
             found[int(count or 0)].append(key)
     if len(found) == 1:
-        return f"{next(iter(found))} a benchmark and strategy"
+        return f"{next(iter(found))} of each benchmark for every strategy"
     return "; ".join(f"{count} of {', '.join(names(keys).values())}" for count, keys in sorted(found.items()))
 
 
@@ -75,15 +75,23 @@ def _best(rows: Sequence[Row]) -> str:
 
 def _beaten(rows: Sequence[Row], control: str) -> str:
     """Who is above a control, and below it, beyond the interval."""
-    known = [(row, mean.found.sign) for row in rows if (mean := row.against.get(control)) is not None]
-    above = [row.name for row, sign in known if sign > 0]
-    below = [row.name for row, sign in known if sign < 0]
+    signs = {row.name: mean.found.sign for row in rows if (mean := row.against.get(control)) is not None}
     named = display_name(control)
-    if not known:
+    if not signs:
         return f"Nothing could be compared with {named}."
-    listed = f" ({_listed(above)})" if above else ""
+    above = [name for name, sign in signs.items() if sign > 0]
+    below = [name for name, sign in signs.items() if sign < 0]
     worse = f", {len(below)} below it ({_listed(below)})" if below else ""
-    return f"Beyond the interval, {len(above)} of {len(known)} are above {named}{listed}{worse}."
+    which = _which(above, list(signs))
+    return f"Beyond the interval, {len(above)} of {len(signs)} are above {named}{which}{worse}."
+
+
+def _which(some: Sequence[str], every: Sequence[str]) -> str:
+    """Which of all, in brackets: by their names, or by those of the others where these are fewer."""
+    others = [name for name in every if name not in some]
+    if not some or not others:
+        return ""
+    return f" (all but {_listed(others)})" if len(others) < len(some) else f" ({_listed(some)})"
 
 
 def _ordered(board: Board, order: Order) -> str:

@@ -22,13 +22,12 @@ from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.presets import presets
 from pdrop_eval.utils.redact import redact, redact_all
 
 if TYPE_CHECKING:
@@ -134,11 +133,11 @@ def determinism(config: Any) -> dict[str, Any]:
 
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
-    preset = plan.config.strategy.preset
-    usual = make_strategy(preset) if preset in options("strategy") else strategy
+    given = plan.config.strategy.settings  # as they are asked for: a strategy fills in what depends on others
+    usual = presets("strategy").get(plan.config.strategy.preset, given)
     for name in (*getattr(strategy, "layout_fields", ()), *getattr(strategy, "solved_fields", ())):
-        value = getattr(strategy, name)
-        if value is not None and value != getattr(usual, name):
+        value = given.get(name)
+        if value is not None and value != usual.get(name):
             raise UserError(
                 f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
                 "one of them out."

@@ -92,6 +92,15 @@ def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
         make_header(cli.make_plan(config), "pdrop-eval")
 
 
+def test_a_setting_by_which_a_strategy_fills_in_others_takes_a_budget(llava, data):
+    """SparseVLM's version decides what its ratios are by default: nobody has given them."""
+    given = [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy=sparsevlm"]
+    config = compose_spec([*given, "strategy.version=plus", "budget.share=0.6"])
+    strategy, made, _ = make_header(cli.make_plan(config), "pdrop-eval")
+    assert strategy.version == "plus"
+    assert 0.4 < made["budget"]["reached"]["share"] <= 0.6
+
+
 def test_the_budget_holds_for_the_grids_that_are_set(llava_next, data):
     """144 image tokens of p9's 8 tiles and overview, not the checkpoint's own grids."""
     given = [f"model.pretrained={llava_next}", f"data.root={data}", "tasks=[gqa]", "model=llava_next_7b"]
