@@ -67,9 +67,9 @@ def _explained(board: Board) -> str:
     keys, file = board.table.benchmarks, f"results/tables/{board.table.name}.md"
     return escaped(
         f"{board.model}, suite {board.suite}: the mean over {len(keys)} benchmarks of the score in percent "
-        f"of vanilla's, with its paired 95% interval ({marks}). Questions: {asked(board)}, {asked_of} A budget "
-        f"is the mean of the image tokens that a layer processes.{own} {note} Whole, with scores, costs and "
-        f"why rows are empty: `{file}`. Measured with pdrop-eval {codes(board.runs)}."
+        f"of vanilla's, with its paired 95% interval ({marks}). Questions: {asked(board)}, {asked_of} A "
+        f"budget is the mean of the image tokens that a layer processes.{own} {note} Whole, with scores and "
+        f"costs, and why rows are empty: `{file}`. Measured with pdrop-eval {codes(board.runs)}."
     )
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 
 import pytest
@@ -83,8 +84,8 @@ def test_default_settings_of_a_strategy_that_was_run_at_budgets_are_no_row(tmp_p
     made.add(tmp_path / "runs", "vanilla", 80)
     made.add(tmp_path / "runs", "fastv", 70, 36, budget={"tokens": 36})
     made.add(tmp_path / "runs", "fastv", 79, 90)
-    made.add(tmp_path / "runs", "dart", 60, 40)  # at no budget at all: it stands at its own setting
-    assert rows(board()) == {"36": ["FastV", "dart"]}
+    made.add(tmp_path / "runs", "mine", 60, 40)  # at no budget at all: it stands at its own setting
+    assert rows(board()) == {"36": ["FastV", "mine"]}
 
 
 def test_other_settings_are_a_row_of_their_own(tmp_path, board):
@@ -241,6 +242,32 @@ def test_a_readme_gets_a_row_a_strategy_and_a_column_a_budget(tmp_path):
     assert re.fullmatch(r"95\.0 \[8\d\.\d, 9\d\.\d\] rp", lines["FastV"][1])
     assert re.fullmatch(r"62\.5 \[\d+\.\d, \d+\.\d\] p at 36\.5", lines["PruMerge°"][1])
     assert lines["PruMerge°"][2] == "-"
+
+
+def test_the_results_page_has_the_blocks_with_their_intervals(tmp_path, table, monkeypatch):
+    from pdrop_eval.report.site import build
+    from pdrop_eval.report.site.data import tables
+
+    monkeypatch.setattr(build, "_plotly", str)
+    monkeypatch.setattr(tables, "shipped", lambda: {"mine": table})
+    made.shelf(tmp_path / "runs")
+    sources = build.Sources(tmp_path / "runs", tmp_path / "bench", tmp_path / "compare")
+    build.make_page(sources, tmp_path / "site")
+    text = (tmp_path / "site" / "data" / "index.js").read_text(encoding="utf-8")
+    (shown,) = json.loads(text[text.index("{") : text.rindex("}") + 1])["tables"]
+    grid = shown["sections"][0]["grids"][0]
+    assert [band["name"] for band in grid["bands"][1:]] == [
+        "48 tokens a layer (33.3%)",
+        "16 tokens a layer (11.1%)",
+    ]
+    fastv = [cell["text"] for cell in grid["bands"][1]["lines"][0]]
+    assert dict(zip(grid["heads"], fastv, strict=True)) == {
+        "Strategy": "FastV", "Venue": "ECCV 2024", "GQA": "76.0", "TextVQA": "76.0", "Mean %": "95.0",
+        "95% interval": "[87.6, 99.9]", "vs Random": "above", "vs Pooling": "above", "GFLOPs": "0.133",
+        "FLOPs %": "33.3", "Tokens": "48",
+    }  # fmt: skip
+    assert str(tmp_path) not in json.dumps(shown)
+    assert (tmp_path / "site" / shown["files"][0]["file"]).is_file()
 
 
 def test_printed_rows_come_with_their_means_from_one_source_each():

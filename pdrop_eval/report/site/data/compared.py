@@ -7,14 +7,12 @@ The page itself computes no interval.
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks as registry
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.records.alike import settings_of
-from pdrop_eval.records.run import Run
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, Pairs, Samples, pair_samples
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples, why_of
 from pdrop_eval.report.site.data.index import known_benchmarks
@@ -83,7 +81,7 @@ def _compared(baseline: Recorded, candidate: Recorded, read: dict[str, Samples])
         candidate: The second one.
         read: The baseline's samples so far, by benchmark; what is read more is added.
     """
-    one, other = _on_disk(baseline), _on_disk(candidate)
+    one, other = baseline.on_disk, candidate.on_disk
     benchmarks: dict[str, Any] = {}
     differences = []
     for key in known_benchmarks(candidate):
@@ -108,11 +106,6 @@ def _common(found: Pairs) -> dict[str, Any]:
         return {}
     rule = registry()[found.benchmark].rule
     return {"scores": [rounded(rule.score(samples)) for samples in found.samples]}
-
-
-def _on_disk(one: Recorded) -> Run:
-    """The run with the folder where its samples are; what the page says of it names none."""
-    return replace(one.run, record={**one.run.record, "folder": str(one.folder)})
 
 
 def _entry(found: Difference) -> dict[str, Any]:

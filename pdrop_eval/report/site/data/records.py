@@ -39,6 +39,11 @@ class Recorded:
     label: str = ""
 
     @property
+    def on_disk(self) -> Run:
+        """The run with the folder where its samples are; what the page says of it names none."""
+        return replace(self.run, record={**self.run.record, "folder": str(self.folder)})
+
+    @property
     def title(self) -> str:
         """The model in words: `LLaVA-1.5 mini trained with PDrop λ=0.5`."""
         model = self.run.record["model"]

@@ -37,7 +37,8 @@ def tables(
     found, sheets = [], {}
     for table in shipped().values():
         if table.in_blocks:
-            if filled := boards(table, runs, left):
+            stored = [one.on_disk for one in recorded if one.run.results]
+            if filled := boards(table, stored, left):
                 blocks = budgets(table, filled)
                 found.append({**_head(table), "sections": [_section(one) for one in blocks.sections]})
                 sheets[f"{FOLDER}/{table.name}.csv"] = public(blocks.sheet)
