@@ -114,6 +114,12 @@ def places_of(tiles, side, grid, size, newlines=False):
     return Places(sources, (side, side), tiles, grid, size)
 
 
+def grid_of(case):
+    """Rows and columns of the tiles behind the overview."""
+    shapes = case.value("shapes")
+    return tuple(shapes["grid" if "grid" in shapes else "grid_height_width"])
+
+
 def view_of(case, places, projected, needs, of=None, newline=None, question=None, **held):
     """The image of a case as a strategy sees it."""
     tile, patch = places.sources.unbind(1)
@@ -154,7 +160,7 @@ def gathered(values, ids):
 
 def tower_next(case, strategy, needs):
     """Strategies that mark patches of each tile by the class token's attention and the features."""
-    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    side, grid = case.value("shapes", "side"), grid_of(case)
     width, height = case.value("input", "image_size_wh")
     places = places_of(case.value("shapes", "tiles"), side, grid, (height, width))
     features = case.tensor("hidden_states")[:, 1:]
@@ -206,7 +212,7 @@ def visionzip_next(case):
     dominant, contextual = params["dominant"], params["contextual"]
     attention, states = case.tensor("cls_attention"), case.tensor("hidden_states")
     _visionzip_tiles(case, attention.sum(1), dominant, contextual)
-    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid_height_width"))
+    side, grid = case.value("shapes", "side"), grid_of(case)
     places = places_of(len(states), side, grid, None)
     strategy = visionzip.VisionZip(dominant=dominant, contextual=contextual)
     held = {"attention": {"features": attention}, "keys": {"features": case.tensor("keys")}}
@@ -256,7 +262,7 @@ def divprune_function(case):
 def divprune_next(case):
     strategy, count = divprune_params(case)
     width, height = case.value("input", "image_size_wh")
-    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    side, grid = case.value("shapes", "side"), grid_of(case)
     places = places_of(case.value("shapes", "tiles"), side, grid, (height, width), newlines=True)
     newline = case.tensor("image_newline")
     view = view_of(case, places, case.tensor("tile_features"), strategy.needs, newline=newline)
@@ -406,7 +412,7 @@ def cdpruner_features(case):
 
 def cdpruner_next(case):
     kept, projected = cdpruner_function(case), case.tensor("projected")
-    side, grid = case.value("shapes", "side"), tuple(case.value("shapes", "grid"))
+    side, grid = case.value("shapes", "side"), grid_of(case)
     width, height = case.value("input", "image_size_wh")
     view = view_of(case, places_of(len(projected), side, grid, (height, width)), projected, Needs())
     chosen = torch.zeros(projected.shape[:2], dtype=torch.bool).scatter(1, kept, True)
