@@ -20,9 +20,12 @@ def check_fits(family: MultimodalFamily, config: Any, selector: Any, ready: bool
         UserError: drops outside the decoder, a tower that lacks what a strategy before the decoder needs,
             counts that an image can't have, and images that a strategy in the decoder isn't made for.
     """
-    selector.drops(config.get_text_config().num_hidden_layers)
+    layers = config.get_text_config().num_hidden_layers
+    selector.drops(layers)
     if (check_image := getattr(selector, "check_image", None)) is not None:
         check_image(family.nominal_shape(config))
+    if (check_counts := getattr(selector, "check_counts", None)) is not None:
+        check_counts(layers, family.nominal_shape(config))
     if (reducer := getattr(selector, "reducer", None)) is not None:
         check_reducer(family, config, reducer, ready)
 

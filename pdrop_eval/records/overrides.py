@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.strategies.combinations import JOIN, flattened, is_combined, keys_of
+from pdrop_eval.strategies.make import combination_of
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets, read_yaml
 
@@ -75,15 +77,42 @@ def default_of(group: str, values: Any, conf: Path = CONF) -> dict[str, Any] | N
     """
     if not isinstance(values, Mapping):
         return None
+    if is_combined(str(values.get("_target_"))):
+        return _default_of_combination(str(values["_target_"]), conf)
     key = "_target_" if "_target_" in values else "name"
     found = {name: file for name, file in presets(group, conf).items() if file.get(key) == values.get(key)}
     own = registered_name(str(values[key])) if key == "_target_" and len(found) > 1 else None
     return found.get(own or "", next(iter(found.values()), None))
 
 
+def _default_of_combination(target: str, conf: Path) -> dict[str, Any] | None:
+    """The defaults of a combination's parts, each with its part's name in front."""
+    targets = target.split(JOIN)
+    files = [default_of("strategy", {"_target_": one}, conf) for one in targets]
+    names = [registered_name(one) or one for one in targets]
+    known = [{k: v for k, v in file.items() if k != "_target_"} for file in files if file is not None]
+    if len(known) < len(files):
+        return None
+    return {"_target_": target, **flattened(dict(zip(keys_of(names), known, strict=True)))}
+
+
 def override(name: str, value: Any) -> str:
     """A value as it is written on the command line: `null`, `true`, `[8,16,24]`, plain text."""
     return f"{name}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"
+
+
+def overrides_of_combination(text: str, setting: str) -> tuple[str, tuple[str, ...]]:
+    """A combination's name, and the settings that are given inside, as overrides: `strategy.pdrop.ratio=0.4`.
+
+    Args:
+        text: what a command line says of it, `[visionzip,{pdrop:{ratio:0.4}}]`.
+        setting: under which it was given, for messages.
+
+    Raises:
+        UserError: no combination.
+    """
+    name, settings = combination_of(text, setting)
+    return name, tuple(override(f"strategy.{key}", value) for key, value in settings.items())
 
 
 def _changes(values: Any, conf: Path, group: str) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.strategies import recipe
+from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
@@ -154,9 +155,14 @@ def family_modules(family: str, package: Path) -> dict[str, Path]:
 def strategy_modules(target: str, package: Path) -> dict[str, Path]:
     """The module of a strategy's class and what it imports of the package; of the user's own files, it alone.
 
+    Of a combination, the modules of both its parts, and what makes one strategy of them.
+
     Raises:
         UserError: there is no such module.
     """
+    if is_combined(target):
+        whole = import_closure([f"{package.name}.strategies.combine"], package)
+        return {k: v for one in target.split(JOIN) for k, v in strategy_modules(one, package).items()} | whole
     module = target.rpartition(".")[0]
     try:
         if module_file(module, package):
@@ -171,7 +177,14 @@ def strategy_modules(target: str, package: Path) -> dict[str, Path]:
 
 
 def registered_name(target: str) -> str | None:
-    """The name that a strategy's class gives itself; None where it gives none, or isn't there."""
+    """The name that a strategy's class gives itself; None where it gives none, or isn't there.
+
+    Of the classes of a combination, their names are joined as they are.
+    """
+    if is_combined(target):
+        names = [registered_name(one) for one in target.split(JOIN)]
+        known = [name for name in names if name is not None]
+        return JOIN.join(known) if len(known) == len(names) else None
     module, _, name = target.rpartition(".")
     with contextlib.suppress(ImportError, ValueError, SyntaxError, OSError):
         return class_attribute(module_file(module, paths.PACKAGE) or _found_file(module), name, "name")

@@ -11,7 +11,6 @@ from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.architecture import Architecture, architecture_of, nominal_image_tokens
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.schedule import tokens_per_layer
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy, no_budget, no_schedule
 from pdrop_eval.strategies.combinations import flattened, keys_of
@@ -72,15 +71,24 @@ class TwoStage(Strategy):
 
     def check_image(self, shape: TokenShape) -> None:
         """Refuse images of which the first half leaves what the second isn't made for."""
-        if not self.adaptive:
+        if not self.first.adaptive:
             self.check_shape(shape)
             with self._naming(1):
                 self.second.check_image(TokenShape(self.first.retained_count(shape)))
 
+    def check_counts(self, num_layers: int, shape: TokenShape) -> None:
+        """Refuse a second half that asks for more tokens than the first leaves of an image of this shape.
+
+        Raises:
+            UserError: with both numbers.
+        """
+        if not self.first.adaptive:
+            self._check_asked(num_layers, self.first.retained_count(shape), shape.tokens)
+
     def notes(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> list[str]:
         """Return what both halves say, the second of what the first leaves."""
         own: list[str] = self.first.notes(num_layers, image_tokens)
-        if self.adaptive:
+        if self.first.adaptive:
             return own
         return [*own, *self.second.notes(num_layers, self.entering(image_tokens, tile_tokens))]
 
@@ -135,29 +143,30 @@ class TwoStage(Strategy):
         Raises:
             UserError: what a half refuses; a second half that asks for more than the first one leaves.
         """
-        if self.adaptive:
+        if self.first.adaptive:
             raise no_schedule(self.display_name)
         with self._naming(0):
             entering = self.first.schedule(num_layers, image_tokens, tile_tokens)[0]
-        wanted = absolute_count(self.second, num_layers)
-        if image_tokens and wanted > entering:
-            raise UserError(
-                f"{self.first.name} leaves {entering} of an image's {image_tokens} tokens, and "
-                f"{self.second.name} asks for {wanted} of them in the decoder: let the first leave {wanted} "
-                f"or more, or the second retain {entering} or fewer."
-            )
-        layers = [drop.layer for drop in self.drops(num_layers)]
+        if image_tokens:
+            self._check_asked(num_layers, entering, image_tokens)
         with self._naming(1):
-            counts = self.second.retained(num_layers, entering)
-        return tokens_per_layer(num_layers, layers, counts, entering)
+            return tuple(self.second.schedule(num_layers, entering))
 
     def __call__(self, model: nn.Module, image_mask: Tensor | None = None, **given: Any) -> StagedForward:
         """Return the context manager; see `Strategy`."""
         staged = super().__call__(model, image_mask, **given)
-        if not self.adaptive:
-            sizes = architecture_of(model.config)
-            self.schedule(sizes.layers, nominal_image_tokens(model.config), sizes.tile_tokens)
+        family: Any = staged.family
+        self.check_counts(staged.config.num_hidden_layers, family.nominal_shape(model.config))
         return staged
+
+    def _check_asked(self, num_layers: int, left: int, image_tokens: int) -> None:
+        wanted = absolute_count(self.second, num_layers)
+        if wanted > left:
+            raise UserError(
+                f"{self.first.name} leaves {left} of an image's {image_tokens} tokens, and "
+                f"{self.second.name} asks for {wanted} of them in the decoder: let the first leave {wanted} "
+                f"or more, or the second retain {left} or fewer."
+            )
 
     @contextmanager
     def _naming(self, half: int) -> Iterator[None]:
@@ -232,9 +241,8 @@ class Combine(TwoStage):
         """
         whole: Combine = cls(**halves)
         first, second = whole.first, whole.second
-        for half in (first, second):
-            if half.adaptive:
-                raise no_budget(half.display_name)
+        if first.adaptive:
+            raise no_budget(first.display_name)
         if not callable(getattr(first, "for_count", None)):
             raise budget.no_layouts(first.display_name)
         config = getattr(model, "config", model)
@@ -283,6 +291,11 @@ def _check_halves(first: Any, second: Any) -> None:
         raise UserError(
             f"{first.name} acts in the decoder and {second.name} before it: name the latter first, "
             f"combine=[{second.name},{first.name}]."
+        )
+    if getattr(second, "needs_grid", False):
+        raise UserError(
+            f"{second.name} goes by the places of tokens on an image's grid, which {first.name} doesn't "
+            "leave whole: combine it with none, or take another one in the decoder."
         )
     idle = [half.name for half in (first, second) if half.name == "vanilla"]
     if idle:

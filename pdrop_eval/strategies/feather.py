@@ -68,6 +68,7 @@ class Feather(InsideStrategy):
     solved_fields: ClassVar[tuple[str, ...]] = ("r", "preset")
     layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
     adaptive: ClassVar[bool] = True
+    needs_grid: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "192": {"layers": (8, 16), "r": 0.801},
         "128": {"layers": (2, 8), "r": 0.594},

@@ -22,6 +22,7 @@ from pdrop_eval.strategies.combinations import (
     is_combined,
     keys_of,
     parted,
+    read_parts,
 )
 from pdrop_eval.utils.errors import UserError, naming
 from pdrop_eval.utils.paths import CONF
@@ -58,6 +59,26 @@ def settings_of(name: str, fields: Mapping[str, Any] | None = None) -> dict[str,
     for key in fields or {}:
         check_choice(f"field of strategy={name}", key, known)
     return {**config, **(fields or {})}
+
+
+def combination_of(text: Any, setting: str = "combine") -> tuple[str, dict[str, Any]]:
+    """A combination's name and the settings that are given, from what a command line says of it.
+
+    Args:
+        text: `[visionzip,{pdrop:{ratio:0.4}}]`; or, without settings, `visionzip/pdrop`.
+        setting: Under which it was given, for messages.
+
+    Raises:
+        UserError: No combination.
+    """
+    if not isinstance(text, str):
+        return read_parts(text, setting)
+    if not text.lstrip().startswith("["):
+        return read_parts(text.split("/"), setting)
+    try:  # YAML wants a space behind a colon
+        return read_parts(yaml.load(re.sub(r":(?=\S)", ": ", text), _Loader), setting)
+    except yaml.YAMLError as error:
+        raise UserError(f"{setting}={text} can't be read: write it as in {EXAMPLE}.") from error
 
 
 def joined(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def gain_text(record: Mapping[str, Any], scores: Path) -> str:
 def _found(one: Mapping[str, Any], vanilla: Mapping[str, Any]) -> list[str]:
     reached, flops, whole = one["reached"], one["flops"], vanilla["flops"]
     drops = ", ".join(
-        f"{count} after {layer}" for layer, count in zip(reached["layers"], reached["counts"], strict=True)
+        f"{count} after {layer}" if layer else f"{count} before the decoder"
+        for layer, count in zip(reached["layers"], reached["counts"], strict=True)
     )
     fields = [
         f"{key}={_plain(one['fields'][key])}"

@@ -17,6 +17,7 @@ from pdrop_eval.report.compare.settings import Settings
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
+from pdrop_eval.strategies.combinations import check_name, is_strategy
 from pdrop_eval.utils import log
 from pdrop_eval.utils.console import as_run_here
 from pdrop_eval.utils.distributed import world_size
@@ -145,7 +146,7 @@ def _evaluated(side: Side, plan: Plan) -> dict[str, Any]:
 def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ()) -> Side:
     of = CANDIDATE if role == CANDIDATE else BASELINE
     own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
-    if asked in options("strategy"):
+    if is_strategy(asked):
         arguments = (f"strategy={asked}", *settings.overrides(of), *more)
         config = compose_spec(arguments)
         check_choice("log", config.log, log.KINDS)
@@ -165,9 +166,7 @@ def _recorded(role: str, asked: str) -> dict[str, Any]:
     path = Path(asked).expanduser()
     path = path.parent if path.name == "record.json" else path
     if not path.is_dir() and "/" not in asked:
-        check_choice(
-            role, asked, options("strategy"), "Or name the folder of a run, the one with its record.json."
-        )
+        check_name(asked, role, fix="Or name the folder of a run, the one with its record.json.")
     if not (path / "record.json").is_file():
         inside = sorted(path.glob("*/record.json")) if path.is_dir() else []
         there = f" It holds runs: {role}={inside[0].parent}." if inside else ""

@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks, by_task, check_benchmark
+from pdrop_eval.records.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
 from pdrop_eval.run.config.typed import make_typed
@@ -22,10 +23,12 @@ HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the r
 GATES = ("shown", "estimate", "possible")
 UNPAIRED = ("refuse", "leave_out")
 _TEXTS = ("baseline", "candidate", "out", "name")
+_SIDES = ("baseline", "candidate")
 _LISTS = ("baseline_overrides", "candidate_overrides")
 _REFUSED = {
     "strategy": "The strategies are baseline= and candidate=; their settings go into baseline_overrides and "
     "candidate_overrides: candidate_overrides=[strategy.ratio=0.6].",
+    "combine": "A combination is named as any strategy: candidate=[visionzip,{pdrop:{ratio:0.4}}].",
     "experiment": "An experiment is a list of runs of its own: a comparison has two.",
     "runs": "An experiment is a list of runs of its own: a comparison has two.",
     "size": "It picks runs of an experiment. Name a model: model=mini.",
@@ -70,7 +73,7 @@ class Settings:
 def read_settings(arguments: Sequence[str]) -> Settings:
     """The settings of a command line. Raises UserError with the value, what is allowed and the fix."""
     given: dict[str, Any] = {}
-    composed, common = list[str](), list[str]()
+    composed, common, combined = list[str](), list[str](), dict[str, tuple[str, ...]]()
     own = own_settings("compare")
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -83,7 +86,9 @@ def read_settings(arguments: Sequence[str]) -> Settings:
                 f"{argument} can't be given: a comparison takes no +, ++ or ~. Write {argument.lstrip('+~')}."
             )
         group = _key_of(argument).partition(".")[0]
-        if name in _TEXTS:
+        if name in _SIDES and unquoted(value).startswith("["):
+            given[name], combined[f"{name}_overrides"] = overrides_of_combination(unquoted(value), name)
+        elif name in _TEXTS:
             given[name] = unquoted(value)
         elif name in _LISTS:
             given[name] = split_overrides(name, value)
@@ -94,7 +99,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
     config: Any = OmegaConf.to_container(compose_config(composed, "compare"))
     values = {name: given.get(name, config[name]) for name in own}
     for name in _LISTS:
-        values[name] = tuple(values[name])
+        values[name] = (*combined.get(name, ()), *values[name])
         for override in values[name]:
             _check_own(name, override)
     return make_typed(Settings, {**values, **checked(values), "common": tuple(common)})

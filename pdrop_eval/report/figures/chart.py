@@ -17,6 +17,7 @@ from pdrop_eval.records.run import Run
 from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command
+from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
 from pdrop_eval.utils.presets import model_configs, presets, suite_of
 
@@ -224,7 +225,10 @@ def _as_recorded(run: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
     """
     import yaml
 
-    preset = presets("strategy").get(run["strategy"], {})
+    from pdrop_eval.strategies.make import settings_of
+
+    name = str(run["strategy"])
+    preset = settings_of(name) if is_combined(name) else presets("strategy").get(name, {})
     parts: dict[str, dict[str, Any]] = {"strategy": {**preset}, "budget": {}}
     for text in run.get("overrides", []):
         key, _, value = text.partition("=")

@@ -5,7 +5,7 @@ Needs no torch. What is its own is plain text and lists; everything else is one 
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -13,10 +13,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from pdrop_eval.records.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.report.compare.settings import split_overrides
 from pdrop_eval.report.show.samples import Ids, read_samples
 from pdrop_eval.run.config.compose import own_settings
+from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
 from pdrop_eval.utils.validation import check_choice
@@ -95,12 +97,14 @@ def read_settings(arguments: Sequence[str]) -> Settings:
             values[name] = None if unquoted(value) == "null" else unquoted(value)
         elif name.endswith(_OVERRIDES):
             strategy = name.removesuffix(_OVERRIDES)
-            check_choice("strategy", strategy, options("strategy"))
+            check_name(strategy)
             own[strategy] = tuple(split_overrides(name, value))
         else:
             common.append(_passed_on(argument, name.partition(".")[0]))
     view = str(values["view"])
     check_choice("view", view, VIEWS)
+    if values["combine"] is not None:
+        values["strategy"], own = _combined(values, own)
     strategies = _strategies(values["strategy"], view)
     _check_own(own, strategies)
     samples = tuple(read_samples(str(values["sample"] or "")))
@@ -124,13 +128,26 @@ def _passed_on(argument: str, group: str) -> str:
     return argument
 
 
+def _combined(
+    values: Mapping[str, Any], own: Mapping[str, tuple[str, ...]]
+) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """The combination of `combine=` as the one strategy, with the settings inside as its own."""
+    if values["strategy"] is not None:
+        raise UserError(
+            f"combine={values['combine']} and strategy={values['strategy']} can't be given together. "
+            "Several, combinations among them: strategy=pdrop,visionzip+pdrop."
+        )
+    name, given = overrides_of_combination(str(values["combine"]), "combine")
+    return name, {**own, name: (*given, *own.get(name, ()))}
+
+
 def _strategies(value: Any, view: str) -> tuple[str, ...]:
     """The strategies that are named; the attention is that of the model before anything is dropped."""
     names = tuple(dict.fromkeys(split_overrides("strategy", str(value or ""))))
     if not names:
         names = ("vanilla",) if view == "attention" else ("pdrop",)
     for name in names:
-        check_choice("strategy", name, options("strategy"), "Several: strategy=pdrop,fastv.")
+        check_name(name, fix="Several: strategy=pdrop,fastv.")
     if view == "attention" and names != ("vanilla",):
         raise UserError(
             f"view=attention shows the model without dropping, so strategy={','.join(names)} has no meaning "

@@ -20,11 +20,12 @@ from pdrop_eval.models.loading.checkpoint import (
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
-from pdrop_eval.strategies.make import make_strategy, without_torch
+from pdrop_eval.strategies.combinations import check_name, is_combined
+from pdrop_eval.strategies.make import combination_of, make_strategy, settings_of, without_torch
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
-from pdrop_eval.utils.paths import CONF, PACKAGE, options
+from pdrop_eval.utils.paths import CONF, PACKAGE
 from pdrop_eval.utils.provenance import hardware
 from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice, check_whole
@@ -127,7 +128,6 @@ def _variants(asked: Any) -> tuple[Variant, ...]:
 
 
 def _variant(entry: Any) -> Variant:
-    known = [*options("strategy"), PLAIN, KEEP_ALL]
     name, fields = entry, None
     if isinstance(entry, Mapping):
         if len(entry) != 1:
@@ -135,7 +135,9 @@ def _variant(entry: Any) -> Variant:
                 f"strategies has {entry}: write one strategy with its settings, {{pdrop:{{ratio:0.4}}}}."
             )
         ((name, fields),) = entry.items()
-    check_choice("strategy", name, known)
+        if name == "combine":
+            name, fields = combination_of(fields, "strategies' combine")
+    check_name(str(name), more=[PLAIN, KEEP_ALL])
     if name == PLAIN:
         return Variant(PLAIN, None)
     if name == KEEP_ALL:
@@ -213,6 +215,8 @@ def _resolved(variant: Variant) -> dict[str, Any] | None:
     """All settings of a variant's strategy, those of its file in `conf/` included."""
     if variant.strategy is None:
         return None
+    if is_combined(variant.strategy):
+        return settings_of(variant.strategy, variant.fields)
     file: Any = OmegaConf.to_container(OmegaConf.load(CONF / "strategy" / f"{variant.strategy}.yaml"))
     return {**file, **variant.fields}
 

@@ -11,13 +11,13 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.records.run_identity import registered_name
-from pdrop_eval.run.config.quoting import advice
+from pdrop_eval.run.config.combine import register, without_combine
+from pdrop_eval.run.config.quoting import advice, parsed
+from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
@@ -48,6 +48,7 @@ OmegaConf.register_new_resolver("scratch", _scratch, replace=True)
 
 def compose_config(overrides: Sequence[str] = (), entry: str = "evaluate") -> DictConfig:
     """The configuration that a command runs with these overrides. Raises UserError for a wrong one."""
+    overrides = _without_combine(overrides, entry)
     _check_sweeps(check_overrides(overrides, entry))
     return _compose(overrides, entry)
 
@@ -63,8 +64,9 @@ def _compose(overrides: Sequence[str], entry: str) -> DictConfig:
 
 
 def chosen_strategy(overrides: Sequence[str], entry: str = "evaluate") -> str:
-    """The name of the strategy's file that overrides choose."""
-    chosen = [override.partition("=")[2] for override in overrides if override.startswith("strategy=")]
+    """The name of the strategy's file, or of the combination of two, that overrides choose."""
+    given = without_combine(overrides)
+    chosen = [override.partition("=")[2] for override in given if override.startswith("strategy=")]
     return chosen[-1] if chosen else _default("strategy", entry)
 
 
@@ -108,7 +110,7 @@ def check_settings(arguments: Sequence[str], entry: str) -> list[str]:
     for argument in given:
         name = argument.partition("=")[0].lstrip("+~")
         check_choice("setting", name, known, f"pdrop-eval-{entry} --help lists them.")
-    _check_sweeps(_parsed(given))
+    _check_sweeps(parsed(given))
     return list(arguments)
 
 
@@ -117,6 +119,7 @@ def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> lis
 
     Hydra reads `a=1 -m b=2` only as `-m a=1 b=2`. Raises UserError.
     """
+    arguments = _without_combine(arguments, entry)
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     ordered = [argument for argument in arguments if argument not in overrides] + overrides
     known, _ = get_args_parser().parse_known_args(ordered)
@@ -132,7 +135,7 @@ def check_command_line(arguments: Sequence[str], entry: str = "evaluate") -> lis
 
 def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[Override]:
     """Parses overrides such as `strategy=pdrop` or `limit=32`, checks choices and keys. Raises UserError."""
-    overrides = _parsed(arguments)
+    overrides = parsed(_without_combine(arguments, entry))
     groups, chosen = ENTRIES[entry], dict[str, list[str]]()
     for override in overrides:
         if override.key_or_group in groups and not override.is_delete():
@@ -145,14 +148,9 @@ def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[O
     return overrides
 
 
-def _parsed(arguments: Iterable[str]) -> list[Override]:
-    try:
-        return OverridesParser.create().parse_overrides(list(arguments))
-    except OverrideParseException as error:
-        raise UserError(
-            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
-            f"strategy.ratio=0.6. {advice(error.override)}"
-        ) from error
+def _without_combine(arguments: Sequence[str], entry: str) -> list[str]:
+    """The same with `strategy=` in place of `combine=`, where an entry has the group."""
+    return without_combine(arguments) if "strategy" in ENTRIES[entry] else list(arguments)
 
 
 def _check_sweeps(parsed: Iterable[Override], otherwise: str = "") -> None:
@@ -181,8 +179,16 @@ def _check_budget(overrides: Iterable[Override], strategies: Iterable[str]) -> N
 
 def _decided(preset: str) -> tuple[str, ...]:
     """What a budget decides of a strategy of this package; those of the user's own are checked when built."""
+    if is_combined(preset):
+        first = preset.split(JOIN, maxsplit=1)[0]
+        return tuple(f"{first}.{name}" for name in info_of(_registered(first)).solved_fields)
+    return info_of(_registered(preset)).decided
+
+
+def _registered(preset: str) -> str:
+    """The name of a file's class."""
     target = str(presets("strategy").get(preset, {}).get("_target_"))
-    return info_of(registered_name(target) or preset).decided
+    return registered_name(target) or preset
 
 
 def _check_group(override: Override) -> list[str]:
@@ -192,7 +198,9 @@ def _check_group(override: Override) -> list[str]:
     else:
         values = ["" if override.value() is None else str(override.value())]
     for value in values:
-        if not (group == "experiment" and value == ""):
+        if group == "strategy" and is_combined(value):
+            register(value)
+        elif not (group == "experiment" and value == ""):
             fix = f"A new one is a file conf/{group}/{value}.yaml." if value.isidentifier() else ""
             check_choice(group, value, options(group), fix)
     return values

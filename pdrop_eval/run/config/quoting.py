@@ -1,9 +1,13 @@
 """The quoting that a value needs to pass the shell and Hydra's grammar, for messages that can be copied."""
 
 import shlex
+from collections.abc import Iterable
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, OverrideParseException
+
+from pdrop_eval.utils.errors import UserError
 
 
 def quoted(override: str) -> str | None:
@@ -33,6 +37,21 @@ def advice(override: str) -> str:
     if text is None:
         return "Put quotes around values with commas or brackets, and quotes for the shell around all."
     return f"Quotes for Hydra inside of quotes for the shell make a text of it: {text}"
+
+
+def parsed(arguments: Iterable[str]) -> list[Override]:
+    """Return overrides as Hydra reads them.
+
+    Raises:
+        UserError: one that it can't read.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(arguments))
+    except OverrideParseException as error:
+        raise UserError(
+            f"Can't read the override {error.override!r}. Write name=value, for example limit=32 or "
+            f"strategy.ratio=0.6. {advice(error.override)}"
+        ) from error
 
 
 def _in(mark: str, text: str) -> str:

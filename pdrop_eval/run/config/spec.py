@@ -15,17 +15,19 @@ from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.engine.positions import settled_positions
 from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.run.config.combine import without_combine
 from pdrop_eval.run.config.compose import (
     check_sections,
     chosen_strategy,
     compose_config,
 )
 from pdrop_eval.run.config.typed import make_typed
-from pdrop_eval.strategies.make import instantiate_strategy, without_torch
+from pdrop_eval.strategies.combinations import JOIN, is_combined
+from pdrop_eval.strategies.make import instantiate_strategy, joined, without_torch
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError, naming
 
-_OF_THE_COMMAND = ("runs", "keep_going", "size", "figure")  # which runs there are, not what one is
+_OF_THE_COMMAND = ("combine", "runs", "keep_going", "size", "figure")  # which runs there are, not what one is
 
 
 @dataclass(frozen=True)
@@ -217,9 +219,16 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
 
 
 def strategy_spec(settings: Mapping[str, Any], preset: str, overrides: Sequence[str] = ()) -> StrategySpec:
-    """Return the settings of a group `strategy`, with its `_target_`, and the overrides, as a spec."""
+    """Return the settings of a group `strategy`, with its `_target_`, and the overrides, as a spec.
+
+    Those of a combination are in a group for each of its parts.
+    """
     target = str(settings.get("_target_"))
+    if is_combined(target):
+        groups = [own for key, own in settings.items() if key != "_target_"]
+        parts = zip(groups, target.split(JOIN), strict=True)
+        settings = joined([{**own, "_target_": one} for own, one in parts])
     fields = {key: value for key, value in settings.items() if key != "_target_"}
-    names = [override.partition("=")[0].lstrip("+") for override in overrides]
+    names = [override.partition("=")[0].lstrip("+") for override in without_combine(overrides)]
     given = tuple(name.partition(".")[2] for name in names if name.startswith("strategy."))
     return StrategySpec(registered_name(target) or preset, preset, target, fields, given)

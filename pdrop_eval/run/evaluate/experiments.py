@@ -18,13 +18,14 @@ from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve
 from pdrop_eval.records.left_out import LeftOut, note_left_out
 from pdrop_eval.records.overrides import SCHEDULE
 from pdrop_eval.records.run_identity import shared_settings
+from pdrop_eval.run.config.combine import register_all
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
+from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.presets import model_configs, suite_of
 from pdrop_eval.utils.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
@@ -202,7 +203,7 @@ def _of_another(runs: Sequence[dict[str, Any]], strategy: str) -> list[dict[str,
     Raises:
         UserError: There is no such strategy, or the listed ones have settings that only they have.
     """
-    check_choice("strategy", strategy, options("strategy"))
+    check_name(strategy)
     common = [run for run in runs if all(text.startswith("budget.") for text in run.get("overrides", []))]
     listed = list(dict.fromkeys(run["strategy"] for run in runs))
     if all(run["strategy"] == VANILLA for run in common):
@@ -238,5 +239,6 @@ def _overrides(
     names = [config.tasks] if isinstance(config.tasks, str) else config.tasks
     tasks = [] if names is None else [f"tasks=[{','.join(names)}]"]
     common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]
+    register_all([run["strategy"]])
     own = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
     return [*suite, *tasks, *own, *common]

@@ -22,6 +22,8 @@ from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
+from pdrop_eval.strategies.combinations import is_combined
+from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
@@ -134,7 +136,8 @@ def determinism(config: Any) -> dict[str, Any]:
 def _check_decided(strategy: Any, plan: "Plan") -> None:
     """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
     given = plan.config.strategy.settings  # as they are asked for: a strategy fills in what depends on others
-    usual = presets("strategy").get(plan.config.strategy.preset, given)
+    preset = plan.config.strategy.preset
+    usual = settings_of(preset) if is_combined(preset) else presets("strategy").get(preset, given)
     for name in (*getattr(strategy, "layout_fields", ()), *getattr(strategy, "solved_fields", ())):
         value = given.get(name)
         if value is not None and value != usual.get(name):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.strategies.combinations import check_name, is_combined
 from pdrop_eval.strategies.registry import StrategyInfo, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import options
@@ -40,7 +41,7 @@ def run_list(runs: Any) -> list[dict[str, Any]]:
             )
         check_choice("model", entry["model"], options("model"))
         if "strategy" in entry:
-            check_choice("strategy", entry["strategy"], options("strategy"))
+            check_name(str(entry["strategy"]))
             found.append(dict(entry))
         else:
             found += _several(entry)
@@ -58,10 +59,11 @@ def _several(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     asked = entry["strategies"]
     if asked != ALL:
         for name in asked if isinstance(asked, list) and asked else [asked]:
-            check_choice("strategy", name, [*options("strategy"), ALL], "Write strategies: all, or a list.")
+            check_name(str(name), more=[ALL], fix="Write strategies: all, or a list.")
     budgets = [f"budget.tokens={tokens}" for tokens in _numbers(entry.get("tokens") or [])]
     common = list(entry.get("overrides") or [])
-    for name, info in _listed().items():
+    combined = [name for name in (asked if isinstance(asked, list) else [asked]) if is_combined(name)]
+    for name, info in (_listed() | {name: info_of(name) for name in combined}).items():
         if asked == ALL or name in asked:
             fitted = [[budget] for budget in budgets] if info.solved_fields else []
             for budget in fitted or [[]]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor
 
 from pdrop_eval.models.loading.generation import CHECKPOINT, TOKEN_IDS, check_generation, left_out
+from pdrop_eval.strategies.make import combination_of, instantiate_strategy, settings_of
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
@@ -69,6 +70,35 @@ def cut(text: str, until: Sequence[str]) -> str:
 def read_fields(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields as lmms-eval's parser leaves them: `8/16/24` is a list (it splits at commas), `None` is text."""
     return {key: _read(value) if isinstance(value, str) else value for key, value in fields.items()}
+
+
+def strategy_of(strategy: Any, combine: Any, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The strategy that arguments of a model name, and its settings; of an object, none.
+
+    Args:
+        strategy: a strategy object, or a name; None: vanilla, unless there is a combination.
+        combine: two strategies in place of one, `[visionzip,{pdrop:{ratio:0.4}}]` or `visionzip/pdrop`.
+        fields: further arguments; of a combination, with a part's name in front: `pdrop.ratio`.
+
+    Raises:
+        UserError: both are given, and what can't be made.
+        TypeError: further arguments beside an object.
+    """
+    if combine is not None:
+        if strategy is not None:
+            raise UserError(
+                f"strategy={strategy} and combine={combine} can't be given together: a combination names its "
+                "strategies itself. Leave one of them out."
+            )
+        strategy, given = combination_of(combine)
+        fields = {**given, **fields}
+    strategy = "vanilla" if strategy is None else strategy
+    if isinstance(strategy, str):
+        settings = settings_of(strategy, read_fields(fields))
+        return instantiate_strategy(settings), settings
+    if fields:
+        raise TypeError(f"unknown arguments: {', '.join(fields)}")
+    return strategy, {}
 
 
 def _read(value: str) -> Any:

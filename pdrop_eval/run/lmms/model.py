@@ -36,15 +36,14 @@ from pdrop_eval.run.lmms.generation import (
     NonFiniteLogitsError,
     arguments_of,
     cut,
-    read_fields,
     settle_generation,
+    strategy_of,
 )
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
 from pdrop_eval.run.lmms.recipes import check_recipes
 from pdrop_eval.run.lmms.staging import staged_inputs
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
-from pdrop_eval.strategies.make import instantiate_strategy, settings_of
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.validation import check_choice, truth_of
@@ -58,8 +57,9 @@ _TELL_SECONDS = 30  # between two events of progress
 class PdropLlava(lmms):
     """A LLaVA or LLaVA-NeXT checkpoint under one strategy.
 
-    `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments; a
-    field with several values is written `layers=8/16/24`. `anyres` names LLaVA-NeXT's grids of tiles, see
+    `strategy` is a strategy object, or a name from conf/strategy with its fields as further arguments (None:
+    vanilla); a field with several values is written `layers=8/16/24`. `combine` names two in its place,
+    `[visionzip,{pdrop:{ratio:0.4}}]`. `anyres` names LLaVA-NeXT's grids of tiles, see
     `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt in
     tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
@@ -75,8 +75,9 @@ class PdropLlava(lmms):
     def __init__(
         self,
         pretrained: str,
-        strategy: Any = "vanilla",
+        strategy: Any = None,
         *,
+        combine: Any = None,
         revision: str | None = None,
         device: str | None = None,
         dtype: str = "auto",
@@ -105,12 +106,8 @@ class PdropLlava(lmms):
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
         if isinstance(adapter, str):  # by lmms-eval
             adapter = check_adapter(adapter, adapter_revision, merge_adapter)
-        if isinstance(strategy, str):
-            settings = settings_of(strategy, read_fields(fields))
-            strategy = instantiate_strategy(settings)
-            check_recipes(settings, pretrained, revision, adapter)
-        elif fields:
-            raise TypeError(f"unknown arguments: {', '.join(fields)}")
+        strategy, settings = strategy_of(strategy, combine, fields)
+        check_recipes(settings, pretrained, revision, adapter)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter

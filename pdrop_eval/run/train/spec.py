@@ -138,6 +138,7 @@ def make_spec(config: DictConfig, preset: str) -> TrainSpec:
             raise UserError(
                 f"{name}={plain[name]} would replace all of its settings: set one, {name}.<name>=."
             )
+    del plain["combine"]  # it has become the strategy
     plain["strategy"] = strategy_spec(plain["strategy"], preset)
     spec = make_typed(TrainSpec, plain)
     usual = presets("distributed")["fsdp"]["fsdp_config"]

@@ -3,7 +3,7 @@
 import oracle
 import pytest
 import torch
-from contract import BOTH, IMAGE, IMAGE_ID, case_of, every_combined_pair, model_of
+from contract import BOTH, IMAGE, IMAGE_ID, STRATEGIES, case_of, every_combined_pair, model_of
 from oracle import OracleDrop
 
 from pdrop_eval import Combine, FastV, PyramidDrop, Random, Uniform, UserError, Vanilla, VisionZip
@@ -11,6 +11,7 @@ from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.schedules import notes_of
 from pdrop_eval.engine.before import images_of_rows
 from pdrop_eval.models import families
+from pdrop_eval.strategies.feather import Feather
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy, settings_of
 from pdrop_eval.strategies.prumerge import PruMerge
 from pdrop_eval.strategies.registry import info_of, recorded_facts
@@ -204,6 +205,28 @@ def test_the_second_half_checks_images_as_they_enter_the_decoder():
     assert notes_of(both, 8, 25, 25) == ["8 tokens in 8 layers"]
     per_tile = Combine(VisionZip(dominant=5, contextual=3), second)
     assert notes_of(per_tile, 8, 75, 25) == ["24 tokens in 8 layers"]  # three tiles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", [one for one in STRATEGIES if one.name not in ("vanilla", "feather")])
+def test_every_strategy_in_the_decoder_goes_on_with_what_is_left(second):
+    both = Combine(Uniform(tokens=16), second)
+    case = case_of("llava_gqa")
+    with case.under(both) as report:
+        logits, retained = case.forward().logits[:, -1], report.retained
+    lengths, layers = report.kv_lengths, report.image_tokens_per_layer
+    assert layers[0] == [16 * n // 25 for n in case.image_tokens]
+    assert all(max(row) <= 25 * 2 for stage in retained for row in stage if len(row))
+    for row in range(len(case.lengths)):
+        alone = case.alone(row)
+        with alone.under(both) as report:
+            assert torch.allclose(alone.forward().logits[0, -1], logits[row], atol=1e-4)
+        assert [layer[0] for layer in report.kv_lengths] == [layer[row] for layer in lengths]
+
+
+def test_a_grid_that_is_not_left_whole_is_refused():
+    with pytest.raises(UserError, match="feather goes by the places of tokens on an image's grid"):
+        Combine(Uniform(tokens=16), Feather())
 
 
 def test_how_many_are_left_may_depend_on_the_image():

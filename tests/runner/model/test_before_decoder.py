@@ -6,8 +6,12 @@ from asking_model import ASKED, make, requests, texts
 
 from pdrop_eval.models.encoded import Needs
 from pdrop_eval.records.token_mask import unpack
+from pdrop_eval.run.lmms.generation import strategy_of
+from pdrop_eval.strategies.combine import Combine
+from pdrop_eval.strategies.pyramiddrop import PyramidDrop
 from pdrop_eval.strategies.random import Random
 from pdrop_eval.strategies.uniform import Uniform
+from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.strategies.visionzip import VisionZip
 from pdrop_eval.utils.errors import UserError
 
@@ -43,6 +47,45 @@ def test_each_sample_is_measured_in_its_own_tokens(llava, strategy, made):
     # "USER: <image>\nWhat? ASSISTANT:": the prompt as it was asked, 16 for the image
     prompt = len("USER: ") + 16 + len("\nWhat? ASSISTANT:")
     assert model.answers.measurements["quiz", 0].prompt_tokens == prompt
+
+
+BOTH = Combine(VisionZip(dominant=6, contextual=2), PyramidDrop(stages=2))
+
+
+@pytest.mark.parametrize("family", ["llava", "llava_next"])
+def test_a_combination_answers_and_measures_as_one(family, request):
+    folder = request.getfixturevalue(family)
+    answers, sizes = {}, {2: (40, 14), 5: (14, 33)}
+    for batch_size in (1, 5):
+        model = make(folder, strategy=BOTH, batch_size=batch_size)
+        answers[batch_size] = texts(model.generate_until(requests(model, sizes=sizes)))
+    assert answers[1] == answers[5]
+    if family == "llava":  # 8 of 16 tokens, of which the half is left after 2 of 4 layers
+        measured = model.answers.measurements["quiz", 0]
+        assert measured.image_tokens == 16
+        assert measured.image_tokens_per_layer == (8, 8, 4, 4)
+        (before, first), (within, second) = measured.retained
+        assert (before, within) == (0, 2)
+        first, second = unpack(first, 16), unpack(second, 16)
+        assert sum(first) == 5  # the class token and two more are made
+        assert all(kept for kept, later in zip(first, second, strict=True) if later)
+
+
+def test_lmms_evals_arguments_name_a_combination(llava):
+    own = {"visionzip.dominant": 6, "visionzip.contextual": 2, "pdrop.stages": 2}
+    inside = "[{visionzip:{dominant:6,contextual:2}},{pdrop:{stages:2}}]"
+    assert strategy_of(None, inside, {})[0] == BOTH
+    assert strategy_of(None, "visionzip/pdrop", own)[0] == BOTH
+    assert strategy_of("visionzip+pdrop", None, own)[0] == BOTH
+    assert strategy_of(None, None, {})[0] == Vanilla()
+    assert make(llava, strategy=None, combine=inside).strategy == BOTH
+    with pytest.raises(UserError, match="can't be given together"):
+        strategy_of("pdrop", "visionzip/pdrop", {})
+    with pytest.raises(UserError, match="Did you mean pdrop"):
+        strategy_of(None, "visionzip/pdropp", {})
+    few = {"random.tokens": 8, "random_2.k": 2, "random_2.tokens": 9}
+    with pytest.raises(UserError, match="leaves 8 of an image's 16 tokens"):
+        make(llava, strategy="random+random", **few)
 
 
 def test_chance_is_the_runs_and_the_samples(llava):
