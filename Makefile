@@ -30,7 +30,7 @@ comma := ,
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
-	reference matrix fuzz page-speed constraints clean
+	reference matrix fuzz page-speed page-memory constraints clean
 
 # Lines that begin with ##@ are the headings of this list.
 help:  ## Show the targets and their variables
@@ -231,6 +231,9 @@ fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 
 page-speed: $(STAMP)  ## Speed of the results page: results/page_speed.md
 	$(BIN)/python -m tools.speed.page $(ARGS)
+
+page-memory: $(STAMP)  ## Memory of making the page: results/page_memory.md
+	$(BIN)/python -m tools.speed.page_memory $(ARGS)
 
 constraints: $(STAMP)  ## Resolve constraints.txt again
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \

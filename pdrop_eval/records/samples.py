@@ -7,7 +7,7 @@ of earlier versions have neither; their files are held against the number of que
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ def lost_samples(folder: Path, task: str, entry: Mapping[str, Any]) -> str | Non
     An entry without a checksum, of an earlier version, doesn't say that there is a file.
     """
     try:
-        return _fault(samples_path(folder, task).read_bytes(), entry)
+        content = samples_path(folder, task).read_bytes()
+        return _fault(checksum(content), sum(1 for line in content.split(b"\n") if line), entry)
     except OSError as error:
         return (error.strerror or str(error)) if entry.get(_FIELDS[0]) else None
 
@@ -50,25 +51,38 @@ def load_samples(folder: Path, task: str) -> list[dict]:
     Raises:
         UserError: They are missing or damaged, or lines of them were lost.
     """
+    return list(each_sample(folder, task))
+
+
+def each_sample(folder: Path, task: str) -> Iterator[dict]:
+    """As `load_samples`, one after the other; that lines were lost is known at the end only.
+
+    Raises:
+        UserError: They are missing or damaged, or lines of them were lost.
+    """
     path = samples_path(folder, task)
+    digest, lines = hashlib.sha256(), 0
     try:
-        content = path.read_bytes()
-        found = [read_sample(line) for line in content.decode("utf-8").split("\n") if line]
-        if fault := _fault(content, _entry(Path(folder) / "record.json", task)):
+        with open(path, "rb") as file:
+            for line in file:
+                digest.update(line)
+                if line != b"\n":
+                    lines += 1
+                    yield read_sample(line.decode("utf-8").removesuffix("\n"))
+        if fault := _fault(digest.hexdigest(), lines, _entry(Path(folder) / "record.json", task)):
             raise ValueError(fault)
-        return found
     except (OSError, ValueError) as error:
         raise UserError(
             f"The samples in {path} can't be read ({error}). Move the run's folder away and run it again."
         ) from error
 
 
-def _fault(content: bytes, entry: Mapping[str, Any]) -> str | None:
-    """Why this isn't the file that an entry vouches for."""
+def _fault(sha256: str, lines: int, entry: Mapping[str, Any]) -> str | None:
+    """Why a file with this checksum and so many lines isn't the one that an entry vouches for."""
     expected = [entry[name] for name in _FIELDS if entry.get(name)]
-    if checksum(content) in expected:
+    if sha256 in expected:
         return None
-    lines, n = sum(1 for line in content.split(b"\n") if line), entry.get("n")
+    n = entry.get("n")
     if type(n) is int and lines < n:
         return f"{lines} lines for {n} questions: some were lost"
     changed = "its checksum is not the one in the record: it was changed after it had been written"

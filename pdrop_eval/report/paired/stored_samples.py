@@ -1,6 +1,6 @@
 """The stored samples of a run that a comparison can rely on, and the reasons why it can't."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pdrop_eval.utils.validation import is_finite_number
 _NEAR = 1e-6  # a score from its samples is the record's, but for rounding
 
 Sample = dict[str, Any]
+Read = Callable[[Path, str], list[Sample]]
 
 
 class CannotCompareError(UserError):
@@ -71,8 +72,13 @@ def _in_full(error: CannotCompareError, benchmark: str) -> str:
     return str(error).removeprefix(f"{name_of(benchmark)}: ")
 
 
-def scored_samples(run: Run, benchmark: str) -> list[Sample]:
+def scored_samples(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
     """A run's samples that count for the score of a benchmark, after making sure that they give its score.
+
+    Args:
+        run: The run.
+        benchmark: The benchmark's key.
+        read: Gives the samples of a run's folder and a task.
 
     Raises:
         CannotCompareError: There are none, or they aren't what was scored.
@@ -90,7 +96,7 @@ def scored_samples(run: Run, benchmark: str) -> list[Sample]:
             f"{name_of(benchmark)}: the answers of {run.id} wait for a judge. Set judge.model, or compare "
             "without it.",
         )
-    samples = load(run, benchmark)
+    samples = load(run, benchmark, read)
     if len(samples) != entry["n"]:
         raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
     value = benchmarks()[benchmark].rule.score(samples)
@@ -100,10 +106,10 @@ def scored_samples(run: Run, benchmark: str) -> list[Sample]:
     return samples
 
 
-def load(run: Run, benchmark: str) -> list[Sample]:
+def load(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
     """The samples that have a score, each checked for what a comparison reads, by doc_id."""
     try:
-        samples = load_samples(Path(run.folder), benchmarks()[benchmark].task)
+        samples = read(Path(run.folder), benchmarks()[benchmark].task)
     except UserError as error:
         raise CannotCompareError(CannotCompareError.SAMPLES, f"{name_of(benchmark)}: {error}") from error
     for place, sample in enumerate(samples, 1):

@@ -31,14 +31,16 @@ from pdrop_eval.report.site.data.samples import (
     QuestionSet,
     Stored,
     answer_chunks,
-    question_sets,
     read_asked,
     set_name,
+    take_in,
 )
+from pdrop_eval.report.site.data.spool import Spools
 from pdrop_eval.report.site.data.tables import tables
 from pdrop_eval.report.site.folder import PICTURES, Site, opened
 from pdrop_eval.report.site.names import public, put
 from pdrop_eval.report.site.notices import Notices
+from pdrop_eval.report.site.progress import progress
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.console import in_checkout, script
 from pdrop_eval.utils.errors import UserError
@@ -69,6 +71,7 @@ class _Build:
 
     site: Site
     pictures: Pictures
+    spools: Spools
     notices: Notices = field(default_factory=Notices)
     stored: dict[str, dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -81,13 +84,16 @@ def make_page(sources: Sources, out: Path) -> str:
             a page.
     """
     recorded = read_runs(sources.root)
-    with opened(out) as site:
+    with opened(out) as site, site.scratch() as scratch:
         notices = Notices()
         notices.unrecorded(unrecorded(sources.root))
         notices.copies({one.place: one.copies for one in recorded if one.copies})
-        build = _Build(site, Pictures(site, sources.pictures, sources.data, notices), notices)
-        for (benchmark, _, _), group in _groups(recorded).items():
-            _write_group(build, benchmark, group)
+        pictures = Pictures(site, sources.pictures, sources.data, notices)
+        build = _Build(site, pictures, Spools(scratch), notices)
+        groups = _groups(recorded)
+        with progress("Reading answers", sum(map(len, groups.values()))) as bar:
+            for (benchmark, _, _), group in groups.items():
+                _write_group(build, benchmark, group, bar)
         index = _index(sources, build, recorded)
         _write_runs(build, recorded)
         site.write("data/index.js", put("index", index))
@@ -108,20 +114,20 @@ def _groups(recorded: Sequence[Recorded]) -> dict[tuple[str, str, str], list[tup
     return {key: found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), *key[1:]))}
 
 
-def _write_group(build: _Build, benchmark: str, group: Iterable[tuple[Recorded, str]]) -> None:
+def _write_group(build: _Build, benchmark: str, group: Iterable[tuple[Recorded, str]], bar: Any) -> None:
     """The questions of runs on the same data, with the answers of all of them."""
-    asked = []
+    sets: list[QuestionSet] = []
+    named = benchmarks()[benchmark].task
     for one, task in group:
         try:
-            asked.append(read_asked(one, task, benchmark))
+            asked = read_asked(one, task, benchmark, build.spools)
         except UserError as error:
             build.notices.unread(one, benchmark, error)
-    if not asked:
-        return
-    run = asked[0].one.run
-    task = benchmarks()[benchmark].task
-    name = set_name(run.suite, task, run.results[benchmark].get("data_sha256"))
-    for found in question_sets(name, benchmark, task, asked):
+        else:
+            data = one.run.results[benchmark].get("data_sha256")
+            take_in(sets, asked, set_name(one.run.suite, named, data), named)
+        bar.update()
+    for found in sets:
         _write_set(build, found)
 
 
@@ -142,12 +148,14 @@ def _write_answers(build: _Build, found: QuestionSet, ordered: Sequence[Question
         name = f"{key}/{found.task}"
         build.site.write(f"data/answers/{name}-{chunk}.js", put(f"answers/{name}/{chunk}", lines))
         chunks += 1
-    overlays = any(answer.overlaid for answer in asked.answers.values())
-    build.stored[key][found.benchmark] = Stored(found.name, chunks, overlays)
-    if not all(answer.fits for answer in asked.answers.values()):
+    build.stored[key][found.benchmark] = Stored(found.name, chunks, asked.overlays)
+    if not asked.fits:
         build.notices.misfit(asked.one, found.benchmark)
     path = f"downloads/{key}.csv"
-    build.site.append(path, sample_sheet(found, asked, head=not build.site.has(path)))
+    for text in sample_sheet(asked, head=not build.site.has(path)):
+        build.site.append(path, text)
+    asked.answers.remove()
+    asked.sheet.remove()
 
 
 def _question(one: Question, files: list[str | None], missing: str | None) -> dict[str, Any]:
@@ -190,7 +198,7 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         for variant in batch["variants"]
         if variant["strategy"]
     }
-    compared = comparisons(recorded, sources.compare)
+    compared = comparisons(recorded, sources.compare, build.spools.samples)
     for key, found in compared.items():
         build.site.write(f"data/compared/{key}.js", put(f"compared/{key}", public(found)))
     index = {

@@ -21,7 +21,7 @@ from pdrop_eval.utils.validation import is_inner_path
 MANIFEST = ".page.json"
 PICTURES = "pictures"
 _LAST = ("data/index.js", "index.html")
-_STAGE, _LOCK = ".building", ".lock"
+_STAGE, _SCRATCH, _LOCK = ".building", ".scratch", ".lock"
 _PICTURE = re.compile(r"[0-9a-f]{20}(-\d+)?\.webp")
 
 
@@ -38,6 +38,16 @@ class Site:
         """Makes a file; a second one of the same name takes its place."""
         path = self._staged(name)
         path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+    @contextlib.contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """A folder for this build's own use, which is no part of the page."""
+        folder = self.out / _SCRATCH
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def append(self, name: str, text: str) -> None:
         """Adds to a file of this build."""
@@ -182,6 +192,7 @@ def _lock(out: Path) -> Lock:
 def _clear(out: Path) -> None:
     """Removes what builds that died have left unfinished."""
     shutil.rmtree(out / _STAGE, ignore_errors=True)
+    shutil.rmtree(out / _SCRATCH, ignore_errors=True)
     for path in (out / PICTURES).glob(".*.webp.tmp"):
         path.unlink()
     (out / _STAGE).mkdir()

@@ -13,31 +13,36 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmarks as registry
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.records.alike import settings_of
+from pdrop_eval.records.run import Run
+from pdrop_eval.records.store import load_samples
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, Pairs, Samples, pair_samples
-from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples, why_of
+from pdrop_eval.report.paired.stored_samples import CannotCompareError, Read, scored_samples, why_of
 from pdrop_eval.report.site.data.index import known_benchmarks
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.tables import rounded
+from pdrop_eval.report.site.progress import progress
 from pdrop_eval.strategies.registry import VANILLA
 
 Compared = dict[str, dict[str, dict[str, Any]]]
 
 
-def comparisons(recorded: Sequence[Recorded], folder: Path) -> Compared:
+def comparisons(recorded: Sequence[Recorded], folder: Path, read: Read = load_samples) -> Compared:
     """The comparisons by the candidate's key, then by the baseline's.
 
     Args:
         recorded: All runs of the page.
         folder: Where `pdrop-eval-compare` has written.
+        read: Gives the samples of a run's folder and a task.
     """
     candidates: dict[str, dict[str, Recorded]] = defaultdict(dict)
     for baseline, candidate in [*_against_vanilla(recorded), *_asked_for(recorded, folder)]:
         candidates[baseline.key][candidate.key] = candidate
     found: Compared = defaultdict(dict)
-    for baseline in recorded:  # one after the other: its samples are read once
-        read: dict[str, Samples] = {}
-        for key, candidate in candidates[baseline.key].items():
-            found[key][baseline.key] = _compared(baseline, candidate, read)
+    with progress("Comparing runs", sum(map(len, candidates.values()))) as bar:
+        for baseline in recorded:
+            others = list(candidates[baseline.key].values())
+            for key, entry in _of_baseline(baseline, others, read, bar).items():
+                found[key][baseline.key] = entry
     return found
 
 
@@ -73,31 +78,59 @@ def _asked_for(recorded: Sequence[Recorded], folder: Path) -> Iterator[tuple[Rec
             yield runs[named[0]], runs[named[1]]
 
 
-def _compared(baseline: Recorded, candidate: Recorded, read: dict[str, Samples]) -> dict[str, Any]:
-    """The differences of the benchmarks that both have, and their mean.
+def _of_baseline(
+    baseline: Recorded, candidates: Sequence[Recorded], read: Read, bar: Any
+) -> dict[str, dict[str, Any]]:
+    """The differences of the benchmarks that a baseline and each candidate have, and their mean, by its key.
 
-    Args:
-        baseline: The first run.
-        candidate: The second one.
-        read: The baseline's samples so far, by benchmark; what is read more is added.
+    Benchmark by benchmark: in memory are the baseline's samples and those of one candidate.
     """
-    one, other = baseline.on_disk, candidate.on_disk
-    benchmarks: dict[str, Any] = {}
-    differences = []
-    for key in known_benchmarks(candidate):
-        if key not in one.results:
-            continue
-        try:
-            if key not in read:
-                read[key] = scored_samples(one, key)
-            found = pair_samples(one, other, key, read[key], scored_samples(other, key), LEAVE_OUT)
-        except CannotCompareError as error:
-            benchmarks[key] = {"difference": None, "interval": None, "why": why_of(error, key)}
-            continue
-        difference = found.difference
-        differences.append(difference)
-        benchmarks[key] = {**_entry(difference), **_common(found)}
-    return {"benchmarks": benchmarks, "mean": _entry(mean_difference(differences)) if differences else None}
+    one = baseline.on_disk
+    told: dict[str, dict[str, Any]] = {candidate.key: {} for candidate in candidates}
+    differences: dict[str, dict[str, Difference]] = {candidate.key: {} for candidate in candidates}
+    shared = {key for candidate in candidates for key in known_benchmarks(candidate) if key in one.results}
+    for benchmark in sorted(shared):
+        first: Samples | CannotCompareError | None = None
+        for candidate in candidates:
+            if benchmark in known_benchmarks(candidate):
+                first = _samples(one, benchmark, read) if first is None else first
+                entry, difference = _compared(one, candidate.on_disk, benchmark, first, read)
+                told[candidate.key][benchmark] = entry
+                if difference is not None:
+                    differences[candidate.key][benchmark] = difference
+            bar.update(1 / len(shared))
+    found = {}
+    for candidate in candidates:
+        order = [key for key in known_benchmarks(candidate) if key in told[candidate.key]]
+        own = [differences[candidate.key][key] for key in order if key in differences[candidate.key]]
+        found[candidate.key] = {
+            "benchmarks": {key: told[candidate.key][key] for key in order},
+            "mean": _entry(mean_difference(own)) if own else None,
+        }
+    return found
+
+
+def _samples(run: Run, benchmark: str, read: Read) -> Samples | CannotCompareError:
+    """A run's samples, or why they can't be compared, which is told of each candidate."""
+    try:
+        return scored_samples(run, benchmark, read)
+    except CannotCompareError as error:
+        return error
+
+
+def _compared(
+    one: Run, other: Run, benchmark: str, first: Samples | CannotCompareError, read: Read
+) -> tuple[dict[str, Any], Difference | None]:
+    """What is told of a benchmark of two runs, and their difference, if there is one."""
+    try:
+        if isinstance(first, CannotCompareError):
+            raise first
+        second = scored_samples(other, benchmark, read)
+        found = pair_samples(one, other, benchmark, first, second, LEAVE_OUT)
+    except CannotCompareError as error:
+        return {"difference": None, "interval": None, "why": why_of(error, benchmark)}, None
+    difference = found.difference
+    return {**_entry(difference), **_common(found)}, difference
 
 
 def _common(found: Pairs) -> dict[str, Any]:

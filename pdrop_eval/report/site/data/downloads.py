@@ -2,37 +2,31 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.report.site.data.records import Recorded
-from pdrop_eval.report.site.data.samples import Asked, QuestionSet
+from pdrop_eval.report.site.data.samples import SHEET, Asked
 from pdrop_eval.report.site.folder import Site
 from pdrop_eval.report.site.names import file_name, public, unique, without_folders
 from pdrop_eval.report.site.notices import Notices
 from pdrop_eval.report.tables.cells import measured_cell
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, run_columns, write_csv
 
-_SAMPLE = (
-    "benchmark", "doc_id", "part", "cluster", "score", "answer", "target", "prompt", "new_tokens",
-    "prompt_tokens", "image_tokens", "image_tokens_per_layer", "content_sha256",
-)  # fmt: skip
 _RUN = ("key", "status", "suite", "source", "model", "size", "strategy", "label", "created", "command")
 _ANSWERS = ".answers.html"
 _TAG = re.compile(r"(<[^<>]*>)")
 FOLDER = "downloads/compare"
 
 
-def sample_sheet(found: QuestionSet, asked: Asked, head: bool) -> str:
-    """A line for each of a run's samples of a benchmark; head: with the names of the columns before them."""
-    lines = [
-        {**{name: _cell(row.get(name)) for name in _SAMPLE}, "benchmark": found.benchmark}
-        for row in asked.rows
-    ]
-    text = write_csv(list(_SAMPLE), lines)
-    return text if head else text.partition("\n")[2]
+def sample_sheet(asked: Asked, head: bool) -> Iterator[str]:
+    """A line for each of a run's samples of a benchmark, in pieces; head: the columns' names before them."""
+    if head:
+        yield write_csv(list(SHEET), [])
+    for lines in asked.sheet.batches():
+        yield write_csv(list(SHEET), lines).partition("\n")[2]
 
 
 def overview_sheet(recorded: Sequence[Recorded]) -> str:
@@ -61,10 +55,6 @@ def _run_line(one: Recorded, keys: Sequence[str]) -> dict[str, Any]:
     for key in keys:
         line |= cell_columns(key, measured_cell(run, key))
     return line
-
-
-def _cell(value: Any) -> Any:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def copy_comparisons(folder: Path, site: Site, notices: Notices) -> list[dict[str, Any]]:

@@ -3,21 +3,31 @@
 A set holds the questions of one benchmark's data, in the order of their ids; a question's place in it is its
 number. Runs share a set if they were asked the same: where two runs have the same id, prompt and pixels must
 agree by their hash. A run that disagrees (a prompt with more in it) gets another set.
+
+In memory are the questions of one benchmark; what was answered waits in spools.
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pdrop_eval.records.store import load_samples
+from pdrop_eval.records.samples import each_sample
 from pdrop_eval.report.site.data.records import Recorded
+from pdrop_eval.report.site.data.spool import Spool, Spools
 from pdrop_eval.report.site.names import file_name
 from pdrop_eval.utils.errors import UserError
 
 CHUNK = 500  # questions of a file
 SHORT = 20  # digits of a hash in a file's name
 DATA = 8  # and in a set's
+# What of a sample no comparison reads.
+_SHOWN_ONLY = ("prompt", "retained", "image_grids", "image_sizes", "image_tokens_per_layer", "to_judge")
+SHEET = (
+    "benchmark", "doc_id", "part", "cluster", "score", "answer", "target", "prompt", "new_tokens",
+    "prompt_tokens", "image_tokens", "image_tokens_per_layer", "content_sha256",
+)  # fmt: skip
 
 
 @dataclass
@@ -68,13 +78,25 @@ class Answer:
 
 @dataclass
 class Asked:
-    """What a run was asked of a benchmark, and what it answered, by the question's id."""
+    """What a run was asked of a benchmark, and what it answered.
+
+    Attributes:
+        questions: By id; empty once a set has them.
+        answers: Pairs of a question's id and the `Answer`.
+        sheet: Pieces of the run's sheet.
+        ordered: Whether the answers are in the order of a set's questions.
+        overlays: Whether it can be shown on a picture what was dropped.
+        fits: Whether grids and masks are of as many image tokens as the samples have.
+    """
 
     one: Recorded
     benchmark: str
     questions: dict[Any, Question]
-    answers: dict[Any, Answer]
-    rows: list[dict[str, Any]]  # the samples themselves, for the run's sheet
+    answers: Spool
+    sheet: Spool
+    ordered: bool = True
+    overlays: bool = False
+    fits: bool = True
 
 
 @dataclass
@@ -101,14 +123,13 @@ class QuestionSet:
         for key, question in asked.questions.items():
             known = self.questions.setdefault(key, question)
             known.sizes = known.sizes or question.sizes
-            grids = asked.answers[key].grids
-            if grids and grids not in known.layouts:
-                known.layouts.append(grids)
+            known.layouts += [grids for grids in question.layouts if grids not in known.layouts]
+        asked.questions = {}
 
     @property
     def ordered(self) -> list[Question]:
         """The questions, each at its place: by number, then by name."""
-        return sorted(self.questions.values(), key=lambda one: (isinstance(one.id, str), one.id))
+        return sorted(self.questions.values(), key=lambda one: _rank(one.id))
 
 
 @dataclass(frozen=True)
@@ -120,32 +141,48 @@ class Stored:
     overlays: bool
 
 
-def read_asked(one: Recorded, task: str, benchmark: str) -> Asked:
-    """A run's samples of a task. Raises UserError if they are missing, damaged, or name a question twice."""
-    rows = load_samples(one.folder, task)
+def read_asked(one: Recorded, task: str, benchmark: str, spools: Spools) -> Asked:
+    """A run's samples of a task, read one after the other.
+
+    Raises:
+        UserError: They are missing, damaged, or name a question twice.
+    """
     nominal = one.run.of("efficiency", "image_tokens_per_layer")
-    questions: dict[Any, Question] = {}
-    answers: dict[Any, Answer] = {}
-    for place, row in enumerate(rows):
-        key = row.get("doc_id", place)
-        if key in questions:
-            raise UserError(f"The samples of {one.key} name the question {key} of {task} twice.")
-        questions[key] = _question(key, row)
-        answers[key] = _answer(row, nominal)
-    return Asked(one, benchmark, questions, answers, rows)
+    asked = Asked(one, benchmark, {}, spools.new(), spools.new())
+    compared, last = spools.new(), None
+    with asked.answers, asked.sheet, compared:
+        for place, row in enumerate(each_sample(one.folder, task)):
+            key = row.get("doc_id", place)
+            if key in asked.questions:
+                raise UserError(f"The samples of {one.key} name the question {key} of {task} twice.")
+            answer = _answer(row, nominal)
+            asked.questions[key] = _question(key, row, answer)
+            asked.ordered &= last is None or _rank(last) < _rank(key)
+            asked.overlays |= answer.overlaid
+            asked.fits &= answer.fits
+            asked.answers.add((key, answer))
+            asked.sheet.add(sheet_line(row, benchmark))
+            compared.add({name: value for name, value in row.items() if name not in _SHOWN_ONLY})
+            last = key
+    spools.keep(one.folder, task, compared)
+    return asked
 
 
-def question_sets(name: str, benchmark: str, task: str, asked: Sequence[Asked]) -> list[QuestionSet]:
-    """The sets of runs on the same data; one, unless they were asked differently."""
-    sets: list[QuestionSet] = []
-    for member in asked:
-        home = next((found for found in sets if found.takes(member)), None)
-        if home is None:
-            number = f"-{len(sets) + 1}" if sets else ""
-            home = QuestionSet(f"{name}{number}", benchmark, task)
-            sets.append(home)
-        home.add(member)
-    return sets
+def take_in(sets: list[QuestionSet], asked: Asked, name: str, task: str) -> None:
+    """Gives a run's questions to the set of runs that were asked the same, or to a new one.
+
+    Args:
+        sets: Those of runs on the same data; one, unless they were asked differently.
+        asked: What the run was asked.
+        name: Of the first set; the others have a number behind it.
+        task: Its name in file names.
+    """
+    home = next((found for found in sets if found.takes(asked)), None)
+    if home is None:
+        number = f"-{len(sets) + 1}" if sets else ""
+        home = QuestionSet(f"{name}{number}", asked.benchmark, task)
+        sets.append(home)
+    home.add(asked)
 
 
 def set_name(suite: str, task: str, data: str | None) -> str:
@@ -155,10 +192,29 @@ def set_name(suite: str, task: str, data: str | None) -> str:
 
 def answer_chunks(ordered: Sequence[Question], asked: Asked) -> Iterator[list[Any]]:
     """The run's answers at the places of the set's questions; None for a question that it wasn't asked."""
+    answers = _answered(ordered, asked)
     for first in range(0, len(ordered), CHUNK):
-        yield [
-            _values(question, asked.answers.get(question.id)) for question in ordered[first : first + CHUNK]
-        ]
+        yield [_values(*next(answers)) for _ in ordered[first : first + CHUNK]]
+
+
+def _answered(ordered: Sequence[Question], asked: Asked) -> Iterator[tuple[Question, Answer | None]]:
+    """Each question with its answer; the answers come from the disk in the same order, or all are read."""
+    if not asked.ordered:
+        known = dict(asked.answers)
+        yield from ((question, known.get(question.id)) for question in ordered)
+        return
+    waiting = iter(asked.answers)
+    key, answer = next(waiting, (None, None))
+    for question in ordered:
+        if answer is not None and key == question.id:
+            yield question, answer
+            key, answer = next(waiting, (None, None))
+        else:
+            yield question, None
+
+
+def _rank(key: Any) -> tuple[bool, Any]:
+    return isinstance(key, str), key
 
 
 def _values(question: Question, answer: Answer | None) -> list[Any] | None:
@@ -172,7 +228,7 @@ def _layout(place: int) -> str:
     return f"g{place}"
 
 
-def _question(key: Any, row: dict[str, Any]) -> Question:
+def _question(key: Any, row: dict[str, Any], answer: Answer) -> Question:
     target = row.get("target")
     return Question(
         id=key,
@@ -181,6 +237,7 @@ def _question(key: Any, row: dict[str, Any]) -> Question:
         content=str(row.get("content_sha256") or ""),
         images=row.get("images_sha256"),
         sizes=row.get("image_sizes") or [],
+        layouts=[answer.grids] if answer.grids else [],
     )
 
 
@@ -195,6 +252,15 @@ def _answer(row: dict[str, Any], nominal: list[int] | None) -> Answer:
         grids=row.get("image_grids") if fits else None,
         fits=fits,
     )
+
+
+def sheet_line(row: dict[str, Any], benchmark: str) -> dict[str, Any]:
+    """A sample as a line of its run's sheet."""
+    return {**{name: _cell(row.get(name)) for name in SHEET}, "benchmark": benchmark}
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value
 
 
 def _text(value: Any) -> str:
