@@ -41,6 +41,8 @@ class Strategy(ABC):
         trains: whether a model can be trained under it; otherwise labels are refused.
         needs_embeddings: whether `context.embeddings` are wanted: the decoder's inputs stay in memory then.
         adaptive: whether counts depend on the sample, so that there is no schedule and no budget can be met.
+        bounded: whether `retained` says the most that an adaptive strategy can retain: then schedules and
+            budgets are of the most, and a run measures what it was.
         ranks_by_attention: whether `rank` calls `context.attention`; `ranking_flops` counts it then.
         solved_fields: the hyperparameters that a budget solves: how many tokens remain.
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
@@ -61,6 +63,7 @@ class Strategy(ABC):
     trains: ClassVar[bool] = True
     needs_embeddings: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
+    bounded: ClassVar[bool] = False
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()
@@ -156,7 +159,7 @@ class Strategy(ABC):
         Raises:
             UserError: the strategy does not fit a model of this depth, or it is adaptive.
         """
-        if self.adaptive:
+        if self.adaptive and not self.bounded:
             raise no_schedule(self.display_name)
         layers = [drop.layer for drop in self.drops(num_layers)]
         return tokens_per_layer(num_layers, layers, self.retained(num_layers, image_tokens), image_tokens)
@@ -190,7 +193,7 @@ class Strategy(ABC):
             UserError: not exactly one budget; a budget that is out of reach, with the range that isn't; a
                 field that the budget decides; an adaptive strategy.
         """
-        if cls.adaptive:
+        if cls.adaptive and not cls.bounded:
             raise no_budget(cls.display_name)
         check_undecided(cls.solved_fields, fields)
         asked = {"tokens": tokens, "share": share, "tflops": tflops}

@@ -6,12 +6,10 @@ from functools import partial
 from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.schedule import complement, tokens_per_layer
+from pdrop_eval.engine.schedule import complement
 from pdrop_eval.models.encoded import TokenShape
-from pdrop_eval.strategies.base import check_undecided
 from pdrop_eval.strategies.depth import scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.strategies.last_row import image_attention
@@ -69,6 +67,7 @@ class Feather(InsideStrategy):
     layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
     adaptive: ClassVar[bool] = True
     needs_grid: ClassVar[bool] = True
+    bounded: ClassVar[bool] = True
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "192": {"layers": (8, 16), "r": 0.801},
         "128": {"layers": (2, 8), "r": 0.594},
@@ -101,11 +100,6 @@ class Feather(InsideStrategy):
         """Return the most that each drop can leave: no evenly spaced token is among the best."""
         first = min(image_tokens, int(image_tokens * self.keep) + self._spaced(image_tokens))
         return first, int(first * self.keep**2)
-
-    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
-        """Return the most image tokens that each layer can process."""
-        layers = self.layers_of(num_layers)
-        return tokens_per_layer(num_layers, layers, self.retained(num_layers, image_tokens), image_tokens)
 
     def check_image(self, shape: TokenShape) -> None:
         """Refuse a grid that isn't square, beside a preset for other images."""
@@ -149,23 +143,6 @@ class Feather(InsideStrategy):
         mean = sum(self.schedule(num_layers, image_tokens)) / num_layers
         most = self.retained(num_layers, image_tokens)[-1]
         return f": at most {mean:.4g} of {image_tokens} a layer here, and {most} in the end"
-
-    @classmethod
-    def for_budget(
-        cls,
-        model: Any,
-        *,
-        tokens: float | None = None,
-        share: float | None = None,
-        tflops: float | None = None,
-        image_tokens: int | None = None,
-        **fields: Any,
-    ) -> Any:
-        """Return a strategy whose most tokens cost no more than the budget; see `Strategy.for_budget`."""
-        check_undecided(cls.solved_fields, fields)
-        asked = {"tokens": tokens, "share": share, "tflops": tflops}
-        layouts = partial(cls.budget_layouts, **fields)
-        return budget.find(cls.__name__, layouts, model, image_tokens, fields, asked)
 
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:

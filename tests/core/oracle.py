@@ -5,6 +5,7 @@ are unpadded. The choice is made once, on the prompt; more tokens may follow.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +14,26 @@ import torch
 @dataclass
 class OracleDrop:
     layer: int  # keys are hidden from this layer index on
-    rank_layer: int  # whose attention ranks
-    count: int
+    rank_layer: int | None  # whose attention ranks; None where `choose` does it all
+    count: int = 0
     kind: str = "softmax"
+    choose: Callable | None = None  # takes what is `Seen`, and returns the columns to keep
+
+
+@dataclass
+class Seen:
+    """What a rule may look at when it chooses: states[i] [n, d] enter layer i, up to the drop's own."""
+
+    decoder: object
+    states: list
+    alive: torch.Tensor
+    image: torch.Tensor
+    prompt: int
+    renumber: object
+
+    @property
+    def candidates(self):
+        return (self.alive & self.image).nonzero()[:, 0]
 
 
 def run(model, embeds, image, drops, renumber, prompt, places=None, added=()):
@@ -30,24 +48,28 @@ def run(model, embeds, image, drops, renumber, prompt, places=None, added=()):
     decoder = model.get_decoder()
     n = embeds.shape[0]
     alive = torch.ones(n, dtype=torch.bool)
-    hidden, chosen, pending = embeds, [], {}
+    hidden, chosen, pending, states = embeds, [], {}, []
     ids = image.cumsum(0) - 1
     for number in range(len(decoder.layers) + 1):
+        states.append(hidden)
         for drop in drops:
             if drop.layer == number and drop.rank_layer == number:
                 pending[drop.layer] = rank(decoder.layers[number], hidden, alive, renumber, prompt, drop.kind)
         for drop in drops:
             if drop.layer == number:
-                candidates = (alive & image).nonzero()[:, 0]
-                best = pending[number][candidates].topk(drop.count).indices
-                kept = candidates[best].sort().values
+                seen = Seen(decoder, states, alive, image, prompt, renumber)
+                if drop.choose is None:
+                    best = pending[number][seen.candidates].topk(drop.count).indices
+                    kept = seen.candidates[best].sort().values
+                else:
+                    kept = drop.choose(seen).sort().values
                 alive = alive & ~image
                 alive[kept] = True
                 chosen.append(ids[kept].tolist())
         if number == len(decoder.layers):
             break
         for drop in drops:
-            if drop.rank_layer == number < drop.layer:
+            if drop.rank_layer is not None and drop.rank_layer == number < drop.layer:
                 pending[drop.layer] = rank(decoder.layers[number], hidden, alive, renumber, prompt, drop.kind)
         hidden = layer_forward(decoder.layers[number], hidden, alive, renumber)
         if number < len(added):

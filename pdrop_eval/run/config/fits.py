@@ -29,7 +29,7 @@ def check_model(spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget:
     if strategy is None:
         return
     if budget:
-        if strategy.adaptive:
+        if strategy.adaptive and not strategy.bounded:
             raise no_budget(strategy.display_name)
         return
     family = families.multimodal(checkpoint.family)

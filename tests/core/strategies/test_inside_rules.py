@@ -170,6 +170,17 @@ def test_a_grid_that_is_not_square_is_refused_before_anything_runs():
         case.under(Feather())
 
 
+def test_feather_takes_a_budget_of_the_most_it_can_retain():
+    """int(576 * .199) = 114 and 64 of the grid, then int(178 * .199^2) = 7: (4608 + 1424 + 112) / 32."""
+    found = Feather.for_budget(LLAVA, tokens=192)
+    assert (found.layers, found.reached.counts, found.reached.tokens) == ((8, 16), (178, 7), 192)
+    found = Feather.for_budget(LLAVA, tokens=64)
+    assert found.layers == (2, 8)
+    assert "Drops before 8 and 16 can't reach that" in found.reached.words
+    with pytest.raises(UserError, match="tokens=20 can't be reached by Feather"):
+        Feather.for_budget(LLAVA, tokens=20)
+
+
 # --- FitPrune
 
 

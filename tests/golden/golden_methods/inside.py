@@ -81,8 +81,9 @@ class Given(Strategy):
 def check_given(case):
     params = case.params("drop_before_layers", "positions")
     for positions in ("keep", "renumber") if params["positions"] == "both" else (params["positions"],):
-        kept = case.value("expected", f"kept_image_indices_{positions}")
-        run(case, Given(tuple(params["drop_before_layers"]), kept, positions), f"_{positions}")
+        form = f"_{positions}" if params["positions"] == "both" else ""
+        kept = case.value("expected", f"kept_image_indices{form}")
+        run(case, Given(tuple(params["drop_before_layers"]), kept, positions), form)
 
 
 def check_pdrop_keep(case):
@@ -107,7 +108,8 @@ def check_v2drop(case):
 def check_dart(case):
     names = ("max_num_trunction", "reduction_ratio", "pivot_image_token", "pivot_text_token", "positions")
     params = case.params("drop_before_layer", "token_topk", *names)
-    strategy = DART(k=params["drop_before_layer"], **{name: params[name] for name in names})
+    given = {name: params[name] for name in names if params.get(name) is not None}
+    strategy = DART(k=params["drop_before_layer"], **given)
     image, text, start = (
         case.value("input", f"{name}") for name in ("image_len", "text_after", "image_start")
     )
@@ -172,8 +174,8 @@ def check_fastv(case):
 
 def check_fitprune(case):
     params = case.params("delete_scheme", "reduction_ratio", "positions", "score")
-    ratio, removed = params["reduction_ratio"], params["delete_scheme"]
-    case.equal("score", params["score"], "cross*self, head max")
+    ratio, removed = params.get("reduction_ratio"), params["delete_scheme"]
+    case.equal("score", params.get("score", "cross*self, head max"), "cross*self, head max")
     if ratio is not None:
         case.equal("delete_scheme", list(FitPrune(reduction_ratio=ratio).recipe_of(32, 576)), removed)
     strategy = FitPrune(removed=removed, positions=params["positions"])
