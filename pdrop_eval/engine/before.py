@@ -45,6 +45,7 @@ class Shortened:
         full_mask: [b, n] bool.
         full_image: [b, n] bool, true on image tokens.
         full_lengths: the image tokens of each image of the full prompts, in the order of the rows.
+        marks: [b, m] bool, the image tokens that the strategy marked, or None where it marks none.
     """
 
     ids: Tensor
@@ -59,6 +60,7 @@ class Shortened:
     full_image: Tensor
     full_lengths: list[int]
     position_ids: Tensor | None = None
+    marks: Tensor | None = None
 
     @property
     def valid(self) -> Tensor:
@@ -73,6 +75,7 @@ class Shortened:
         more = partial(torch.repeat_interleave, repeats=times, dim=0)
         names = ("ids", "image", "index", "source", "full_ids", "full_mask", "full_image")
         changes: dict[str, Any] = {name: more(getattr(self, name)) for name in names}
+        changes["marks"] = None if self.marks is None else more(self.marks)
         mask = None if self.mask is None else more(self.mask)
         counts = [count for count in self.image_tokens for _ in range(times)]
         places = self.position_ids
@@ -226,7 +229,8 @@ class BeforeStage:
             EncodedImage(one.tokens, added=_added(encoded[number], one)) for number, one in enumerate(reduced)
         ]
         places = self.family.position_ids(self.model, ids, mask, encoded)
-        return _packed(ids, mask, full, image, counts, lengths, rows, images, left_aligned, places)
+        found = _packed(ids, mask, full, image, counts, lengths, rows, images, left_aligned, places)
+        return replace(found, marks=_marks(found.image, reduced))
 
     def _reduced(self, encoded: EncodedImage, question: str | None, seed: Callable[[], int]) -> Reduced:
         encoded = encoded.to(self.model.get_input_embeddings().weight.device)
@@ -322,6 +326,14 @@ def _added(encoded: EncodedImage, reduced: Reduced) -> Tensor | None:
     if encoded.added is None or reduced.added is not None:
         return reduced.added
     return encoded.added[:, reduced.standing.to(encoded.added.device)]
+
+
+def _marks(image: Tensor, reduced: Sequence[Reduced]) -> Tensor | None:
+    """Return [b, m] bool, the marked ones of the image tokens [b, m], or None where none is."""
+    if all(one.marks is None for one in reduced):
+        return None
+    each = [torch.zeros(len(r.tokens), dtype=torch.bool) if r.marks is None else r.marks for r in reduced]
+    return torch.zeros_like(image).masked_scatter(image, torch.cat([one.to(image.device) for one in each]))
 
 
 def _packed(

@@ -34,6 +34,7 @@ class Reduced:
             token lies; None: its source's, or the first token's.
         added: [layers, T, d], what the decoder adds to them after its first layers; None: what it adds to
             those in whose places they stand.
+        marks: [T] bool, tokens that a strategy in the decoder is told of (`context.marked`), or None.
     """
 
     tokens: Tensor
@@ -41,6 +42,7 @@ class Reduced:
     scores: Tensor | None = None
     place: Tensor | None = None
     added: Tensor | None = None
+    marks: Tensor | None = None
 
     @property
     def standing(self) -> Tensor:

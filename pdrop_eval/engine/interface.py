@@ -90,6 +90,11 @@ class SelectionContext:
         return self.present.merged
 
     @property
+    def marked(self) -> "Tensor":
+        """[b, n] bool, the image tokens that a strategy before the decoder marked (`Reduced.marks`)."""
+        return self.present.marked
+
+    @property
     def image_ids(self) -> "Tensor":
         """[b, n] which of its row's image tokens a column is, from 0 over all its images in order.
 

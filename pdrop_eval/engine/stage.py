@@ -62,18 +62,27 @@ class Present:
         image: [b, N] bool, the image tokens before any drop.
         ids: [b, N] which of its row's image tokens a column is; what it is elsewhere doesn't matter.
         inputs: [b, N, d] the decoder's inputs, or None where the strategy doesn't need them.
+        marks: [b, N] bool, what a strategy before the decoder marked, or None.
     """
 
     stage: Stage
     image: Tensor
     ids: Tensor
     inputs: Tensor | None = None
+    marks: Tensor | None = None
 
     @property
     def merged(self) -> Tensor:
         """[b, n] bool, true on made tokens."""
         made = self.stage.made
         return torch.zeros_like(self.stage.image) if made is None else made
+
+    @property
+    def marked(self) -> Tensor:
+        """[b, n] bool, the tokens that a strategy before the decoder marked."""
+        if self.marks is None:
+            return torch.zeros_like(self.stage.image)
+        return self.stage.known(self.marks, 0) & self.stage.image
 
     @property
     def image_ids(self) -> Tensor:

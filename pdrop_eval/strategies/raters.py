@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
+    from pdrop_eval.efficiency.architecture import Architecture
     from pdrop_eval.engine.interface import SelectionContext
 
 
@@ -52,8 +55,36 @@ def choose(embeddings: Tensor, image: Tensor, text: Tensor, behind: Tensor) -> T
     above = (mean > fair) & rated
     above = torch.where(above.any(1, keepdim=True), above, rated)
     raters = torch.zeros_like(text).scatter(1, words, above) & text
-    last = torch.zeros_like(text).scatter(1, ops.last_column(image | text), True)
-    return torch.where(some, raters, last)
+    return answering(raters, image | text)
+
+
+def answering(rows: Tensor, valid: Tensor) -> Tensor:
+    """Return the query rows [b, n] bool; of a prompt without any, its last token.
+
+    Args:
+        rows: [b, n] bool.
+        valid: [b, n] bool, false on padding.
+    """
+    import torch
+
+    from pdrop_eval.engine import ops
+
+    last = torch.zeros_like(rows).scatter(1, ops.last_column(valid), True)
+    return torch.where(rows.any(1, keepdim=True), rows, last)
+
+
+def rows_flops(sizes: Architecture, alive: Sequence[int], text_tokens: int, extra: int = 0) -> int:
+    """Return the multiply-adds of asking all text for its attention at each drop.
+
+    Args:
+        sizes: of the model.
+        alive: image tokens that each drop finds.
+        text_tokens: of the prompt.
+        extra: width of further products of each query row with each column.
+    """
+    found = [n + text_tokens for n in alive if n]
+    each = sum(n * (sizes.d * sizes.kv + text_tokens * (sizes.q + extra)) for n in found)
+    return each + len(found) * text_tokens * sizes.d * sizes.q
 
 
 def mean_attention(context: SelectionContext, raters: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Merged, Selection, SelectionContext
+from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
 from pdrop_eval.engine.schedule import check_ratios
 from pdrop_eval.strategies import raters as rating
 from pdrop_eval.strategies.base import no_budget, no_schedule
@@ -66,7 +67,8 @@ class SparseVLM(InsideStrategy):
         recycle: share of the pruned tokens that is merged: int(recycle·p) + 1 of them.
         cluster: of m tokens to merge, int(m/cluster) + 1 are made.
         noise: largest noise on a density; officially 1e-6.
-        positions: None: "renumber" for 1.0 and 1.5, "keep" for plus.
+        positions: None: "renumber" for 1.0 and 1.5, "keep" for plus, and where there is no renumbering
+            (Qwen-VL's M-RoPE). Kept, merged tokens stand where the last retained image token does.
         preset: None, or "192", "128", "64" (1.5 and plus: "96"), of LLaVA-1.5's 576: the official mean over
             the layers, in which a layer that prunes counts with what it leaves (192.03, 128.6, 96.9, 64.8);
             by tokens that layers process it is 206.5, 145.4, 114.1 and 82.3.
@@ -111,7 +113,7 @@ class SparseVLM(InsideStrategy):
         self.prepare(usual)
         self._check_values()
         if self.positions is None:
-            self.positions = "keep" if self.version == "plus" else "renumber"
+            self.positions = "keep" if self.version == "plus" else RENUMBER_IF_POSSIBLE
         check_setting("positions", self.positions, ("keep", "renumber"))
 
     def _check_counts(self, adaptive: bool) -> None:
@@ -226,11 +228,9 @@ class SparseVLM(InsideStrategy):
 
     def ranking_flops(self, sizes: Architecture, alive: Sequence[int], text_tokens: int) -> int:
         """Return the likeness of image and text, and each drop's keys, text queries and their products."""
-        found = [n + text_tokens for n in alive if n]
-        width = sizes.q + (sizes.head if self.version == "plus" else 0)
-        once = alive[0] * text_tokens * sizes.d if found else 0
-        each = sum(n * (sizes.d * sizes.kv + text_tokens * width) for n in found)
-        return once + each + len(found) * text_tokens * sizes.d * sizes.q
+        once = alive[0] * text_tokens * sizes.d
+        extra = sizes.head if self.version == "plus" else 0
+        return once + rating.rows_flops(sizes, alive, text_tokens, extra)
 
     def notes(self, num_layers: int, image_tokens: int) -> list[str]:
         """Say what a preset's number means, and which layers were scaled."""

@@ -94,9 +94,10 @@ STRATEGIES = [
     FitPrune(removed=(3, 0, 5, 0, 0, 0, 4, 0)),
     Feather(layers=(2, 5), r=0.6),
     FastV(k=(2, 5), r=0.4, rope=False, rounding="truncate"),
+    MustDrop(global_thr=0.03, individual_thr=0.2),
 ]
 UNSCORED = ("dart",)  # they give no scores
-BESIDE_SCORES = ("feather",)  # tokens stay that aren't among the best
+BESIDE_SCORES = ("feather", "mustdrop")  # tokens stay that aren't among the best
 # Those that reduce images before the decoder run on every family that takes images.
 BEFORE = [
     Uniform(tokens=7),
@@ -143,7 +144,7 @@ FEW = ("llava_gqa", "llava_next")
 SQUARE = re.compile("bare_|llava$|llava_(gqa|mistral|qwen)")  # families whose images are one square tile
 
 # Those that choose by more than counts, so that no setting retains every token.
-DROPS_SOMETHING = ("sparsevlm",)
+DROPS_SOMETHING = ("sparsevlm", "mustdrop")
 
 IMAGE = "image"
 # One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.

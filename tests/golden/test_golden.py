@@ -37,6 +37,7 @@ def test_all_cases_are_here():
         "pdrop": 10,
         "fastv": 5,
         "fam": 14,
+        "mustdrop": 1,
         "pre": 45,
         "random": 1,
         "sparsevlm10": 1,

@@ -26,7 +26,7 @@ STRATEGIES = {
 
 def assert_agrees(case, strategy):
     """A batch, alone and with its decoded tokens, is what the oracle computes of each row."""
-    embeds = decoder_inputs(case)
+    embeds = decoder_inputs(case)["inputs_embeds"]
     image = case.options.get("image_mask", case.inputs.get("input_ids") == IMAGE_ID)
     with torch.no_grad(), case.under(strategy) as report:
         output = case.forward()

@@ -144,7 +144,7 @@ def test_columns_ids_embeddings_norm_and_positions():
     assert ids[1][context.image[1]].tolist() == list(range(50))
     assert (ids[~context.image] == -1).all()
     assert context.columns[0].tolist() == list(range(59))
-    assert torch.equal(context.embeddings, decoder_inputs(case))
+    assert torch.equal(context.embeddings, decoder_inputs(case)["inputs_embeds"])
     assert context.valid.sum(1).tolist() == case.lengths
     assert context.text_after.sum(1).tolist() == [5, 4, 0, 19]
     assert torch.equal(context.final_norm(context.hidden), case.model.get_decoder().norm(context.hidden))
@@ -173,7 +173,9 @@ def test_after_a_drop_and_with_made_tokens():
         assert (context.embeddings[row][context.merged[row]] == 0).all()
         assert context.text_after[row].sum() == [5, 4, 0, 19][row]
     kept = context.image[0] & ~context.merged[0]
-    assert torch.equal(context.embeddings[0][kept], decoder_inputs(case)[0][context.columns[0][kept]])
+    assert torch.equal(
+        context.embeddings[0][kept], decoder_inputs(case)["inputs_embeds"][0][context.columns[0][kept]]
+    )
 
 
 def test_memory_lasts_for_one_prefill():

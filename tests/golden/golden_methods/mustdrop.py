@@ -1,0 +1,57 @@
+"""MustDrop's half in the decoder, with the cut of its caches: sums, maxima, ids, lengths and answers."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from golden_methods.decoder import ATTENTION, greedy, image_mask, llama
+from pdrop_eval.strategies.mustdrop import MustDrop, looked_at
+
+
+@dataclass
+class Noting(MustDrop):
+    """MustDrop, and each drop's sums and maxima."""
+
+    found: list = field(default_factory=list)
+
+    def select(self, context):
+        image = context.image[0]
+        self.found.append([part[0][image] for part in looked_at(context)])
+        return super().select(context)
+
+
+def strategy_of(case):
+    params = case.params("prune_after_layers", "global_thr", "individual_thr", "key_set", "positions")
+    layers = [layer + 1 for layer in params["prune_after_layers"]]
+    names = ("global_thr", "individual_thr", "positions")
+    settings = {name: params[name] for name in names if name in params}
+    return Noting(layers=layers, key_set=case.tensor("key_set").tolist(), cut_caches=True, **settings)
+
+
+def check(case):
+    expected = case.value("expected")
+    for attention in ATTENTION:
+        model, embeds, strategy = llama(case, attention), case.tensor("inputs_embeds"), strategy_of(case)
+        with torch.no_grad(), strategy(model, image_mask=image_mask(case, embeds)) as report:
+            output = model(inputs_embeds=embeds, output_hidden_states=True)
+        case.equal("number of drops", len(report.retained), len(expected["kept_image_indices"]))
+        for d, kept in enumerate(expected["kept_image_indices"]):
+            case.equal(f"kept_image_indices {d}", report.retained[d][0], kept)
+            for what, ours in zip(("sum", "max"), strategy.found[d], strict=True):
+                case.close(f"stage{d}_attention_{what}", ours, atol=1e-5)
+        text = case.value("input", "seq_len") - case.value("input", "image_len")
+        lengths = [per_row[0] + text for per_row in report.image_tokens_per_layer]
+        case.equal("lengths", lengths, expected["seq_len_at_layer_input"])
+        cached = expected["kv_len_per_layer_after_prefill"]
+        case.equal("kv_lengths", [per_row[0] for per_row in report.kv_lengths], cached)
+        case.equal("cached lengths", [one.keys.shape[2] for one in output.past_key_values.layers], cached)
+        case.close("prefill_logits_last", output.logits[0, -1])
+        states = torch.stack([states[0, -1] for states in output.hidden_states])
+        case.close("prefill_hidden_last", states)
+        with strategy_of(case)(model, image_mask=image_mask(case, embeds)):
+            tokens, logits = greedy(model, inputs_embeds=embeds)
+        case.equal("decode_tokens", tokens, expected["decode_tokens"])
+        case.close("decode_logits", logits)
+
+
+METHODS = {"mustdrop_llm": {None: check}}
