@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from pdrop_eval.models.image_bounds import ImageBounds, check_bounds
 from pdrop_eval.models.rotary import gather_columns, rotate
 from pdrop_eval.utils.errors import UserError
 
@@ -213,6 +214,8 @@ class MultimodalFamily(Family, ABC):
         pads_images: whether `model.image_processing=pad` is possible: the image becomes one square.
         parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
             supported.
+        bounds: the settings of `ImageBounds` that its processor has.
+        unevaluated: why its checkpoints can't be evaluated, only used as models; "" where they can.
         unreduced: why strategies before the decoder can't be used; "" where they can.
         published: sizes of published text models, by size; `published_config` builds their configs.
         published_prefix: what stands before the size in the name of a published model.
@@ -222,6 +225,8 @@ class MultimodalFamily(Family, ABC):
     vision_types: ClassVar[tuple[str, ...]]
     processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pads_images: ClassVar[bool] = False
+    bounds: ClassVar[tuple[str, ...]] = ()
+    unevaluated: ClassVar[str] = ""
     unreduced: ClassVar[str] = ""
     parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
@@ -317,6 +322,58 @@ class MultimodalFamily(Family, ABC):
     def placeholder(self, processor: Any, tokens: int) -> str:
         """Return the text that stands for an image of so many tokens in a prompt."""
         return str(processor.image_token) * tokens
+
+    def count_tokens(self, model: Any, pixels: Mapping[str, Tensor]) -> int:
+        """Return how many tokens the model makes of an image, without computing them.
+
+        Args:
+            model: one without weights, on the device that knows only shapes.
+            pixels: the `processor_inputs` of the image; image sizes keep their numbers.
+        """
+        import torch
+
+        shapes = {
+            name: tensor.to("meta", model.dtype) if tensor.is_floating_point() else tensor
+            for name, tensor in pixels.items()
+        }
+        with torch.no_grad():
+            return len(self.encode(model, shapes))
+
+    def check_bounds(self, bounds: ImageBounds) -> None:
+        """Refuse settings of the size of pictures that the family's processor doesn't have.
+
+        Raises:
+            UserError: with the setting to use.
+        """
+        check_bounds(bounds, self.bounds, self.display_name)
+
+    def set_bounds(self, bounds: ImageBounds, config: Any, image_processor: Any) -> None:
+        """Put settings of the size of pictures into a processor.
+
+        Args:
+            bounds: what the user sets.
+            config: the model's transformers config.
+            image_processor: the checkpoint's.
+
+        Raises:
+            UserError: settings that can't be.
+        """
+        self.check_bounds(bounds)
+
+    def check_picture(self, size: tuple[int, int], image_processor: Any, pad: bool) -> None:
+        """Refuse a picture that the processor can't take, or that would take too much memory on its way.
+
+        Args:
+            size: (width, height) in pixels.
+            image_processor: the checkpoint's.
+            pad: the picture is padded to a square first.
+
+        Raises:
+            PictureError: with what is wrong.
+        """
+        from pdrop_eval.models.images import check_processed_size
+
+        check_processed_size(size, image_processor, pad)
 
     def encode(self, model: Any, pixels: Mapping[str, Tensor]) -> Tensor:
         """Return the features [image tokens, d] of one image.

@@ -16,6 +16,7 @@ from PIL import ExifTags, Image, ImageOps
 # A square of 20,000 pixels a side: 1.2 GB as bytes, and as much again on the way. Beyond it, a picture can
 # only be a mistake or an attack.
 MOST_PIXELS = 20_000**2
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".flv")
 
 
 class PictureError(ValueError):
@@ -45,8 +46,19 @@ def pictures_of(doc: Any, doc_to_visual: Callable[[Any], Any] | None) -> list[Im
     Raises:
         As `open_picture`.
     """
-    visuals = doc_to_visual(_opened(doc)) if doc_to_visual else None
-    return [open_picture(visual) for visual in visuals or []]
+    visuals = list(doc_to_visual(_opened(doc)) or []) if doc_to_visual else []
+    for visual in visuals:
+        _check_no_video(visual)
+    return [open_picture(visual) for visual in visuals]
+
+
+def _check_no_video(visual: Any) -> None:
+    """Refuse a video, which tasks hand over as a file's name or an opened reader."""
+    name = str(visual) if isinstance(visual, (str, Path)) else type(visual).__name__
+    if Path(name).suffix.lower() in VIDEOS or (not isinstance(visual, Image.Image) and "Video" in name):
+        raise PictureError(
+            f"it has a video ({name}), and videos aren't supported: choose tasks with pictures"
+        )
 
 
 def picture_size(path: Path) -> tuple[int, int]:

@@ -119,7 +119,7 @@ def _changes(values: Any, conf: Path, group: str) -> list[str]:
     default = default_of(group, values, conf)
     if default is None:
         return []
-    names = [name for name in values if name not in default or values[name] != default[name]]
+    names = [name for name in values if values[name] != default.get(name)]  # null is as good as absent
     return [
         override(f"{group}.{name}", values[name])
         for name in names

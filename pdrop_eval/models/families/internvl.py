@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.models.families.llava_onevision import QWEN2_0_5B
 from pdrop_eval.models.families.qwen2_vl import QWEN2_1_5B, QWEN2_7B
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
+from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.tiled_canvas import CanvasLayout, canvas
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class InternVL(MultimodalFamily):
     unreduced = "what its vision tower shows to them isn't worked out"
     architecture = "internvl3"
     display_name = "InternVL3"
+    bounds = ("max_patches",)
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "1b": QWEN2_0_5B,
         "2b": {**QWEN2_1_5B, "tie": False},
@@ -128,6 +130,20 @@ class InternVL(MultimodalFamily):
         """Return the layout of the tiles and the thumbnail."""
         most = getattr(image_processor, "max_patches", MOST_TILES)
         return CanvasLayout(config.vision_config.image_size[0], self.side(config), most, downsample or 1)
+
+    def placeholder(self, processor: Any, tokens: int) -> str:
+        """Return the image's tokens between its markers."""
+        return f"{processor.start_image_token}{processor.image_token * tokens}{processor.end_image_token}"
+
+    def set_bounds(self, bounds: ImageBounds, config: Any, image_processor: Any) -> None:
+        """Put the number of tiles into a processor."""
+        super().set_bounds(bounds, config, image_processor)
+        if bounds.max_patches is not None:
+            image_processor.max_patches = bounds.max_patches
+            image_processor.min_patches = min(image_processor.min_patches, bounds.max_patches)
+
+    def check_picture(self, size: tuple[int, int], image_processor: Any, pad: bool) -> None:
+        """Take every picture: its canvas has no more tiles than the processor says."""
 
     def image_preparation(self, processor_config: Mapping[str, Any], pad: bool) -> str:
         """Return "tiles"."""

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.models.encoded import EncodedImage, Places
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
-from pdrop_eval.models.native_size import NativeLayout, resized
+from pdrop_eval.models.image_bounds import ImageBounds, check_range
+from pdrop_eval.models.native_size import MOST_STRETCHED, NativeLayout, resized
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -46,6 +47,7 @@ class Qwen2VL(MultimodalFamily):
     architecture = "qwen2-vl"
     display_name = "Qwen2-VL"
     processor_inputs = ("pixel_values", "image_grid_thw")
+    bounds = ("min_pixels", "max_pixels")
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "2b": QWEN2_1_5B, "7b": QWEN2_7B, "72b": QWEN2_72B,
     }  # fmt: skip
@@ -195,6 +197,31 @@ class Qwen2VL(MultimodalFamily):
         size = image_processor.size
         bounds = int(size["shortest_edge"]), int(size["longest_edge"])
         return NativeLayout(self.token_side(config), *bounds, downsample or 1)
+
+    def count_tokens(self, model: Any, pixels: Mapping[str, Tensor]) -> int:
+        """Return the tokens of a picture by its grid."""
+        merged = model.config.vision_config.spatial_merge_size**2
+        return int(pixels["image_grid_thw"].prod(1).sum()) // merged
+
+    def set_bounds(self, bounds: ImageBounds, config: Any, image_processor: Any) -> None:
+        """Put bounds in pixels into a processor."""
+        super().set_bounds(bounds, config, image_processor)
+        least, most = image_processor.size["shortest_edge"], image_processor.size["longest_edge"]
+        least = least if bounds.min_pixels is None else bounds.min_pixels
+        most = most if bounds.max_pixels is None else bounds.max_pixels
+        if bounds.given():
+            check_range(least, most, self.token_side(config))
+            image_processor.size = {"shortest_edge": least, "longest_edge": most}
+
+    def check_picture(self, size: tuple[int, int], image_processor: Any, pad: bool) -> None:
+        """Refuse a picture that is stretched more than the processor takes."""
+        from pdrop_eval.models.images import PictureError
+
+        if max(size) > MOST_STRETCHED * min(size):
+            raise PictureError(
+                f"a picture of {size[0]:,}x{size[1]:,} pixels is more than {MOST_STRETCHED} times as long as "
+                "it is wide, which the processor refuses; cut it to a usual form"
+            )
 
     def image_preparation(self, processor_config: Mapping[str, Any], pad: bool) -> str:
         """Return "native": the picture's own shape, and its size within the bounds."""

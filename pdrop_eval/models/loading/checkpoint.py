@@ -119,6 +119,11 @@ def check_checkpoint(
     check_config(pretrained, config, trust_remote_code)
     known_family = families.multimodal(str(family))
     known_family.check_version()
+    if known_family.unevaluated:
+        raise UserError(
+            f"A checkpoint of {known_family.display_name}, such as {pretrained}, can't be evaluated here: "
+            f"{known_family.unevaluated}. Its model can be used as a library: `with FastV()(model): ...`."
+        )
     known_family.check_tower(pretrained, config)
     text = known_family.text_settings(config)
     check_text_config(pretrained, text, known_family.text_types)

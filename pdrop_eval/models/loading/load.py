@@ -13,6 +13,7 @@ from transformers.utils import logging as transformers_logging
 
 from pdrop_eval.models import families
 from pdrop_eval.models.family import MultimodalFamily
+from pdrop_eval.models.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.loading.adapter import Adapter, add_adapter
 from pdrop_eval.models.loading.checkpoint import (
     Checkpoint,
@@ -72,7 +73,7 @@ class Prepared:
 
 def prepare(
     pretrained: str, revision: str | None, trust_remote_code: bool,
-    anyres: Any = None, chat_template: str | None = None,
+    anyres: Any = None, chat_template: str | None = None, bounds: ImageBounds = NO_BOUNDS,
 ) -> Prepared:  # fmt: skip
     """Check all that can be checked without reading a weight, as a run and the doctor do.
 
@@ -82,6 +83,7 @@ def prepare(
         trust_remote_code: whether code of the checkpoint may run.
         anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
         chat_template: the template of the prompts (see `models.prompts`); None: they have none.
+        bounds: of the size of pictures.
 
     Raises:
         UserError: a checkpoint that can't be used, or whose parts don't fit each other.
@@ -89,6 +91,7 @@ def prepare(
     checkpoint = check_checkpoint(pretrained, revision, trust_remote_code)
     family = families.multimodal(checkpoint.family)
     check_anyres(anyres, checkpoint.config)
+    family.check_bounds(bounds)
     common = {"revision": revision or "main", "trust_remote_code": trust_remote_code}
     try:
         config = family.load_class().config_class.from_pretrained(str(checkpoint.folder), **common)
@@ -96,7 +99,7 @@ def prepare(
             check_shapes(pretrained, weight_files(pretrained, checkpoint.folder), family, config)
     except UNREADABLE as error:  # a config of a model that can't be built
         raise unloadable(pretrained, family, error) from error
-    processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template)
+    processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template, bounds)
     _check_token_ids(pretrained, processor, config.get_text_config().vocab_size, chat_template or "vicuna")
     return Prepared(checkpoint, family, processor, checkpoint.folder, config)
 
@@ -121,6 +124,7 @@ def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str) 
 def load(
     pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
     anyres: Any = None, chat_template: str | None = None, adapter: Adapter | None = None,
+    bounds: ImageBounds = NO_BOUNDS,
 ) -> Loaded:  # fmt: skip
     """Load a checkpoint and its processor.
 
@@ -134,13 +138,14 @@ def load(
         anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
         chat_template: the template of the prompts (see `models.prompts`); None: they have none.
         adapter: what to add to its weights.
+        bounds: of the size of pictures.
 
     Raises:
         UserError: a checkpoint that can't be loaded, or whose processor or template doesn't fit it.
     """
     check_device(device)
     transformers_logging.disable_progress_bar()
-    ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template)
+    ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template, bounds)
     family, source = ready.family, resolve_checkpoint(pretrained)
     if isinstance(source, str):
         folder = fetch(source, hub_commit(source, "model", revision), WEIGHT_PATTERNS)

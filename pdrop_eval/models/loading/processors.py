@@ -4,9 +4,8 @@ Needs no weights, so that the doctor and a run refuse the same checkpoints, befo
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
@@ -15,6 +14,7 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from pdrop_eval.models.family import MultimodalFamily
+from pdrop_eval.models.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.loading.chat_templates import settle_template
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.loading.shapes import outline
@@ -32,7 +32,7 @@ _QUESTION = "What is it?"
 
 def load_processor(
     pretrained: str, family: MultimodalFamily, revision: str | None, trust_remote_code: bool,
-    anyres: Any = None, chat_template: str | None = None,
+    anyres: Any = None, chat_template: str | None = None, bounds: ImageBounds = NO_BOUNDS,
 ) -> Any:  # fmt: skip
     """Return a checkpoint's processor, padding on the left, that counts image tokens as the model does.
 
@@ -45,6 +45,7 @@ def load_processor(
         trust_remote_code: whether code of the checkpoint may run.
         anyres: replaces the grids of a family that cuts images into tiles (see `models.tiling`).
         chat_template: the template of the prompts (see `models.prompts`); None: they have none.
+        bounds: of the size of pictures.
 
     Raises:
         UserError: a processor that can't be loaded or doesn't fit the model, a template that can't be used.
@@ -56,6 +57,7 @@ def load_processor(
         processor = _load(source, config, common)
         _complete(processor, family, config, source, common["revision"])
         family.set_anyres(anyres, config, processor.image_processor)
+        family.set_bounds(bounds, config, processor.image_processor)
         tokenizer = processor.tokenizer
         tokenizer.padding_side = "left"  # the last prompt token of every row is then at the same place
         if tokenizer.pad_token_id is None:
@@ -78,13 +80,24 @@ def unloadable(pretrained: str, family: MultimodalFamily, error: Exception) -> U
     )
 
 
-def process_image(
-    family: MultimodalFamily, processor: Any, image: Image.Image
-) -> tuple[dict[str, Tensor], int]:
-    """Return what the vision tower takes of one image, and how many tokens stand for it in a prompt."""
+class Processed(NamedTuple):
+    """What a processor makes of one image.
+
+    Attributes:
+        pixels: the `processor_inputs` of the family.
+        tokens: how many stand for it in a prompt.
+    """
+
+    pixels: dict[str, Tensor]
+    tokens: int
+
+
+def process_image(family: MultimodalFamily, processor: Any, image: Image.Image) -> Processed:
+    """Return what a processor makes of one image."""
     found = processor(text=processor.image_token, images=[image], return_tensors="pt")
     tokens = int((found["input_ids"] == processor.image_token_id).sum())
-    return {name: found[name] for name in family.processor_inputs}, tokens
+    pixels = {name: found[name] for name in family.processor_inputs if name in found}
+    return Processed(pixels, tokens)
 
 
 def _load(source: str, config: Any, common: Mapping[str, Any]) -> Any:
@@ -142,7 +155,7 @@ def _problem(
     except Exception as error:
         return f"it can't take {what} ({_words(error)})"
     try:
-        own = _own_count(family, model, pixels)
+        own = family.count_tokens(model, pixels)
     except Exception as error:
         return f"the model can't take what it makes of {what} ({_words(error)})"
     if tokens != own:
@@ -151,16 +164,6 @@ def _problem(
     if ours != found["input_ids"][0].tolist():
         return f"it puts other tokens between those of {what} than {family.display_name} has"
     return None
-
-
-@torch.no_grad()
-def _own_count(family: MultimodalFamily, model: Any, pixels: Mapping[str, Tensor]) -> int:
-    """How many features the model makes of an image: image sizes keep their numbers, pixels only a shape."""
-    shapes = {
-        name: tensor.to("meta", model.dtype) if tensor.is_floating_point() else tensor
-        for name, tensor in pixels.items()
-    }
-    return len(family.encode(model, shapes))
 
 
 def _differing(processor: Any, family: MultimodalFamily, config: Any) -> Iterator[str]:

@@ -88,7 +88,8 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
     vision = config.get("vision_config", {})
     for name in ("image_size", "patch_size"):
         size = vision.get(name, 1) if isinstance(vision, dict) else None
-        if type(size) is not int or size < 1:
+        sides = size if isinstance(size, list) and len(size) == 2 else [size]  # InternVL has two
+        if any(type(side) is not int or side < 1 for side in sides):
             raise UserError(
                 f"The config.json of {pretrained} has vision_config.{name}={size!r}, no number of pixels. "
                 "Copy the checkpoint again."

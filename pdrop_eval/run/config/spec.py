@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.engine.positions import settled_positions
+from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.records.overrides import changes_from_default
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.run.config.combine import without_combine
@@ -119,6 +120,14 @@ class ModelSpec:
     adapter_revision: str | None = None
     merge_adapter: bool = True
     generation: str | None = None
+    min_pixels: int | None = None
+    max_pixels: int | None = None
+    max_patches: int | None = None
+
+    @property
+    def bounds(self) -> ImageBounds:
+        """How large a picture may be."""
+        return ImageBounds(self.min_pixels, self.max_pixels, self.max_patches)
 
 
 @dataclass(frozen=True)

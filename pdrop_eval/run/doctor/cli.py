@@ -142,6 +142,7 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
                 )  # fmt: skip
                 config.strategy.settled(multimodal(found.family).can_renumber, config.model.name)
                 check_anyres(config.model.anyres, found.config)
+                multimodal(found.family).check_bounds(config.model.bounds)
                 budget = bool(checks.check_budget(config.budget))
                 check_model(config.strategy, found, config.model.anyres, budget)
                 check_image_processing(config.model.image_processing, found.family)

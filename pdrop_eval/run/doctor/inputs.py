@@ -43,7 +43,12 @@ def _checkpoint(model: ModelSpec) -> Finding:
     try:
         source = resolve_checkpoint(model.pretrained)
         found = prepare(
-            model.pretrained, model.revision, model.trust_remote_code, model.anyres, model.chat_template
+            model.pretrained,
+            model.revision,
+            model.trust_remote_code,
+            model.anyres,
+            model.chat_template,
+            model.bounds,
         ).checkpoint
     except UserError as error:
         return Finding("FAIL", model.name, str(error))

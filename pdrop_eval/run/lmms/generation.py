@@ -95,7 +95,7 @@ def strategy_of(strategy: Any, combine: Any, fields: dict[str, Any]) -> tuple[An
     strategy = "vanilla" if strategy is None else strategy
     if isinstance(strategy, str):
         settings = settings_of(strategy, read_fields(fields))
-        return instantiate_strategy(settings), settings
+        return instantiate_strategy(settings, list(fields)), settings
     if fields:
         raise TypeError(f"unknown arguments: {', '.join(fields)}")
     return strategy, {}

@@ -24,6 +24,7 @@ from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
 from pdrop_eval.models.encoded import EncodedImage, Needs
+from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.loading.adapter import check_adapter
 from pdrop_eval.models.loading.checkpoint import check_image_processing
 from pdrop_eval.models.loading.load import load
@@ -63,8 +64,9 @@ class PdropLlava(lmms):
     `models.tiling`; `downsample` shrinks each image by this factor first; `context` is the longest prompt in
     tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
-    many GiB of the host's memory hold features of images. What is answered is written to an `AnswerLog`, see
-    `writing_to`.
+    many GiB of the host's memory hold features of images. `min_pixels` and `max_pixels` bound the size at
+    which Qwen-VL sees a picture, `max_patches` the tiles of InternVL. What is answered is written to an
+    `AnswerLog`, see `writing_to`.
 
     Raises:
         UserError: Arguments that can't be right.
@@ -97,6 +99,9 @@ class PdropLlava(lmms):
         generation: str | None = None,
         workers: int = 2,
         feature_cache: float = 2,
+        min_pixels: int | None = None,
+        max_pixels: int | None = None,
+        max_patches: int | None = None,
         **fields: Any,
     ) -> None:
         super().__init__()
@@ -109,9 +114,11 @@ class PdropLlava(lmms):
         strategy, settings = strategy_of(strategy, combine, fields)
         check_recipes(settings, pretrained, revision, adapter)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        bounds = ImageBounds(min_pixels, max_pixels, max_patches)
         loaded = load(
-            pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter
-        )
+            pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter,
+            bounds,
+        )  # fmt: skip
         settle_generation(loaded.model, generation, loaded.checkpoint.generation)
         check_image_processing(image_processing, loaded.family.name)
         self.loaded = loaded
@@ -143,6 +150,7 @@ class PdropLlava(lmms):
             downsample,
             adapter,
             generation,
+            *bounds.given().items(),
         )
         self._checkpoint, self._choices = f"{pretrained}@{revision}", tuple(map(repr, choices))
         self.use(strategy)
@@ -331,7 +339,7 @@ class PdropLlava(lmms):
     def _encode(self, picture: Picture, task: str, needs: Needs | None = None) -> EncodedImage:
         """One image, encoded: always alone, so that its tokens are always the same."""
         model: Any = self.loaded.model
-        pixels, _ = picture.processed(self.preparer.process)
+        pixels = picture.processed(self.preparer.process).pixels
         placed = {
             name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
             for name, tensor in pixels.items()

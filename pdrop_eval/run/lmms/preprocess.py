@@ -21,8 +21,8 @@ from pdrop_eval.benchmarks.sample_errors import (
     unreadable,
 )
 from pdrop_eval.models.family import MultimodalFamily
-from pdrop_eval.models.images import PictureError, check_processed_size, pictures_of
-from pdrop_eval.models.loading.processors import process_image
+from pdrop_eval.models.images import PictureError, pictures_of
+from pdrop_eval.models.loading.processors import Processed, process_image
 from pdrop_eval.models.prompts import (
     PlaceholderError,
     build_prompt,
@@ -32,8 +32,6 @@ from pdrop_eval.models.prompts import (
     token_ids,
 )
 from pdrop_eval.utils.hashing import content_hashes
-
-Pixels = dict[str, Tensor]
 
 
 class Picture:
@@ -47,10 +45,10 @@ class Picture:
         self.sha256 = sha256
         self._image: Image.Image | None = image
         self._lock = threading.Lock()
-        self._processed: tuple[Pixels, int] | None = None
+        self._processed: Processed | None = None
 
-    def processed(self, process: Callable[[Image.Image], tuple[Pixels, int]]) -> tuple[Pixels, int]:
-        """What the processor gives for the image, and its number of image tokens."""
+    def processed(self, process: Callable[[Image.Image], Processed]) -> Processed:
+        """What the processor makes of the image."""
         with self._lock:
             if self._processed is None:
                 assert self._image is not None
@@ -132,12 +130,12 @@ class Preparer:
         except Exception as error:
             raise SampleError(f"{where([request])} can't be prepared: {error}") from error
 
-    def process(self, image: Image.Image) -> tuple[Pixels, int]:
-        """One image through the checkpoint's processor: the vision tower's inputs, and its image tokens."""
+    def process(self, image: Image.Image) -> Processed:
+        """One image through the checkpoint's processor."""
         processor = self._own_processor()
         if self._downsample is not None:
             image = shrunk(image, self._downsample)
-        check_processed_size(image.size, processor.image_processor, self._pad)
+        self._family.check_picture(image.size, processor.image_processor, self._pad)
         if self._pad:
             image = to_square(image, processor.image_processor.image_mean)
         return process_image(self._family, processor, image)
@@ -168,7 +166,7 @@ class Preparer:
 
     def _tokens(self, picture: Picture) -> int:
         known = self._known_tokens(picture.sha256)
-        return picture.processed(self.process)[1] if known is None else known
+        return picture.processed(self.process).tokens if known is None else known
 
     def _ids(self, processor: Any, prompt: str, tokens: Sequence[int]) -> Tensor:
         text = expand_images(self._family, processor, prompt, tokens)
