@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,6 +52,7 @@ class TwoStage(Strategy):
             seed=getattr(self.first, "seed", 0),
             adaptive=any(half.adaptive for half in halves),
             trains=all(half.trains for half in halves),
+            merged="; ".join(dict.fromkeys(half.merged for half in halves if half.merged)),
         )
 
     @property
@@ -162,11 +163,17 @@ class TwoStage(Strategy):
     def _check_asked(self, num_layers: int, left: int, image_tokens: int) -> None:
         wanted = absolute_count(self.second, num_layers)
         if wanted > left:
+            first, second = self.asked
             raise UserError(
-                f"{self.first.name} leaves {left} of an image's {image_tokens} tokens, and "
-                f"{self.second.name} asks for {wanted} of them in the decoder: let the first leave {wanted} "
-                f"or more, or the second retain {left} or fewer."
+                f"{first} leaves {left} of an image's {image_tokens} tokens, and {second} asks for {wanted} "
+                f"of them in the decoder: let the first leave {wanted} or more, or the second retain {left} "
+                "or fewer."
             )
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """What the halves are called where their counts don't go together."""
+        return self.first.name, self.second.name
 
     @contextmanager
     def _naming(self, half: int) -> Iterator[None]:
@@ -245,20 +252,40 @@ class Combine(TwoStage):
             raise no_budget(first.display_name)
         if not callable(getattr(first, "for_count", None)):
             raise budget.no_layouts(first.display_name)
-        config = getattr(model, "config", model)
-        sizes = architecture_of(config)
-        if image_tokens is None:
-            image_tokens = nominal_image_tokens(config)
-        shape, least = TokenShape.of(image_tokens, sizes.tile_tokens), absolute_count(second, sizes.layers)
         kept = _given(first)
 
-        def build(part: float) -> Combine:
-            count = max(1, least, round(image_tokens * part))
+        def build(count: int, shape: TokenShape, layers: int) -> Combine:
+            count = max(count, absolute_count(second, layers))
             return cls(first.for_count(count, shape, **kept), second)  # type: ignore[attr-defined]
 
         asked = {"tokens": tokens, "share": share, "tflops": tflops}
-        layouts = [budget.Layout(build, most=f"{second.name} as it is set, on all tokens")]
-        return budget.find(whole.display_name, lambda _: layouts, sizes, image_tokens, {}, asked)
+        most = f"{second.name} as it is set, on all tokens"
+        return fitted(whole.display_name, model, asked, image_tokens, build, most)
+
+
+def fitted(
+    name: str, model: Any, asked: dict[str, float | None], image_tokens: int | None,
+    build: Callable[[int, TokenShape, int], Any], most: str,
+) -> Any:  # fmt: skip
+    """Return the strategy whose first half leaves as many tokens as a budget allows.
+
+    Args:
+        name: the strategy's, for messages.
+        model: the model, or its config.
+        asked: tokens, share and tflops, of which one is given.
+        image_tokens: of a sample; None: the nominal number.
+        build: makes it from the count that the first half may leave of an image of a shape, and the depth.
+        most: what it costs where the first half leaves all, in words.
+
+    Raises:
+        UserError: see `Strategy.for_budget`.
+    """
+    config = getattr(model, "config", model)
+    sizes = architecture_of(config)
+    n = nominal_image_tokens(config) if image_tokens is None else image_tokens
+    shape = TokenShape.of(n, sizes.tile_tokens)
+    layout = budget.Layout(lambda part: build(max(1, round(n * part)), shape, sizes.layers), most=most)
+    return budget.find(name, lambda _: [layout], sizes, n, {}, asked)
 
 
 def absolute_count(strategy: Any, num_layers: int) -> int:

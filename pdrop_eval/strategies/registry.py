@@ -154,6 +154,7 @@ def combination(halves: Sequence[StrategyInfo]) -> StrategyInfo:
         label_fields=tuple(labels),
         solved_fields=tuple(f"{keys[0]}.{name}" for name in halves[0].solved_fields),
         trains=all(half.trains for half in halves),
+        merged="; ".join(dict.fromkeys(half.merged for half in halves if half.merged)),
         ranks_by_attention=halves[-1].ranks_by_attention,
         summary=f"{halves[0].display_name} before the decoder, then {halves[-1].display_name} in it.",
         module=f"{__package__}.combine",
