@@ -7,7 +7,7 @@ One of a strategy that takes none stands at its own setting, in the block neares
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.records.alike import largest, told
 from pdrop_eval.records.left_out import LeftOut
@@ -240,18 +240,22 @@ def _row(run: Run, table: Table) -> Row:
 
 
 def _missing(one: LeftOut, board: Board) -> tuple[Row, float | None]:
-    """The row of a run that couldn't be made, and its budget."""
-    tokens, words = None, list[str]()
+    """The row of a run that couldn't be made, and its budget; its settings are told as those of a run."""
+    tokens: float | None = None
+    own, others, info = dict[str, Any](), list[str](), info_of(one.strategy)
     for setting in one.settings:
         name, _, value = setting.partition("=")
         if name == "budget.tokens":
             tokens = round(float(value), _DIGITS)
         elif name == "budget.share" and board.image_tokens:
             tokens = round(float(value) * board.image_tokens, _DIGITS)
+        elif name.startswith(_BUDGET):
+            others.append(setting.removeprefix(_BUDGET))
         else:
-            words.append(setting.removeprefix("strategy.").removeprefix(_BUDGET))
+            own[name.removeprefix("strategy.")] = {"true": True, "false": False}.get(value, value)
+    words = (*(info.label(own, own) if own else ()), *others)
     cells = {name: Cell(MISSING, why=one.reason) for name in board.table.benchmarks}
-    return Row(info_of(one.strategy), tuple(words), reason=one.reason, cells=cells), tokens
+    return Row(info, words, reason=one.reason, cells=cells), tokens
 
 
 def _order(row: Row) -> tuple:

@@ -148,6 +148,15 @@ def test_what_could_not_be_run_is_a_row_with_its_reason(tmp_path, board, written
     assert missing[0] == ("cdpruner", "48", "no text tower")
 
 
+def test_a_run_that_could_not_be_made_is_called_as_the_one_that_could(tmp_path, board):
+    version = {"version": "plus", "rope": False}
+    made.add(tmp_path / "runs", "vanilla", 80)
+    made.add(tmp_path / "runs", "sparsevlm", 70, 36, budget={"tokens": 36}, fields=version)
+    settings = ("budget.tokens=16", "strategy.version=plus", "strategy.rope=false")
+    found = rows(board([LeftOut("mini", "mini", "sparsevlm", settings, "too few")]))
+    assert found == {"36": ["SparseVLM vplus rope=False"], "16": ["SparseVLM vplus rope=False"]}
+
+
 def test_runs_that_cannot_be_paired_have_a_mean_without_an_interval(tmp_path, board, written):
     made.shelf(tmp_path / "runs")
     lost = made.add(tmp_path / "runs", "hired", 40, 48, budget={"tokens": 48})

@@ -101,6 +101,13 @@ def test_a_setting_by_which_a_strategy_fills_in_others_takes_a_budget(llava, dat
     assert 0.4 < made["budget"]["reached"]["share"] <= 0.6
 
 
+def test_a_budget_of_feather_is_the_most_that_it_can_retain(llava, data):
+    given = [f"model.pretrained={llava}", f"data.root={data}", "tasks=[gqa]", "strategy=feather"]
+    _, made, _ = make_header(cli.make_plan(compose_spec([*given, "budget.share=0.6"])), "pdrop-eval")
+    assert 0.4 < made["budget"]["reached"]["share"] <= 0.6
+    assert made["efficiency"]["measured"]  # the record will say how many there were
+
+
 def test_the_budget_holds_for_the_grids_that_are_set(llava_next, data):
     """144 image tokens of p9's 8 tiles and overview, not the checkpoint's own grids."""
     given = [f"model.pretrained={llava_next}", f"data.root={data}", "tasks=[gqa]", "model=llava_next_7b"]
