@@ -11,7 +11,7 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, code, commands
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.run_identity import checkpoint_sha256
-from pdrop_eval.report.readme.blocks import COMPACT, FIRST, marks
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, SHELF, marks
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
@@ -89,6 +89,23 @@ def test_the_readme_shows_the_numbers_of_table_5():
         )
     assert [row[1:] for row in shown] == expected
     assert len(heads) - 4 >= 3  # benchmarks
+
+
+def test_the_readme_shows_the_means_of_the_shelf():
+    """Each mean of its table is that of a line of shelf.csv; run make readme after make shelf."""
+    start, end = marks(SHELF)
+    block = README.partition(start)[2].partition(end)[0].strip()
+    if not (TABLES / "shelf.csv").is_file():
+        assert block == NOTHING
+        return
+    with (TABLES / "shelf.csv").open(encoding="utf-8", newline="") as file:
+        lines = [
+            line for line in csv.DictReader(file) if line["source"] == "measured" and line["budget_tokens"]
+        ]
+    measured = sorted(f"{float(line['percent']):.1f}" for line in lines if line["percent"])
+    rows = [line.split("|")[3:-1] for line in block.splitlines() if line.startswith("| ")][1:]
+    shown = sorted(cell.split()[0] for row in rows for cell in row if cell.strip() != "-")
+    assert shown == measured
 
 
 def test_the_page_of_results_shows_the_tables_that_were_measured():

@@ -40,10 +40,9 @@ def measured_section(board: Board, pairing: Pairing) -> Section:
         "the score in percent of vanilla's, with the 95% interval of the paired difference. "
         f"{_controls(board)}Settings: {settings(board.runs)}",
         f"Questions: {asked(board)}, {questions(board.runs)}",
-        *shows(board, pairing),
         f"{unit_of(board)}: {values(board.runs, 'efficiency', 'convention') or 'convention not recorded'}.",
     ]
-    return Section(title(board), text, [scores_grid(board), layers_grid(board)], notes(board))
+    return Section(title(board), text, [scores_grid(board), layers_grid(board)], notes(board, pairing))
 
 
 def published_section(board: Board) -> list[Section]:
@@ -112,9 +111,10 @@ def layers_grid(board: Board) -> Grid:
     return Grid(named, ["Strategy", LAYERS], bands, left=True, across=True)
 
 
-def notes(board: Board) -> list[Note]:
-    """What has to be known beside the table."""
-    found = [Note(board.table.notes[board.size])] if board.size in board.table.notes else []
+def notes(board: Board, pairing: Pairing) -> list[Note]:
+    """What the table shows, and what has to be known beside it."""
+    found = [Note(text) for text in shows(board, pairing)]
+    found += [Note(board.table.notes[board.size])] if board.size in board.table.notes else []
     if any(row.own for row in board.rows):
         found.append(
             Note(

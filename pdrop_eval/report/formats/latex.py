@@ -53,9 +53,10 @@ def _float(grid: Grid, caption: str) -> str:
     heads = ([MODEL] if named else []) + grid.heads
     style = "l" * (grid.labels + named) + "r" * (len(grid.heads) - grid.labels)
     style = style[:-1] + "l" if grid.left else style
+    size = "scriptsize" if grid.across else "small"  # such a grid is wide
     lines = [
         r"\begin{table}[t]",
-        r"\centering\small\setlength{\tabcolsep}{3.5pt}",
+        rf"\centering\{size}\setlength{{\tabcolsep}}{{3.5pt}}",
         rf"\caption{{{caption}}}",
         rf"\begin{{tabular}}{{{style}}}",
         r"\toprule",
