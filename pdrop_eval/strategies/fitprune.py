@@ -34,7 +34,9 @@ class FitPrune(InsideStrategy):
     d28e418.
 
     A recipe is made for a model: six official ones are here, of LLaVA-1.5-7B, each named by the share of
-    FLOPs that it takes away by the paper's count; `pdrop-eval-calibrate` makes others.
+    FLOPs that it takes away by the paper's count; `pdrop-eval-calibrate` makes others. Without any setting,
+    it is the official script's, 60: for other depths and numbers of tokens its shares are taken over, layer
+    l of L for l·32/L, and the record says so.
 
     Deliberate differences from the official code:
 
@@ -55,9 +57,6 @@ class FitPrune(InsideStrategy):
         positions: "keep" (the official way) or "renumber".
         preset: None, or one of `presets`: the official recipe whose mean over 32 layers is nearest: 187.9,
             130.6 and 72.8 of 576 tokens.
-
-    Without any of these, the recipe is the official script's, 60; for other depths and numbers of tokens its
-    shares are taken over, layer l of L for l·32/L, and the record says so.
     """
 
     removed: Sequence[int] | None = None
@@ -72,6 +71,7 @@ class FitPrune(InsideStrategy):
         "color": "#C2185B", "dark": "#f48fb1", "marker": "o", "linestyle": "--", "order": 7
     }  # fmt: skip
     label_fields: ClassVar[tuple[str, ...]] = ("ratio {reduction_ratio}", "{recipe}")
+    ranks_by_attention: ClassVar[bool] = False  # not by that of the last token
     solved_fields: ClassVar[tuple[str, ...]] = ("removed", "reduction_ratio", "recipe", "preset")
     layer_field: ClassVar[str] = ""
     recipe_fields: ClassVar[tuple[str, ...]] = ("removed",)

