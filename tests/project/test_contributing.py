@@ -11,12 +11,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = (
-    (ROOT / "CONTRIBUTING.md")
-    .read_text(encoding="utf-8")
-    .partition("## Add a strategy")[2]
-    .partition("\n## ")[0]
-)
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+# By the list of the contract: the section that adds to it.
+SECTIONS = {"STRATEGIES": "## Add a strategy\n", "BEFORE": "## Add one that acts before the decoder\n"}
 CONTRACT = "tests/core/contract.py"
 
 # Evaluates the new strategy, by its defaults and under a budget, on a random model of 4 layers and 16 image
@@ -36,6 +33,9 @@ from pdrop_eval.run.evaluate.header import make_header
 given = ["tasks=[gqa]", "model.pretrained=tiny", "data.root=data"]
 own = compose_spec(["strategy=spread", "strategy.k=1", "budget.share=0.625", *given])
 print("k=1:", make_header(make_plan(own), "")[1]["efficiency"]["image_tokens_per_layer"])
+for more in (["strategy.tokens=7"], ["budget.share=0.5"]):
+    spec = compose_spec(["strategy=largest", *more, *given])
+    print("largest:", make_header(make_plan(spec), "")[1]["efficiency"]["image_tokens_per_layer"])
 for more in (["strategy=vanilla"], ["strategy=spread"], ["strategy=spread", "budget.share=0.625"]):
     sys.argv[1:] = [*more, *given, "results=runs"]
     main()
@@ -46,9 +46,10 @@ for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page
 CATALOGUE = "from pdrop_eval.strategies.registry import catalogue; print(catalogue('x'))"
 
 
-def steps():
+def steps(section="STRATEGIES"):
     """The blocks of the example by the file that they belong to."""
-    found = re.findall(r"`([\w/.]+)`[^`]*\n\n```\w+\n(.*?)\n```", STEPS, re.S)
+    text = TEXT.partition(SECTIONS[section])[2].partition("\n## ")[0]
+    found = re.findall(r"`([\w/.]+)`[^`]*\n\n```\w+\n(.*?)\n```", text, re.S)
     return {path: block + "\n" for path, block in found}
 
 
@@ -60,18 +61,19 @@ def project(tmp_path_factory):
     for name in ("pdrop_eval", "conf", "tasks", "tests/core", "tests/runner"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    blocks = steps()
-    assert len(blocks) == 3
-    line = blocks.pop(CONTRACT)
-    for path, text in blocks.items():
-        (folder / path).write_text(text, encoding="utf-8")
-    add_line(folder / CONTRACT, line)
+    for section in SECTIONS:
+        blocks = steps(section)
+        assert len(blocks) == 3
+        line = blocks.pop(CONTRACT)
+        for path, text in blocks.items():
+            (folder / path).write_text(text, encoding="utf-8")
+        add_line(folder / CONTRACT, line, section)
     return folder
 
 
-def add_line(contract, line):
-    """Puts the entry at the head of the contract's list of strategies."""
-    before, start, after = contract.read_text(encoding="utf-8").partition("STRATEGIES = [\n")
+def add_line(contract, line, section):
+    """Puts the entry at the head of a list of the contract."""
+    before, start, after = contract.read_text(encoding="utf-8").partition(f"\n{section} = [\n")
     assert start
     assert line.count("\n") == 1
     contract.write_text(before + start + "    " + line + after, encoding="utf-8")
@@ -88,9 +90,9 @@ def run(project, *command):
 
 @pytest.mark.slow
 def test_the_contract_runs_on_the_new_strategy(project):
-    some = "spread and (llava_gqa or bare_llama)"  # all families take half a minute
+    some = "(spread or largest) and (llava_gqa or bare_llama)"  # all families take half a minute
     out = run(project, "-m", "pytest", "tests/core", "-k", some, "-p", "no:cacheprovider")
-    assert int(re.search(r"(\d+) passed", out)[1]) >= 10
+    assert int(re.search(r"(\d+) passed", out)[1]) >= 20
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,12 @@ def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
 def test_a_budget_leaves_the_settings_that_it_does_not_solve(evaluated):
     """FastV's k is chosen by the budget; Spread solves r only. 0.625 of 4 x 16 tokens: 16 + 8 + 8 + 8."""
     assert "k=1: [16, 8, 8, 8]" in evaluated
+
+
+@pytest.mark.slow
+def test_one_before_the_decoder_leaves_its_count_or_that_of_the_budget_in_every_layer(evaluated):
+    assert "largest: [7, 7, 7, 7]" in evaluated
+    assert "largest: [8, 8, 8, 8]" in evaluated  # half of 16
 
 
 @pytest.mark.slow
@@ -160,12 +168,12 @@ def test_the_site_has_its_name_colour_rows_and_curve(project, evaluated):
 
 
 def test_the_catalogue_of_the_documentation_has_it(project):
-    assert "| `spread` | Spread | - | in the decoder | yes | [spread.py](x/spread.py) |" in run(
-        project, "-c", CATALOGUE
-    )
+    found = run(project, "-c", CATALOGUE)
+    assert "| `spread` | Spread | - | in the decoder | yes | [spread.py](x/spread.py) |" in found
+    assert "| `largest` | Largest | - | before the decoder | yes | [largest.py](x/largest.py) |" in found
 
 
 def test_the_new_code_is_as_clean_as_the_rest(project):
-    files = [path for path in steps() if path.startswith("pdrop_eval/")]
+    files = [path for section in SECTIONS for path in steps(section) if path.startswith("pdrop_eval/")]
     run(project, "-m", "ruff", "check", "--no-cache", *files)
     run(project, "-m", "ruff", "format", "--no-cache", "--check", *files)

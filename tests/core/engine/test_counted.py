@@ -55,7 +55,6 @@ def test_theory_is_what_torch_counts(family, attention, strategy):
     wanted = theory(case, strategy, schedule=measured(case, strategy))
     for part in PARTS:
         assert getattr(found, part) == pytest.approx(getattr(wanted, part), rel=0.01), part
-    assert found.ranking > 0 or strategy.name in ("vanilla", "random", "vtw", "v2drop")
 
 
 @alone(STRATEGIES)
@@ -136,7 +135,6 @@ def test_what_choosing_before_the_decoder_costs_is_what_torch_counts(family, att
         assert getattr(found, part) == pytest.approx(getattr(wanted, part), rel=0.01), part
     # One token of each tile is there without a single outlier.
     assert not strategy.adaptive or measured[0] > case.inputs["pixel_values"].numel() // (3 * IMAGE_SIZE**2)
-    assert found.ranking > 0 or strategy.name in ("uniform", "random", "pool")
 
 
 @every_combined_pair
