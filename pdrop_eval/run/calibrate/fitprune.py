@@ -9,13 +9,15 @@ from tqdm import tqdm
 
 from pdrop_eval.efficiency.architecture import decoder_of
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
+from pdrop_eval.run.calibrate.loss import Loss
 from pdrop_eval.run.calibrate.outcome import Outcome
 from pdrop_eval.run.calibrate.plan import CalibrationPlan
-from pdrop_eval.run.calibrate.questions import batches, first_token
+from pdrop_eval.run.calibrate.questions import ask, batches, first_token
 from pdrop_eval.run.calibrate.rules import fitprune as rule
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
 from pdrop_eval.run.lmms.preprocess import Prepared
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.errors import UserError
 
 
@@ -65,8 +67,12 @@ def find(plan: CalibrationPlan, model: Any, questions: Sequence[Prepared]) -> Ou
         )
     decoder, ratio = decoder_of(model.config), float(plan.spec.ratio) / 100
     found = rule.find_recipe(samples, ratio, decoder)
+    settings = {"removed": list(found.recipe)}
+    own = {"_target_": plan.spec.strategy.target, **plan.spec.strategy.settings, **settings}
+    full = ask(model, model.strategy, questions, plan.spec.seed)
+    loss = Loss.of(ask(model, instantiate_strategy(own), questions, plan.spec.seed), full)
     return Outcome(
-        settings={"removed": list(found.recipe)},
+        settings=settings,
         words=(
             "image tokens that each layer removes, by FitPrune's bisection (official code, d28e418): those "
             "among the lowest of both attention masses that leave 1 - alpha of each, until the FLOPs are met"
@@ -77,7 +83,12 @@ def find(plan: CalibrationPlan, model: Any, questions: Sequence[Prepared]) -> Ou
             for alpha, cost in found.tried
         ],
         image_tokens=counts[0],
-        found={"alpha": found.alpha, "means": list(found.means), "cost": found.cost},
+        found={
+            "alpha": found.alpha,
+            "means": list(found.means),
+            "cost": found.cost,
+            **loss.to_dict(),
+        },
     )
 
 

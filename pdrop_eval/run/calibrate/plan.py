@@ -123,7 +123,7 @@ def _rule(spec: CalibrateSpec) -> tuple[str, dict[str, Any]]:
 def _check_open(spec: CalibrateSpec, rule: str) -> None:
     """Refuse a setting that is what the calibration has to find."""
     own = installed().get(spec.strategy.name)
-    found = ("recipe", *(("preset", *own.recipe_fields) if own is not None and rule != SEARCH else ()))
+    found = ("recipe", *(own.solved_fields if own is not None and rule != SEARCH else ()))
     for name in found:
         if spec.strategy.settings.get(name) is not None:
             raise UserError(

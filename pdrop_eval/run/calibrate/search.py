@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pdrop_eval.efficiency.budget import KINDS, Layout, no_layouts
+from pdrop_eval.efficiency.budget import KINDS, Layout, solve
 from pdrop_eval.efficiency.budget import find as find_budget
 from pdrop_eval.run.calibrate.loss import Loss
 from pdrop_eval.run.calibrate.outcome import Outcome, same_image_tokens
@@ -84,7 +84,7 @@ def find(plan: CalibrationPlan, model: Any, questions: Sequence[Prepared]) -> Ou
             "places": places,
             "loss": losses[best].mean,
             "gain": {"mean": gain, "stderr": error},
-            "fields": asdict(found[best].strategy),
+            "fields": found[best].strategy.settings(),
         },
         budget={"asked": plan.budget, "reached": asdict(found[best].strategy.reached)},
     )
@@ -105,15 +105,12 @@ def candidates(
     Raises:
         UserError: a budget that is out of reach, a strategy that takes none.
     """
-    kind = type(strategy)
-    if not callable(getattr(kind, "for_budget", None)):
-        raise no_layouts(kind.__name__)
-    kept = _kept(strategy)
-    usual = kind.for_budget(config, **budget, **kept)
+    usual, kind = solve(strategy, config, **budget), type(strategy)
     found, depth = [Candidate(usual, _settings(usual), True)], config.get_text_config().num_hidden_layers
     name = next((name for name in kind.layout_fields if name in ("layers", "k")), None)
     if name is None:
         return found, 1
+    kept = _kept(strategy)
     kept.pop("stages", None)  # of PyramidDrop: it says what the layers say
     single = isinstance(getattr(usual, name), int)
     sizes = [1] if single else list(range(1, len(usual.drops(depth)) + 1))
@@ -160,8 +157,8 @@ def _kept(strategy: Any) -> dict[str, Any]:
 
 def _settings(strategy: Any) -> dict[str, Any]:
     """What says where tokens are dropped and how many remain."""
-    names = (*strategy.layout_fields, *strategy.solved_fields)
-    found = {name: getattr(strategy, name) for name in names}
+    settings = strategy.settings()
+    found = {name: settings[name] for name in (*strategy.layout_fields, *strategy.solved_fields)}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
 
 

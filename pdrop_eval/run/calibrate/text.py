@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.records.overrides import override
+from pdrop_eval.strategies.combinations import as_parts, is_combined
 from pdrop_eval.utils.console import script
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.presets import presets
@@ -68,6 +69,8 @@ def _fitprune(document: Mapping[str, Any]) -> list[str]:
         f"{sum(removed)} of {document['model']['image_tokens']} in all, {found['cost']:.1%} of vanilla's "
         f"multiply-adds (asked: {100 - rule['ratio']:g}%; in the method's own count, image tokens only), "
         f"alpha={found['alpha']:.3g}",
+        f"with it, {found['agreement']:.0%} of these answers begin with the same token (mean divergence "
+        f"{found['loss']:.3g} +- {found['stderr']:.2g} nats)",
     ]
 
 
@@ -112,12 +115,16 @@ def _numbers(one: Mapping[str, Any]) -> str:
 def _foot(document: Mapping[str, Any], path: str) -> list[str]:
     preset = document["made"]["preset"]
     given = [f"strategy.recipe={path}"]
+    chosen = f"strategy={preset}"
     if document["rule"]["name"] == "search":
         usual, found = presets("strategy").get(preset, {}), document["rule"]["found"]["fields"]
+        if is_combined(preset):
+            chosen = f"combine={as_parts(preset, {k: v for k, v in found.items() if v is not None})}"
+            usual = found
         changed = [name for name in found if found[name] != usual.get(name)]
         given = [override(f"strategy.{name}", found[name]) for name in changed]
     model = document["model"]["name"]
-    command = " ".join(shlex.quote(word) for word in [f"strategy={preset}", f"model={model}", *given])
+    command = " ".join(shlex.quote(word) for word in [chosen, f"model={model}", *given])
     return [f"recipe: {visible(path)}", f"{_COMMAND}{script('pdrop-eval')} {visible(command)}"]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import runner_tiny as tiny
+import torch
 
 from pdrop_eval.benchmarks.rendered import calibration, suite
 from pdrop_eval.records.recipe_file import RecipeFile, read_recipe_file, write_recipe
@@ -30,11 +31,13 @@ def deep(tmp_path_factory):
     return tiny.checkpoint(tmp_path_factory.mktemp("deep") / "tiny", layers=LAYERS)
 
 
-@pytest.fixture(autouse=True)
-def few_pictures(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def few_pictures():
     """GQA's pictures stand for all that are evaluated: to render all of them takes seconds."""
     shown = {calibration.pixels_sha256(picture) for picture, _, _ in suite.render("gqa")}
-    monkeypatch.setattr(calibration, "evaluated_pictures", lambda: frozenset(shown))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(calibration, "evaluated_pictures", lambda: frozenset(shown))
+        yield
 
 
 @pytest.fixture
@@ -51,9 +54,7 @@ def found(deep, tmp_path_factory):
     """A recipe of VTW, and its file."""
     folder = tmp_path_factory.mktemp("found")
     given = [f"model.pretrained={deep}", "tasks=[gqa]", "limit=4", "eta=1000"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(calibration, "evaluated_pictures", frozenset)
-        document, path = calibrate(compose_calibration([*given, f"out={folder}"]))
+    document, path = calibrate(compose_calibration([*given, f"out={folder}"]))
     return document, Path(path)
 
 
@@ -80,7 +81,6 @@ def test_vtws_k_is_found_and_written_with_where_it_comes_from(found):
 
 def test_the_same_command_again_has_nothing_to_do(found, deep, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pdrop_eval.run.calibrate.session", None)
-    monkeypatch.setattr(calibration, "evaluated_pictures", frozenset)
     document, path = found
     given = [f"model.pretrained={deep}", "tasks=[gqa]", "limit=4", f"out={path.parent}", "device=cpu"]
     assert calibrate(compose_calibration([*given, "eta=1000"])) == (document, str(path))
@@ -243,6 +243,8 @@ def test_the_questions_are_others_than_those_of_the_evaluation(spec, deep):
         (["strategy=vanilla", "search=true", "budget.tokens=9"], "strategy=vanilla takes no budget, .*pdrop"),
         (["strategy=pdrop", "search=true"], r"search=true needs a budget: .*budget\.tokens=64"),
         (["budget.tokens=9"], r"budget\.tokens=9 is of a search: add search=true"),
+        (["strategy=fitprune", "strategy.reduction_ratio=60"], r"reduction_ratio=60 can't be given"),
+        (["strategy=fitprune", "strategy.removed=[1,2]"], "can't be given"),
         (["strategy.k=5"], r"strategy\.k=5 can't be given: it says what the calibration is to find"),
         (["strategy.recipe=x.json"], r"strategy\.recipe=x\.json can't be given"),
         (["strategy.preset=128"], r"strategy\.preset=128 can't be given"),
@@ -325,3 +327,50 @@ def test_a_combination_with_a_recipe_is_told_apart_by_its_content(found):
     assert instantiate_strategy(settings).second.k == document["settings"]["k"]
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     assert shared_settings({"strategy": settings})["strategy"]["vtw.recipe"] == sha256
+
+
+def test_fitprunes_recipe_is_found_and_read(spec, deep, tmp_path):
+    out = tmp_path / "made.json"
+    document, path = calibrate(spec("strategy=fitprune", "ratio=40", f"out={out}"))
+    removed = document["settings"]["removed"]
+    assert len(removed) == LAYERS
+    assert 0 < sum(removed) <= 16
+    found = document["rule"]["found"]
+    assert found["cost"] == pytest.approx(0.6, abs=0.1)  # whole tokens of 16, rounded down
+    assert removed == [int(mean + 1e-9) for mean in found["means"]]
+    assert document["tried"][0]["settings"] == {"alpha": 0.5}
+    text = calibration_text(document, path)
+    assert f"image tokens removed after each layer: {' '.join(map(str, removed))}" in text.splitlines()
+    assert max(map(len, text.splitlines()[:-2])) <= 80
+    overrides = [f"model.pretrained={deep}", "tasks=[gqa]", "strategy=fitprune", f"strategy.recipe={path}"]
+    config = compose_spec([*overrides, f"results={tmp_path / 'runs'}"])
+    strategy, header, _ = make_header(make_plan(config), "pdrop-eval")
+    assert list(strategy.removed) == removed
+    assert header["strategy"]["recipes"][0]["strategy"] == "fitprune"
+
+
+@pytest.mark.slow
+def test_a_batch_does_not_change_the_masses(spec, tmp_path):
+    alphas = []
+    for size in (1, 4):
+        made, _ = calibrate(
+            spec("strategy=fitprune", "ratio=30", f"batch_size={size}", f"out={tmp_path / str(size)}")
+        )
+        alphas.append((made["settings"], made["rule"]["found"]["alpha"]))
+    assert alphas[0] == alphas[1]
+
+
+def test_fitprune_refuses_images_with_different_numbers_of_tokens(spec, monkeypatch):
+    from pdrop_eval.run.calibrate import fitprune
+    from pdrop_eval.run.calibrate.rules.fitprune import Masses
+
+    uneven = [Masses(torch.ones(7, n), torch.ones(7, n)) for n in (16, 48)]
+    monkeypatch.setattr(fitprune, "masses", lambda *_: uneven)
+    with pytest.raises(UserError, match=r"these questions have between 16 and 48\. Use a model"):
+        calibrate(spec("strategy=fitprune"))
+
+
+@pytest.mark.parametrize("ratio", ["0", "100", "-3", "nan", "x"])
+def test_a_ratio_that_can_not_be_is_refused(spec, ratio):
+    with pytest.raises(UserError, match=f"ratio={ratio} is not allowed: it is the percentage of FLOPs"):
+        plans.make_plan(spec("strategy=fitprune", f"ratio={ratio}"))

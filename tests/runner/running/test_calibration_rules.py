@@ -1,15 +1,20 @@
-"""The authors' rules for VTW's K and FitPrune's recipe, on numbers made by hand."""
+"""The authors' rules for VTW's K and FitPrune's recipe on numbers made by hand; what a search tries."""
 
 import math
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlavaConfig, LlavaNextConfig
+from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig, LlavaNextConfig
 
+from pdrop_eval import PyramidDrop
 from pdrop_eval.efficiency.architecture import Decoder
+from pdrop_eval.run.calibrate.fitprune import MassProbe
 from pdrop_eval.run.calibrate.rules import fitprune, vtw
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
+from pdrop_eval.run.calibrate.search import candidates
+from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 
 def test_the_divergence_is_of_the_withdrawn_from_the_full():
@@ -162,3 +167,88 @@ def test_a_ratio_beyond_what_the_first_layer_costs_is_refused():
         fitprune.find_recipe([masses([0.25] * 4, [0.25] * 4)], 0.6, TINY)
     found = fitprune.find_recipe([masses([0.25] * 4, [0.25] * 4)], 0.54, TINY)
     assert found.recipe == (4, 0)
+
+
+@pytest.fixture(scope="module")
+def miniature():
+    """Of 8 layers and 144 image tokens."""
+    return AutoConfig.from_pretrained(MINI_CHECKPOINT)
+
+
+def schedules(found, tokens):
+    return [sum(one.strategy.schedule(8, 144)) / 8 <= tokens for one in found]
+
+
+def test_what_a_search_tries_never_costs_more_than_the_budget_and_is_never_the_same(miniature):
+    found, places = candidates(PyramidDrop(), miniature, {"tokens": 48}, 200, seed=1)
+    # 7 places for one drop, 21 for two and 35 for three, of which two and three can be spread in three ways
+    assert places == 7 + 3 * 21 + 3 * 35
+    # The layers before the first drop see 144 tokens: two of 8 cost 36 of the 48, three 54. So it is after
+    # layer 1 or 2: 2 places for one drop, 6 + 5 for two and 15 + 10 for three
+    assert 90 < len(found) <= 2 + 3 * 11 + 3 * 25
+    assert {one.strategy.drops(8)[0].layer for one in found} == {1, 2}
+    assert found[0].usual
+    assert found[0].strategy == PyramidDrop.for_budget(miniature, tokens=48)
+    assert not any(one.usual for one in found[1:])
+    assert all(schedules(found, 48))
+    assert len({str(one.settings) for one in found}) == len(found)
+    assert {len(one.strategy.drops(8)) for one in found} == {1, 2, 3}
+
+
+def test_the_seed_decides_what_is_tried_of_too_many(miniature):
+    one, other, again = (
+        candidates(PyramidDrop(), miniature, {"tokens": 48}, 5, seed)[0] for seed in (1, 2, 1)
+    )
+    assert [found.settings for found in one] == [found.settings for found in again]
+    assert [found.settings for found in one] != [found.settings for found in other]
+    assert one[0].settings == other[0].settings
+    assert len(one) == len(other) == 5
+
+
+def test_settings_that_are_given_stay_in_a_search(miniature):
+    found, _ = candidates(PyramidDrop(positions="keep", stages=3), miniature, {"share": 0.5}, 6, seed=1)
+    assert {one.strategy.positions for one in found} == {"keep"}
+    assert found[0].strategy.stages == 3
+    assert max(len(one.strategy.drops(8)) for one in found) == 2
+
+
+@pytest.mark.parametrize("name", ["fastv", "dart", "feather", "sparsevlm", "v2drop"])
+def test_the_layers_of_every_method_in_the_decoder_are_searched(miniature, name):
+    found, places = candidates(make_strategy(name), miniature, {"tokens": 60}, 6, seed=1)
+    assert 2 <= len(found) <= min(6, places)
+    assert all(schedules(found, 60))
+    assert len({str(one.strategy.drops(8)) for one in found}) > 1
+
+
+@pytest.mark.parametrize("name", ["vtw", "fitprune", "visionzip", "random", "visionzip+pdrop"])
+def test_a_strategy_without_layers_to_choose_has_what_the_budget_gives(miniature, name):
+    found, places = candidates(make_strategy(name), miniature, {"tokens": 40}, 6, seed=1)
+    assert (len(found), places) == (1, 1)
+    assert found[0].usual
+
+
+def test_a_strategy_that_takes_no_budget_is_refused_by_a_search(miniature):
+    with pytest.raises(UserError, match="can't be fitted to a budget"):
+        candidates(make_strategy("prumerge"), miniature, {"tokens": 40}, 6, seed=1)
+
+
+def test_masses_are_the_sums_of_the_largest_weight_of_any_head():
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 4, "vocab_size": 16}
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(num_hidden_layers=3, **sizes, attn_implementation="eager")).eval()
+    embeds = torch.randn(2, 12, 16)
+    image = torch.zeros(2, 12, dtype=torch.bool)
+    image[0, 3:9], image[1, 2:8] = True, True
+    probe = MassProbe()
+    with torch.no_grad():
+        weights = model(inputs_embeds=embeds, output_attentions=True).attentions
+        with probe(model, image_mask=image):
+            model(inputs_embeds=embeds)
+    assert torch.equal(probe.image, image)
+    assert len(probe.cross) == len(probe.self) == 3
+    for layer in range(3):
+        largest = weights[layer].amax(1)  # [b, rows, columns]
+        for row, (first, end) in enumerate([(3, 9), (2, 8)]):
+            cross, own = largest[row, end:].sum(0), largest[row, first:end].sum(0)
+            torch.testing.assert_close(probe.cross[layer][row, first:end], cross[first:end])
+            torch.testing.assert_close(probe.self[layer][row, first:end], own[first:end])
