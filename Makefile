@@ -158,9 +158,13 @@ shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=shelf out=results/tables \
 		$(patsubst results=%,root=%,$(filter results=%,$(ARGS))) || status=$$?; exit $$status
 
-# Every task of the suite, 20 questions each.
+# Every task of the suite, 20 questions each. FitPrune's own script takes the ratio 60.
+RECIPES = pdrop_eval/strategies/recipes
 recipes: $(STAMP)  ## Calibrate the miniature again: what the package ships
-	$(BIN)/pdrop-eval-calibrate strategy=vtw out=pdrop_eval/strategies/recipes/vtw/mini.json again=true $(ARGS)
+	$(BIN)/pdrop-eval-calibrate strategy=vtw out=$(RECIPES)/vtw/mini.json again=true $(ARGS)
+	@set -e; for ratio in 40 50 60 70 80 90; do $(BIN)/pdrop-eval-calibrate strategy=fitprune ratio=$$ratio \
+		out=$(RECIPES)/fitprune/mini_$$ratio.json again=true $(ARGS); done
+	cp $(RECIPES)/fitprune/mini_60.json $(RECIPES)/fitprune/mini.json
 
 samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
 	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini

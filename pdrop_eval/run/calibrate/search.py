@@ -91,7 +91,7 @@ def find(plan: CalibrationPlan, model: Any, questions: Sequence[Prepared]) -> Ou
 
 
 def candidates(
-    strategy: Any, config: Any, budget: Mapping[str, float], number: int, seed: int
+    strategy: Any, config: Any, budget: Mapping[str, Any], number: int, seed: int
 ) -> tuple[list[Candidate], int]:
     """Return the settings to try, the solver's own first, and how many places for drops there are in all.
 

@@ -154,7 +154,7 @@ def test_settings_are_told_apart_by_the_recipes_content(write, tmp_path, monkeyp
     assert recipe.by_content(inner)["strategy"]["parts"][0]["recipe"] == sha256
 
 
-@pytest.mark.parametrize("strategy", ["vtw"])
+@pytest.mark.parametrize("strategy", ["vtw", "fitprune"])
 def test_those_of_the_miniature_are_shipped_and_belong_to_it(strategy):
     from pdrop_eval.records.recipe_file import read_recipe_file
     from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -181,3 +181,18 @@ def test_vtw_takes_the_miniatures_k():
         made.drops(32)
     with pytest.raises(UserError, match="says k=7, and k=6 is given beside it"):
         VTW(k=6, recipe="mini")
+
+
+def test_fitprune_takes_the_miniatures_removals():
+    from pdrop_eval.strategies.fitprune import FitPrune
+
+    assert recipe.shipped("fitprune") == ["mini", *(f"mini_{ratio}" for ratio in range(40, 100, 10))]
+    made = FitPrune(recipe="mini")
+    assert made.removed == FitPrune(recipe="mini_60").removed
+    assert len(made.removed) == 8
+    assert made.schedule(8, 144)[0] == 144
+    assert made.schedule(8, 144)[-1] == 144 - sum(made.removed[:-1])
+    left = [144 - sum(FitPrune(recipe=f"mini_{ratio}").removed) for ratio in range(40, 100, 10)]
+    assert left == sorted(left, reverse=True)  # the higher the ratio, the fewer are left
+    with pytest.raises(UserError, match="which has 8 layers, and this model has 32"):
+        made.drops(32)
