@@ -37,9 +37,68 @@ FAINT = """() => {
 }"""
 
 
+# Every pair of visible texts of which one goes on where the other ends, as seen or as copied.
+TOUCHING = r"""() => {
+    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    const nodes = [], found = [];
+    while (walker.nextNode()) {
+        const element = walker.currentNode.parentElement;
+        if (!walker.currentNode.length || !element.checkVisibility({checkVisibilityCSS: true})) continue;
+        if (!element.closest(".hidden, svg, script, style, noscript, select")) nodes.push(walker.currentNode);
+    }
+    const range = document.createRange();
+    const box = (node, start) => {
+        range.setStart(node, start);
+        range.setEnd(node, start + 1);
+        return range.getBoundingClientRect();
+    };
+    for (let place = 0; place + 1 < nodes.length; place += 1) {
+        const [one, two] = [nodes[place], nodes[place + 1]];
+        if (/[\s(\[/"“$<]$/.test(one.data) || /^[\s.,;:)\]/"”?!%*]/.test(two.data)) continue;
+        const [end, start] = [box(one, one.length - 1), box(two, 0)];
+        const beside = Math.abs(end.top - start.top) < 4 && Math.abs(start.left - end.right) < 2;
+        range.setStart(one, one.length - 1);
+        range.setEnd(two, 1);
+        getSelection().removeAllRanges();
+        getSelection().addRange(range);
+        const copied = getSelection().toString();
+        getSelection().removeAllRanges();
+        if (beside || !/\s/.test(copied)) found.push([one.data.slice(-20), two.data.slice(0, 20)]);
+    }
+    return [nodes.length, found];
+}"""
+
+
 def all_routes(results):
     key = results.keys["mini pdrop"]
     return [*ROUTES, f"#/records/{key}", f"#/samples/{key}/gqa", f"#/samples/{key}/gqa/0", "#/compare/gqa"]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_words_touch_in_any_view(chromium_started, page_results, width):
+    with open_tab(chromium_started, page_results, viewport={"width": width, "height": 800}) as tab:
+        tables = [f"#/tables/{number}?intervals=1" for number in "1234"]
+        for route in [*all_routes(page_results), *tables, "#/curves", "#/samples"]:
+            tab.open(route)
+            seen, touching = tab.page.evaluate(TOUCHING)
+            assert seen > 12
+            assert touching == [], route
+        # the test itself: two texts without a space are found
+        tab.page.evaluate("document.querySelector('h1').insertAdjacentHTML('beforeend', '<b>x</b><i>y</i>')")
+        assert ["x", "y"] in tab.page.evaluate(TOUCHING)[1]
+
+
+def test_lines_that_would_be_empty_in_a_whole_row_are_left_out(tab):
+    tab.open("#/tables/1?published=1&intervals=1")
+    rows = tab.page.locator("table.data tbody tr:not(.group, .delta)")
+    measured = [bool(rows.nth(one).locator("th a").count()) for one in range(rows.count())]
+    assert {*measured} == {True, False}
+    for one, known in enumerate(measured):
+        cells = rows.nth(one).locator("> *").count()
+        assert rows.nth(one).locator(".interval").count() == (cells if known else 0), one
+    tab.open("#/tables/field?published=1")  # nothing is printed of it
+    assert "published numbers" not in tab.text("main")
+    assert tab.page.locator("table.data .published").count() == 0
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -197,6 +197,7 @@ def test_a_label_has_what_tells_a_run_from_the_others(tmp_path, paged):
     for more in ({}, {"limit": 2}, {"downsample": 4}, {"batch_size": 4}):
         head = synthetic.header("mini", "pdrop", **more)
         head["changes"] = [f"{name}={value}" for name, value in more.items() if name != "limit"]
+        head["changes"] += ["data.root=/data"]  # of all, so that it tells nothing
         write_gqa(tmp_path, "pdrop", head)
     assert labels_of(paged()) == [
         "PDrop λ=0.5 S=4", "PDrop λ=0.5 S=4, batch_size=4", "PDrop λ=0.5 S=4, downsample=4",

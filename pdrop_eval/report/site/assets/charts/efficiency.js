@@ -53,7 +53,7 @@
       hovertext: shown.map(({ variant, value }) => charts.hover(variant.label, `${spread ? "median " : ""}${words.brief(value.median)} ${measure.unit}`, words.number(value.low) ? `quartiles ${words.brief(value.low)} to ${words.brief(value.high)}` : "")),
       error_x: { type: "data", symmetric: false, visible: spread, color: charts.colour("--ink"), thickness: 1.2, width: 5, array: beyond("high"), arrayminus: beyond("low") },
     }];
-    const shared = charts.layout({ x: `${measure.name.toLowerCase()}, ${measure.unit}${spread ? " (median and quartiles of the rounds)" : ""}`.replace("kv", "KV"), y: "", more: { height: 90 + 44 * shown.length, bargap: 0.45 } });
+    const shared = charts.layout({ x: `${measure.name.toLowerCase()}, ${measure.unit}${spread ? (innerWidth < 640 ? " (median, quartiles)" : " (median and quartiles of the rounds)") : ""}`.replace("kv", "KV"), y: "", more: { height: 90 + 44 * shown.length, bargap: 0.45 } });
     return { traces, layout: { ...shared, yaxis: { ...shared.yaxis, title: undefined } } };
   }
 

@@ -11,6 +11,7 @@
     if (table.sections) return blocks(index, tables, table);
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
+    const there = table.parts.some(printedIn); // else a line of dashes would stand under every row
     const options = { published: published.on, intervals: intervals.on };
     const measured = table.parts.filter((part) => part.source === "measured");
     const printed = table.parts.filter((part) => part.source !== "measured");
@@ -18,7 +19,7 @@
       heading: `${table.title}: ${table.heading || table.title}`,
       lead: lead(index),
       nodes: [
-        h("div.controls", null, tabs(tables, table), h("div.toggles", null, published.element, intervals.element, reset())),
+        h("div.controls", null, tabs(tables, table), h("div.toggles", null, there ? published.element : null, intervals.element, reset())),
         measured.length ? measured.map((part) => section(index, table, part, options, measured.length > 1)) : widgets.empty("Nothing of this table is measured yet."),
         printed.map((part) => asPrinted(index, table, part)),
       ],
@@ -76,6 +77,7 @@
   function section(index, table, part, options, several) {
     const columns = makeColumns(index, table, part);
     const sort = cells.sorting(columns);
+    options = { ...options, published: options.published && printedIn(part) };
     const name = `${table.title}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
     const notes = [...(part.notes || [])];
     return h("section.part", { "aria-label": name },
@@ -97,6 +99,8 @@
     const apart = part.comparable ? "" : "; they are of other models, on the benchmarks themselves, and can't be compared with these";
     return `The paper's numbers stand under the measured ones, in italics${apart}. `;
   }
+
+  const printedIn = (part) => rowsOf(part).some((row) => row.published);
 
   const partial = (part) => rowsOf(part).some((row) => Object.values(row.cells).some((cell) => cell && cell.state === "partial"));
 
@@ -159,6 +163,7 @@
 
   function line(index, row, columns, options, withGroup) {
     const [first, ...others] = columns;
+    options = { ...options, intervals: options.intervals && Boolean(row.run) }; // what isn't measured has none
     const labels = cells.lines(options, cells.publishedLabel(row));
     const name = first.nameOf(row);
     return h("tr", null,
