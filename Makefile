@@ -150,13 +150,15 @@ clean:  ## Remove build outputs and caches
 
 readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(BIN)/pdrop-eval-figures out=results/figures $(ARGS)
+	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
 	$(BIN)/pdrop-eval-tables out=results/tables readme=README.md page=results/README.md $(ARGS)
 
-# Runs that failed (status 1) leave their rows with the reason, and the table is made all the same.
+# Runs that failed (status 1) leave rows with the reason, and the table is made all the same.
+SHELF = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/shelf)
+SHELF_TABLE = $(BIN)/pdrop-eval-tables table=shelf root=$(SHELF) out=results/tables readme=README.md
 shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 	@status=0; $(BIN)/pdrop-eval experiment=shelf $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
-		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=shelf out=results/tables \
-		$(patsubst results=%,root=%,$(filter results=%,$(ARGS))) || status=$$?; exit $$status
+		[ $$status -gt 1 ] || $(SHELF_TABLE) || status=$$?; exit $$status
 
 # Every task of the suite, 20 questions each. FitPrune's own script takes the ratio 60.
 RECIPES = pdrop_eval/strategies/recipes

@@ -11,7 +11,7 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, code, commands
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.run_identity import checkpoint_sha256
-from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, SHELF, marks
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, marks
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
@@ -93,7 +93,7 @@ def test_the_readme_shows_the_numbers_of_table_5():
 
 def test_the_readme_shows_the_means_of_the_shelf():
     """Each mean of its table is that of a line of shelf.csv; run make readme after make shelf."""
-    start, end = marks(SHELF)
+    start, end = marks("shelf")
     block = README.partition(start)[2].partition(end)[0].strip()
     if not (TABLES / "shelf.csv").is_file():
         assert block == NOTHING

@@ -104,7 +104,7 @@ def test_several_strategies_are_a_sweep(make):
         ("family-cards", "python -m tools.mini.member_card a=1"),
         ("findings", "python -m pdrop_eval.report.findings.page a=1"),
         ("readme", "pdrop-eval-tables out=results/tables readme=README.md page=results/README.md a=1"),
-        ("shelf", "pdrop-eval-tables table=shelf out=results/tables"),
+        ("shelf", "pdrop-eval-tables table=shelf root=results/shelf out=results/tables readme=README.md"),
         ("bench-train", "python -m tools.speed.training a=1"),
         ("flops", "python -m tools.speed.flops a=1"),
         ("goals", "python -m tools.speed.goals a=1"),
@@ -126,7 +126,7 @@ def test_the_shelf_is_run_and_shown_from_the_same_records(make):
     asked = make("shelf", "LIMIT=8", "ARGS=tasks=[gqa] results=mine")[1]
     assert asked[-2:] == [
         "pdrop-eval experiment=shelf limit=8 tasks=[gqa] results=mine",
-        "pdrop-eval-tables table=shelf out=results/tables root=mine",
+        "pdrop-eval-tables table=shelf root=mine out=results/tables readme=README.md",
     ]
 
 

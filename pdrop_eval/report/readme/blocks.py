@@ -23,7 +23,6 @@ from pdrop_eval.utils.errors import UserError
 
 FIRST, WHOLE, COMPACT = "first", "table5", "tables1-4"
 STRATEGIES = "strategies"
-SHELF = "shelf"  # also the name of its table
 FIGURES = ("figure1", "figure3", "figure4")
 NOTHING = "Nothing measured yet."
 # The benchmarks of a first look: two that need little detail of a picture, and two that need its small print.

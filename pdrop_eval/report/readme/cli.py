@@ -84,7 +84,7 @@ def make_tables(
             blocks |= _figures(runs, root, out.parent / "figures", readme.parent)
         files[readme] = with_blocks(readme, blocks)
     if page is not None:
-        files |= _pages(runs, page, out, reports)
+        files |= _pages(runs, page, out)
     for path, text in files.items():
         with writing_to(path.parent):
             write_atomically(path, text)
@@ -104,7 +104,7 @@ def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict
     return {name: drawn.get(name, ("", NOTHING))[1] for name in FIGURES}
 
 
-def _pages(runs: list["Run"], page: Path, out: Path, reports: list["Report"]) -> dict[Path, str]:
+def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
     """The page of results and the findings that it links to. Their numpy is imported for nothing else."""
     from pdrop_eval.report.findings.page import findings_page
     from pdrop_eval.report.findings.questions import find
@@ -112,10 +112,7 @@ def _pages(runs: list["Run"], page: Path, out: Path, reports: list["Report"]) ->
 
     found = find(runs)
     findings = page.parent / "training" / "findings.md"
-    return {
-        findings: findings_page(found),
-        page: results_page(runs, found, page.parent, out, [report.name for report in reports]),
-    }
+    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
 
 
 def _shown(reports: list["Report"], runs: list["Run"], out: Path, which: str) -> str:

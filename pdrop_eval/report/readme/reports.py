@@ -11,7 +11,7 @@ from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.formats.html import page
 from pdrop_eval.report.formats.latex import latex
 from pdrop_eval.report.formats.markdown import markdown
-from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, SHELF, STRATEGIES, WHOLE, compact, first
+from pdrop_eval.report.readme.blocks import COMPACT, FIRST, NOTHING, STRATEGIES, WHOLE, compact, first
 from pdrop_eval.report.tables.csv_export import sheet
 from pdrop_eval.report.tables.fill import measured_parts, published_part
 from pdrop_eval.report.tables.layout import measured_section, published_section
@@ -81,18 +81,23 @@ def table_report(table: Table, runs: list[Run], left: Sequence[LeftOut] = ()) ->
 def readme_blocks(runs: list[Run], reports: Sequence[Report] = ()) -> dict[str, str]:
     """What a README may show: Table 5 at a first look and as it is in its file, Tables 1 to 4 in short.
 
+    A table by budgets has a block of its own; where it alone was made, the others stay as they are.
+
     Args:
         runs: What was run.
         reports: Those that were made of them.
     """
+    own = {report.name: report.first for report in reports if report.first}
+    if own and len(reports) == len(own):
+        return own
     made = {report.name: report for report in reports}
     whole = made.get(TABLES[5].name) or table_report(TABLES[5], runs)
     return {
         FIRST: first(measured_parts(TABLES[5], runs)),
         WHOLE: markdown(whole.sections) if whole else NOTHING,
         COMPACT: short_tables(runs),
-        SHELF: made[SHELF].first if SHELF in made else NOTHING,
         STRATEGIES: catalogue("pdrop_eval/strategies"),
+        **own,
     }
 
 

@@ -1,12 +1,13 @@
 """`results/README.md`, written by `make readme`: what was measured on one page, with links to the rest."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.bench.training_speed import load_speed, speed_lines
+from pdrop_eval.report.budgets.blocks import boards
 from pdrop_eval.report.findings.page import summary
 from pdrop_eval.report.findings.questions import Comparison
 from pdrop_eval.report.formats.grid import Section
@@ -30,7 +31,6 @@ def results_page(
     found: Sequence[Comparison],
     folder: Path,
     tables: Path,
-    reports: Collection[str] = (),
 ) -> str:
     """The page that lies in `folder`, beside training/.
 
@@ -39,9 +39,8 @@ def results_page(
         found: What training changed.
         folder: Where the page lies.
         tables: Where the files of the tables are.
-        reports: The names of those that were made.
     """
-    parts = [_INTRO, _index(runs, reports, folder, os.path.relpath(tables, folder).replace(os.sep, "/"))]
+    parts = [_INTRO, _index(runs, folder, tables)]
     answers = summary(found)
     if answers:
         parts += [
@@ -65,23 +64,27 @@ def results_page(
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _index(runs: Sequence[Run], reports: Collection[str], folder: Path, tables: str) -> str:
+def _index(runs: Sequence[Run], folder: Path, tables: Path) -> str:
     """Links to every file of the tables, and to the pages of training."""
+    place = os.path.relpath(tables, folder).replace(os.sep, "/")
 
     def links(name: str) -> str:
-        return ", ".join(f"[{kind}]({tables}/{name}.{kind})" for kind in FORMATS)
+        return ", ".join(f"[{kind}]({place}/{name}.{kind})" for kind in FORMATS)
 
-    made = [
-        table
-        for table in shipped().values()
-        if table.name in reports or (not table.in_blocks and (table.published or measured_parts(table, runs)))
-    ]
+    made = [table for table in shipped().values() if _is_made(table, runs, tables)]
     lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in made]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
     lines.append("- What training with PDrop changed: [findings](training/findings.md)")
     if (folder / "training" / "speed.md").is_file():
         lines.append("- Training speed: [speed](training/speed.md)")
     return "\n".join(lines)
+
+
+def _is_made(table: Table, runs: Sequence[Run], tables: Path) -> bool:
+    """Whether a table has files; those of a table by budgets may be of records in another folder."""
+    if table.in_blocks:
+        return bool(boards(table, runs)) or (tables / f"{table.name}.md").is_file()
+    return bool(table.published or measured_parts(table, runs))
 
 
 def _table(table: Table, runs: Sequence[Run]) -> str:

@@ -28,7 +28,14 @@ from pdrop_eval.strategies.make import instantiate_strategy, joined, without_tor
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError, naming
 
-_OF_THE_COMMAND = ("combine", "runs", "keep_going", "size", "figure")  # which runs there are, not what one is
+_OF_THE_COMMAND = (
+    "combine",
+    "runs",
+    "keep_going",
+    "size",
+    "figure",
+    "table",
+)  # which runs there are, not what one is
 
 
 @dataclass(frozen=True)

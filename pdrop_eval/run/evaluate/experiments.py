@@ -2,9 +2,10 @@
 
 Hydra's sweeps try every combination; the rows of a table are pairs of a checkpoint and a strategy. So an
 experiment has a plain list `runs`, and the runs are composed and evaluated here, one after the other. One
-with a `figure` is drawn afterwards.
+with a `figure` is drawn afterwards; of one with a `table`, the command is told that shows it.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.strategies.registry import VANILLA
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
@@ -96,6 +98,8 @@ def run_experiment(
     done, failed = _made(able, evaluate, config.keep_going)
     if rank() == 0:
         print(f"{len(done)} of {len(runs)} runs are done{_counted(reasons, config.keep_going)}.")
+        if config.get("table") is not None:
+            print(_shown_by(config.table, able[-1].spec.results))
         if config.get("figure") is not None:
             _draw(given["experiment"], done, config.tasks, Path(able[-1].spec.results))
     if failed:
@@ -175,6 +179,14 @@ def _counted(reasons: Mapping[int, str], keep_going: bool) -> str:
     return f"; {len(reasons)} left out{':' if keep_going else ','} {why}"
 
 
+def _shown_by(table: str, results: str) -> str:
+    """The command that shows the table of an experiment, in the words of make where make was called."""
+    settings = f"table={table} root={results}"
+    if "MAKELEVEL" in os.environ:
+        return f"next: make tables ARGS='{settings}'"
+    return f"next: {script('pdrop-eval-tables')} {settings}"
+
+
 def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:
     """Draws the figures of the models that were run, from runs with the same settings."""
     asked = [tasks] if isinstance(tasks, str) else list(tasks)
@@ -238,7 +250,8 @@ def _overrides(
     suite = [] if "suite" in given else [f"suite={suite_of(size)}"]
     names = [config.tasks] if isinstance(config.tasks, str) else config.tasks
     tasks = [] if names is None else [f"tasks=[{','.join(names)}]"]
+    results = [] if "results" in given else [f"results={config.results}"]
     common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]
     register_all([run["strategy"]])
     own = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
-    return [*suite, *tasks, *own, *common]
+    return [*suite, *tasks, *results, *own, *common]

@@ -253,6 +253,21 @@ def test_a_readme_gets_a_row_a_strategy_and_a_column_a_budget(tmp_path):
     assert lines["PruMerge°"][2] == "-"
 
 
+def test_of_a_readme_only_its_own_block_is_written_and_others_leave_it(tmp_path, table):
+    made.shelf(tmp_path / "runs")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- mine -->\nold\n<!-- /mine -->\n<!-- first -->\nkept\n<!-- /first -->\n")
+    make_tables(tmp_path / "runs", tmp_path / "out", str(tmp_path / "mine.yaml"), readme)
+    text = readme.read_text(encoding="utf-8")
+    assert "| FastV      | ECCV 2024   |" in text
+    assert "old" not in text
+    assert text.endswith("<!-- first -->\nkept\n<!-- /first -->\n")
+    make_tables(tmp_path / "runs", tmp_path / "out", "all", readme)
+    after = readme.read_text(encoding="utf-8")
+    assert after.partition("<!-- first -->")[0] == text.partition("<!-- first -->")[0]
+    assert "kept" not in after
+
+
 def test_the_results_page_has_the_blocks_with_their_intervals(tmp_path, table, monkeypatch):
     from pdrop_eval.report.site import build
     from pdrop_eval.report.site.data import tables

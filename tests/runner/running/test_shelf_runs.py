@@ -119,6 +119,19 @@ def test_what_fails_on_the_way_is_written_down_too_until_it_is_done(outcome, cap
     assert read_left_out(Path("r")) == []
 
 
+def test_the_shelf_has_records_of_its_own_and_says_what_shows_them(outcome, monkeypatch, capsys):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    asked = []
+    monkeypatch.setattr(experiments, "_made", lambda able, *_: (asked.extend(able) or [], []))
+    assert outcome("experiment=shelf", "strategy=uniform")[0] == 0
+    assert {one.spec.results for one in asked} == {"results/shelf"}
+    assert {one.spec.limit for one in asked} == {160}
+    assert "pdrop-eval-tables table=shelf root=results/shelf" in capsys.readouterr().out
+    asked.clear()
+    assert outcome("experiment=shelf", "strategy=uniform", "results=r", "limit=4")[0] == 0
+    assert {(one.spec.results, one.spec.limit) for one in asked} == {("r", 4)}
+
+
 def test_without_keep_going_the_first_that_fails_ends_it(outcome):
     status, made = outcome(THREE, "results=r", fails={"prumerge": UserError("no")})
     assert (status, made) == (2, ["vanilla"])
