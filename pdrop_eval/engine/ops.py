@@ -52,10 +52,11 @@ def softmax_rows(query: Tensor, key: Tensor, visible: Tensor, scaling: float) ->
     """
     b, h, t, e = query.shape
     g, n = key.shape[1], key.shape[2]
-    logits = (query.reshape(b, g, h // g * t, e) @ key.transpose(2, 3)).view(b, h, t, n) * scaling
+    # In place where it can be, and scaled before the product: passes over [b, h, t, n] are what it costs.
+    logits = ((query * scaling).reshape(b, g, h // g * t, e) @ key.transpose(2, 3)).view(b, h, t, n).float()
     blind = ~visible.any(-1, keepdim=True)
-    weights = logits.float().masked_fill(~(visible | blind)[:, None], -torch.inf).softmax(-1)
-    return weights.masked_fill(blind[:, None], 0.0)
+    weights = logits.masked_fill_(~(visible | blind)[:, None], -torch.inf).softmax(-1)
+    return weights.masked_fill_(blind[:, None], 0.0)
 
 
 def top_mask(scores: Tensor, candidates: Tensor, counts: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Tokens that a drop makes: where they stand, their positions, and what the report says of them."""
 
 import copy
+from dataclasses import replace
 
 import merging
 import pytest
@@ -10,6 +11,7 @@ from merging import Merging
 from test_oracle import decoder_inputs
 
 from pdrop_eval import UserError
+from pdrop_eval.engine import prefill
 from pdrop_eval.engine.interface import Merged
 from pdrop_eval.engine.stage import Stage, with_made
 
@@ -195,3 +197,30 @@ def test_labels_are_refused_by_a_strategy_without_a_rule_for_them():
     labels = torch.full(case.inputs["attention_mask"].shape, 5)
     with pytest.raises(UserError, match="can't be trained with"), case.under(Untrained()):
         case.forward(labels=labels)
+
+
+def in_front_of_their_image_token(stage):
+    """The first made token of each row changes places with the token before it."""
+    first = stage.made.int().argmax(1, keepdim=True)
+    swap = torch.arange(stage.made.shape[1]).expand_as(stage.made).clone()
+    swap.scatter_(1, first, first - 1).scatter_(1, first - 1, first)
+    return replace(stage, gather=stage.gather.gather(1, swap))
+
+
+PLANTED = {
+    "in front of their image token": in_front_of_their_image_token,
+    "a place too far": lambda stage: replace(stage, positions=stage.positions + stage.made),
+    "counted as removed": lambda stage: replace(stage, removed=stage.removed + stage.made.sum(1)),
+    "never ranked again": lambda stage: replace(stage, image=stage.image & ~stage.made),
+    "named after their image token": lambda stage: replace(stage, made=None),
+    "of the row beside": lambda stage: replace(stage, gather=stage.gather.roll(1, 0)),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED.values(), ids=PLANTED)
+def test_a_fault_in_placing_made_tokens_is_caught(monkeypatch, fault):
+    right = prefill.with_made
+    monkeypatch.setattr(prefill, "with_made", lambda *given, **more: fault(right(*given, **more)))
+    case = case_of("llava_gqa", rows=([4, IMAGE, 5], [2, IMAGE, 5]))
+    with pytest.raises(AssertionError):
+        assert_agrees(case, Merging(keep=(6, 5)))
