@@ -29,6 +29,17 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: tiny models are as fast, and results don't depend on the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def lora_adapter() -> Callable[..., Path]:
     """A function that writes an adapter of the miniature: to one projection of its first layer it adds 6.
 

@@ -57,13 +57,8 @@ def golden_folder(request):
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _on_one_thread(one_thread):
+    """Every case."""
 
 
 def pytest_terminal_summary(terminalreporter, config):

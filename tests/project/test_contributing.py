@@ -61,6 +61,7 @@ def project(tmp_path_factory):
     for name in ("pdrop_eval", "conf", "tasks", "tests/core", "tests/runner"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
     for section in SECTIONS:
         blocks = steps(section)
         assert len(blocks) == 3

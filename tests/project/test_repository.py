@@ -27,6 +27,12 @@ FILES = tracked()
 pytestmark = pytest.mark.skipif(not FILES, reason="not a git checkout")
 
 
+def test_no_two_test_files_have_one_name():
+    """Pytest takes them for one module, and then refuses to run them together."""
+    names = [path.name for path in FILES if path.name.startswith("test_") and path.suffix == ".py"]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_file_is_over_15_mb():
     assert [str(path) for path in FILES if path.stat().st_size > LIMIT_BYTES] == []
 
