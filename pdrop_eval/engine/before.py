@@ -115,6 +115,12 @@ class Shortened:
         changes = {}
         if mask is not None:
             changes["attention_mask"] = torch.cat((rows.valid.to(mask), mask[:, full:]), dim=1)
+        if rows.position_ids is not None:  # those of the full prompt, which go on: given ones are right
+            if places is None:
+                new = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) + past - short
+                changes["position_ids"] = rows.position_ids[1:].amax(-1, keepdim=True) + new
+            return {**inputs, **changes}
+        if mask is not None:
             of_full = torch.ones_like(removed, dtype=torch.bool)
         elif places is not None:
             of_full = places[:, -1:] >= valid + length - short - 1 + removed
@@ -171,9 +177,9 @@ class BeforeStage:
                 "encoded already."
             )
         pixels = {name: inputs[name] for name in self.family.processor_inputs if inputs.get(name) is not None}
-        encoded = self.family.encode_images(self.model, pixels, self.reducer.needs)
+        encoded = self.family.encode_images(self.model, pixels, self.reducer.needs, inputs["input_ids"])
         places = [image.places for image in encoded]
-        digests = [partial(digest, pixels["pixel_values"], i, place) for i, place in enumerate(places)]
+        digests = [partial(digest, self.family, pixels, i, place) for i, place in enumerate(places)]
         return self.shorten(
             inputs["input_ids"], inputs.get("attention_mask"), encoded, questions, seeds, digests,
             left_aligned=inputs.get("labels") is not None,
@@ -256,12 +262,9 @@ class BeforeStage:
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
 
 
-def digest(pixels: Any, number: int, places: Places | None) -> int:
-    """Return a number that only the same pixels have; tiles that fill up a batch aren't the image's."""
-    values = pixels[number]
-    if places is not None and values.dim() > 3:
-        values = values[: places.tiles]
-    values = values.detach().float().cpu().contiguous()
+def digest(family: MultimodalFamily, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> int:
+    """Return a number that only an image with the same pixels has."""
+    values = family.pixels_of_image(pixels, number, places).detach().float().cpu().contiguous()
     return int.from_bytes(hashlib.sha256(values.numpy().tobytes()).digest()[:8], "big") >> 1
 
 

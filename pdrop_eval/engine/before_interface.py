@@ -61,6 +61,10 @@ class ImageView:
         class_token: [P, w] before the projector.
         heads: of the tower's attention.
         project: the model's projector, [..., w] to [..., d].
+        received: [n] float32, how much attention the tower pays to each token, where it joins patches to
+            tokens: it stands in for the class token's, and tokens for patches. Else None.
+        metric: [n, e] float32, the mean key of each token there.
+        added: [layers, n, d], what the decoder adds to the tokens after its first layers, or None.
         newline: [d], the token that ends a row, or None.
         question: its text, or None.
     """
@@ -82,6 +86,7 @@ class ImageView:
         self.features = encoded.features
         self.class_token = encoded.class_token
         self.heads = encoded.heads
+        self.received, self.metric, self.added = encoded.received, encoded.metric, encoded.added
         self.project = project
         self.newline = newline
         self.question = question

@@ -149,6 +149,9 @@ class EncodedImage:
         class_token: [P, w] before the projector.
         projected: [P, N, d].
         grid: (frames, rows, columns) of patches, where position ids follow from them.
+        received: [n] float32, how much attention the tower pays to each token, in towers that join patches to
+            tokens; it stands in for the class token's.
+        metric: [n, e] float32, the mean key of each token there.
         added: [layers, n, d], what the decoder adds to the tokens after its first layers (DeepStack).
     """
 
@@ -164,6 +167,8 @@ class EncodedImage:
     projected: Tensor | None = None
     grid: tuple[int, int, int] | None = None
     added: Tensor | None = None
+    received: Tensor | None = None
+    metric: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

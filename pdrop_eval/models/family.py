@@ -217,6 +217,8 @@ class MultimodalFamily(Family, ABC):
         bounds: the settings of `ImageBounds` that its processor has.
         unevaluated: why its checkpoints can't be evaluated, only used as models; "" where they can.
         unreduced: why strategies before the decoder can't be used; "" where they can.
+        reduced_by: the strategies before the decoder that are defined for its tower; None: all whose needs it
+            can meet.
         published: sizes of published text models, by size; `published_config` builds their configs.
         published_prefix: what stands before the size in the name of a published model.
     """
@@ -228,6 +230,7 @@ class MultimodalFamily(Family, ABC):
     bounds: ClassVar[tuple[str, ...]] = ()
     unevaluated: ClassVar[str] = ""
     unreduced: ClassVar[str] = ""
+    reduced_by: ClassVar[tuple[str, ...] | None] = None
     parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     published_prefix: ClassVar[str] = ""
@@ -397,13 +400,16 @@ class MultimodalFamily(Family, ABC):
 
         return EncodedImage(self.encode(model, pixels))
 
-    def encode_images(self, model: Any, pixels: Mapping[str, Tensor], needs: Needs) -> list[EncodedImage]:
+    def encode_images(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
+    ) -> list[EncodedImage]:
         """Return each of one or several images with what a strategy before the decoder needs of it.
 
         Args:
             model: on the device of the pixels.
             pixels: the `processor_inputs` of the images.
             needs: what to hold of the vision tower.
+            ids: [b, n] of the prompts, where images can't be told apart without; None: there is one image.
         """
         from pdrop_eval.models.tower import encode
 
@@ -412,6 +418,11 @@ class MultimodalFamily(Family, ABC):
     def class_tokens(self, config: Any) -> int:
         """Return the class tokens that the vision tower puts before the patches of a tile."""
         return 0
+
+    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
+        """Return the pixels of one of several images; tiles that fill up a batch aren't the image's."""
+        values = pixels["pixel_values"][number]
+        return values[: places.tiles] if places is not None and values.dim() > 3 else values
 
     def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
         """Return where the tokens of each image come from.

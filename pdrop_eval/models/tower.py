@@ -83,6 +83,13 @@ def check_tower(family: MultimodalFamily, config: Any, needs: Needs, who: str) -
             f"{who} reduces images before the decoder, which {family.display_name} isn't reduced by here: "
             f"{family.unreduced}. Use a strategy in the decoder, such as fastv or pdrop."
         )
+    if family.reduced_by is not None:
+        if who not in family.reduced_by:
+            raise UserError(
+                f"{who} has no port to {family.display_name}, whose tower joins patches to tokens: it isn't "
+                f"defined there. These are: {', '.join(family.reduced_by)}."
+            )
+        return
     kind = config.vision_config.model_type
     if needs.of_class_token and not family.class_tokens(config):
         raise UserError(

@@ -19,7 +19,8 @@ class BeforeStrategy(Strategy):
 
     A subclass is a dataclass whose fields are the paper's hyperparameters. It defines `reduce`, and
     `retained_count` unless it is adaptive. All layers of the decoder see the T tokens that are left, with
-    position ids that have no gaps, as in the official code of every method of this kind.
+    position ids that have no gaps, as in the official code of every method of this kind; on Qwen-VL, whose
+    ids say where on an image a token lies, they keep their own, as in every port to it.
 
     Attributes:
         needs: what of the vision tower, and whether the question, `reduce` looks at.

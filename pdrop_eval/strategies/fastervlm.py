@@ -30,6 +30,8 @@ class FasterVLM(PerTile):
       go to the earlier patch; torch.topk promises nothing.
     - Only the class token's row is computed, whatever attention implementation the tower uses.
     - The grid of tiles is the model's own; officially it is the one with the least padding.
+
+    On InternVL a token has the sum of its four patches' attention, of the tower's last layer.
     """
 
     name: ClassVar[str] = "fastervlm"
@@ -42,8 +44,15 @@ class FasterVLM(PerTile):
 
     def choose(self, view: ImageView, seen: Tensor) -> tuple[Tensor, Tensor]:
         """Return those with the most attention."""
-        scores = class_attention(view.attention())
+        scores = tile_scores(view)
         return best(scores, seen, self.count), scores
+
+
+def tile_scores(view: ImageView) -> Tensor:
+    """Return [P, N]: the class token's attention, or what the tower pays to tokens that join patches."""
+    if view.received is not None:
+        return view.received.view(view.shape.tiles, -1)
+    return class_attention(view.attention())
 
 
 def class_attention(attention: Tensor) -> Tensor:

@@ -34,6 +34,13 @@ class VisionZip(BeforeStrategy):
     - Equal attention goes to the earlier patch; torch.topk promises nothing.
     - No class token and more contextual tokens than patches that are left are refused before a sample runs.
 
+    On Qwen-VL, as in Tencent/AngelSlim at 67394ce: dominant tokens are those that receive most attention in
+    the tower's last block (mean over heads, summed over all rows and a token's four patches), and keys are
+    that block's, rotated, mean over heads and patches. Merged are the tokens, and with them what Qwen3-VL
+    adds in its first layers (DeepStack); a contextual token stands in its target's place. The port is
+    `official=False`. On InternVL the class token's row of the last layer takes the place of all rows, for
+    each tile. Neither has the class token among its dominant tokens.
+
     Attributes:
         dominant: dominant tokens of a tile, the class token among them; None: 54, or what the preset says.
         contextual: contextual tokens of a tile; None: 10, or what the preset says.
@@ -107,6 +114,8 @@ class VisionZip(BeforeStrategy):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return the dominant tokens as they are and the contextual ones after the projector."""
+        if view.received is not None:
+            return self._by_received_attention(view)
         import torch
 
         features, class_token = view.features, view.class_token
@@ -143,6 +152,27 @@ class VisionZip(BeforeStrategy):
         tokens = torch.cat([tokens.to(patches.tokens) for tokens, _ in order])
         return Reduced(tokens, torch.cat(source), patches.scores)
 
+    def _by_received_attention(self, view: ImageView) -> Reduced:
+        """Return dominant tokens, and contextual ones in the places of those that others are merged into."""
+        import torch
+
+        assert view.received is not None
+        assert view.metric is not None
+        layers = [] if view.added is None else list(view.added)
+        values = torch.cat((view.tokens, *layers), dim=-1)  # DeepStack's features are merged alike
+        ids, made, size = [], [], view.shape.patches
+        for start in range(0, len(view.tokens), size):
+            own = torch.arange(start, start + size, device=values.device)
+            kept, targets, rest = split_tokens(view.received[own], *self.counts)
+            ids += [own[kept], own[targets]]
+            others = merged(values[own[rest]], view.metric[own[rest]], len(targets), self.official)
+            made += [values[own[kept]], others]
+        where = torch.cat(ids)
+        order = where.argsort()
+        parts = torch.cat(made)[order].to(values.dtype).split([view.tokens.shape[1]] * (1 + len(layers)), -1)
+        added = torch.stack(parts[1:]) if layers else None
+        return Reduced(parts[0], where[order], view.received, added=added)
+
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the class token's attention, the cosines of the others, and the made tokens' projection."""
         dominant, contextual = self.counts
@@ -157,6 +187,26 @@ class VisionZip(BeforeStrategy):
         each = max(2, count // shape.tiles)
         contextual = max(1, round(each * 10 / 64))
         return cls(dominant=each - contextual, contextual=contextual, **fields)
+
+
+def split_tokens(received: Tensor, dominant: int, contextual: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the numbers of dominant tokens, of targets, and of all others with the targets, ascending.
+
+    Args:
+        received: [n], how much attention each token receives.
+        dominant: how many stay as they are; fewer in an image that has fewer.
+        contextual: how many targets the others are merged into.
+    """
+    import torch
+
+    n = len(received)
+    contextual = min(contextual, n)
+    dominant = min(dominant, n - contextual)
+    everywhere = torch.ones_like(received, dtype=torch.bool)[None]
+    chosen = dominant_patches(received[None], everywhere, dominant)[0]
+    rest = (~chosen).nonzero().flatten()
+    step = max(1, len(rest) // contextual)
+    return chosen.nonzero().flatten(), rest[: step * contextual : step], rest
 
 
 def dominant_patches(scores: Tensor, seen: Tensor, count: int) -> Tensor:

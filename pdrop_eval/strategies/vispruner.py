@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models.encoded import Needs, TokenShape
-from pdrop_eval.strategies.fastervlm import class_attention
+from pdrop_eval.strategies.fastervlm import tile_scores
 from pdrop_eval.strategies.per_tile import PerTile, best
 from pdrop_eval.utils.validation import check_number
 
@@ -42,6 +42,11 @@ class VisPruner(PerTile):
     - An odd number of candidates, and fewer than 16, work: the last of an odd list is at an even place, and a
       round removes no more than it has at even places. The official code crashes.
     - Each image is chosen from by itself; officially all images of a batch share one row.
+
+    On Qwen-VL, as in Tencent/AngelSlim at 67394ce: attention is what a token receives in the tower's last
+    block (see VisionZip), likeness that of the tokens, and the others are candidates in the order of the
+    image, in every round; round(T·r) are chosen by attention. On InternVL likewise, for each tile, by the
+    class token's attention.
 
     Attributes:
         visual_token_num: T, of each tile; None: 64, or what the preset says.
@@ -76,8 +81,15 @@ class VisPruner(PerTile):
         """Return the important and the diverse ones of each tile."""
         import torch
 
+        scores = tile_scores(view)
+        if view.received is not None:
+            features = view.tokens.view(*scores.shape, -1)
+            chosen = [
+                by_place(own, values, min(self.count, len(own)), self.important_ratio)
+                for own, values in zip(scores, features, strict=True)
+            ]
+            return torch.stack(chosen), scores
         assert view.features is not None
-        scores = class_attention(view.attention())
         chosen = [
             important_and_diverse(own, features, mask, min(self.count, int(mask.sum())), self.important_ratio)
             for own, features, mask in zip(scores, view.features, seen, strict=True)
@@ -107,6 +119,41 @@ def important_and_diverse(
     order = scores.masked_fill(~seen, -torch.inf).argsort(descending=True, stable=True)
     candidates = order[important : int(seen.sum())]
     chosen[candidates[diverse(features[candidates], count - important)]] = True
+    return chosen
+
+
+def by_place(scores: Tensor, features: Tensor, count: int, important_ratio: float) -> Tensor:
+    """Mark `count` tokens of one image, as the port to Qwen2.5-VL does.
+
+    The rest are candidates in the order of the image, in every round, and the share that attention chooses is
+    rounded to the nearest number, and never all.
+
+    Args:
+        scores: [n], attention received.
+        features: [n, d], the tokens.
+        count: how many.
+        important_ratio: the share that attention chooses.
+
+    Returns:
+        [n] bool.
+    """
+    import torch
+
+    important = round(count * important_ratio)
+    if important >= count > 1:
+        important = count - 1
+    everywhere = torch.ones_like(scores, dtype=torch.bool)
+    chosen = best(scores[None], everywhere[None], important)[0]
+    left = (~chosen).nonzero().flatten()
+    values = features.float()
+    values = values / values.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    while len(left) > count - important:
+        even, odd = left[::2], left[1::2]
+        remove = min(STEP, len(left) // 2, len(left) - (count - important))
+        likeness = (values[even] @ values[odd].T).amax(1)
+        kept = likeness.argsort(descending=True, stable=True)[remove:]
+        left = torch.cat((even[kept], odd)).sort().values
+    chosen[left] = True
     return chosen
 
 

@@ -159,12 +159,13 @@ def strategy_id(strategy):
     return strategy.name + (f"{same.index(strategy) + 1}" if len(same) > 1 else "")
 
 
-def reduces(family):
-    """Whether strategies before the decoder run on a family: bare decoders take no images."""
+def reduces(family, strategy):
+    """Whether a strategy before the decoder runs on a family: bare decoders take no images."""
     if family.startswith("bare_"):
         return False
     name = max((one for one in families.names() if family.startswith(one)), key=len)
-    return not families.multimodal(name).unreduced
+    known = families.multimodal(name)
+    return not known.unreduced and (known.reduced_by is None or strategy.reducer.name in known.reduced_by)
 
 
 def pairs(check, strategies):
@@ -178,7 +179,7 @@ def pairs(check, strategies):
     first = next(strategy for strategy in STRATEGIES if strategy.name == "pdrop")
     found = []
     for family, strategy in product(FAMILIES, strategies):
-        if strategy.reducer is not None and not reduces(family):
+        if strategy.reducer is not None and not reduces(family, strategy):
             continue
         if isinstance(strategy, Feather) and not SQUARE.search(family):
             continue  # it refuses grids that aren't square

@@ -36,7 +36,7 @@ def test_all_cases_are_here():
     assert count == {
         "pdrop": 10,
         "fastv": 5,
-        "fam": 14,
+        "fam": 22,
         "mustdrop": 1,
         "pre": 45,
         "random": 1,

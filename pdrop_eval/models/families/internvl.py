@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.families.llava_onevision import QWEN2_0_5B
 from pdrop_eval.models.families.qwen2_vl import QWEN2_1_5B, QWEN2_7B
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
@@ -34,7 +35,7 @@ class InternVL(MultimodalFamily):
     model_class = "InternVLForConditionalGeneration"
     text_types = ("qwen2", "qwen3")
     vision_types = ("internvl_vision",)
-    unreduced = "what its vision tower shows to them isn't worked out"
+    reduced_by = ("uniform", "random", "divprune", "visionzip", "vispruner", "fastervlm")
     architecture = "internvl3"
     display_name = "InternVL3"
     bounds = ("max_patches",)
@@ -107,6 +108,49 @@ class InternVL(MultimodalFamily):
         """Return the tokens of a tile."""
         return {"image_seq_length": self.side(config) ** 2}
 
+    def encode_images(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
+    ) -> list[EncodedImage]:
+        """Return each image with the class token's attention to its tokens in the last layer, by tile."""
+        noted: dict[str, Any] = {}
+        handle = None
+        if needs.layers or needs.of_class_token:
+            attention = self.vision_layers(model)[-1].attention
+            handle = attention.register_forward_pre_hook(_note_class_row(noted), with_kwargs=True)
+        try:
+            output = model.get_image_features(**pixels, return_dict=True).pooler_output
+        finally:
+            if handle is not None:
+                handle.remove()
+        side = self.side(model.config)
+        lengths = [output.shape[0] * output.shape[1]]
+        if ids is not None:
+            lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
+        held: dict[str, Any] = {}
+        if noted:
+            from pdrop_eval.models.salience import blocks_of
+
+            held["received"] = blocks_of(noted["row"], side).sum(2).flatten()
+            held["metric"] = blocks_of(noted["key"], side).mean(2).flatten(0, 1)
+        parts = {name: value.split(lengths) for name, value in held.items()}
+        tokens = output.flatten(0, 1).split(lengths)
+        return [
+            EncodedImage(own, _places(len(own), side), needs, **{k: v[number] for k, v in parts.items()})
+            for number, own in enumerate(tokens)
+        ]
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return the tokens of tiles, one tile after the other; without `input_ids` all are one image's."""
+        side, ids = self.side(model.config), pixels.get("input_ids")
+        lengths = [len(pixels["pixel_values"]) * side**2]
+        if ids is not None:
+            lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
+        return [_places(length, side) for length in lengths]
+
+    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
+        """Return all pixels: which tiles are an image's isn't known here."""
+        return pixels["pixel_values"]
+
     def image_lengths(self, model: Any, inputs: Mapping[str, Any]) -> Callable[[], Sequence[int] | None]:
         """Return what gives the tokens of each image: its run in the ids, between markers."""
         ids, token = inputs.get("input_ids"), model.config.image_token_id
@@ -177,6 +221,29 @@ class InternVL(MultimodalFamily):
         )
         vision_class: Any = CONFIG_MAPPING[self.vision_types[0]]
         return self.make_config(text, vision_class(attention_bias=True), IMAGE_TOKEN)
+
+
+def _places(tokens: int, side: int) -> Places:
+    import torch
+
+    numbers = torch.arange(tokens)
+    sources = torch.stack((numbers // side**2, numbers % side**2), dim=1)
+    return Places(sources, (side, side), tokens // side**2)
+
+
+def _note_class_row(noted: dict[str, Any]) -> Any:
+    """Return a hook that notes the class token's attention [P, N] and mean keys [P, N, e] of an attention."""
+
+    def note(attention: Any, args: Any, kwargs: Any) -> None:
+        from pdrop_eval.models.tower import class_row
+
+        hidden = (args[0] if args else kwargs["hidden_states"]).detach()
+        query = attention.q_norm(attention.q_proj(hidden[:, 0]))
+        key = attention.k_norm(attention.k_proj(hidden))
+        noted["row"] = class_row(query, key, attention.num_heads).mean(1)
+        noted["key"] = key[:, 1:].float().unflatten(-1, (attention.num_heads, -1)).mean(2)
+
+    return note
 
 
 def runs(ids: Sequence[int], token: int) -> list[int]:

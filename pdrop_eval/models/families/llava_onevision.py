@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.families.llava import _tile_tokens
+from pdrop_eval.models.encoded import EncodedImage, Needs, Places
+from pdrop_eval.models.families.llava import _side, _tile_tokens
 from pdrop_eval.models.families.llava_next import LlavaNext
 from pdrop_eval.models.families.qwen2_vl import QWEN2_7B
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout
@@ -33,7 +34,7 @@ class LlavaOnevision(LlavaNext):
     model_class = "LlavaOnevisionForConditionalGeneration"
     text_types = ("qwen2",)
     vision_types = ("siglip_vision_model",)
-    unreduced = "what its vision tower shows to them isn't worked out"
+    reduced_by = ("uniform", "random", "divprune")
     architecture = "llava-onevision"
     display_name = "LLaVA-OneVision"
     parameter_parts: ClassVar = {}
@@ -79,6 +80,31 @@ class LlavaOnevision(LlavaNext):
             fitting or config.image_grid_pinpoints, key=lambda p: (p[0] * p[1], -abs(p[0] - p[1]))
         )
         return self.shape_of(config, high, wide)
+
+    def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
+        """Return where tokens come from: the patches of the overview; those of tiles are of none."""
+        import torch
+
+        config, found = model.config, []
+        geometry, side = self.geometry(config), _side(config)
+        for high, wide in torch.as_tensor(pixels["image_sizes"]).tolist():
+            _, tiles = geometry.grids([(wide, high)])
+            patches = torch.arange(side * side)
+            first = torch.stack((torch.zeros_like(patches), patches), dim=1)
+            rest = torch.full((tiles.tokens, 2), -1)
+            seen = geometry.tiles(wide, high)
+            found.append(Places(torch.cat((first, rest)), (side, side), seen, None, (high, wide)))
+        return found
+
+    def encode_images(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
+    ) -> list[EncodedImage]:
+        """Return each image with its tokens: what of the tower made them isn't asked for."""
+        packed = list(model.get_image_features(**pixels, return_dict=True).pooler_output)
+        return [
+            EncodedImage(tokens, place, needs)
+            for tokens, place in zip(packed, self.places(model, pixels), strict=True)
+        ]
 
     def random_pixels(
         self, config: Any, shape: ImageShape, images: int, random: Generator

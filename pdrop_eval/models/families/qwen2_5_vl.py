@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.models.families.qwen2_vl import QWEN2_7B, QWEN2_72B, Qwen2VL
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 QWEN2_5_3B = {
     "hidden_size": 2048, "intermediate_size": 11008, "num_hidden_layers": 36, "num_attention_heads": 16,
@@ -37,6 +40,14 @@ class Qwen25VL(Qwen2VL):
         "72b": {**QWEN2_72B, "vision": {"intermediate_size": 3456}},
     }
     published_prefix = "qwen2_5_vl"
+
+    def _raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
+        """Return where tokens that go through the tower in windows stand, row by row."""
+        from pdrop_eval.models.salience import window_order
+
+        vision = config.vision_config
+        window = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        return window_order(*side, window).argsort()
 
     def _width(self, vision: Any) -> int:
         return int(vision.hidden_size)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import EncodedImage, Places
+from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
 from pdrop_eval.models.image_bounds import ImageBounds, check_range
 from pdrop_eval.models.native_size import MOST_STRETCHED, NativeLayout, resized
+from pdrop_eval.models.rotary import rotate
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -43,7 +44,7 @@ class Qwen2VL(MultimodalFamily):
     vision_types: ClassVar[tuple[str, ...]] = ("qwen2_vl_vision", "qwen2_vl")
     can_renumber = False
     lowest_transformers = "5.20"
-    unreduced = "what its vision tower shows to them isn't worked out"
+    reduced_by = ("uniform", "random", "divprune", "visionzip", "vispruner")
     architecture = "qwen2-vl"
     display_name = "Qwen2-VL"
     processor_inputs = ("pixel_values", "image_grid_thw")
@@ -125,6 +126,54 @@ class Qwen2VL(MultimodalFamily):
             patches = torch.arange(side[0] * side[1])
             found.append(Places(torch.stack((torch.zeros_like(patches), patches), dim=1), side))
         return found
+
+    def encode_images(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
+    ) -> list[EncodedImage]:
+        """Return each picture with the attention that its tokens receive in the tower's last block."""
+        import torch
+
+        noted: dict[str, Any] = {}
+        handle = None
+        if needs.layers or needs.of_class_token:
+            attention = self.vision_layers(model)[-1].attn
+            handle = attention.register_forward_pre_hook(_note_queries(noted), with_kwargs=True)
+        try:
+            output = model.get_image_features(**pixels, return_dict=True)
+        finally:
+            if handle is not None:
+                handle.remove()
+        found, start = [], 0
+        merge = model.config.vision_config.spatial_merge_size**2
+        added = getattr(output, "deepstack_features", None)
+        for number, (tokens, place) in enumerate(
+            zip(output.pooler_output, self.places(model, pixels), strict=True)
+        ):
+            grid = tuple(pixels["image_grid_thw"][number].tolist())
+            held: dict[str, Any] = {"grid": grid}
+            if added:
+                held["added"] = torch.stack([layer[number] for layer in added])
+            if noted:
+                own = slice(start, start + grid[1] * grid[2])
+                raster = self._raster_order(model.config, place.side).to(tokens.device)
+                from pdrop_eval.models.salience import mean_keys, received_attention
+
+                held["received"] = received_attention(noted["q"][:, own], noted["k"][:, own], merge)[raster]
+                held["metric"] = mean_keys(noted["k"][:, own], merge)[raster]
+            start += grid[1] * grid[2]
+            found.append(EncodedImage(tokens, place, needs, **held))
+        return found
+
+    def _raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
+        """Return where in the tower's order of tokens those of a picture stand, row by row."""
+        import torch
+
+        return torch.arange(side[0] * side[1])
+
+    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
+        """Return the patches of one picture."""
+        counts = pixels["image_grid_thw"].prod(1).tolist()
+        return pixels["pixel_values"].split(counts)[number]
 
     def vision_tower(self, model: Any) -> Any:
         """Return the vision tower, its merger included."""
@@ -265,6 +314,20 @@ class Qwen2VL(MultimodalFamily):
     def _published_vision(self, width: int) -> dict[str, Any]:
         """What a tower has that makes tokens of a width; transformers' own values are the published ones."""
         return {"hidden_size": width}
+
+
+def _note_queries(noted: dict[str, Any]) -> Any:
+    """Return a hook that notes rotated queries and keys [heads, patches, e] before a tower's attention."""
+
+    def note(attention: Any, args: Any, kwargs: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        heads = attention.num_heads
+        q, k, _ = attention.qkv(hidden).detach().unflatten(-1, (3, heads, -1)).float().unbind(1)
+        cos, sin = (part[None].float() for part in kwargs["position_embeddings"])
+        for name, part in (("q", q), ("k", k)):
+            noted[name] = rotate(part.transpose(0, 1)[None], cos, sin)[0]
+
+    return note
 
 
 def _cells(picture: EncodedImage, merge: int) -> Tensor:

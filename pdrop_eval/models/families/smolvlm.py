@@ -44,7 +44,7 @@ class SmolVLM(MultimodalFamily):
     model_class = "SmolVLMForConditionalGeneration"
     text_types = ("llama",)
     vision_types = ("smolvlm_vision",)
-    unreduced = "what its vision tower shows to them isn't worked out"
+    unreduced = "an image is several runs of tokens between markers, one for each tile"
     architecture = "smolvlm"
     display_name = "SmolVLM"
     processor_inputs = ("pixel_values", "pixel_attention_mask")

@@ -4,13 +4,16 @@ import copy
 
 import pytest
 import torch
-from contract import GRIDS, IMAGE, IMAGE_ID, build, case_of, model_of, text_settings
+from contract import FAMILIES, GRIDS, IMAGE, IMAGE_ID, build, case_of, model_of, text_settings
 from transformers import LlamaConfig, SiglipVisionConfig, StaticCache
 
 from pdrop_eval import FastV, UserError
 from pdrop_eval.models import families
 from pdrop_eval.models.encoded import Needs
 from pdrop_eval.models.kv_cache import cache_argument
+from pdrop_eval.strategies.fastervlm import FasterVLM
+from pdrop_eval.strategies.hired import HiRED
+from pdrop_eval.strategies.prumerge import PruMerge
 from pdrop_eval.strategies.random import Random
 from pdrop_eval.strategies.uniform import Uniform
 from pdrop_eval.strategies.visionzip import VisionZip
@@ -154,3 +157,23 @@ def test_a_prompt_without_images_is_as_it_was():
         assert torch.equal(case.generate(), plain)
     assert report.sources is None
     assert report.image_tokens_per_layer == [[0]] * 8
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "words"),
+    [
+        (
+            "qwen2_5_vl",
+            HiRED(token_budget_rate=0.3),
+            r"hired has no port to Qwen2\.5-VL.*visionzip, vispruner",
+        ),
+        ("qwen3_vl", FasterVLM(visual_token_num=6), r"fastervlm has no port to Qwen3-VL.*These are: uniform"),
+        ("internvl", PruMerge(), r"prumerge has no port to InternVL3.*fastervlm"),
+        ("llava_onevision", VisionZip(dominant=5, contextual=3), r"visionzip has no port to LLaVA-OneVision"),
+        ("smolvlm", Uniform(tokens=7), r"SmolVLM isn't reduced by here: an image is several runs of tokens"),
+    ],
+)
+def test_methods_without_a_port_are_refused_with_the_reason(name, strategy, words):
+    if name in FAMILIES:
+        with pytest.raises(UserError, match=words):
+            strategy(model_of(name))

@@ -1,12 +1,22 @@
 """FastV and PyramidDrop on further families: what a masking oracle scores, retains and answers."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import torch
-from golden_case import MismatchError
+from golden_case import Case, MismatchError
 from golden_driver import MissingError
 from transformers import AutoConfig
 
 from pdrop_eval import FastV, PyramidDrop
+from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models import families
+from pdrop_eval.models.encoded import EncodedImage
+from pdrop_eval.models.salience import received_attention
+from pdrop_eval.strategies.before import BeforeStrategy
+from pdrop_eval.strategies.divprune import most_diverse
+from pdrop_eval.strategies.visionzip import VisionZip
+from pdrop_eval.strategies.vispruner import VisPruner
 from pdrop_eval.utils.errors import UserError
 
 ATTENTION = ("sdpa", "eager")
@@ -126,4 +136,117 @@ def greedy(case, model, **inputs):
     return output.sequences[0, -8:].tolist(), torch.cat(output.logits)
 
 
-FAMILIES = {name: {"fastv": {None: check}, "pdrop": {None: check}} for name in NAMES}
+def check_given(case):
+    """Ids that are given leave before layer 0, at kept positions: as a strategy that selects leaves it."""
+    case.params("method", "layer", "positions", "note")
+    for attention in ATTENTION:
+        model, inputs = model_of(case, attention), case.weights("inputs")
+        _features(case, model, inputs)
+        _positions(case, model, inputs)
+        kept = case.value("expected", "kept_image_indices")[0]
+        short = _by_the_strategy if not families.of_model(model).can_renumber else _by_hand
+        tokens, logits = short(case, model, inputs, kept)
+        case.equal("decode_tokens", tokens, case.value("expected", "decode_tokens"))
+        case.close("decode_logits", logits, atol=3e-4)
+        case.close("prefill_logits_last", logits[0], atol=3e-4)
+
+
+@dataclass
+class Given(BeforeStrategy):
+    """Retains the image tokens with these ids, which count over the images of the row."""
+
+    ids: tuple = ()
+    name: ClassVar[str] = "uniform"  # one that every family takes
+
+    def __post_init__(self):
+        self.start = 0
+
+    def retained_count(self, shape):
+        return 1
+
+    def reduce(self, view):
+        mine = [number - self.start for number in self.ids]
+        n, self.start = len(view.tokens), self.start + len(view.tokens)
+        return view.take(torch.tensor([number for number in mine if 0 <= number < n]))
+
+
+def _by_the_strategy(case, model, inputs, kept):
+    """The whole route: encoded, reduced, the prompt shortened, three-dimensional positions kept."""
+    with Given(tuple(kept))(model) as drop:
+        tokens, logits = greedy(case, model, **inputs)
+    case.equal("kept_image_indices", drop.sources[0].tolist(), kept)
+    return tokens, logits
+
+
+def _by_hand(case, model, inputs, kept):
+    """Families whose positions are closed up before the decoder, here kept: the wrapper's route."""
+    family = families.of_model(model)
+    pixels = {name: inputs[name] for name in family.processor_inputs if name in inputs}
+    with torch.no_grad():
+        pooled = model.get_image_features(**pixels, return_dict=True).pooler_output
+    features = torch.cat([part.flatten(0, -2) for part in pooled])
+    image = family.image_mask(model.config, inputs)[0]
+    stays = ~image
+    stays[image.nonzero().flatten()[kept]] = True
+    columns = stays.nonzero().flatten()
+    ids = inputs["input_ids"][:, columns]
+    given = family.generate_inputs(model, ids, [EncodedImage(features[kept])])
+    mask = torch.ones_like(ids)
+    return greedy(case, model, **given, attention_mask=mask, position_ids=columns[None])
+
+
+def check_port(case):
+    """The official port to Qwen2.5-VL, its functions, and the tower of the case that it is a part of."""
+    source = Case(case.folder, "fam_qwen2_5_vl_pdrop")
+    model, inputs = model_of(source, "sdpa"), source.weights("inputs")
+    family = families.of_model(model)
+    pixels = {name: inputs[name] for name in family.processor_inputs}
+    with torch.no_grad():
+        images = family.encode_images(model, pixels, VisionZip.needs)
+    tokens = torch.cat([image.tokens for image in images])
+    case.close("image_embeds", tokens)
+    starts = case.tensor("cu_seqlens").tolist()
+    orders = [family._raster_order(model.config, image.places.side) for image in images]
+    counts = [len(image) for image in images]
+    window = torch.cat([order.argsort() + sum(counts[:i]) for i, order in enumerate(orders)])
+    case.equal("window_index", window)
+    for number, (image, raster) in enumerate(zip(images, orders, strict=True)):
+        own = slice(starts[number], starts[number + 1])
+        q, k = (case.tensor(name)[:, own] for name in ("vit_q_last", "vit_k_last"))
+        case.close(f"scores_image{number}", received_attention(q, k, 4)[raster], rtol=1e-4, atol=1e-5)
+        case.close(
+            f"scores_image{number}",
+            image.received,
+            case.tensor(f"scores_image{number}"),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+    for ratio in (0.75, 0.6):
+        _ported(case, images, tokens, ratio)
+
+
+def _ported(case, images, tokens, ratio):
+    """Each image keeps its share; DivPrune chooses over both at once."""
+    zipped, merged_tokens, pruned, start = [], [], [], 0
+    for image in images:
+        n = len(image)
+        keep = max(1, round(n * (1 - ratio)))
+        contextual = max(1, round(keep * 10 / 64))
+        found = VisionZip(dominant=keep - contextual, contextual=contextual, official=False).reduce(
+            ImageView(image, torch.nn.Identity())
+        )
+        zipped += (found.source + start).tolist()
+        merged_tokens.append(found.tokens)
+        chosen = VisPruner(visual_token_num=keep).reduce(ImageView(image, torch.nn.Identity()))
+        pruned += (chosen.source + start).tolist()
+        start += n
+    case.equal(f"visionzip_ratio{ratio}", zipped, case.value("expected", f"visionzip_ratio{ratio}"))
+    case.close(f"visionzip_ratio{ratio}_tokens", torch.cat(merged_tokens), atol=1e-5)
+    case.equal(f"vispruner_ratio{ratio}", pruned, case.value("expected", f"vispruner_ratio{ratio}"))
+    far = most_diverse(tokens, round(start * (1 - ratio)), official=False).sort().values
+    case.equal(f"divprune_ratio{ratio}", far, case.value("expected", f"divprune_ratio{ratio}"))
+
+
+_ALL = {"fastv": {None: check}, "pdrop": {None: check}, "given": {None: check_given}}
+FAMILIES = {name: dict(_ALL) for name in NAMES}
+FAMILIES["qwen2_5_vl"]["function"] = {None: check_port}
