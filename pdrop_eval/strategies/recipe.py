@@ -35,6 +35,7 @@ class Recipe:
         model: the name of the model that it was made for.
         model_sha256: of that model's weights and files.
         layers: its depth.
+        split: the questions that it was made with: "calibration", or "evaluation" for those of an evaluation.
     """
 
     given: str
@@ -44,6 +45,7 @@ class Recipe:
     model: str
     model_sha256: str
     layers: int
+    split: str | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what a record says of it."""
@@ -53,6 +55,7 @@ class Recipe:
             "sha256": self.sha256,
             "model": self.model,
             "layers": self.layers,
+            "split": self.split,
         }
 
     def check_depth(self, num_layers: int) -> None:
@@ -248,6 +251,7 @@ def _recipe(given: str, content: bytes) -> Recipe:
         model=model["name"],
         model_sha256=model["sha256"],
         layers=model["layers"],
+        split=(found.get("questions") or {}).get("split"),
     )
 
 

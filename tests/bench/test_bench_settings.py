@@ -1,5 +1,6 @@
 """pdrop-eval-bench's settings: wrong ones are named before torch is loaded, and what identifies a record."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from pdrop_eval.records import run_identity
 from pdrop_eval.report.bench.cli import bench
 from pdrop_eval.run.bench.settings import make_plan, published_name
+from pdrop_eval.strategies.recipe import FOLDER
 from pdrop_eval.utils.errors import UserError
 
 
@@ -129,3 +131,19 @@ def test_without_its_checkpoint_a_model_gets_published_sizes(config):
     assert published_name(config("model=llava_next_7b_p9")) == "llava_next_7b"
     assert published_name(config("architecture=llava_next_34b")) == "llava_next_34b"
     assert published_name(config("model=mini")) is None
+
+
+def test_a_recipe_counts_by_its_content(config, tmp_path):
+    copy = tmp_path / "copy.json"
+    copy.write_bytes((FOLDER / "vtw" / "mini.json").read_bytes())
+
+    def fields(recipe):
+        given = ["model=mini", "architecture=null", "sizes.layers=8", "sizes.width=32", "sizes.heads=2"]
+        plan = make_plan(config(*given, f"strategies=[{{vtw:{{recipe:{recipe}}}}}]"))
+        return plan.identity["config"]["strategies"][1]["fields"]
+
+    before = fields(copy)
+    assert fields("mini") == before
+    assert before["recipe"] == hashlib.sha256(copy.read_bytes()).hexdigest()
+    copy.write_text(copy.read_text().replace('"k": 7', '"k": 6'))
+    assert fields(copy) != before

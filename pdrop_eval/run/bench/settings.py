@@ -22,6 +22,7 @@ from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
 from pdrop_eval.strategies.combinations import check_name, is_combined
 from pdrop_eval.strategies.make import combination_of, make_strategy, settings_of, without_torch
+from pdrop_eval.strategies.recipe import by_content, recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256
@@ -235,7 +236,8 @@ def _identity(
     for key in _ELSEWHERE:
         plain.pop(key)
     plain |= {"dtype": dtype, "device": config.device.partition(":")[0]}
-    plain["strategies"] = [{"label": one.label, "fields": _resolved(one)} for one in variants]
+    resolved = [{"label": one.label, "fields": _resolved(one)} for one in variants]
+    plain["strategies"] = by_content(resolved)
     plain["threads"] = str(plain["threads"]) if plain["threads"] else _threads_of_the_environment()
     model = plain["model"]
     plain["model"] = {key: model[key] for key in ("name", "architecture", "size", "anyres")}
@@ -247,6 +249,8 @@ def _identity(
         weights = file_sha256(source / "config.json")
     elif source is not None:
         weights = model_sha256(identity.checkpoint_sha256(source, config.model.revision), adapter)
+        for recipe in recipes_in(resolved):
+            recipe.check_model(config.model.name, weights)
     else:
         weights = str(published_name(config))
     machine = hardware()

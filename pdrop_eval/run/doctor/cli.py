@@ -35,6 +35,7 @@ from pdrop_eval.run.config.fits import check_model
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
+from pdrop_eval.run.lmms.recipes import check_recipes
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import versions
 from pdrop_eval.utils.cli import ending
@@ -149,7 +150,11 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
                 check_generation(config.model.generation, found.generation)
                 if found.generation and config.model.generation is None:
                     yield Finding("warn", "generation", left_out(found.generation))
-            check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
+        model = config.model
+        adapter = check_adapter(model.adapter, model.adapter_revision, model.merge_adapter)
+        with contextlib.suppress(MissingCheckpointError):
+            if isinstance(resolve_checkpoint(model.pretrained), Path):
+                check_recipes(config.to_dict(), model.pretrained, model.revision, adapter)
     except (UserError, ValueError, TypeError) as error:
         yield Finding("FAIL", "settings", str(error))
     else:

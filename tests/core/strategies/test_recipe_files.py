@@ -35,7 +35,7 @@ class Cut(Strategy):
 MODEL = {"name": "tiny", "sha256": "a" * 64, "layers": 4}
 DOCUMENT = {
     "format": "pdrop-eval recipe", "version": 1, "strategy": "cut", "settings": {"k": 3, "steps": [2, 1]},
-    "model": MODEL,
+    "model": MODEL, "questions": {"split": "evaluation"},
 }  # fmt: skip
 
 
@@ -57,6 +57,7 @@ def test_a_strategy_takes_the_settings_of_its_recipe(write):
     content = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     assert made.from_recipe.facts() == {
         "strategy": "cut", "given": path, "sha256": content, "model": "tiny", "layers": 4,
+        "split": "evaluation",
     }  # fmt: skip
     assert Cut(k=2).from_recipe is None
     assert Cut(k=3, steps=[2, 1], recipe=path).k == 3  # it says the same

@@ -110,7 +110,7 @@ def test_a_run_takes_k_from_the_recipe_and_says_so(found, deep, tmp_path):
     assert header["strategy"]["fields"]["k"] == 5
     assert header["strategy"]["recipes"] == [
         {
-            "strategy": "vtw", "given": str(path), "model": "mini", "layers": LAYERS,
+            "strategy": "vtw", "given": str(path), "model": "mini", "layers": LAYERS, "split": "calibration",
             "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
     ]  # fmt: skip
@@ -374,3 +374,19 @@ def test_fitprune_refuses_images_with_different_numbers_of_tokens(spec, monkeypa
 def test_a_ratio_that_can_not_be_is_refused(spec, ratio):
     with pytest.raises(UserError, match=f"ratio={ratio} is not allowed: it is the percentage of FLOPs"):
         plans.make_plan(spec("strategy=fitprune", f"ratio={ratio}"))
+
+
+def test_the_doctor_finds_a_recipe_of_another_model(found, deep, tmp_path):
+    from pdrop_eval.run.doctor.cli import _settings
+
+    _, path = found
+    other = tmp_path / "other"
+    shutil.copytree(deep, other)
+    (other / "added.json").write_text("{}")
+    said = []
+    for checkpoint in (deep, other):
+        overrides = [f"model.pretrained={checkpoint}", "strategy=vtw", f"strategy.recipe={path}"]
+        said.append([(one.status, one.text) for one in _settings(compose_spec(overrides))])
+    assert said[0] == [("ok", "strategy, model and run are consistent")]
+    assert said[1][0][0] == "FAIL"
+    assert "whose weights are others" in said[1][0][1]
