@@ -97,6 +97,7 @@ class SparseVLM(InsideStrategy):
     )  # fmt: skip
     solved_fields: ClassVar[tuple[str, ...]] = ("counts", "ratios", "scale", "bias", "preset")
     layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
+    merged: ClassVar[str] = "the best of the pruned tokens, clustered by density peaks"
     needs_embeddings: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
