@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
+from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
@@ -51,7 +52,7 @@ class Pairing:
 
 def compare(board: Board, pairing: Pairing) -> None:
     """Give the rows their means against vanilla and against the controls."""
-    if board.vanilla is not None:
+    if board.vanilla is not None and not _lacking(board.vanilla):
         board.vanilla.percent = 100.0
     for block in board.blocks:
         for row in block.rows:
@@ -61,16 +62,7 @@ def compare(board: Board, pairing: Pairing) -> None:
 def _compare_row(board: Board, block: Block, row: Row, pairing: Pairing) -> None:
     if row.run is None:
         return
-    if board.vanilla is None or board.vanilla.run is None:
-        row.why = "vanilla was not run"
-    else:
-        shares = {name: relative(cell, board.vanilla.cells[name]) for name, cell in row.cells.items()}
-        mean = average(shares, board.table.benchmarks, in_percent=True)
-        row.percent = mean.score if mean else None
-        try:
-            row.mean = pairing.mean(board.vanilla.run, row.run)
-        except CannotCompareError as error:
-            row.why = str(error)
+    _compare_with_vanilla(board, row, pairing)
     for name in board.table.controls:
         control = block.row_of(name)
         if control is None or control.run is None or control is row:
@@ -79,6 +71,31 @@ def _compare_row(board: Board, block: Block, row: Row, pairing: Pairing) -> None
             row.against[name] = pairing.mean(control.run, row.run)
         except CannotCompareError:
             row.against[name] = None
+
+
+def _compare_with_vanilla(board: Board, row: Row, pairing: Pairing) -> None:
+    """Give a row its mean in percent of vanilla's, with its interval, or say why it has none."""
+    if row.run is None:
+        return
+    if board.vanilla is None or board.vanilla.run is None:
+        row.why = "vanilla was not run"
+        return
+    for whose, one in (("its", row), ("vanilla's", board.vanilla)):
+        if lacking := _lacking(one):
+            row.why = f"{whose} record has no score of {', '.join(names(lacking).values())}"
+            return
+    shares = {name: relative(cell, board.vanilla.cells[name]) for name, cell in row.cells.items()}
+    mean = average(shares, board.table.benchmarks, in_percent=True)
+    row.percent = mean.score if mean else None
+    try:
+        row.mean = pairing.mean(board.vanilla.run, row.run)
+    except CannotCompareError as error:
+        row.why = str(error)
+
+
+def _lacking(row: Row) -> list[str]:
+    """The benchmarks of which a row has no score."""
+    return [name for name, cell in row.cells.items() if cell.score is None]
 
 
 def _given(found: Found | CannotCompareError) -> Found:

@@ -48,15 +48,20 @@ def asked(board: Board) -> str:
 def reasons(board: Board) -> list[str]:
     """Why rows are empty, and why others have no interval; each reason once, after all that have it."""
     missing: dict[str, list[tuple[str, str]]] = defaultdict(list)
-    unpaired: dict[str, list[str]] = defaultdict(list)
+    unpaired: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for block in board.blocks:
         for row in block.rows:
             if row.run is None:
                 missing[row.reason].append((row.name, "" if row.own else f"{block.tokens:.6g}"))
             elif row.mean is None:
-                unpaired[row.why].append(f"{row.name} at {block.tokens:.6g}")
-    said = [f"Not run, {_at_budgets(rows)}: {reason}" for reason, rows in missing.items()]
-    return said + [f"No interval, {', '.join(rows)}: {reason}" for reason, rows in unpaired.items()]
+                unpaired[row.why].append((row.name, f"{block.tokens:.6g}"))
+    said = [f"Not run, {_at_budgets(rows)}: {_ended(reason)}" for reason, rows in missing.items()]
+    return said + [f"No interval, {_at_budgets(rows)}: {_ended(reason)}" for reason, rows in unpaired.items()]
+
+
+def _ended(text: str) -> str:
+    """A text that ends as a sentence does."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _at_budgets(rows: Iterable[tuple[str, str]]) -> str:

@@ -16,6 +16,7 @@ from pdrop_eval.report.budgets.layout import venue
 from pdrop_eval.report.budgets.order import order_of
 from pdrop_eval.report.budgets.paired import Pairing, compare
 from pdrop_eval.report.budgets.published import model_name, printed
+from pdrop_eval.report.budgets.words import reasons
 from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables.spec import load_table, shipped
 from pdrop_eval.strategies.registry import StrategyInfo
@@ -171,8 +172,10 @@ def test_runs_that_cannot_be_paired_have_a_mean_without_an_interval(tmp_path, bo
 def test_a_row_without_a_benchmark_has_no_mean(tmp_path, board):
     made.shelf(tmp_path / "runs")
     made.add(tmp_path / "runs", "hired", 40, 48, budget={"tokens": 48}, keys=("gqa",))
-    row = next(row for row in board().rows if row.name == "HiRED")
+    found = board()
+    row = next(row for row in found.rows if row.name == "HiRED")
     assert (row.percent, row.mean) == (None, None)
+    assert reasons(found) == ["No interval, HiRED at 48: its record has no score of TextVQA."]
 
 
 def test_without_vanilla_there_is_no_mean_and_the_reason_is_said(tmp_path, written):
