@@ -23,6 +23,7 @@ from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.strategies.feather import Feather
 
+both_kernels = pytest.mark.parametrize("attention", ["sdpa", pytest.param("eager", marks=pytest.mark.slow)])
 PARTS = ("vision", "projector", "decoder", "ranking", "head", "prefill", "ttft")
 
 
@@ -47,7 +48,7 @@ def measured(case, strategy):
 
 
 @every_decoder_pair
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@both_kernels
 def test_theory_is_what_torch_counts(family, attention, strategy):
     """To 1%: the formulas leave out what no product of matrices is, and the rotary embeddings' angles."""
     case = case_of(family, attention)
@@ -119,7 +120,7 @@ def test_the_model_learns_nothing_and_keeps_its_output():
 
 
 @every_before_pair
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@both_kernels
 def test_what_choosing_before_the_decoder_costs_is_what_torch_counts(family, attention, strategy):
     case = case_of(family, attention)
     with case.under(strategy) as report:

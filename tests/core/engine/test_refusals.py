@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from contract import FAMILIES, STRATEGIES, case_of, llama, mistral, model_of, strategy_id
+from contract import FAMILIES, STRATEGIES, alone, case_of, llama, mistral, model_of
 from transformers import (
     DynamicCache,
     GenerationMixin,
@@ -20,7 +20,7 @@ from pdrop_eval.engine.checks import check_expansion
 from pdrop_eval.models.kv_cache import cache_argument
 
 DROPPING = [strategy for strategy in STRATEGIES if strategy.drops(8)]
-every_dropping = pytest.mark.parametrize("strategy", DROPPING, ids=strategy_id)
+every_dropping = alone(DROPPING)
 every_family = pytest.mark.parametrize("family", ["llava_gqa", "bare_mistral"])
 
 
@@ -190,7 +190,7 @@ def test_embeddings_in_which_nobody_knows_the_images():
     assert_refused(case, PyramidDrop(), "image_mask", lambda: case.model(inputs_embeds=embeds))
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES, ids=strategy_id)
+@alone(STRATEGIES)
 def test_nested_contexts(strategy):
     case = case_of("llava_gqa")
     with case.under(strategy) as outer:
