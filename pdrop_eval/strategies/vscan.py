@@ -9,13 +9,12 @@ from typing import Any, ClassVar
 from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
 from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
-from pdrop_eval.strategies.base import check_undecided
 from pdrop_eval.strategies.before import check_count
-from pdrop_eval.strategies.combine import TwoStage, fitted
 from pdrop_eval.strategies.depth import scaled, scaled_note
 from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+from pdrop_eval.strategies.two_stage import TwoStage
 from pdrop_eval.utils.errors import UserError
 
 LAYER, PART = 16, 3  # of 32; one of so many tokens goes on behind it
@@ -114,27 +113,11 @@ class VScan(TwoStage):
         return f"visual_token_num={self.visual_token_num}", f"image_token_num={self.image_token_num}"
 
     @classmethod
-    def for_budget(
-        cls,
-        model: Any,
-        *,
-        tokens: float | None = None,
-        share: float | None = None,
-        tflops: float | None = None,
-        image_tokens: int | None = None,
-        **fields: Any,
-    ) -> Any:
-        """Return VScan with both counts in the paper's proportion, 3 to 1; see `Strategy.for_budget`."""
-        check_undecided(cls.solved_fields, fields)
-
-        def build(count: int, shape: TokenShape, layers: int) -> VScan:
-            first = FasterVLM.for_count(count, shape, layout=fields.get("layout", cls.layout))
-            left = first.retained_count(shape)
-            return cls(visual_token_num=first.count, image_token_num=max(1, left // PART), **fields)
-
-        asked = {"tokens": tokens, "share": share, "tflops": tflops}
-        most = "a third of all tokens behind the drop"
-        return fitted(cls.display_name, model, asked, image_tokens, build, most)
+    def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> VScan:
+        """Return VScan with both counts in the paper's proportion, 3 to 1."""
+        first = FasterVLM.for_count(count, shape, layout=fields.get("layout", cls.layout))
+        left = first.retained_count(shape)
+        return cls(visual_token_num=first.count, image_token_num=max(1, left // PART), **fields)
 
 
 @dataclass(repr=False)

@@ -23,7 +23,8 @@ from pdrop_eval import strategies
 from pdrop_eval.models import families
 from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.base import Strategy
-from pdrop_eval.strategies.combine import Combine, TwoStage
+from pdrop_eval.strategies.combine import Combine
+from pdrop_eval.strategies.two_stage import TwoStage
 from pdrop_eval.utils.errors import UserError
 
 for module in pkgutil.iter_modules(strategies.__path__):

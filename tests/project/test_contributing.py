@@ -1,4 +1,4 @@
-"""The three steps of CONTRIBUTING add a strategy: followed to the letter in a copy of the project."""
+"""The steps of CONTRIBUTING add a strategy of each kind: followed to the letter in a copy of the project."""
 
 import json
 import os
@@ -13,7 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # By the list of the contract: the section that adds to it.
-SECTIONS = {"STRATEGIES": "## Add a strategy\n", "BEFORE": "## Add one that acts before the decoder\n"}
+SECTIONS = {
+    "STRATEGIES": "## Add a strategy\n",
+    "BEFORE": "## Add one that acts before the decoder\n",
+    "BOTH": "## Add one that acts on both sides of the decoder\n",
+}
 CONTRACT = "tests/core/contract.py"
 
 # Evaluates the new strategy, by its defaults and under a budget, on a random model of 4 layers and 16 image
@@ -36,7 +40,12 @@ print("k=1:", make_header(make_plan(own), "")[1]["efficiency"]["image_tokens_per
 for more in (["strategy.tokens=7"], ["budget.share=0.5"]):
     spec = compose_spec(["strategy=largest", *more, *given])
     print("largest:", make_header(make_plan(spec), "")[1]["efficiency"]["image_tokens_per_layer"])
-for more in (["strategy=vanilla"], ["strategy=spread"], ["strategy=spread", "budget.share=0.625"]):
+for more in (
+    ["strategy=vanilla"],
+    ["strategy=spread"],
+    ["strategy=spread", "budget.share=0.625"],
+    ["strategy=funnel", "strategy.k=1", "budget.share=0.4"],
+):
     sys.argv[1:] = [*more, *given, "results=runs"]
     main()
 for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page")):
@@ -91,9 +100,24 @@ def run(project, *command):
 
 @pytest.mark.slow
 def test_the_contract_runs_on_the_new_strategy(project):
-    some = "(spread or largest) and (llava_gqa or bare_llama)"  # all families take half a minute
-    out = run(project, "-m", "pytest", "tests/core", "-k", some, "-p", "no:cacheprovider")
-    assert int(re.search(r"(\d+) passed", out)[1]) >= 20
+    some = "(spread or largest or funnel) and (llava_gqa or bare_llama)"  # all families take half a minute
+    out = run(project, "-m", "pytest", "tests/core", "-k", some, "-p", "no:cacheprovider", "-rA")
+    for name in ("spread", "largest", "funnel"):
+        assert len(re.findall(rf"^PASSED .*\[.*{name}\b", out, re.M)) >= 8, name
+
+
+def test_its_settings_are_refused_without_torch(project):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from pdrop_eval.strategies.make import make_strategy\n"
+        "from pdrop_eval.utils.errors import UserError\n"
+        "for name, field in (('spread', 'k'), ('largest', 'tokens'), ('funnel', 'tokens')):\n"
+        "    try: print(make_strategy(name), make_strategy(name, {field: 'x'}))\n"
+        "    except UserError as error: print(name, error)\n"
+    )
+    refused = run(project, "-c", code).splitlines()
+    assert [line.split()[0] for line in refused if "'x'" in line] == ["spread", "largest", "funnel"]
+    assert "torch" not in " ".join(refused)
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +156,17 @@ def test_one_before_the_decoder_leaves_its_count_or_that_of_the_budget_in_every_
 
 
 @pytest.mark.slow
+def test_one_on_both_sides_leaves_what_the_budget_allows(project, evaluated):
+    """T tokens in one layer of 4 and half of them in 3: 0.4 of 4 x 16 are 25.6, so 10 + 3 * 5."""
+    (path,) = (project / "runs" / "mini").glob("funnel-*/record.json")
+    record = json.loads(path.read_text(encoding="utf-8"))
+    assert record["efficiency"]["image_tokens_per_layer"] == [10, 5, 5, 5]
+    assert record["tasks"]["gqa"]["retained_tokens_per_layer"] == [10, 5, 5, 5]
+    assert record["strategy"]["stage"] == "both"
+    assert "Funnel k=1 budget.share=0.4" in read(project, "tables/overview.md")
+
+
+@pytest.mark.slow
 def test_tables_and_overview_have_its_rows(project, evaluated):
     assert re.search(r"Spread ", evaluated)
     table5, field, overview = (read(project, f"tables/{name}.md") for name in ("table5", "field", "overview"))
@@ -144,8 +179,8 @@ def test_tables_and_overview_have_its_rows(project, evaluated):
 @pytest.mark.slow
 def test_figure_4_has_its_curve(project, evaluated):
     text = read(project, "figures/figure4_mini.md")
-    assert "for Spread at several budgets" in text
-    assert re.search(r"\| Spread +\| share=0.625 \| k=2, r=0.7\d +\|", text)
+    assert re.search(r"for Spread\b.* at several budgets", text)
+    assert re.search(r"\| Spread +\| share=0.625 +\| k=2, r=0.7\d +\|", text)
 
 
 @pytest.mark.slow
@@ -155,7 +190,7 @@ def test_the_site_has_its_name_colour_rows_and_curve(project, evaluated):
         "name": "Spread", "color": "#007A5A", "dark": "#2fc79b", "symbol": "triangle-up", "dash": "dashdot",
     }  # fmt: skip
     assert {run["label"] for run in index["runs"]} == {
-        "vanilla", "Spread k=2 r=0.5", "Spread share=0.625"
+        "vanilla", "Spread k=2 r=0.5", "Spread share=0.625", "Funnel k=1 share=0.4"
     }  # fmt: skip
     table5 = next(table for table in index["tables"] if table["number"] == 5)
     labels = [
@@ -164,7 +199,7 @@ def test_the_site_has_its_name_colour_rows_and_curve(project, evaluated):
     assert "Spread" in labels
     assert "Spread share=0.625" in labels
     (curve,) = [curve for curve in index["curves"] if curve["number"] == 4]
-    assert [series["name"] for series in curve["series"]] == ["vanilla", "Spread"]
+    assert [series["name"] for series in curve["series"]] == ["vanilla", "Spread", "Funnel"]
     assert len(curve["series"][1]["points"]) == 2
 
 
@@ -172,6 +207,8 @@ def test_the_catalogue_of_the_documentation_has_it(project):
     found = run(project, "-c", CATALOGUE)
     assert "| `spread` | Spread | - | in the decoder | yes | [spread.py](x/spread.py) |" in found
     assert "| `largest` | Largest | - | before the decoder | yes | [largest.py](x/largest.py) |" in found
+    both = "before the decoder and in it"
+    assert f"| `funnel` | Funnel | - | {both} | yes | [funnel.py](x/funnel.py) |" in found
 
 
 def test_the_new_code_is_as_clean_as_the_rest(project):

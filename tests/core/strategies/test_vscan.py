@@ -46,7 +46,7 @@ def test_a_budget_keeps_the_proportion():
     found = solve(VScan(), config, tokens=10)
     assert (found.visual_token_num, found.image_token_num) == (15, 5)
     assert found.reached.schedule == (15,) * 4 + (5,) * 4
-    with pytest.raises(UserError, match=r"tokens=20 can't be reached by VScan.*to 16\.5 \(a third"):
+    with pytest.raises(UserError, match=r"tokens=20 can't be reached by VScan.*to 16\.5 \(the drops"):
         solve(VScan(), config, tokens=20)  # (25 + 8) / 2
 
 
