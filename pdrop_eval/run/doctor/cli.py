@@ -5,7 +5,6 @@
 takes the settings of `pdrop-eval`. Exits with 1 if something fails. Fetches no data and renders nothing.
 """
 
-import contextlib
 import os
 import platform
 import shutil
@@ -32,7 +31,7 @@ from pdrop_eval.models.loading.generation import check_generation, left_out
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.fits import check_model
-from pdrop_eval.run.config.spec import RunSpec, make_spec
+from pdrop_eval.run.config.spec import ModelSpec, RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
 from pdrop_eval.run.lmms.recipes import check_recipes
@@ -132,33 +131,54 @@ def _packages(config: RunSpec) -> Iterator[Finding]:
 
 def _settings(config: RunSpec) -> Iterator[Finding]:
     """The plain values, the strategy's own, and those that must suit the checkpoint, if that is there."""
+    model = config.model
+    text = "strategy, model and run are consistent"
     try:
         checks.check_settings(config)
         config.strategy.build()
-        with contextlib.suppress(MissingCheckpointError):
-            if isinstance(resolve_checkpoint(config.model.pretrained), Path):
-                found = check_checkpoint(
-                    config.model.pretrained, config.model.revision, config.model.trust_remote_code,
-                    config.strategy.name != VANILLA,
-                )  # fmt: skip
-                config.strategy.settled(multimodal(found.family).can_renumber, config.model.name)
-                check_anyres(config.model.anyres, found.config)
-                multimodal(found.family).check_bounds(config.model.bounds)
-                budget = bool(checks.check_budget(config.budget))
-                check_model(config.strategy, found, config.model.anyres, budget)
-                check_image_processing(config.model.image_processing, found.family)
-                check_generation(config.model.generation, found.generation)
-                if found.generation and config.model.generation is None:
-                    yield Finding("warn", "generation", left_out(found.generation))
-        model = config.model
         adapter = check_adapter(model.adapter, model.adapter_revision, model.merge_adapter)
-        with contextlib.suppress(MissingCheckpointError):
-            if isinstance(resolve_checkpoint(model.pretrained), Path):
+        if _is_here(model.pretrained):
+            if _usable(model):
+                yield from _suiting(config)
                 check_recipes(config.to_dict(), model.pretrained, model.revision, adapter)
+            else:
+                text = "right in themselves; they are held against the checkpoint once it can be used"
     except (UserError, ValueError, TypeError) as error:
         yield Finding("FAIL", "settings", str(error))
     else:
-        yield Finding("ok", "settings", "strategy, model and run are consistent")
+        yield Finding("ok", "settings", text)
+
+
+def _is_here(pretrained: str) -> bool:
+    try:
+        return isinstance(resolve_checkpoint(pretrained), Path)
+    except MissingCheckpointError:
+        return False
+
+
+def _usable(model: ModelSpec) -> bool:
+    """Whether the checkpoint itself is right: what is wrong with it is said once, in its own line."""
+    try:
+        check_checkpoint(model.pretrained, model.revision, model.trust_remote_code)
+    except UserError:
+        return False
+    return True
+
+
+def _suiting(config: RunSpec) -> Iterator[Finding]:
+    """What must suit the checkpoint; gives warnings. Raises UserError."""
+    model = config.model
+    found = check_checkpoint(
+        model.pretrained, model.revision, model.trust_remote_code, config.strategy.name != VANILLA
+    )
+    config.strategy.settled(multimodal(found.family).can_renumber, model.name)
+    check_anyres(model.anyres, found.config)
+    multimodal(found.family).check_bounds(model.bounds)
+    check_model(config.strategy, found, model.anyres, bool(checks.check_budget(config.budget)))
+    check_image_processing(model.image_processing, found.family)
+    check_generation(model.generation, found.generation)
+    if found.generation and model.generation is None:
+        yield Finding("warn", "generation", left_out(found.generation))
 
 
 def _device(config: RunSpec) -> Iterator[Finding]:

@@ -58,6 +58,29 @@ def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
     assert found["mmvet"].status == "ok"
 
 
+@pytest.mark.parametrize("change", ["architecture", "weights", "code", "sizes", "config"])
+def test_what_is_wrong_with_a_checkpoint_is_said_once(llava, data, tmp_path, change):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(llava, folder)
+    config = json.loads((folder / "config.json").read_text())
+    changes = {
+        "architecture": {"model_type": "llava_llama", "mm_vision_tower": "x"},
+        "code": {"auto_map": {"AutoModel": "a.B"}},
+        "sizes": {"text_config": {**config["text_config"], "intermediate_size": 24}},
+    }
+    (folder / "config.json").write_text(json.dumps({**config, **changes.get(change, {})}))
+    if change == "weights":
+        (folder / "model.safetensors").unlink()
+    if change == "config":
+        (folder / "config.json").write_text("{")
+    failed = [
+        one
+        for one in examine(compose_spec([f"model.pretrained={folder}", f"data.root={data}"]))
+        if one.status == "FAIL"
+    ]
+    assert [one.what for one in failed] == ["mini"]
+
+
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch):
     needs = ["torch>=99", "no-such-package>=1", "pillow>=1", "ruff>=99; extra == 'dev'"]
     monkeypatch.setattr(versions, "requires", lambda _: needs)
