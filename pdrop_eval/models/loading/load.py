@@ -1,6 +1,6 @@
 """Loading a checkpoint with its processor: safetensors only, no code of the checkpoint unless asked for."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from pdrop_eval.models.loading.checkpoint import (
 )
 from pdrop_eval.models.loading.hub import fetch, hub_commit
 from pdrop_eval.models.loading.processors import UNREADABLE, load_processor, unloadable
-from pdrop_eval.models.loading.shapes import check_shapes
+from pdrop_eval.models.loading.shapes import check_shapes, outline, read_shapes
 from pdrop_eval.models.loading.weights import INDEX, WHOLE, weight_files
 from pdrop_eval.models.prompts import build_prompt, token_ids
 from pdrop_eval.utils.errors import UserError
@@ -146,7 +146,7 @@ def load(
     check_device(device)
     transformers_logging.disable_progress_bar()
     ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template, bounds)
-    family, source = ready.family, resolve_checkpoint(pretrained)
+    family, source, folder = ready.family, resolve_checkpoint(pretrained), ready.folder
     if isinstance(source, str):
         folder = fetch(source, hub_commit(source, "model", revision), WEIGHT_PATTERNS)
         check_shapes(pretrained, weight_files(pretrained, folder), family, ready.config)
@@ -161,7 +161,8 @@ def load(
             use_safetensors=True,
             output_loading_info=True,
         )
-        model, found = _read(read)
+        names = _old_names(weight_files(pretrained, folder), family, ready.config)
+        model, found = read() if names is None else read(key_mapping=names)
     except (*UNREADABLE, SafetensorError) as error:
         raise unloadable(pretrained, family, error) from error
     if found["missing_keys"]:  # transformers would fill them with random numbers
@@ -175,19 +176,22 @@ def load(
     return Loaded(model.to(device).eval(), ready.processor, family, ready.checkpoint)
 
 
-def _read(read: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
-    """Read the weights; once more where this transformers has `OLD_TOWER` and the checkpoint doesn't.
+def _old_names(files: Sequence[Path], family: MultimodalFamily, config: Any) -> dict[str, str] | None:
+    """Return how to name the weights where this transformers has `OLD_TOWER` and the checkpoint doesn't.
 
     Args:
-        read: `from_pretrained` with all of its arguments but `key_mapping`.
+        files: those with the weights.
+        family: the checkpoint's.
+        config: its transformers config.
 
     Returns:
-        (the model, what `output_loading_info` tells).
+        `from_pretrained`'s `key_mapping`; None where the names are right as they are.
     """
-    model, found = read()
-    if found["missing_keys"] and all(OLD_TOWER in name for name in found["missing_keys"]):
-        own = getattr(type(model), "_checkpoint_conversion_mapping", {})  # a key_mapping replaces it
-        names = {r"^(model\.)?vision_tower\.(?!vision_model\.)": f"model.vision_tower{OLD_TOWER}"}
-        names |= {pattern: name for pattern, name in own.items() if "vision_tower" not in pattern}
-        model, found = read(key_mapping=names)
-    return model, found
+    if any(OLD_TOWER in name for file in files for name in read_shapes(file)):
+        return None
+    model = outline(family, config)
+    if not any(OLD_TOWER in name for name in model.state_dict()):
+        return None
+    own = getattr(type(model), "_checkpoint_conversion_mapping", {})  # a key_mapping replaces it
+    names = {r"^(model\.)?vision_tower\.(?!vision_model\.)": f"model.vision_tower{OLD_TOWER}"}
+    return names | {pattern: name for pattern, name in own.items() if "vision_tower" not in pattern}
