@@ -23,7 +23,8 @@ case "$1 $2" in
   "-c "*) exit "${OLD:-0}" ;;
   "--version "*) echo Python 3.8.1 ;;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
-  "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables pdrop-eval-figures pdrop-eval-bench; do
+  "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables pdrop-eval-figures pdrop-eval-bench \\
+      pdrop-eval-calibrate; do
       cp "$0" "$(dirname "$0")/$tool"; done ;;
   "-m pytest") exit "${FAIL:-0}" ;;
   "pip install") exit "${FAIL_INSTALL:-0}" ;;
@@ -95,6 +96,13 @@ def test_eval_passes_its_settings_on(make):
 def test_several_strategies_are_a_sweep(make):
     _, asked = make("eval", "STRATEGY=vanilla,fastv")
     assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=mini"
+
+
+def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
+    _, asked = make("calibrate", "LIMIT=4", "ARGS=eta=1")
+    assert asked[-1] == "pdrop-eval-calibrate strategy=vtw model=mini suite=mini limit=4 eta=1"
+    _, asked = make("calibrate", "STRATEGY=fitprune", "MODEL=m")
+    assert asked[-1] == "pdrop-eval-calibrate strategy=fitprune model=m suite=mini"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.run.calibrate.loss import Loss
 from pdrop_eval.run.calibrate.outcome import Outcome
 from pdrop_eval.run.calibrate.plan import CalibrationPlan
-from pdrop_eval.run.calibrate.questions import ask, batches, first_token
+from pdrop_eval.run.calibrate.questions import answered, ask
 from pdrop_eval.run.calibrate.rules import fitprune as rule
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
 from pdrop_eval.run.lmms.preprocess import Prepared
@@ -100,11 +100,9 @@ def masses(model: Any, questions: Sequence[Prepared], seed: int) -> Iterator[Mas
         questions: of `read_questions`.
         seed: of the run.
     """
-    for batch in tqdm(
-        list(batches(questions, model.batch_size)), desc="attention", leave=False, disable=None
-    ):
-        probe = MassProbe()
-        first_token(model, probe, batch, seed)
+    bar = tqdm(total=len(questions), desc="attention", unit="question", leave=False, disable=None)
+    for probe, logits, _ in answered(model, MassProbe, questions, seed):
+        bar.update(len(logits))
         assert probe.image is not None
         for row, image in enumerate(probe.image):
             if image.any():
@@ -113,3 +111,4 @@ def masses(model: Any, questions: Sequence[Prepared], seed: int) -> Iterator[Mas
                 )
                 cross, own = (part.double().cpu() for part in parts)
                 yield Masses(cross, own)
+    bar.close()

@@ -1,6 +1,6 @@
 """The questions of a calibration: asked one after the other under several strategies, for one token each."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from pdrop_eval.benchmarks.sample_errors import SampleError, guard
 from pdrop_eval.run.evaluate.plan import Plan
-from pdrop_eval.run.lmms.batching import left_padded, prepared
+from pdrop_eval.run.lmms.batching import is_out_of_memory, left_padded, prepared
 from pdrop_eval.run.lmms.generation import FiniteLogits
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_task
@@ -76,16 +76,43 @@ def ask(model: PdropLlava, strategy: Any, questions: Sequence[Prepared], seed: i
     Raises:
         SampleError: a question that can't be answered.
     """
-    logits, tokens = list[Tensor](), list[list[int]]()
-    for batch in batches(questions, model.batch_size):
+    found = list(answered(model, lambda: strategy, questions, seed))
+    return Asked(
+        torch.cat([logits for _, logits, _ in found]), [row for *_, layers in found for row in layers]
+    )
+
+
+def answered(
+    model: PdropLlava, make: Callable[[], Any], questions: Sequence[Prepared], seed: int
+) -> Iterator[tuple[Any, Tensor, list[list[int]]]]:
+    """Yield, for each batch of questions, its strategy and what `first_token` returns.
+
+    With `batch_size=auto`, a batch that runs out of memory is halved.
+
+    Args:
+        model: the model.
+        make: gives the strategy of a batch.
+        questions: of `read_questions`.
+        seed: of strategies that choose by chance.
+
+    Raises:
+        SampleError: a question that can't be answered.
+    """
+    rest = list(questions)
+    while rest:
+        batch, strategy = rest[: model.batch_size], make()
         try:
-            found, layers = first_token(model, strategy, batch, seed)
+            logits, layers = first_token(model, strategy, batch, seed)
         except Exception as error:
+            full = is_out_of_memory(error)
+            if full and model.auto_batch and len(batch) > 1:
+                model.batch_size = len(batch) // 2
+                continue
             named = where([question.request for question in batch])
-            raise SampleError(f"{named} can't be answered: {type(error).__name__}: {error}") from error
-        logits.append(found)
-        tokens += layers
-    return Asked(torch.cat(logits), tokens)
+            fix = " Use a smaller batch_size, batch_size=auto, or dtype=float16." if full else ""
+            raise SampleError(f"{named} can't be answered: {type(error).__name__}: {error}{fix}") from error
+        rest = rest[len(batch) :]
+        yield strategy, logits, layers
 
 
 @torch.inference_mode()
@@ -107,9 +134,3 @@ def first_token(
         )  # fmt: skip
     layers = [list(row) for row in zip(*report.image_tokens_per_layer, strict=True)]
     return output.logits[0].float().cpu(), layers
-
-
-def batches(questions: Sequence[Prepared], size: int) -> Iterator[Sequence[Prepared]]:
-    """Yield the questions in batches."""
-    for start in range(0, len(questions), size):
-        yield questions[start : start + size]

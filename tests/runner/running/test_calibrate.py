@@ -390,3 +390,25 @@ def test_the_doctor_finds_a_recipe_of_another_model(found, deep, tmp_path):
     assert said[0] == [("ok", "strategy, model and run are consistent")]
     assert said[1][0][0] == "FAIL"
     assert "whose weights are others" in said[1][0][1]
+
+
+def test_a_batch_that_is_too_large_is_halved_or_named(spec, monkeypatch):
+    from pdrop_eval.benchmarks.sample_errors import SampleError
+    from pdrop_eval.run.calibrate import questions
+
+    sizes, really = [], questions.first_token
+
+    def full(model, strategy, batch, seed):
+        sizes.append(len(batch))
+        if len(batch) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        return really(model, strategy, batch, seed)
+
+    monkeypatch.setattr(questions, "first_token", full)
+    document, _ = calibrate(spec("eta=1000", "batch_size=auto"))
+    assert document["settings"] == {"k": 5}
+    assert sizes == [4, 2, 2, 2, 2, 2, 2]  # vanilla, then K = 5 and 6
+    with pytest.raises(
+        SampleError, match=r"task gqa, samples .* can't be answered: .*Use a smaller batch_size"
+    ):
+        calibrate(spec("eta=1000", "batch_size=4", "again=true"))
