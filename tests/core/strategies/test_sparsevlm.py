@@ -154,6 +154,17 @@ def test_noise_is_the_samples_own():
     assert not torch.equal(outputs[0], outputs[2])
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.5", "plus"])
+def test_half_precision_gives_numbers(version):
+    case = case_of("llava_gqa", dtype=torch.bfloat16)
+    with case.under(SparseVLM(version=version)) as report:
+        logits = case.forward().logits
+    assert bool(logits.isfinite().all())
+    assert report.image_tokens_per_layer[-1][2] == 0
+    if version != "1.0":
+        assert report.image_tokens_per_layer[-1] == [5, 10, 0, 5]
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
