@@ -139,11 +139,6 @@ class Feather(InsideStrategy):
         """How many evenly spaced tokens an image of so many has."""
         return len(range(0, isqrt(image_tokens), self.stride)) ** 2
 
-    def _on(self, num_layers: int, image_tokens: int) -> str:
-        mean = sum(self.schedule(num_layers, image_tokens)) / num_layers
-        most = self.retained(num_layers, image_tokens)[-1]
-        return f": at most {mean:.4g} of {image_tokens} a layer here, and {most} in the end"
-
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:
         """Return drops before 8 and 16 of 32 layers; where they can't cost so little, 2 and 8, then 1, 2."""

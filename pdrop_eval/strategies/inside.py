@@ -8,7 +8,7 @@ from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.depth import scaled, scaled_note
-from pdrop_eval.strategies.presets import check_preset, fill
+from pdrop_eval.strategies.presets import check_preset, fill, preset_note
 from pdrop_eval.utils.errors import UserError
 
 
@@ -78,12 +78,7 @@ class InsideStrategy(Strategy):
 
     def notes(self, num_layers: int, image_tokens: int) -> list[str]:
         """Say what a preset's number means, and which layers were scaled."""
-        notes = []
-        if self.preset is not None:
-            what = {"mean": "image tokens a layer in the mean over the layers", "final": "the final count"}
-            notes.append(
-                f"preset={self.preset} is {what[self.preset_is]}{self._on(num_layers, image_tokens)}."
-            )
+        notes = preset_note(self, self.preset_is, num_layers, image_tokens)
         if self.layer_field and getattr(self, self.layer_field) is None:
             notes += scaled_note(self._named, num_layers)
         return notes
@@ -104,9 +99,3 @@ class InsideStrategy(Strategy):
         except UserError as error:
             raise UserError(f"{self.layer_field}={given!r} is not allowed. {error}") from None
         return layers
-
-    def _on(self, num_layers: int, image_tokens: int) -> str:
-        """What a preset comes to on this model."""
-        schedule = self.schedule(num_layers, image_tokens)
-        left = self.retained(num_layers, image_tokens)[-1]
-        return f": {sum(schedule) / num_layers:.4g} of {image_tokens} a layer here, and {left} in the end"

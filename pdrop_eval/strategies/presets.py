@@ -51,6 +51,27 @@ def fill(strategy: Any, usual: Mapping[str, Any], scaled: Sequence[str] = ()) ->
             setattr(strategy, name, value)
 
 
+def preset_note(strategy: Any, counts: str, num_layers: int, image_tokens: int) -> list[str]:
+    """Return what a record says of a preset in the decoder: what its number counts, and what it came to.
+
+    Args:
+        strategy: of which nothing is said without a preset.
+        counts: "mean", image tokens a layer in the mean over the layers; "final", those left in the end.
+        num_layers: the model's depth.
+        image_tokens: of an image, before any drop.
+    """
+    if strategy.preset is None:
+        return []
+    what = {"mean": "image tokens a layer in the mean over the layers", "final": "the final count"}[counts]
+    mean = sum(strategy.schedule(num_layers, image_tokens)) / num_layers
+    left = strategy.retained(num_layers, image_tokens)[-1]
+    most = "at most " if strategy.adaptive else ""
+    return [
+        f"preset={strategy.preset} is {what}: {most}{mean:.4g} of {image_tokens} a layer here, and {left} in "
+        "the end."
+    ]
+
+
 def check_preset(strategy: Any, shape: TokenShape) -> None:
     """Refuse a preset for images that it isn't made for.
 

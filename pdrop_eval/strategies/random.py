@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, SelectionContext
@@ -12,6 +13,8 @@ from pdrop_eval.engine.schedule import check_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
+from pdrop_eval.strategies.presets import check_preset, fill, preset_note
+from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
@@ -29,24 +32,37 @@ class Random(BeforeStrategy):
     rows with as many image tokens do in it, unless `strategy(model, seeds=[...])` gives one number a row.
 
     Attributes:
-        tokens: T: before the decoder of each image, in it of all images of a row.
+        tokens: T: before the decoder of each image, in it of all images of a row; None: 64, or what the
+            preset says.
         k: the layers that see all image tokens; 0: the tokens go before the decoder.
         seed: another one draws other tokens; to average over.
         positions: within the decoder, "keep" leaves the tokens their position ids, "renumber" closes the
             gaps, as a published variant does in deep layers. Before the decoder there are none yet.
+        preset: None, or one of `presets`: T by its name, of LLaVA-1.5's 576 or (`next_`) LLaVA-NeXT's 2,880
+            tokens. Within the decoder it is the final count.
     """
 
-    tokens: int = 64
+    tokens: int | None = None
     k: int = 0
     seed: int = 0
     positions: str = "keep"
+    preset: str | None = None
     name: ClassVar[str] = "random"
     display_name: ClassVar[str] = "Random"
     stage: ClassVar[str] = "both"
     label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens", "K={k}", "seed {seed}")
-    solved_fields: ClassVar[tuple[str, ...]] = ("tokens",)
+    solved_fields: ClassVar[tuple[str, ...]] = ("tokens", "preset")
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "192": {"tokens": 192},
+        "128": {"tokens": 128},
+        "64": {"tokens": 64},
+        "next_640": {"tokens": 640},
+        "next_320": {"tokens": 320},
+        "next_160": {"tokens": 160},
+    }
 
     def __post_init__(self) -> None:
+        fill(self, {"tokens": 64})
         check_count("tokens", self.tokens)
         check_count("k", self.k, low=0)
         check_count("seed", self.seed, low=0)
@@ -61,12 +77,21 @@ class Random(BeforeStrategy):
         """Return the one drop after k layers, or none."""
         if not self.k:
             return ()
-        check_layers([self.k], num_layers)
+        try:
+            check_layers([self.k], num_layers)
+        except UserError as error:
+            raise UserError(f"k={self.k} is not allowed. {error}") from None
         return (Drop(layer=self.k),)
+
+    @property
+    def count(self) -> int:
+        """T."""
+        assert self.tokens is not None
+        return self.tokens
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return T for the one drop."""
-        return (min(self.tokens, image_tokens),) if self.k else ()
+        return (min(self.count, image_tokens),) if self.k else ()
 
     def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
         """Return T for every layer from k on."""
@@ -88,15 +113,24 @@ class Random(BeforeStrategy):
 
     def retained_count(self, shape: TokenShape) -> int:
         """Return T, or all that there are."""
-        return min(self.tokens, shape.tokens)
+        return min(self.count, shape.tokens)
 
     def check_shape(self, shape: TokenShape) -> None:
-        """Refuse more than an image has."""
+        """Refuse more than an image has, and a preset for other tiles."""
+        check_preset(self, shape)
         check_count("tokens", self.tokens, shape.tokens)
+
+    def check_image(self, shape: TokenShape) -> None:
+        """Refuse a preset for other images."""
+        check_preset(self, shape)
+
+    def notes(self, num_layers: int, image_tokens: int) -> list[str]:
+        """Say what a preset's number means within the decoder."""
+        return preset_note(self, "final", num_layers, image_tokens) if self.k else []
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return them."""
         import torch
 
         order = torch.randperm(len(view.tokens), generator=view.generator)
-        return view.take(order[: self.tokens].sort().values)
+        return view.take(order[: self.count].sort().values)

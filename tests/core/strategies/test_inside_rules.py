@@ -258,6 +258,32 @@ def test_fastv_without_rope_refuses_labels_and_with_it_takes_them():
         assert case.forward(labels=labels).loss > 0
 
 
+@pytest.mark.parametrize(("preset", "count"), [("192", 166), ("128", 98), ("64", 29)])
+def test_a_preset_of_fastv_is_a_mean_over_the_layers(preset, count):
+    """One token more would be above it."""
+    for rope in (True, False):
+        strategy = FastV(preset=preset, rope=rope)
+        assert (strategy.k, strategy.retained(32, 576)) == (2, (count,))
+        assert int(preset) - 1 < mean(strategy) <= int(preset) < mean(strategy) + 30 / 32
+        (note,) = strategy.notes(32, 576)
+        assert note.startswith(f"preset={preset} is image tokens a layer in the mean over the layers: ")
+    with pytest.raises(UserError, match=f"preset={preset} says k=2, and k=3 is given beside it"):
+        FastV(preset=preset, k=3)
+    with pytest.raises(UserError, match="an image here has 1 of 144"):
+        FastV(preset=preset).check_image(TokenShape(144))
+    assert FastV().notes(32, 576) == []
+
+
+def test_a_preset_of_random_within_the_decoder_is_the_final_count():
+    strategy = Random(preset=128, k=2)
+    assert strategy.retained(32, 576) == (128,)
+    average = (2 * 576 + 30 * 128) // 32
+    (note,) = strategy.notes(32, 576)
+    assert note == f"preset=128 is the final count: {average} of 576 a layer here, and 128 in the end."
+    with pytest.raises(UserError, match="an image here has 1 of 25"):
+        strategy(model_of("llava_gqa"))
+
+
 def test_random_within_the_decoder_keeps_or_closes_positions():
     case = build(model_of("llava_gqa"), [[4, IMAGE, 9]])
     logits = {}
@@ -315,7 +341,7 @@ def test_random_within_the_decoder_keeps_or_closes_positions():
         (lambda: FastV(k=(3, 40)).drops(32), r"k=\(3, 40\) is not allowed. .* from 1 to 32"),
         (lambda: FastV(rope="no"), "rope=no is not allowed: use true or false"),
         (lambda: Random(positions="close"), "positions='close' is unknown"),
-        (lambda: Random(k=9).drops(8), "use values from 1 to 8"),
+        (lambda: Random(k=9).drops(8), "k=9 is not allowed. .* use values from 1 to 8"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(make, words):

@@ -10,6 +10,7 @@ from pdrop_eval.strategies.divprune import DivPrune
 from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.hired import HiRED
 from pdrop_eval.strategies.pool import Pool
+from pdrop_eval.strategies.random import Random
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.strategies.visionzip import VisionZip
 from pdrop_eval.strategies.vispruner import VisPruner
@@ -23,6 +24,7 @@ WITH_PRESETS = {
     "fastervlm": FasterVLM,
     "hired": HiRED,
     "pool": Pool,
+    "random": Random,
     "visionzip": VisionZip,
     "vispruner": VisPruner,
 }

@@ -26,7 +26,7 @@ def test_the_file_says_what_the_class_says(name):
 
 def test_a_budget_decides_where_and_how_much_is_dropped_of_the_strategy_itself():
     found = {name: info.decided for name, info in installed().items()}
-    assert found["fastv"] == ("k", "r", "attention_rank")
+    assert found["fastv"] == ("k", "r", "attention_rank", "preset")
     assert found["pdrop"] == ("layers", "ratio", "ratios")
     assert found["vanilla"] == ()
 
