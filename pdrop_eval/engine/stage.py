@@ -156,6 +156,13 @@ def shortened(
     )
 
 
+def _anchor(before: Stage, chosen: Tensor) -> Tensor:
+    """Return the column [b, 1] of each row's last image token chosen; of none, of the last that was there."""
+    numbers = torch.arange(chosen.shape[1], device=chosen.device)
+    some = chosen.any(1, keepdim=True)
+    return torch.where(torch.where(some, chosen, before.image), numbers, 0).amax(1, keepdim=True)
+
+
 def with_made(
     before: Stage, chosen: Tensor, made: Sequence[int], renumber: bool, right_aligned: bool
 ) -> Stage:
@@ -172,8 +179,7 @@ def with_made(
     device, most = chosen.device, max(made)
     counts = torch.tensor(list(made), device=device)[:, None]
     numbers, new = torch.arange(n, device=device), torch.arange(most, device=device)
-    some = chosen.any(1, keepdim=True)
-    anchor = torch.where(torch.where(some, chosen, before.image), numbers, 0).amax(1, keepdim=True)
+    anchor = _anchor(before, chosen)
     is_new = new < counts
     keep = before.valid & (chosen | ~before.image)
     gone = (before.valid & ~keep).long()
