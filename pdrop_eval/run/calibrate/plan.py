@@ -143,15 +143,10 @@ def _root(spec: CalibrateSpec, rule: str, tasks: list[str]) -> str | None:
         return spec.data.root
     if spec.suite.source != "rendered" or spec.data.root is not None:
         named = f"data.root={spec.data.root}" if spec.data.root is not None else f"suite={spec.suite.name}"
+        first = ", or with split=evaluation on the first of those that are evaluated, as the authors do"
         raise UserError(
             f"{named} has no calibration questions: an evaluation asks all that there are. Calibrate on "
-            "rendered ones (suite=mini, without data.root), which suit any model"
-            + (
-                "."
-                if rule == SEARCH
-                else ", or with split=evaluation on the first of those that are evaluated, as the authors "
-                "do: the file says so."
-            )
+            f"rendered ones (suite=mini, without data.root){'' if rule == SEARCH else first}."
         )
     from pdrop_eval.benchmarks.rendered.calibration import ensure_calibration
 
