@@ -26,6 +26,7 @@ _SPECIAL = {
     "×": r"$\times$",
     "†": r"$^\dagger$",
     "‡": r"$^\ddagger$",
+    "°": r"$^\circ$",
 }
 _PATTERN = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 

@@ -229,6 +229,7 @@ def test_all_formats_have_the_blocks(tmp_path, written):
     assert set(files) == {"md", "csv", "tex", "html"}
     assert re.search(r"^\| \*\*48 tokens a layer \(33.3%\)\*\* +\|", files["md"], re.M)
     assert r"\multicolumn{11}{l}{\textit{48 tokens a layer (33.3\%)}} \\" in files["tex"]
+    assert r"PruMerge$^\circ$ & ICCV 2025 &" in files["tex"]
     assert '<th class="band" scope="rowgroup" colspan="11">48 tokens a layer (33.3%)</th>' in files["html"]
     lines = list(csv.DictReader(io.StringIO(files["csv"])))
     fastv = next(one for one in lines if one["strategy"] == "fastv" and one["budget_tokens"] == "48")
