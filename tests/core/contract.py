@@ -121,6 +121,7 @@ BOTH = [
     Combine(VisionZip(dominant=8, contextual=3), PyramidDrop(ratio=0.5, stages=4)),
     Combine(Uniform(tokens=12), FastV(k=2, r=0.5)),
     VScan(visual_token_num=9, image_token_num=4),
+    MustDropFull(global_thr=0.03, individual_thr=0.2),
 ]
 
 

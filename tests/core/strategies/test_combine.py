@@ -29,7 +29,11 @@ def test_the_second_half_drops_from_what_the_first_leaves(strategy, family):
     left = [sum(strategy.first.retained_count(places[i].shape) for i in row) for row in rows]
     assert report.image_tokens == case.image_tokens
     assert [len(source) for source in report.sources] == left
-    schedules = [strategy.second.schedule(8, n) for n in left]
+    if strategy.adaptive:
+        schedules = list(zip(*report.image_tokens_per_layer, strict=True))
+        assert [schedule[0] for schedule in schedules] == left
+    else:
+        schedules = [strategy.second.schedule(8, n) for n in left]
     text = [length - n for length, n in zip(case.lengths, case.image_tokens, strict=True)]
     for layer in range(8):
         images = [schedule[layer] for schedule in schedules]
