@@ -25,6 +25,8 @@ GOLDENS ?= tests/golden/cases
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
 comma := ,
+# A combination in ARGS takes the place of the default strategy; beside one that is given, it is refused.
+CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=,$(ARGS)),,default),strategy=$(STRATEGY))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -46,7 +48,7 @@ help:  ## Show the targets and their variables
 ##@ Evaluate, and see the results
 
 eval: $(STAMP)  ## Evaluate STRATEGY, or several: STRATEGY=vanilla,pdrop
-	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) strategy=$(STRATEGY) model=$(MODEL) \
+	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) $(CHOSEN) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
 experiment: $(STAMP)  ## Run what EXPERIMENT needs: table1 to 5, figure1, 3 or 4
@@ -60,7 +62,7 @@ figures: $(STAMP)  ## Draw Figures 1, 3, 4 from records: results/report/figures
 	$(BIN)/pdrop-eval-figures $(ARGS)
 
 show: $(STAMP)  ## Figure 5: what STRATEGY retains of SAMPLE, as a picture
-	$(BIN)/pdrop-eval-show sample=$(SAMPLE) $(if $(findstring view=attention,$(ARGS)),,strategy=$(STRATEGY)) \
+	$(BIN)/pdrop-eval-show sample=$(SAMPLE) $(if $(findstring view=attention,$(ARGS)),,$(CHOSEN)) \
 		model=$(MODEL) suite=$(SUITE) $(ARGS)
 
 page: $(STAMP)  ## All results as a page: results/report/page/index.html
@@ -90,7 +92,7 @@ doctor: $(STAMP)  ## Check packages, disk, data, checkpoints of MODEL, SUITE
 train: $(STAMP)  ## Train the miniature for minutes: checkpoints/mini_STRATEGY
 	$(BIN)/python -m tools.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
 		--captions $(CAPTIONS) --turns 1-1 --processes 2
-	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base strategy=$(STRATEGY) $(ARGS)
+	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base $(CHOSEN) $(ARGS)
 
 ##@ Develop
 

@@ -61,6 +61,15 @@ def test_every_evaluation_that_make_starts_is_a_valid_configuration(document, ma
             )  # raises UserError for what isn't there
 
 
+def test_a_combination_takes_the_place_of_makes_default_strategy(make_environment):
+    given = evaluation(["ARGS='combine=[visionzip,pdrop]'"], make_environment)
+    assert "combine=[visionzip,pdrop]" in given
+    assert not [one for one in given if one.startswith("strategy=")]
+    both = evaluation(["STRATEGY=fastv", "ARGS='combine=[visionzip,pdrop]'"], make_environment)
+    assert {"strategy=fastv", "combine=[visionzip,pdrop]"} <= {*both}  # which pdrop-eval refuses
+    assert "strategy=pdrop" in evaluation(["LIMIT=4"], make_environment)
+
+
 def evaluation(settings, env):
     """The arguments that `make eval` would give to pdrop-eval."""
     command = ["make", "--dry-run", "eval", *settings]
