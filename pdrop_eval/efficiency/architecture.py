@@ -48,10 +48,35 @@ class Decoder:
 class Architecture(VisionSizes, Decoder):
     """A whole model; of a text model alone, all that is the vision tower's is 0."""
 
+    def vision(self, image_tokens: int, tiles: int) -> int:
+        """Return the multiply-adds of the tower on so many tiles, all its layers, and the patch embedding.
+
+        Where a tile is a picture of any size, the tokens are shared out evenly; windows count as whole ones.
+        """
+        if not tiles:
+            return 0
+        n, patches, d = self.vision_tokens, self.patches, self.vision_d
+        if not self.tile_tokens:
+            n = patches = image_tokens * self.vision_merge // tiles
+        linear = n * (4 * d * d + self.vision_maps * d * self.vision_m)
+        full = self.vision_layers if not self.vision_window else self.vision_full
+        pairs = full * n * n + (self.vision_layers - full) * n * min(n, self.vision_window)
+        more = self.more_projectors * self.projection(image_tokens)
+        layers = self.vision_layers * linear + 2 * pairs * d
+        return tiles * (layers + patches * self.patch_inputs * d) + more
+
+    def projection(self, tokens: int) -> int:
+        """Return the multiply-adds of the projector on so many tokens."""
+        inner = self.d if self.projector_m is None else self.projector_m
+        first = self.feature_width * inner if inner else self.feature_width * self.d
+        return tokens * (first + inner * self.d)
+
     def tiles(self, image_tokens: int) -> int:
         """Return the tiles that fit so many image tokens best; 0 for a text model."""
-        if not image_tokens or not self.tile_tokens:
+        if not image_tokens or not self.vision_layers:
             return 0
+        if not self.tile_tokens:  # a picture of any size
+            return 1
         return max(1, round(image_tokens / self.tile_tokens))
 
 

@@ -106,13 +106,19 @@ class _Noted:
 
     counter: FlopCounterMode
     flops: dict[str, int] = field(default_factory=dict)
-    stack: list[int] = field(default_factory=list)
+    stack: list[tuple[int, int]] = field(default_factory=list)  # counted at the start, and within other parts
+    inner: int = 0
 
     def enter(self, *_: Any) -> None:
-        self.stack.append(self.counter.get_total_flops())
+        self.stack.append((self.counter.get_total_flops(), self.inner))
+        self.inner = 0
 
     def leave(self, name: str) -> None:
-        self.flops[name] = self.flops.get(name, 0) + self.counter.get_total_flops() - self.stack.pop()
+        """Note a part without those inside of it: a projector may be a part of the tower."""
+        start, outer = self.stack.pop()
+        whole = self.counter.get_total_flops() - start
+        self.flops[name] = self.flops.get(name, 0) + whole - self.inner
+        self.inner = outer + whole
 
     def choosing(self, encode: Callable[..., Any]) -> Callable[..., Any]:
         """Wrap what encodes and reduces images: what isn't the tower's or the projector's is the choice's."""

@@ -100,7 +100,8 @@ def model_flops(
         text_tokens: of the prompt.
         new_tokens: decode steps. The first token of an answer comes with the prefill, so an answer of t
             tokens takes t - 1 steps.
-        tiles: tiles that the vision tower sees; None: as many as fit the image tokens best.
+        tiles: tiles that the vision tower sees; None: as many as fit the image tokens best. Of pictures at
+            their own size, each is one.
         schedule: image tokens of each layer where a run has measured them, as it must where the strategy
             decides by the image how many remain; None: what the strategy says.
 
@@ -118,8 +119,8 @@ def model_flops(
         schedule = schedule_of(strategy, sizes.layers, image_tokens, sizes.tile_tokens)
     head = sizes.d * sizes.vocabulary
     return ModelFlops(
-        vision=tiles * _vision(sizes),
-        projector=tiles * sizes.tile_tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d),
+        vision=sizes.vision(image_tokens, tiles),
+        projector=sizes.projection(tiles * sizes.tile_tokens or (image_tokens if tiles else 0)),
         decoder=sum(sizes.layer(n + text_tokens) for n in schedule),
         ranking=_ranking(sizes, strategy, schedule, text_tokens)
         + choosing_of(strategy, sizes, image_tokens, tiles, left),
@@ -157,13 +158,6 @@ def speedup_bound(
     if not own:
         raise UserError(f"part={part!r} costs nothing here, so nothing can be gained: choose another one.")
     return vanilla / own
-
-
-def _vision(sizes: Architecture) -> int:
-    """One tile through the tower, all its layers, and the patch embedding."""
-    n, d = sizes.vision_tokens, sizes.vision_d
-    layer = 4 * n * d * d + 2 * n * n * d + 2 * n * d * sizes.vision_m
-    return sizes.vision_layers * layer + sizes.patches * sizes.patch_inputs * d
 
 
 def _ranking(sizes: Architecture, strategy: Any, schedule: Sequence[int], text_tokens: int) -> int:

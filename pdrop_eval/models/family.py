@@ -41,6 +41,13 @@ class VisionSizes:
         tile_tokens: image tokens that a tile becomes.
         patch_inputs: values of a patch.
         feature_width: width of what enters the projector.
+        vision_maps: linear maps of the feed-forward; 3 where it is gated.
+        vision_merge: patches that are joined to a token; 1 where each is one. Where `tile_tokens` is 0, a
+            whole picture is one tile, of any size.
+        vision_window: patches to a window of attention; 0: each attends to all.
+        vision_full: with windows, the layers that attend to all.
+        projector_m: width inside of the projector; None: the decoder's; 0: it is one linear map.
+        more_projectors: further projectors on all tokens, within the tower (DeepStack).
     """
 
     vision_layers: int = 0
@@ -53,6 +60,12 @@ class VisionSizes:
     tile_tokens: int = 0
     patch_inputs: int = 0
     feature_width: int = 0
+    vision_maps: int = 2
+    vision_merge: int = 1
+    vision_window: int = 0
+    vision_full: int = 0
+    projector_m: int | None = None
+    more_projectors: int = 0
 
 
 @dataclass(frozen=True)
@@ -214,6 +227,8 @@ class MultimodalFamily(Family, ABC):
         pads_images: whether `model.image_processing=pad` is possible: the image becomes one square.
         parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
             supported.
+        size_names: how the settings of its vision config are called that others call `hidden_size` and so on.
+        lmms_system: the system message of its chat class in lmms-eval; None: it gives none.
         bounds: the settings of `ImageBounds` that its processor has.
         unevaluated: why its checkpoints can't be evaluated, only used as models; "" where they can.
         unreduced: why strategies before the decoder can't be used; "" where they can.
@@ -227,6 +242,8 @@ class MultimodalFamily(Family, ABC):
     vision_types: ClassVar[tuple[str, ...]]
     processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     pads_images: ClassVar[bool] = False
+    size_names: ClassVar[Mapping[str, str]] = {}
+    lmms_system: ClassVar[str | None] = None
     bounds: ClassVar[tuple[str, ...]] = ()
     unevaluated: ClassVar[str] = ""
     unreduced: ClassVar[str] = ""
@@ -522,6 +539,17 @@ class MultimodalFamily(Family, ABC):
         self, config: Any, shape: ImageShape, images: int, random: Generator
     ) -> dict[str, Tensor]:
         """Return random `processor_inputs` of so many images of one shape, on the CPU in float32."""
+
+    def prompt_inputs(self, config: Any, ids: Tensor) -> dict[str, Tensor]:
+        """Return what a forward with pixels takes beside ids [b, n], as the processor would give it."""
+        return {}
+
+    def fit_sizes(self, config: dict[str, Any]) -> None:
+        """Put sizes right that follow from others which a bench has replaced.
+
+        Args:
+            config: a transformers config as a dict; changed.
+        """
 
     @abstractmethod
     def token_layout(

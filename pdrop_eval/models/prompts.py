@@ -7,7 +7,7 @@ from PIL import Image
 
 from pdrop_eval.models.family import MultimodalFamily
 
-CHAT_TEMPLATES = ("checkpoint", "vicuna")
+CHAT_TEMPLATES = ("checkpoint", "lmms", "vicuna")
 IMAGE_PROCESSING = ("checkpoint", "pad")
 
 # The system sentence and the turns of LLaVA-1.5's own evaluation (conversation template "vicuna_v1").
@@ -26,20 +26,34 @@ def _pictures(count: int) -> str:
     return f"{count or 'no'} image{'' if count == 1 else 's'}"
 
 
-def build_prompt(template: str, processor: Any, context: str, images: int) -> str:
+def build_prompt(template: str, processor: Any, context: str, images: int, system: str | None = None) -> str:
     """Return the text of one question with its image placeholders, ready for the processor.
 
-    Placeholders that the question lacks are put before it.
+    Placeholders that the question lacks are put before it. With "lmms", the prompt is that of the family's
+    chat class in lmms-eval (qwen2_5_vl, qwen3_vl, llava_hf, internvl_hf): its system message, if it has one,
+    all images, and the question as it is, by the checkpoint's template. Kept out is what these classes do to
+    pictures: resizing twice, with bounds of their own (qwen_vl_utils), and JPEG. They don't cut answers at a
+    task's `until` either. A task's prompt for a model of another name (mmstar for qwen3_vl) is a task of its
+    own here, such as mmstar_qwen.
 
     Args:
         template: one of `CHAT_TEMPLATES`.
         processor: the checkpoint's.
         context: the question.
         images: how many images it has.
+        system: the system message of the family's chat class in lmms-eval; only "lmms" takes it.
 
     Raises:
         PlaceholderError: more placeholders than images.
     """
+    if template == "lmms":
+        before = [] if system is None else [{"role": "system", "content": [{"type": "text", "text": system}]}]
+        parts = [{"type": "image"}] * images + [{"type": "text", "text": context}]
+        return str(
+            processor.apply_chat_template(
+                [*before, {"role": "user", "content": parts}], add_generation_prompt=True
+            )
+        )
     token = processor.image_token
     missing = images - context.count(token)
     if missing < 0:

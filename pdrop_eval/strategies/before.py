@@ -111,6 +111,8 @@ class BeforeStrategy(Strategy):
             shape: of the images of a sample, as if they were one.
             sizes: of the model.
         """
+        if sizes.vision_merge > 1:
+            return _received_flops(shape, sizes) if self.needs.layers or self.needs.of_class_token else 0
         rows = len(self.needs.attention) * shape.tiles
         return rows * (shape.patches + 1) * sizes.vision_d
 
@@ -162,7 +164,21 @@ class BeforeStrategy(Strategy):
 
 def projection_flops(tokens: int, sizes: Architecture) -> int:
     """Return the multiply-adds of the projector on so many tokens."""
-    return tokens * (sizes.feature_width * sizes.d + sizes.d * sizes.d)
+    return sizes.projection(tokens)
+
+
+def _received_flops(shape: TokenShape, sizes: Architecture) -> int:
+    """Return the multiply-adds of the attention that tokens receive in a tower's last layer.
+
+    Of pictures at their own size, queries, keys and values are projected anew, and every pair is multiplied;
+    of tiles, all keys, and one query.
+    """
+    d = sizes.vision_d
+    if not sizes.tile_tokens:
+        n = shape.tokens * sizes.vision_merge
+        return 3 * n * d * d + n * n * d
+    n = sizes.vision_tokens
+    return shape.tiles * ((n + 1) * d * d + n * d)
 
 
 def check_count(name: str, value: Any, most: int | None = None, low: int = 1) -> None:

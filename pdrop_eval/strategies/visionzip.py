@@ -176,6 +176,11 @@ class VisionZip(BeforeStrategy):
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the class token's attention, the cosines of the others, and the made tokens' projection."""
         dominant, contextual = self.counts
+        if sizes.vision_merge > 1:
+            others = shape.patches - dominant - contextual
+            width = sizes.vision_d // sizes.vision_heads
+            cosines = shape.tiles * max(0, others) * contextual * width
+            return super().choosing_flops(shape, sizes) + cosines
         others = shape.patches - (dominant - 1)
         cosines = (others - contextual) * contextual * (sizes.vision_d // sizes.vision_heads)
         made = projection_flops(1 + contextual, sizes)

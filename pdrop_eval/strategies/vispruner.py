@@ -72,6 +72,14 @@ class VisPruner(PerTile):
     def choosing_flops(self, shape: TokenShape, sizes: Architecture) -> int:
         """Return the class token's attention, and the cosines of the candidates."""
         count = min(self.count, shape.patches)
+        if sizes.vision_merge > 1:
+            important = round(count * self.important_ratio)
+            important = count - 1 if important >= count > 1 else important
+            left, pairs = shape.patches - important, 0
+            while left > count - important:
+                pairs += (left - left // 2) * (left // 2)
+                left -= min(STEP, left // 2, left - (count - important))
+            return super().choosing_flops(shape, sizes) + shape.tiles * pairs * sizes.d
         important = int(count * self.important_ratio)
         rest, wanted = shape.patches - important, count - important
         pairs = rest**2 if 0 < wanted < rest else 0

@@ -101,6 +101,7 @@ class InternVL(MultimodalFamily):
             patches=patches,
             tile_tokens=self.side(config) ** 2,
             patch_inputs=vision.num_channels * vision.patch_size[0] * vision.patch_size[1],
+            vision_merge=round(config.downsample_ratio**-2),
             feature_width=int(vision.hidden_size / config.downsample_ratio**2),
         )
 
@@ -112,11 +113,15 @@ class InternVL(MultimodalFamily):
         self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
     ) -> list[EncodedImage]:
         """Return each image with the class token's attention to its tokens in the last layer, by tile."""
-        noted: dict[str, Any] = {}
+        noted: list[Tensor] = []
         handle = None
         if needs.layers or needs.of_class_token:
             attention = self.vision_layers(model)[-1].attention
-            handle = attention.register_forward_pre_hook(_note_class_row(noted), with_kwargs=True)
+
+            def note(_: Any, args: Any, kwargs: Any) -> None:
+                noted.append((args[0] if args else kwargs["hidden_states"]).detach())
+
+            handle = attention.register_forward_pre_hook(note, with_kwargs=True)
         try:
             output = model.get_image_features(**pixels, return_dict=True).pooler_output
         finally:
@@ -130,8 +135,9 @@ class InternVL(MultimodalFamily):
         if noted:
             from pdrop_eval.models.salience import blocks_of
 
-            held["received"] = blocks_of(noted["row"], side).sum(2).flatten()
-            held["metric"] = blocks_of(noted["key"], side).mean(2).flatten(0, 1)
+            row, mean = _class_row(attention, noted[0])
+            held["received"] = blocks_of(row, side).sum(2).flatten()
+            held["metric"] = blocks_of(mean, side).mean(2).flatten(0, 1)
         parts = {name: value.split(lengths) for name, value in held.items()}
         tokens = output.flatten(0, 1).split(lengths)
         return [
@@ -231,19 +237,14 @@ def _places(tokens: int, side: int) -> Places:
     return Places(sources, (side, side), tokens // side**2)
 
 
-def _note_class_row(noted: dict[str, Any]) -> Any:
-    """Return a hook that notes the class token's attention [P, N] and mean keys [P, N, e] of an attention."""
+def _class_row(attention: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the class token's attention [P, N] and the mean keys [P, N, e] of what enters it."""
+    from pdrop_eval.models.tower import class_row
 
-    def note(attention: Any, args: Any, kwargs: Any) -> None:
-        from pdrop_eval.models.tower import class_row
-
-        hidden = (args[0] if args else kwargs["hidden_states"]).detach()
-        query = attention.q_norm(attention.q_proj(hidden[:, 0]))
-        key = attention.k_norm(attention.k_proj(hidden))
-        noted["row"] = class_row(query, key, attention.num_heads).mean(1)
-        noted["key"] = key[:, 1:].float().unflatten(-1, (attention.num_heads, -1)).mean(2)
-
-    return note
+    query = attention.q_norm(attention.q_proj(hidden[:, 0])).detach()
+    key = attention.k_norm(attention.k_proj(hidden)).detach()
+    mean = key[:, 1:].float().unflatten(-1, (attention.num_heads, -1)).mean(2)
+    return class_row(query, key, attention.num_heads).mean(1), mean
 
 
 def runs(ids: Sequence[int], token: int) -> list[int]:

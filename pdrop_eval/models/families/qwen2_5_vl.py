@@ -39,6 +39,10 @@ class Qwen25VL(Qwen2VL):
         "32b": QWEN2_5_32B,
         "72b": {**QWEN2_72B, "vision": {"intermediate_size": 3456}},
     }
+    size_names: ClassVar[Mapping[str, str]] = {
+        "num_hidden_layers": "depth",
+        "num_attention_heads": "num_heads",
+    }
     published_prefix = "qwen2_5_vl"
 
     def _raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
@@ -48,6 +52,18 @@ class Qwen25VL(Qwen2VL):
         vision = config.vision_config
         window = vision.window_size // vision.spatial_merge_size // vision.patch_size
         return window_order(*side, window).argsort()
+
+    def fit_sizes(self, config: dict[str, Any]) -> None:
+        """Let the last block attend to all patches, too."""
+        super().fit_sizes(config)
+        vision = config["vision_config"]
+        full = [block for block in vision["fullatt_block_indexes"] if block < vision["depth"]]
+        vision["fullatt_block_indexes"] = full or [vision["depth"] - 1]
+
+    def _further_sizes(self, vision: Any) -> dict[str, int]:
+        side = vision.window_size // vision.spatial_merge_size // vision.patch_size
+        window = (side * vision.spatial_merge_size) ** 2
+        return {"vision_maps": 3, "vision_window": window, "vision_full": len(vision.fullatt_block_indexes)}
 
     def _width(self, vision: Any) -> int:
         return int(vision.hidden_size)

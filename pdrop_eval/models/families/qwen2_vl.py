@@ -49,6 +49,9 @@ class Qwen2VL(MultimodalFamily):
     display_name = "Qwen2-VL"
     processor_inputs = ("pixel_values", "image_grid_thw")
     bounds = ("min_pixels", "max_pixels")
+    size_names: ClassVar[Mapping[str, str]] = {
+        "num_hidden_layers": "depth", "num_attention_heads": "num_heads", "hidden_size": "embed_dim",
+    }  # fmt: skip
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "2b": QWEN2_1_5B, "7b": QWEN2_7B, "72b": QWEN2_72B,
     }  # fmt: skip
@@ -137,12 +140,13 @@ class Qwen2VL(MultimodalFamily):
         handle = None
         if needs.layers or needs.of_class_token:
             attention = self.vision_layers(model)[-1].attn
-            handle = attention.register_forward_pre_hook(_note_queries(noted), with_kwargs=True)
+            handle = attention.register_forward_pre_hook(_note(noted), with_kwargs=True)
         try:
             output = model.get_image_features(**pixels, return_dict=True)
         finally:
             if handle is not None:
                 handle.remove()
+        query, key = _queries(attention, noted) if noted else (None, None)
         found, start = [], 0
         merge = model.config.vision_config.spatial_merge_size**2
         added = getattr(output, "deepstack_features", None)
@@ -153,13 +157,13 @@ class Qwen2VL(MultimodalFamily):
             held: dict[str, Any] = {"grid": grid}
             if added:
                 held["added"] = torch.stack([layer[number] for layer in added])
-            if noted:
+            if query is not None and key is not None:
                 own = slice(start, start + grid[1] * grid[2])
                 raster = self._raster_order(model.config, place.side).to(tokens.device)
                 from pdrop_eval.models.salience import mean_keys, received_attention
 
-                held["received"] = received_attention(noted["q"][:, own], noted["k"][:, own], merge)[raster]
-                held["metric"] = mean_keys(noted["k"][:, own], merge)[raster]
+                held["received"] = received_attention(query[:, own], key[:, own], merge)[raster]
+                held["metric"] = mean_keys(key[:, own], merge)[raster]
             start += grid[1] * grid[2]
             found.append(EncodedImage(tokens, place, needs, **held))
         return found
@@ -217,7 +221,13 @@ class Qwen2VL(MultimodalFamily):
             vision_heads=vision.num_heads,
             patch_inputs=vision.in_channels * vision.temporal_patch_size * vision.patch_size**2,
             feature_width=width * merged,
+            vision_merge=merged,
+            projector_m=width * merged,
+            **self._further_sizes(vision),
         )
+
+    def _further_sizes(self, vision: Any) -> dict[str, int]:
+        return {}
 
     def _width(self, vision: Any) -> int:
         return int(vision.embed_dim)
@@ -238,6 +248,18 @@ class Qwen2VL(MultimodalFamily):
             "pixel_values": torch.randn(images * rows * columns, values, generator=random),
             "image_grid_thw": torch.tensor([[1, rows, columns]] * images),
         }
+
+    def prompt_inputs(self, config: Any, ids: Tensor) -> dict[str, Tensor]:
+        """Return the kinds of tokens [b, n], 1 for an image's, which positions follow from."""
+        return {"mm_token_type_ids": (ids == config.image_token_id).int()}
+
+    def fit_sizes(self, config: dict[str, Any]) -> None:
+        """Make tokens as wide as the decoder, and share its heads' frequencies out to three dimensions."""
+        text, vision = config["text_config"], config["vision_config"]
+        vision["out_hidden_size" if "out_hidden_size" in vision else "hidden_size"] = text["hidden_size"]
+        half = text.get("head_dim", text["hidden_size"] // text["num_attention_heads"]) // 2
+        third = half // 3
+        text["rope_parameters"]["mrope_section"] = [half - 2 * third, third, third]
 
     def token_layout(
         self, config: Any, image_processor: Any, pad: bool, downsample: int | None
@@ -316,18 +338,22 @@ class Qwen2VL(MultimodalFamily):
         return {"hidden_size": width}
 
 
-def _note_queries(noted: dict[str, Any]) -> Any:
-    """Return a hook that notes rotated queries and keys [heads, patches, e] before a tower's attention."""
+def _note(noted: dict[str, Any]) -> Any:
+    """Return a hook that notes what enters a tower's attention."""
 
     def note(attention: Any, args: Any, kwargs: Any) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
-        heads = attention.num_heads
-        q, k, _ = attention.qkv(hidden).detach().unflatten(-1, (3, heads, -1)).float().unbind(1)
-        cos, sin = (part[None].float() for part in kwargs["position_embeddings"])
-        for name, part in (("q", q), ("k", k)):
-            noted[name] = rotate(part.transpose(0, 1)[None], cos, sin)[0]
+        noted["hidden"] = (args[0] if args else kwargs["hidden_states"]).detach()
+        noted["rotary"] = kwargs["position_embeddings"]
 
     return note
+
+
+def _queries(attention: Any, noted: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+    """Return the rotated queries and keys [heads, patches, e] of a tower's attention, in float32."""
+    q, k, _ = attention.qkv(noted["hidden"]).unflatten(-1, (3, attention.num_heads, -1)).float().unbind(1)
+    cos, sin = (part[None].float() for part in noted["rotary"])
+    query, key = (rotate(part.transpose(0, 1)[None], cos, sin)[0] for part in (q, k))
+    return query.detach(), key.detach()
 
 
 def _cells(picture: EncodedImage, merge: int) -> Tensor:

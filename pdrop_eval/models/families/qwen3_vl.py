@@ -45,10 +45,15 @@ class Qwen3VL(Qwen2VL):
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "2b": QWEN3_1_7B, "4b": QWEN3_4B, "8b": QWEN3_8B,
     }  # fmt: skip
+    size_names: ClassVar[Mapping[str, str]] = {
+        "num_hidden_layers": "depth",
+        "num_attention_heads": "num_heads",
+    }
     published_prefix = "qwen3_vl"
     rope: ClassVar[Mapping[str, Any]] = {
         "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True,
     }  # fmt: skip
+    lmms_system = "You are a helpful assistant."
     published_bounds = (256 * 256, 4096 * 4096)
 
     def added_features(
@@ -91,6 +96,17 @@ class Qwen3VL(Qwen2VL):
         pooled: Any = tuple(one.tokens for one in images)
         output = BaseModelOutputWithDeepstackFeatures(pooler_output=pooled, deepstack_features=layers)
         return {**given, "mm_encoder_outputs": {"image": output}}
+
+    def fit_sizes(self, config: dict[str, Any]) -> None:
+        """Take DeepStack's features from blocks that there are."""
+        super().fit_sizes(config)
+        vision = config["vision_config"]
+        taken, depth = vision["deepstack_visual_indexes"], vision["depth"]
+        if max(taken) >= depth:
+            vision["deepstack_visual_indexes"] = list(range(min(len(taken), depth)))
+
+    def _further_sizes(self, vision: Any) -> dict[str, int]:
+        return {"more_projectors": len(vision.deepstack_visual_indexes)}
 
     def _width(self, vision: Any) -> int:
         return int(vision.hidden_size)

@@ -94,6 +94,8 @@ class SmolVLM(MultimodalFamily):
             patches=patches,
             tile_tokens=self.side(config) ** 2,
             patch_inputs=vision.num_channels * vision.patch_size**2,
+            vision_merge=config.scale_factor**2,
+            projector_m=0,
             feature_width=vision.hidden_size * config.scale_factor**2,
         )
 

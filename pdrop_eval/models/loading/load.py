@@ -100,14 +100,15 @@ def prepare(
     except UNREADABLE as error:  # a config of a model that can't be built
         raise unloadable(pretrained, family, error) from error
     processor = load_processor(pretrained, family, revision, trust_remote_code, anyres, chat_template, bounds)
-    _check_token_ids(pretrained, processor, config.get_text_config().vocab_size, chat_template or "vicuna")
+    rows = config.get_text_config().vocab_size
+    _check_token_ids(pretrained, processor, rows, chat_template or "vicuna", family.lmms_system)
     return Prepared(checkpoint, family, processor, checkpoint.folder, config)
 
 
-def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str) -> None:
+def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str, system: str | None) -> None:
     """Refuse tokens that the model has no embedding for: they would fail at a sample, on a GPU hopelessly."""
     tokenizer = processor.tokenizer
-    prompt = token_ids(tokenizer, build_prompt(template, processor, "What is it?", 1))
+    prompt = token_ids(tokenizer, build_prompt(template, processor, "What is it?", 1, system))
     used = {"pad_token": tokenizer.pad_token_id, "image_token": processor.image_token_id}
     used |= {f"a prompt's {tokenizer.convert_ids_to_tokens(token)!r}": token for token in prompt}
     for what, token in used.items():

@@ -65,7 +65,7 @@ def load_processor(
         model = outline(family, config)
     except UNREADABLE as error:
         raise unloadable(pretrained, family, error) from error
-    if chat_template == "checkpoint":
+    if chat_template in ("checkpoint", "lmms"):
         settle_template(processor, pretrained)
     _try(processor, family, model, pretrained, chat_template or "vicuna")
     return processor
@@ -147,7 +147,7 @@ def _problem(
 ) -> str | None:
     """What is wrong with what a processor makes of an image; None: nothing."""
     what = f"an image of {image.width}x{image.height} pixels"
-    prompt = build_prompt(template, processor, _QUESTION, 1)
+    prompt = build_prompt(template, processor, _QUESTION, 1, family.lmms_system)
     special = not begins_with_bos(processor.tokenizer, prompt)
     try:  # code of a checkpoint's choice: it may end in any way
         pixels, tokens = process_image(family, processor, image)

@@ -58,29 +58,39 @@ def model_config(plan: Plan) -> Any:
 
 def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
     """The config with some of its sizes replaced; what follows from them is set as well."""
-    plain = config.to_dict()
+    plain, family = config.to_dict(), families.multimodal_of(config)
     text, vision = plain["text_config"], plain["vision_config"]
+    names = {**{key: key for key in _VISION.values()}, **family.size_names}
     for name, value in sizes.items():
-        part, key = (text, _TEXT[name]) if name in _TEXT else (vision, _VISION[name])
-        part[key] = value
+        part, key = (text, _TEXT[name]) if name in _TEXT else (vision, names[_VISION[name]])
+        if key not in part:
+            raise UserError(
+                f"sizes.{name}={value} is no size of {family.display_name}: use sizes.{name}=null."
+            )
+        part[key] = [value, value] if isinstance(part[key], list) else value
+    if "layers" in sizes:
+        text.pop("layer_types", None)  # one for each layer: they follow
     if "heads" in sizes and "kv_heads" not in sizes:
         text["num_key_value_heads"] = sizes["heads"]
-    for part, what in ((text, ""), (vision, "vision_")):
-        width, heads = part["hidden_size"], part["num_attention_heads"]
+    for part, what, keys in ((text, "", {}), (vision, "vision_", names)):
+        width, heads = (part[keys.get(key, key)] for key in ("hidden_size", "num_attention_heads"))
         if width % heads:
             raise _unfit(f"sizes.{what}width={width}", f"sizes.{what}heads={heads}")
     heads, kv_heads = text["num_attention_heads"], text["num_key_value_heads"]
     if heads % kv_heads:
         raise _unfit(f"sizes.heads={heads}", f"sizes.kv_heads={kv_heads}")
-    if vision["image_size"] % vision["patch_size"]:
-        raise _unfit(f"sizes.tile={vision['image_size']}", f"sizes.patch={vision['patch_size']}")
+    tile, patch = (sizes.get(name, vision.get(_VISION[name])) for name in ("tile", "patch"))
+    if {"tile", "patch"} & set(sizes) and isinstance(tile, int) and isinstance(patch, int) and tile % patch:
+        raise _unfit(f"sizes.tile={tile}", f"sizes.patch={patch}")
     if (text["hidden_size"] // heads) % 2:
         raise UserError(
             f"sizes.width={text['hidden_size']} with {heads} heads gives heads of odd width, which can't be "
             "rotated: use a width that is a multiple of twice the heads."
         )
     text["head_dim"] = text["hidden_size"] // heads
-    plain["image_seq_length"] = (vision["image_size"] // vision["patch_size"]) ** 2
+    if isinstance(tile, int) and isinstance(patch, int):
+        plain["image_seq_length"] = (tile // patch) ** 2
+    family.fit_sizes(plain)
     if "vocabulary" in sizes:
         _fit_vocabulary(plain, sizes["vocabulary"])
     return type(config).from_dict(plain)
@@ -94,6 +104,9 @@ def _fit_vocabulary(plain: dict[str, Any], size: int) -> None:
         for key in ("image_token_index", "image_token_id", "pad_token_id", "eos_token_id", "bos_token_id"):
             if isinstance(part.get(key), int) and part[key] >= size:
                 part[key] = size - 1
+        for key in ("video_token_index", "video_token_id"):
+            if isinstance(part.get(key), int) and part[key] >= size:
+                part[key] = size - 2
 
 
 def _unfit(what: str, by: str) -> UserError:
@@ -119,8 +132,8 @@ def sample_of(config: Any, image_tokens: int | None, text_tokens: int) -> Sample
     below = max(1, asked // one)
     raise UserError(
         f"image_tokens={asked} is no whole number of images: an image has {one:,} tokens here. Use "
-        f"{below * one} or {(below + 1) * one}, or images of another size: sizes.tile={vision.image_size}, "
-        f"sizes.patch={vision.patch_size} are what it follows from."
+        f"{below * one} or {(below + 1) * one}, or images of another size, which follows from "
+        f"sizes.tile={getattr(vision, 'image_size', None)} and sizes.patch={vision.patch_size}."
     )
 
 
@@ -203,7 +216,8 @@ class Batch:
     @property
     def pixels(self) -> dict[str, Tensor]:
         """The inputs of the vision tower."""
-        return {name: tensor for name, tensor in self.whole.items() if name != "input_ids"}
+        others = ("input_ids", "mm_token_type_ids")
+        return {name: tensor for name, tensor in self.whole.items() if name not in others}
 
 
 def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, seed: int = 0) -> Batch:
@@ -213,15 +227,16 @@ def make_batch(config: Any, sample: Sample, rows: int, dtype: str, device: str, 
     n = sample.image_tokens + sample.text_tokens
     before = min(BEFORE, sample.text_tokens - 1)
     ids = torch.randint(3, text.vocab_size, (rows, n), generator=random)
-    ids[ids == config.image_token_id] = 3
+    family = families.multimodal_of(config)
+    ids[family.image_mask(config, {"input_ids": ids})] = 3
     image = torch.zeros(rows, n, dtype=torch.bool)
     image[:, before : before + sample.image_tokens] = True
     ids[image] = config.image_token_id
     weights: Any = getattr(torch, dtype)
     shape = ImageShape(sample.size, sample.tiles // sample.images, sample.image_tokens // sample.images)
-    pixels = families.multimodal_of(config).random_pixels(config, shape, rows * sample.images, random)
+    pixels = family.random_pixels(config, shape, rows * sample.images, random)
     placed = {k: v.to(device, weights if v.is_floating_point() else None) for k, v in pixels.items()}
-    whole = {"input_ids": ids.to(device), **placed}
+    whole = {"input_ids": ids.to(device), **family.prompt_inputs(config, ids.to(device)), **placed}
     embeds = torch.randn(rows, n, text.hidden_size, generator=random)
     places = torch.arange(n, device=device).repeat(rows, 1)
     return Batch(whole, embeds.to(device, weights), image.to(device), places)

@@ -146,7 +146,8 @@ class Preparer:
 
     def _prepared(self, request: Instance, images: list[Image.Image]) -> Prepared:
         processor = self._own_processor()
-        prompt = build_prompt(self._chat_template, processor, request.args[0], len(images))
+        system = self._family.lmms_system
+        prompt = build_prompt(self._chat_template, processor, request.args[0], len(images), system)
         content, whole = content_hashes(request.args[0], images)
         keys = [whole] if len(images) == 1 else [content_hashes("", [image])[1] for image in images]
         pictures = tuple(map(self._picture, keys, images))

@@ -35,7 +35,10 @@ def case_of(family, attention="sdpa"):
 def theory(case, strategy, **settings):
     pixels = case.inputs.get("pixel_values")
     tiles = 0 if pixels is None else pixels.numel() // (3 * IMAGE_SIZE**2)
-    return model_flops(case.model.config, strategy, case.image_tokens[0], 13, tiles=tiles, **settings)
+    text = case.lengths[0] - case.image_tokens[0]  # 13, and SmolVLM's markers
+    if "image_grid_thw" in case.inputs:
+        tiles = 1  # a whole picture
+    return model_flops(case.model.config, strategy, case.image_tokens[0], text, tiles=tiles, **settings)
 
 
 def measured(case, strategy):

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.task_files import describe, task_names
+from pdrop_eval.models import families
 from pdrop_eval.run.config import compose
 from pdrop_eval.strategies import make
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy
@@ -43,7 +44,23 @@ def test_a_model_file_has_the_keys_of_the_others(name):
     assert OmegaConf.to_container(model) == model_configs()[name]
 
 
-@pytest.mark.parametrize("name", GROUPS["model"])
+LLAVA = [
+    name for name in GROUPS["model"] if model_configs()[name]["architecture"] in ("llava-1.5", "llava-next")
+]
+FURTHER = [name for name in GROUPS["model"] if name not in LLAVA and not name.startswith("mini")]
+
+
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_further_familys_model_is_a_published_one(name):
+    model = model_configs()[name]
+    assert families.published_name(model["architecture"], model["size"]) == name.replace("0_5b", "0.5b")
+    assert (model["train"], model["chat_template"], model["generation"]) == ("vanilla", "lmms", "checkpoint")
+    family = families.of_architecture(model["architecture"])
+    assert model["patches"] == family.default_patches()
+    assert model["max_new_tokens"] == (128 if name.startswith("qwen") else 1024)
+
+
+@pytest.mark.parametrize("name", LLAVA)
 def test_a_models_name_says_what_it_is(name):
     model = model_configs()[name]
     ratio = f"0.{name[-1]}" if "_pdrop_0" in name else None

@@ -10,6 +10,8 @@ from pdrop_eval.models import families
 from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.loading.checkpoint import check_checkpoint
 from pdrop_eval.models.loading.load import load, prepare
+from pdrop_eval.models.loading.processors import process_image
+from pdrop_eval.models.prompts import build_prompt, expand_images, token_ids
 from pdrop_eval.utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
@@ -75,6 +77,42 @@ def test_answers_are_those_of_transformers_with_the_processors_own_inputs(name, 
         output = plain.generate(**inputs, max_new_tokens=6, do_sample=False)
         new = output[0, inputs["input_ids"].shape[1] :]
         assert processor.tokenizer.decode(new, skip_special_tokens=True) == answer
+
+
+CHAT = {
+    "qwen2_vl": None, "qwen2_5_vl": None, "qwen3_vl": "You are a helpful assistant.", "llava_onevision": None,
+    "internvl": None,
+}  # fmt: skip
+CONTEXTS = [
+    "What is it?",
+    "What is it?\nAnswer the question using a single word or phrase.",
+    "Is there a dog?\nPlease answer yes or no.",
+    "Which?\nA. red\nB. green\nAnswer with the option's letter from the given choices directly.",
+]
+
+
+@every
+def test_lmms_prompts_are_those_of_lmms_evals_chat_classes(name, folder_of):
+    """The same ids: its own user turn and messages, the class's system message, the processor's template."""
+    from lmms_eval.api.task import ConfigurableMessagesTask
+    from lmms_eval.protocol import ChatMessages
+
+    ready = prepare(str(folder_of(name)), None, False, None, "lmms")
+    processor = ready.processor
+    for images, context in enumerate([*CONTEXTS, "Say something."]):
+        pictures = [tiny.picture(seed, SIZES[seed]) for seed in (1, 2, 3, 4)][: images % 3]
+        turn = ConfigurableMessagesTask._build_user_turn(pictures, context)
+        if CHAT[name] is not None:
+            turn.insert(0, {"role": "system", "content": [{"type": "text", "text": CHAT[name]}]})
+        chat = ChatMessages(messages=turn)
+        qwen = name.startswith("qwen")
+        messages = chat.to_hf_messages() if qwen else chat.model_dump()["messages"]
+        text = processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        theirs = processor(text=text, images=pictures or None, return_tensors="pt")["input_ids"][0].tolist()
+        ours = build_prompt("lmms", processor, context, len(pictures), ready.family.lmms_system)
+        tokens = [process_image(ready.family, processor, picture).tokens for picture in pictures]
+        expanded = expand_images(ready.family, processor, ours, tokens)
+        assert token_ids(processor.tokenizer, expanded) == theirs
 
 
 @every
