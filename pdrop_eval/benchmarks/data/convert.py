@@ -186,7 +186,7 @@ def _survey(path: Path, odd: Sequence[str], tables: Tables) -> tuple[str, set[st
     """A hash of the file and of all that it names, and the columns in which a row has several pictures.
 
     Raises:
-        UserError: A value that is no picture; a first picture that can't be opened.
+        UserError: A value that is no picture, or none at all; a first picture that can't be opened.
     """
     whole = hashlib.sha256(f"{_VERSION}\0{file_sha256(path)}\0".encode())
     several: set[str] = set()
@@ -205,6 +205,8 @@ def _survey(path: Path, odd: Sequence[str], tables: Tables) -> tuple[str, set[st
                     if isinstance(one, Path):  # what is not in the file itself
                         whole.update(file_sha256(one).encode())
         start += batch.num_rows
+    for name in (one for one in odd if start and one not in seen):
+        raise UserError(f"The column {name!r} of {path} holds no picture in any of {start} rows. {_ALLOWED}")
     return whole.hexdigest(), several
 
 

@@ -7,6 +7,7 @@ import pytest
 import runner_tiny as tiny
 from pyarrow import parquet
 
+from pdrop_eval.benchmarks.data.convert import readable
 from pdrop_eval.benchmarks.data.images import Wanted, find_pictures, stored_data
 from pdrop_eval.benchmarks.data.local import find_local, find_rendered
 from pdrop_eval.benchmarks.task_files import describe
@@ -70,6 +71,13 @@ def seen(path):
 
     rows = datasets.load_dataset("parquet", data_files=str(path), split="train", cache_dir=str(path.parent))
     return [row["image"] for row in rows]
+
+
+@pytest.mark.parametrize("type_", [pa.null(), pa.binary(), pa.string()], ids=str)
+def test_a_column_without_any_picture_is_refused(tmp_path, type_):
+    write(tmp_path, pa.array([None, None], type_))
+    with pytest.raises(UserError, match=r"'image' of .*gqa.parquet holds no picture in any of 2 rows"):
+        readable(tmp_path / "gqa.parquet", describe("gqa", "rendered"))
 
 
 KINDS = [
