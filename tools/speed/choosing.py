@@ -164,7 +164,7 @@ def _text_tower(work: Any) -> str:
     width = work.config.vision_config.hidden_size
     words = CLIPTextConfig(
         vocab_size=1000, hidden_size=96, intermediate_size=384, num_hidden_layers=12, num_attention_heads=12,
-        projection_dim=96, max_position_embeddings=77,
+        projection_dim=96, max_position_embeddings=77, bos_token_id=1, eos_token_id=999,
     )  # fmt: skip
     text = CLIPTextModelWithProjection(words).eval()
     cdpruner.TOWERS[TEXT_TOWER] = cdpruner.TextTower(

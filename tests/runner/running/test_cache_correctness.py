@@ -91,7 +91,14 @@ def test_one_other_weight_uses_nothing(place):
 
 
 @pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "processor_config.json", "chat_template.jinja"]
+    "name",
+    [
+        "config.json",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)  # one hash has them all
+            for name in ("tokenizer.json", "processor_config.json", "chat_template.jinja")
+        ),
+    ],
 )
 def test_another_file_of_the_checkpoint_uses_nothing(place, name):
     path = place / "checkpoint" / name
