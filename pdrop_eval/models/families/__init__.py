@@ -14,6 +14,23 @@ from pdrop_eval.models.text_model import check_text_type
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 
+# Types of config.json that people ask for, and why they aren't here.
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(
+        ("gemma3", "gemma3n", "gemma4"),
+        "its image tokens see each other in both directions and most of its layers see a window only, which "
+        "tokens that are dropped would move; use another family",
+    ),
+    "internvl_chat": "it needs code of its own; use the conversion whose name ends in -hf (-HF)",
+    **dict.fromkeys(
+        ("llavaonevision1_5", "llava_onevision1_5"),
+        "it needs code of its own, which transformers doesn't have; use LLaVA-OneVision (llava_onevision)",
+    ),
+    "qwen2_5_omni": "it hears and speaks, too; use Qwen2.5-VL (qwen2_5_vl)",
+    "qwen3_vl_moe": "its feed-forward chooses experts, whose cost isn't counted; use Qwen3-VL (qwen3_vl)",
+    "idefics3": "its processor and tiles are like SmolVLM's, which is used as a model only",
+}
+
 
 @cache
 def names() -> tuple[str, ...]:

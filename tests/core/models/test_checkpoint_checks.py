@@ -197,3 +197,17 @@ def test_a_copy_that_ends_early(mini, tmp_path):
     short.write_bytes(whole[:-1])
     with pytest.raises(UserError, match=f"it ends early, {len(whole):,} bytes are due"):
         read_shapes(short)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("gemma3", r"'gemma3', which isn't supported: its image tokens see each other in both directions"),
+        ("internvl_chat", r"needs code of its own; use the conversion whose name ends in -hf"),
+        ("llavaonevision1_5", r"needs code of its own.*use LLaVA-OneVision"),
+    ],
+)
+def test_families_that_are_left_out_are_refused_with_the_reason(tmp_path, kind, words):
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vision_config": {}}))
+    with pytest.raises(UserError, match=words):
+        check_checkpoint(str(tmp_path), None)
