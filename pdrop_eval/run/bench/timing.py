@@ -133,8 +133,13 @@ class Runner:
                 self.prefill()
             else:
                 before = noting(tower, "_held"), noting(BeforeStage, "shorten")
-                with torch.no_grad():  # what follows in the decoder has no part in it
-                    self._context().before.from_inputs(self.batch.whole, self._questions(), None)
+                staged = self._context()
+                with torch.no_grad():
+                    if staged.drops:  # it acts in the decoder, too
+                        with staged:
+                            self._first_token()
+                    else:
+                        staged.before.from_inputs(self.batch.whole, self._questions(), None)
                 rank += [seconds for one in before for seconds in one]
         return total(rank), total(drop)
 
