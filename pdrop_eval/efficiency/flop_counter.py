@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pdrop_eval.engine.before_interface import ImageView, Reduced
+from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Selection, SelectionContext
+from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.utils.errors import UserError
 
 COUNTABLE = ("eager", "sdpa")
@@ -186,6 +187,11 @@ class _Reducing:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reducer, name)
+
+    def for_image(self, shape: TokenShape) -> ImageReducer:
+        """Return the same of the strategy that the image gets."""
+        own = getattr(self._reducer, "for_image", None)
+        return self if own is None else _Reducing(own(shape), self._noted)
 
     def reduce(self, view: ImageView) -> Reduced:
         """Return what the strategy makes of an image."""

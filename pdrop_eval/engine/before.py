@@ -247,7 +247,9 @@ class BeforeStage:
             question=question,
             seed=seed,
         )
-        found = self.reducer.reduce(view)
+        for_image = getattr(self.reducer, "for_image", None)
+        reducer = self.reducer if for_image is None else for_image(view.shape)
+        found: Reduced = reducer.reduce(view)
         if not len(found.tokens) or len(found.tokens) != len(found.source):
             raise ValueError(
                 f"{self.reducer.name} gave {len(found.tokens)} tokens with {len(found.source)} sources: at "

@@ -201,7 +201,10 @@ class ImageView:
 
 
 class ImageReducer(Protocol):
-    """What the engine needs of a strategy before the decoder."""
+    """What the engine needs of a strategy before the decoder.
+
+    It may have `for_image(shape)`, which gives the strategy with the settings of an image of that shape.
+    """
 
     @property
     def name(self) -> str:

@@ -65,6 +65,21 @@ class BeforeStrategy(Strategy):
             UserError: it can't be loaded, or is made for another model.
         """
 
+    def for_image(self, shape: TokenShape) -> ImageReducer:
+        """Return what a budget in shares gives an image at its own size: that share of its own tokens.
+
+        Every other image gets the strategy itself: its tokens are the nominal ones, or those of its tiles.
+        """
+        solved = self.reached
+        if solved is None or not solved.asked.startswith("share=") or shape.tiles != 1:
+            return self
+        if shape.tokens == solved.image_tokens:
+            return self
+        share = float(solved.asked.partition("=")[2])
+        kept = {name: value for name, value in self.settings().items() if name not in self.solved_fields}
+        found: ImageReducer = self.for_count(max(1, int(share * shape.tokens + 1e-9)), shape, **kept)
+        return found
+
     @classmethod
     def for_count(cls, count: int, shape: TokenShape, **fields: Any) -> Any:
         """Return the strategy that leaves as many tokens of an image of this shape as it can up to `count`.

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from contract import IMAGE_ID, case_of, every_before_pair
+from contract import FAMILIES, IMAGE_ID, DivPrune, Uniform, VisionZip, case_of, every_before_pair
 from test_contract import hooks
 
 from pdrop_eval.engine.before import images_of_rows
@@ -108,3 +108,14 @@ def test_nothing_is_left_behind_when_the_strategy_fails(strategy, family):
         case.generate()
     assert hooks(case.model) == before
     assert "generate" not in vars(case.model)
+
+
+@pytest.mark.skipif("qwen2_5_vl" not in FAMILIES, reason="this transformers is too old for it")
+@pytest.mark.parametrize("strategy", [VisionZip, DivPrune, Uniform])
+def test_a_share_is_that_of_each_picture_at_its_own_size(strategy):
+    """Pictures of 50, 60, 100 and 70 tokens; a fifth of each."""
+    case = case_of("qwen2_5_vl")
+    with strategy.for_budget(case.model, share=0.2)(case.model) as report:
+        case.forward()
+    assert report.image_tokens == [50, 160, 0, 70]
+    assert report.image_tokens_per_layer == [[10, 12 + 20, 0, 14]] * 8
