@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from numbers import Integral
+from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number, check_setting
@@ -111,6 +112,25 @@ def check_layers(layers: Sequence[int], num_layers: int | None = None) -> None:
     )
     if layers and (layers[0] < 1 or (num_layers is not None and layers[-1] > num_layers)):
         raise UserError(f"Drop layers {tuple(layers)} are outside the model: use values from 1 to {last}.")
+
+
+def check_named_layers(name: str, given: Any, num_layers: int | None = None) -> tuple[int, ...]:
+    """Return the drop layers of a setting, one or several; refuse wrong ones under the setting's name.
+
+    Args:
+        name: of the setting.
+        given: its value, a layer or a tuple of layers.
+        num_layers: the model's depth, if it is known.
+
+    Raises:
+        UserError: as `check_layers`.
+    """
+    layers = given if isinstance(given, tuple) and given else (given,)
+    try:
+        check_layers(layers, num_layers)
+    except UserError as error:
+        raise UserError(f"{name}={given!r} is not allowed. {error}") from None
+    return layers
 
 
 def check_ratios(ratios: Sequence[float]) -> None:

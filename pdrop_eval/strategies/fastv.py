@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.schedule import check_layers, complement
+from pdrop_eval.engine.schedule import check_named_layers, complement
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.last_row import image_attention
@@ -86,7 +86,7 @@ class FastV(Strategy):
     def __post_init__(self) -> None:
         fill(self, {})
         self.k = tuple(self.k) if isinstance(self.k, Sequence) and not isinstance(self.k, str) else self.k
-        _check_k(self.k)
+        check_named_layers("k", self.k)
         check_truth("rope", self.rope)
         vars(self)["trains"] = self.rope
         check_number("r", self.r, low=0, high=1)
@@ -98,13 +98,13 @@ class FastV(Strategy):
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the drop before layer K, ranked by layer K-1; or one for each K."""
-        layers = _check_k(self.k, num_layers)
+        layers = check_named_layers("k", self.k, num_layers)
         return tuple(Drop(layer, scoring_layer=layer - 1) for layer in layers)
 
     def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
         """Return the count after each drop."""
         counts, alive = [], image_tokens
-        for _ in _check_k(self.k):
+        for _ in check_named_layers("k", self.k):
             alive = self._left(alive)
             counts.append(alive)
         return tuple(counts)
@@ -140,13 +140,3 @@ class FastV(Strategy):
 
 def _keeping(cls: type[FastV], share: float, **fields: Any) -> FastV:
     return cls(r=complement(share), **fields)
-
-
-def _check_k(k: Any, num_layers: int | None = None) -> tuple[int, ...]:
-    """Return each K; refuse one that is not a layer of the model, under the name that the user gave it."""
-    layers = k if isinstance(k, tuple) and k else (k,)
-    try:
-        check_layers(layers, num_layers)
-    except UserError as error:
-        raise UserError(f"k={k!r} is not allowed. {error}") from None
-    return layers

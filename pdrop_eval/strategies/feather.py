@@ -32,7 +32,7 @@ class Feather(InsideStrategy):
     c2a09b2, "no_rope_s=3".
 
     How many tokens the first drop leaves depends on how many of the evenly spaced ones are among the best:
-    the sample decides. A schedule, and so a budget, is of the most that can be left.
+    the sample decides. A schedule, and so a budget, is of the most that can be left of one image.
 
     Deliberate differences from the official code:
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.engine.schedule import check_named_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.base import Strategy
@@ -93,9 +93,4 @@ class InsideStrategy(Strategy):
         given = getattr(self, self.layer_field)
         if given is None:
             return None
-        layers = given if isinstance(given, tuple) else (given,)
-        try:
-            check_layers(layers, num_layers)
-        except UserError as error:
-            raise UserError(f"{self.layer_field}={given!r} is not allowed. {error}") from None
-        return layers
+        return check_named_layers(self.layer_field, given, num_layers)

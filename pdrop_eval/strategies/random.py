@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.engine.schedule import check_named_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.strategies.presets import check_preset, fill, preset_note
-from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
@@ -77,10 +76,7 @@ class Random(BeforeStrategy):
         """Return the one drop after k layers, or none."""
         if not self.k:
             return ()
-        try:
-            check_layers([self.k], num_layers)
-        except UserError as error:
-            raise UserError(f"k={self.k} is not allowed. {error}") from None
+        check_named_layers("k", self.k, num_layers)
         return (Drop(layer=self.k),)
 
     @property

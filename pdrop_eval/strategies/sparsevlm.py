@@ -70,8 +70,8 @@ class SparseVLM(InsideStrategy):
         positions: None: "renumber" for 1.0 and 1.5, "keep" for plus, and where there is no renumbering
             (Qwen-VL's M-RoPE). Kept, merged tokens stand where the last retained image token does.
         preset: None, or "192", "128", "64" (1.5 and plus: "96"), of LLaVA-1.5's 576: the official mean over
-            the layers, in which a layer that prunes counts with what it leaves (192.03, 128.6, 96.9, 64.8);
-            by tokens that layers process it is 206.5, 145.4, 114.1 and 82.3.
+            the layers, in which a layer that prunes counts with what it leaves (192.03, 128.6, 96.9 and 64.8
+            in version 1.5); by tokens that layers process it is 206.5, 145.4, 114.1 and 82.3.
     """
 
     version: str = "1.5"

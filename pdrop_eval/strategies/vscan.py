@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
-from pdrop_eval.engine.schedule import check_layers
+from pdrop_eval.engine.schedule import check_named_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.before import check_count
 from pdrop_eval.strategies.depth import scaled, scaled_note
@@ -15,7 +15,6 @@ from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.strategies.pyramiddrop import PyramidDrop
 from pdrop_eval.strategies.two_stage import TwoStage
-from pdrop_eval.utils.errors import UserError
 
 LAYER, PART = 16, 3  # of 32; one of so many tokens goes on behind it
 
@@ -100,12 +99,8 @@ class VScan(TwoStage):
         return notes if self.layer is not None else notes + scaled_note((LAYER,), num_layers)
 
     def _check_layer(self, num_layers: int | None) -> None:
-        if self.layer is None:
-            return
-        try:
-            check_layers([self.layer], num_layers)
-        except UserError as error:
-            raise UserError(f"layer={self.layer!r} is not allowed. {error}") from None
+        if self.layer is not None:
+            check_named_layers("layer", self.layer, num_layers)
 
     @property
     def asked(self) -> tuple[str, str]:

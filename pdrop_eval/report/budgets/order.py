@@ -36,9 +36,10 @@ class Order:
 
 
 def order_of(board: Board, block: Block, pairing: Pairing) -> Order | None:
-    """Return how a block stands to the printed order; None where fewer than three strategies can be compared.
+    """Return how a block stands to the printed order.
 
-    Vanilla, and what stands at its own setting, is no part of it.
+    None where fewer than three strategies can be compared, or none of them differ. Vanilla, and what stands
+    at its own setting, is no part of it.
     """
     if block.share is None:
         return None
@@ -69,6 +70,8 @@ def order_of(board: Board, block: Block, pairing: Pairing) -> Order | None:
                 certain.append(turned[-1])
         except CannotCompareError:
             continue
+    if not kept and not turned:
+        return None
     return Order(
         [row.info.display_name for row, _ in sorted(rows, key=lambda pair: -_value(pair[1]))],
         [row.info.display_name for row, _ in sorted(rows, key=lambda pair: -(pair[0].percent or 0))],
@@ -85,6 +88,4 @@ def _value(row: Printed) -> float:
 def _spearman(one: list[float], other: list[float]) -> float:
     from scipy.stats import spearmanr
 
-    if len(set(one)) == 1 or len(set(other)) == 1:
-        return float("nan")
     return float(spearmanr(one, other).statistic)

@@ -10,16 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks, divisors
+from pdrop_eval.benchmarks.scoring.interval import half_width, interval_95, is_alike
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.report.formats.grid import Shown
 from pdrop_eval.utils.numbers import NONE, count, score
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
 MISSING, JUDGE = "missing", "needs judge"
-# Half of a 95% interval is so many standard errors, if the score is about normally distributed.
-WIDTH_95 = 1.96
-# A standard error below this is that of equal values: zero, but for rounding.
-_ZERO = 1e-9
 
 
 @dataclass(frozen=True)
@@ -37,20 +34,17 @@ class Cell:
     @property
     def half_width(self) -> float | None:
         """Half the width of the 95% interval; None where the bootstrap can't see one."""
-        return None if self.stderr is None or self.alike else WIDTH_95 * self.stderr
+        return half_width(self.stderr)
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval, cut at the ends of the scale."""
-        if self.score is None or self.half_width is None:
-            return None
-        high = self.score + self.half_width
-        return max(self.score - self.half_width, 0.0), high if self.most is None else min(high, self.most)
+        return interval_95(self.score, self.stderr, 0.0, self.most)
 
     @property
     def alike(self) -> bool:
         """Whether all that was drawn came out alike: a standard error of 0 is no certainty."""
-        return self.stderr is not None and self.stderr < _ZERO
+        return is_alike(self.stderr)
 
     @property
     def questions(self) -> tuple[int | None, str | None]:

@@ -17,14 +17,14 @@ class Loss:
 
     Attributes:
         mean: in nats.
-        stderr: of the mean; 0 for a single question.
+        stderr: of the mean; None for a single question, of which nothing is known.
         agreement: the share of the questions whose answer begins with the same token.
         tokens: image tokens a layer, in the mean.
         each: of each question.
     """
 
     mean: float
-    stderr: float
+    stderr: float | None
     agreement: float
     tokens: float
     each: Sequence[float]
@@ -36,7 +36,7 @@ class Loss:
         same = (asked.logits.argmax(-1) == full.logits.argmax(-1)).double().mean()
         return cls(float(each.mean()), _error(each), float(same), asked.mean_tokens, each.tolist())
 
-    def gain_of(self, other: "Loss") -> tuple[float, float]:
+    def gain_of(self, other: "Loss") -> tuple[float, float | None]:
         """Return how much less another strategy loses on the same questions, and the error of this mean."""
         gains = torch.tensor(self.each, dtype=torch.float64) - torch.tensor(other.each, dtype=torch.float64)
         return float(gains.mean()), _error(gains)
@@ -51,5 +51,5 @@ class Loss:
         }
 
 
-def _error(values: torch.Tensor) -> float:
-    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+def _error(values: torch.Tensor) -> float | None:
+    return float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else None

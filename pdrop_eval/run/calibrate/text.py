@@ -10,6 +10,7 @@ from pdrop_eval.records.overrides import override
 from pdrop_eval.strategies.combinations import as_parts, is_combined
 from pdrop_eval.utils.console import script
 from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.numbers import NONE
 from pdrop_eval.utils.presets import presets
 
 _SHOWN = 12  # of what a search tried
@@ -70,7 +71,7 @@ def _fitprune(document: Mapping[str, Any]) -> list[str]:
         f"multiply-adds (asked: {100 - rule['ratio']:g}%; in the method's own count, image tokens only), "
         f"alpha={found['alpha']:.3g}",
         f"with it, {found['agreement']:.0%} of these answers begin with the same token (mean divergence "
-        f"{found['loss']:.3g} +- {found['stderr']:.2g} nats)",
+        f"{found['loss']:.3g} +- {_error(found)} nats)",
     ]
 
 
@@ -103,13 +104,18 @@ def _search(document: Mapping[str, Any]) -> list[str]:
     return [
         *lines,
         "",
-        f"{least}, {gain['mean']:.3g} +- {gain['stderr']:.2g} less than what the budget alone gives.",
+        f"{least}, {gain['mean']:.3g} +- {_error(gain)} less than what the budget alone gives.",
         "It was chosen by these questions, so its loss on others is larger: evaluate it.",
     ]
 
 
 def _numbers(one: Mapping[str, Any]) -> str:
-    return f"{one['loss']:>10.4g} +- {one['stderr']:<8.2g}{one['agreement']:>6.0%}{one['tokens']:>8.1f}  "
+    return f"{one['loss']:>10.4g} +- {_error(one):<8}{one['agreement']:>6.0%}{one['tokens']:>8.1f}  "
+
+
+def _error(one: Mapping[str, Any]) -> str:
+    """A standard error; of a single question there is none."""
+    return NONE if one["stderr"] is None else f"{one['stderr']:.2g}"
 
 
 def _foot(document: Mapping[str, Any], path: str) -> list[str]:

@@ -17,9 +17,6 @@ from pdrop_eval.run.config.spec import RunSpec
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_whole
 
-_WIDTH_95 = 1.96  # half of a 95% interval, in standard errors
-_ZERO = 1e-9  # a standard error below this is that of equal values
-
 
 @dataclass(frozen=True)
 class TaskScore:
@@ -196,10 +193,7 @@ def _images(info: Any, task: Any, request: Any) -> str:
 
 
 def _interval(scoring: str, value: float, stderr: float | None) -> tuple[float, float] | None:
+    from pdrop_eval.benchmarks.scoring.interval import interval_95
     from pdrop_eval.benchmarks.scoring.rules import score_range
 
-    if stderr is None or stderr < _ZERO:
-        return None
-    low, high = score_range(scoring)
-    half = _WIDTH_95 * stderr
-    return max(low, value - half), min(high, value + half)
+    return interval_95(value, stderr, *score_range(scoring))

@@ -174,6 +174,7 @@ def test_a_prompt_without_images_is_as_it_was():
     ],
 )
 def test_methods_without_a_port_are_refused_with_the_reason(name, strategy, words):
-    if name in FAMILIES:
-        with pytest.raises(UserError, match=words):
-            strategy(model_of(name))
+    if name not in FAMILIES:
+        pytest.skip("the installed transformers doesn't have this family")
+    with pytest.raises(UserError, match=words):
+        strategy(model_of(name))

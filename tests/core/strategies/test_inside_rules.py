@@ -301,6 +301,8 @@ def test_random_within_the_decoder_keeps_or_closes_positions():
     ("make", "words"),
     [
         (lambda: V2Drop(layers=(3, 2, 5)), r"layers=\(3, 2, 5\) is not allowed. .* must increase"),
+        (lambda: V2Drop(layers=()), r"layers=\(\) is not allowed"),
+        (lambda: V2Drop(layers=[], keep_ratios=[]), r"layers=\(\) is not allowed"),
         (lambda: V2Drop(layers=(3, 5)), "2 layers need as many keep_ratios, but there are 3"),
         (lambda: V2Drop(keep_ratios=(0.5, 2, 0)), r"keep_ratios=2 is not allowed: use a number in \[0, 1\]"),
         (lambda: V2Drop(keep_ratios=0.5), "keep_ratios=0.5 is not allowed: give a share for each drop"),

@@ -9,9 +9,12 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig,
 from pdrop_eval import PyramidDrop
 from pdrop_eval.efficiency.architecture import Decoder
 from pdrop_eval.run.calibrate.fitprune import MassProbe
+from pdrop_eval.run.calibrate.loss import Loss
+from pdrop_eval.run.calibrate.questions import Asked
 from pdrop_eval.run.calibrate.rules import fitprune, vtw
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
 from pdrop_eval.run.calibrate.search import candidates
+from pdrop_eval.run.calibrate.text import calibration_text
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
@@ -230,6 +233,26 @@ def test_a_strategy_without_layers_to_choose_has_what_the_budget_gives(miniature
 def test_a_strategy_that_takes_no_budget_is_refused_by_a_search(miniature):
     with pytest.raises(UserError, match="can't be fitted to a budget"):
         candidates(make_strategy("prumerge"), miniature, {"tokens": 40}, 6, seed=1)
+
+
+def test_the_loss_of_a_single_question_has_no_error():
+    asked, full = (Asked(torch.tensor(rows), [[4]] * len(rows)) for rows in ([[1.0, 0.0]], [[0.0, 1.0]]))
+    one = Loss.of(asked, full)
+    assert one.stderr is None
+    assert one.gain_of(one) == (0.0, None)
+    assert "0.4621 +- -  " in calibration_text(_recipe(one), "my.json")  # (e - 1) / (e + 1)
+    two = Loss.of(Asked(asked.logits.repeat(2, 1), [[4]] * 2), Asked(full.logits.repeat(2, 1), [[4]] * 2))
+    assert two.stderr == 0.0
+
+
+def _recipe(loss):
+    """As much of a recipe of VTW as its text needs, with one K tried."""
+    return {
+        "strategy": "vtw", "settings": {"k": 1}, "model": {"name": "mini", "layers": 8},
+        "questions": {"split": "calibration", "suite": "mini", "n": 1, "tasks": {"gqa": 1}},
+        "rule": {"name": "vtw", "settings": {"eta": 1.0, "first": 1}},
+        "tried": [{"settings": {"k": 1}, **loss.to_dict()}], "made": {"preset": "vtw"},
+    }  # fmt: skip
 
 
 def test_masses_are_the_sums_of_the_largest_weight_of_any_head():
