@@ -1,5 +1,6 @@
 """The training of the Qwen2.5-VL miniature computes what transformers' own forward does."""
 
+import copy
 from random import Random
 
 import numpy as np
@@ -10,7 +11,7 @@ from pdrop_eval.benchmarks.rendered.canvas import CHARACTERS
 from tools.mini.training import packing, qwen_batches
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.qwen_batches import Layout
-from tools.mini.training.qwen_model import build_model, build_processor, tower_features
+from tools.mini.training.qwen_model import build_model, build_processor, grown, tower_features
 from tools.mini.training.vocabulary import EOS, ID, encode
 
 LAYOUTS = {
@@ -65,7 +66,8 @@ def test_a_packed_question_gets_the_logits_that_it_gets_alone(model, processor, 
     with torch.no_grad():
         model.set_attn_implementation("packed")
         packed, wanted = qwen_batches.answer_logits(model, batch)
-        model.set_attn_implementation("sdpa")
+        whole = grown(copy.deepcopy(model))
+        whole.set_attn_implementation("sdpa")
         alone, answers = [], []
         grid = torch.tensor([[1, layout.rows * 2, layout.columns * 2]])
         for i, question in asked[:3]:
@@ -79,7 +81,7 @@ def test_a_packed_question_gets_the_logits_that_it_gets_alone(model, processor, 
             more = torch.tensor([answer[:-1]], dtype=torch.long)
             ids = torch.cat([inputs["input_ids"], more], 1)
             types = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(more)], 1)
-            logits = model(
+            logits = whole(
                 input_ids=ids,
                 pixel_values=batch.pixels[i],
                 image_grid_thw=grid,

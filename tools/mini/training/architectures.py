@@ -26,6 +26,9 @@ class Architecture:
         rates: of Muon and AdamW, by stage.
         choose: sets which weights a stage trains.
         teach: (image tokens, batch) to a further loss of the first stage.
+        labelled: maps image tokens to what is compared with the names of things.
+        label_weight: of that loss in the first stage.
+        begin: what is done to the model before the first stage.
         cross_over: what is done to the model between the stages.
         easy: share of the second stage with easy pictures.
         has_teacher: whether `teach` says anything.
@@ -39,6 +42,9 @@ class Architecture:
     rates: Mapping[str, tuple[float, float]]
     choose: Callable[[Any, str], None]
     teach: Callable[[Tensor, Any], Tensor] = lambda features, batch: torch.zeros(())
+    labelled: Callable[[Tensor], Tensor] = lambda features: features
+    label_weight: float = 1.0
+    begin: Callable[[Any], None] = lambda model: None
     cross_over: Callable[[Any], None] = lambda model: None
     easy: float = 0.0
     has_teacher: bool = False
@@ -57,6 +63,12 @@ def _words_to_output(llava) -> None:
 def _llava_parts(llava, stage: str) -> None:
     """The tower is frozen in the second stage, as LLaVA freezes it."""
     llava.model.vision_tower.requires_grad_(stage == "vision")
+
+
+@torch.no_grad()
+def _mean_first(qwen) -> None:
+    """The merger begins with the mean image token of the LLaVA-1.5 miniature."""
+    qwen.model.visual.merger.mlp[2].bias.copy_(qwen_batches.mean_token() / qwen_model.GROWTH)
 
 
 def _qwen_parts(qwen, stage: str) -> None:
@@ -87,6 +99,9 @@ ARCHITECTURES = {
         rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
         choose=_qwen_parts,
         teach=qwen_batches.teach,
+        labelled=qwen_batches.content,
+        label_weight=0.3,
+        begin=_mean_first,
         has_teacher=True,
     ),
 }

@@ -7,17 +7,19 @@ side, so that no grid of tokens is the only one that the model has seen.
 from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pdrop_eval.benchmarks.rendered.canvas import GRID, SIZE
+from pdrop_eval.benchmarks.rendered.canvas import GRID
 from pdrop_eval.benchmarks.rendered.pictures import KINDS, Picture
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.network import Guide
 from tools.mini.training.packing import EASY, SHARES, Batch, Frame, attention_mask, normalise, pack
-from tools.mini.training.qwen_model import MERGE, TOKEN, WINDOW, tower_features
+from tools.mini.training.qwen_model import GROWTH, MERGE, TOKEN, WINDOW, tower_features
 from tools.mini.training.vocabulary import ASSISTANT, BOS, EOS, QWEN_TOKENS, USER
 
 _ID = {token: i for i, token in enumerate(QWEN_TOKENS)}
@@ -193,9 +195,8 @@ def make_batch(name: str, indices: range, easy: bool = False) -> QwenBatch:
 
 def features(model, batch: QwenBatch) -> Tensor:
     """The image tokens [B, tokens, d] as the decoder gets them."""
-    return tower_features(
-        model.model.visual, batch.pixels.to(model.dtype), batch.layout.rows, batch.layout.columns
-    )
+    rows, columns = batch.layout.rows, batch.layout.columns
+    return GROWTH * tower_features(model.model.visual, batch.pixels.to(model.dtype), rows, columns)
 
 
 def positions_of(layout: Layout, text: Tensor) -> Tensor:
@@ -235,21 +236,34 @@ def answer_logits(model, batch: QwenBatch, guide: Guide | None = None) -> tuple[
 
 
 @cache
-def _teacher():
-    """The LLaVA-1.5 miniature, whose image tokens the decoder already understands."""
+def _teacher() -> tuple[Any, Tensor]:
+    """The LLaVA-1.5 miniature, whose image tokens the decoder already reads, and their mean [d]."""
     from transformers import LlavaForConditionalGeneration
 
-    from pdrop_eval.utils.paths import MINI_CHECKPOINT
+    teacher = LlavaForConditionalGeneration.from_pretrained(MINI_CHECKPOINT, dtype=torch.bfloat16).eval()
+    pictures = [normalise(draw(Random(f"mean:{i}"), Layout(), easy=False).image) for i in range(32)]
+    return teacher, _seen_by(teacher, torch.from_numpy(np.stack(pictures))).mean((0, 1))
 
-    return LlavaForConditionalGeneration.from_pretrained(MINI_CHECKPOINT, dtype=torch.bfloat16).eval()
+
+@torch.no_grad()
+def _seen_by(teacher, pixels: Tensor) -> Tensor:
+    found = teacher.get_image_features(pixels.bfloat16()).pooler_output
+    return (found if torch.is_tensor(found) else torch.stack(list(found))).float()
+
+
+def mean_token() -> Tensor:
+    """The mean image token [d] of the LLaVA-1.5 miniature."""
+    return _teacher()[1]
+
+
+def content(found: Tensor) -> Tensor:
+    """What tells image tokens [B, n, d] apart: the rest beside the mean, most of what they have."""
+    return (found.float() - mean_token()) / GROWTH
 
 
 def teach(found: Tensor, batch: QwenBatch) -> Tensor:
-    """How far the image tokens [B, tokens, d] are from the LLaVA-1.5 miniature's, in their variances."""
-    assert batch.teacher.shape[-1] == SIZE
-    with torch.no_grad():
-        wanted = _teacher().get_image_features(batch.teacher.bfloat16()).pooler_output
-        wanted = torch.stack(list(wanted)) if not torch.is_tensor(wanted) else wanted
-        grid = wanted.unflatten(1, (GRID, GRID)).repeat_interleave(batch.layout.stretch, 1).flatten(1, 2)
-    found, grid = found[:, batch.inside].float(), grid.float()
-    return ((found - grid) ** 2).mean() / grid.var()
+    """How far the image tokens [B, n, d] are from the LLaVA-1.5 miniature's, in the variance of those."""
+    wanted = _seen_by(_teacher()[0], batch.teacher).unflatten(1, (GRID, GRID))
+    wanted = content(wanted.repeat_interleave(batch.layout.stretch, 1).flatten(1, 2))
+    found = content(found)[:, batch.inside]
+    return 3 * ((found - wanted) ** 2).mean() / wanted.var()

@@ -14,6 +14,9 @@ from tools.mini.training.vocabulary import BOS, EOS, IMAGE, PAD, QWEN_TOKENS, TO
 MERGE = 2  # patches in each direction to a token
 TOKEN = PATCH * SCALE  # pixels of a picture, in each direction, to a token
 WINDOW = 4  # tokens in each direction to a window of the tower
+# The decoder that this one begins with is used to image tokens some hundred times as large as words. The
+# merger learns them at a word's size; what is saved has this factor, a power of two, in its last weights.
+GROWTH = 256.0
 MOST = 2 * GRID * GRID * 2  # tokens of a picture: twice an infographic's
 
 CHAT_TEMPLATE = (
@@ -91,6 +94,16 @@ def build_model(start: Path = MINI_CHECKPOINT):
         _take_over(model.model.language_model, llava.model.language_model)
         model.lm_head.weight[: len(TOKENS)] = llava.lm_head.weight
         model.lm_head.weight[len(TOKENS) :] = llava.lm_head.weight[PAD]
+    return model
+
+
+def grown(model):
+    """Give the merger's last weights the factor that training applies to its output; returns the model."""
+    import torch
+
+    with torch.no_grad():
+        for weight in model.model.visual.merger.mlp[2].parameters():
+            weight.mul_(GROWTH)
     return model
 
 

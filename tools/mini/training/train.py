@@ -89,9 +89,10 @@ class Trainer:
         batch = self.batch()
         if self.stage == "vision":
             features = self.kind.features(self.compute, batch)
-            loss, accuracy = self.heads.loss(self.compute, features, batch.labels)
+            named = self.kind.labelled(features)
+            loss, accuracy = self.heads.loss(self.compute, named, batch.labels)
             more = self.kind.teach(features, batch)
-            (loss + more).backward()
+            (self.kind.label_weight * loss + more).backward()
             return loss.item(), {
                 "patches": [round(a, 3) for a in accuracy],
                 **({"teacher": round(more.item(), 4)} if self.kind.has_teacher else {}),
@@ -183,6 +184,9 @@ class Trainer:
         self.begin(state["stage"] if state else "vision")
         if state:
             self.restore(state)
+        else:
+            self.kind.begin(self.master)
+            self.compute.load_state_dict(self.master.state_dict())
         if self.stage == "vision":
             self.run_stage()
             self.kind.cross_over(self.master)
