@@ -91,6 +91,11 @@ class Case:
             gap = (ours.detach().float() - theirs.float()).abs().max()
             raise MismatchError(f"{what} differ by up to {gap:.3g}, more than {atol:g}")
 
+    def close_if_told(self, what: str, ours: Tensor, **tolerance) -> None:
+        """As `close`, of a tensor that a case may leave out."""
+        if what in self.tensors:
+            self.close(what, ours, **tolerance)
+
 
 def _hash(tensors: dict[str, Tensor]) -> str:
     """The hash of the names and contents by name, as the first cases state it."""

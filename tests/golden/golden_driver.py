@@ -55,6 +55,7 @@ def _check(case):
     methods, families = registered()
     family, method, level = _family(case.data, case.name), case.data["method"], case.data.get("level")
     if family is not None:
+        family = _known(family, case.name, families)
         if family not in families:
             raise MissingError(f"family {family}")
         methods = families[family]
@@ -84,6 +85,13 @@ def _family(data: dict, name: str) -> str | None:
     if data.get("family") is not None or not name.startswith("fam_"):
         return data.get("family")
     return name.removeprefix("fam_").rpartition("_")[0]
+
+
+def _known(family: str, name: str, families: dict) -> str:
+    """The family, or of a name that goes on behind its strategy the longest known one that it begins with."""
+    told = name.removeprefix("fam_")
+    begun = [one for one in families if family not in families and told.startswith(f"{one}_")]
+    return max(begun, key=len, default=family)
 
 
 def _in_words(level: str | None) -> str:

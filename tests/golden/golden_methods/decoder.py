@@ -53,13 +53,54 @@ def _strategy(case):
 
 
 def image_mask(case, embeds):
+    return span_mask(embeds, case.value("input", "image_start"), case.value("input", "image_len"))
+
+
+def span_mask(embeds, starts, lengths):
+    """True on image tokens: one span, one for each row, or several of the only row or of each."""
     mask = torch.zeros(embeds.shape[:2], dtype=torch.bool)
-    spans = case.value("input", "image_start"), case.value("input", "image_len")
-    if not isinstance(spans[0], list):
-        spans = [spans[0]], [spans[1]]
-    for row, (start, length) in enumerate(zip(*spans, strict=True)):
-        mask[row, start : start + length] = True
+    if not isinstance(starts, list):
+        starts, lengths = [starts], [lengths]
+    if len(mask) == 1 and not isinstance(starts[0], list):
+        starts, lengths = [starts], [lengths]
+    for row, spans in enumerate(zip(starts, lengths, strict=True)):
+        for start, length in zip(*(s if isinstance(s, list) else [s] for s in spans), strict=True):
+            mask[row, start : start + length] = True
     return mask
+
+
+def inputs_of(case):
+    """(embeddings [1, n, d] as the decoder takes them, image mask)."""
+    embeds = case.tensor("inputs_embeds").float()
+    return embeds, image_mask(case, embeds)
+
+
+def compare_prefill(case, output, form=""):
+    """The last token's logits, and its states where a case has them."""
+    case.close(f"prefill_logits_last{form}", output.logits[0, -1])
+    states = torch.stack([states[0, -1] for states in output.hidden_states])
+    case.close_if_told(f"prefill_hidden_last{form}", states)
+
+
+def compare_lengths(case, ours, output, cached=None):
+    """Tokens at each layer and in its cache, where a case tells them; cached: where they differ."""
+    told = case.value("expected").get("seq_len_at_layer_input")
+    if told is not None:
+        case.equal("lengths", ours, told)
+    cached = told if cached is None else cached
+    if cached is not None:
+        case.equal("cached lengths", [one.keys.shape[2] for one in output.past_key_values.layers], cached)
+
+
+def compare_answer(case, model, strategy, form=""):
+    """As many greedy tokens as the case has, and their logits."""
+    told = case.value("expected").get(f"decode_tokens{form}")
+    told = case.tensor(f"decode_tokens{form}").tolist() if told is None else told
+    embeds, mask = inputs_of(case)
+    with strategy(model, image_mask=mask):
+        tokens, logits = greedy(model, len(told), inputs_embeds=embeds)
+    case.equal(f"decode_tokens{form}", tokens, told)
+    case.close_if_told(f"decode_logits{form}", logits)
 
 
 def _prefill(case, attention):
@@ -82,30 +123,31 @@ def _prefill(case, attention):
 def _decode_with_the_cache(case, attention):
     model, embeds = llama(case, attention), case.tensor("inputs_embeds")
     with _strategy(case)(model, image_mask=image_mask(case, embeds)):
-        tokens, logits = greedy(model, inputs_embeds=embeds)
-    case.equal("decode_tokens", tokens, case.value("expected", "decode_tokens"))
+        expected = case.value("expected", "decode_tokens")
+        tokens, logits = greedy(model, len(expected), inputs_embeds=embeds)
+    case.equal("decode_tokens", tokens, expected)
     case.close("decode_logits", logits)
 
 
-def greedy(model, **inputs):
-    """Eight greedy tokens and their logits [8, vocabulary]."""
+def greedy(model, steps=8, **inputs):
+    """Greedy tokens and their logits [steps, vocabulary]."""
     output = model.generate(
         **inputs,
-        max_new_tokens=8,
-        min_new_tokens=8,
+        max_new_tokens=steps,
+        min_new_tokens=steps,
         do_sample=False,
         eos_token_id=None,
         output_logits=True,
         return_dict_in_generate=True,
     )
-    return output.sequences[0, -8:].tolist(), torch.cat(output.logits)
+    return output.sequences[0, -steps:].tolist(), torch.cat(output.logits)
 
 
 def _decode_without_a_cache(case):
     """FastV without a cache chooses anew at every step."""
     model, embeds, tokens = llama(case, "sdpa"), case.tensor("inputs_embeds"), []
     with torch.no_grad():
-        for step in range(8):
+        for step in range(len(case.value("expected", "decode_tokens_nocache"))):
             with _strategy(case)(model, image_mask=image_mask(case, embeds)) as drop:
                 logits = model(inputs_embeds=embeds, use_cache=False).logits[:, -1]
             kept = case.tensor("kept_per_step_nocache")[step]
