@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from pdrop_eval.engine.before import Shortened, images_of_rows
+from pdrop_eval.models.encoded import Places
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,33 @@ def of_rows(lengths: Sequence[int], counts: Sequence[int]) -> list[list[int]]:
     times = max(1, sum(counts) // max(1, sum(lengths)))
     rows = images_of_rows(lengths, counts[::times])
     return [[lengths[number] for number in row] for row in rows for _ in range(times)]
+
+
+def seeds_of_rows(seeds: Sequence[int] | None, rows: int) -> list[int]:
+    """Return a number a row; beam search and num_return_sequences repeat every row.
+
+    Args:
+        seeds: those that were given, or None.
+        rows: how many there are.
+    """
+    given = seeds or (0,)
+    return [seed for seed in given for _ in range(max(1, rows // len(given)))][:rows]
+
+
+def places_of_rows(places: Sequence[Places], counts: Sequence[int]) -> list[list[Places] | None]:
+    """Return where the tokens of each row's images come from, or None for a row where it isn't known.
+
+    Args:
+        places: of all images that are known, in the order of the rows.
+        counts: image tokens of each row.
+    """
+    left, rows = list(places), list[list[Places] | None]()
+    for count in counts:
+        mine: list[Places] = []
+        while left and sum(len(one.sources) for one in mine) < count:
+            mine.append(left.pop(0))
+        rows.append(mine if sum(len(one.sources) for one in mine) == count else None)
+    return rows
 
 
 def runs(mask: Sequence[bool]) -> list[int]:

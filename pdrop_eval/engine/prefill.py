@@ -6,6 +6,7 @@ stage is computed once and replayed when a checkpointed layer runs again.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from pdrop_eval.engine.before import Shortened
 from pdrop_eval.engine.cache_cut import cut_caches
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.decode import CachedStage, CacheRecord
+from pdrop_eval.engine.filling import drop_record, fill_report
 from pdrop_eval.engine.interface import (
     Drop,
     Selection,
@@ -24,7 +26,8 @@ from pdrop_eval.engine.interface import (
     TokenSelector,
     resolve_scoring_layer,
 )
-from pdrop_eval.engine.report import DropRecord, Report, report_rows
+from pdrop_eval.engine.per_image import places_of_rows, seeds_of_rows
+from pdrop_eval.engine.report import Report
 from pdrop_eval.engine.scoring import ScoringLayer
 from pdrop_eval.engine.stage import Present, Stage, retained, shortened, with_made
 from pdrop_eval.models.encoded import Places
@@ -146,12 +149,14 @@ class Prefill:
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
+        layers = [drop.layer for drop in self.setup.drops]
         cut = self.setup.cache_cut if self.stages[-1].changed else None
         if cut is not None and self.cache is not None and self.record is not None:
-            layers = [drop.layer for drop in self.setup.drops]
             renumber = self.setup.positions == "renumber"
             cut_caches(self.cache, self.record, self.stages, layers, cut, renumber)
-        self._fill_report(cut)
+        fill_report(
+            self.report, self.stages, layers, self.setup.num_layers, self.image.shape[1], self.prompt, cut
+        )
         return hidden
 
     def _rank(self, d: int, layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> None:
@@ -163,17 +168,6 @@ class Prefill:
             self.selections[d] = Selection(scores=scores, counts=stage.images)
             return
         hidden = hidden.detach()
-
-        def attention(kind: str) -> Tensor:
-            if self.starts is None:
-                queries = ops.last_column(stage.valid)
-                real = torch.ones_like(queries, dtype=torch.bool)
-            else:
-                queries, real = ops.answer_queries(self.starts, stage.valid, stage.index)
-            columns = torch.arange(stage.valid.shape[1], device=hidden.device)
-            visible = stage.valid[:, None] & (columns <= queries[:, :, None])
-            query, key, scaling = self.setup.family.query_key(layer, hidden, queries, *rotary)
-            return ops.query_scores(query, key, visible, real, scaling=scaling, kind=kind)
 
         text = stage.valid & ~stage.image
         scoring = ScoringLayer(self.setup.family, layer, hidden, rotary, stage.valid, stage.image)
@@ -187,8 +181,8 @@ class Prefill:
                     text=text,
                     image_tokens=self.stages[0].images,
                     alive=stage.images,
-                    attention=attention,
-                    seeds=self._seeds(),
+                    attention=partial(scoring.last_token, index=stage.index, starts=self.starts),
+                    seeds=seeds_of_rows(self.setup.seeds, len(self.image)),
                     present=Present(
                         stage,
                         self.stages[0].image,
@@ -204,21 +198,9 @@ class Prefill:
                 )
             )
 
-    def _seeds(self) -> list[int]:
-        """Return a number a row; beam search and num_return_sequences repeat every row."""
-        rows, given = len(self.image), self.setup.seeds or (0,)
-        return [seed for seed in given for _ in range(max(1, rows // len(given)))][:rows]
-
     def _row_places(self) -> list[list[Places] | None]:
-        """Return where the tokens of each row's images come from, or None for a row where it isn't known."""
-        places = [] if self.places is None or self.prompt is not None else list(self.places())
-        rows: list[list[Places] | None] = []
-        for count in self.stages[0].images:
-            mine: list[Places] = []
-            while places and sum(len(one.sources) for one in mine) < count:
-                mine.append(places.pop(0))
-            rows.append(mine if sum(len(one.sources) for one in mine) == count else None)
-        return rows
+        places = [] if self.places is None or self.prompt is not None else self.places()
+        return places_of_rows(places, self.stages[0].images)
 
     def _drop(self, d: int, hidden: Tensor) -> Tensor:
         selection = self.selections[d]
@@ -246,7 +228,8 @@ class Prefill:
             for length, had, has, more in zip(before.lengths, before.images, images, made, strict=True)
         ]
         self._check_rows(d, before.lengths, lengths)
-        self._note(d, selection, before, chosen, made)
+        order = self.stages[0].image.cumsum(1) - 1
+        self.report.records.append(drop_record(selection, before, self.image_ids, order, chosen, made))
         renumber = self.setup.positions == "renumber"
         if any(made):
             stage = with_made(before, chosen, made, renumber, right_aligned=self.labels is None)
@@ -305,36 +288,6 @@ class Prefill:
                 removed=stage.removed if renumber else None,
             )
         )
-
-    def _note(self, d: int, selection: Selection, before: Stage, chosen: Tensor, made: Sequence[int]) -> None:
-        """Note drop d for the report."""
-        ids = before.known(self.image_ids, -1)
-        order = before.known(self.stages[0].image.cumsum(1) - 1, -1)
-        self.report.records.append(DropRecord(ids, order, before.image, chosen, selection.scores, made))
-
-    def _fill_report(self, cut: int | None = None) -> None:
-        """Say what each layer processed and cached: from layer `cut` on, the last stage's tokens."""
-        layers = [drop.layer for drop in self.setup.drops]
-        per_layer = [self.stages[sum(at <= i for at in layers)] for i in range(self.setup.num_layers)]
-        report, last = self.report, self.stages[-1]
-        report.columns, report.image_mask = self.image.shape[1], self.stages[0].image
-        report.image_tokens = self.stages[0].images
-        report.image_tokens_per_layer = [stage.images for stage in per_layer]
-        cached = [*per_layer[:cut], *[last] * len(per_layer[cut:])] if cut is not None else per_layer
-        report.kv_lengths = [stage.lengths for stage in cached]
-        if last.changed:
-            report.index, report.attention_mask = last.sources, last.valid
-        if self.prompt is not None:
-            self._fill_full_prompt(report, last)
-
-    def _fill_full_prompt(self, report: Report, last: Stage) -> None:
-        """Say it in the columns and image tokens of the prompt as it was given."""
-        prompt = self.prompt
-        assert prompt is not None
-        report.columns, report.image_mask = prompt.full_ids.shape[1], prompt.full_image
-        report.image_tokens = prompt.image_tokens
-        report.sources = report_rows(prompt.source, self.stages[0].image)
-        report.index, report.attention_mask = last.known(prompt.index, -1), last.valid
 
     def output_labels(self) -> Tensor | None:
         """Return the labels [b, m] of the output's columns, -100 on padding."""

@@ -59,6 +59,24 @@ class ScoringLayer:
     valid: Tensor
     image: Tensor
 
+    def last_token(self, kind: str, index: Tensor, starts: Tensor | None) -> Tensor:
+        """Return scores [b, n] by the last token's row; in training, the mean of the rows before answers.
+
+        Args:
+            kind: as of `ops.query_scores`.
+            index: [b, n] the columns in the full sequence.
+            starts: [b, s] where answers start in it, or None without labels.
+        """
+        if starts is None:
+            queries = ops.last_column(self.valid)
+            real = torch.ones_like(queries, dtype=torch.bool)
+        else:
+            queries, real = ops.answer_queries(starts, self.valid, index)
+        columns = torch.arange(self.valid.shape[1], device=self.hidden.device)
+        visible = self.valid[:, None] & (columns <= queries[:, :, None])
+        query, key, scaling = self.family.query_key(self.layer, self.hidden, queries, *self.rotary)
+        return ops.query_scores(query, key, visible, real, scaling=scaling, kind=kind)
+
     def query_key(self, rows: Tensor, rope: bool = True) -> QueryKey:
         """Project the queries of `rows` [b, n] bool, and all keys; without RoPE as if all stood at 0."""
         chosen = rows & self.valid
