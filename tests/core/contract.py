@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import product
+from types import GenericAlias
 from zlib import crc32
 
 import pytest
@@ -30,7 +31,11 @@ from pdrop_eval.utils.errors import UserError
 for module in pkgutil.iter_modules(strategies.__path__):
     found = vars(importlib.import_module(f"{strategies.__name__}.{module.name}"))
     globals().update(
-        {name: cls for name, cls in found.items() if isinstance(cls, type) and issubclass(cls, Strategy)}
+        {
+            name: cls
+            for name, cls in found.items()
+            if isinstance(cls, type) and not isinstance(cls, GenericAlias) and issubclass(cls, Strategy)
+        }
     )
 
 LAYERS, HIDDEN, IMAGE_ID, IMAGE_SIZE, PATCHES = 8, 32, 60, 20, 25
