@@ -38,6 +38,8 @@ def folder_of(tmp_path_factory):
     made = {}
 
     def folder(name):
+        if not works_here(name):
+            pytest.skip(f"this transformers is too old for {name}")
         if name not in made:
             made[name] = family_checkpoints.checkpoint(tmp_path_factory.mktemp(name) / "tiny", name)
         return made[name]
