@@ -51,7 +51,7 @@ eval: $(STAMP)  ## Evaluate STRATEGY, or several: STRATEGY=vanilla,pdrop
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) $(CHOSEN) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
-experiment: $(STAMP)  ## Run what EXPERIMENT needs: table1 to 5, figure1, 3 or 4
+experiment: $(STAMP)  ## Run EXPERIMENT: table1 to 5, figure1, 3, 4 or shelf
 	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \
 		$(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
 
