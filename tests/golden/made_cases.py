@@ -18,6 +18,8 @@ def prompt(layers=6, spans=((5, 30),), after=9, seed=1, dtype=torch.float32, **s
     """A decoder and the inputs of a prompt; spans: (start, length) of its images."""
     config = {**SHAPE, "num_hidden_layers": layers, **shape}
     weights = {name: value.to(dtype) for name, value in random_weights(config, seed).items()}
+    if config["tie_word_embeddings"]:
+        weights["lm_head.weight"] = weights["model.embed_tokens.weight"]
     n = sum(spans[-1]) + after
     ids, number = [TEXT] * n, 0
     for start, length in spans:
@@ -57,6 +59,8 @@ def run(folder, method, params, of, expected, tensors, name="it"):
     }
     values = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     values |= {"inputs_embeds": of.embeds[None]} | {f"weights/{key}": v for key, v in of.weights.items()}
+    if of.config["tie_word_embeddings"]:
+        del values["weights/lm_head.weight"]
     save_file({key: value.contiguous() for key, value in values.items()}, folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(data))
     return golden_driver.run(folder, name)

@@ -46,7 +46,7 @@ def test_given_ids(tmp_path, layers, kept, positions, of):
 @pytest.mark.parametrize(
     ("k", "positions", "of"),
     [
-        (1, "keep", {"spans": ((0, 17),)}),
+        (1, "keep", {"spans": ((0, 17),), "tie_word_embeddings": True}),
         (5, "renumber", {"num_key_value_heads": 2}),
         (2, "renumber", {"spans": ((2, 9), (14, 25))}),
     ],

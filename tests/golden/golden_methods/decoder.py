@@ -34,7 +34,11 @@ METHODS = {
 def llama(case, attention):
     """The case's decoder."""
     model = LlamaForCausalLM(LlamaConfig(**case.value("llama_config"), attn_implementation=attention)).eval()
-    model.load_state_dict(case.weights("weights"))
+    weights = case.weights("weights")
+    if model.config.tie_word_embeddings:
+        weights.setdefault("lm_head.weight", weights["model.embed_tokens.weight"])
+    # Earlier versions of transformers save the frequencies of RoPE beside the weights.
+    model.load_state_dict({name: value for name, value in weights.items() if "rotary_emb" not in name})
     return model
 
 
