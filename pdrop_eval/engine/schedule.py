@@ -140,7 +140,7 @@ def check_ratios(ratios: Sequence[float]) -> None:
         UserError: otherwise.
     """
     for ratio in ratios:
-        check_number("ratio", ratio, low=0, high=1)
+        check_number("ratios", ratio, low=0, high=1)
     if any(after > before for before, after in itertools.pairwise(ratios)):
         raise UserError(
             f"ratios={tuple(ratios)} grow: they are cumulative shares of the original image tokens, so give "

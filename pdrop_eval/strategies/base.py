@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pdrop_eval.models.encoded import TokenShape
     from pdrop_eval.strategies.recipe import Recipe
 
+_MANY = 10**18  # image tokens, more than anyone asks for
+
 
 class Strategy(ABC):
     """Base of all strategies.
@@ -86,6 +88,14 @@ class Strategy(ABC):
         A strategy whose `select` decides by the sample may leave this out; it then has no schedule.
         """
         raise NotImplementedError(f"{type(self).__name__} doesn't say how many image tokens it retains.")
+
+    def asked_count(self, num_layers: int) -> int:
+        """Return the image tokens that it asks for whatever there are; 0 where it retains a share."""
+        try:
+            few, many = (self.retained(num_layers, times * _MANY) for times in (1, 2))
+        except (UserError, NotImplementedError):  # it says itself what it is made for, or it has no counts
+            return 0
+        return max((one for one, other in zip(few, many, strict=True) if one == other), default=0)
 
     def rank(self, context: SelectionContext) -> "Tensor":
         """Return scores [b, n], by which image tokens are retained: by default, softmax attention."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ ENDINGS = (
     "Answer with the option's letter from the given choices directly.",
 )
 OFFICIAL_TOWER = "openai/clip-vit-large-patch14-336"
-FIX = f"Name a folder with a CLIP and its tokenizer, or strategy.text_tower={OFFICIAL_TOWER}."
+FIX = f"Name a folder with a CLIP and its tokenizer, or text_tower={OFFICIAL_TOWER}."
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class CDPruner(PerTile):
         if self.text_tower is None:
             raise UserError(
                 "CDPruner compares the picture with the question by CLIP's text tower: name the CLIP from "
-                f"which the model's vision tower is, strategy.text_tower={OFFICIAL_TOWER} for LLaVA."
+                f"which the model's vision tower is, text_tower={OFFICIAL_TOWER} for LLaVA."
             )
         if self.text_tower not in TOWERS:
             check_named(self.text_tower)
@@ -155,7 +156,7 @@ def check_named(name: str) -> None:
         UserError: otherwise.
     """
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if os.path.isdir(folder):  # also of a name that no file can have
         try:
             kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         except (OSError, ValueError, AttributeError):
@@ -163,7 +164,7 @@ def check_named(name: str) -> None:
         if kind != "clip":
             raise UserError(f"text_tower={name} is a {kind}, and not a CLIP with both towers. {FIX}")
     elif (
-        folder.exists()
+        os.path.exists(folder)
         or len([part for part in name.split("/") if part.strip(".~")]) != 2
         or name[0] in "/.~"
     ):

@@ -12,7 +12,7 @@ from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy, no_budget
 from pdrop_eval.strategies.combinations import flattened, keys_of
 from pdrop_eval.strategies.registry import combination, described
-from pdrop_eval.strategies.two_stage import TwoStage, absolute_count, fitted
+from pdrop_eval.strategies.two_stage import TwoStage, fitted
 from pdrop_eval.utils.errors import UserError, naming
 
 
@@ -90,7 +90,7 @@ class Combine(TwoStage):
         kept = _given(first)
 
         def build(count: int, shape: TokenShape, layers: int) -> Combine:
-            count = max(count, absolute_count(second, layers))
+            count = max(count, second.asked_count(layers))
             return cls(first.for_count(count, shape, **kept), second)  # type: ignore[attr-defined]
 
         asked = {"tokens": tokens, "share": share, "tflops": tflops}

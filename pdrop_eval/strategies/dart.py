@@ -83,6 +83,7 @@ class DART(InsideStrategy):
     }
     preset_is: ClassVar[str] = "final"
     layer_field: ClassVar[str] = "k"
+    one_layer: ClassVar[bool] = True
     paper_layers: ClassVar[tuple[int, ...]] = (2,)
     between_layers: ClassVar[bool] = True
 

@@ -85,7 +85,7 @@ class FitPrune(InsideStrategy):
         self.prepare({"reduction_ratio": None})
         check_setting("positions", self.positions, ("keep", "renumber"))
         if self.reduction_ratio is not None:
-            if self.reduction_ratio not in fitprune_recipes.OFFICIAL:
+            if self.reduction_ratio not in list(fitprune_recipes.OFFICIAL):  # it may be of any kind
                 raise UserError(
                     f"reduction_ratio={self.reduction_ratio!r} is not allowed: there are official recipes of "
                     f"{', '.join(map(str, fitprune_recipes.OFFICIAL))}. Any other share is a budget."

@@ -24,6 +24,7 @@ class InsideStrategy(Strategy):
         preset_is: what the number of a preset counts: "mean", image tokens a layer in the mean over the
             layers, or "final", image tokens that are left in the end.
         layer_field: the setting that says before which layers tokens go; empty for none.
+        one_layer: whether it names one layer, in place of a list.
         paper_layers: those of the paper, where neither the setting nor the preset says any.
         between_layers: whether the states that enter the drop are compared: a drop after the last layer,
             where they are the decoder's output, can't be then.
@@ -33,6 +34,7 @@ class InsideStrategy(Strategy):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     preset_is: ClassVar[str] = "mean"
     layer_field: ClassVar[str] = "layers"
+    one_layer: ClassVar[bool] = False
     paper_layers: ClassVar[tuple[int, ...]] = ()
     between_layers: ClassVar[bool] = False
     recipe: str | None = None
@@ -54,6 +56,8 @@ class InsideStrategy(Strategy):
         given = getattr(self, self.layer_field)
         if isinstance(given, Sequence) and not isinstance(given, str):
             setattr(self, self.layer_field, tuple(given))
+        elif isinstance(given, int) and not self.one_layer:
+            setattr(self, self.layer_field, (given,))
         self._check_given(None)
 
     def layers_of(self, num_layers: int) -> tuple[int, ...]:
@@ -93,4 +97,7 @@ class InsideStrategy(Strategy):
         given = getattr(self, self.layer_field)
         if given is None:
             return None
+        if given == () or (self.one_layer and isinstance(given, tuple)):
+            wanted = "name one layer" if self.one_layer else "name one or more layers, as [2,4]"
+            raise UserError(f"{self.layer_field}={given!r} is not allowed: {wanted}, from 1 to the depth.")
         return check_named_layers(self.layer_field, given, num_layers)

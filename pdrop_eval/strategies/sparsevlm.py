@@ -138,10 +138,18 @@ class SparseVLM(InsideStrategy):
             if given is None:
                 continue
             if isinstance(given, str) or not isinstance(given, Sequence) or len(given) != drops:
-                raise UserError(f"{name}={given!r} is not allowed: give {drops} numbers, one for each drop.")
+                where = "" if self.layers is None else f" of layers={list(self.layers)}"
+                raise UserError(
+                    f"{name}={given!r} is not allowed: give {drops} numbers, one for each drop{where}."
+                )
             setattr(self, name, tuple(given))
         for count in self.counts or ():
             check_count("counts", count, low=0)
+        if any(after > before for before, after in pairwise(self.counts or ())):
+            raise UserError(
+                f"counts={self.counts} grow: each drop retains fewer of the tokens that the one before left, "
+                "such as (66, 30, 17)."
+            )
         if self.ratios is not None:
             check_ratios(self.ratios)
         for name, low in (("scale", 0), ("bias", -_MANY)):
@@ -166,6 +174,10 @@ class SparseVLM(InsideStrategy):
             alive = kept + self._made(alive - kept)
             counts.append(alive)
         return tuple(counts)
+
+    def asked_count(self, num_layers: int) -> int:
+        """Return the largest of the counts that are given; those that are made come on top."""
+        return max(self.counts or (0,))
 
     def _wanted(self, image_tokens: int) -> tuple[int, ...]:
         """The tokens retained at each drop, where there are enough."""

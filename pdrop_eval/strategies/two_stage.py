@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 # What the whole says in the words of its second half, where that says it.
 _OF_SECOND = ("positions", "ranks_by_attention", "needs_embeddings")
-_MANY = 10**6  # image tokens, more than any image has
 
 
 class TwoStage(Strategy):
@@ -158,7 +157,7 @@ class TwoStage(Strategy):
         return staged
 
     def _check_asked(self, num_layers: int, left: int, image_tokens: int) -> None:
-        wanted = absolute_count(self.second, num_layers)
+        wanted = self.second.asked_count(num_layers)
         if wanted > left:
             first, second = self.asked
             raise UserError(
@@ -232,12 +231,3 @@ def fitted(
     shape = TokenShape.of(n, sizes.tile_tokens)
     layout = budget.Layout(lambda part: build(max(1, round(n * part)), shape, sizes.layers), most=most)
     return budget.find(name, lambda _: [layout], sizes, n, {}, asked)
-
-
-def absolute_count(strategy: Any, num_layers: int) -> int:
-    """Return the image tokens that a strategy asks for whatever there are; 0 where it retains a share."""
-    try:
-        few, many = (strategy.retained(num_layers, times * _MANY) for times in (1, 2))
-    except (UserError, NotImplementedError):  # it says itself what it is made for, or it has no counts
-        return 0
-    return max((one for one, other in zip(few, many, strict=True) if one == other), default=0)

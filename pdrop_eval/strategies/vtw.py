@@ -59,6 +59,7 @@ class VTW(InsideStrategy):
     recipe_fields: ClassVar[tuple[str, ...]] = ("k",)
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"192": {"k": 11}, "128": {"k": 7}, "64": {"k": 4}}
     layer_field: ClassVar[str] = "k"
+    one_layer: ClassVar[bool] = True
     paper_layers: ClassVar[tuple[int, ...]] = (15,)
 
     def __post_init__(self) -> None:

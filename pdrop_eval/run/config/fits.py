@@ -11,6 +11,7 @@ from pdrop_eval.models.loading.checkpoint import Checkpoint
 from pdrop_eval.run.config.spec import StrategySpec
 from pdrop_eval.strategies.base import no_budget
 from pdrop_eval.strategies.make import without_torch
+from pdrop_eval.utils.errors import UserError
 
 
 def check_model(spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget: bool = False) -> None:
@@ -42,6 +43,21 @@ def check_model(spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget:
     with suppress(AttributeError), spec.named():
         family.set_anyres(anyres, config)
         check_fits(family, config, strategy, ready=False)
+        depth = config.get_text_config().num_hidden_layers
+        _check_asked(strategy, depth, family.nominal_shape(config).tokens)
+
+
+def _check_asked(strategy: Any, layers: int, image_tokens: int) -> None:
+    """Refuse a strategy in the decoder that asks for more tokens than an image has: it would drop none.
+
+    In the library it may ask for more, where a prompt has several images.
+    """
+    asked = strategy.asked_count(layers) if strategy.reducer is None else 0
+    if asked > image_tokens:
+        raise UserError(
+            f"{strategy.display_name} as it is set asks for {asked} image tokens in the decoder, and an "
+            f"image has {image_tokens}: let it retain {image_tokens} or fewer."
+        )
 
 
 class _View(SimpleNamespace):

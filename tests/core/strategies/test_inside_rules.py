@@ -12,7 +12,9 @@ from pdrop_eval.strategies.dart import DART
 from pdrop_eval.strategies.depth import scaled_note
 from pdrop_eval.strategies.feather import Feather
 from pdrop_eval.strategies.fitprune import FitPrune
+from pdrop_eval.strategies.mustdrop import MustDrop
 from pdrop_eval.strategies.random import Random
+from pdrop_eval.strategies.sparsevlm import SparseVLM
 from pdrop_eval.strategies.v2drop import V2Drop
 from pdrop_eval.strategies.vtw import VTW
 from pdrop_eval.utils.errors import UserError
@@ -309,6 +311,16 @@ def test_random_within_the_decoder_keeps_or_closes_positions():
         (lambda: V2Drop(layers=(1, 2, 9)).drops(8), r"layers=\(1, 2, 9\) is not allowed. .* from 1 to 8"),
         (lambda: V2Drop(layers=(1, 2, 8)).drops(8), "layers=8 is after the last of 8 layers.* from 1 to 7"),
         (lambda: V2Drop().drops(2), "layers 3, 17, 22 of 32 don't fit a model of 2 layers"),
+        (lambda: V2Drop(layers=()), r"layers=\(\) is not allowed: name one or more layers, as \[2,4\]"),
+        (lambda: V2Drop(layers=3), "1 layers need as many keep_ratios, but there are 3"),
+        (lambda: Feather(layers=8), r"layers=\[8\] is not allowed: FEATHER drops twice"),
+        (lambda: MustDrop(layers=[]), r"layers=\(\) is not allowed: name one or more layers"),
+        (lambda: SparseVLM(layers=(1, 2)), r"give 2 numbers, one for each drop of layers=\[1, 2\]"),
+        (lambda: SparseVLM(counts=(10, 20, 5)), r"counts=\(10, 20, 5\) grow"),
+        (lambda: SparseVLM(ratios=(2, 1, 0)), r"^ratios=2 is not allowed"),
+        (lambda: VTW(k=(1, 2)), r"k=\(1, 2\) is not allowed: name one layer, from 1 to the depth"),
+        (lambda: VTW(k=[]), r"k=\(\) is not allowed: name one layer"),
+        (lambda: DART(k=[2]), r"k=\(2,\) is not allowed: name one layer"),
         (lambda: DART(k=9).drops(8), "k=9 is not allowed. .* from 1 to 8"),
         (lambda: DART(k=8).drops(8), "k=8 is after the last of 8 layers, and dart compares states"),
         (lambda: DART(pivot_image_token=0), "pivot_image_token=0 is not allowed"),

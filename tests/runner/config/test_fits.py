@@ -36,6 +36,19 @@ def check(*overrides, pretrained="embedded", anyres=None, budget=False, changed=
         (["strategy=cdpruner"], "embedded", "strategy.text_tower=openai/clip-vit-large-patch14-336 for"),
         (["strategy=cdpruner", "strategy.text_tower=nowhere"], "embedded", "is no folder, and no name"),
         (["strategy=fastv", "strategy.k=9"], "embedded", "strategy.k=9 is not allowed"),
+        (["strategy=cdpruner", f"strategy.text_tower={'x' * 5000}"], "embedded", "is no folder, and no name"),
+        (["combine=[cdpruner,pdrop]"], "embedded", "strategy.cdpruner.text_tower=openai/clip-vit-large"),
+        (["strategy=random", "strategy.k=2", "strategy.tokens=145"], "embedded", "asks for 145 image tokens"),
+        (["strategy=fastv", "strategy.attention_rank=721"], NEXT, "and an image has 720: let it retain 720"),
+        (["strategy=sparsevlm", "strategy.counts=[145,30,17]"], "embedded", "asks for 145 image tokens"),
+        (
+            ["combine=[{uniform:{tokens:5}},{sparsevlm:{counts:[50,30,10]}}]"], "embedded",
+            "uniform leaves 5 of an image's 144 tokens, and sparsevlm asks for 50",
+        ),
+        (
+            ["combine=[uniform,{random:{tokens:999999999,k:2}}]"], "embedded",
+            "uniform leaves 64 of an image's 144 tokens, and random asks for 999999999",
+        ),
     ],
 )  # fmt: skip
 def test_what_the_model_cannot_have_is_refused_under_the_name_of_the_command_line(
