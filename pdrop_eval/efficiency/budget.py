@@ -11,12 +11,12 @@ All sums are integers and fractions, so that "no more" is exact. Nothing here ne
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from numbers import Real
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Decoder, decoder_of, nominal_image_tokens
+from pdrop_eval.efficiency.budget_words import flops_text, listed, reachable, settings_text
 from pdrop_eval.efficiency.schedules import entering, schedule_of
 from pdrop_eval.utils.errors import UserError
 
@@ -207,7 +207,7 @@ def _unreachable(
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
         f"{budget.image_tokens} image tokens{given} give a budget "
-        f"{_reachable(low, high, budget.unit, counts[-1] if counts else 1, most)} "
+        f"{reachable(low, high, budget.unit, counts[-1] if counts else 1, most)} "
         f"{_UNITS[budget.kind]}."
     )
 
@@ -293,7 +293,7 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     schedule = budget.schedule_of(strategy)
     layers = tuple(drop.layer for drop in strategy.drops(depth))
     counts = budget.retained_of(strategy)
-    places = [f"after layer{'s' * (len(layers) > 1)} {_list(layers)} of {depth}"] if layers else []
+    places = [f"after layer{'s' * (len(layers) > 1)} {listed(layers)} of {depth}"] if layers else []
     if getattr(strategy, "reducer", None) is not None:
         places = ["before the decoder", *places]
         layers, counts = (0, *layers), (schedule[0], *counts)
@@ -304,46 +304,8 @@ def _solution(budget: _Budget, strategy: Any, note: str) -> BudgetSolution:
     names = (*strategy.layout_fields, *strategy.solved_fields)
     why = f" {note}" if note else ""
     words = (
-        f"{budget.asked}: {_settings({name: settings[name] for name in names})}. "
-        f"{where}, {_list(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
-        f"({mean / n:.1%}), {_flops(cost)} of vanilla's {_flops(whole)} ({cost / whole:.1%}).{why}"
+        f"{budget.asked}: {settings_text({name: settings[name] for name in names})}. "
+        f"{where}, {listed(counts)} of {n} image tokens are left: {mean:.4g} a layer in the mean "
+        f"({mean / n:.1%}), {flops_text(cost)} of vanilla's {flops_text(whole)} ({cost / whole:.1%}).{why}"
     )
     return BudgetSolution(budget.asked, mean, mean / n, cost / 1e12, n, schedule, layers, counts, words)
-
-
-def _reachable(low: int, high: int, unit: int, left: int, most: str) -> str:
-    """Return the range of budgets from the least to the most cost, in words; both ends are within reach.
-
-    Args:
-        low: The least cost.
-        high: The most.
-        unit: The cost of a budget of 1.
-        left: The image tokens after the last drop at the least cost.
-        most: What is done at the most cost, in words.
-    """
-    last = {0: "none", 1: "one token"}.get(left, f"{left} tokens")
-    fewest, highest = _outward(low, unit, ROUND_CEILING), _outward(high, unit, ROUND_FLOOR)
-    return f"from {fewest} ({last} left after the last drop) to {highest} ({most})"
-
-
-def _settings(settings: dict[str, Any]) -> str:
-    """Those that are set: `layers=[2, 8, 16] ratios=[0.19, 0.0361, 0.006859]`."""
-    given = {name: value for name, value in settings.items() if value is not None}
-    text = {name: f"[{_list(v)}]" if isinstance(v, tuple) else f"{v}" for name, v in given.items()}
-    return " ".join(f"{name}={value}" for name, value in text.items())
-
-
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values) or "none"
-
-
-def _flops(multiply_adds: int) -> str:
-    if multiply_adds < 10**10:
-        return f"{multiply_adds / 1e9:.3g} GFLOPs"
-    return f"{multiply_adds / 1e12:.3g} TFLOPs"
-
-
-def _outward(cost: int, unit: int, rounding: str) -> str:
-    """A bound in four digits, rounded so that it is itself within reach."""
-    value = Context(prec=4, rounding=rounding).divide(Decimal(cost), Decimal(unit))
-    return f"{value.normalize():f}"
