@@ -31,7 +31,11 @@ CHECKS = {
     "pdrop-eval-figures": partial(check_settings, entry="figures"),
     "pdrop-eval-page": partial(check_settings, entry="page"),
 }
-ADDED = {"pdrop_eval/strategies/spread.py", "conf/strategy/spread.yaml"}  # by the steps of CONTRIBUTING
+ADDED = {  # by the steps of CONTRIBUTING
+    file
+    for name in ("spread", "largest", "funnel")
+    for file in (f"pdrop_eval/strategies/{name}.py", f"conf/strategy/{name}.yaml")
+}
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in DOCUMENTS.items()}
 
 

@@ -27,6 +27,7 @@ from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.make import instantiate_strategy, joined, without_torch
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError, naming
+from pdrop_eval.utils.validation import check_truth
 
 _OF_THE_COMMAND = (
     "combine",
@@ -229,6 +230,7 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
     if config.size is not None and config.runs is None:
         raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     plain: Any = OmegaConf.to_container(config, resolve=True)
+    check_truth("keep_going", plain["keep_going"])
     strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
     return make_typed(RunSpec, {"strategy": strategy, **given})

@@ -30,7 +30,7 @@ from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.presets import model_configs, suite_of
 from pdrop_eval.utils.redact import redact, redact_all
-from pdrop_eval.utils.validation import check_choice
+from pdrop_eval.utils.validation import check_choice, check_truth
 
 _OURS = ("experiment", "size", "model", "strategy", "tasks", "runs", "keep_going")
 # Reports stand above runs, so what draws an experiment is found by its name.
@@ -81,6 +81,7 @@ def run_experiment(
         UserError: Overrides that an experiment can't have, or no run is left.
         RunsFailedError: With `keep_going`, runs that failed after they had begun.
     """
+    check_truth("keep_going", config.keep_going)
     given = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     listed = OmegaConf.to_container(config.runs) if OmegaConf.is_list(config.runs) else config.runs
     runs = _chosen(run_list(listed), given)

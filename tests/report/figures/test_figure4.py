@@ -382,7 +382,7 @@ def experiment(point, tmp_path, monkeypatch):
     """Runs `experiment=figure4` with a stand-in for the evaluation that writes a record; gives the status."""
     asked = []
 
-    def measure(config, advise):
+    def measure(config, advise, models):
         strategy = config.strategy.name
         share = config.budget.share
         asked.append((config.model.name, strategy, share))

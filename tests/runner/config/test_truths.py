@@ -43,7 +43,8 @@ SETTINGS = [(entry, name) for entry in READ for name in truths(entry)]
 
 def test_every_command_has_some():
     assert {name for entry, name in SETTINGS if entry == "evaluate"} == {
-        "model.merge_adapter", "model.trust_remote_code", "suite.textvqa_ocr", "untested_packages"
+        "keep_going", "model.merge_adapter", "model.trust_remote_code", "suite.textvqa_ocr",
+        "untested_packages",
     }  # fmt: skip
     assert ("train", "model.trust_remote_code") in SETTINGS
     assert ("train", "distributed.fsdp") in SETTINGS
