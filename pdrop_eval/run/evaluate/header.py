@@ -28,7 +28,7 @@ from pdrop_eval.strategies.recipe import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.errors import UserError, naming
 from pdrop_eval.utils.presets import presets
 from pdrop_eval.utils.redact import redact, redact_all
 
@@ -50,7 +50,8 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     transformers_config = _read_config(source, plan)
     if asked := check_budget(config.budget):
         _check_decided(strategy, plan)
-        strategy = solve(strategy, transformers_config, **asked)
+        with naming(config.strategy.settings.keys() - asked.keys(), "strategy."):  # the budget has its own
+            strategy = solve(strategy, transformers_config, **asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
     tile_tokens = architecture_of(transformers_config).tile_tokens

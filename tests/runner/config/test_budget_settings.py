@@ -64,6 +64,7 @@ def refused(llava, data, *overrides):
         # 16, 6, 2, 1 at lambda = .397, where the last one stays
         (["budget.tokens=1"], ["tokens=1 can't be reached", "from 6.25 ", "to 16 "]),
         (["budget.tflops=8"], ["tflops=8 can't be reached"]),
+        (["strategy=cdpruner", "budget.tokens=9"], ["strategy.text_tower=openai/clip-vit-large-patch14-336"]),
         (["budget.share=0.5", "budget.tokens=9"], ["budget.tokens=9, budget.share=0.5", "one of them"]),
         (["budget.share=0"], ["budget.share=0", "above 0"]),
         (["budget.share=half"], ["budget.share='half'"]),
@@ -80,6 +81,11 @@ def test_wrong_budgets(llava, data, overrides, words):
     message = refused(llava, data, *overrides)
     for word in words:
         assert word in message
+
+
+def test_what_is_said_of_a_budget_keeps_the_budgets_name(llava, data):
+    message = refused(llava, data, "strategy=random", "budget.tokens=17")  # which has a setting `tokens`
+    assert message.startswith("tokens=17 can't be reached by Random")
 
 
 def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
