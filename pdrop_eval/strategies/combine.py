@@ -120,11 +120,6 @@ def _check_halves(first: Any, second: Any) -> None:
             f"{first.name} acts in the decoder and {second.name} before it: name the latter first, "
             f"combine=[{second.name},{first.name}]."
         )
-    if getattr(second, "needs_grid", False):
-        raise UserError(
-            f"{second.name} goes by the places of tokens on an image's grid, which {first.name} doesn't "
-            "leave whole: combine it with none, or take another one in the decoder."
-        )
     idle = [half.name for half in (first, second) if half.name == "vanilla"]
     if idle:
         raise UserError(f"vanilla drops nothing, so there is nothing to combine: leave it out, {example}.")
@@ -132,6 +127,11 @@ def _check_halves(first: Any, second: Any) -> None:
         raise UserError(
             f"{first.name} and {second.name} both act in the decoder, and a combination has one before it "
             f"and one in it, {example}."
+        )
+    if getattr(second, "needs_grid", False):
+        raise UserError(
+            f"{second.name} goes by the places of tokens on an image's grid, which {first.name} doesn't "
+            "leave whole: combine it with none, or take another one in the decoder."
         )
 
 

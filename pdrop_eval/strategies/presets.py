@@ -62,7 +62,10 @@ def preset_note(strategy: Any, counts: str, num_layers: int, image_tokens: int) 
     """
     if strategy.preset is None:
         return []
-    what = {"mean": "image tokens a layer in the mean over the layers", "final": "the final count"}[counts]
+    what = {
+        "mean": "image tokens a layer in the mean over the layers",
+        "final": "the final count as its paper counts",
+    }[counts]
     mean = sum(strategy.schedule(num_layers, image_tokens)) / num_layers
     left = strategy.retained(num_layers, image_tokens)[-1]
     most = "at most " if strategy.adaptive else ""

@@ -281,7 +281,10 @@ def test_a_preset_of_random_within_the_decoder_is_the_final_count():
     assert strategy.retained(32, 576) == (128,)
     average = (2 * 576 + 30 * 128) // 32
     (note,) = strategy.notes(32, 576)
-    assert note == f"preset=128 is the final count: {average} of 576 a layer here, and 128 in the end."
+    assert note == (
+        f"preset=128 is the final count as its paper counts: {average} of 576 a layer here, and 128 in the "
+        "end."
+    )
     with pytest.raises(UserError, match="an image here has 1 of 25"):
         strategy(model_of("llava_gqa"))
 
