@@ -78,6 +78,11 @@ def is_multimodal(name: Any) -> bool:
     return name in names() and get(name).multimodal
 
 
+def why_refused(name: Any) -> str | None:
+    """Return why a `model_type` that people ask for isn't here, or None. A config may say anything there."""
+    return REFUSED.get(name) if isinstance(name, str) else None
+
+
 def type_of(config: Any) -> Any:
     """Return the `model_type` of a transformers config or of a config.json, or None."""
     return config.get("model_type") if isinstance(config, Mapping) else getattr(config, "model_type", None)

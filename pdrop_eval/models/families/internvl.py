@@ -41,7 +41,7 @@ class InternVL(MultimodalFamily):
     bounds = ("max_patches",)
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "1b": QWEN2_0_5B,
-        "2b": {**QWEN2_1_5B, "tie": False},
+        "2b": QWEN2_1_5B,
         "8b": QWEN2_7B,
         "14b": QWEN2_14B,
     }
@@ -217,6 +217,7 @@ class InternVL(MultimodalFamily):
         """Return the config of the -hf checkpoints: InternViT-300M at 448 pixels."""
         from transformers import CONFIG_MAPPING
 
+        # Their heads are weights of their own, also where those of Qwen2's checkpoints aren't.
         sizes = {name: value for name, value in self.published[size].items() if name != "tie"}
         text_class: Any = CONFIG_MAPPING["qwen2"]
         text = text_class(

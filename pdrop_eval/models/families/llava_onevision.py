@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 QWEN2_0_5B = {
     "hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14,
-    "num_key_value_heads": 2,
+    "num_key_value_heads": 2, "tie": True,
 }  # fmt: skip
 IMAGE_TOKEN = 151646
 
@@ -150,11 +150,13 @@ class LlavaOnevision(LlavaNext):
         """Return the config of llava-hf's conversions: SigLIP at 384 pixels without its last layer."""
         from transformers import CONFIG_MAPPING, SiglipVisionConfig
 
-        sizes = {"vocab_size": 152000, "rms_norm_eps": 1e-6, **self.published[size]}
+        sizes = {"rms_norm_eps": 1e-6, **self.published[size]}
+        tie = sizes.pop("tie", False)
         text_class: Any = CONFIG_MAPPING["qwen2"]
         text = text_class(
             max_position_embeddings=32768,
             rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+            tie_word_embeddings=tie,
             **{**sizes, "vocab_size": 152000},
         )
         vision = SiglipVisionConfig(

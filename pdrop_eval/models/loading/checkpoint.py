@@ -111,10 +111,10 @@ def check_checkpoint(
     family = families.type_of(config)
     if not families.is_multimodal(family):
         known = ", ".join(one.name for one in families.all_multimodal())
-        if family in families.REFUSED:
+        if reason := families.why_refused(family):
             raise UserError(
-                f"The checkpoint {pretrained} is of type {family!r}, which isn't supported: "
-                f"{families.REFUSED[family]}. Supported: {known}."
+                f"The checkpoint {pretrained} is of type {family!r}, which isn't supported: {reason}. "
+                f"Supported: {known}."
             )
         raise UserError(
             f"The checkpoint {pretrained} is of type {family!r}, which is no vision-language model that "

@@ -81,10 +81,14 @@ def test_the_best_scored_tokens_are_retained(strategy, family):
     case = case_of(family)
     with case.under(strategy) as drop:
         case.forward()
-    for record, scores in zip(drop.records, drop.scores, strict=True):
+    for record, scores, retained in zip(drop.records, drop.scores, drop.retained, strict=True):
         for row in range(len(ROWS)):
             kept = record.after[row][record.before[row]].nonzero()[:, 0].tolist()
-            assert scores[row].topk(len(kept)).indices.sort().values.tolist() == kept
+            best = scores[row].topk(len(kept)).indices.sort().values
+            assert best.tolist() == kept
+            ids = record.ids[row][record.before[row]][best]  # -1: made by an earlier drop
+            told = [number for number in retained[row].tolist() if number >= 0]
+            assert told == ids[ids >= 0].sort().values.tolist()  # in their order, too
 
 
 @every_pair

@@ -110,6 +110,15 @@ def test_nobody_else_asks_which_family_a_model_belongs_to():
     assert found == {}
 
 
+@pytest.mark.parametrize("kind", [["llava"], {"llava": 1}, {"a": ["b"]}, 3, None, True, "bert"])
+def test_whatever_a_config_calls_its_type_is_of_no_family(kind):
+    config = {"model_type": kind}
+    assert families.of_config(config) is families.why_refused(kind) is None
+    assert not families.is_multimodal(kind)
+    with pytest.raises(UserError, match="vision-language model"):
+        families.multimodal_of(config)
+
+
 @every_multimodal
 def test_a_model_and_its_config_lead_to_the_family(name):
     model = model_of(name)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FIRST = 5  # the shallowest K that is tried
-ETA, ETA_13B, ETA_NEXT = 3e-3, 5e-4, 1e-4
+ETA = 3e-3
+# Those of the official code for other checkpoints than LLaVA-1.5-7B, by architecture and depth: LLaVA-1.5-13B
+# and LLaVA-NeXT-7B.
+OTHER_ETAS = {("llava-1.5", 40): 5e-4, ("llava-next", 32): 1e-4}
 
 
 def candidates(num_layers: int, first: int = FIRST) -> list[int]:
@@ -43,10 +46,11 @@ def usual_eta(config: Any) -> float:
         config: the transformers config. LLaVA-1.5-13B is known by its 40 layers, LLaVA-NeXT-7B by its family
             and 32 layers.
     """
-    layers, kind = config.get_text_config().num_hidden_layers, config.model_type
-    if kind == "llava_next" and layers == 32:
-        return ETA_NEXT
-    return ETA_13B if kind == "llava" and layers == 40 else ETA
+    from pdrop_eval.models import families
+
+    family = families.of_config(config)
+    architecture = "" if family is None else family.architecture
+    return OTHER_ETAS.get((architecture, config.get_text_config().num_hidden_layers), ETA)
 
 
 def divergence(withdrawn: "Tensor", full: "Tensor") -> "Tensor":
