@@ -8,10 +8,12 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
-from pdrop_eval.strategies.registry import installed
+from pdrop_eval.strategies.registry import VANILLA, installed
 from pdrop_eval.utils.console import script
 from pdrop_eval.utils.numbers import exact
 from pdrop_eval.utils.paths import options
+
+_OF_THE_PAPER = (VANILLA, "fastv", "pdrop")  # the rows of PyramidDrop's own tables
 
 
 def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool = True) -> str:
@@ -108,14 +110,16 @@ def _next(record: dict[str, Any], path: Path) -> str:
 
 
 def _not_there(record: dict[str, Any], path: Path) -> list[str]:
-    """The strategies in the decoder that this model has no record of; under a budget, of those that take one.
+    """The strategies that this model has no record of; under a budget, of those that take one.
 
-    Those before the decoder are too many to be advised one after the other.
+    Those of the PyramidDrop paper, and the user's own in the decoder, which name no paper: all that are
+    published are too many to be advised one after the other.
     """
     compared = [
         name
         for name, info in installed().items()
-        if name in options("strategy") and info.stage == "decoder"
+        if name in _OF_THE_PAPER or (info.stage == "decoder" and not info.paper)
+        if name in options("strategy")
         if info.solved_fields or not record.get("budget")
     ]
     return [name for name in compared if not any(path.parents[1].glob(f"{name}-*"))]

@@ -51,7 +51,7 @@ def test_the_time_and_the_images_are_summed_up():
     assert summary._usage([*entries, {"wall_seconds": 1.0}]) == []
 
 
-def test_the_summary_names_every_strategy_that_is_installed_and_under_a_budget_that_takes_one(
+def test_the_summary_names_the_papers_strategies_and_ones_own_and_under_a_budget_those_that_take_one(
     tmp_path, monkeypatch
 ):
     record = {"strategy": {"name": "pdrop"}, "config": {"results": "elsewhere"}}
