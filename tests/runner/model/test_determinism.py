@@ -76,7 +76,7 @@ def test_a_sample_whose_numbers_break_down_is_named_alone(llava, beams):
     whole = texts(model.generate_until(asked))
     assert len(whole) == 5
 
-    encoded = model._encoded
+    encoded = model.encoded
 
     def broken(batch, needs):
         asked = [question.request.args[3] for question in batch for _ in question.pictures]
@@ -86,7 +86,7 @@ def test_a_sample_whose_numbers_break_down_is_named_alone(llava, beams):
             for number, one in zip(asked, found, strict=True)
         ]
 
-    model._encoded = broken
+    model.encoded = broken
     with pytest.raises(SampleError, match=r"^task quiz, sample 3 can't be answered: .*logits are not finite"):
         model.generate_until(asked)
 

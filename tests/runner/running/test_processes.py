@@ -77,9 +77,9 @@ def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, 
     code = (
         "from pdrop_eval.run.lmms import preprocess; from pdrop_eval.run.evaluate.cli import main\n"
         "original = preprocess.build_prompt\n"
-        "def broken(template, processor, context, images):\n"
+        "def broken(template, processor, context, *rest):\n"
         "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process
-        "    return original(template, processor, context, images)\n"
+        "    return original(template, processor, context, *rest)\n"
         "preprocess.build_prompt = broken; main()"
     )
     done = torchrun(*settings(llava, uneven, tmp_path), "tasks=[gqa,pope]", code=code)

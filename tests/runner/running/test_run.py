@@ -239,10 +239,10 @@ def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, mo
 
     original = wrapper.build_prompt
 
-    def broken(template, processor, context, images):
+    def broken(template, processor, context, *rest):
         if "Question xxx 3?" in context and "single word or phrase." in context:  # GQA's third
             raise ValueError("unreadable")
-        return original(template, processor, context, images)
+        return original(template, processor, context, *rest)
 
     monkeypatch.setattr(wrapper, "build_prompt", broken)
     with pytest.raises(wrapper.SampleError, match="task gqa, sample 3 can't be prepared: unreadable"):
