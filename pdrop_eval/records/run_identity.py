@@ -15,8 +15,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.combinations import JOIN, is_combined
+from pdrop_eval.strategies.recipe_settings import by_content
 from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
@@ -98,7 +98,7 @@ def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: a strategy's recipe that can't be read.
     """
-    left = recipe.by_content(_given(settings, _ELSEWHERE))
+    left = by_content(_given(settings, _ELSEWHERE))
     for part, names in _OF_PARTS.items():
         left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]

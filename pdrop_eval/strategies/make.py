@@ -117,8 +117,8 @@ def instantiate_strategy(settings: Mapping[str, Any], given: Collection[str] | N
 
 def _combination(targets: Sequence[str], fields: Mapping[str, Any], given: Collection[str] | None) -> Any:
     """The combination of two classes, with the fields of both."""
-    from pdrop_eval.strategies.combine import Combine
-
+    # By its name: what a statement imports here counts in the identity of every run, this in a combination's.
+    combine: Any = import_module(f"{__package__}.combine").Combine
     keys = _keys(targets)
     halves = []
     for key, target, own in zip(keys, targets, parted(keys, fields), strict=True):
@@ -127,7 +127,7 @@ def _combination(targets: Sequence[str], fields: Mapping[str, Any], given: Colle
             halves.append(instantiate_strategy({"_target_": target, **own}, mine))
     if len(halves) != 2:
         raise UserError(f"{JOIN.join(keys)} combines {len(halves)} strategies: name two, as in {EXAMPLE}.")
-    return Combine(*halves)
+    return combine(*halves)
 
 
 def _keys(targets: Sequence[str]) -> list[str]:

@@ -22,7 +22,7 @@ from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
 from pdrop_eval.strategies.combinations import check_name, is_combined
 from pdrop_eval.strategies.make import combination_of, make_strategy, settings_of, without_torch
-from pdrop_eval.strategies.recipe import by_content, recipes_in
+from pdrop_eval.strategies.recipe_settings import by_content, recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import file_sha256

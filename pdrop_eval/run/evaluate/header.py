@@ -24,7 +24,7 @@ from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.make import settings_of
-from pdrop_eval.strategies.recipe import recipes_in
+from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size

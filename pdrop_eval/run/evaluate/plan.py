@@ -9,7 +9,7 @@ from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub, model_sh
 from pdrop_eval.models.loading.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.models.loading.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
-from pdrop_eval.strategies.recipe import recipes_in
+from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 
 

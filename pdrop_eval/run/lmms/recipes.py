@@ -8,7 +8,7 @@ from pdrop_eval.models.loading.adapter import model_sha256
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.loading.hub import hub_commit
 from pdrop_eval.records.run_identity import checkpoint_sha256
-from pdrop_eval.strategies.recipe import recipes_in
+from pdrop_eval.strategies.recipe_settings import recipes_in
 
 
 def check_recipes(settings: Mapping[str, Any], pretrained: str, revision: str | None, adapter: Any) -> None:

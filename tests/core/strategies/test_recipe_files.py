@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.strategies import recipe
+from pdrop_eval.strategies import recipe, recipe_settings
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.errors import UserError
 
@@ -135,7 +135,7 @@ def test_a_shipped_one_is_taken_by_its_name(write, tmp_path, monkeypatch):
 
 
 def test_settings_are_told_apart_by_the_recipes_content(write, tmp_path, monkeypatch):
-    monkeypatch.setattr(recipe, "_takers", lambda: {"here.Cut": "cut"})
+    monkeypatch.setattr(recipe_settings, "_takers", lambda: {"here.Cut": "cut"})
     one, other = write(), write("other.json", settings={"k": 2, "steps": []})
     copy = tmp_path / "copy.json"
     copy.write_bytes(Path(one).read_bytes())
@@ -143,16 +143,16 @@ def test_settings_are_told_apart_by_the_recipes_content(write, tmp_path, monkeyp
     def settings(path, target="here.Cut"):
         return {"seed": 1, "strategy": {"_target_": target, "k": None, "recipe": str(path)}}
 
-    hashed = recipe.by_content(settings(one))
+    hashed = recipe_settings.by_content(settings(one))
     sha256 = hashlib.sha256(copy.read_bytes()).hexdigest()
     assert hashed == {"seed": 1, "strategy": {"_target_": "here.Cut", "k": None, "recipe": sha256}}
-    assert recipe.by_content(settings(copy)) == hashed
-    assert recipe.by_content(settings(other)) != hashed
+    assert recipe_settings.by_content(settings(copy)) == hashed
+    assert recipe_settings.by_content(settings(other)) != hashed
     # a strategy of the user's own may mean something else by it
-    assert recipe.by_content(settings(one, "mine.Cut")) == settings(one, "mine.Cut")
+    assert recipe_settings.by_content(settings(one, "mine.Cut")) == settings(one, "mine.Cut")
     inner = {"strategy": {"_target_": "x", "parts": [settings(one)["strategy"]]}}
-    assert [found.sha256 for found in recipe.recipes_in(inner)] == [sha256]
-    assert recipe.by_content(inner)["strategy"]["parts"][0]["recipe"] == sha256
+    assert [found.sha256 for found in recipe_settings.recipes_in(inner)] == [sha256]
+    assert recipe_settings.by_content(inner)["strategy"]["parts"][0]["recipe"] == sha256
 
 
 @pytest.mark.parametrize("strategy", ["vtw", "fitprune"])

@@ -245,13 +245,17 @@ def test_a_strategy_of_the_users_own_counts_with_its_file(tmp_path, monkeypatch)
     assert changed["strategy"] != first["strategy"]
 
 
-def test_of_the_strategies_only_the_chosen_one_is_read():
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("fastv", "FastV"), ("vtw", "VTW"), ("fitprune", "FitPrune"), ("visionzip", "VisionZip")],
+)
+def test_of_the_strategies_only_the_chosen_one_is_read(module, name):
     shared = import_closure([f"pdrop_eval.{name}" for name in run_identity._SHARED], paths.PACKAGE)
-    own = run_identity.strategy_modules("pdrop_eval.strategies.fastv.FastV", paths.PACKAGE)
+    own = run_identity.strategy_modules(f"pdrop_eval.strategies.{module}.{name}", paths.PACKAGE)
     named = {name.removeprefix("pdrop_eval.") for name in (*shared, *own)}
-    assert "strategies.fastv" in named
+    assert f"strategies.{module}" in named
     assert not named & {"strategies.pyramiddrop", "strategies.vanilla"}
-    assert not named & {"strategies.registry", "utils.cli"}
+    assert not named & {"strategies.registry", "utils.cli", "records.run_identity"}
     elsewhere = ("report", "run.config", "run.train", "run.bench", "run.evaluate")
     assert not any(name.startswith(elsewhere) for name in named)
 
