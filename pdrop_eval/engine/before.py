@@ -179,7 +179,7 @@ class BeforeStage:
         pixels = {name: inputs[name] for name in self.family.processor_inputs if inputs.get(name) is not None}
         encoded = self.family.encode_images(self.model, pixels, self.reducer.needs, inputs["input_ids"])
         places = [image.places for image in encoded]
-        digests = [partial(digest, self.family, pixels, i, place) for i, place in enumerate(places)]
+        digests = [partial(digest, self.family, pixels, i, places) for i in range(len(places))]
         return self.shorten(
             inputs["input_ids"], inputs.get("attention_mask"), encoded, questions, seeds, digests,
             left_aligned=inputs.get("labels") is not None,
@@ -264,7 +264,9 @@ class BeforeStage:
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
 
 
-def digest(family: MultimodalFamily, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> int:
+def digest(
+    family: MultimodalFamily, pixels: Mapping[str, Tensor], number: int, places: Sequence[Places | None]
+) -> int:
     """Return a number that only an image with the same pixels has."""
     values = family.pixels_of_image(pixels, number, places).detach().float().cpu().contiguous()
     return int.from_bytes(hashlib.sha256(values.numpy().tobytes()).digest()[:8], "big") >> 1

@@ -436,10 +436,18 @@ class MultimodalFamily(Family, ABC):
         """Return the class tokens that the vision tower puts before the patches of a tile."""
         return 0
 
-    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
-        """Return the pixels of one of several images; tiles that fill up a batch aren't the image's."""
-        values = pixels["pixel_values"][number]
-        return values[: places.tiles] if places is not None and values.dim() > 3 else values
+    def pixels_of_image(
+        self, pixels: Mapping[str, Tensor], number: int, places: Sequence[Places | None]
+    ) -> Tensor:
+        """Return the pixels of one of several images; tiles that fill up a batch aren't the image's.
+
+        Args:
+            pixels: the `processor_inputs` of all images.
+            number: of the image, in order.
+            places: of all images' tokens.
+        """
+        values, own = pixels["pixel_values"][number], places[number]
+        return values[: own.tiles] if own is not None and values.dim() > 3 else values
 
     def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
         """Return where the tokens of each image come from.

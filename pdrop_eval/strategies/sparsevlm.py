@@ -145,11 +145,6 @@ class SparseVLM(InsideStrategy):
             setattr(self, name, tuple(given))
         for count in self.counts or ():
             check_count("counts", count, low=0)
-        if any(after > before for before, after in pairwise(self.counts or ())):
-            raise UserError(
-                f"counts={self.counts} grow: each drop retains fewer of the tokens that the one before left, "
-                "such as (66, 30, 17)."
-            )
         if self.ratios is not None:
             check_ratios(self.ratios)
         for name, low in (("scale", 0), ("bias", -_MANY)):

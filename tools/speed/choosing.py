@@ -6,6 +6,7 @@ python -m tools.speed.choosing [override ...]; overrides as of pdrop-eval-bench,
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,9 @@ def _row(name: str, setting: str, strategy: Any, tokens: float, found: Sequence[
     theory = None
     if has_schedule(strategy) and name != "cdpruner":  # its text tower here is no 7B's
         config = published_config("llava_1_5_7b")
-        own, whole = (model_flops(config, one, 576, 64) for one in (strategy, KeepAll()))
-        theory = own.ranking / whole.prefill
+        with suppress(UserError):  # counts for each layer that were solved for another depth
+            own, whole = (model_flops(config, one, 576, 64) for one in (strategy, KeepAll()))
+            theory = own.ranking / whole.prefill
     return Row(
         name, setting, tokens, quartiles(list(choosing)), quartiles(list(gathering))[1],
         quartiles(list(wall))[1], theory,

@@ -153,9 +153,12 @@ class InternVL(MultimodalFamily):
             lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
         return [_places(length, side) for length in lengths]
 
-    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
-        """Return all pixels: which tiles are an image's isn't known here."""
-        return pixels["pixel_values"]
+    def pixels_of_image(
+        self, pixels: Mapping[str, Tensor], number: int, places: Sequence[Places | None]
+    ) -> Tensor:
+        """Return the tiles of one picture; those of all pictures follow one another."""
+        counts = [1 if own is None else own.tiles for own in places]
+        return pixels["pixel_values"].split(counts)[number]
 
     def image_lengths(self, model: Any, inputs: Mapping[str, Any]) -> Callable[[], Sequence[int] | None]:
         """Return what gives the tokens of each image: its run in the ids, between markers."""

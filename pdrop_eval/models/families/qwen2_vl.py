@@ -174,7 +174,9 @@ class Qwen2VL(MultimodalFamily):
 
         return torch.arange(side[0] * side[1])
 
-    def pixels_of_image(self, pixels: Mapping[str, Tensor], number: int, places: Places | None) -> Tensor:
+    def pixels_of_image(
+        self, pixels: Mapping[str, Tensor], number: int, places: Sequence[Places | None]
+    ) -> Tensor:
         """Return the patches of one picture."""
         counts = pixels["image_grid_thw"].prod(1).tolist()
         return pixels["pixel_values"].split(counts)[number]

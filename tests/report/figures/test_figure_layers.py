@@ -421,7 +421,7 @@ def experiment(drop, tmp_path, monkeypatch):
     """Runs an experiment with a stand-in for the evaluation that writes a record; gives the status."""
     asked = []
 
-    def measure(config, advise):
+    def measure(config, advise, models):
         layer, ratio = ((config.strategy.settings.get(name) or [None])[0] for name in ("layers", "ratios"))
         asked.append((config.model.name, layer, ratio))
         run = drop(layer, ratio, 60.0, model=config.model.name, limit=config.limit)
