@@ -291,7 +291,7 @@ def test_continuous_batching_is_refused_and_is_there_again_afterwards():
         (lambda: PyramidDrop(stages=2.5), "stages=2.5"),
         (lambda: PyramidDrop(layers=(2, 4), ratios=(0.2, 0.5)), r"grow.*falling order"),
         (lambda: PyramidDrop(layers=(2, 4), ratios=(0.0, 0.5)), r"grow.*falling order"),
-        (lambda: PyramidDrop(layers=(2, 4), ratios=(0.5, -0.1)), "ratio=-0.1"),
+        (lambda: PyramidDrop(layers=(2, 4), ratios=(0.5, -0.1)), "ratios=-0.1"),
         (lambda: PyramidDrop(layers=(4, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(2, 2), ratios=(0.5, 0.2)), "must increase"),
         (lambda: PyramidDrop(layers=(0, 2), ratios=(0.5, 0.2)), "outside the model"),

@@ -23,12 +23,19 @@ with ending("a-script", "interrupted. Go on."), ending("inner"):
 WAIT = "time.sleep(60)"
 
 
+def _heeding():
+    """Signals are heeded, also where the tests run under nohup."""
+    for one in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(one, signal.SIG_DFL)
+
+
 def started(tmp_path, before="", first="pass", then=WAIT):
     """A script that has a scratch folder, once it is ready."""
     code = SCRIPT.format(before=before, first=first, then=then)
     child = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeding,
+    )  # fmt: skip
     assert child.stdout.readline() == "ready\n"
     assert len(list(tmp_path.iterdir())) == 1
     return child
@@ -86,6 +93,7 @@ def test_a_call_that_python_cannot_interrupt_is_waited_for_only_so_long(tmp_path
     )
     then = "libc.pthread_mutex_lock(lock); libc.pthread_mutex_lock(lock)"
     child = started(tmp_path, before=before, then=then)
+    time.sleep(0.5)  # it has said that it is ready before it waits for the lock
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=10)
     assert child.returncode == 128 + signal.SIGTERM
