@@ -11,8 +11,9 @@ import pytest
 from pdrop_eval.utils import signals
 
 SCRIPT = """
-import os, sys, tempfile, time
+import os, signal, sys, tempfile, time
 from pdrop_eval.utils.cli import ending
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 with ending("a-script", "interrupted. Go on."), ending("inner"):
     with tempfile.TemporaryDirectory(dir=sys.argv[1]) as scratch:
@@ -23,18 +24,12 @@ with ending("a-script", "interrupted. Go on."), ending("inner"):
 WAIT = "time.sleep(60)"
 
 
-def _heeding():
-    """Signals are heeded, also where the tests run under nohup."""
-    for one in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(one, signal.SIG_DFL)
-
-
 def started(tmp_path, before="", first="pass", then=WAIT):
     """A script that has a scratch folder, once it is ready."""
     code = SCRIPT.format(before=before, first=first, then=then)
     child = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heeding,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert child.stdout.readline() == "ready\n"
     assert len(list(tmp_path.iterdir())) == 1
@@ -53,7 +48,7 @@ def test_what_is_asked_to_end_cleans_up_and_ends_by_the_signal(tmp_path, name):
 
 @pytest.mark.parametrize("handler", ["signal.SIG_IGN", "lambda *_: print('mine', flush=True)"])
 def test_a_handler_of_somebody_else_stays(tmp_path, handler):
-    before = f"import signal; signal.signal(signal.SIGHUP, {handler})"
+    before = f"signal.signal(signal.SIGHUP, {handler})"
     child = started(tmp_path, before=before, then="time.sleep(1.2)")
     child.send_signal(signal.SIGHUP)
     out, said = child.communicate(timeout=10)
