@@ -126,9 +126,9 @@ test: $(STAMP)  ## Run the fast tests (ARGS='tests/core -k pdrop': some)
 	$(PYTEST) -m 'not (slow or browser or release)' $(ARGS)
 
 test-slow: $(STAMP)  ## Run the others: training, evaluation, browser, wheel
-	$(PYTEST) -m 'slow or browser or release' $(ARGS)
+	$(PYTEST) -m '(slow or browser or release) and not whole' $(ARGS)
 
-test-all: $(STAMP)  ## Run both
+test-all: $(STAMP)  ## Run both, and every strategy with every family
 	$(PYTEST) $(ARGS)
 
 goldens: $(STAMP)  ## Compare with official code, case by case (GOLDENS=folder)

@@ -186,16 +186,25 @@ def pairs(check, strategies):
     first = next(strategy for strategy in STRATEGIES if strategy.name == "pdrop")
     found = []
     for family, strategy in product(FAMILIES, strategies):
-        if strategy.reducer is not None and not reduces(family, strategy):
+        if not runs_on(family, strategy):
             continue
-        if isinstance(strategy, Feather) and not SQUARE.search(family):
-            continue  # it refuses grids that aren't square
         name = strategy_id(strategy)
-        few = [one for one in FEW if SQUARE.search(one) or not isinstance(strategy, Feather)]
-        own = few[crc32(f"{check} {name}".encode()) % len(few)]
+        chance = crc32(f"{check} {name}".encode())
+        few = [one for one in FEW if runs_on(one, strategy)]
+        own = few[chance % len(few)]
+        others = [one for one in FAMILIES if one != own and runs_on(one, strategy)]
         marks = [] if strategy is first or family == own else [pytest.mark.slow]
+        if marks and family != others[chance // len(few) % len(others)]:
+            marks.append(pytest.mark.whole)  # `make test-slow` has one of them, `make test-all` every one
         found.append(pytest.param(strategy, family, id=f"{name}-{family}", marks=marks))
     return found
+
+
+def runs_on(family, strategy):
+    """Whether a family can have a strategy."""
+    if strategy.reducer is not None and not reduces(family, strategy):
+        return False
+    return bool(SQUARE.search(family)) or not isinstance(strategy, Feather)  # which refuses other grids
 
 
 def with_every(strategies):

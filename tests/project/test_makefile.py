@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 PARALLEL = "-n logical --maxprocesses 8 --dist worksteal"
-FAST, SLOW = "-m not (slow or browser or release)", "-m slow or browser or release"
+FAST, SLOW = "-m not (slow or browser or release)", "-m (slow or browser or release) and not whole"
 
 # Makes what `python -m venv` and `pip install uv` would make: an environment whose tools log their arguments.
 STAND_IN = """#!/bin/sh

@@ -32,7 +32,7 @@ def test_the_markers_are_those_that_the_makefile_chooses_by(pytestconfig):
     declared = {line.partition(":")[0] for line in pytestconfig.getini("markers")}
     assert declared >= shared.MARKERS
     makefile = (pytestconfig.rootpath / "Makefile").read_text(encoding="utf-8")
-    chosen = re.findall(r"-m '(?:not \()?([\w ]+)", makefile)
+    chosen = re.findall(r"-m '(?:not )?\(([\w ]+)\)", makefile)
     assert [set(words.split(" or ")) for words in chosen] == [shared.MARKERS] * 2
 
 
