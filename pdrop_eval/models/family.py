@@ -616,7 +616,7 @@ class MultimodalFamily(Family, ABC):
 
     def published_config(self, size: str, anyres: Any = None) -> Any:
         """Return the transformers config of a published model, by its size in `published`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.display_name} has no published sizes.")
 
     def make_processor(self, config: Any, tokenizer: Any, images: Mapping[str, Any], **settings: Any) -> Any:
         """Return a new checkpoint's processor, for training from parts.
@@ -627,4 +627,4 @@ class MultimodalFamily(Family, ABC):
             images: the tower's image processor config.
             **settings: further ones of the processor, such as its chat template.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.display_name} can't be trained from parts here.")
