@@ -69,10 +69,11 @@ def test_a_forked_child_dies_alone_and_at_once(tmp_path):
 
 def test_a_second_signal_ends_the_cleaning(tmp_path):
     then = (
-        "try:\n            time.sleep(60)\n        finally:\n"
+        "try:\n            print('trying', flush=True); time.sleep(60)\n        finally:\n"
         "            print('slow', flush=True); time.sleep(60)"
     )
     child = started(tmp_path, then=then)
+    assert child.stdout.readline() == "trying\n"  # before it, nothing would be cleaned slowly
     child.send_signal(signal.SIGTERM)
     assert child.stdout.readline() == "slow\n"
     child.send_signal(signal.SIGHUP)
