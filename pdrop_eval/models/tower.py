@@ -16,11 +16,11 @@ from pdrop_eval.utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pdrop_eval.models.family import MultimodalFamily
+    from pdrop_eval.models.family.encoding import ImageEncoding
 
 
 def encode(
-    family: MultimodalFamily, model: Any, pixels: Mapping[str, Tensor], needs: Needs
+    family: ImageEncoding, model: Any, pixels: Mapping[str, Tensor], needs: Needs
 ) -> list[EncodedImage]:
     """Return each image of one or several, encoded together.
 
@@ -71,7 +71,7 @@ def class_row(query: Tensor, keys: Tensor, heads: int) -> Tensor:
     return logits.softmax(-1)[..., 1:]
 
 
-def check_tower(family: MultimodalFamily, config: Any, needs: Needs, who: str) -> None:
+def check_tower(family: ImageEncoding, config: Any, needs: Needs, who: str) -> None:
     """Refuse what a model's tower can't give, before anything is computed.
 
     Raises:
@@ -137,7 +137,7 @@ def _held(noted: Mapping[str, Tensor], needs: Needs, heads: int, patches: int) -
 
 
 @contextmanager
-def _noting(family: MultimodalFamily, model: Any, needs: Needs, noted: dict[str, Tensor]) -> Iterator[None]:
+def _noting(family: ImageEncoding, model: Any, needs: Needs, noted: dict[str, Tensor]) -> Iterator[None]:
     """Put the hooks on that fill `noted`, and take them off; none where nothing is needed."""
     handles: list[Any] = []
 

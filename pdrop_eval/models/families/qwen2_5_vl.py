@@ -45,7 +45,7 @@ class Qwen25VL(Qwen2VL):
     }
     published_prefix = "qwen2_5_vl"
 
-    def _raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
+    def raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
         """Return where tokens that go through the tower in windows stand, row by row."""
         from pdrop_eval.models.salience import window_order
 

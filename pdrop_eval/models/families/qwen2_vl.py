@@ -9,7 +9,6 @@ from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
 from pdrop_eval.models.image_bounds import ImageBounds, check_range
 from pdrop_eval.models.native_size import MOST_STRETCHED, NativeLayout, resized
-from pdrop_eval.models.rotary import rotate
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -83,29 +82,11 @@ class Qwen2VL(MultimodalFamily):
         As `get_rope_index` of the model: a picture of r rows and c columns at position p has
         (p, p + row, p + column), and what follows goes on at p + max(r, c).
         """
-        import torch
+        from pdrop_eval.models.mrope import positions
 
-        config = model.config
-        merge, device = config.vision_config.spatial_merge_size, ids.device
-        real = torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
-        found = torch.zeros(4, *ids.shape, dtype=torch.long, device=device)
-        found[0] = (real.long().cumsum(1) - 1).clamp(min=0)
-        grids, start = iter(images), 0
-        for row, (own, valid) in enumerate(zip(ids, real, strict=True)):
-            image, parts, start = (own[valid] == config.image_token_id).tolist(), [], 0
-            column = 0
-            while column < len(image):
-                if not image[column]:
-                    text = next((i for i in range(column, len(image)) if image[i]), len(image)) - column
-                    parts.append((torch.arange(text, device=device) + start).expand(3, -1))
-                    column, start = column + text, start + text
-                    continue
-                picture = next(grids)
-                parts.append(start + _cells(picture, merge).to(device))
-                assert picture.grid is not None
-                column, start = column + parts[-1].shape[1], start + max(picture.grid[1:]) // merge
-            found[1:, row, valid] = torch.cat(parts, dim=1)
-        return found
+        merge = model.config.vision_config.spatial_merge_size
+        grids = [image.grid for image in images if image.grid is not None]
+        return positions(ids, mask, model.config.image_token_id, grids, merge)
 
     def generate_inputs(
         self, model: Any, ids: Tensor, images: Sequence[EncodedImage], position_ids: Tensor | None = None
@@ -134,41 +115,11 @@ class Qwen2VL(MultimodalFamily):
         self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
     ) -> list[EncodedImage]:
         """Return each picture with the attention that its tokens receive in the tower's last block."""
-        import torch
+        from pdrop_eval.models.patch_tower import encode
 
-        noted: dict[str, Any] = {}
-        handle = None
-        if needs.layers or needs.of_class_token:
-            attention = self.vision_layers(model)[-1].attn
-            handle = attention.register_forward_pre_hook(_note(noted), with_kwargs=True)
-        try:
-            output = model.get_image_features(**pixels, return_dict=True)
-        finally:
-            if handle is not None:
-                handle.remove()
-        query, key = _queries(attention, noted) if noted else (None, None)
-        found, start = [], 0
-        merge = model.config.vision_config.spatial_merge_size**2
-        added = getattr(output, "deepstack_features", None)
-        for number, (tokens, place) in enumerate(
-            zip(output.pooler_output, self.places(model, pixels), strict=True)
-        ):
-            grid = tuple(pixels["image_grid_thw"][number].tolist())
-            held: dict[str, Any] = {"grid": grid}
-            if added:
-                held["added"] = torch.stack([layer[number] for layer in added])
-            if query is not None and key is not None:
-                own = slice(start, start + grid[1] * grid[2])
-                raster = self._raster_order(model.config, place.side).to(tokens.device)
-                from pdrop_eval.models.salience import mean_keys, received_attention
+        return encode(self, model, pixels, needs)
 
-                held["received"] = received_attention(query[:, own], key[:, own], merge)[raster]
-                held["metric"] = mean_keys(key[:, own], merge)[raster]
-            start += grid[1] * grid[2]
-            found.append(EncodedImage(tokens, place, needs, **held))
-        return found
-
-    def _raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
+    def raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
         """Return where in the tower's order of tokens those of a picture stand, row by row."""
         import torch
 
@@ -338,34 +289,6 @@ class Qwen2VL(MultimodalFamily):
     def _published_vision(self, width: int) -> dict[str, Any]:
         """What a tower has that makes tokens of a width; transformers' own values are the published ones."""
         return {"hidden_size": width}
-
-
-def _note(noted: dict[str, Any]) -> Any:
-    """Return a hook that notes what enters a tower's attention."""
-
-    def note(attention: Any, args: Any, kwargs: Any) -> None:
-        noted["hidden"] = (args[0] if args else kwargs["hidden_states"]).detach()
-        noted["rotary"] = kwargs["position_embeddings"]
-
-    return note
-
-
-def _queries(attention: Any, noted: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-    """Return the rotated queries and keys [heads, patches, e] of a tower's attention, in float32."""
-    q, k, _ = attention.qkv(noted["hidden"]).unflatten(-1, (3, attention.num_heads, -1)).float().unbind(1)
-    cos, sin = (part[None].float() for part in noted["rotary"])
-    query, key = (rotate(part.transpose(0, 1)[None], cos, sin)[0] for part in (q, k))
-    return query.detach(), key.detach()
-
-
-def _cells(picture: EncodedImage, merge: int) -> Tensor:
-    """Return [3, tokens]: frame, row and column of each token of a picture."""
-    import torch
-
-    assert picture.grid is not None
-    frames, rows, columns = picture.grid
-    sides = [torch.arange(n) for n in (frames, rows // merge, columns // merge)]
-    return torch.stack([one.flatten() for one in torch.meshgrid(*sides, indexing="ij")])
 
 
 FAMILY = Qwen2VL()

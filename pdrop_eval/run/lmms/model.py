@@ -75,35 +75,16 @@ class PdropLlava(lmms):
     is_simple = True
 
     def __init__(
-        self,
-        pretrained: str,
-        strategy: Any = None,
-        *,
-        combine: Any = None,
-        revision: str | None = None,
-        device: str | None = None,
-        dtype: str = "auto",
-        batch_size: int | str = 1,
-        attention: str = "sdpa",
-        chat_template: str = "checkpoint",
-        anyres: Any = None,
-        downsample: int | None = None,
-        context: int | None = None,
-        image_processing: str = "checkpoint",
-        max_new_tokens: int = 128,
-        trust_remote_code: bool = False,
-        max_batch_size: int | None = None,
-        adapter: Any = None,
-        adapter_revision: str | None = None,
-        merge_adapter: bool = True,
-        generation: str | None = None,
-        workers: int = 2,
-        feature_cache: float = 2,
-        min_pixels: int | None = None,
-        max_pixels: int | None = None,
-        max_patches: int | None = None,
+        self, pretrained: str, strategy: Any = None, *,
+        combine: Any = None, revision: str | None = None, device: str | None = None, dtype: str = "auto",
+        batch_size: int | str = 1, attention: str = "sdpa", chat_template: str = "checkpoint",
+        anyres: Any = None, downsample: int | None = None, context: int | None = None,
+        image_processing: str = "checkpoint", max_new_tokens: int = 128, trust_remote_code: bool = False,
+        max_batch_size: int | None = None, adapter: Any = None, adapter_revision: str | None = None,
+        merge_adapter: bool = True, generation: str | None = None, workers: int = 2, feature_cache: float = 2,
+        min_pixels: int | None = None, max_pixels: int | None = None, max_patches: int | None = None,
         **fields: Any,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         trust_remote_code = truth_of("trust_remote_code", trust_remote_code)  # a text, by lmms-eval
         merge_adapter = truth_of("merge_adapter", merge_adapter)
@@ -117,18 +98,37 @@ class PdropLlava(lmms):
         check_recipes(settings, pretrained, revision, adapter)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         bounds = ImageBounds(min_pixels, max_pixels, max_patches)
-        loaded = load(
+        self.loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter,
             bounds,
         )  # fmt: skip
-        settle_generation(loaded.model, generation, loaded.checkpoint.generation)
-        check_image_processing(image_processing, loaded.family.name)
-        self.loaded = loaded
+        settle_generation(self.loaded.model, generation, self.loaded.checkpoint.generation)
+        check_image_processing(image_processing, self.loaded.family.name)
+        self._place(device, batch_size, workers, feature_cache)
+        self._prepare(chat_template, image_processing, downsample, context)
+        self.max_new_tokens = int(max_new_tokens)
+        self._answers = AnswerLog()
+        choices = (
+            self.loaded.model.dtype, image_processing, chat_template, anyres, downsample, adapter, generation,
+            *bounds.given().items(),
+        )  # fmt: skip
+        self._checkpoint, self._choices = f"{pretrained}@{revision}", tuple(map(repr, choices))
+        self.use(strategy)
+
+    def _place(self, device: str, batch_size: int | str, workers: int, feature_cache: float) -> None:
+        """Takes what the machine allows: batches, threads and memory."""
         self.placed = torch.device(device)
         self.auto_batch = batch_size == "auto"
         self._first_batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
         self.workers = int(workers)
         self.features = FeatureCache(float(feature_cache) * GIB)
+
+    def _prepare(
+        self, chat_template: str, image_processing: str, downsample: int | None, context: int | None
+    ) -> None:
+        """Settles how questions become prompts, and where on their images tokens lie."""
+        loaded = self.loaded
+        config = loaded.model.config
         self.preparer = Preparer(
             loaded.family,
             loaded.processor,
@@ -137,25 +137,11 @@ class PdropLlava(lmms):
             lambda task, split, doc_id: self.task_dict[task][split][doc_id],
             self.features.tokens,
             downsample=downsample,
-            context=context or loaded.model.config.get_text_config().max_position_embeddings,
+            context=context or config.get_text_config().max_position_embeddings,
         )
         self.layout = loaded.family.token_layout(
-            loaded.model.config, loaded.processor.image_processor, image_processing == "pad", downsample
+            config, loaded.processor.image_processor, image_processing == "pad", downsample
         )
-        self.max_new_tokens = int(max_new_tokens)
-        self._answers = AnswerLog()
-        choices = (
-            loaded.model.dtype,
-            image_processing,
-            chat_template,
-            anyres,
-            downsample,
-            adapter,
-            generation,
-            *bounds.given().items(),
-        )
-        self._checkpoint, self._choices = f"{pretrained}@{revision}", tuple(map(repr, choices))
-        self.use(strategy)
 
     def __repr__(self) -> str:
         # lmms-eval's response cache takes this as the model's identity

@@ -225,7 +225,7 @@ def check_port(case):
     tokens = torch.cat([image.tokens for image in images])
     case.close("image_embeds", tokens)
     starts = case.tensor("cu_seqlens").tolist()
-    orders = [family._raster_order(model.config, image.places.side) for image in images]
+    orders = [family.raster_order(model.config, image.places.side) for image in images]
     counts = [len(image) for image in images]
     window = torch.cat([order.argsort() + sum(counts[:i]) for i, order in enumerate(orders)])
     case.equal("window_index", window)
