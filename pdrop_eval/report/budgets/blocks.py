@@ -13,6 +13,8 @@ from pdrop_eval.records.alike import largest, told
 from pdrop_eval.records.left_out import LeftOut
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run, pick
+from pdrop_eval.report.budgets.narrow import narrowed
+from pdrop_eval.report.budgets.published import Printed, model_of, printed
 from pdrop_eval.report.tables.cells import MISSING, Cell, measured_cell
 from pdrop_eval.report.tables.spec import Table
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
@@ -39,6 +41,9 @@ class Row:
         mean: The same with its interval, question by question; None where they can't be paired.
         why: Why they can't.
         against: By control, its scores against it; None where they can't be paired.
+        best: Its scores against the best of its block; None of the best, and where they can't be paired.
+        verdict: 1 or -1 where these differ for certain, corrected for the rows of the block, else 0; None
+            where they weren't compared.
     """
 
     info: StrategyInfo
@@ -51,6 +56,8 @@ class Row:
     mean: "Mean | None" = None
     why: str = ""
     against: "dict[str, Mean | None]" = field(default_factory=dict)
+    best: "Mean | None" = None
+    verdict: int | None = None
 
     @property
     def name(self) -> str:
@@ -89,6 +96,12 @@ class Block:
     share: float | None
     rows: list[Row]
 
+    @property
+    def best(self) -> Row | None:
+        """The row at this budget with the highest mean in percent of vanilla's."""
+        able = [row for row in self.rows if not row.own and row.run and row.percent is not None]
+        return max(able, key=lambda row: row.percent or 0, default=None)
+
     def row_of(self, strategy: str) -> Row | None:
         """The row of a strategy that was run at this budget."""
         return next((row for row in self.rows if row.info.name == strategy and row.run and not row.own), None)
@@ -103,6 +116,7 @@ class Board:
         name: Its name in records.
         image_tokens: Those of an image before any drop.
         apart: Runs that are of another kind than the rows, see `records.alike`, in words.
+        lacking: Benchmarks that are no columns because too few rows have them, with how many have.
     """
 
     table: Table
@@ -115,6 +129,18 @@ class Board:
     vanilla: Row | None
     blocks: list[Block]
     apart: list[str] = field(default_factory=list)
+    lacking: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def published(self) -> str | None:
+        """The model whose printed numbers stand beside it, by its name in `published.csv`; None for none."""
+        return model_of(self.architecture, self.size)
+
+    def printed(self, block: "Block") -> list[Printed]:
+        """What is printed of strategies at the budget of a block."""
+        if block.share is None:
+            return []
+        return printed(self.architecture, block.share, self.table.benchmarks, self.size)
 
     @property
     def rows(self) -> list[Row]:
@@ -179,9 +205,8 @@ def _board(table: Table, runs: list[Run], left: Sequence[LeftOut]) -> Board:
     board.apart = [
         f"{run.id} ({told(run, first) or 'the default'})" for _, run in entries if run.id not in ids
     ]
-    return _placed(
-        board, rows, own, [one for one in left if (one.model, one.suite) == (board.name, board.suite)]
-    )
+    mine = [one for one in left if (one.model, one.suite) == (board.name, board.suite)]
+    return narrowed(_placed(board, rows, own, mine))
 
 
 def _placed(board: Board, rows: dict[float, list[Row]], own: list[Row], left: Sequence[LeftOut]) -> Board:
@@ -195,6 +220,9 @@ def _placed(board: Board, rows: dict[float, list[Row]], own: list[Row], left: Se
         elif tokens is None and one.strategy not in names and one.strategy != VANILLA:
             own.append(missing)
     ordered = sorted(rows, reverse=True)
+    if not rows and board.table.layout == "frontier":  # it needs no budgets, only costs
+        rows[next((row.tokens for row in own if row.tokens is not None), 0.0)] = []
+        ordered = [*rows]
     for row in own:
         row.own = True
         if ordered:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.budgets.layout import venue, verdict
-from pdrop_eval.report.budgets.published import printed
+from pdrop_eval.report.budgets.published import blocks, models, title, without_dropping
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import MISSING
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, write_csv
@@ -17,14 +17,38 @@ _HEAD = (
 )  # fmt: skip
 _MEAN = ("percent", "percent_low", "percent_high")
 _AGAINST = ("", "_points", "_low", "_high")
+_VERSUS = [f"vs_best{part}" for part in _AGAINST]
 
 
-def sheet(table: Table, boards: Sequence[Board]) -> str:
-    """All boards of a table."""
+def sheet(table: Table, boards: Sequence[Board], published: bool = True) -> str:
+    """All boards of a table.
+
+    Args:
+        table: The table.
+        boards: Its boards.
+        published: Whether printed rows are lines, too.
+    """
     columns = [*_HEAD, *table.benchmarks, *_MEAN]
+    columns += _VERSUS if table.form == "field" else []
     columns += [f"vs_{name}{part}" for name in table.controls for part in _AGAINST]
     columns += [f"{key}_{part}" for key in table.benchmarks for part in CELL]
-    lines = [line for board in boards for line in [*_measured(board), *_printed(board)]]
+    lines = [
+        line for board in boards for line in [*_measured(board), *(_printed(board) if published else [])]
+    ]
+    return write_csv(columns, lines)
+
+
+def published_sheet(table: Table) -> str:
+    """All that is printed of strategies at budgets: a line a row of a source."""
+    keys = table.benchmarks
+    columns = ["source", "model", "budget_tokens", "budget_share", "strategy", "name", "venue", *keys]
+    lines = []
+    for model in models():
+        found = [*without_dropping(model, keys), *(row for _, rows in blocks(model, keys) for row in rows)]
+        for row in found:
+            told: dict[str, Any] = {"source": row.source, "model": title(model), "strategy": row.strategy}
+            told |= {"name": row.info.display_name, "venue": venue(row.info) if row.info.paper else None}
+            lines.append({**told, "budget_tokens": row.tokens, "budget_share": row.share, **row.scores})
     return write_csv(columns, lines)
 
 
@@ -52,11 +76,21 @@ def _line(board: Board, block: Block | None, row: Row) -> dict[str, Any]:
     }
     if row.mean and row.mean.relative_interval:
         line |= dict(zip(_MEAN[1:], row.mean.relative_interval, strict=True))
+    if board.table.form == "field" and block is not None and row.run:
+        line |= _best(block, row)
     for name in board.table.benchmarks:
         line |= cell_columns(name, row.cells[name])
     for name, mean in row.against.items():
         line |= _against(name, mean)
     return line
+
+
+def _best(block: Block, row: Row) -> dict[str, Any]:
+    """A row against the best of its block: the verdict after Holm's correction, the interval without it."""
+    if row.best is None:
+        return {"vs_best": "best"} if row is block.best else {}
+    verdict_of = {None: None, 1: "above", -1: "below", 0: "~"}[row.verdict]
+    return dict(zip(_VERSUS, (verdict_of, row.best.found.value, *row.best.found.interval), strict=True))
 
 
 def _against(name: str, mean: Mean | None) -> dict[str, Any]:
@@ -69,15 +103,15 @@ def _against(name: str, mean: Mean | None) -> dict[str, Any]:
 def _printed(board: Board) -> list[dict[str, Any]]:
     lines = []
     for block in board.blocks:
-        if block.share is None:
-            continue
-        for row in printed(board.architecture, block.share, board.table.benchmarks):
+        for row in board.printed(block):
             told = {
                 "strategy": row.strategy,
                 "tokens": row.tokens,
                 "percent": row.percent,
                 "reason": row.source,
             }
+            if board.table.form == "field":
+                told |= {"name": row.info.display_name, "budget_share": row.share}
             lines.append({**_place(board, "published", block), **told, **row.scores})
     return lines
 

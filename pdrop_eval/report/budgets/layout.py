@@ -7,7 +7,8 @@ from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import METHOD
 from pdrop_eval.report.budgets.blocks import Board, Row
 from pdrop_eval.report.budgets.paired import Pairing
-from pdrop_eval.report.budgets.published import Printed, model_name, printed, sources_of
+from pdrop_eval.report.budgets.published import Printed, sources_of
+from pdrop_eval.report.budgets.published import title as model_title
 from pdrop_eval.report.budgets.words import asked, budget, reasons, shows
 from pdrop_eval.report.formats.grid import (
     LAYERS,
@@ -23,12 +24,12 @@ from pdrop_eval.report.formats.grid import (
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import PUBLISHED, shown_score
 from pdrop_eval.report.tables.notes import questions, settings, values
-from pdrop_eval.strategies.registry import StrategyInfo, display_name, info_of
+from pdrop_eval.strategies.registry import StrategyInfo, display_name
 from pdrop_eval.utils import numbers
 
 OWN = "°"  # of a strategy at its own setting
 ABOVE, BELOW, OPEN = "above", "below", "~"
-_TOTAL = f"{NOT_COMPARABLE} MME's total, with its cognition part; the table's own is the perception part."
+TOTAL = f"{NOT_COMPARABLE} MME's total, with its cognition part; the table's own is the perception part."
 _MEAN, _INTERVAL, _SHARE = "Mean %", "95% interval", "FLOPs %"
 
 
@@ -47,20 +48,16 @@ def measured_section(board: Board, pairing: Pairing) -> Section:
 
 def published_section(board: Board) -> list[Section]:
     """What papers print of the strategies at the budgets of the board; nothing where they print none."""
-    model = model_name(board.architecture)
-    rows = {
-        block.tokens: printed(board.architecture, block.share, board.table.benchmarks)
-        for block in board.blocks
-        if block.share is not None
-    }
+    rows = {block.tokens: board.printed(block) for block in board.blocks}
     if not any(rows.values()):
         return []
+    model = model_title(board.published or "")
     heads = ["Strategy", *names(board.table.benchmarks).values(), _MEAN, "Source"]
     sources = sources_of(one for found in rows.values() for one in found)
     letters = dict(zip(sources, ascii_uppercase, strict=False))
     bands = [
         Band(
-            f"{found[0].tokens} tokens ({100 * found[0].share:.1f}%)",
+            found[0].budget,
             [_printed_line(one, board.table.benchmarks, letters[one.source]) for one in found],
         )
         for found in rows.values()
@@ -74,7 +71,7 @@ def published_section(board: Board) -> list[Section]:
     )
     said = [Note(f"Sources: {'; '.join(f'{letter}: {source}' for source, letter in letters.items())}.")]
     if any(one.total for found in rows.values() for one in found):
-        said.append(Note(_TOTAL))
+        said.append(Note(TOTAL))
     grid = Grid("Published", heads, bands, left=True, across=True)
     return [Section(f"{board.table.label}, published: {model}", [text], [grid], said)]
 
@@ -203,7 +200,7 @@ def _printed_line(row: Printed, keys: tuple[str, ...], source: str) -> Line:
     ]
     return Line(
         [
-            Shown(info_of(row.strategy).display_name),
+            Shown(row.info.display_name),
             *scores,
             Shown(numbers.score(row.percent), PUBLISHED),
             Shown(source),

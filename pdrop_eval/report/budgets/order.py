@@ -5,7 +5,7 @@ from itertools import combinations
 
 from pdrop_eval.report.budgets.blocks import Block, Board
 from pdrop_eval.report.budgets.paired import Pairing
-from pdrop_eval.report.budgets.published import Printed, printed
+from pdrop_eval.report.budgets.published import Printed
 from pdrop_eval.report.paired.stored_samples import CannotCompareError
 
 
@@ -41,11 +41,7 @@ def order_of(board: Board, block: Block, pairing: Pairing) -> Order | None:
     None where fewer than three strategies can be compared, or none of them differ. Vanilla, and what stands
     at its own setting, is no part of it.
     """
-    if block.share is None:
-        return None
-    published = {
-        row.strategy: row for row in printed(board.architecture, block.share, board.table.benchmarks)
-    }
+    published = {row.strategy: row for row in board.printed(block)}
     rows = [
         (row, one)
         for row in block.rows

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import names
+from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
@@ -57,6 +58,8 @@ def compare(board: Board, pairing: Pairing) -> None:
     for block in board.blocks:
         for row in block.rows:
             _compare_row(board, block, row, pairing)
+        if board.table.form == "field":
+            _compare_with_best(block, pairing)
 
 
 def _compare_row(board: Board, block: Block, row: Row, pairing: Pairing) -> None:
@@ -91,6 +94,40 @@ def _compare_with_vanilla(board: Board, row: Row, pairing: Pairing) -> None:
         row.mean = pairing.mean(board.vanilla.run, row.run)
     except CannotCompareError as error:
         row.why = str(error)
+
+
+def _compare_with_best(block: Block, pairing: Pairing) -> None:
+    """Give the rows of a block their difference from its best at the budget, corrected by Holm's procedure.
+
+    With r rows left, those whose interval at the level 1 - alpha / r excludes zero differ; they leave, and r
+    falls. That is Holm's sequence of tests, with the project's interval in the place of a p-value.
+    """
+    best = block.best
+    if best is None or best.run is None:
+        return
+    left: list[Row] = []
+    for row in block.rows:
+        if row is best or row.run is None or row.percent is None:
+            continue
+        try:
+            row.best = pairing.mean(best.run, row.run)
+        except CannotCompareError:
+            continue
+        row.verdict = 0
+        left.append(row)
+    while left:
+        level = 1 - (1 - LEVEL) / len(left)
+        differ = [row for row in left if row.best and _sign(row.best, level)]
+        for row in differ:
+            assert row.best is not None
+            row.verdict = _sign(row.best, level)
+        left = [row for row in left if row not in differ] if differ else []
+
+
+def _sign(mean: Mean, level: float) -> int:
+    """1 or -1 where the whole interval of a level lies on that side of zero, else 0."""
+    low, high = mean.found.interval_at(level)
+    return 1 if low > 0 else -1 if high < 0 else 0
 
 
 def _lacking(row: Row) -> list[str]:

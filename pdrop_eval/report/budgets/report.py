@@ -1,12 +1,20 @@
 """A table by budgets as a report: its sections, its sheet, and what a README shows of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from pdrop_eval.report.budgets.blocks import Board
-from pdrop_eval.report.budgets.csv_export import sheet
+from pdrop_eval.report.budgets.csv_export import published_sheet, sheet
+from pdrop_eval.report.budgets.field import field_section
 from pdrop_eval.report.budgets.first import first_boards
+from pdrop_eval.report.budgets.frontier import frontier_section, frontier_sheet
 from pdrop_eval.report.budgets.layout import measured_section, published_section
 from pdrop_eval.report.budgets.paired import Pairing, compare
+from pdrop_eval.report.budgets.printed_rows import published_sections
+from pdrop_eval.report.budgets.published import BENEATH, NONE
+from pdrop_eval.report.budgets.ranks import ranks
+from pdrop_eval.report.budgets.speed import Prefills
 from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.tables.spec import Table
 
@@ -20,25 +28,45 @@ class Budgets:
         sections: The text, the measured boards first.
         sheet: The CSV.
         first: What a README shows of them.
+        ranks: Of each board whose strategies can be ranked.
     """
 
     boards: list[Board]
     sections: list[Section]
     sheet: str
     first: str
+    ranks: list[dict[str, Any]] = field(default_factory=list)
 
 
-def budgets(table: Table, found: list[Board]) -> Budgets:
+def budgets(table: Table, found: list[Board], bench: Path | None = None, published: str = BENEATH) -> Budgets:
     """Return a table of boards, which are compared.
 
     Args:
-        table: Of the layout "budgets".
+        table: Of the layout "budgets" or "frontier".
         found: Its boards, one at least.
+        bench: The folder of pdrop-eval-bench's records, for prefill times.
+        published: Whether printed rows are shown: "beneath" or "none".
     """
-    pairing = Pairing(table.benchmarks)
-    for board in found:
+    pairings = [Pairing(board.table.benchmarks) for board in found]
+    for board, pairing in zip(found, pairings, strict=True):
         compare(board, pairing)
-    measured = [measured_section(board, pairing) for board in found]
-    published = {board.architecture: published_section(board) for board in found}
-    sections = [*measured, *(one for part in published.values() for one in part)]
-    return Budgets(found, sections, sheet(table, found), first_boards(found, pairing))
+    if table.layout == "frontier":
+        return Budgets(found, [frontier_section(board) for board in found], frontier_sheet(found), "")
+    both = list(zip(found, pairings, strict=True))
+    if table.form == "field":
+        prefills = Prefills(bench)
+        sections = [field_section(board, pairing, prefills, published) for board, pairing in both]
+        first = ""
+    else:
+        sections = [measured_section(board, pairing) for board, pairing in both]
+        first = "\n\n".join(first_boards([board], pairing) for board, pairing in both)
+        if published != NONE:
+            printed = {board.published: published_section(board) for board in found}
+            sections += [one for part in printed.values() for one in part]
+    ranked = [one for board in found if (one := ranks(board))]
+    return Budgets(found, sections, sheet(table, found, published != NONE), first, ranked)
+
+
+def published_only(table: Table) -> Budgets:
+    """Return all that is printed of strategies at budgets, of every model, without a record."""
+    return Budgets([], published_sections(table), published_sheet(table), "")

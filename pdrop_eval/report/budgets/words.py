@@ -7,7 +7,7 @@ from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.budgets.order import Order, order_of
 from pdrop_eval.report.budgets.paired import Pairing
-from pdrop_eval.report.budgets.published import model_name
+from pdrop_eval.report.budgets.published import title
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils import numbers
 
@@ -101,7 +101,7 @@ def _which(some: Sequence[str], every: Sequence[str]) -> str:
 
 def _ordered(board: Board, order: Order) -> str:
     lead = (
-        f"Printed order of {model_name(board.architecture)} at this share: {' > '.join(order.printed)}; "
+        f"Printed order of {title(board.published or '')} at this share: {' > '.join(order.printed)}; "
         f"here: {' > '.join(order.measured)}."
     )
     if not order.turned:

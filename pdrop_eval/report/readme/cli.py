@@ -1,5 +1,6 @@
 """The console script `pdrop-eval-tables`: records to tables on the screen and on disk."""
 
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
     from pdrop_eval.records.run import Run
@@ -33,17 +35,31 @@ class Settings:
     out: str
     readme: str | None
     page: str | None
+    published: str
+    bench: str | None
 
 
 def _job(composed: Any) -> None:
     config = typed_config(Settings, composed)
     _check_table(config.table)
-    readme, page = (Path(name) if name else None for name in (config.readme, config.page))
-    print(make_tables(Path(config.root), Path(config.out), config.table, readme, page), end="")
+    _check_published(config)
+    readme, page, bench = (
+        Path(name) if name else None for name in (config.readme, config.page, config.bench)
+    )
+    text = make_tables(
+        Path(config.root), Path(config.out), config.table, readme, page, config.published, bench
+    )
+    print(text, end="")
 
 
 def make_tables(
-    root: Path, out: Path, which: str = ALL, readme: Path | None = None, page: Path | None = None
+    root: Path,
+    out: Path,
+    which: str = ALL,
+    readme: Path | None = None,
+    page: Path | None = None,
+    published: str = "beneath",
+    bench: Path | None = None,
 ) -> str:
     """Writes the tables of the records beneath `root` to `out`, and returns a text for the terminal.
 
@@ -55,6 +71,9 @@ def make_tables(
         readme: a file that gets the tables between its marks. Where it has marks for figures, these are drawn
             into the folder `figures` beside `out`.
         page: a file that gets all results, with training/findings.md beside it.
+        published: where printed numbers stand: "beneath" the measured ones, alone ("only"; then no record is
+            read), or nowhere ("none").
+        bench: the folder of pdrop-eval-bench's records, for prefill times; None: `bench` beside `root`.
 
     Raises:
         UserError: there is nothing to show, a record can't be read, two records contradict each other, or
@@ -68,15 +87,17 @@ def make_tables(
     from pdrop_eval.report.tables.commands import command
     from pdrop_eval.utils.files import write_atomically, writing_to
 
-    runs = to_runs(load_records(root))
-    if not runs:
+    alone = published == "only"
+    runs = [] if alone else to_runs(load_records(root))
+    if not runs and not alone:
         raise UserError(
             f"No benchmark is finished in {root}. Run first: {command('pdrop', 'mini', 'mini')} "
             "(or name the folder of your records: root=DIR)."
         )
-    reports = make_reports(runs, which, read_left_out(root))
+    bench = bench or Path(os.path.abspath(root)).parent / "bench"
+    reports = make_reports(runs, which, [] if alone else read_left_out(root), bench, published)
     files = {out / name: text for report in reports for name, text in report.files().items()}
-    if which == ALL:
+    if which == ALL and not alone:
         files[out / f"{COMPACT}.md"] = short_tables(runs)
     if readme is not None:
         blocks = readme_blocks(runs, reports)
@@ -121,7 +142,7 @@ def _shown(reports: list["Report"], runs: list["Run"], out: Path, which: str) ->
     from pdrop_eval.report.tables.summary import summary
 
     width = shutil.get_terminal_size().columns
-    if which == ALL:
+    if which == ALL and runs:
         return summary(runs, out, width)
     return "\n".join(terminal(report.sections, width) for report in reports)
 
@@ -146,6 +167,16 @@ def _check_arguments(arguments: Sequence[str], entry: str) -> list[str]:
         if name == "table":
             _check_table(value)
     return check_settings(arguments, entry)
+
+
+def _check_published(config: Settings) -> None:
+    from pdrop_eval.report.budgets.published import ONLY, PLACES
+
+    check_choice("published", config.published, PLACES)
+    if config.published == ONLY and (config.readme or config.page):
+        raise UserError(
+            "published=only shows no record, so it writes neither readme= nor page=. Leave them out."
+        )
 
 
 def _check_table(which: str) -> None:

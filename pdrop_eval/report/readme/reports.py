@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pdrop_eval.records.left_out import LeftOut
 from pdrop_eval.records.run import Run
-from pdrop_eval.report.budgets.blocks import boards
+from pdrop_eval.report.budgets.blocks import Board, boards
+from pdrop_eval.report.budgets.published import BENEATH, NONE, ONLY
 from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.formats.html import page
 from pdrop_eval.report.formats.latex import latex
@@ -41,41 +42,68 @@ class Report:
         }
 
 
-def make_reports(runs: list[Run], which: str, left: Sequence[LeftOut] = ()) -> list[Report]:
+def make_reports(
+    runs: list[Run],
+    which: str,
+    left: Sequence[LeftOut] = (),
+    bench: Path | None = None,
+    published: str = BENEATH,
+) -> list[Report]:
     """The reports that are asked for: a table's number, overview, or all of them.
 
     Args:
         runs: What was run.
         which: The reports.
         left: What couldn't be run.
+        bench: The folder of pdrop-eval-bench's records.
+        published: Where printed numbers stand: "beneath" the measured ones, alone ("only"), or nowhere
+            ("none").
     """
     tables = list(shipped().values()) if which == "all" else []
     tables += [] if which in ("all", "overview") else [find_table(which)]
-    reports = [report for table in tables if (report := table_report(table, runs, left))]
+    reports = [report for table in tables if (report := table_report(table, runs, left, bench, published))]
+    if tables and not reports and published == ONLY:
+        raise UserError(
+            f"table={which} has no published numbers; published={BENEATH} shows what was measured."
+        )
     if tables and not reports:
         raise UserError(f"No run is a row of table={which}: {_wanted(tables[0])} table=overview has all.")
-    if which in ("overview", "all"):
+    if which in ("overview", "all") and published != ONLY:
         reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
     return reports
 
 
-def table_report(table: Table, runs: list[Run], left: Sequence[LeftOut] = ()) -> Report | None:
+def table_report(
+    table: Table,
+    runs: list[Run],
+    left: Sequence[LeftOut] = (),
+    bench: Path | None = None,
+    published: str = BENEATH,
+) -> Report | None:
     """A table: a section for each measured size and suite, then the published one; None where both lack."""
     title = f"{table.label}: {table.title}"
     if table.in_blocks:
-        found = boards(table, runs, left)
-        if not found:
-            return None
-        from pdrop_eval.report.budgets.report import budgets  # its numpy is imported for nothing else
-
-        blocks = budgets(table, found)
-        return Report(table.name, title, blocks.sections, lambda: blocks.sheet, blocks.first)
-    measured = measured_parts(table, runs)
-    published = [published_part(table)] if table.published else []
-    if not measured and not published:
+        return _in_blocks(
+            table, title, [] if published == ONLY else boards(table, runs, left), bench, published
+        )
+    measured = [] if published == ONLY else measured_parts(table, runs)
+    printed = [published_part(table)] if table.published and published != NONE else []
+    if not measured and not printed:
         return None
-    sections = [*map(measured_section, measured), *map(published_section, published)]
-    return Report(table.name, title, sections, lambda: sheet([*measured, *published]))
+    sections = [*map(measured_section, measured), *map(published_section, printed)]
+    return Report(table.name, title, sections, lambda: sheet([*measured, *printed]))
+
+
+def _in_blocks(
+    table: Table, title: str, found: list[Board], bench: Path | None, published: str
+) -> Report | None:
+    """A table of strategies at budgets; None with nothing to show."""
+    if not found and (published != ONLY or table.layout == "frontier"):
+        return None
+    from pdrop_eval.report.budgets.report import budgets, published_only  # numpy is imported for nothing else
+
+    blocks = budgets(table, found, bench, published) if found else published_only(table)
+    return Report(table.name, title, blocks.sections, lambda: blocks.sheet, blocks.first)
 
 
 def readme_blocks(runs: list[Run], reports: Sequence[Report] = ()) -> dict[str, str]:
@@ -103,6 +131,8 @@ def readme_blocks(runs: list[Run], reports: Sequence[Report] = ()) -> dict[str, 
 
 def _wanted(table: Table) -> str:
     """What kind of runs a table has rows for."""
+    if table.layout == "frontier":
+        return "it has those whose FLOPs are recorded, of models trained without dropping."
     if table.in_blocks:
         return "it has those at a budget (budget.tokens=64), as experiment=shelf runs them."
     return "`rows` in its YAML asks for others."

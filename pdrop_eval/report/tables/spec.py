@@ -1,7 +1,8 @@
 """Tables as data: one YAML says which rows and columns a table has, and what is published of it.
 
 The shipped ones are in `specs/`; one of your own is `pdrop-eval-tables table=my.yaml`. `Table` describes the
-fields. A column is a benchmark's key. A row is a published one, or a run that `rows` asks for:
+fields. A column is a benchmark's key; `columns: measured` stands
+for all that most of the rows have. A row is a published one, or a run that `rows` asks for:
 
     rows: {train: vanilla, strategy: {not: [vanilla, fastv]}, settings: [default, budget]}
 
@@ -33,6 +34,7 @@ CITATION = (
 # What can be printed before the scores.
 HOURS, PATCHES, TFLOPS, TOKENS = "hours", "patches", "tflops", "tokens"
 # What `rows` may ask of a run. settings: of its strategy, "default", "budget" or "changed".
+_AS_MEASURED = "measured"
 ASKED = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio", "settings", "model", "limit")
 
 
@@ -90,6 +92,7 @@ class Table(_Part):
         labels: The heads of the columns that name a row, with the property of `RowKey` behind each.
         facts: The columns between them and the scores.
         columns: The benchmarks.
+        measured_columns: Whether `columns` was "measured": of all benchmarks, those that most rows have.
         average: The head of the average.
         normalisation: "raw" scores, or "relative": in percent of vanilla's on the same model and questions.
         rows: Which runs are rows, beside the published ones. Then a model of which nothing is measured has no
@@ -101,7 +104,10 @@ class Table(_Part):
         source: Where they are printed.
         size: Of the models in them.
         misprint: Where the printed averages and differences are not those of the printed scores.
-        layout: "rows", or "budgets": a block a budget, with a row for every strategy; see `report.budgets`.
+        layout: "rows"; "budgets": a block a budget, with a row for every strategy; or "frontier": the
+            strategies that no other beats at its FLOPs or less. See `report.budgets`.
+        form: Of blocks: "shelf", or "field", as papers print it: published rows beneath the measured ones,
+            the difference from the best of a block, costs in a table of their own.
         controls: Of blocks: the strategies that the others should beat.
         notes: Of blocks: what has to be known of the models of a size, by size.
     """
@@ -112,6 +118,7 @@ class Table(_Part):
     labels: dict[str, Literal["inferred", "trained", "lam"]] = {"Strategy": "inferred"}
     facts: tuple[Literal["hours", "patches", "tflops", "tokens"], ...] = ()
     columns: tuple[str, ...]
+    measured_columns: bool = False
     average: str = "Avg"
     normalisation: Literal["raw", "relative"] = "raw"
     rows: dict[str, Any] | None = None
@@ -122,9 +129,20 @@ class Table(_Part):
     source: str = CITATION
     size: str = "7b"
     misprint: str = ""
-    layout: Literal["rows", "budgets"] = "rows"
+    layout: Literal["rows", "budgets", "frontier"] = "rows"
+    form: Literal["shelf", "field"] = "shelf"
     controls: tuple[str, ...] = ()
     notes: dict[str, str] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _columns_as_measured(cls, found: Any) -> Any:
+        """All benchmarks in the place of the word that stands for those that were measured."""
+        if found.get("columns") != _AS_MEASURED:
+            return found
+        if found.get("layout", "rows") == "rows":
+            raise ValueError(f"columns: {_AS_MEASURED} is for the layouts budgets and frontier")
+        return {**found, "columns": list(benchmarks()), "measured_columns": True}
 
     @model_validator(mode="before")
     @classmethod
@@ -193,8 +211,8 @@ class Table(_Part):
 
     @property
     def in_blocks(self) -> bool:
-        """Whether it has a block for each budget."""
-        return self.layout == "budgets"
+        """Whether it is made of strategies at budgets: blocks, or the front of all of them."""
+        return self.layout != "rows"
 
     @property
     def relative(self) -> bool:

@@ -61,7 +61,7 @@ def test_at_80_columns_commands_fit_too_and_scores_stand_in_one_piece(reports):
     for name, report in reports.items():
         text = terminal(report.sections, 80)
         assert [line for line in text.splitlines() if len(line) > 80] == []
-        if name != "overview":
+        if name not in ("overview", "budgets", "frontier"):  # with wide columns, in several pieces
             averages = re.findall(r"^vanilla.* (\d+\.\d)$", text, re.M)
             assert len(averages) >= (2 if name == "field" else 3), name
 

@@ -23,7 +23,7 @@ def one(add_run, all_scores):
 
 def test_all_tables_and_the_overview_are_written_in_every_format_and_summed_up(one, tmp_path):
     shown = make_tables(tmp_path / "runs", tmp_path / "out")
-    names = [*(f"table{number}" for number in range(1, 6)), "field", "overview"]
+    names = [*(f"table{number}" for number in range(1, 6)), "field", "frontier", "overview"]
     expected = {f"{name}.{kind}" for name in names for kind in FORMATS} | {"tables1-4.md"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
     for number in range(1, 6):
@@ -236,8 +236,11 @@ def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme, page. Did you mean root?"),
-        ("table=6", "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, shelf, all, overview."),
+        ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme, published, bench, page."),
+        (
+            "table=6",
+            "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, budgets, field, frontier, shelf, all, overview.",
+        ),
         ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
     ],
 )
