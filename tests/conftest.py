@@ -14,6 +14,25 @@ MARKERS = {"slow", "browser", "release"}  # `make test` leaves these tests to `m
 ESSENTIAL = "essential"  # of those it has whatever they take: a killed process, the README's example
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that has `thin(n)`, the fast run makes n cases, spread over all; the others are slow."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("thin"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for those in cases.values():
+        (number,) = those[0].get_closest_marker("thin").args
+        stay = spread(len(those), number)
+        for item in (one for index, one in enumerate(those) if index not in stay):
+            item.add_marker("slow")
+
+
+def spread(cases: int, number: int) -> set[int]:
+    """The indices of `number` of so many cases, the first among them, at about equal distances."""
+    return {index * cases // number for index in range(min(number, cases))}
+
+
 def pytest_collection_finish() -> None:
     """Takes what the imports made out of every later garbage collection, of which a run makes several."""
     gc.collect()

@@ -343,6 +343,7 @@ def test_a_sample_is_made_of_whole_images():
     assert models.sample_of(tiled, 5760, 64).images == 2
 
 
+@pytest.mark.thin(5)
 # Billions of parameters of the published checkpoints, with tower and projector, which the names don't count:
 # Qwen2-0.5B of 0.494 and SigLIP of 0.40 are "0.5b", and the 7b of Qwen2 has 7.6 before a tower of 0.3 to 0.7.
 # Embeddings that are the head, too, count once.

@@ -40,6 +40,7 @@ def test_a_typo_ends_with_one_message():
     assert "Did you mean batch_sizes?" in done.stderr
 
 
+@pytest.mark.thin(6)
 @pytest.mark.parametrize(
     ("override", "what", "fix"),
     [

@@ -73,6 +73,7 @@ def test_the_folder_of_a_run_may_be_called_anything():
     assert settings.baseline == "some where/[odd] (1)/x=y"
 
 
+@pytest.mark.thin(12)
 @pytest.mark.parametrize(
     ("argument", "words"),
     [

@@ -33,6 +33,7 @@ def test_the_truth_of_each_kind_is_what_its_metric_tends_to(kind):
     assert (before == 1).mean() == pytest.approx(0.7, abs=0.02) or kind.soft
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("kind", [1, 6, 9])
 def test_about_95_of_100_intervals_hold_the_truth(kind):
     # 300 simulations: three binomial errors are 3.8 points
@@ -47,6 +48,7 @@ def test_intervals_that_are_too_narrow_are_seen(monkeypatch):
     assert cell(1).covered < 0.8
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("questions", [16, 24])
 def test_categories_of_one_picture_are_covered_in_the_mean(questions):
     # without joining them, about 91%: 500 simulations have a binomial error of 1.0

@@ -34,6 +34,7 @@ def test_the_suite_has_every_benchmark_of_the_registry():
     assert tuple(by_task()) == suite.TASKS
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("task", suite.TASKS)
 def test_pictures_are_288_pixels_wide_and_infographics_twice_as_high(task):
     tall = {"poster": (576, 288, 3)}
@@ -90,6 +91,7 @@ def test_pope_is_balanced_and_true():
     assert answers == {c: {"yes": 40, "no": 40} for c in ("random", "popular", "adversarial")}
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("task", ["mmbench_en_dev", "mmbench_cn_dev", "seedbench", "mmstar"])
 def test_multiple_choice_answers_are_spread_over_the_letters(task):
     letters = Counter(question.answer for _, question, _ in suite.render(task))
@@ -97,6 +99,7 @@ def test_multiple_choice_answers_are_spread_over_the_letters(task):
     assert max(letters.values()) / letters.total() < 0.35
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("task", ["vqav2_val", "vizwiz_vqa_val"])
 def test_ten_people_answer_and_at_least_seven_agree(task):
     disagree = 0
@@ -130,6 +133,7 @@ def test_counts_and_relations_are_true():
             assert question.answer == ("yes" if near < far else "no")
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("task", ["docvqa_val", "infovqa_val", "textvqa_val", "chartqa", "ocrvqa"])
 def test_a_part_of_the_reading_tasks_asks_for_small_print(task):
     small = [question.small for _, question, _ in suite.render(task)]

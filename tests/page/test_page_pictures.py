@@ -174,6 +174,7 @@ def test_another_picture_than_the_recorded_one_is_not_shown(tmp_path, paged, one
     assert notice.startswith("2 questions of GQA have no picture here: the data on this machine hold another")
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     "bad",
     [b"", b"GIF89a, but not really", synthetic.png(1)[:200], None],

@@ -107,6 +107,7 @@ def test_a_manifest_that_was_tampered_with_removes_nothing_elsewhere(small, tmp_
     assert victim.read_text() == "keep"
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("text", ["{", "[]", '{"files": 3}', '{"files": [1]}'])
 def test_a_damaged_manifest_is_said(small, tmp_path, text):
     build(tmp_path)
@@ -336,6 +337,7 @@ def test_a_run_in_the_place_of_all_runs_names_the_folder_above(small, tmp_path, 
     assert said.err == f"error: root=. is a run. Name the folder above: root={tmp_path / 'runs'}\n"
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

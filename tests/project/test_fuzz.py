@@ -18,6 +18,7 @@ def fuzz():
     return module
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("kind", CASES)
 def test_damaged_input_is_taken_or_refused_in_words(fuzz, kind, tmp_path):
     ends, faults = fuzz.fuzz(kind, CASES[kind], 1, tmp_path)

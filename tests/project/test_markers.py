@@ -28,6 +28,34 @@ def test_what_takes_over_three_seconds_and_has_no_marker_is_named_the_longest_fi
     assert shared.too_slow(reports) == ["  12.5 s  setup     b.py::four", "   3.1 s  call      a.py::one"]
 
 
+@pytest.mark.parametrize(("cases", "number", "stay"), [
+    (9, 3, {0, 3, 6}), (8, 3, {0, 2, 5}), (5, 1, {0}), (2, 3, {0, 1}),
+])  # fmt: skip
+def test_of_a_thinned_test_cases_at_equal_distances_stay(cases, number, stay):
+    assert shared.spread(cases, number) == stay
+
+
+def test_the_other_cases_of_a_thinned_test_are_slow(pytestconfig):
+    class Item:
+        def __init__(self, nodeid, *marks):
+            self.nodeid, self.marks = nodeid, {mark.name: mark for mark in marks}
+
+        def get_closest_marker(self, name):
+            return self.marks.get(name)
+
+        def add_marker(self, name):
+            self.marks[name] = None
+
+    thin = pytest.mark.thin(2).mark
+    items = [
+        *(Item(f"a.py::one[{i}]", thin) for i in range(4)),
+        Item("a.py::two[0]"),
+        Item("b.py::one[0]", thin),
+    ]
+    shared.pytest_collection_modifyitems(items)
+    assert [item.nodeid for item in items if "slow" in item.marks] == ["a.py::one[1]", "a.py::one[3]"]
+
+
 def test_the_markers_are_those_that_the_makefile_chooses_by(pytestconfig):
     declared = {line.partition(":")[0] for line in pytestconfig.getini("markers")}
     assert declared >= shared.MARKERS

@@ -44,6 +44,7 @@ def altered(pdrop):
     return change
 
 
+@pytest.mark.thin(1)
 # Each name with other benchmarks, so that all sixteen have their turn; `make reference` does all of each.
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_committed_comes_out_again(name, monkeypatch, tmp_path):

@@ -100,6 +100,7 @@ def test_the_attention_view_answers_as_vanilla_does_and_its_shares_end_at_one(ll
         assert not any(layer._forward_pre_hooks for layer in model.loaded.model.get_decoder().layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -91,6 +91,7 @@ def near(box, pixels=3.0):
     return pytest.approx(box, abs=pixels)  # a border lies on the edges
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("grids", "mark", "retained", "panel"),
     [

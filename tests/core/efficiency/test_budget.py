@@ -137,6 +137,7 @@ def test_pyramiddrop_against_all_schedules_there_are(image_tokens, rounding):
         assert sum(found.schedule(8, image_tokens)) == max(cost for cost in reachable if cost <= total)
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("rounding", ["round", "floor"])
 @pytest.mark.parametrize("image_tokens", [1, 7, 36])
 def test_fastv_against_all_counts(image_tokens, rounding):

@@ -50,6 +50,7 @@ def measured(case, strategy):
     return [rows[0] for rows in report.image_tokens_per_layer]
 
 
+@pytest.mark.thin(12)
 @every_decoder_pair
 @both_kernels
 def test_theory_is_what_torch_counts(family, attention, strategy):

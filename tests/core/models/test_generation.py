@@ -145,6 +145,7 @@ def test_position_ids_may_be_left_out_without_padding(strategy):
     assert torch.allclose(bare, expected, atol=1e-5)
 
 
+@pytest.mark.thin(4)
 @every_strategy
 @pytest.mark.parametrize("family", ["llava_gqa", "llava_next", "bare_mistral"])
 def test_eager_attention_equals_sdpa(strategy, family):

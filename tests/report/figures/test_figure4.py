@@ -302,6 +302,7 @@ def test_what_it_shows_is_paired_by_question(answered, chart):
 # The picture
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_same_for_the_same_records_and_shows_every_panel(point, chart):
     point("vanilla", None, 66.0)
     for strategy, shift in (("pdrop", 0.0), ("fastv", -4.0)):
@@ -464,6 +465,7 @@ def test_importing_the_command_loads_no_matplotlib():
     assert done.stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_page_of_results_shows_figures_that_are_drawn(point, tmp_path):
     point("pdrop", 0.5, 60.0)
     page, tables = tmp_path / "results" / "README.md", tmp_path / "results" / "tables"

@@ -123,6 +123,7 @@ def test_points_of_benchmarks_that_are_sums_are_points(measured):
     assert figure.axes[0].get_ylabel() == "MME score (points)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "figure4")) for name in MODELS]
 )

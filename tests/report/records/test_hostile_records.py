@@ -113,6 +113,7 @@ def test_a_bar_behind_a_backslash_ends_no_cell():
     assert row.replace("\\\\", "").replace("\\|", "").count("|") == 3
 
 
+@pytest.mark.slow
 def test_a_figure_takes_a_dollar_for_a_dollar_and_stays_in_its_folder(add_run, runs, tmp_path):
     scores = dict.fromkeys(("docvqa", "chartqa", "textvqa", "gqa"), 50.0)
     budget = {"tokens": None, "share": 0.5, "tflops": None}

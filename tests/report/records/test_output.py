@@ -44,6 +44,7 @@ def test_signs_that_an_encoding_lacks_are_words_and_letters(monkeypatch, capsys)
     assert output.printable(text) == text  # this stream takes all
 
 
+@pytest.mark.thin(1)
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("arguments", [["table=5"], ["--help"]])
 def test_a_full_device_is_one_line_and_a_status(lambdas, arguments):

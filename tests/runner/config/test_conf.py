@@ -26,6 +26,7 @@ def test_every_file_in_the_folder_is_a_choice_of_a_known_group():
     assert found == {f"{group}/{name}.yaml" for group in GROUPS for name in GROUPS[group]} | LAUNCHERS
 
 
+@pytest.mark.thin(6)
 @pytest.mark.parametrize("name", GROUPS["strategy"])
 def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
     config = compose.compose_config([f"strategy={name}"])
@@ -35,6 +36,7 @@ def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
     assert strategy == make_strategy(name)
 
 
+@pytest.mark.thin(8)
 @pytest.mark.parametrize("name", GROUPS["model"])
 def test_a_model_file_has_the_keys_of_the_others(name):
     model = compose.compose_config([f"model={name}"]).model
@@ -82,6 +84,7 @@ def test_a_suite_file_names_tasks_that_there_are(name):
     assert [describe(task, suite.source).benchmark for task in suite.tasks] == list(benchmarks())
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("name", GROUPS["experiment"])
 def test_an_experiment_composes(name):
     assert compose.compose_config([f"experiment={name}"]).suite.name == "mini"

@@ -72,6 +72,7 @@ def kinds(runs):
     return list(found.values())
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("choose", [kinds, pytest.param(list, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", options("experiment"))
 def test_every_run_of_every_experiment_composes(name, choose):

@@ -18,6 +18,7 @@ def check(*overrides, pretrained="embedded", anyres=None, budget=False, changed=
     check_model(compose_spec(list(overrides)).strategy, checkpoint, anyres, budget)
 
 
+@pytest.mark.thin(7)
 @pytest.mark.parametrize(
     ("overrides", "pretrained", "words"),
     [
@@ -86,6 +87,7 @@ def test_what_config_json_leaves_to_transformers_is_checked_when_it_is_loaded():
     check_model(compose_spec(["strategy=uniform", "strategy.tokens=145"]).strategy, checkpoint, None)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("pretrained", ["embedded", NEXT])
 @pytest.mark.parametrize("strategy", ["vanilla", "pdrop", "visionzip", "prumerge"])
 def test_what_fits_is_not_refused(strategy, pretrained):

@@ -53,12 +53,13 @@ def test_every_command_has_some():
     assert [truths(entry) for entry in ("tables", "figures", "page", "show")] == [[], [], [], []]
 
 
+@pytest.mark.thin(40)  # of some 150: a third and more of the settings, and every word
 @pytest.mark.parametrize(("entry", "name"), SETTINGS)
-def test_nothing_else_is_taken_for_true_or_false(entry, name):
-    for word in WORDS:
-        shown = word.strip("'")
-        with pytest.raises(UserError, match=rf"{name}={shown} is not allowed: use true or false"):
-            READ[entry]([f"{name}={word}"])
+@pytest.mark.parametrize("word", WORDS)
+def test_nothing_else_is_taken_for_true_or_false(entry, name, word):
+    shown = word.strip("'")
+    with pytest.raises(UserError, match=rf"{name}={shown} is not allowed: use true or false"):
+        READ[entry]([f"{name}={word}"])
 
 
 def test_true_and_false_are_written_in_any_case():

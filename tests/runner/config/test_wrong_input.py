@@ -34,6 +34,7 @@ def refused(llava, data, *overrides):
     return str(error.value)
 
 
+@pytest.mark.thin(8)
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
@@ -212,6 +213,7 @@ def test_a_question_without_text_or_answer(llava, tmp_path, suite, task, column)
 NUMBERS = {"gqa": "id", "docvqa_val": "questionId", "infovqa_val": "questionId", "ocrvqa": "question_id"}
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("suite", ["mini", "paper"])
 @pytest.mark.parametrize("task", NUMBERS)
 def test_a_number_twice_where_the_column_is_there(llava, tmp_path, suite, task):
@@ -237,6 +239,7 @@ def test_popes_numbers_begin_anew_in_each_category(llava, tmp_path, suite):
     assert "its own category/question_id, but there is more than one with popular/1." in message
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("suite", ["mini", "paper"])
 @pytest.mark.parametrize("task", ["chartqa", "scienceqa_img", "gqa", "docvqa_val"])
 def test_a_row_twice_in_data_without_numbers(llava, tmp_path, suite, task):

@@ -46,6 +46,7 @@ def seen(model, image):
     return picture.processed(model.preparer.process)[0]["pixel_values"][0]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("damage", ["bomb", "truncated", "empty", "text"])
 def test_a_damaged_picture_stops_the_run_by_name(llava, tmp_path, damage):
     rows = tiny.rows("gqa", 4)
@@ -89,6 +90,7 @@ def test_red_is_red_in_every_mode(llava, mode, colour):
     assert torch.allclose(found, expected, atol=0.05)
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 300), (300, 1), (2, 10_000), (10_000, 3)])
 def test_slivers_have_as_many_features_as_image_tokens(family, size, request):

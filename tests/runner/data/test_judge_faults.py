@@ -292,6 +292,7 @@ def test_an_interruption_ends_at_once_while_answers_pauses_and_retries_wait(serv
     assert len(server.heads) <= 8
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(
     ("changes", "key", "words"),
     [

@@ -91,6 +91,7 @@ def maximum(task, docs):
 SCORED = [task for task in task_names("rendered") if not describe(task, "rendered").judge]
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("task", SCORED)
 def test_the_gold_reaches_the_maximum_and_nonsense_nothing(task, data, tmp_path, lmms_eval):
     right = evaluate_with(gold(task), task, data, tmp_path / "right", limit=None)
@@ -100,6 +101,7 @@ def test_the_gold_reaches_the_maximum_and_nonsense_nothing(task, data, tmp_path,
     assert evaluate_with(lambda doc: "zzz", task, data, tmp_path / "wrong", limit=None)["score"] == 0
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize("task", [task for task in RENDERED if task in SCORED])
 def test_the_gold_of_the_rendered_suite_reaches_the_maximum(task, rendered, tmp_path, lmms_eval):
     entry = evaluate_with(gold(task), task, rendered, tmp_path)
@@ -155,6 +157,7 @@ def test_ocrvqa_of_the_hub_becomes_one_question_a_row():
     assert set(describe("ocrvqa", "hub").columns) <= set(rows.column_names)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("task", ["mme", "pope", "scienceqa_img", "mmbench_cn_dev"])
 def test_a_constant_answer_reaches_its_chance(task, rendered, tmp_path, lmms_eval):
     said = "Yes" if task in ("mme", "pope") else "A"

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("lmms_eval")
 STRATEGIES = [Uniform(tokens=5), Random(tokens=5), VisionZip(dominant=3, contextual=2)]
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda one: one.name)
 def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):

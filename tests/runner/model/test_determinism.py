@@ -24,6 +24,7 @@ def run(llava, data, results, *overrides, strategy="pdrop"):
     return cli.evaluate(compose_spec([*given, *overrides]))
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
 def test_the_same_configuration_gives_the_same_bytes(strategy, llava, data, tmp_path):
     records = [run(llava, data, tmp_path / name, f"strategy={strategy}", strategy=strategy) for name in "ab"]

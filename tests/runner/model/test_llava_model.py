@@ -11,6 +11,7 @@ from pdrop_eval.utils.errors import UserError
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
 @pytest.mark.parametrize("strategy", ["vanilla", "fastv", "pdrop"])
 def test_answers_do_not_depend_on_the_batch_size(family, strategy, request):
@@ -133,6 +134,7 @@ def test_a_batch_that_was_asked_for_is_never_changed(llava, monkeypatch):
     assert model.batch_size == 4
 
 
+@pytest.mark.thin(2)
 # The tiny model's tiles are 16 pixels and 16 tokens. The overview gives 16; the grid gives its tokens without
 # the padding and one more a row of them.
 @pytest.mark.parametrize(

@@ -98,6 +98,7 @@ def test_features_that_are_kept_are_those_that_would_be_computed(family, request
         assert torch.equal(kept, computed)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("workers", [1, 3])
 def test_background_threads_change_no_answer(llava_next, workers):
     alone = make(llava_next, batch_size=2, workers=0)

@@ -283,6 +283,7 @@ def test_a_picture_that_is_none_is_one_message_and_finished_tasks_are_kept(
     assert (record["status"], list(record["tasks"])) == ("failed", ["chartqa"])
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("task", "column", "words"),
     [
