@@ -30,7 +30,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all goldens eval experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean
 
@@ -50,6 +50,9 @@ help:  ## Show the targets and their variables
 eval: $(STAMP)  ## Evaluate STRATEGY, or several: STRATEGY=vanilla,pdrop
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) $(CHOSEN) model=$(MODEL) \
 		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
+
+sweep: $(STAMP)  ## Strategies x budgets x models x tasks: ARGS=sweep=mini
+	$(BIN)/pdrop-eval-sweep $(if $(LIMIT),limit=$(LIMIT)) $(ARGS)
 
 experiment: $(STAMP)  ## Run EXPERIMENT: table1 to 5, figure1, 3, 4 or shelf
 	$(BIN)/pdrop-eval experiment=$(EXPERIMENT) $(if $(SIZE),size=$(SIZE)) $(if $(LIMIT),limit=$(LIMIT)) \

@@ -8,7 +8,7 @@ was at), and the next call with the same identity goes on from there.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,15 @@ class Run:
         self._resumed: dict[str, Any] = {}
 
     @classmethod
-    def open(cls, root: Path, model: str, strategy: str, identity: dict, header: dict) -> "Run":
+    def open(
+        cls, root: Path, model: str, strategy: str, identity: dict, header: dict, *, shared: bool = False
+    ) -> "Run":
         """Starts a run, or takes up the one of the same identity where it stopped.
 
         `identity` is everything that decides the numbers (it names the folder); `header` is merged into a new
-        record and needs at least the dicts `model` and `strategy`.
+        record and needs at least the dicts `model` and `strategy`. Of a run whose tasks several processes
+        compute (`shared`), the record says that it was resumed only where that was on another machine, or
+        with other code or packages.
 
         Raises:
             UserError: The folder can't be written, another process holds it, or its record can't be read.
@@ -53,7 +57,7 @@ class Run:
                 remove_unfinished(folder)
             if (folder / "record.json").exists():
                 run.record = read_record(folder / "record.json")
-                run._take_up(identity, to_plain(header))
+                run._take_up(identity, to_plain(header), shared)
             else:
                 run.record = _new_record(folder, identity, to_plain(header))
                 run._write()
@@ -72,13 +76,17 @@ class Run:
         """Whether nothing is left to do."""
         return self.record["status"] == "completed"
 
-    def add_task(self, task: str, result: dict, samples: list[dict], predictions: dict | None = None) -> None:
+    def add_task(
+        self, task: str, result: dict, samples: list[dict], predictions: dict | None = None,
+        order: Sequence[str] = (),
+    ) -> None:  # fmt: skip
         """Stores a finished task: its samples first, then the record that says that they are there.
 
         The result's `status` is "scored" (if it says nothing) or "needs_judge": then there is no score, and
         `predictions`, the answers in the form in which they are judged, become a file that the result names.
-        A task that is there already is replaced. Raises ValueError for a result that is no measurement (no
-        finite score, no samples): it would become a number in a table.
+        A task that is there already is replaced. The tasks in `order` stand in the record as there, behind
+        all others: they may be finished in any order. Raises ValueError for a result that is no measurement
+        (no finite score, no samples): it would become a number in a table.
 
         Raises:
             UserError: It can't be written; the tasks before it stay as they were.
@@ -98,7 +106,7 @@ class Run:
         with writing_to(self.folder):
             write_atomically(samples_path(self.folder, task), lines)
         result.pop("next_samples_sha256", None)
-        tasks = {**others, task: result}
+        tasks = _ordered({**others, task: result}, order)
         self._write(tasks=tasks, status="started", **self._resumed, **_measured(self.record, tasks))
         with writing_to(self.folder):
             drop_journal(self.folder, task)
@@ -125,7 +133,7 @@ class Run:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _take_up(self, identity: dict, header: dict) -> None:
+    def _take_up(self, identity: dict, header: dict, shared: bool) -> None:
         if self.record.get("identity") != identity:
             raise UserError(
                 f"{self.folder / 'record.json'} belongs to another run than its folder's name says. "
@@ -133,10 +141,19 @@ class Run:
             )
         # The tasks to come may be measured elsewhere than the ones that are there: the record will say so.
         here = {key: header[key] for key in ("command", "code", "packages", "hardware") if key in header}
-        self._resumed = {"resumed": [*self.record.get("resumed", []), {"at": _now(), **here}]}
+        if not (shared and self._was_here(here)):
+            self._resumed = {"resumed": [*self.record.get("resumed", []), {"at": _now(), **here}]}
         if not self.completed:  # a completed run stays as it is, unless a task is added
             self.record.pop("error", None)
             self._write(status="started", **self._resumed)
+
+    def _was_here(self, here: Mapping[str, Any]) -> bool:
+        """Whether the record says already that tasks were computed like this: code, packages, machine."""
+        keys = here.keys() - {"command"}
+        return any(
+            all(one.get(key) == here[key] for key in keys)
+            for one in (self.record, *self.record.get("resumed", []))
+        )
 
     def _write(self, **changes: Any) -> None:
         record = {**self.record, **changes, "updated": _now()}
@@ -216,6 +233,11 @@ def _new_record(folder: Path, identity: dict, header: Mapping) -> dict[str, Any]
         if not isinstance(record.get(key), dict):
             raise ValueError(f"the header needs {key!r} as a dict")
     return record
+
+
+def _ordered(tasks: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    places = {name: place for place, name in enumerate(order)}
+    return dict(sorted(tasks.items(), key=lambda one: places.get(one[0], -1)))
 
 
 def _measured(record: dict[str, Any], tasks: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, commands, inline, pros
 from pdrop_eval.report.compare.settings import read_settings as read_compare
 from pdrop_eval.report.show.settings import read_settings as read_show
 from pdrop_eval.run.config.compose import check_command_line, check_settings
+from pdrop_eval.run.sweep.spec import read_sweep
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 # How each script checks its command line before it loads anything. Raises UserError for what it doesn't take.
@@ -25,6 +26,7 @@ CHECKS = {
     "pdrop-eval-train": partial(check_command_line, entry="train"),
     "pdrop-eval-bench": partial(check_command_line, entry="bench"),
     "pdrop-eval-calibrate": partial(check_command_line, entry="calibrate"),
+    "pdrop-eval-sweep": read_sweep,
     "pdrop-eval-compare": read_compare,
     "pdrop-eval-show": read_show,
     "pdrop-eval-tables": partial(check_settings, entry="tables"),

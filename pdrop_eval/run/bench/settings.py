@@ -20,8 +20,9 @@ from pdrop_eval.models.loading.checkpoint import (
 from pdrop_eval.records import run_identity as identity
 from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
-from pdrop_eval.strategies.combinations import check_name, is_combined
-from pdrop_eval.strategies.make import combination_of, make_strategy, settings_of, without_torch
+from pdrop_eval.run.config.variants import check_entry, label_of, read_entry
+from pdrop_eval.strategies.combinations import is_combined
+from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.recipe_settings import by_content, recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
@@ -129,29 +130,13 @@ def _variants(asked: Any) -> tuple[Variant, ...]:
 
 
 def _variant(entry: Any) -> Variant:
-    name, fields = entry, None
-    if isinstance(entry, Mapping):
-        if len(entry) != 1:
-            raise UserError(
-                f"strategies has {entry}: write one strategy with its settings, {{pdrop:{{ratio:0.4}}}}."
-            )
-        ((name, fields),) = entry.items()
-        if name == "combine":
-            name, fields = combination_of(fields, "strategies' combine")
-    check_name(str(name), more=[PLAIN, KEEP_ALL])
+    name, settings = read_entry(entry, more=[PLAIN, KEEP_ALL])
     if name == PLAIN:
         return Variant(PLAIN, None)
     if name == KEEP_ALL:
         return Variant(KEEP_ALL, "pdrop", {"ratio": 1.0})
-    if fields is not None and not isinstance(fields, Mapping):
-        raise UserError(f"strategies has {name}: {fields!r}; write its settings by name, {{ratio:0.4}}.")
-    settings = dict(fields or {})
-    label = " ".join([name, *(f"{key}={value}" for key, value in settings.items())])
-    try:
-        without_torch(lambda: make_strategy(name, settings))
-    except UserError as error:
-        raise UserError(f"strategies has {label}: {error}") from error
-    return Variant(label, name, settings)
+    check_entry(name, settings)
+    return Variant(label_of(name, settings), name, settings)
 
 
 def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:

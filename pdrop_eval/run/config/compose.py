@@ -31,6 +31,7 @@ ENTRIES = {
     "train": ("strategy", "model", "recipe", "distributed"),
     "bench": ("model",),
     "calibrate": ("strategy", "model", "suite"),
+    "sweep": ("sweep",),
     **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
 }
 # Where + adds what the defaults don't name: a strategy's class says what it takes when it is built.
@@ -200,7 +201,7 @@ def _check_group(override: Override) -> list[str]:
     for value in values:
         if group == "strategy" and is_combined(value):
             register(value)
-        elif not (group == "experiment" and value == ""):
+        elif not (group in ("experiment", "sweep") and value == ""):
             fix = f"A new one is a file conf/{group}/{value}.yaml." if value.isidentifier() else ""
             check_choice(group, value, options(group), fix)
     return values

@@ -6,7 +6,6 @@ Nothing heavy is imported up here: `pdrop-eval --help` and a run with nothing le
 import os
 import shlex
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -188,50 +187,13 @@ def _load(plan: Plan, strategy: Any, models: Models) -> Any:
 
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
-    from pdrop_eval.benchmarks.mmvet import submission
-    from pdrop_eval.run.lmms.answer_log import AnswerLog
-    from pdrop_eval.run.lmms.open import open_task
-    from pdrop_eval.run.lmms.task_runner import run_task
+    from pdrop_eval.run.evaluate.task import compute_task
 
-    config = plan.config
-    log.event("task_started", task=task)
-    with tempfile.TemporaryDirectory() as scratch, run_on_all_ranks(lambda: _journal(plan, task)) as journal:
-        if len(journal):
-            log_rank_zero(f"{task} resumes: {len(journal)} answers are already stored.")
-        info, folder = open_task(plan, task, Path(scratch))
-        result, samples = run_on_all_ranks(
-            lambda: run_task(
-                model,
-                info,
-                folder,
-                AnswerLog(journal),
-                limit=config.limit,
-                seed=config.seed,
-                resamples=config.bootstrap,
-                tflops=tflops,
-                truncated_images=config.suite.source == "hub",  # real data sets have some
-            )
-        )
-    predictions = submission(samples) if info.judge else None
-    result |= _decides(plan, task)
-    run_on_all_ranks(lambda: run.add_task(task, result, samples, predictions))
+    done = compute_task(plan, task, model, tflops, rank())
+    run_on_all_ranks(lambda: run.add_task(task, done.result, done.samples, done.predictions))
     if rank() == 0:
-        told = {key: result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
-        log.event("task_finished", **{"task": task, **told, "recalled": result["usage"]["recalled"]})
-
-
-def _journal(plan: Plan, task: str) -> Any:
-    """Where the task's answers are kept until the record has them; each process has its own file."""
-    from pdrop_eval.records.journal import Journal
-    from pdrop_eval.records.store import run_folder
-
-    folder = run_folder(Path(plan.config.results), plan.config.model.name, plan.strategy, plan.identity)
-    return Journal(folder, task, rank(), {"identity": plan.identity, **_decides(plan, task)})
-
-
-def _decides(plan: Plan, task: str) -> dict[str, str]:
-    """What decides a single task's numbers, beside what decides those of the whole run."""
-    return {"data_sha256": plan.data.sha256[task], "task_sha256": plan.task_sha256[task]}
+        told = {key: done.result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
+        log.event("task_finished", **{"task": task, **told, "recalled": done.result["usage"]["recalled"]})
 
 
 def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[str, Any], str]:

@@ -115,7 +115,7 @@ def make_plan(config: RunSpec) -> Plan:
         config.strategy.name != VANILLA,
     )  # fmt: skip
     family = multimodal(checkpoint.family)
-    config = replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
+    config = _settled(config, family)
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     family.check_bounds(config.model.bounds)
@@ -124,15 +124,47 @@ def make_plan(config: RunSpec) -> Plan:
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
     data = prepare_data(config.suite, config.data.root, tasks)
-    decides = identity.run_identity(
-        config.to_dict(),
-        config.strategy.name,
-        config.strategy.target,
-        model_sha256(identity.checkpoint_sha256(source, commit), adapter),
-        data.identity,
-        checkpoint.family,
-    )
-    for recipe in recipes_in(config.to_dict()):
-        recipe.check_model(config.model.name, decides["model_sha256"])
+    weights = model_sha256(identity.checkpoint_sha256(source, commit), adapter)
+    decides = _identity(config, checkpoint, weights, data)
     definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
     return Plan(config, tasks, checkpoint, commit, data, decides, judge, adapter, definitions)
+
+
+def plan_beside(plan: Plan, config: RunSpec) -> Plan:
+    """The plan of another strategy, budget or seed on the model, suite and data of a plan that there is.
+
+    Raises:
+        UserError: Settings that can't be right, or don't fit the model.
+    """
+    from pdrop_eval.models.text_model import check_window
+    from pdrop_eval.run.config import checks
+    from pdrop_eval.run.config.fits import check_model
+
+    checks.check_settings(config)
+    checkpoint = plan.checkpoint
+    family = multimodal(checkpoint.family)
+    if config.strategy.name != VANILLA:
+        text = family.text_settings(checkpoint.config)
+        check_window(config.model.pretrained, text, family.text_types)
+    config = _settled(config, family)
+    check_model(config.strategy, checkpoint, config.model.anyres, bool(checks.check_budget(config.budget)))
+    decides = _identity(config, checkpoint, plan.identity["model_sha256"], plan.data)
+    return replace(plan, config=config, identity=decides)
+
+
+def _settled(config: RunSpec, family: Any) -> RunSpec:
+    return replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
+
+
+def _identity(config: RunSpec, checkpoint: Any, weights: str, data: Any) -> dict[str, Any]:
+    """What decides the run's numbers; its strategy's recipes must be of this model."""
+    from pdrop_eval.records.run_identity import run_identity
+
+    settings = config.to_dict()
+    strategy = config.strategy
+    decides = run_identity(
+        settings, strategy.name, strategy.target, weights, data.identity, checkpoint.family
+    )
+    for recipe in recipes_in(settings):
+        recipe.check_model(config.model.name, weights)
+    return decides

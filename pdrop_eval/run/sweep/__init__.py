@@ -1,0 +1,1 @@
+"""`pdrop-eval-sweep`: many runs, on this machine or on a cluster."""

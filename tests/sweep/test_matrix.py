@@ -1,0 +1,126 @@
+"""A sweep's lists multiplied out, by hand-counted cells."""
+
+import pytest
+
+from pdrop_eval.run.sweep.engines import engine_of
+from pdrop_eval.run.sweep.matrix import asked_runs
+from pdrop_eval.run.sweep.runs import command_of
+from pdrop_eval.run.sweep.spec import read_sweep
+from pdrop_eval.utils.errors import UserError
+
+TWO_TASKS = "tasks=[gqa,pope]"
+
+
+def runs(*arguments):
+    return asked_runs(read_sweep(list(arguments)))
+
+
+def cells(*arguments):
+    return [
+        (run.model, run.label, run.budget, run.seed, task) for run in runs(*arguments) for task in run.tasks
+    ]
+
+
+def test_budgets_are_for_those_that_take_one():
+    """FastV and PyramidDrop at two budgets, vanilla and PruMerge (adaptive) once: 6 runs of 2 tasks."""
+    found = cells("strategies=[vanilla,fastv,pdrop,prumerge]", "budgets=[64,{share:0.2}]", TWO_TASKS)
+    assert len(found) == 12
+    assert [one for one in found if one[1] == "vanilla"] == [
+        ("mini", "vanilla", None, 1, "pope"),
+        ("mini", "vanilla", None, 1, "gqa"),
+    ]
+    assert {one[2] for one in found if one[1] == "pdrop"} == {("tokens", 64), ("share", 0.2)}
+    assert {one[2] for one in found if one[1] == "prumerge"} == {None}
+
+
+def test_settings_that_a_budget_decides_stand_as_they_are_given():
+    found = runs("strategies=[{pdrop:{ratio:0.4}},{fastv:{rope:false}}]", "budgets=[64,32]", "tasks=[gqa]")
+    assert [(run.label, run.budget) for run in found] == [
+        ("pdrop ratio=0.4", None),
+        ("fastv rope=False", ("tokens", 64)),
+        ("fastv rope=False", ("tokens", 32)),
+    ]
+
+
+def test_seeds_and_models_multiply_and_vanilla_is_among_all():
+    found = runs("models=[mini,mini_next_p5]", "strategies=all", "seeds=[1,2]", "tasks=[gqa]")
+    names = {run.strategy for run in found}
+    assert {"vanilla", "fastv", "visionzip"} <= names
+    assert len(found) == 2 * 2 * len(names)
+
+
+def test_what_is_excluded_goes_and_what_is_included_comes():
+    found = cells(
+        "strategies=[fastv,random]", "budgets=[64,32]", TWO_TASKS,
+        "exclude=[{strategy:fastv,budget:32},{strategy:random,task:pope}]",
+        "include=[{models:[mini_next_p5],strategies:[fastv],budgets:[{share:0.5}],tasks:[gqa]}]",
+    )  # fmt: skip
+    assert found == [
+        ("mini", "fastv", ("tokens", 64), 1, "pope"),
+        ("mini", "fastv", ("tokens", 64), 1, "gqa"),
+        ("mini", "random", ("tokens", 64), 1, "gqa"),
+        ("mini", "random", ("tokens", 32), 1, "gqa"),
+        ("mini_next_p5", "fastv", ("share", 0.5), 1, "gqa"),
+    ]
+
+
+def test_a_run_that_is_asked_for_twice_is_one():
+    assert len(runs("strategies=[fastv,fastv]", "budgets=[64,64]", "tasks=[gqa]")) == 1
+
+
+def test_the_command_of_a_run_is_that_of_pdrop_eval():
+    spec = read_sweep(
+        ["strategies=[{fastv:{rope:false}}]", "budgets=[64]", "tasks=[gqa]", "limit=2", "batch_size=4"]
+    )
+    (run,) = asked_runs(spec)
+    assert command_of(run, spec).partition("pdrop-eval ")[2] == (
+        "model=mini strategy=fastv strategy.rope=false budget.tokens=64 suite=mini seed=1 'tasks=[gqa]' "
+        "limit=2 results=results/runs batch_size=4"
+    )
+
+
+def test_combinations_have_a_command_too():
+    spec = read_sweep(["strategies=[{combine:[visionzip,{pdrop:{ratio:0.4}}]}]", "tasks=[gqa]"])
+    (run,) = asked_runs(spec)
+    assert "'combine=[visionzip,{pdrop:{ratio:0.4}}]'" in command_of(run, spec)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["modles=[mini]"], "Did you mean models?"),
+        (["model=mini"], "In a sweep write models=[mini]"),
+        (["strategy.k=3"], "strategies=[fastv"),
+        (["budget.tokens=64"], "budgets=[64"),
+        (["experiment=table5"], "lists of its own"),
+        (["models=[minni]"], "Did you mean mini?"),
+        (["strategies=[fastw]"], "Did you mean fastv?"),
+        (["strategies=[{fastv:{kk:3}}]"], "kk"),
+        (["strategies=[{pdrop:{ratio:7}}]"], "ratio=7"),
+        (["strategies=[plain]"], "Use vanilla"),
+        (["strategies=[]"], "strategies=[] is empty"),
+        (["budgets=[fast]"], "budgets has 'fast'"),
+        (["budgets=[{tokns:3}]"], "Did you mean tokens?"),
+        (["budgets=[-3]"], "-3"),
+        (["tasks=[gqaa]"], "Did you mean gqa?"),
+        (["tasks=[]"], "tasks=[] is empty"),
+        (["exclude=[{strategy:fastw}]"], "Did you mean fastv?"),
+        (["exclude=[{models:[mini]}]"], "Did you mean model?"),
+        (["exclude=3"], "no list of blocks"),
+        (["exclude=[{task:[pope,gqa]}]", TWO_TASKS], "The sweep is empty"),
+        (["retries=-1"], "retries=-1"),
+        (["limit=0"], "limit=0"),
+        (["batchsize=3"], "batch_size"),
+        (['overrides=["model=mini"]'], "models=[mini]"),
+        (["hello"], "name=value"),
+    ],
+)  # fmt: skip
+def test_wrong_input_is_named_with_the_fix(arguments, told):
+    with pytest.raises(UserError) as error:
+        runs(*arguments)
+    assert told in str(error.value)
+
+
+def test_an_engine_that_there_is_not_is_named():
+    with pytest.raises(UserError, match=r"Unknown engine: 'locl'.* Did you mean local?"):
+        engine_of("locl")
