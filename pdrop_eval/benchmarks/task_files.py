@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pdrop_eval.benchmarks.scoring.metric import Metric
 
 SOURCES = ("rendered", "hub")
-_WORDS = ("name", "comparable", "why")  # of a benchmark's entry
+_WORDS = ("name", "comparable", "why", "paper")  # of a benchmark's entry
 _JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
 
 
@@ -115,6 +115,8 @@ def task_sha256(task: str, source: str) -> str:
     """
     chain = read_chain(TASKS / source / f"{task}.yaml")
     entry = {key: value for key, value in asdict(by_task()[task]).items() if key not in _WORDS}
+    if entry["item"] is None:  # as before there were any
+        del entry["item"]
     modules = {name.rpartition(".")[0] for name in _texts(chain) if name.startswith(f"{PACKAGE.name}.")}
     modules |= {_JUDGED} if entry["judge"] else set()
     modules.add(rule_module(entry["scoring"]))

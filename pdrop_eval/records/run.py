@@ -17,6 +17,7 @@ from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.strategies.registry import StrategyInfo, info_of
+from pdrop_eval.utils import definitions
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.validation import is_finite_number
@@ -241,6 +242,10 @@ def _visible(value: Any, name: str = "") -> Any:
 
 def _run(record: dict[str, Any]) -> Run:
     changes = [str(change) for change in record.get("changes") or ()]
+    for task, entry in record["tasks"].items():
+        if entry.get("definition") is not None:  # a benchmark that isn't in the registry
+            said = {"task": task, "metric": entry.get("metric"), **entry["definition"]}
+            entry["benchmark"] = definitions.remember(str(entry["benchmark"]), said)
     results = {str(entry["benchmark"]): entry for entry in record["tasks"].values() if entry.get("benchmark")}
     found = Run(record, str(record["strategy"].get("name")), changes, None, results)
     return replace(found, key=_key(found))

@@ -169,10 +169,23 @@ class RecordedJudge(Part):
     model: Text | None = None
 
 
+class RecordedDefinition(Part):
+    """What a benchmark is that the registry doesn't have; the registry's entries have the same fields."""
+
+    name: Text | None = None
+    split: Text | None = None
+    scale: Text | None = None
+    direction: Text | None = None
+    scoring: Text | None = None
+    cluster: Text | None = None
+    why: Text | None = None
+
+
 class RecordedTask(Part):
     """The result of a task: scored, or with answers that need a judge.
 
     Attributes:
+        definition: Of a benchmark that the registry doesn't have.
         samples_sha256: Of its file of samples; records of earlier versions have none.
         next_samples_sha256: Of the file that is about to replace it.
     """
@@ -201,6 +214,7 @@ class RecordedTask(Part):
     next_samples_sha256: Text | None = None
     predictions: InnerPath | None = None
     judge: RecordedJudge | None = None
+    definition: RecordedDefinition | None = None
 
     @validator("score")
     @classmethod

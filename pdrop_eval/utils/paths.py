@@ -1,5 +1,6 @@
 """Where the project's own data lie, in a checkout and in an installed wheel."""
 
+import os
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -21,3 +22,8 @@ MINI_BASE = MINI_CHECKPOINTS / "mini_base"  # what all of them go back to
 def options(group: str) -> list[str]:
     """The choices of a group: the names of the YAML files in `conf/<group>`."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def cache_folder() -> Path:
+    """Where what was made once is kept: `$PDROP_EVAL_CACHE`, else `~/.cache/pdrop-eval`."""
+    return Path(os.environ.get("PDROP_EVAL_CACHE") or Path.home() / ".cache" / "pdrop-eval").expanduser()

@@ -24,6 +24,7 @@ from pdrop_eval.benchmarks.rendered.asked import TASKS
 from pdrop_eval.benchmarks.rendered.pictures import Picture
 from pdrop_eval.benchmarks.rendered.questions import Question
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import cache_folder
 
 QUESTIONS = 240  # a benchmark
 Rendered = tuple[Picture, Question, dict]
@@ -65,7 +66,7 @@ def suite_version() -> str:
 
 def default_root() -> Path:
     """Where rendered suites are kept: `$PDROP_EVAL_CACHE`, else `~/.cache/pdrop-eval`."""
-    return Path(os.environ.get("PDROP_EVAL_CACHE") or Path.home() / ".cache" / "pdrop-eval").expanduser()
+    return cache_folder()
 
 
 def png(picture: Picture) -> bytes:

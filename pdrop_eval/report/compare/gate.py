@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of, is_known, registered
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference
 from pdrop_eval.report.paired.effect import Effect, Overall
 from pdrop_eval.utils.errors import UserError
@@ -45,8 +45,8 @@ class Gate:
             if limit is not None and not _is_limit(limit):
                 raise UserError(f"{name}={limit!r}: a drop is a number of points from 0 to 100 (MME / 20).")
         for key in self.benchmarks:
-            if key not in benchmarks():
-                raise UserError(f"{key!r} is no benchmark. Known: {', '.join(benchmarks())}.")
+            if not is_known(key):
+                raise UserError(f"{key!r} is no benchmark. Known: {', '.join(registered())}.")
         if self.changed is not None and not (_is_limit(self.changed) and self.changed < 100):
             raise UserError(f"changed={self.changed!r}: it is a percentage of the answers, less than 100.")
         if (self.max_drop, self.overall, self.changed) == (None, None, None) and not self.benchmarks:
@@ -135,7 +135,7 @@ def _check(name: str, kind: str, gate: Gate, limit: float, found: Difference, le
     edge = {SHOWN: interval[1], ESTIMATE: value, POSSIBLE: interval[0]}[gate.on]
     passed = bool(edge >= -limit - _NEAR)
     words = _words(gate.on, passed, limit)
-    title = "The mean of all benchmarks" if kind == OVERALL else benchmarks()[name].name
+    title = "The mean of all benchmarks" if kind == OVERALL else benchmark_of(name).name
     numbers = f"{value:+.1f} points [{interval[0]:+.1f}, {interval[1]:+.1f}]"
     return Check(name, kind, float(limit), value, interval, level, passed, f"{title}: {numbers}; {words}")
 
@@ -144,7 +144,7 @@ def _check_changed(effects: Sequence[Effect], limit: float) -> Check:
     changed, n = sum(effect.changed for effect in effects), sum(effect.found.n for effect in effects)
     value = 100 * changed / n
     passed = value <= limit + _NEAR
-    where = ", ".join(f"{benchmarks()[e.benchmark].name} {e.changed}" for e in effects if e.changed)
+    where = ", ".join(f"{benchmark_of(e.benchmark).name} {e.changed}" for e in effects if e.changed)
     allowed = f"up to {limit:g}% may" if limit else "none may"
     words = f"The answers: {changed:,} of {n:,} differ ({value:.1f}%{': ' * bool(where)}{where}); {allowed}"
     return Check(CHANGED, CHANGED, float(limit), value, None, None, passed, words)

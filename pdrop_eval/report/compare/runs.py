@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import by_task
+from pdrop_eval.benchmarks.registry import of_task, registered_by_task
 from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.compare.settings import Settings
@@ -104,13 +104,22 @@ def tasks_of(settings: Settings, sides: Sequence[Side]) -> list[str]:
     plans = [side.plan for side in sides if side.plan]
     if plans:
         return list(plans[0].tasks)
-    there = [task for task in by_task() if task in (sides[0].record or {})["tasks"]]
+    there = _recorded_tasks(sides[0])
     given = [override for override in settings.common if is_tasks(override)]
     asked = compose_config(given).tasks if given else None
     names = [asked] if isinstance(asked, str) else asked
     for name in names or ():
         check_choice("task of both records", name, there)
     return there if names is None else [task for task in there if task in names]
+
+
+def _recorded_tasks(side: Side) -> list[str]:
+    """The tasks of a record: the registry's in its order, then the others."""
+    tasks = (side.record or {})["tasks"]
+    if any(entry.get("definition") for entry in tasks.values()):
+        to_runs([side.record or {}])  # what the others are is known once their record is read
+    first = [task for task in registered_by_task() if task in tasks]
+    return [*first, *sorted(set(tasks) - {*first})]
 
 
 def complete(sides: Sequence[Side]) -> None:
@@ -234,7 +243,7 @@ def same(sides: Sequence[Side]) -> list[str]:
 
 def check_limits_of(settings: Settings, tasks: Sequence[str]) -> None:
     """Raises UserError for a limit of a benchmark that isn't among what is compared."""
-    keys = [by_task()[task].key for task in tasks]
+    keys = [of_task(task).key for task in tasks]
     absent = [key for key in settings.max_drop_of if key not in keys]
     if absent:
         raise UserError(

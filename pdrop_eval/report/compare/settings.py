@@ -11,7 +11,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pdrop_eval.benchmarks.registry import benchmarks, by_task, check_benchmark
+from pdrop_eval.benchmarks.installed.index import is_installed
+from pdrop_eval.benchmarks.registry import check_benchmark, is_known, of_task, registered, registered_by_task
 from pdrop_eval.records.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
@@ -194,9 +195,10 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
 
 def _key(name: Any) -> str:
     """The benchmark of a key or of a task."""
-    if name in by_task():
-        return by_task()[name].key
-    check_benchmark("benchmark in max_drop_of", name, benchmarks())
+    if name in registered_by_task():
+        return of_task(name).key
+    if not is_known(str(name)) and not is_installed(str(name)):
+        check_benchmark("benchmark in max_drop_of", name, registered())
     return str(name)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.benchmarks.registry import by_task, names
+from pdrop_eval.benchmarks.registry import benchmark_of, names
 from pdrop_eval.records.overrides import SCHEDULE, recorded_settings
 from pdrop_eval.records.row_key import family_name
 from pdrop_eval.records.run import Run
@@ -183,11 +183,10 @@ class Chart:
         return [*listed, experiment_command(self.experiment, self.size, self.changes)]
 
     def _command(self, point: Point, keys: Sequence[str]) -> str:
-        tasks = {benchmark.key: task for task, benchmark in by_task().items()}
         place = self.places.get(point.model, [])
         if not place and not is_there(str(model_configs()[point.model]["pretrained"])):
             place = [f"model.pretrained={FOLDER}"]
-        asked = f"tasks=[{','.join(tasks[key] for key in keys)}]"
+        asked = f"tasks=[{','.join(benchmark_of(key).task for key in keys)}]"
         settings = [*self.settings, *place, *point.settings, asked]
         return command(point.strategy, point.model, self.suite, settings)
 

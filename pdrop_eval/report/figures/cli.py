@@ -117,14 +117,16 @@ def _write(chart: "Chart", out: Path) -> str:
 
 
 def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
-    from pdrop_eval.benchmarks.registry import by_task, check_benchmark
+    from pdrop_eval.benchmarks.installed.index import is_installed
+    from pdrop_eval.benchmarks.registry import check_benchmark, registered_by_task
     from pdrop_eval.report.figures.chart import figure_experiments
 
     drawn = dict.fromkeys(run["model"] for found in figure_experiments().values() for run in found["runs"])
     for model in models or ():
         check_choice("model of a figure", model, drawn)
     for task in tasks or ():
-        check_benchmark("task", task, by_task())
+        if task not in registered_by_task() and not is_installed(task):
+            check_benchmark("task", task, registered_by_task())
 
 
 def _named(figures: Sequence[str] | None) -> list[str] | None:

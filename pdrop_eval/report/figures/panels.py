@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.report.figures.style import COLUMN, FADED, REFERENCE, SIZE, SMALL, TEXT_WIDTH
 from pdrop_eval.report.tables.cells import Cell
 
@@ -128,7 +128,7 @@ def one_each(
     figure, grid = lay_out(Plan(width, rows, columns, height, title, entries, foot, left_for(keys), gap))
     panels = [axes for row in grid for axes in row]
     for index, (axes, key) in enumerate(zip(panels, keys, strict=False)):
-        axes.set_title(benchmarks()[key].name)
+        axes.set_title(benchmark_of(key).name)
         if index % columns == 0 or len(units) > 1:
             axes.set_ylabel(score_label(key))
     for axes in panels[len(keys) :]:
@@ -138,7 +138,7 @@ def one_each(
 
 def left_for(keys: Sequence[str]) -> float:
     """The room before a panel for the axis of these scores."""
-    return _LEFT + (_WIDER if any(benchmarks()[key].scale == "sum" for key in keys) else 0)
+    return _LEFT + (_WIDER if any(benchmark_of(key).scale == "sum" for key in keys) else 0)
 
 
 def score_label(key: str, name: str = "") -> str:
@@ -163,7 +163,7 @@ def wrapped(figure: "Figure", text: str, room: float, size: float, weight: str =
 
 
 def _unit(key: str) -> str:
-    return "points" if benchmarks()[key].scale == "sum" else "of 100"
+    return "points" if benchmark_of(key).scale == "sum" else "of 100"
 
 
 def _columns(figure: "Figure", entries: Sequence[tuple[str, Look]], room: float) -> int:

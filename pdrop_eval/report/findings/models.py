@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pdrop_eval.benchmarks.registry import benchmarks, divisors
+from pdrop_eval.benchmarks.registry import benchmark_of, benchmarks
 from pdrop_eval.records.run import Run
 from pdrop_eval.records.training_info import Training
 from pdrop_eval.report.formats.markdown import escaped
@@ -48,4 +48,4 @@ def _scored(run: Run, key: str) -> bool:
 
 def _mean(run: Run, keys: Sequence[str]) -> float:
     """The mean of some benchmarks, MME divided by 20."""
-    return sum(run.results[key]["score"] / divisors()[key] for key in keys) / len(keys)
+    return sum(run.results[key]["score"] / benchmark_of(key).divisor for key in keys) / len(keys)

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of, benchmarks
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.findings.models import standing, trained
@@ -114,7 +114,7 @@ def _sentence(comparison: Comparison) -> str:
     assert mean is not None
     low, high = comparison.beyond(-1), comparison.beyond(1)
     single = [
-        f"{word} in {', '.join(benchmarks()[key].name for key in keys)}"
+        f"{word} in {', '.join(benchmark_of(key).name for key in keys)}"
         for word, keys in (("lower", low), ("higher", high))
         if keys
     ]
@@ -154,7 +154,7 @@ def _each(found: Sequence[Comparison]) -> str:
     counts = {key: {c.by_benchmark[key].n for c in found if key in c.by_benchmark} for key in keys}
     rows = [
         [
-            benchmarks()[key].name,
+            benchmark_of(key).name,
             " or ".join(f"{n:,}" for n in sorted(counts[key])) or numbers.NONE,
             *(shown(c.by_benchmark.get(key)) for c in found),
         ]
@@ -164,7 +164,7 @@ def _each(found: Sequence[Comparison]) -> str:
     reasons: dict[tuple[str, str], list[str]] = {}
     for comparison in found:
         for key, reason in comparison.skipped.items():
-            reasons.setdefault((benchmarks()[key].name, reason), []).append(comparison.name)
+            reasons.setdefault((benchmark_of(key).name, reason), []).append(comparison.name)
     notes = [
         f"- {name} isn't compared: {escaped(reason)}"
         + ("." if len(of) == len(found) else f" ({'; '.join(of)}).")

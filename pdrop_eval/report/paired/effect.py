@@ -10,7 +10,7 @@ from statistics import fmean
 
 import numpy as np
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, mean_difference
 from pdrop_eval.benchmarks.scoring.significance import (
     McNemar,
@@ -121,7 +121,7 @@ class Scores:
     @classmethod
     def of(cls, pairs: Pairs) -> "Scores":
         """Return those of paired samples."""
-        rule = benchmarks()[pairs.benchmark].rule
+        rule = benchmark_of(pairs.benchmark).rule
         baseline, candidate = (rule.score(samples) for samples in pairs.samples)
         return cls(pairs.benchmark, baseline, candidate, pairs.difference)
 
@@ -129,7 +129,7 @@ class Scores:
 def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     """The effect of one benchmark, looked at alone."""
     settings = settings or Settings()
-    rule = benchmarks()[pairs.benchmark].rule
+    rule = benchmark_of(pairs.benchmark).rule
     baseline, candidate = (rule.tally(samples) for samples in pairs.samples)
     found, exact = pairs.difference, _exact_test(pairs)
     coins = _coins(pairs.benchmark, found.units.pictures)
@@ -192,7 +192,7 @@ def mean_of(compared: Sequence[Effect | Scores]) -> Mean:
 
 
 def _relative(effect: Effect | Scores) -> Difference:
-    scale = 100 / benchmarks()[effect.benchmark].rule.range[1]
+    scale = 100 / benchmark_of(effect.benchmark).rule.range[1]
     return effect.found.relative(effect.baseline * scale, effect.candidate * scale)
 
 
@@ -213,7 +213,7 @@ def _exact_test(pairs: Pairs) -> McNemar | None:
     if any(sample["score"] not in (0, 1) for sample in (*first, *second)):
         return None
     marks = list(zip(first, second, strict=True))
-    if benchmarks()[pairs.benchmark].rule.copies:  # the copies of a question all have its score
+    if benchmark_of(pairs.benchmark).rule.copies:  # the copies of a question all have its score
         marks = list(dict(zip(unit_numbers(first).tolist(), marks, strict=True)).values())
     gained = sum(one["score"] < other["score"] for one, other in marks)
     return mcnemar(gained, sum(one["score"] > other["score"] for one, other in marks))
@@ -222,7 +222,7 @@ def _exact_test(pairs: Pairs) -> McNemar | None:
 def _notes(pairs: Pairs, clusters: int, exact: McNemar | None) -> list[str]:
     """What a reader should know of these numbers."""
     n, notes = len(pairs.pairs), []
-    if exact and clusters < n and not benchmarks()[pairs.benchmark].rule.copies:
+    if exact and clusters < n and not benchmark_of(pairs.benchmark).rule.copies:
         notes.append(
             f"McNemar's test takes the {n} questions as independent; they are about {clusters} pictures. "
             "Interval and p don't."

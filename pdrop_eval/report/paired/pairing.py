@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
 from pdrop_eval.benchmarks.scoring.tally import unit_numbers
 from pdrop_eval.records.run import Run
@@ -51,7 +51,7 @@ class Pairs:
     @property
     def difference(self) -> Difference:
         """The candidate's score minus the baseline's, with its interval."""
-        return paired_difference(benchmarks()[self.benchmark].rule, *self.samples)
+        return paired_difference(benchmark_of(self.benchmark).rule, *self.samples)
 
 
 def same_answer(one: Sample, other: Sample) -> bool:

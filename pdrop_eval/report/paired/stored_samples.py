@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import NO_INTERVAL, benchmark_of
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
@@ -21,7 +21,7 @@ Read = Callable[[Path, str], list[Sample]]
 class CannotCompareError(UserError):
     """Why two runs can't be compared; `kind` is one of the words beneath."""
 
-    MISSING, JUDGE, SAMPLES, DATA, PROMPTS, TARGETS, LEFT_OVER = (
+    MISSING, JUDGE, SAMPLES, DATA, PROMPTS, TARGETS, LEFT_OVER, WHOLE = (
         "missing",
         "judge",
         "samples",
@@ -29,6 +29,7 @@ class CannotCompareError(UserError):
         "prompts",
         "targets",
         "left over",
+        "whole",
     )
 
     def __init__(self, kind: str, message: str):
@@ -38,6 +39,8 @@ class CannotCompareError(UserError):
     @property
     def reason(self) -> str:
         """The message, where it isn't long known: a benchmark without a judge."""
+        if self.kind == self.WHOLE:
+            return NO_INTERVAL
         return "it needs a judge" if self.kind == self.JUDGE else str(self)
 
 
@@ -96,10 +99,16 @@ def scored_samples(run: Run, benchmark: str, read: Read = load_samples) -> list[
             f"{name_of(benchmark)}: the answers of {run.id} wait for a judge. Set judge.model, or compare "
             "without it.",
         )
+    if no_interval := benchmark_of(benchmark).no_interval:
+        raise CannotCompareError(
+            CannotCompareError.WHOLE,
+            f"{name_of(benchmark)}: {no_interval}, so no difference of two runs is tested. Compare without "
+            "it: tasks=[...].",
+        )
     samples = load(run, benchmark, read)
     if len(samples) != entry["n"]:
         raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
-    value = benchmarks()[benchmark].rule.score(samples)
+    value = benchmark_of(benchmark).rule.score(samples)
     if not np.isclose(value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
         told = f"they give {value:.4f} and its record says {float(entry['score']):.4f}"
         raise damaged(run, benchmark, told)
@@ -109,13 +118,14 @@ def scored_samples(run: Run, benchmark: str, read: Read = load_samples) -> list[
 def load(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
     """The samples that have a score, each checked for what a comparison reads, by doc_id."""
     try:
-        samples = read(Path(run.folder), benchmarks()[benchmark].task)
+        samples = read(Path(run.folder), benchmark_of(benchmark).task)
     except UserError as error:
         raise CannotCompareError(CannotCompareError.SAMPLES, f"{name_of(benchmark)}: {error}") from error
+    own = benchmark_of(benchmark).scale == "own"
     for place, sample in enumerate(samples, 1):
         if not isinstance(sample, dict):
             raise damaged(run, benchmark, f"line {place} is no sample")
-        fault = _fault(sample)
+        fault = _fault(sample, own)
         if fault:
             raise damaged(run, benchmark, f"line {place} {fault}")
     counted = [sample for sample in samples if sample.get("score") is not None]
@@ -131,8 +141,8 @@ def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
     )
 
 
-def _fault(sample: Sample) -> str | None:
-    """What a sample lacks, in words."""
+def _fault(sample: Sample, own: bool) -> str | None:
+    """What a sample lacks, in words. own: scores are on a scale of lmms-eval's own."""
     if type(sample.get("doc_id")) is not int:
         return "has no doc_id"
     if not isinstance(sample.get("content_sha256"), str):
@@ -140,7 +150,7 @@ def _fault(sample: Sample) -> str | None:
     if not isinstance(sample.get("answer"), str) or sample.get("target") is None:
         return "has no answer or no target"
     score = sample.get("score")
-    if score is not None and not (is_finite_number(score) and 0 <= score <= 1):
+    if score is not None and not (is_finite_number(score) and (own or 0 <= score <= 1)):
         return f"has the score {score!r}, no number from 0 to 1"
     if score is not None and sample.get("cluster", sample.get("images_sha256")) is None:
         return "has neither cluster nor images_sha256"
@@ -149,4 +159,4 @@ def _fault(sample: Sample) -> str | None:
 
 def name_of(benchmark: str) -> str:
     """The paper's abbreviation of a benchmark."""
-    return benchmarks()[benchmark].name
+    return benchmark_of(benchmark).name

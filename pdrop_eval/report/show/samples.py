@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pdrop_eval.benchmarks.registry import benchmarks, by_task, check_benchmark
+from pdrop_eval.benchmarks.installed.index import is_installed
+from pdrop_eval.benchmarks.registry import check_benchmark, registered, registered_by_task
 from pdrop_eval.utils.errors import UserError
 
 FORMS = (
@@ -26,7 +27,8 @@ class Ids:
     def text(self) -> str:
         """As it is written on a command line."""
         ends = str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-        return f"{by_task()[self.task].key}:{ends}"
+        known = registered_by_task().get(self.task)
+        return f"{known.key if known else self.task}:{ends}"
 
 
 def read_samples(text: str) -> list[Ids]:
@@ -67,9 +69,9 @@ def _read(part: str) -> Ids:
             f"Can't read the sample {part!r}: it is a benchmark, a colon and a number. Write {FORMS}."
         )
     name = match["name"]
-    if name not in by_task():
-        check_benchmark("benchmark", name, benchmarks(), "Or its task, as in docvqa_val:17.")
-    task = name if name in by_task() else benchmarks()[name].task
+    task = registered()[name].task if name in registered() else name
+    if task not in registered_by_task() and not is_installed(task):
+        check_benchmark("benchmark", name, registered(), "Or its task, as in docvqa_val:17.")
     first, last = int(match["first"]), int(match["last"] or match["first"])
     if last < first:
         raise UserError(

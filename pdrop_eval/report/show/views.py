@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.models.token_grid import Grid
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.report.figures.style import looks
@@ -170,7 +170,7 @@ def _judgement(score: float | None) -> str:
 
 
 def _where(question: Question, model: str) -> str:
-    name = benchmarks()[question.task.info.benchmark].name
+    name = benchmark_of(question.task.info.benchmark).name
     return f"{name}, sample {question.doc_id}; model {printable(model)}"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval import __version__
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of, columns
 from pdrop_eval.records.left_out import read_left_out
 from pdrop_eval.report.site.data.compared import comparisons
 from pdrop_eval.report.site.data.curves import curves
@@ -110,14 +110,14 @@ def _groups(recorded: Sequence[Recorded]) -> dict[tuple[str, str, str], list[tup
         for benchmark in known_benchmarks(one):
             data = str(one.run.results[benchmark].get("data_sha256") or "")
             found[benchmark, one.run.suite, data].append((one, tasks[benchmark]))
-    order = list(benchmarks())
+    order = columns(one.run.results for one in recorded)
     return {key: found[key] for key in sorted(found, key=lambda key: (order.index(key[0]), *key[1:]))}
 
 
 def _write_group(build: _Build, benchmark: str, group: Iterable[tuple[Recorded, str]], bar: Any) -> None:
     """The questions of runs on the same data, with the answers of all of them."""
     sets: list[QuestionSet] = []
-    named = benchmarks()[benchmark].task
+    named = benchmark_of(benchmark).task
     for one, task in group:
         try:
             asked = read_asked(one, task, benchmark, build.spools)
@@ -206,7 +206,7 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         "version": __version__,
         "built": newest(recorded),
         "code": {name: code[name] for name in ("commit", "dirty")} if code["commit"] else None,
-        "benchmarks": benchmark_entries(),
+        "benchmarks": benchmark_entries(recorded),
         "reference": VANILLA,
         "commands": _commands(),
         "strategies": strategy_entries(recorded, sorted(benched)),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks, divisors
+from pdrop_eval.benchmarks.registry import benchmark_of, divisors
 from pdrop_eval.benchmarks.scoring.interval import half_width, interval_95, is_alike
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.report.formats.grid import Shown
@@ -66,8 +66,9 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
             JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
         )
     state, why = (PARTIAL, f"limit={run.limit}") if run.limit else (MEASURED, "")
-    most = None if benchmarks()[benchmark].scale == "sum" else 100.0
-    return Cell(state, float(entry["score"]), entry.get("stderr"), why=why, most=most, **known)
+    known["why"] = ", ".join(filter(None, [why, benchmark_of(benchmark).no_interval]))
+    most = None if benchmark_of(benchmark).scale in ("sum", "own") else 100.0
+    return Cell(state, float(entry["score"]), entry.get("stderr"), most=most, **known)
 
 
 def relative(cell: Cell, vanilla: Cell) -> Cell:
@@ -111,7 +112,7 @@ def difference(
         if first is None or second is None or first.score is None or second.score is None:
             continue
         if first.questions == second.questions:
-            found[name] = (first.score - second.score) / divisors()[name]
+            found[name] = (first.score - second.score) / benchmark_of(name).divisor
     if found and len(found) == len(list(benchmarks)):
         found["avg"] = sum(found.values()) / len(found)
     return found

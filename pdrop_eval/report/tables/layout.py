@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.benchmarks.registry import benchmark_of, names
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.formats.grid import (
     CARE,
@@ -147,7 +147,7 @@ def cost_grid(part: Part) -> Grid:
 
 def comparison_notes(keys: Iterable[str]) -> list[Note]:
     """How far a measurement on the real data can be compared with the published number, from the registry."""
-    found = [benchmarks()[key] for key in keys]
+    found = [benchmark_of(key) for key in keys]
     notes = []
     for comparable, words in (
         ("with care", f"{CARE} compare with care"),
@@ -194,7 +194,7 @@ def _heads(part: Part) -> list[str]:
     """Benchmarks by the paper's names, marked where published and measured numbers meet."""
     sources = {run.of("suite", "source") for run in part.runs}
     meet = part.suite is None or sources == {"hub"}
-    marks = {name: _MARKS[benchmarks()[name].comparable] if meet else "" for name in part.table.benchmarks}
+    marks = {name: _MARKS[benchmark_of(name).comparable] if meet else "" for name in part.table.benchmarks}
     return [head + marks[name] for name, head in names(part.table.benchmarks).items()]
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.benchmarks.registry import benchmark_of, names
 from pdrop_eval.records.alike import kind_words, told
 from pdrop_eval.records.overrides import own_data
 from pdrop_eval.records.run import Run, pick, unlike
@@ -58,7 +58,7 @@ def _fewer_categories(part: Part) -> list[Note]:
     if few >= MME_CATEGORIES:
         return []
     most = 200 * few
-    average = (most / benchmarks()["mme"].divisor + 100 * (len(part.table.benchmarks) - 1)) / len(
+    average = (most / benchmark_of("mme").divisor + 100 * (len(part.table.benchmarks) - 1)) / len(
         part.table.benchmarks
     )
     return [

@@ -1,9 +1,10 @@
 """All benchmarks of all measured runs in one table, also of those that belong to no table of the paper."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.benchmarks.registry import benchmark_of, columns, names
 from pdrop_eval.records.alike import kind_words
 from pdrop_eval.records.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
@@ -28,9 +29,9 @@ def overview(runs: list[Run]) -> list[Section]:
 
 def overview_sheet(runs: list[Run]) -> str:
     """The same as CSV, with every digit."""
-    keys = list(benchmarks())
-    columns = ["suite", "source", "model", "size", "strategy", *run_columns(runs[0])] if runs else []
-    columns += [*keys, *(f"{key}_{name}" for key in keys for name in CELL)]
+    keys = columns(run.results for run in runs)
+    heads = ["suite", "source", "model", "size", "strategy", *run_columns(runs[0])] if runs else []
+    heads += [*keys, *(f"{key}_{name}" for key in keys for name in CELL)]
     lines = []
     for chosen in _chosen(runs)[0]:
         line: dict[str, Any] = {"suite": chosen.suite, "source": chosen.of("suite", "source")}
@@ -43,34 +44,41 @@ def overview_sheet(runs: list[Run]) -> str:
         for key in keys:
             line |= cell_columns(key, measured_cell(chosen, key))
         lines.append(line)
-    return write_csv(columns, lines)
+    return write_csv(heads, lines)
 
 
 def _section(suite: str, runs: list[Run]) -> Section:
     chosen, left = _chosen(runs)
+    keys = columns(run.results for run in chosen)
     unit = numbers.flops_unit([run.of("efficiency", "tflops") for run in chosen])
     bands: dict[str, Band] = {}
     for run in chosen:
         name = _band(run)
-        bands.setdefault(name, Band(name, [])).lines.append(_line(run, unit))
-    heads = ["Strategy", unit, *names(benchmarks()).values(), "Record"]
+        bands.setdefault(name, Band(name, [])).lines.append(_line(run, unit, keys))
+    heads = ["Strategy", unit, *names(keys).values(), "Record"]
     text = [
-        "Scores on the paper's scales: MME is a sum, the others run from 0 to 100. Intervals and numbers of "
-        "questions are in overview.csv, and in overview.html under the pointer.",
+        f"Scores on the paper's scales: MME is a sum, the others run from 0 to 100.{_own(keys)} Intervals "
+        "and numbers of questions are in overview.csv, and in overview.html under the pointer.",
         f"Questions: {questions(chosen)}",
     ]
-    cells = [measured_cell(run, key) for run in chosen for key in benchmarks()]
+    cells = [measured_cell(run, key) for run in chosen for key in keys]
     notes = [
         *_deviations(chosen),
         *alike_notes(cells),
         *_left(left),
         *_homeless(chosen),
         *_judges(chosen),
-        *_judge(chosen),
+        *_judge(chosen, keys),
     ]
     return Section(
         f"{TITLE} on suite {suite}", text, [Grid("Scores", heads, list(bands.values()), left=True)], notes
     )
+
+
+def _own(keys: Sequence[str]) -> str:
+    """Which benchmarks have another scale than 0 to 100."""
+    own = [benchmark_of(key).name for key in keys if benchmark_of(key).scale == "own"]
+    return f" On a scale of their own, lmms-eval's: {', '.join(own)}." if own else ""
 
 
 def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
@@ -79,7 +87,7 @@ def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
     for run in runs:
         place = (run.suite, run.model, *_kind(run), run.info.order, _label(run))
         grouped[place].append(run)
-    picked = [pick(grouped[key], benchmarks()) for key in sorted(grouped)]
+    picked = [pick(grouped[key], columns(run.results for run in grouped[key])) for key in sorted(grouped)]
     return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
 
 
@@ -99,9 +107,9 @@ def _label(run: Run) -> str:
     return " ".join([run.info.display_name, *own])
 
 
-def _line(run: Run, unit: str) -> Line:
+def _line(run: Run, unit: str, keys: Sequence[str]) -> Line:
     label = _label(run) + (CHANGED if run.deviations else "")
-    scores = [shown_score(measured_cell(run, key)) for key in benchmarks()]
+    scores = [shown_score(measured_cell(run, key)) for key in keys]
     return Line(
         [Shown(label), Shown(numbers.flops(run.of("efficiency", "tflops"), unit)), *scores, Shown(run.id)]
     )
@@ -141,16 +149,16 @@ def _judges(runs: list[Run]) -> list[Note]:
     for run in runs:
         for key, entry in run.results.items():
             if entry.get("judge") and entry.get("score") is not None:
-                found[f"{benchmarks()[key].name} was judged by {entry['judge'].get('model')}"].append(run.id)
+                found[f"{benchmark_of(key).name} was judged by {entry['judge'].get('model')}"].append(run.id)
     return [Note(f"{words}: {', '.join(ids)}.") for words, ids in found.items()]
 
 
-def _judge(runs: list[Run]) -> list[Note]:
+def _judge(runs: list[Run], keys: Sequence[str]) -> list[Note]:
     waiting: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        for key in benchmarks():
+        for key in keys:
             if measured_cell(run, key).state == JUDGE:
-                waiting[benchmarks()[key].name].append(run)
+                waiting[benchmark_of(key).name].append(run)
     return [
         Note(
             f"{name} needs a judge: a language model behind an OpenAI-compatible address (judge.base_url). "

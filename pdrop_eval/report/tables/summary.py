@@ -74,7 +74,7 @@ def _line(part: Part, model: str, row: Row, first: bool) -> Line:
 
 
 def _overview(runs: Sequence[Run]) -> str:
-    whole = sum(len(run.results) == len(benchmarks()) for run in runs)
+    whole = sum(run.results.keys() >= benchmarks().keys() for run in runs)
     suites = ", ".join(sorted({run.suite for run in runs}))
     count = f"{len(runs)} run{'s' * (len(runs) > 1)}"
     return f"Overview: {count} on suite {suites}, {whole} with all {len(benchmarks())} benchmarks."

@@ -50,7 +50,13 @@ def tree(tmp_path, monkeypatch):
 
 def forget():
     """What is read once in a process is read again."""
-    for function in (registry.benchmarks, registry.by_task, task_files.describe, run_identity._code_sha256):
+    for function in (
+        registry.registered,
+        registry.benchmarks,
+        registry.by_task,
+        task_files.describe,
+        run_identity._code_sha256,
+    ):
         function.cache_clear()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, find_pictures
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.report.compare.runs import Side
 from pdrop_eval.utils.escape import fill
 
@@ -46,7 +46,7 @@ def _row(benchmark: str, one: dict[str, Any], other: dict[str, Any]) -> dict[str
     gain = 0.0 if None in scores else float(scores[1]) - float(scores[0])  # type: ignore[arg-type]
     return {
         "benchmark": benchmark,
-        "task": benchmarks()[benchmark].task,
+        "task": benchmark_of(benchmark).task,
         "doc_id": one["doc_id"],
         "content_sha256": one.get("content_sha256"),
         "images_sha256": one.get("images_sha256"),

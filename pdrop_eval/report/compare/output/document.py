@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks, by_task, names
+from pdrop_eval.benchmarks.registry import benchmark_of, names, of_task
 from pdrop_eval.benchmarks.scoring.difference import METHOD, Difference
 from pdrop_eval.report.compare import gate
 from pdrop_eval.report.compare.differences import differences, facts, warnings
@@ -85,6 +85,10 @@ def _title(check: gate.Check) -> str:
     return titles.get(check.kind) or _named(check.name)["name"]
 
 
+# Benchmarks are left out for these reasons; for all others nothing is compared.
+_LEFT_OUT = (CannotCompareError.JUDGE, CannotCompareError.WHOLE)
+
+
 def _method() -> list[str]:
     drawn = effects.Settings()
     return [
@@ -99,20 +103,26 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
     baseline, candidate = sides[0].run, sides[1].run
     found, left_out = list[Pairs](), list[dict[str, str]]()
     faults = list[tuple[str, CannotCompareError]]()
-    for benchmark in (by_task()[task].key for task in tasks_of(settings, sides)):
+    for benchmark in (of_task(task).key for task in tasks_of(settings, sides)):
         try:
             one = pair(baseline, candidate, benchmark, settings.unpaired)
             check_share(one, settings.min_paired)
             found.append(one)
         except CannotCompareError as error:
-            if error.kind != CannotCompareError.JUDGE or benchmark in settings.max_drop_of:
+            if error.kind not in _LEFT_OUT or benchmark in settings.max_drop_of:
                 faults.append((benchmark, error))
             else:
                 left_out.append({"benchmark": benchmark, **_named(benchmark), "why": error.reason})
     if faults:
         raise UserError(" ".join(said_once(faults)))
     if not found:
-        raise UserError("There is nothing to compare: every benchmark needs a judge. Set judge.model.")
+        why = "; ".join(f"{one['name']}: {one['why']}" for one in left_out)
+        waits = all(one["why"] == "it needs a judge" for one in left_out)
+        raise UserError(
+            "There is nothing to compare: every benchmark needs a judge. Set judge.model."
+            if waits
+            else f"There is nothing to compare. {why}."
+        )
     return found, left_out
 
 
@@ -122,7 +132,7 @@ def _benchmark(effect: effects.Effect) -> dict[str, Any]:
     return {
         **plain,
         **_named(effect.benchmark),
-        "metric": benchmarks()[effect.benchmark].metric,
+        "metric": benchmark_of(effect.benchmark).metric,
         **_difference(effect.found),
         "adjusted": effect.adjusted,
         "changed_scores": effect.found.changed,

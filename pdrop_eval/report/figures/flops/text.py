@@ -1,6 +1,6 @@
 """Figure 4's numbers: as Markdown to read, and as CSV to draw from."""
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.figures.chart import Point, names_of
 from pdrop_eval.report.figures.flops import gains
@@ -65,7 +65,7 @@ def _grid(chart: FlopsChart, key: str) -> Grid:
         "95% interval",
         "n",
     ]
-    return Grid(benchmarks()[key].name, heads, [Band("", lines)], labels=3)
+    return Grid(benchmark_of(key).name, heads, [Band("", lines)], labels=3)
 
 
 def _row(chart: FlopsChart, point: Point, key: str, apart: bool) -> Line:

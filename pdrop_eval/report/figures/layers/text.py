@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks, names
+from pdrop_eval.benchmarks.registry import benchmark_of, names
 from pdrop_eval.benchmarks.scoring.difference import Difference
 from pdrop_eval.report.figures.chart import VANILLA, Point, cost, names_of
 from pdrop_eval.report.figures.layers.chart import LayersChart, kept, once, retained
@@ -106,7 +106,7 @@ def _grid(chart: LayersChart, key: str) -> Grid:
     heads = ["Layer", "Retained", "Tokens", "of vanilla", "Score", "95% interval", "Minus all tokens", "n"]
     several = len(chart.models) > 1
     heads = ["Model", *heads] if several else heads
-    return Grid(benchmarks()[key].name, heads, [Band("", lines)], labels=2 if several else 1)
+    return Grid(benchmark_of(key).name, heads, [Band("", lines)], labels=2 if several else 1)
 
 
 def _row(chart: LayersChart, point: Point, key: str, apart: bool) -> Line:

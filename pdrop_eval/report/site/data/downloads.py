@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import columns as shown_columns
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.samples import SHEET, Asked
 from pdrop_eval.report.site.folder import Site
@@ -31,7 +31,7 @@ def sample_sheet(asked: Asked, head: bool) -> Iterator[str]:
 
 def overview_sheet(recorded: Sequence[Recorded]) -> str:
     """A line a run, with the scores of all benchmarks: also of runs that no table shows."""
-    keys = list(benchmarks())
+    keys = shown_columns(one.run.results for one in recorded)
     columns = [*_RUN, *run_columns(recorded[0].run), *keys]
     columns += [f"{key}_{name}" for key in keys for name in CELL]
     return write_csv(columns, [public(_run_line(one, keys)) for one in recorded])

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.registry import benchmark_of, columns, is_known
 from pdrop_eval.report.figures.style import series_styles
 from pdrop_eval.report.site.data.records import Recorded
 from pdrop_eval.report.site.data.samples import Stored
@@ -20,18 +20,19 @@ _DASHES = dict(zip(LINESTYLES, ("solid", "dash", "dashdot", "dot"), strict=True)
 _HASH = 8  # digits of a hash that are shown
 
 
-def benchmark_entries() -> dict[str, dict[str, Any]]:
-    """The registry of benchmarks, in its order."""
+def benchmark_entries(recorded: Sequence[Recorded] = ()) -> dict[str, dict[str, Any]]:
+    """The benchmarks of the page's runs: the paper's, in the registry's order, then the others."""
+    found = {key: benchmark_of(key) for key in columns(one.run.results for one in recorded)}
     return {
         key: {
             "name": known.name,
             "task": known.task,
-            "scale": None if known.scale == "sum" else 100,
+            "scale": None if known.scale in ("sum", "own") else 100,
             "divisor": known.divisor,
             "metric": known.metric,
             "plain": known.scoring == "mean",  # 100 times the mean of the questions' scores
         }
-        for key, known in benchmarks().items()
+        for key, known in found.items()
     }
 
 
@@ -99,12 +100,12 @@ def run_entry(one: Recorded, stored: Mapping[str, Stored], compared: Sequence[st
 
 def known_benchmarks(one: Recorded) -> list[str]:
     """The finished benchmarks of a run that this version knows, in the registry's order."""
-    return [name for name in benchmarks() if name in one.run.results]
+    return [name for name in columns([one.run.results]) if name in one.run.results]
 
 
 def unknown_benchmarks(recorded: Sequence[Recorded]) -> list[str]:
     """Those that it doesn't know: of another version's records."""
-    return sorted({name for one in recorded for name in one.run.results} - set(benchmarks()))
+    return sorted({name for one in recorded for name in one.run.results if not is_known(name)})
 
 
 def _score(one: Recorded, name: str, stored: Stored | None) -> dict[str, Any]:
