@@ -3,7 +3,10 @@
 Importing this needs no torch.
 """
 
+from typing import Any
+
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_setting
 
 
 class UnsetPositions(str):
@@ -11,6 +14,11 @@ class UnsetPositions(str):
 
 
 RENUMBER_IF_POSSIBLE = UnsetPositions("renumber")
+
+
+def check_positions(given: Any) -> None:
+    """Refuse what is neither "keep" nor "renumber". Raises UserError."""
+    check_setting("positions", given, ("keep", "renumber"))
 
 
 def settled_positions(positions: str, model: str, can_renumber: bool) -> str:

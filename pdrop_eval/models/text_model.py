@@ -5,7 +5,27 @@ from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 
-_DEFAULT_WINDOWS = {"mistral": 4096}  # transformers' own, where a config.json says nothing
+# transformers' own, where a config.json says nothing
+_DEFAULT_WINDOWS = {"mistral": 4096}
+_DEFAULT_SIZES: dict[str, dict[str, int]] = {
+    "llama": {"intermediate_size": 11008, "vocab_size": 32000},
+    "mistral": {"intermediate_size": 14336, "vocab_size": 32000, "num_key_value_heads": 8},
+}
+_ALL_DEFAULTS = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
+
+
+def text_sizes(text: Mapping[str, Any], usual: str) -> dict[str, Any]:
+    """Return what a config.json says of a text model, with the sizes that transformers takes without it.
+
+    Published checkpoints leave them out: LLaVA-1.5-7B's says neither how deep nor how wide it is.
+
+    Args:
+        text: what config.json says.
+        usual: its type, where config.json says none.
+    """
+    kind = text.get("model_type", usual)
+    defaults = {**_ALL_DEFAULTS, **_DEFAULT_SIZES[kind]} if kind in _DEFAULT_SIZES else {}
+    return {**defaults, **text}
 
 
 def check_text_config(pretrained: str, text: Any, text_types: Sequence[str]) -> None:

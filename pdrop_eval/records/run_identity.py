@@ -44,6 +44,8 @@ _SHARED = (
     "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",
     "engine.context", "efficiency.budget", "efficiency.flops",
 )  # fmt: skip
+# What says how a strategy is called and drawn: a combination asks it, and no number depends on it.
+_NAMES = "strategies.registry"
 # Attributes of a strategy's class that only reports read.
 _SHOWN = frozenset(RECORDED)
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
@@ -162,6 +164,7 @@ def strategy_modules(target: str, package: Path) -> dict[str, Path]:
     """
     if is_combined(target):
         whole = import_closure([f"{package.name}.strategies.combine"], package)
+        whole.pop(f"{package.name}.{_NAMES}")
         return {k: v for one in target.split(JOIN) for k, v in strategy_modules(one, package).items()} | whole
     module = target.rpartition(".")[0]
     try:

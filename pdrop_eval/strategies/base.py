@@ -49,6 +49,10 @@ class Strategy(ABC):
         solved_fields: the hyperparameters that a budget solves: how many tokens remain.
         layout_fields: those that `budget_layouts` chooses: where tokens are dropped. A command line gives
             neither kind together with a budget.
+        layer_field: the setting that says before which layers tokens are dropped; empty for none.
+        share_field: the one that says which share of the image tokens is left after each of these drops;
+            empty for none.
+        instead_of_layers: those that say the same in other words, and can't be given beside it.
         reached: what `for_budget` found; None for a strategy that was built by hand.
         recipe_fields: those that `pdrop-eval-calibrate` finds for a model, which a recipe gives.
         from_recipe: the recipe that gave them; None without one.
@@ -69,6 +73,9 @@ class Strategy(ABC):
     ranks_by_attention: ClassVar[bool] = True
     solved_fields: ClassVar[tuple[str, ...]] = ()
     layout_fields: ClassVar[tuple[str, ...]] = ()
+    layer_field: ClassVar[str] = ""
+    share_field: ClassVar[str] = ""
+    instead_of_layers: ClassVar[tuple[str, ...]] = ()
     reached: ClassVar[budget.BudgetSolution | None] = None
     recipe_fields: ClassVar[tuple[str, ...]] = ()
     from_recipe: ClassVar["Recipe | None"] = None

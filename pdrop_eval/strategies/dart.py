@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import complement
-from pdrop_eval.strategies.depth import scaled
+from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
-from pdrop_eval.utils.validation import check_number, check_setting, check_whole
+from pdrop_eval.utils.validation import check_number, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,7 +95,7 @@ class DART(InsideStrategy):
         check_whole("pivot_text_token", self.pivot_text_token, 0)
         if self.max_num_trunction is not None:
             check_whole("max_num_trunction", self.max_num_trunction, 0)
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the one drop, before layer K, with the keys of the layer before."""
@@ -162,9 +163,8 @@ class DART(InsideStrategy):
         if fields.get("k") is not None:
             return [Layout(partial(_keeping, cls, fields))]
         (usual,) = scaled(cls.paper_layers, num_layers)
-        note = f"With k={usual} that can't be reached, so the drop comes after the first layer."
         layouts = [Layout(partial(_keeping, cls, {**fields, "k": usual}))]
-        return [*layouts, Layout(partial(_keeping, cls, {**fields, "k": 1}), note)]
+        return [*layouts, Layout(partial(_keeping, cls, {**fields, "k": 1}), earlier_note([usual]))]
 
 
 @dataclass(frozen=True)

@@ -43,5 +43,18 @@ def scaled_note(layers: Sequence[int], num_layers: int, depth: int = DEPTH) -> l
     ]
 
 
+def earlier_note(layers: Sequence[int]) -> str:
+    """Return why a budget moves drops: what a record says of a layout that isn't the usual one.
+
+    Args:
+        layers: the usual drop layers, which a budget is too small for.
+    """
+    many = len(layers) > 1
+    return (
+        f"{'Drops' if many else 'A drop'} before {'layers' if many else 'layer'} {_list(layers)} can't reach "
+        f"that, so {'they come' if many else 'it comes'} earlier."
+    )
+
+
 def _list(layers: Sequence[int]) -> str:
     return ", ".join(map(str, layers))

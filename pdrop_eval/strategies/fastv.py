@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import check_named_layers, complement
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.depth import earlier_note
 from pdrop_eval.strategies.last_row import image_attention
 from pdrop_eval.strategies.presets import check_preset, fill, preset_note
 from pdrop_eval.utils.errors import UserError
@@ -77,6 +79,7 @@ class FastV(Strategy):
     label_fields: ClassVar[tuple[str, ...]] = ("K={k}", "R={r}", "{attention_rank} tokens")
     solved_fields: ClassVar[tuple[str, ...]] = ("r", "attention_rank", "preset")
     layout_fields: ClassVar[tuple[str, ...]] = ("k",)
+    layer_field: ClassVar[str] = "k"
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "192": {"k": 2, "attention_rank": 166},
         "128": {"k": 2, "attention_rank": 98},
@@ -91,7 +94,7 @@ class FastV(Strategy):
         vars(self)["trains"] = self.rope
         check_number("r", self.r, low=0, high=1)
         check_setting("rounding", self.rounding, ROUNDINGS)
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
         rank = self.attention_rank
         if rank is not None and (isinstance(rank, bool) or not isinstance(rank, int) or rank < 0):
             raise UserError(f"attention_rank={rank!r} is not allowed: use a whole number of tokens, or None.")
@@ -133,7 +136,7 @@ class FastV(Strategy):
         """Return the drop after K layers, and where K isn't given, after the first as the last resort."""
         if "k" in fields:
             return [Layout(partial(_keeping, cls, **fields))]
-        note = f"With k={cls.k} that can't be reached, so the drop comes after the first layer."
+        note = earlier_note([cls.k])
         usual, first = (Layout(partial(_keeping, cls, k=k, **fields), n) for k, n in ((cls.k, ""), (1, note)))
         return [usual, first]
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import complement
 from pdrop_eval.models.encoded import TokenShape
-from pdrop_eval.strategies.depth import scaled
+from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.strategies.last_row import image_attention
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_number, check_setting, check_whole
+from pdrop_eval.utils.validation import check_number, check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -79,7 +80,7 @@ class Feather(InsideStrategy):
         self.prepare({"layers": None, "r": 0.7})
         check_number("r", self.r, low=0, high=1)
         check_whole("stride", self.stride, 1)
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
         if self.layers is not None and len(self.layers) != 2:
             raise UserError(
                 f"layers={list(self.layers)} is not allowed: FEATHER drops twice, so give two layers, as "
@@ -145,9 +146,8 @@ class Feather(InsideStrategy):
         given = fields.pop("layers", None)
         if given is not None:
             return [Layout(partial(_keeping, cls, tuple(given), fields))]
-        note = "Drops before {} can't reach that, so they come earlier."
         usual, early = scaled(cls.paper_layers, num_layers), scaled((2, 8), num_layers)
-        said = note.format(" and ".join(map(str, usual)))
+        said = earlier_note(usual)
         places = [(usual, ""), (early, said), ((1, 2), said)]
         return [Layout(partial(_keeping, cls, layers, fields), words) for layers, words in places]
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.architecture import Architecture, nominal_image_tokens
 from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies import fitprune_recipes, recipe
 from pdrop_eval.strategies.base import check_undecided
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +83,7 @@ class FitPrune(InsideStrategy):
 
     def __post_init__(self) -> None:
         self.prepare({"reduction_ratio": None})
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
         if self.reduction_ratio is not None:
             if self.reduction_ratio not in list(fitprune_recipes.OFFICIAL):  # it may be of any kind
                 raise UserError(

@@ -23,7 +23,6 @@ class InsideStrategy(Strategy):
         presets: by name, settings; layers among them are those of 32.
         preset_is: what the number of a preset counts: "mean", image tokens a layer in the mean over the
             layers, or "final", image tokens that are left in the end.
-        layer_field: the setting that says before which layers tokens go; empty for none.
         one_layer: whether it names one layer, in place of a list.
         paper_layers: those of the paper, where neither the setting nor the preset says any.
         between_layers: whether the states that enter the drop are compared: a drop after the last layer,

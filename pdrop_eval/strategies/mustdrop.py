@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
+from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.strategies import raters as rating
 from pdrop_eval.strategies.before import check_count
 from pdrop_eval.strategies.depth import scaled_note
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_number, check_setting
+from pdrop_eval.utils.validation import check_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,7 +82,7 @@ class MustDrop(InsideStrategy):
         self.prepare({"global_thr": 0.001, "individual_thr": 0.001, "layers": None})
         for name in ("global_thr", "individual_thr"):
             check_number(name, getattr(self, name), low=0, high=1)
-        check_setting("positions", self.positions, ("renumber", "keep"))
+        check_positions(self.positions)
         if not isinstance(self.cut_caches, bool):
             raise UserError(f"cut_caches={self.cut_caches!r} is not allowed: use true or false.")
         if self.key_set is not None:

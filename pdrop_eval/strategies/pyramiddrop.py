@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine import schedule
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
+from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.strategies.base import Strategy
+from pdrop_eval.strategies.depth import earlier_note
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_number, check_setting
 
@@ -83,12 +84,15 @@ class PyramidDrop(Strategy):
     label_fields: ClassVar[tuple[str, ...]] = ("λ={ratio}", "S={stages}", "layers {layers}: {ratios}")
     solved_fields: ClassVar[tuple[str, ...]] = ("ratio", "ratios")
     layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
+    layer_field: ClassVar[str] = "layers"
+    share_field: ClassVar[str] = "ratios"
+    instead_of_layers: ClassVar[tuple[str, ...]] = ("stages",)
 
     def __post_init__(self) -> None:
         check_setting("rank_with", self.rank_with, ("next_layer", "last_layer"))
         check_setting("score", self.score, ("softmax", "logits"))
         check_setting("rounding", self.rounding, schedule.ROUNDINGS)
-        check_setting("positions", self.positions, ("renumber", "keep"))
+        check_positions(self.positions)
         if (self.layers is None) != (self.ratios is None):
             raise UserError("Give layers and ratios together, such as layers=[8,16] and ratios=[0.5,0.25].")
         if self.layers is not None and self.ratios is not None:
@@ -152,9 +156,9 @@ class PyramidDrop(Strategy):
         stages = DEFAULT_STAGES if stages is None else stages
         usual = Layout(lambda share: cls(ratio=share, stages=stages, **fields))
         usual.build(1.0).drops(num_layers)  # stages that can't be are refused here
-        before = schedule.stage_layers(num_layers, stages)[:-1]
-        early, first = (max(1, num_layers // 16), *before), tuple(range(1, stages))
-        note = f"{stages} equal stages can't reach that, so the drops come earlier."
+        equal = schedule.stage_layers(num_layers, stages)
+        early, first = (max(1, num_layers // 16), *equal[:-1]), tuple(range(1, stages))
+        note = earlier_note(equal)
         rising = [early] if all(a < b for a, b in pairwise(early)) else []
         places = [*rising, first] if stages > 1 else []
         return [usual, *(Layout(partial(_powers, cls, place, fields), note) for place in places)]

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import check_named_layers
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.strategies.presets import check_preset, fill, preset_note
-from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -65,7 +65,7 @@ class Random(BeforeStrategy):
         check_count("tokens", self.tokens)
         check_count("k", self.k, low=0)
         check_count("seed", self.seed, low=0)
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
 
     @property
     def reducer(self) -> ImageReducer | None:

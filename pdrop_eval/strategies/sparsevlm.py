@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Merged, Selection, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
+from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.engine.schedule import check_ratios
 from pdrop_eval.strategies import raters as rating
 from pdrop_eval.strategies.base import no_budget, no_schedule
 from pdrop_eval.strategies.before import check_count
-from pdrop_eval.strategies.depth import scaled, scaled_note
+from pdrop_eval.strategies.depth import earlier_note, scaled, scaled_note
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.strategies.presets import PATCHES
 from pdrop_eval.strategies.recycling import candidate_count, cluster_count, clustered
@@ -97,6 +97,7 @@ class SparseVLM(InsideStrategy):
     )  # fmt: skip
     solved_fields: ClassVar[tuple[str, ...]] = ("counts", "ratios", "scale", "bias", "preset")
     layout_fields: ClassVar[tuple[str, ...]] = ("layers",)
+    share_field: ClassVar[str] = "ratios"
     merged: ClassVar[str] = "the best of the pruned tokens, clustered by density peaks"
     needs_embeddings: ClassVar[bool] = True
 
@@ -115,7 +116,7 @@ class SparseVLM(InsideStrategy):
         self._check_values()
         if self.positions is None:
             self.positions = "keep" if self.version == "plus" else RENUMBER_IF_POSSIBLE
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
 
     def _check_counts(self, adaptive: bool) -> None:
         """Refuse settings of another version, and two kinds of counts."""
@@ -283,7 +284,7 @@ class SparseVLM(InsideStrategy):
         named = LAYERS[str(fields.get("version", cls.version))]
         usual = scaled(named, num_layers)
         first = tuple(range(1, len(named) + 1))
-        note = f"Drops before the layers {', '.join(map(str, usual))} can't reach that, so they come earlier."
+        note = earlier_note(usual)
         early = [] if usual == first else [Layout(partial(_between, cls, layers=first, **fields), note)]
         return [Layout(partial(_between, cls, **fields)), *early]
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.strategies.depth import scaled
+from pdrop_eval.engine.positions import check_positions
+from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_number, check_setting
+from pdrop_eval.utils.validation import check_number
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +69,7 @@ class V2Drop(InsideStrategy):
 
     def __post_init__(self) -> None:
         self.prepare({"layers": None, "keep_ratios": (0.5, 0.5, 0)})
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
         self.keep_ratios = ratios = _checked(self.keep_ratios)
         layers = self.layers or self._named
         if len(layers) != len(ratios):
@@ -106,11 +107,8 @@ class V2Drop(InsideStrategy):
         if given is not None:
             return [Layout(partial(_keeping, cls, tuple(given), fields))]
         usual = scaled(cls.paper_layers, num_layers)
-        note = (
-            f"Drops before layers {', '.join(map(str, usual))} can't reach that, so the first comes earlier."
-        )
         layouts = [Layout(partial(_keeping, cls, usual, fields))]
-        return [*layouts, Layout(partial(_keeping, cls, (1, *usual[1:]), fields), note)]
+        return [*layouts, Layout(partial(_keeping, cls, (1, *usual[1:]), fields), earlier_note(usual))]
 
 
 def change(before: "Tensor", after: "Tensor") -> "Tensor":

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, SelectionContext
+from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.strategies.inside import InsideStrategy
-from pdrop_eval.utils.validation import check_setting
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ class VTW(InsideStrategy):
 
     def __post_init__(self) -> None:
         self.prepare({"k": None})
-        check_setting("positions", self.positions, ("keep", "renumber"))
+        check_positions(self.positions)
 
     def drops(self, num_layers: int) -> tuple[Drop, ...]:
         """Return the one drop, before layer K."""

@@ -16,6 +16,7 @@ from pdrop_eval.report.bench import gain as bench_gain
 from pdrop_eval.report.bench.text import bench_text, layers_text, made_with
 from pdrop_eval.run.bench import machine, session
 from pdrop_eval.run.bench import model as models
+from pdrop_eval.run.bench.sample import Sample, sample_of
 from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.spec import SizesSpec
 from pdrop_eval.run.bench.timing import Runner
@@ -331,16 +332,16 @@ def test_layers_with_the_same_value_stand_together():
 
 def test_a_sample_is_made_of_whole_images():
     one = published_config("llava_1_5_7b")
-    assert models.sample_of(one, None, 64) == models.Sample(1, 1, 576, 64, (336, 336))
-    assert models.sample_of(one, 5184, 64).images == 9
+    assert sample_of(one, None, 64) == Sample(1, 1, 576, 64, (336, 336))
+    assert sample_of(one, 5184, 64).images == 9
     with pytest.raises(UserError, match="Use 576 or 1152"):
-        models.sample_of(one, 600, 64)
+        sample_of(one, 600, 64)
     # LLaVA-NeXT: an overview and 2 x 2 tiles of 24 x 24, and a newline behind each of 48 rows
     tiled = published_config("llava_next_7b")
-    whole = models.Sample(1, 5, 2880 + 48, 64, (672, 672))
-    assert models.sample_of(tiled, None, 64) == whole
-    assert models.sample_of(tiled, 2880, 64) == whole
-    assert models.sample_of(tiled, 5760, 64).images == 2
+    whole = Sample(1, 5, 2880 + 48, 64, (672, 672))
+    assert sample_of(tiled, None, 64) == whole
+    assert sample_of(tiled, 2880, 64) == whole
+    assert sample_of(tiled, 5760, 64).images == 2
 
 
 @pytest.mark.thin(5)

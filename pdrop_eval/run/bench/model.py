@@ -10,35 +10,20 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig
 
-from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.models import families
 from pdrop_eval.models.family import ImageShape
 from pdrop_eval.run.bench.memory import available
 from pdrop_eval.run.bench.outcome import gib
+from pdrop_eval.run.bench.sample import TEXT_SIZES, Sample
 from pdrop_eval.run.bench.settings import Plan, published_name
 from pdrop_eval.utils.errors import UserError
 
 BEFORE = 4  # text tokens before the first image; the others follow the last one
-_TEXT = {
-    "layers": "num_hidden_layers", "width": "hidden_size", "intermediate": "intermediate_size",
-    "heads": "num_attention_heads", "kv_heads": "num_key_value_heads", "vocabulary": "vocab_size",
-}  # fmt: skip
 _VISION = {
     "tile": "image_size", "patch": "patch_size", "vision_layers": "num_hidden_layers",
     "vision_width": "hidden_size", "vision_intermediate": "intermediate_size",
     "vision_heads": "num_attention_heads",
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What one row of a batch is. tiles: that the vision tower sees; size: height and width of an image."""
-
-    images: int
-    tiles: int
-    image_tokens: int
-    text_tokens: int
-    size: tuple[int, int]
 
 
 def model_config(plan: Plan) -> Any:
@@ -62,7 +47,7 @@ def _resized(config: Any, sizes: Mapping[str, int]) -> Any:
     text, vision = plain["text_config"], plain["vision_config"]
     names = {**{key: key for key in _VISION.values()}, **family.size_names}
     for name, value in sizes.items():
-        part, key = (text, _TEXT[name]) if name in _TEXT else (vision, names[_VISION[name]])
+        part, key = (text, TEXT_SIZES[name]) if name in TEXT_SIZES else (vision, names[_VISION[name]])
         if key not in part:
             raise UserError(
                 f"sizes.{name}={value} is no size of {family.display_name}: use sizes.{name}=null."
@@ -111,30 +96,6 @@ def _fit_vocabulary(plain: dict[str, Any], size: int) -> None:
 
 def _unfit(what: str, by: str) -> UserError:
     return UserError(f"{what} is no multiple of {by}: change one of them.")
-
-
-def sample_of(config: Any, image_tokens: int | None, text_tokens: int) -> Sample:
-    """The sample with so many image tokens, made up of whole images. Raises UserError if there is none.
-
-    A LLaVA-NeXT's image fills the largest grid; its nominal number (2,880) stands for it with its newlines.
-    """
-    vision, shape, nominal = (
-        config.vision_config,
-        families.multimodal_of(config).largest_image(config),
-        nominal_image_tokens(config),
-    )
-    one = shape.tokens
-    asked = one if image_tokens is None else image_tokens
-    for unit in (one, nominal):
-        if asked % unit == 0:
-            images = asked // unit
-            return Sample(images, images * shape.tiles, images * one, text_tokens, shape.size)
-    below = max(1, asked // one)
-    raise UserError(
-        f"image_tokens={asked} is no whole number of images: an image has {one:,} tokens here. Use "
-        f"{below * one} or {(below + 1) * one}, or images of another size, which follows from "
-        f"sizes.tile={getattr(vision, 'image_size', None)} and sizes.patch={vision.patch_size}."
-    )
 
 
 def check_memory(config: Any, dtype: str, device: str) -> int:

@@ -18,6 +18,7 @@ from pdrop_eval.models.loading.checkpoint import (
     resolve_checkpoint,
 )
 from pdrop_eval.records import run_identity as identity
+from pdrop_eval.run.bench.sample import check_variants, known_sizes
 from pdrop_eval.run.bench.spec import BenchSpec
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.variants import check_entry, label_of, read_entry
@@ -75,7 +76,8 @@ def make_plan(config: BenchSpec) -> Plan:
     variants = _variants(config.strategies)
     sizes, auto = _batch_sizes(config.batch_sizes)
     checks.check_results_folder(Path(config.results))
-    source, family = _source(config, any(one.strategy not in (None, VANILLA) for one in variants))
+    source, family, known = _source(config, any(one.strategy not in (None, VANILLA) for one in variants))
+    check_variants(config, variants, budget, known)
     dtype = _dtype(config)
     if config.device != "cpu":
         check_device(config.device)
@@ -119,6 +121,8 @@ def _check_sizes(config: BenchSpec) -> None:
 
 def _variants(asked: Any) -> tuple[Variant, ...]:
     """The variants in the order asked for, vanilla always among them."""
+    if asked in ([], None):
+        raise UserError(f"strategies={asked or []} is empty. Name some, strategies=[pdrop,fastv].")
     found = [_variant(entry) for entry in (asked if isinstance(asked, list) else [asked])]
     if VANILLA not in [one.label for one in found]:
         found.insert(0, Variant(VANILLA, VANILLA))
@@ -150,20 +154,21 @@ def _batch_sizes(asked: Any) -> tuple[tuple[int, ...], bool]:
     return tuple(sorted(set(sizes))), False
 
 
-def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
-    """Where the model's sizes (or weights) are read from, None for published ones; and its model family."""
+def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str, Any]:
+    """Where the model's sizes (or weights) are read from, None for published ones; its family, and sizes."""
     model = config.model
     if config.weights == "checkpoint":
         checkpoint = check_checkpoint(model.pretrained, model.revision, model.trust_remote_code, drops)
-        return resolve_checkpoint(model.pretrained), checkpoint.family
+        return resolve_checkpoint(model.pretrained), checkpoint.family, known_sizes(config, checkpoint, None)
     if config.architecture is not None:
-        return None, families.published()[config.architecture][0].name
+        return _published(config, config.architecture)
     try:
         found = resolve_checkpoint(model.pretrained)
     except MissingCheckpointError:
         found = ""
     if isinstance(found, Path):
-        return found, check_checkpoint(model.pretrained, None, model.trust_remote_code, drops).family
+        checkpoint = check_checkpoint(model.pretrained, None, model.trust_remote_code, drops)
+        return found, checkpoint.family, known_sizes(config, checkpoint, None)
     name = published_name(config)
     if name is None:
         raise UserError(
@@ -171,7 +176,11 @@ def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str]:
             f"architecture=... ({', '.join(families.published())}), or give a folder with its config.json as "
             "model.pretrained=<folder>."
         )
-    return None, families.published()[name][0].name
+    return _published(config, name)
+
+
+def _published(config: BenchSpec, name: str) -> tuple[None, str, Any]:
+    return None, families.published()[name][0].name, known_sizes(config, None, name)
 
 
 def _adapter(config: BenchSpec) -> Adapter | None:

@@ -7,16 +7,14 @@ from typing import Any
 import torch
 
 from pdrop_eval.efficiency.architecture import architecture_of, decoder_of
-from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.run.bench import model as models
+from pdrop_eval.run.bench.sample import Sample, fitted, sample_of
 from pdrop_eval.run.bench.settings import Plan
-from pdrop_eval.strategies.make import make_strategy
-from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import provenance
 
 
@@ -26,7 +24,7 @@ class Work:
 
     plan: Plan
     config: Any
-    sample: models.Sample
+    sample: Sample
     strategies: Mapping[str, Any]
     weights: int
 
@@ -40,17 +38,14 @@ def prepare(plan: Plan) -> Work:
     """All that can be known without the model's weights. Raises UserError."""
     config = models.model_config(plan)
     settings = plan.config
-    sample = models.sample_of(config, settings.image_tokens, settings.text_tokens)
+    sample = sample_of(config, settings.image_tokens, settings.text_tokens)
     layers = config.get_text_config().num_hidden_layers
     strategies: dict[str, Any] = {}
     for variant in plan.variants:
         if variant.strategy is None:
             strategies[variant.label] = None
             continue
-        strategy = make_strategy(variant.strategy, variant.fields)
-        decided = getattr(strategy, "solved_fields", ())  # what was given by hand stays
-        if plan.budget and variant.strategy != VANILLA and not set(variant.fields) & set(decided):
-            strategy = solve(strategy, config, **plan.budget, image_tokens=sample.image_tokens)
+        strategy = fitted(variant, plan.budget, config, sample.image_tokens)
         schedule_of(strategy, layers, sample.image_tokens, architecture_of(config).tile_tokens)
         strategies[variant.label] = strategy
     weights = models.check_memory(config, plan.dtype, settings.device)

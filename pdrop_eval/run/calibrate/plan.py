@@ -7,11 +7,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.models.loading.checkpoint import check_checkpoint
 from pdrop_eval.records.recipe_file import read_recipe_file
 from pdrop_eval.run.calibrate.rules import RULES
 from pdrop_eval.run.calibrate.rules.vtw import candidates
 from pdrop_eval.run.calibrate.spec import CalibrateSpec
 from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.fits import check_model, view_of
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.evaluate.plan import make_plan as make_run_plan
 from pdrop_eval.strategies.registry import installed
@@ -64,12 +66,17 @@ def make_plan(spec: CalibrateSpec) -> CalibrationPlan:
     _check_numbers(spec)
     rule, budget = _rule(spec)
     _check_open(spec, rule)
+    if budget:  # before questions are rendered
+        checkpoint = check_checkpoint(
+            spec.model.pretrained, spec.model.revision, spec.model.trust_remote_code
+        )
+        check_model(spec.strategy, checkpoint, spec.model.anyres, budget)
     tasks = checks.check_tasks(spec.tasks, list(spec.suite.tasks), spec.suite.name, spec.limit)
     root = _root(spec, rule, tasks)
     out = Path(spec.out).expanduser()
     folder = out.parent if out.suffix == ".json" else out
     run = make_run_plan(spec.run(str(folder), root))
-    depth = (run.checkpoint.config.get("text_config") or {}).get("num_hidden_layers")
+    depth = getattr(view_of(run.checkpoint).text_config, "num_hidden_layers", None)
     if rule == "vtw" and depth is not None:
         candidates(depth)
     identity = _identity(spec, run, rule)

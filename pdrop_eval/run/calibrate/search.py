@@ -107,21 +107,19 @@ def candidates(
     """
     usual, kind = solve(strategy, config, **budget), type(strategy)
     found, depth = [Candidate(usual, _settings(usual), True)], config.get_text_config().num_hidden_layers
-    name = next((name for name in kind.layout_fields if name in ("layers", "k")), None)
-    if name is None:
+    if kind.layer_field not in kind.layout_fields:  # there are none that could be chosen
         return found, 1
     kept = _kept(strategy)
-    kept.pop("stages", None)  # of PyramidDrop: it says what the layers say
-    single = isinstance(getattr(usual, name), int)
+    single = isinstance(getattr(usual, kind.layer_field), int)
     sizes = [1] if single else list(range(1, len(usual.drops(depth)) + 1))
-    shares = not single and "ratios" in kind.solved_fields
+    shares = not single and kind.share_field in kind.solved_fields
     for place in _places(depth, sizes, [*_PROFILES] if shares else ["even"], seed, number):
         if len(found) >= number:
             break
         with contextlib.suppress(
             UserError
         ):  # these layers can't cost so little, or the strategy wants others
-            made = _solved(kind, config, budget, kept, name, single, place)
+            made = _solved(kind, config, budget, kept, single, place)
             if _settings(made) not in [one.settings for one in found]:
                 found.append(Candidate(made, _settings(made), False))
     profiles = len(_PROFILES) if shares else 1
@@ -129,13 +127,13 @@ def candidates(
 
 
 def _solved(
-    kind: Any, config: Any, budget: Mapping[str, float], kept: Mapping[str, Any], name: str, single: bool,
-    place: Place,
-) -> Any:  # fmt: skip
+    kind: Any, config: Any, budget: Mapping[str, float], kept: Mapping[str, Any], single: bool, place: Place
+) -> Any:
     """The strategy that meets the budget with drops at a place. Raises UserError where there is none."""
     layers, profile = place
     if profile == "even":
-        return kind.for_budget(config, **budget, **{**kept, name: layers[0] if single else layers})
+        given = {kind.layer_field: layers[0] if single else layers}
+        return kind.for_budget(config, **budget, **{**kept, **given})
     layout = Layout(partial(_spread, kind, layers, profile, kept))
     asked = {one: budget.get(one) for one in KINDS}
     return find_budget(kind.__name__, lambda depth: [layout], config, None, dict(kept), asked)
@@ -143,12 +141,13 @@ def _solved(
 
 def _spread(kind: Any, layers: tuple[int, ...], profile: str, kept: Mapping[str, Any], share: float) -> Any:
     ratios = tuple(share ** _PROFILES[profile](i) for i in range(1, len(layers) + 1))
-    return kind(**{**kept, "layers": layers, "ratios": ratios})
+    return kind(**{**kept, kind.layer_field: layers, kind.share_field: ratios})
 
 
 def _kept(strategy: Any) -> dict[str, Any]:
     """The settings that aren't the class's own, nor the search's, nor the budget's."""
-    usual, decided = type(strategy)(), (*strategy.solved_fields, *strategy.layout_fields)
+    usual = type(strategy)()
+    decided = (*strategy.solved_fields, *strategy.layout_fields, *strategy.instead_of_layers)
     names = [field.name for field in fields(strategy) if field.name not in decided]
     return {
         name: getattr(strategy, name) for name in names if getattr(strategy, name) != getattr(usual, name)

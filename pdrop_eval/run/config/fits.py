@@ -5,23 +5,28 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.engine.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint
+from pdrop_eval.models.text_model import text_sizes
 from pdrop_eval.run.config.spec import StrategySpec
-from pdrop_eval.strategies.base import no_budget
-from pdrop_eval.strategies.make import without_torch
-from pdrop_eval.utils.errors import UserError
+from pdrop_eval.strategies.combinations import is_combined
+from pdrop_eval.strategies.make import settings_of, without_torch
+from pdrop_eval.utils.errors import UserError, naming
+from pdrop_eval.utils.presets import presets
 
 
-def check_model(spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget: bool = False) -> None:
+def check_model(
+    spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget: Mapping[str, float] | None = None
+) -> None:
     """Refuse a strategy that doesn't fit the model, as far as its config.json says it; the rest comes later.
 
     Args:
         spec: The strategy.
         checkpoint: The model's.
         anyres: The setting `model.anyres`.
-        budget: Whether a budget decides the counts, which is looked at later.
+        budget: What may be spent, `{"tokens": 64}`; it decides the counts.
 
     Raises:
         UserError: With what is allowed, under the names of the command line.
@@ -29,28 +34,81 @@ def check_model(spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget:
     strategy = without_torch(spec.build)
     if strategy is None:
         return
-    if budget:
-        if strategy.adaptive and not strategy.bounded:
-            raise no_budget(strategy.display_name)
+    if not budget:
+        with spec.named():
+            check_strategy(strategy, checkpoint, anyres)
         return
-    family = families.multimodal(checkpoint.family)
-    text = family.text_settings(checkpoint.config) or {}
-    config = config_view({**checkpoint.config, "text_config": text})
-    with spec.named():
-        if (layers := text.get("num_hidden_layers")) is not None:
-            strategy.drops(layers)
     # What config.json leaves to transformers' defaults is known only when it is loaded: checked again then.
-    with suppress(AttributeError), spec.named():
+    with suppress(AttributeError):
+        config = view_of(checkpoint)
+        families.multimodal(checkpoint.family).set_anyres(anyres, config)
+        within_budget(spec, strategy, config, budget)
+
+
+def within_budget(spec: StrategySpec, strategy: Any, config: Any, budget: Mapping[str, float]) -> Any:
+    """Return the strategy that costs no more than a budget.
+
+    Args:
+        spec: As it was asked for.
+        strategy: The same, built.
+        config: The model's.
+        budget: What may be spent, by kind.
+
+    Raises:
+        UserError: A budget out of reach, and settings that it decides itself, under the command line's names.
+    """
+    _check_decided(spec, strategy)
+    with naming(budget, "budget."), naming(spec.settings.keys() - budget.keys(), "strategy."):
+        return solve(strategy, config, **budget)
+
+
+def check_strategy(strategy: Any, checkpoint: Checkpoint, anyres: Any) -> None:
+    """Refuse a strategy that doesn't fit a checkpoint's model, under the names that its own fields have.
+
+    Raises:
+        UserError: With what is allowed.
+    """
+    family, config = families.multimodal(checkpoint.family), view_of(checkpoint)
+    if (layers := getattr(config.text_config, "num_hidden_layers", None)) is not None:
+        strategy.drops(layers)
+    with suppress(AttributeError):  # checked again when the config is loaded
         family.set_anyres(anyres, config)
         check_fits(family, config, strategy, ready=False)
-        depth = config.get_text_config().num_hidden_layers
-        _check_asked(strategy, depth, family.nominal_shape(config).tokens)
+        check_asked(strategy, config.text_config.num_hidden_layers, family.nominal_shape(config).tokens)
 
 
-def _check_asked(strategy: Any, layers: int, image_tokens: int) -> None:
+def view_of(checkpoint: Checkpoint) -> Any:
+    """Return a checkpoint's config.json in the form of a transformers config; see `config_view`."""
+    family = families.multimodal(checkpoint.family)
+    text = text_sizes(family.text_settings(checkpoint.config) or {}, family.text_types[0])
+    return config_view({**checkpoint.config, "text_config": text})
+
+
+def _check_decided(spec: StrategySpec, strategy: Any) -> None:
+    """Refuse settings that a budget decides: a command line that names them is refused even earlier."""
+    # As they are asked for: a strategy fills in what depends on others.
+    usual = settings_of(spec.preset) if is_combined(spec.preset) else presets("strategy").get(spec.preset)
+    for name in (*getattr(strategy, "layout_fields", ()), *getattr(strategy, "solved_fields", ())):
+        value = spec.settings.get(name)
+        if value is not None and value != (spec.settings if usual is None else usual).get(name):
+            raise UserError(
+                f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
+                "one of them out."
+            )
+
+
+def check_asked(strategy: Any, layers: int, image_tokens: int) -> None:
     """Refuse a strategy in the decoder that asks for more tokens than an image has: it would drop none.
 
     In the library it may ask for more, where a prompt has several images.
+
+    Args:
+        strategy: The strategy.
+        layers: The model's depth.
+        image_tokens: Of an image, or of a sample where that is several.
+
+    Raises:
+        UserError: With the number that an image has.
     """
     asked = strategy.asked_count(layers) if strategy.reducer is None else 0
     if asked > image_tokens:

@@ -174,7 +174,7 @@ def _suiting(config: RunSpec) -> Iterator[Finding]:
     config.strategy.settled(multimodal(found.family).can_renumber, model.name)
     check_anyres(model.anyres, found.config)
     multimodal(found.family).check_bounds(model.bounds)
-    check_model(config.strategy, found, model.anyres, bool(checks.check_budget(config.budget)))
+    check_model(config.strategy, found, model.anyres, checks.check_budget(config.budget))
     check_image_processing(model.image_processing, found.family)
     check_generation(model.generation, found.generation)
     if found.generation and model.generation is None:

@@ -12,7 +12,6 @@ from transformers import AutoConfig
 from transformers.models.auto.image_processing_auto import get_image_processor_config
 
 from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_tokens
-from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.efficiency.schedules import has_schedule, notes_of, schedule_of
 from pdrop_eval.engine.fits import check_fits
@@ -22,14 +21,12 @@ from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
-from pdrop_eval.strategies.combinations import is_combined
-from pdrop_eval.strategies.make import settings_of
+from pdrop_eval.run.config.fits import within_budget
 from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size
-from pdrop_eval.utils.errors import UserError, naming
-from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.redact import redact, redact_all
 
 if TYPE_CHECKING:
@@ -49,9 +46,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
     source = str(resolve_checkpoint(config.model.pretrained))
     transformers_config = _read_config(source, plan)
     if asked := check_budget(config.budget):
-        _check_decided(strategy, plan)
-        with naming(config.strategy.settings.keys() - asked.keys(), "strategy."):  # the budget has its own
-            strategy = solve(strategy, transformers_config, **asked)
+        strategy = within_budget(config.strategy, strategy, transformers_config, asked)
     layers = transformers_config.get_text_config().num_hidden_layers
     image_tokens = nominal_image_tokens(transformers_config)
     tile_tokens = architecture_of(transformers_config).tile_tokens
@@ -132,20 +127,6 @@ def determinism(config: Any) -> dict[str, Any]:
         "not_fixed": ["answers on another processor or with other packages"] if on_cpu else why,
         "batch_size": f"answers {'do not' if exact else 'may'} depend on it",
     }
-
-
-def _check_decided(strategy: Any, plan: "Plan") -> None:
-    """Refuses settings that a budget decides: a command line that names them is refused even earlier."""
-    given = plan.config.strategy.settings  # as they are asked for: a strategy fills in what depends on others
-    preset = plan.config.strategy.preset
-    usual = settings_of(preset) if is_combined(preset) else presets("strategy").get(preset, given)
-    for name in (*getattr(strategy, "layout_fields", ()), *getattr(strategy, "solved_fields", ())):
-        value = given.get(name)
-        if value is not None and value != usual.get(name):
-            raise UserError(
-                f"strategy.{name}={value} can't be given with a budget, which decides that itself. Leave "
-                "one of them out."
-            )
 
 
 def _read_config(source: str, plan: "Plan") -> Any:

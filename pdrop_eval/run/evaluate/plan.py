@@ -119,7 +119,7 @@ def make_plan(config: RunSpec) -> Plan:
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     family.check_bounds(config.model.bounds)
-    check_model(config.strategy, checkpoint, config.model.anyres, bool(checks.check_budget(config.budget)))
+    check_model(config.strategy, checkpoint, config.model.anyres, checks.check_budget(config.budget))
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)

@@ -94,8 +94,8 @@ class PdropLlava(lmms):
             adapter = check_adapter(adapter, adapter_revision, merge_adapter)
         strategy, settings = strategy_of(strategy, combine, fields)
         # By its name: it only refuses, and what a statement imports here counts in a run's identity.
-        check_recipes = import_module("pdrop_eval.run.lmms.recipes").check_recipes
-        check_recipes(settings, pretrained, revision, adapter)
+        check_arguments = import_module("pdrop_eval.run.lmms.recipes").check_arguments
+        check_arguments(strategy, settings, pretrained, revision, adapter, trust_remote_code, anyres)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         bounds = ImageBounds(min_pixels, max_pixels, max_patches)
         self.loaded = load(

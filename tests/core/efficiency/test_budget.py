@@ -34,7 +34,7 @@ def test_64_tokens_with_pyramiddrop_are_what_its_author_suggests():
     assert found.ratios == pytest.approx((0.192, 0.192**2, 0.192**3))
     assert found.reached.counts == (110, 21, 4)
     assert found.reached.tokens == mean(found) == 63.875
-    assert "4 equal stages can't reach that" in found.reached.words
+    assert "Drops before layers 8, 16, 24 can't reach that, so they come earlier." in found.reached.words
 
 
 def test_64_tokens_before_the_decoder_are_64_in_every_layer():

@@ -178,7 +178,7 @@ def test_feather_takes_a_budget_of_the_most_it_can_retain():
     assert (found.layers, found.reached.counts, found.reached.tokens) == ((8, 16), (178, 7), 192)
     found = Feather.for_budget(LLAVA, tokens=64)
     assert found.layers == (2, 8)
-    assert "Drops before 8 and 16 can't reach that" in found.reached.words
+    assert "Drops before layers 8, 16 can't reach that" in found.reached.words
     with pytest.raises(UserError, match="tokens=20 can't be reached by Feather"):
         Feather.for_budget(LLAVA, tokens=20)
 

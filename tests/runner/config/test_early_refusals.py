@@ -72,6 +72,40 @@ CASES = [
     (SHOW, ["sample=gqa:0", "strategy.ratio=2"], "strategy.ratio=2 is not allowed"),
     (BENCH, ["device=cuda"], "device=cuda asks for a GPU"),
     (BENCH, ["strategies=[{pdrop:{ratio:2}}]"], "ratio=2 is not allowed"),
+    (BENCH, ["strategies=[]"], "strategies=[] is empty. Name some"),
+    (BENCH, ["strategies=null"], "strategies=[] is empty. Name some"),
+    (BENCH, ["model=mini", "strategies=[{fastv:{k:9}}]"], "strategies has fastv k=9: k=9 is not allowed"),
+    (BENCH, ["model=llava_1_5_7b", "strategies=[{fastv:{k:33}}]"], "use values from 1 to 32"),
+    (
+        BENCH,
+        ["model=llava_1_5_7b", "sizes.layers=4", "strategies=[{pdrop:{stages:5}}]"],
+        "a model of 4 layers",
+    ),
+    (BENCH, ["architecture=qwen2_5_vl_7b", "strategies=[{fastv:{k:29}}]"], "use values from 1 to 28"),
+    (BENCH, ["model=mini", "strategies=[{fastv:{attention_rank:145}}]"], "let it retain 144 or fewer"),
+    (BENCH, ["model=mini", "image_tokens=100"], "image_tokens=100 is no whole number of images"),
+    (BENCH, ["model=mini", "strategies=[{uniform:{tokens:145}}]"], "tokens=145 is not allowed"),
+    (BENCH, ["model=mini", "budget.tokens=145"], "tokens=145 can't be reached by"),
+    (BENCH, ["model=mini", "strategies=[prumerge]", "budget.share=0.5"], "decides by each image"),
+    (
+        EVALUATE,
+        ["budget.tokens=145"],
+        "budget.tokens=145 can't be reached by PyramidDrop: with 8 layers and 144",
+    ),
+    (EVALUATE, ["strategy=uniform", "budget.tokens=0.5"], "budget.tokens=0.5 can't be reached by Uniform"),
+    (EVALUATE, ["strategy=fastv", "budget.share=0.01"], "budget.share=0.01 can't be reached by FastV"),
+    (
+        EVALUATE,
+        ["model=mini_next_p5", "budget.tflops=99"],
+        "budget.tflops=99 can't be reached by PyramidDrop",
+    ),
+    (EVALUATE, ["combine=[visionzip,pdrop]", "budget.tokens=1"], "budget.tokens=1 can't be reached by"),
+    (EVALUATE, ["strategy=vanilla", "budget.tokens=64"], "vanilla drops nothing"),
+    (
+        CALIBRATE,
+        ["strategy=pdrop", "search=true", "limit=1", "tasks=[gqa]", "budget.tokens=999"],
+        "budget.tokens=999 can't be reached by PyramidDrop",
+    ),
 ]
 
 

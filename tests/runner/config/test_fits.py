@@ -1,16 +1,28 @@
 """Strategies that don't fit the model are refused from its config.json, before torch and weights."""
 
+from pathlib import Path
+
 import pytest
 
-from pdrop_eval.models.loading.checkpoint import check_checkpoint
+from pdrop_eval.models.loading.checkpoint import Checkpoint, check_checkpoint
 from pdrop_eval.run.config.fits import check_model
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.utils.errors import UserError
 
+# As llava-hf/llava-1.5-7b-hf has it.
+SEVEN_B = {
+    "text_config": {"model_type": "llama", "vocab_size": 32064, "max_position_embeddings": 4096},
+    "vision_config": {
+        "model_type": "clip_vision_model", "hidden_size": 1024, "image_size": 336, "patch_size": 14,
+        "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24,
+    },
+    "vision_feature_layer": -2,
+    "vision_feature_select_strategy": "default",
+}  # fmt: skip
 NEXT = "embedded:mini_next_p5"
 
 
-def check(*overrides, pretrained="embedded", anyres=None, budget=False, changed=None):
+def check(*overrides, pretrained="embedded", anyres=None, budget=None, changed=None):
     """Check a strategy with a miniature; changed: of its config.json, by the part."""
     checkpoint = check_checkpoint(pretrained, None)
     for part, values in (changed or {}).items():
@@ -67,10 +79,32 @@ def test_a_tower_without_a_class_token_is_refused_by_those_that_choose_by_it(str
     check("strategy=uniform", changed=siglip)
 
 
+def test_sizes_that_published_checkpoints_leave_to_transformers_are_known():
+    """LLaVA-1.5-7B's config.json, which says of its Vicuna only what isn't Llama's: 32 layers, 4,096 wide."""
+    checkpoint = Checkpoint("llava", {"model_type": "llava", **SEVEN_B}, Path("nowhere"), {})
+    spec = compose_spec(["strategy=fastv", "strategy.k=33"]).strategy
+    with pytest.raises(UserError, match=r"strategy.k=33 is not allowed.* use values from 1 to 32"):
+        check_model(spec, checkpoint, None)
+    # FastV keeps 576 tokens in its first layer at least, and one in 31: 607 of 32 layers, 18.97 in the mean.
+    fastv = compose_spec(["strategy=fastv"]).strategy
+    check_model(fastv, checkpoint, None, {"tokens": 18.97})
+    with pytest.raises(UserError, match=r"^budget.tokens=18.9 can't be reached by FastV: with 32 layers"):
+        check_model(fastv, checkpoint, None, {"tokens": 18.9})
+    # Eq. 4 of one layer: 4 * 576 * 4096^2 + 2 * 576^2 * 4096 + 3 * 576 * 4096 * 11008, of all 32: 3.817e12.
+    with pytest.raises(UserError, match=r"^budget.tflops=3.9 .* to 3.817 \(nothing dropped\) TFLOPs"):
+        check_model(fastv, checkpoint, None, {"tflops": 3.9})
+    check_model(fastv, checkpoint, None, {"tflops": 3.8})
+
+
+def test_a_budget_decides_what_a_command_can_not_give_beside_it():
+    with pytest.raises(UserError, match=r"strategy.ratio=0.7 can't be given with a budget"):
+        check("strategy.ratio=0.7", budget={"tokens": 32})
+
+
 @pytest.mark.parametrize("strategy", ["prumerge", "prumerge_plus"])
 def test_a_budget_for_what_decides_by_the_image_is_refused(strategy):
     with pytest.raises(UserError, match="decides by each image how many tokens it retains"):
-        check(f"strategy={strategy}", budget=True)
+        check(f"strategy={strategy}", budget={"tokens": 32})
 
 
 def test_the_grids_that_are_asked_for_count():

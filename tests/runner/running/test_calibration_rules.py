@@ -1,6 +1,8 @@
 """The authors' rules for VTW's K and FitPrune's recipe on numbers made by hand; what a search tries."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,6 +10,8 @@ from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, LlavaConfig,
 
 from pdrop_eval import PyramidDrop
 from pdrop_eval.efficiency.architecture import Decoder
+from pdrop_eval.efficiency.budget import Layout
+from pdrop_eval.engine.interface import Drop
 from pdrop_eval.run.calibrate.fitprune import MassProbe
 from pdrop_eval.run.calibrate.loss import Loss
 from pdrop_eval.run.calibrate.questions import Asked
@@ -15,6 +19,7 @@ from pdrop_eval.run.calibrate.rules import fitprune, vtw
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
 from pdrop_eval.run.calibrate.search import candidates
 from pdrop_eval.run.calibrate.text import calibration_text
+from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
@@ -221,6 +226,36 @@ def test_the_layers_of_every_method_in_the_decoder_are_searched(miniature, name)
     assert 2 <= len(found) <= min(6, places)
     assert all(schedules(found, 60))
     assert len({str(one.strategy.drops(8)) for one in found}) > 1
+
+
+@dataclass
+class Early(Strategy):
+    """Half of the tokens go, at a layer that the strategy has its own word for."""
+
+    cut: int = 2
+    share: float = 0.5
+    name: ClassVar[str] = "early"
+    solved_fields: ClassVar[tuple[str, ...]] = ("share",)
+    layout_fields: ClassVar[tuple[str, ...]] = ("cut",)
+    layer_field: ClassVar[str] = "cut"
+
+    def drops(self, num_layers):
+        return (Drop(layer=self.cut),)
+
+    def retained(self, num_layers, image_tokens):
+        return (int(image_tokens * self.share),)
+
+    @classmethod
+    def budget_layouts(cls, num_layers, **fields):
+        return [Layout(lambda share: cls(share=share, **fields))]
+
+
+def test_the_strategy_says_itself_what_its_layers_are_called(miniature):
+    """At most 60 of 144 tokens a layer: 144 c + n (8 - c) <= 480 is possible for c = 1, 2 and 3."""
+    found, places = candidates(Early(), miniature, {"tokens": 60}, 6, seed=1)
+    assert places == 7
+    assert {one.settings["cut"] for one in found} == {1, 2, 3}
+    assert all(schedules(found, 60))
 
 
 @pytest.mark.parametrize("name", ["vtw", "fitprune", "visionzip", "random", "visionzip+pdrop"])

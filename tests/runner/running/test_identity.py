@@ -253,7 +253,13 @@ def test_a_strategy_of_the_users_own_counts_with_its_file(tmp_path, monkeypatch)
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [("fastv", "FastV"), ("vtw", "VTW"), ("fitprune", "FitPrune"), ("visionzip", "VisionZip")],
+    [
+        ("fastv", "FastV"),
+        ("vtw", "VTW"),
+        ("fitprune", "FitPrune"),
+        ("visionzip", "VisionZip"),
+        ("visionzip", "VisionZip+pdrop_eval.strategies.fastv.FastV"),
+    ],
 )
 def test_of_the_strategies_only_the_chosen_one_is_read(module, name):
     shared = import_closure([f"pdrop_eval.{name}" for name in run_identity._SHARED], paths.PACKAGE)
