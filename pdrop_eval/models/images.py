@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import ExifTags, Image, ImageOps
 
+from pdrop_eval.utils.files import check_regular
+
 # A square of 20,000 pixels a side: 1.2 GB as bytes, and as much again on the way. Beyond it, a picture can
 # only be a mistake or an attack.
 MOST_PIXELS = 20_000**2
@@ -34,6 +36,8 @@ def open_picture(source: Path | str | bytes | Image.Image) -> Image.Image:
         OSError, ValueError, SyntaxError, DecompressionBombError: what Pillow says of a damaged one.
     """
     if not isinstance(source, Image.Image):
+        if not isinstance(source, bytes):
+            check_regular(Path(source))
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
             return open_picture(opened)
     _check_header(source)
@@ -67,6 +71,7 @@ def picture_size(path: Path) -> tuple[int, int]:
     Raises:
         As `open_picture`.
     """
+    check_regular(path)
     with Image.open(path) as image:
         _check_header(image)
         # The size of a square is the same however it is turned; a PNG that isn't one may have its

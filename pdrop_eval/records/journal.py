@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.utils.files import writing_to
+from pdrop_eval.utils.files import check_regular, writing_to
 from pdrop_eval.utils.validation import to_plain
 
 FOLDER = "journal"
@@ -102,6 +102,7 @@ def read_answers(path: Path, scope: str | None = None) -> dict[str, dict[str, An
     """The whole lines of a journal by key, of one scope or of all; a file that is gone has none."""
     found = {}
     try:
+        check_regular(path)
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return {}

@@ -15,7 +15,7 @@ from pdrop_eval.records.kinds import Anything, Flag, List, Name, Number, Text, T
 from pdrop_eval.records.schema import Part, first_fault
 from pdrop_eval.strategies.recipe import FORMAT, VERSION
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import write_atomically, writing_to
+from pdrop_eval.utils.files import read_text, write_atomically, writing_to
 from pdrop_eval.utils.validation import parse, to_plain
 
 Layers = Annotated[int, Field(ge=1), Words("no whole number from 1")]
@@ -142,7 +142,7 @@ def read_recipe_file(path: Path) -> dict[str, Any] | None:
         UserError: what lies there is no recipe.
     """
     try:
-        found = parse(path.read_text(encoding="utf-8"))
+        found = parse(read_text(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pdrop_eval.records.schema import read_sample
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import check_regular, read_text
 from pdrop_eval.utils.validation import parse
 
 _FIELDS = ("samples_sha256", "next_samples_sha256")
@@ -39,7 +40,9 @@ def lost_samples(folder: Path, task: str, entry: Mapping[str, Any]) -> str | Non
     An entry without a checksum, of an earlier version, doesn't say that there is a file.
     """
     try:
-        content = samples_path(folder, task).read_bytes()
+        path = samples_path(folder, task)
+        check_regular(path)
+        content = path.read_bytes()
         return _fault(checksum(content), sum(1 for line in content.split(b"\n") if line), entry)
     except OSError as error:
         return (error.strerror or str(error)) if entry.get(_FIELDS[0]) else None
@@ -63,6 +66,7 @@ def each_sample(folder: Path, task: str) -> Iterator[dict]:
     path = samples_path(folder, task)
     digest, lines = hashlib.sha256(), 0
     try:
+        check_regular(path)
         with open(path, "rb") as file:
             for line in file:
                 digest.update(line)
@@ -92,7 +96,7 @@ def _fault(sha256: str, lines: int, entry: Mapping[str, Any]) -> str | None:
 def _entry(record: Path, task: str) -> Mapping[str, Any]:
     """A task's entry in a record that was checked before; empty where there is none."""
     try:
-        found = parse(record.read_text(encoding="utf-8"))["tasks"][task]
+        found = parse(read_text(record))["tasks"][task]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

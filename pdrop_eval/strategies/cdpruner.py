@@ -15,6 +15,7 @@ from pdrop_eval.engine.before_interface import ImageView
 from pdrop_eval.models.encoded import Needs, TokenShape
 from pdrop_eval.strategies.per_tile import PerTile
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,7 +159,7 @@ def check_named(name: str) -> None:
     folder = Path(name).expanduser()
     if os.path.isdir(folder):  # also of a name that no file can have
         try:
-            kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+            kind = json.loads(read_text(folder / "config.json")).get("model_type")
         except (OSError, ValueError, AttributeError):
             raise UserError(f"text_tower={name} holds no config.json of a CLIP. {FIX}") from None
         if kind != "clip":

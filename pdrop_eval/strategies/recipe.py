@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_whole
 from pdrop_eval.utils.validation import is_plain_name, parse, shortened
 
 FORMAT = "pdrop-eval recipe"
@@ -102,7 +103,7 @@ def read_recipe(given: Any, strategy: str) -> Recipe:
         raise UserError(f"recipe={given!r} is not allowed: {_choices(strategy)}")
     path = _place(given, strategy)
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
     except OSError as error:
         raise UserError(
             f"The recipe {given!r} can't be read ({error.strerror}): {_choices(strategy)}"

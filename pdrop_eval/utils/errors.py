@@ -4,13 +4,29 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+_LONGEST_WORD, _WORD_HEAD = 600, 200  # characters of what has no space in it, as a path or a value
+_LONG_WORD = re.compile(rf"\S{{{_LONGEST_WORD + 1},}}")
+_LONGEST, _HEAD, _TAIL = 6000, 4000, 1000  # of a message; what is said last is the fix
+
 
 class UserError(Exception):
     """A wrong input. The message names the value, what is allowed and how to fix it.
 
     Command-line entry points print it without a traceback and exit with status 2. Anything else that is
-    raised is a bug and keeps its traceback.
+    raised is a bug and keeps its traceback. A very long value is cut, so that the message can be read.
     """
+
+    def __init__(self, message: str = "", *more: object):
+        super().__init__(brief(message), *more)
+
+
+def brief(message: str) -> str:
+    """Return a message whose very long values are cut; one without them as it is."""
+    text = _LONG_WORD.sub(lambda word: f"{word[0][:_WORD_HEAD]}... ({len(word[0]):,} characters)", message)
+    if len(text) > _LONGEST:
+        left_out = len(text) - _HEAD - _TAIL
+        text = f"{text[:_HEAD]} ... ({left_out:,} characters left out) ... {text[-_TAIL:]}"
+    return text
 
 
 class SampleError(RuntimeError):

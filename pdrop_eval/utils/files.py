@@ -1,7 +1,8 @@
-"""Files that are written whole or not at all, and a folder that one process holds."""
+"""Files that a user names, read with care; written whole or not at all; a folder that one process holds."""
 
 import errno
 import os
+import stat
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,48 @@ try:
     import fcntl
 except ImportError:  # not a POSIX system: runs are then not guarded against a second process
     fcntl = None  # type: ignore[assignment]
+
+
+LARGEST_TEXT = 1 << 26  # bytes of a file that is read whole: settings, a record, a checkpoint's JSON
+
+
+def check_regular(path: Path) -> None:
+    """Refuse what is no plain file, before it is opened: a pipe would be waited for, a device never ends.
+
+    Raises:
+        OSError: as the system reports it, and for what is no plain file.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a device or a pipe, and no plain file", str(path))
+
+
+def read_whole(path: Path, most: int = LARGEST_TEXT) -> bytes:
+    """Return the content of a plain file of no more than `most` bytes.
+
+    Raises:
+        OSError: as the system reports it, for what is no plain file, and for one that is larger.
+    """
+    check_regular(path)
+    with open(path, "rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(
+            errno.EINVAL, f"it has more than {most >> 20} MiB, which none of its kind has", str(path)
+        )
+    return content
+
+
+def read_text(path: Path, most: int = LARGEST_TEXT) -> str:
+    """Return the text of a plain file in UTF-8; see `read_whole`.
+
+    Raises:
+        OSError: see `read_whole`.
+        UnicodeDecodeError: it isn't UTF-8.
+    """
+    return read_whole(path, most).decode("utf-8")
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

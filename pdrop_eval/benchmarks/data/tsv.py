@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import check_regular
 
 _ROWS = 64  # of a batch, pictures and all
 _SHORT = 64  # characters: a picture that is no longer names the row that has it, as VLMEvalKit has it
@@ -126,6 +127,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """The line on which each row ends, and its cells by column."""
     csv.field_size_limit(2**31 - 1)
     try:
+        check_regular(path)
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, delimiter="\t")
             for row in reader:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 from pdrop_eval.utils.validation import is_plain_name
 
 WHOLE = "model.safetensors"
@@ -140,7 +141,7 @@ def read_object(path: Path) -> dict[str, Any]:
         UserError: a damaged one.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
     if not isinstance(found, dict):

@@ -23,6 +23,7 @@ from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run import Run
 from pdrop_eval.strategies.registry import VANILLA, info_of
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 from pdrop_eval.utils.numbers import natural
 from pdrop_eval.utils.validation import check_choice
 
@@ -262,7 +263,7 @@ def load_table(path: Path) -> Table:
         UserError: It can't be read, or something in it isn't allowed.
     """
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(path))
         return Table(**{**(found if isinstance(found, dict) else {}), "name": path.stem})
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from pdrop_eval.records.store import run_id
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, write_atomically, writing_to
+from pdrop_eval.utils.files import Lock, read_text, write_atomically, writing_to
 from pdrop_eval.utils.validation import to_plain
 
 SCHEMA = 1
@@ -67,7 +67,7 @@ def existing(root: Path, model: str, identity: Any) -> dict[str, Any] | None:
 def read(path: Path) -> dict[str, Any]:
     """A record. Raises UserError if it is damaged or of a newer schema."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except (OSError, ValueError) as error:
         raise _unreadable(path, str(error)) from error
     if not isinstance(record, dict) or not isinstance(record.get("batches"), dict):

@@ -26,7 +26,7 @@ from pdrop_eval.run.calibrate.plan import CalibrationPlan
 from pdrop_eval.run.calibrate.questions import ask
 from pdrop_eval.run.lmms.preprocess import Prepared
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import write_atomically, writing_to
+from pdrop_eval.utils.files import read_text, write_atomically, writing_to
 
 _LISTED = 50_000  # places that are listed and shuffled; of more, some are drawn
 _DRAWS = 50  # of those, how many for each setting that is wanted
@@ -193,7 +193,7 @@ class Tried:
         self.losses: dict[int, Loss] = {}
         # nothing there, or nothing that can be read: all is tried anew
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(read_text(path))
             if found["identity"] == self._identity:
                 self.losses = {int(number): Loss(**loss) for number, loss in found["losses"].items()}
 

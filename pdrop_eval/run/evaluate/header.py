@@ -27,6 +27,7 @@ from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils import provenance, versions
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 from pdrop_eval.utils.redact import redact, redact_all
 
 if TYPE_CHECKING:
@@ -179,8 +180,8 @@ def training_record(source: Path | str) -> dict[str, Any] | None:
     if not isinstance(source, Path) or not path.is_file():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} is no valid JSON ({error}). Copy the checkpoint again.") from error
     if not isinstance(found, dict):
         raise UserError(f"{path} holds no JSON object. Copy the checkpoint again.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from pdrop_eval.run.train.spec import DistributedSpec
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 from pdrop_eval.utils.paths import CONF
 
 _FOLDER = CONF / "distributed"
@@ -58,8 +59,8 @@ def deepspeed_config(name: str) -> dict[str, Any]:
             f"of {known}."
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        found = json.loads(read_text(path))
+    except (OSError, ValueError) as error:
         raise UserError(
             f"{path} is no valid JSON ({error}). Fix it, or use zero2.json or zero3.json."
         ) from error

@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from pdrop_eval.utils.distributed import rank, world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.files import read_text, write_atomically
 
 MARK = "whole.json"  # in a checkpoint that was written to its end
 
@@ -108,7 +108,7 @@ def last_checkpoint(folder: Path, identity: dict[str, Any]) -> tuple[Path | None
     for step in sorted(found, reverse=True):
         mark = found[step] / MARK
         if mark.is_file():
-            facts = json.loads(mark.read_text(encoding="utf-8"))
+            facts = json.loads(read_text(mark))
             check_identity(facts["identity"], identity, found[step])
             return found[step], facts
         if rank() == 0:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import check_regular
 
 BLOCK = 1 << 20  # characters
 _CUT = 16  # an error so close to the end of a block may come from the end: the longest token that can be cut
@@ -25,6 +26,7 @@ def read_entries(file: Path) -> Iterator[tuple[int, Any]]:
         UserError: With file and line if it can't be read, is not UTF-8 or is no JSON.
     """
     try:
+        check_regular(file)
         with open(file, encoding="utf-8-sig") as stream:
             yield from _Values(file, stream).all()
     except OSError as error:
