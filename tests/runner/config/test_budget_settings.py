@@ -85,7 +85,7 @@ def test_wrong_budgets(llava, data, overrides, words):
 
 def test_what_is_said_of_a_budget_keeps_the_budgets_name(llava, data):
     message = refused(llava, data, "strategy=random", "budget.tokens=17")  # which has a setting `tokens`
-    assert message.startswith("tokens=17 can't be reached by Random")
+    assert message.startswith("budget.tokens=17 can't be reached by Random")
 
 
 def test_an_experiments_run_with_its_own_ratio_takes_no_budget(llava, data):
