@@ -142,6 +142,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _with_eight_bits(image: Image.Image) -> Image.Image:
     """Of grey with 16 bits the 8 higher ones, as Pillow does by itself when it opens colours with 16 bits."""
     _check_header(image)
+    if image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        return image.convert("RGBA")  # the same colours, of which Pillow warns when it makes RGB of them
     if not (image.mode.startswith("I;16") or _is_grey_map(image)):
         return image
     import numpy as np

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from pdrop_eval.utils import distributed, log, output
+from pdrop_eval.utils.console import as_typed_here
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.paths import CONF
@@ -125,7 +126,7 @@ def report(program: str, message: str, status: int) -> None:
     if log.kind() == "json":
         log.event("error", level="error", message=message, status=status)
     else:
-        lines = [visible(line) for line in redact(message).splitlines()]
+        lines = [visible(line) for line in redact(as_typed_here(message)).splitlines()]
         with contextlib.suppress(OSError):  # it is full, too: the status says it
             print(f"{program}:", "\n".join(lines), file=sys.stderr)
 

@@ -5,6 +5,11 @@ import re
 from pdrop_eval.utils.paths import PACKAGE
 
 _SCRIPT = re.compile(r"(?:\.venv/bin/)?(pdrop-eval[a-z-]*)(?= |$)")
+# A command within a sentence: a script of ours with what it is given, or torchrun, which lies beside it.
+_MENTIONED = re.compile(
+    r"(?<![\w./'-])(?:pdrop-eval(?:-[a-z]+)?(?= (?:--help|-m |\.\.\.|[a-z_.]+=))|torchrun(?= --))"
+    r"|(?<=--no-python )pdrop-eval(?:-[a-z]+)?\b"
+)
 
 
 def script(name: str) -> str:
@@ -15,6 +20,16 @@ def script(name: str) -> str:
 def in_checkout() -> bool:
     """Whether the package lies beside its Makefile, so that `make` has what it needs."""
     return (PACKAGE.parent / "Makefile").is_file()
+
+
+def made_here(target: str, otherwise: str) -> str:
+    """What does a thing here: a target of make in a checkout, else a command of the installed package."""
+    return f"make {target}" if in_checkout() else otherwise
+
+
+def as_typed_here(message: str) -> str:
+    """A message whose commands can be typed as they stand: in a checkout, `make` put them into .venv/bin."""
+    return _MENTIONED.sub(lambda found: f".venv/bin/{found[0]}", message) if in_checkout() else message
 
 
 def as_run_here(command: str) -> str:

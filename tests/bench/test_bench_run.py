@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -21,6 +22,7 @@ from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.spec import SizesSpec
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
+from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.strategies.registry import StrategyInfo
 from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
@@ -513,24 +515,49 @@ def test_scores_of_the_nearest_evaluation_stand_beside_vanillas():
         evaluation("pdrop", [36, 36, 6, 6], 55.0),
     ]
     one = {"strategy": "fastv", "reached": {"share": 21 / 36}, "fields": {"rounding": "round", "r": 0.8}}
-    lines = bench_gain._scores(one, runs)
+    lines = bench_gain._scores(one, runs, "llava_1_5_7b")
     assert "suite=mini at 58.3% of the tokens a layer" in one_line(lines[0])
     assert lines[1].strip() == "gqa 50.0 (60.0)"
     far = {**one, "reached": {"share": 0.2}}
-    said = one_line(bench_gain._scores(far, runs)[0])
-    command = f"{script('pdrop-eval')} strategy=fastv budget.share=0.2, and strategy=vanilla"
-    assert f"none near this budget yet: {command}" in said
+    said = bench_gain._scores(far, runs, "llava_1_5_7b")
+    assert "none near this budget yet" in said[0]
+    start = f"{script('pdrop-eval')} model=llava_1_5_7b strategy="
+    assert said[1:] == [f"{start}fastv budget.share=0.2", f"{start}vanilla"]
+    for command in said[1:]:
+        check_command_line(shlex.split(command)[1:])
     other = {**one, "fields": {"rounding": "floor"}}
-    assert "none near this budget" in bench_gain._scores(other, runs)[0]
+    assert "none near this budget" in bench_gain._scores(other, runs, "mini")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "said"),
+    [
+        ("fastv", {"k": 3, "r": 0.8, "rounding": "floor"}, ["strategy=fastv", "strategy.rounding=floor"]),
+        (
+            "pdrop",
+            {"ratio": 0.4, "stages": 4, "score": "logits"},
+            ["strategy=pdrop", "strategy.score=logits"],
+        ),
+        (
+            "visionzip+pdrop",
+            {"visionzip.dominant": 30, "visionzip.contextual": 5, "pdrop.ratio": 0.4},
+            ["combine=[visionzip,{pdrop:{ratio:0.4}}]"],
+        ),
+    ],
+)
+def test_the_command_that_measures_scores_names_the_settings_that_are_not_usual(name, fields, said):
+    """A budget decides FastV's K and R, PyramidDrop's λ, and how many tokens VisionZip leaves."""
+    assert bench_gain._chosen({"strategy": name, "fields": fields}) == said
+    check_command_line(said)
 
 
 @pytest.mark.parametrize("other", [{"suite": "paper"}, {"changes": ["dtype=float16"]}, {"code": "d"}])
 def test_scores_stand_side_by_side_only_where_suite_settings_and_code_are_equal(other):
     one = {"strategy": "fastv", "reached": {"share": 21 / 36}, "fields": {"rounding": "round"}}
     runs = [evaluation("vanilla", [36] * 4, 60.0, **other), evaluation("fastv", [36, 36, 6, 6], 50.0)]
-    assert "none near this budget" in bench_gain._scores(one, runs)[0]
+    assert "none near this budget" in bench_gain._scores(one, runs, "mini")[0]
     both = [*runs, evaluation("fastv", [36, 36, 6, 6], 52.0, **other)]
-    assert bench_gain._scores(one, both)[1].strip() == "gqa 52.0 (60.0)"
+    assert bench_gain._scores(one, both, "mini")[1].strip() == "gqa 52.0 (60.0)"
 
 
 def test_another_size_has_no_scores(every_variant, monkeypatch):

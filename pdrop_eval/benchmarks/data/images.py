@@ -21,6 +21,7 @@ from pdrop_eval.benchmarks.data.read import column_names, parts, rows
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
 from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.models.images import open_picture
+from pdrop_eval.utils.console import made_here
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.hashing import content_hashes
 
@@ -110,7 +111,8 @@ def _rendered(task: str, sha256: str | None, folders: Sequence[Path]) -> Path:
     kept = [folder / f"{task}.parquet" for folder in suites if _content(folder, task) == sha256]
     found = next((path for path in [*own, *kept, now / f"{task}.parquet"] if path.is_file()), None)
     if found is None:
-        raise NotThereError("the rendered suite is not on this machine (make suite renders it)")
+        renders = made_here("suite", "python -m pdrop_eval.benchmarks.rendered.suite")
+        raise NotThereError(f"the rendered suite is not on this machine ({renders} renders it)")
     return found
 
 

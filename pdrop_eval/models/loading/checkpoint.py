@@ -76,8 +76,8 @@ def _embedded(name: str) -> Path:
             "your own with model.pretrained=<folder>."
         )
     raise MissingCheckpointError(
-        "The embedded miniature is missing from this installation. Install the package again, train it with "
-        "make train-mini, or give another checkpoint with model.pretrained=<folder>."
+        "The embedded miniature is missing from this installation. Install the package again, or "
+        "give another checkpoint with model.pretrained=<folder>."
     )
 
 

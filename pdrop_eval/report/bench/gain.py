@@ -1,5 +1,6 @@
 """What a budget gains: the schedule found, FLOPs, time and memory, and scores of evaluations near it."""
 
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from typing import Any
 from pdrop_eval.records.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.bench.text import batches, layers_text, variant_name
+from pdrop_eval.strategies.combinations import as_parts, is_combined, is_strategy, shown
+from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
 from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
@@ -19,12 +22,15 @@ NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget s
 def gain_text(record: Mapping[str, Any], scores: Path) -> str:
     """The answer to "what do I gain at this budget?", a paragraph a strategy."""
     asked = ", ".join(f"{kind}={value:g}" for kind, value in record["budget"].items())
-    runs = [] if _resized(record) else _runs(scores, record["model"]["name"])
+    model = record["model"]["name"]
+    runs = [] if _resized(record) else _runs(scores, model)
     parts = [f"What budget.{asked} gains, against vanilla"]
     vanilla = next(one for one in record["strategies"] if one["label"] == VANILLA)
     for one in record["strategies"]:
         if one.get("reached"):
-            parts.append("\n".join([*_found(one, vanilla), *_measured(record, one), *_scores(one, runs)]))
+            parts.append(
+                "\n".join([*_found(one, vanilla), *_measured(record, one), *_scores(one, runs, model)])
+            )
     return "\n\n".join(parts)
 
 
@@ -110,7 +116,7 @@ def _runs(scores: Path, model: str) -> list[Run]:
     ]
 
 
-def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
+def _scores(one: Mapping[str, Any], runs: Sequence[Run], model: str) -> list[str]:
     """The scores of the nearest evaluation of the same strategy, beside vanilla's that was run like it."""
     share = one["reached"]["share"]
     near = [
@@ -120,8 +126,11 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
         if _reference(run, runs) is not None and abs(_share(run) / share - 1) <= NEAR
     ]
     if not near:
-        command = f"{script('pdrop-eval')} strategy={one['strategy']} budget.share={share:.3g}"
-        return [_entry("Scores", f"none near this budget yet: {command}, and strategy=vanilla (same model)")]
+        commands = ([*_chosen(one), f"budget.share={share:.3g}"], [f"strategy={VANILLA}"])
+        return [
+            _entry("Scores", "none near this budget yet. These commands measure them:"),
+            *(shlex.join([script("pdrop-eval"), f"model={model}", *rest]) for rest in commands),
+        ]
     # of those that are as near, the one with the most benchmarks, with the fewest settings of its own
     best = min(near, key=lambda run: (abs(_share(run) / share - 1), -len(run.results), len(run.deviations)))
     other = _reference(best, runs)
@@ -137,6 +146,20 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run]) -> list[str]:
         "(vanilla's in brackets):"
     )
     return [_entry("Scores", said), _entry("", ", ".join(tasks))]
+
+
+def _chosen(one: Mapping[str, Any]) -> list[str]:
+    """The strategy of a benchmark as overrides, with settings that are neither usual nor the budget's."""
+    name, decided = one["strategy"], info_of(one["strategy"]).decided
+    usual = settings_of(name) if is_strategy(name) else {}
+    own = {
+        key: value
+        for key, value in one["fields"].items()
+        if key not in decided and key in usual and value != usual[key]
+    }
+    if is_combined(name):
+        return [f"combine={as_parts(name, own)}"]
+    return [f"strategy={name}", *(f"strategy.{key}={shown(value)}" for key, value in own.items())]
 
 
 def _reference(run: Run, runs: Sequence[Run]) -> Run | None:

@@ -38,6 +38,7 @@ from pdrop_eval.run.lmms.recipes import check_recipes
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils import versions
 from pdrop_eval.utils.cli import ending
+from pdrop_eval.utils.console import as_typed_here, made_here
 from pdrop_eval.utils.errors import UserError
 
 NEWEST_PYTHON = (3, 13)
@@ -87,7 +88,7 @@ def examine(config: RunSpec) -> Iterator[Finding]:
 
 def _line(finding: Finding) -> str:
     head = f"{finding.status:<5}{finding.what:<21} "
-    text = finding.text if not finding.fix else f"{finding.text} -> {finding.fix}"
+    text = as_typed_here(finding.text if not finding.fix else f"{finding.text} -> {finding.fix}")
     return textwrap.fill(
         text,
         80,
@@ -101,8 +102,9 @@ def _line(finding: Finding) -> str:
 def _python(config: RunSpec) -> Iterator[Finding]:
     here = platform.python_version()
     needed = SpecifierSet(metadata("pdrop-eval")["Requires-Python"] or "")
+    setup = made_here("setup PYTHON=python3.11", "Python 3.11")
     if here not in needed:
-        yield Finding("FAIL", "python", f"{here}, needed {needed}", "make setup PYTHON=python3.11")
+        yield Finding("FAIL", "python", f"{here}, needed {needed}", f"{setup}, or a newer one")
     elif sys.version_info[:2] > NEWEST_PYTHON:
         newest = ".".join(map(str, NEWEST_PYTHON))
         yield Finding(

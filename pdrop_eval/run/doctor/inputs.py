@@ -8,6 +8,7 @@ from pathlib import Path
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
+from pdrop_eval.utils.console import made_here
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.presets import model_configs
 
@@ -133,7 +134,8 @@ def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
         else default_root() / f"suite-{suite_version()}"
     )
     if config.data.root is None and not folder.is_dir():
-        yield Finding("warn", "rendered suite", "is rendered by the first run (a minute)", "make suite")
+        fix = made_here("suite", "python -m pdrop_eval.benchmarks.rendered.suite")
+        yield Finding("warn", "rendered suite", "is rendered by the first run (a minute)", fix)
         return
 
     def look(task: str) -> Finding:

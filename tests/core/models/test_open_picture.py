@@ -121,5 +121,76 @@ def test_palettes_alpha_and_print_colours_become_red_green_and_blue(mode, colour
     assert open_picture(Image.new(mode, (2, 2), colour)).getcolors() == [(4, expected)]
 
 
+def palette(transparency) -> bytes:
+    """A picture of a palette: its left half red, its right half blue."""
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 0, 255])
+    image.putpixel((1, 0), 1)
+    written = io.BytesIO()
+    image.save(written, "PNG", transparency=transparency)
+    return written.getvalue()
+
+
+def deep(colour, channels) -> bytes:
+    """A PNG of 16 bits a channel, all of 0x1234."""
+
+    def chunk(kind, content):
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
+
+    header = struct.pack(">IIBBBBB", 2, 1, 16, colour, 0, 0, 0)
+    rows = zlib.compress(b"\0" + b"\x12\x34" * 2 * channels)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", rows), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def frames(kind) -> bytes:
+    """A moving picture, or one of several pages: red first, then blue."""
+    first, second = (Image.new("RGB", (2, 1), colour) for colour in ("red", "blue"))
+    written = io.BytesIO()
+    more = {"lossless": True} if kind == "WEBP" else {}
+    first.save(written, kind, save_all=True, append_images=[second], **more)
+    return written.getvalue()
+
+
+RED_BLUE, GREY, RED = [(255, 0, 0), (0, 0, 255)], [(0x12, 0x12, 0x12)] * 2, [(255, 0, 0)] * 2
+
+
+@pytest.mark.parametrize(("content", "expected"), [
+    (palette(0), RED_BLUE), (palette(bytes([0, 100])), RED_BLUE),
+    (deep(6, 4), GREY), (deep(4, 2), GREY), (deep(2, 3), GREY),
+    (frames("GIF"), RED), (frames("TIFF"), RED), (frames("PNG"), RED), (frames("WEBP"), RED),
+], ids=[
+    "transparent colour", "transparent palette", "16-bit RGBA", "16-bit LA", "16-bit RGB", "GIF", "TIFF",
+    "APNG", "WebP",
+])  # fmt: skip
+def test_transparency_is_left_out_and_the_first_frame_taken(tmp_path, content, expected):
+    path = tmp_path / "picture"
+    path.write_bytes(content)
+    with Image.open(path) as opened:
+        (shown,) = pictures_of({"image": opened}, lambda doc: [doc["image"].convert("RGB")])
+    for image in (open_picture(path), open_picture(content), shown):
+        assert [image.getpixel((x, 0)) for x in (0, 1)] == expected
+        assert image.mode == "RGB"
+    assert picture_size(path) == (2, 1)
+
+
+def test_print_colours_are_turned_too(tmp_path):
+    """A JPEG in CMYK that lies on its side: 30 x 20 pixels stored, 20 x 30 seen."""
+    path = tmp_path / "a.jpg"
+    path.write_bytes(saved(Image.fromarray(WIDE).convert("CMYK"), "JPEG", 6))
+    image = open_picture(path)
+    assert (corner(image), image.size, image.mode) == ("top right", (20, 30), "RGB")
+    assert picture_size(path) == (20, 30)
+
+
+def test_what_is_no_number_is_refused():
+    written = io.BytesIO()
+    Image.fromarray(np.array([[0.5, np.nan, np.inf]], np.float32)).save(written, "TIFF")
+    with pytest.raises(PictureError, match="32 bits a pixel"):
+        open_picture(written.getvalue())
+
+
 def test_a_task_without_pictures_has_none():
     assert pictures_of({"question": "?"}, None) == pictures_of({"question": "?"}, lambda doc: None) == []

@@ -119,3 +119,26 @@ def test_every_row_of_the_paper_has_a_shipped_model_and_a_command_that_is_valid(
             program, *arguments = found.command.split()
             assert program == "pdrop-eval"
             check_command_line(arguments)  # raises UserError for what does not exist
+
+
+@pytest.mark.parametrize(
+    ("message", "in_checkout"),
+    [
+        ("Make it again: pdrop-eval-calibrate strategy=vtw.",
+         "Make it again: .venv/bin/pdrop-eval-calibrate strategy=vtw."),
+        ("pdrop-eval --help lists everything.", ".venv/bin/pdrop-eval --help lists everything."),
+        ("Start torchrun --nproc_per_node=2 --no-python pdrop-eval ..., or unset it.",
+         "Start .venv/bin/torchrun --nproc_per_node=2 --no-python .venv/bin/pdrop-eval ..., or unset it."),
+        ("'pdrop-eval combine=[visionzip,pdrop]'", "'pdrop-eval combine=[visionzip,pdrop]'"),
+        (".venv/bin/pdrop-eval strategy=pdrop", ".venv/bin/pdrop-eval strategy=pdrop"),
+        ("Update pdrop-eval, or move it away.", "Update pdrop-eval, or move it away."),
+        ("pip install 'pdrop-eval[train]'", "pip install 'pdrop-eval[train]'"),
+    ],
+)  # fmt: skip
+def test_a_command_within_a_message_can_be_typed_as_it_stands(monkeypatch, message, in_checkout):
+    monkeypatch.setattr(console, "in_checkout", lambda: True)
+    assert console.as_typed_here(message) == in_checkout
+    assert console.made_here("suite", "python -m x") == "make suite"
+    monkeypatch.setattr(console, "in_checkout", lambda: False)
+    assert console.as_typed_here(message) == message
+    assert console.made_here("suite", "python -m x") == "python -m x"
