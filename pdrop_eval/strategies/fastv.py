@@ -136,7 +136,7 @@ class FastV(Strategy):
         """Return the drop after K layers, and where K isn't given, after the first as the last resort."""
         if "k" in fields:
             return [Layout(partial(_keeping, cls, **fields))]
-        note = earlier_note([cls.k])
+        note = earlier_note(check_named_layers("k", cls.k))
         usual, first = (Layout(partial(_keeping, cls, k=k, **fields), n) for k, n in ((cls.k, ""), (1, note)))
         return [usual, first]
 

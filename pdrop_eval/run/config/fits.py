@@ -18,7 +18,7 @@ from pdrop_eval.utils.presets import presets
 
 
 def check_model(
-    spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget: Mapping[str, float] | None = None
+    spec: StrategySpec, checkpoint: Checkpoint, anyres: Any, budget: Mapping[str, Any] | None = None
 ) -> None:
     """Refuse a strategy that doesn't fit the model, as far as its config.json says it; the rest comes later.
 
@@ -45,7 +45,7 @@ def check_model(
         within_budget(spec, strategy, config, budget)
 
 
-def within_budget(spec: StrategySpec, strategy: Any, config: Any, budget: Mapping[str, float]) -> Any:
+def within_budget(spec: StrategySpec, strategy: Any, config: Any, budget: Mapping[str, Any]) -> Any:
     """Return the strategy that costs no more than a budget.
 
     Args:
