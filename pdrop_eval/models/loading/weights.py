@@ -72,6 +72,13 @@ def weight_files(pretrained: str, folder: Path) -> list[Path]:
     )
 
 
+_PARTS = ("text_config", "vision_config")
+_SIZES = (
+    "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+    "vocab_size",
+)  # fmt: skip
+
+
 def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: bool) -> None:
     """Refuse a config.json that asks for code or other weights, or whose image tokens can't be counted.
 
@@ -95,6 +102,26 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
                 f"The config.json of {pretrained} has vision_config.{name}={size!r}, no number of pixels. "
                 "Copy the checkpoint again."
             )
+    _check_numbers(pretrained, config)
+
+
+def _check_numbers(pretrained: str, config: dict[str, Any]) -> None:
+    """Refuse sizes that are none, on which all sums of tokens and FLOPs stand, and the layers of a tower."""
+    for part, found in (("", config), *((f"{name}.", config.get(name)) for name in _PARTS)):
+        for name in _SIZES if isinstance(found, dict) else ():
+            size = found.get(name)
+            if size is not None and (type(size) is not int or size < 1):
+                raise UserError(
+                    f"The config.json of {pretrained} has {part}{name}={size!r}, where a whole number from 1 "
+                    "belongs. Copy the checkpoint again."
+                )
+    taken = config.get("vision_feature_layer")
+    layers = taken if isinstance(taken, list) and taken else [taken]
+    if taken is not None and any(type(layer) is not int for layer in layers):
+        raise UserError(
+            f"The config.json of {pretrained} has vision_feature_layer={taken!r}, which is no layer of the "
+            "vision tower, nor a list of them. Copy the checkpoint again."
+        )
 
 
 def _check_own_loading(pretrained: str, config: dict[str, Any]) -> None:

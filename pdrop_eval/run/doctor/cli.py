@@ -70,7 +70,8 @@ def main() -> None:
 
 
 def examine(config: RunSpec) -> Iterator[Finding]:
-    """All findings about a run, as they are made."""
+    """All findings about a run, as they are made; what is wrong is said once, however many find it."""
+    said = set[str]()
     for part in (
         _python,
         _packages,
@@ -83,7 +84,10 @@ def examine(config: RunSpec) -> Iterator[Finding]:
         inputs.data,
         inputs.judge,
     ):
-        yield from part(config)
+        for finding in part(config):
+            if finding.status == "ok" or finding.text not in said:
+                yield finding
+            said.add(finding.text)
 
 
 def _line(finding: Finding) -> str:

@@ -18,6 +18,7 @@ from pdrop_eval.engine.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.processors import unloadable
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
@@ -131,17 +132,14 @@ def determinism(config: Any) -> dict[str, Any]:
 
 
 def _read_config(source: str, plan: "Plan") -> Any:
-    model = plan.config.model
+    model, family = plan.config.model, families.multimodal(plan.checkpoint.family)
     try:
         config = AutoConfig.from_pretrained(
             source, revision=plan.commit or "main", trust_remote_code=model.trust_remote_code
         )
     except Exception as error:  # what a damaged one raises depends on where transformers stumbles
-        raise UserError(
-            f"The config.json of {model.pretrained} can't be read by the installed transformers: "
-            f"{error} Use a checkpoint that transformers itself has saved."
-        ) from error
-    families.multimodal(plan.checkpoint.family).set_anyres(model.anyres, config)
+        raise unloadable(model.pretrained, family, error) from error
+    family.set_anyres(model.anyres, config)
     return config
 
 

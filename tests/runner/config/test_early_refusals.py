@@ -35,7 +35,7 @@ CASES = [
     (EVALUATE, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed: use a number in [0, 1]"),
     (EVALUATE, ["strategy=fastv", "strategy.r=-1"], "strategy.r=-1 is not allowed"),
     (EVALUATE, ["strategy.score=max"], "strategy.score='max' is unknown"),
-    (EVALUATE, [f"strategy.score={'x' * 20_000}"], "... (20,017 characters) is unknown: use one of"),
+    (EVALUATE, [f"strategy.score={'x' * 20_000}"], "... (20,008 characters) is unknown: use one of"),
     (EVALUATE, ["strategy=vtw", "strategy.recipe=/dev/zero"], "it is a device or a pipe, and no plain file"),
     (EVALUATE, ["strategy.layers=[2,4]"], "strategy.ratios=[0.5,0.25]"),
     (EVALUATE, ["strategy.stages=9"], "strategy.stages=9 does not fit a model of 8 layers"),

@@ -13,7 +13,6 @@ from pyarrow import parquet
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli, inputs
 from pdrop_eval.run.doctor.cli import Finding, examine
-from pdrop_eval.run.evaluate.cli import evaluate
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.utils import versions
 from pdrop_eval.utils.errors import UserError
@@ -234,35 +233,3 @@ def test_what_no_run_can_be_is_one_line_and_status_2(monkeypatch, capsys, argume
         cli.main()
     assert end.value.code == 2
     assert said in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("broken", ["config", "original", "two sets", "quantised", "window", "shapes", "pad"])
-def test_the_doctor_says_what_the_run_says(llava, data, tmp_path, broken):
-    folder = tmp_path / "checkpoint"
-    shutil.copytree(llava, folder)
-    config = json.loads((folder / "config.json").read_text())
-    if broken == "config":
-        del config["vision_config"]
-    elif broken == "original":
-        config = {"model_type": "llava", "mm_vision_tower": "openai/clip-vit-large-patch14-336"}
-    elif broken == "two sets":
-        index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
-        (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    elif broken == "quantised":
-        config["quantization_config"] = {"quant_method": "awq"}
-    elif broken == "window":
-        config["text_config"]["layer_types"] = ["sliding_attention"] * 4
-    elif broken == "shapes":
-        config["text_config"]["intermediate_size"] = 96
-    else:
-        words = json.loads((folder / "tokenizer.json").read_text())
-        words["added_tokens"].append({**words["added_tokens"][0], "id": 999, "content": "<far>"})
-        (folder / "tokenizer.json").write_text(json.dumps(words))
-        settings = json.loads((folder / "tokenizer_config.json").read_text())
-        (folder / "tokenizer_config.json").write_text(json.dumps(settings | {"pad_token": "<far>"}))
-    (folder / "config.json").write_text(json.dumps(config))
-    given = compose_spec([f"model.pretrained={folder}", f"data.root={data}", "tasks=[gqa]"])
-    found = {finding.text for finding in examine(given) if finding.status == "FAIL"}
-    with pytest.raises(UserError) as error:
-        evaluate(given)
-    assert found == {str(error.value)}
