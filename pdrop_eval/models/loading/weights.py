@@ -107,12 +107,13 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
 
 def _check_numbers(pretrained: str, config: dict[str, Any]) -> None:
     """Refuse sizes that are none, on which all sums of tokens and FLOPs stand, and the layers of a tower."""
-    for part, found in (("", config), *((f"{name}.", config.get(name)) for name in _PARTS)):
+    for part in ("", *_PARTS):
+        found: Any = config.get(part) if part else config
         for name in _SIZES if isinstance(found, dict) else ():
-            size = found.get(name)
+            size, where = found.get(name), f"{part}.{name}".lstrip(".")
             if size is not None and (type(size) is not int or size < 1):
                 raise UserError(
-                    f"The config.json of {pretrained} has {part}{name}={size!r}, where a whole number from 1 "
+                    f"The config.json of {pretrained} has {where}={size!r}, where a whole number from 1 "
                     "belongs. Copy the checkpoint again."
                 )
     taken = config.get("vision_feature_layer")

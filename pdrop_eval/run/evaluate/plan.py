@@ -147,7 +147,7 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
         text = family.text_settings(checkpoint.config)
         check_window(config.model.pretrained, text, family.text_types)
     config = _settled(config, family)
-    check_model(config.strategy, checkpoint, config.model.anyres, bool(checks.check_budget(config.budget)))
+    check_model(config.strategy, checkpoint, config.model.anyres, checks.check_budget(config.budget))
     decides = _identity(config, checkpoint, plan.identity["model_sha256"], plan.data)
     return replace(plan, config=config, identity=decides)
 
