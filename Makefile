@@ -25,6 +25,7 @@ GOLDENS ?= tests/golden/cases
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
 comma := ,
+space := $(subst ,, )
 # A combination in ARGS takes the place of the default strategy; beside one that is given, it is refused.
 CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=,$(ARGS)),,default),strategy=$(STRATEGY))
 
@@ -32,7 +33,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
 	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
-	reference matrix fuzz page-speed page-memory constraints clean
+	reference matrix fuzz page-speed page-memory constraints clean check-results community site
 
 # Lines that begin with ##@ are the headings of this list.
 help:  ## Show the targets and their variables
@@ -72,6 +73,9 @@ page: $(STAMP)  ## All results as a page: results/report/page/index.html
 	$(BIN)/pdrop-eval-page $(ARGS)
 
 # 0 passed, 1 regressed, 2 could not compare; make itself exits with 2, so the status is printed.
+check-results: $(STAMP)  ## Check what is to be shared: results/community
+	$(BIN)/pdrop-eval-check-results $(ARGS)
+
 compare: $(STAMP)  ## Does CANDIDATE score as well as BASELINE? LIMIT=64
 	@$(if $(findstring command,$(origin STRATEGY)),$(error make compare takes BASELINE and CANDIDATE, not STRATEGY))
 	@$(BIN)/pdrop-eval-compare baseline=$(BASELINE) candidate=$(CANDIDATE) model=$(MODEL) suite=$(SUITE) \
@@ -140,6 +144,21 @@ goldens: $(STAMP)  ## Compare with official code, case by case (GOLDENS=folder)
 docs: $(STAMP)  ## The documentation as a site: .cache/docs/index.html
 	$(BIN)/mkdocs build --quiet --strict
 	@echo "Written: .cache/docs/index.html"
+
+# What is published: the documentation, with the page of what others have shared in results/.
+community: $(STAMP)  ## Page of shared results: results/report/community/page
+	$(BIN)/pdrop-eval-check-results
+	rm -rf results/report/community/runs
+	$(BIN)/pdrop-eval-merge 'from=[$(subst $(space),$(comma),$(wildcard results/community/*/))]' \
+		into=results/report/community/runs
+	$(BIN)/pdrop-eval-page root=results/report/community/runs out=results/report/community/page $(ARGS)
+
+site: docs community  ## Both as one site, as CI publishes it: .cache/site
+	rm -rf .cache/site
+	mkdir -p .cache/site
+	cp -r .cache/docs/. .cache/site
+	cp -r results/report/community/page .cache/site/community
+	@echo "Written: .cache/site/index.html and .cache/site/community/index.html"
 
 suite: $(STAMP)  ## Render the questions of SUITE=mini
 	$(BIN)/python -m pdrop_eval.benchmarks.rendered.suite $(ARGS)

@@ -107,7 +107,7 @@ class Run:
             write_atomically(samples_path(self.folder, task), lines)
         result.pop("next_samples_sha256", None)
         tasks = _ordered({**others, task: result}, order)
-        self._write(tasks=tasks, status="started", **self._resumed, **_measured(self.record, tasks))
+        self._write(tasks=tasks, status="started", **self._resumed, **measured_efficiency(self.record, tasks))
         with writing_to(self.folder):
             drop_journal(self.folder, task)
 
@@ -157,10 +157,14 @@ class Run:
 
     def _write(self, **changes: Any) -> None:
         record = {**self.record, **changes, "updated": _now()}
-        text = _json(record, indent=2) + "\n"
         with writing_to(self.folder):
-            write_atomically(self.folder / "record.json", text)
+            write_atomically(self.folder / "record.json", record_text(record))
         self.record = record  # only now: what is in memory is what is on disk
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """A record as its file has it."""
+    return _json(record, indent=2) + "\n"
 
 
 def run_folder(root: Path, model: str, strategy: str, identity: dict) -> Path:
@@ -240,7 +244,7 @@ def _ordered(tasks: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
     return dict(sorted(tasks.items(), key=lambda one: places.get(one[0], -1)))
 
 
-def _measured(record: dict[str, Any], tasks: dict[str, Any]) -> dict[str, Any]:
+def measured_efficiency(record: dict[str, Any], tasks: dict[str, Any]) -> dict[str, Any]:
     """The efficiency of a strategy without a schedule: the mean over the samples that are there."""
     efficiency = record.get("efficiency") or {}
     found = [task for task in tasks.values() if task.get("retained_tokens_per_layer")]

@@ -32,6 +32,8 @@ CHECKS = {
     "pdrop-eval-tables": partial(check_settings, entry="tables"),
     "pdrop-eval-figures": partial(check_settings, entry="figures"),
     "pdrop-eval-page": partial(check_settings, entry="page"),
+    "pdrop-eval-merge": partial(check_settings, entry="merge"),
+    "pdrop-eval-check-results": partial(check_settings, entry="check-results"),
 }
 ADDED = {  # by the steps of CONTRIBUTING
     file

@@ -59,7 +59,7 @@ def field_section(board: Board, pairing: Pairing, prefills: Prefills, published:
 
 def versus(block: Block, row: Row) -> str:
     """How a row stands to the best of its block, in a word; a dash where it wasn't compared."""
-    if row is block.best:
+    if row is block.best and any(other.verdict is not None for other in block.rows):
         return _BEST
     return numbers.NONE if row.verdict is None else {1: ABOVE, -1: BELOW, 0: OPEN}[row.verdict]
 

@@ -32,7 +32,7 @@ ENTRIES = {
     "bench": ("model",),
     "calibrate": ("strategy", "model", "suite"),
     "sweep": ("sweep",),
-    **dict.fromkeys(("compare", "show", "tables", "figures", "page"), ()),
+    **dict.fromkeys(("compare", "show", "tables", "figures", "page", "merge", "check-results"), ()),
 }
 # Where + adds what the defaults don't name: a strategy's class says what it takes when it is built.
 _OPEN = ("strategy.", "max_drop_of.", "distributed.fsdp_config.")

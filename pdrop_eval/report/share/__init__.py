@@ -1,0 +1,1 @@
+"""Results of several machines in one folder, and those that others share."""
