@@ -31,7 +31,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf benchmarks-doc suite contact-sheets train train-mini \
+.PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
 	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site
 
@@ -184,6 +184,12 @@ shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 	@status=0; $(BIN)/pdrop-eval experiment=shelf $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(SHELF_TABLE) || status=$$?; exit $$status
 
+QWEN = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/qwen)
+qwen: $(STAMP)  ## Six strategies on Qwen2.5-VL: results/tables/qwen.md
+	@status=0; $(BIN)/pdrop-eval experiment=qwen $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
+		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=qwen root=$(QWEN) out=results/tables || status=$$?; \
+		exit $$status
+
 # Every task of the suite, 20 questions each. FitPrune's own script takes the ratio 60.
 RECIPES = pdrop_eval/strategies/recipes
 recipes: $(STAMP)  ## Calibrate the miniature again: what the package ships
@@ -216,6 +222,11 @@ family-cards: $(STAMP)  ## Write the miniatures' model cards again
 train-mini: $(STAMP)  ## Train the first miniature from its seed
 	$(BIN)/python -m tools.mini.training.train --out $(TRAINING) $(ARGS)
 	$(BIN)/python -m tools.mini.card $(TRAINING)
+
+train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
+	$(BIN)/python -m tools.mini.training.train --architecture qwen2_5_vl --vision-steps 700 --joint-steps 3000 \
+		--guided 0.5 --checkpoint-every 50 --out $(TRAINING)-qwen2_5_vl $(ARGS)
+	$(BIN)/python -m tools.mini.card $(TRAINING)-qwen2_5_vl
 
 flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md
 	$(BIN)/python -m tools.speed.flops $(ARGS)

@@ -9,11 +9,11 @@ import torch
 
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, render
 
-BATCH = {"llava": 60, "llava_next": 12}  # a LLaVA-NeXT has up to nine times the image tokens
+BATCH = {"llava": 60, "llava_next": 12, "qwen2_5_vl": 60}  # a LLaVA-NeXT has up to nine times the tokens
 
 
 def load_mini(folder):
-    """The LLaVA-1.5 or LLaVA-NeXT in `folder` and its processor, in float32, ready to answer."""
+    """The miniature in `folder` and its processor, in float32, ready to answer."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
     from transformers.utils import logging
 

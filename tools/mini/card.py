@@ -1,7 +1,8 @@
-"""Export the start of the family in Hugging Face format, with a model card of what was measured.
+"""Export a miniature that was trained here in Hugging Face format, with a model card of what was measured.
 
-python -m tools.mini.card results/mini-training   # a finished training, to mini_base
-python -m tools.mini.card                         # its card again, of the weights that are there
+python -m tools.mini.card results/mini-training        # a finished training, to mini_base
+python -m tools.mini.card                              # its card again, of the weights that are there
+python -m tools.mini.card --architecture qwen2_5_vl    # the card of mini_qwen2_5_vl again
 """
 
 import argparse
@@ -10,35 +11,37 @@ import math
 import platform
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
-from pdrop_eval.utils.paths import MINI_BASE
 from tools.mini.training.checkpoints import load_state
-from tools.mini.training.vocabulary import TOKENS
+from tools.mini.training.vocabulary import QWEN_TOKENS, TOKENS
+
+if TYPE_CHECKING:
+    from tools.mini.training.architectures import Architecture
 
 NAMES = {task: by_task()[task].name for task in TASKS}
 DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.1)
 
 
-def export(run: Path, out: Path) -> None:
+def export(run: Path, kind: "Architecture", out: Path) -> None:
     """Write the last checkpoint of a training run as config, safetensors, tokenizer and processor.
 
     In bfloat16, as all of the family: half the bytes, and in float32 it computes nearly the same.
     """
     import torch
 
-    from tools.mini.training.model import build_model, build_processor
-
     state = load_state(run)
     if state is None:
         raise SystemExit(f"There is no checkpoint in {run}. Run `make train-mini` first.")
-    model = build_model()
+    model = kind.build()
     model.load_state_dict(state["modules"]["model"])
+    model = kind.finish(model)
     model.generation_config.max_new_tokens = 16
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
-    build_processor().save_pretrained(out)
+    kind.processor().save_pretrained(out)
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
 
 
@@ -52,12 +55,14 @@ def measure(folder: Path) -> tuple[dict, dict]:
     from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
 
     model, processor = load_mini(folder)
+    # Positions of more than one dimension can't be renumbered.
+    pdrop = PyramidDrop() if model.config.model_type == "llava" else PyramidDrop(positions="keep")
     answers = answer_suite(model, processor)
     measured = {
         "image": exact_match(answers),
         "blank image": exact_match(answer_suite(model, processor, blank=True)),
         "best constant answer": best_constant(),
-        "PyramidDrop, λ=0.5": exact_match(answer_suite(model, processor, PyramidDrop())),
+        "PyramidDrop, λ=0.5": exact_match(answer_suite(model, processor, pdrop)),
     }
     for depth in DEPTHS:
         for share in SHARES:
@@ -129,12 +134,15 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
     deviation = 100 * math.sqrt(0.25 / QUESTIONS)
     card = {"exact_match": measured, "training": run, "answers": answers}
     (folder / "card.json").write_text(json.dumps(card, ensure_ascii=False) + "\n", encoding="utf-8")
-    template = (Path(__file__).parent / "card_template.md").read_text()
+    kind = run.get("architecture", "llava")
+    name = "card_template.md" if kind == "llava" else f"card_{kind}.md"
     (folder / "README.md").write_text(
-        template.format(
+        (Path(__file__).parent / name)
+        .read_text(encoding="utf-8")
+        .format(
             table=exact_match_table(measured),
             sizes=print_sizes(answers),
-            vocabulary=len(TOKENS),
+            vocabulary=len(TOKENS if name == "card_template.md" else QWEN_TOKENS),
             tasks=len(TASKS),
             above=len(above),
             below=", ".join(NAMES[t] for t in TASKS if t not in above) or "none",
@@ -159,17 +167,23 @@ def training_facts(folder: Path, arguments: dict) -> dict:
 
 def main() -> None:
     """Parse the command line, export, measure and write the card."""
+    from tools.mini.training.architectures import ARCHITECTURES
+
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("run", type=Path, nargs="?", help="folder of a finished training run")
-    parser.add_argument("--out", type=Path, default=MINI_BASE)
+    parser.add_argument("--architecture", choices=tuple(ARCHITECTURES), help="default: the run's, or llava")
+    parser.add_argument("--out", type=Path, help="default: where the checkpoint ships")
     options = parser.parse_args()
+    arguments = json.loads((options.run / "arguments.json").read_text()) if options.run else {}
+    kind = ARCHITECTURES[options.architecture or arguments.get("architecture", "llava")]
+    out = options.out or kind.folder
     if options.run:
-        export(options.run, options.out)
-        facts = training_facts(options.out, json.loads((options.run / "arguments.json").read_text()))
+        export(options.run, kind, out)
+        facts = training_facts(out, arguments)
     else:
-        facts = json.loads((options.out / "card.json").read_text(encoding="utf-8"))["training"]
-    draw_curve(options.out, facts["guided"] * facts["joint_steps"])
-    write_card(options.out, *measure(options.out), facts)
+        facts = json.loads((out / "card.json").read_text(encoding="utf-8"))["training"]
+    draw_curve(out, facts["guided"] * facts["joint_steps"])
+    write_card(out, *measure(out), facts)
 
 
 if __name__ == "__main__":

@@ -36,9 +36,12 @@ PYTHONS = {"oldest": "3.10", "newest": "3.13"}
 FOLLOWING = re.compile(r"(tokenizers|huggingface-hub|triton|setuptools|(nvidia|cuda)-[\w-]+)$")
 TESTS = (
     "tests/core",
+    "tests/golden",
     "tests/runner/model/test_llava_model.py",
+    "tests/runner/model/test_family_wrapper.py",
     "tests/runner/running/test_run.py",
 )
+CHOSEN = "not whole"  # each strategy with two families a check
 _VERSIONS = (
     "import json, platform; from importlib.metadata import version; "
     "print(json.dumps([platform.python_version(), *map(version, ('torch', 'transformers', 'lmms-eval'))]))"
@@ -114,7 +117,18 @@ def examine(name: str, python: Path, workers: str) -> Row:
     versions = json.loads(subprocess.run([python, "-c", _VERSIONS], check=True, capture_output=True).stdout)
     print(f"== {name}: Python, torch, transformers, lmms-eval {', '.join(versions)}", flush=True)
     failed, out = run(
-        python, "-m", "pytest", "-p", "no:cacheprovider", "-n", workers, "--dist", "loadfile", *TESTS
+        python,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        workers,
+        "--dist",
+        "worksteal",
+        "-m",
+        CHOSEN,
+        *TESTS,
     )
     counts = re.findall(r"^(.*(?:passed|failed|errors?)\b.*?) in [\d.]+s", out, re.M)
     tests = counts[-1].strip("= ") if counts else "nothing ran"
@@ -141,8 +155,9 @@ def page(rows: Sequence[Row]) -> str:
     cells = [[row.name, *row.versions, row.tests, row.reference, f"{row.seconds / 60:.1f}"] for row in rows]
     ranges = ", ".join(f"{one.name} {tested(one)}" for one in requirements() if one.name in VARIED)
     return (
-        f"# Tested versions\n\nSupported: {ranges}. Written by `make matrix`: the tests of the core and of "
-        "the runner, and the regression baselines of the embedded model, of which not one answer or retained "
+        f"# Tested versions\n\nSupported: {ranges}. Written by `make matrix`: the golden cases, the tests of "
+        "the core and of the runner, and the regression baselines of the embedded model, of which not one "
+        "answer or retained "
         f"token may differ.\n\n{tabulate(cells, head, tablefmt='pipe', disable_numparse=True)}\n"
     )
 

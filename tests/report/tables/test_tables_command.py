@@ -239,7 +239,8 @@ def test_a_record_of_a_later_schema_is_refused_with_the_reason(one, tmp_path):
         ("rot=x", "Unknown setting: 'rot'. Allowed: table, root, out, readme, published, bench, page."),
         (
             "table=6",
-            "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, budgets, field, frontier, shelf, all, overview.",
+            "Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, budgets, field, frontier, qwen, shelf, all, "
+            "overview.",
         ),
         ("root=nowhere", "No benchmark is finished in nowhere. Run first: make eval"),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
+from pdrop_eval.utils.paths import MINI_BASE
 from tools.mini.training import model, network, packing, qwen_batches, qwen_model
 from tools.mini.training.vocabulary import ID
 
@@ -32,6 +34,9 @@ class Architecture:
         cross_over: what is done to the model between the stages.
         easy: share of the second stage with easy pictures.
         has_teacher: whether `teach` says anything.
+        processor: makes what is saved beside the weights.
+        finish: what is done to the trained model before it is saved; returns it.
+        folder: where the checkpoint ships.
     """
 
     build: Callable[[], Any]
@@ -41,6 +46,8 @@ class Architecture:
     pictures: Mapping[str, int]
     rates: Mapping[str, tuple[float, float]]
     choose: Callable[[Any, str], None]
+    processor: Callable[[], Any]
+    folder: Path
     teach: Callable[[Tensor, Any], Tensor] = lambda features, batch: torch.zeros(())
     labelled: Callable[[Tensor], Tensor] = lambda features: features
     label_weight: float = 1.0
@@ -48,6 +55,7 @@ class Architecture:
     cross_over: Callable[[Any], None] = lambda model: None
     easy: float = 0.0
     has_teacher: bool = False
+    finish: Callable[[Any], Any] = lambda model: model
 
 
 @torch.no_grad()
@@ -87,6 +95,8 @@ ARCHITECTURES = {
         pictures={"vision": 32, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.02, 3e-3)},
         choose=_llava_parts,
+        processor=model.build_processor,
+        folder=MINI_BASE,
         cross_over=_words_to_output,
         easy=0.15,
     ),
@@ -98,6 +108,9 @@ ARCHITECTURES = {
         pictures={"vision": 16, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
         choose=_qwen_parts,
+        processor=qwen_model.build_processor,
+        folder=MINI_BASE.parent / "mini_qwen2_5_vl",
+        finish=qwen_model.grown,
         teach=qwen_batches.teach,
         labelled=qwen_batches.content,
         label_weight=0.3,
