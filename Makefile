@@ -5,6 +5,8 @@ VENV ?= .venv
 STRATEGY ?= pdrop
 MODEL ?= mini
 SUITE ?= mini
+# A folder of the user's own data is a suite by itself.
+ASKED = $(if $(findstring data.folder=,$(ARGS)),,suite=$(SUITE))
 EXPERIMENT ?= table5
 SIZE ?=
 LIMIT ?=
@@ -50,7 +52,7 @@ help:  ## Show the targets and their variables
 
 eval: $(STAMP)  ## Evaluate STRATEGY, or several: STRATEGY=vanilla,pdrop
 	$(BIN)/pdrop-eval $(strip $(if $(findstring $(comma),$(STRATEGY)),-m) $(CHOSEN) model=$(MODEL) \
-		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
+		$(ASKED) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS))
 
 sweep: $(STAMP)  ## Strategies x budgets x models x tasks: ARGS=sweep=mini
 	$(BIN)/pdrop-eval-sweep $(if $(LIMIT),limit=$(LIMIT)) $(ARGS)
@@ -67,7 +69,7 @@ figures: $(STAMP)  ## Draw Figures 1, 3, 4 from records: results/report/figures
 
 show: $(STAMP)  ## Figure 5: what STRATEGY retains of SAMPLE, as a picture
 	$(BIN)/pdrop-eval-show sample=$(SAMPLE) $(if $(findstring view=attention,$(ARGS)),,$(CHOSEN)) \
-		model=$(MODEL) suite=$(SUITE) $(ARGS)
+		model=$(MODEL) $(ASKED) $(ARGS)
 
 page: $(STAMP)  ## All results as a page: results/report/page/index.html
 	$(BIN)/pdrop-eval-page $(ARGS)
@@ -78,20 +80,20 @@ check-results: $(STAMP)  ## Check what is to be shared: results/community
 
 compare: $(STAMP)  ## Does CANDIDATE score as well as BASELINE? LIMIT=64
 	@$(if $(findstring command,$(origin STRATEGY)),$(error make compare takes BASELINE and CANDIDATE, not STRATEGY))
-	@$(BIN)/pdrop-eval-compare baseline=$(BASELINE) candidate=$(CANDIDATE) model=$(MODEL) suite=$(SUITE) \
+	@$(BIN)/pdrop-eval-compare baseline=$(BASELINE) candidate=$(CANDIDATE) model=$(MODEL) $(ASKED) \
 		$(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS) || { status=$$?; \
 		case $$status in 1) words=regressed ;; *) words='could not compare' ;; esac; \
 		echo "make compare: $$words (exit status $$status of pdrop-eval-compare)" >&2; exit $$status; }
 
 calibrate: $(STAMP)  ## Find what STRATEGY needs for MODEL (vtw, fitprune) or ARGS
 	$(BIN)/pdrop-eval-calibrate strategy=$(if $(findstring command,$(origin STRATEGY)),$(STRATEGY),vtw) model=$(MODEL) \
-		suite=$(SUITE) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
+		$(ASKED) $(if $(LIMIT),limit=$(LIMIT)) $(if $(BATCH_SIZE),batch_size=$(BATCH_SIZE)) $(ARGS)
 
 gain: $(STAMP)  ## What do I gain at TOKENS image tokens a layer on MODEL?
 	$(BIN)/pdrop-eval-bench model=$(MODEL) budget.tokens=$(TOKENS) batch_sizes=[1] $(ARGS)
 
 doctor: $(STAMP)  ## Check packages, disk, data, checkpoints of MODEL, SUITE
-	$(BIN)/pdrop-eval-doctor model=$(MODEL) suite=$(SUITE) $(ARGS)
+	$(BIN)/pdrop-eval-doctor model=$(MODEL) $(ASKED) $(ARGS)
 
 ##@ Train
 

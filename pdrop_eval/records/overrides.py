@@ -56,6 +56,9 @@ def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
         for key in SETTINGS
         if key in config and key in defaults and config[key] != defaults[key]
     ]
+    data = config.get("data") or {}
+    asked = ("prompt_ending", "max_new_tokens")  # of data of the user's own, whose name tells the metric
+    changes += [override(f"data.{key}", data[key]) for key in asked if data.get(key) is not None]
     own = own_data(config)
     return [*changes, override("data.root", own)] if own and _source(config) == "rendered" else changes
 
@@ -64,6 +67,13 @@ def own_data(config: Mapping) -> str | None:
     """The user's folder of data that a run has read, if it has."""
     root = (config.get("data") or {}).get("root")
     return str(root) if root else None
+
+
+def own_folder(config: Mapping) -> list[str]:
+    """The overrides that name the user's own questions, if a run has asked them."""
+    data = config.get("data") or {}
+    names = ("folder", "metric", "name", "ignore") if data.get("folder") else ()
+    return [override(f"data.{name}", data[name]) for name in names if data.get(name) is not None]
 
 
 def _source(config: Mapping) -> str | None:

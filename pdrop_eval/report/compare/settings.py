@@ -16,6 +16,7 @@ from pdrop_eval.benchmarks.registry import check_benchmark, is_known, of_task, r
 from pdrop_eval.records.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
+from pdrop_eval.run.config.own_data import own_name
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole, is_finite_number
@@ -97,6 +98,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
             composed.append(f"++{argument}" if group == "max_drop_of" else argument)
         else:
             common.append(_passed_on(argument, group, own))
+    own_name(common)  # lets max_drop_of name the user's own data
     config: Any = OmegaConf.to_container(compose_config(composed, "compare"))
     values = {name: given.get(name, config[name]) for name in own}
     for name in _LISTS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pdrop_eval.benchmarks.installed.index import is_installed
 from pdrop_eval.benchmarks.registry import check_benchmark, registered, registered_by_task
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import check_choice
 
 FORMS = (
     "sample=docvqa:17, several as sample=docvqa:17,gqa:3, or a range, both ends in it, as sample=docvqa:0-9"
@@ -31,15 +32,19 @@ class Ids:
         return f"{known.key if known else self.task}:{ends}"
 
 
-def read_samples(text: str) -> list[Ids]:
-    """What `sample=` names, in its order. Raises UserError for another form or an unknown benchmark."""
+def read_samples(text: str, own: str | None = None) -> list[Ids]:
+    """What `sample=` names, in its order; `own` is the task of the user's own data, if such are shown.
+
+    Raises:
+        UserError: another form, or an unknown benchmark.
+    """
     inside = text.strip()
     if inside.startswith("[") and inside.endswith("]"):
         inside = inside[1:-1]
     parts = [part.strip() for part in inside.split(",") if part.strip()]
     if not parts:
         raise UserError(f"No sample is named. Write {FORMS}.")
-    return [_read(part) for part in parts]
+    return [_read(part, own) for part in parts]
 
 
 def check_ids(asked: Ids, count: int) -> range:
@@ -62,7 +67,7 @@ def by_tasks(asked: Sequence[Ids]) -> dict[str, list[Ids]]:
     return found
 
 
-def _read(part: str) -> Ids:
+def _read(part: str, own: str | None) -> Ids:
     match = _PART.fullmatch(part)
     if match is None:
         raise UserError(
@@ -70,7 +75,9 @@ def _read(part: str) -> Ids:
         )
     name = match["name"]
     task = registered()[name].task if name in registered() else name
-    if task not in registered_by_task() and not is_installed(task):
+    if own is not None:
+        check_choice("name of data.folder", name, [own])
+    elif task not in registered_by_task() and not is_installed(task):
         check_benchmark("benchmark", name, registered(), "Or its task, as in docvqa_val:17.")
     first, last = int(match["first"]), int(match["last"] or match["first"])
     if last < first:

@@ -18,6 +18,7 @@ from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.report.compare.settings import split_overrides
 from pdrop_eval.report.show.samples import Ids, read_samples
 from pdrop_eval.run.config.compose import own_settings
+from pdrop_eval.run.config.own_data import own_name
 from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
@@ -35,7 +36,10 @@ _REFUSED = {
     "results": "No record is written; the drawings go to out=.",
     "judge": "A judge scores runs; what is shown here is the answer itself.",
 }
-_SAME_ANSWER = ("device", "log", "workers", "feature_cache", "model", "batch_size", "data.root")
+_SAME_ANSWER = (
+    "device", "log", "workers", "feature_cache", "model", "batch_size", "data.root", "data.folder",
+    "data.metric", "data.name", "data.ignore",
+)  # fmt: skip
 _USUAL = "suite=mini"  # what nobody has to say, but `make show` does
 _LONGEST = 100
 
@@ -65,8 +69,9 @@ class Settings:
 
     def overrides(self, strategy: str) -> list[str]:
         """With which pdrop-eval would run one of the strategies."""
-        tasks = f"tasks=[{','.join(self.tasks)}]"
-        return [f"strategy={strategy}", tasks, *self.common, *self.own.get(strategy, ())]
+        own = any(one.startswith("data.folder=") for one in self.common)  # a suite of one task
+        tasks = [] if own else [f"tasks=[{','.join(self.tasks)}]"]
+        return [f"strategy={strategy}", *tasks, *self.common, *self.own.get(strategy, ())]
 
     def file_name(self, key: str, doc_id: int, model: str) -> str:
         """What the files of a sample begin with: sample, model, view, and whatever changes an answer."""
@@ -107,7 +112,7 @@ def read_settings(arguments: Sequence[str]) -> Settings:
         values["strategy"], own = _combined(values, own)
     strategies = _strategies(values["strategy"], view)
     _check_own(own, strategies)
-    samples = tuple(read_samples(str(values["sample"] or "")))
+    samples = tuple(read_samples(str(values["sample"] or ""), own_name(common)))
     return Settings(
         samples, strategies, view, _layers(values["layers"], view), _query(values["query"], view),
         _folder(values["out"]), _name(values["name"], samples), tuple(common), own,

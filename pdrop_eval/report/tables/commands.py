@@ -88,7 +88,10 @@ def is_there(pretrained: str) -> bool:
 
 def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:
     """The command that measures a row: `make` in a checkout, as far as it can say it."""
-    return _command("eval", [f"strategy={strategy}", f"model={model}", f"suite={suite}"], settings)
+    changes = list(settings)
+    own = any(change.startswith("data.folder=") for change in changes)  # a suite without a name of its own
+    named = [f"strategy={strategy}", f"model={model}", *([] if own else [f"suite={suite}"])]
+    return _command("eval", named, changes)
 
 
 def experiment(table: str, size: str, settings: Iterable[str] = ()) -> str:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.records.overrides import override, own_data
+from pdrop_eval.records.overrides import override, own_data, own_folder
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.formats.grid import Note
 from pdrop_eval.report.tables.commands import Fill, experiment, fill
@@ -87,7 +87,7 @@ def _settings(run: Run) -> list[str]:
     data = own_data(config)
     if data and override("data.root", data) not in kept:
         kept.append(override("data.root", data))
-    return kept
+    return [*kept, *own_folder(config)]
 
 
 def _folders(runs: list[Run]) -> dict[str, str]:

@@ -22,6 +22,7 @@ from pdrop_eval.run.config.compose import (
     chosen_strategy,
     compose_config,
 )
+from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.make import instantiate_strategy, joined, without_torch
@@ -139,20 +140,42 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
+class OwnSpec:
+    """How a user's own questions are asked and scored: the metric, and what decides the answers."""
+
+    metric: str
+    prompt_ending: str
+    max_new_tokens: int
+
+
+@dataclass(frozen=True)
 class SuiteSpec:
-    """A suite, as `conf/suite` has it: its tasks, and where their data come from (rendered, hub)."""
+    """A suite, as `conf/suite` has it: its tasks, and where their data come from (rendered, hub, own)."""
 
     name: str
     source: str
     tasks: tuple[str, ...]
     textvqa_ocr: bool = False
+    own: OwnSpec | None = None
 
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The user's folder of data; None: rendered, or from the Hub."""
+    """The user's data.
+
+    Attributes:
+        root: A folder with the data of a suite; None: rendered, or from the Hub.
+        folder: A folder with questions of the user's own, which are the suite. What follows is about these:
+            `conf/evaluate.yaml` says what each setting is.
+    """
 
     root: str | None = None
+    folder: str | None = None
+    metric: str | None = None
+    name: str | None = None
+    prompt_ending: str | None = None
+    max_new_tokens: int | None = None
+    ignore: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +256,9 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
     check_truth("keep_going", plain["keep_going"])
     strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
-    return make_typed(RunSpec, {"strategy": strategy, **given})
+    made = make_typed(RunSpec, {"strategy": strategy, **given})
+    own = own_suite(made.data, made.tasks, overrides)
+    return made if own is None else replace(made, suite=make_typed(SuiteSpec, own, "suite"))
 
 
 def strategy_spec(settings: Mapping[str, Any], preset: str, overrides: Sequence[str] = ()) -> StrategySpec:

@@ -71,7 +71,9 @@ def _weights_cached(repository: str) -> bool:
 def data(config: RunSpec) -> Iterator[Finding]:
     """Each data set of the run: there, readable, with all columns, and how many rows."""
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
-    if data_from_hub(config):
+    if config.suite.own is not None:
+        yield from _all(lambda task: _own(task, config), tasks)
+    elif data_from_hub(config):
         yield from _all(_on_hub, tasks)
     elif config.suite.source == "hub":
         yield from _all(lambda task: _downloaded(task, Path(str(config.data.root)).expanduser()), tasks)
@@ -90,6 +92,14 @@ def _all(look: Callable[[str], Finding], tasks: Sequence[str]) -> Iterator[Findi
 
     with ThreadPoolExecutor(16) as pool:
         yield from pool.map(guarded, tasks)
+
+
+def _own(task: str, config: RunSpec) -> Finding:
+    from pdrop_eval.benchmarks.own.store import store_folder
+
+    given = config.data
+    found = store_folder(str(given.folder), str(given.metric), given.ignore or ())
+    return Finding("ok", task, f"{found.questions} questions in {given.folder}, whole and scorable")
 
 
 def _on_hub(task: str) -> Finding:

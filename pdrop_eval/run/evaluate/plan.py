@@ -90,9 +90,8 @@ class Plan:
 
 def make_plan(config: RunSpec) -> Plan:
     """Checks settings, gets the data ready, and works out the run's identity, all without torch."""
-    from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.judge_client import make_judge
-    from pdrop_eval.benchmarks.task_files import describe, task_sha256
+    from pdrop_eval.benchmarks.own.task import data_of, info_of, sha256_of
     from pdrop_eval.models.loading.checkpoint import check_anyres
     from pdrop_eval.models.loading.hub import hub_commit, set_offline
     from pdrop_eval.records import run_identity as identity
@@ -105,7 +104,7 @@ def make_plan(config: RunSpec) -> Plan:
     judge = make_judge(config.judge)
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
     for task in tasks:
-        describe(task, config.suite.source)
+        info_of(config.suite, task)
     checks.check_results_folder(Path(config.results))
     source = resolve_checkpoint(config.model.pretrained)
     from_hub = config.suite.source == "hub" and config.data.root is None
@@ -123,10 +122,10 @@ def make_plan(config: RunSpec) -> Plan:
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
-    data = prepare_data(config.suite, config.data.root, tasks)
+    data = data_of(config.suite, config.data, tasks)
     weights = model_sha256(identity.checkpoint_sha256(source, commit), adapter)
     decides = _identity(config, checkpoint, weights, data)
-    definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
+    definitions = {task: sha256_of(config.suite, task) for task in tasks}
     return Plan(config, tasks, checkpoint, commit, data, decides, judge, adapter, definitions)
 
 

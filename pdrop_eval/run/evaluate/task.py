@@ -37,6 +37,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
         SampleError: A sample that fails; the answers before it stay in the journal.
     """
     from pdrop_eval.benchmarks.mmvet import submission
+    from pdrop_eval.benchmarks.own.task import definition_of
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_task
     from pdrop_eval.run.lmms.task_runner import run_task
@@ -64,7 +65,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
             )
         )
     predictions = submission(samples) if info.judge else None
-    return Computed(result | _decides(plan, task), samples, predictions)
+    return Computed({**result, **definition_of(config.suite), **_decides(plan, task)}, samples, predictions)
 
 
 def _journal(plan: "Plan", task: str, writer: int) -> Any:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from pdrop_eval.benchmarks.task_files import TaskInfo, describe, materialise
+from pdrop_eval.benchmarks.own.task import info_of, write_task
+from pdrop_eval.benchmarks.task_files import TaskInfo, materialise
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.utils import distributed
 
@@ -55,7 +56,9 @@ def open_task(plan: "Plan", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
 
 def task_folder(data: "Data", suite: "SuiteSpec", task: str, scratch: Path) -> tuple[TaskInfo, Path]:
     """As `open_task`, from the data of a suite."""
-    info = describe(task, suite.source)
+    info = info_of(suite, task)
+    if suite.own is not None:
+        return info, write_task(suite, data.local[task].files[0], scratch)
     return info, materialise(
         info,
         suite.source,

@@ -10,6 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, find_pictures, stored_data
+from pdrop_eval.benchmarks.own.store import SOURCE, find_stored
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.report.site.data.samples import SHORT, Question, QuestionSet
 from pdrop_eval.report.site.folder import Site
@@ -106,7 +107,15 @@ class Pictures:
         runs = [member.one.run for member in found.members]
         roots = [self._data, *((run.of("config", "data") or {}).get("root") for run in runs)]
         sha256 = runs[0].results[found.benchmark].get("data_sha256")
-        return stored_data(found.task, str(runs[0].of("suite", "source")), sha256, roots)
+        source = str(runs[0].of("suite", "source"))
+        if source == SOURCE:
+            own = find_stored(sha256)
+            if own is None:
+                raise NotThereError(
+                    "the folder was read elsewhere (pdrop-eval with data.folder= reads it here)"
+                )
+            return Stored(found.task, (own,))
+        return stored_data(found.task, source, sha256, roots)
 
     def _copy(self, images: str, pictures: Sequence[Image.Image]) -> Shown:
         name = images[:SHORT]
