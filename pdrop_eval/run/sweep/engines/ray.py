@@ -223,7 +223,7 @@ def _cluster(spec: SweepSpec) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # asked for by Ray's own warning
     import ray
 
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
         if spec.address is None:
             ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
