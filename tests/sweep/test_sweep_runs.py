@@ -15,8 +15,8 @@ from pdrop_eval.utils.errors import RunsFailedError
 
 TASKS = "tasks=[gqa,pope]"
 SWEEP = ["models=[mini]", "strategies=[vanilla,fastv,visionzip]", "budgets=[64]", TASKS, "limit=2"]
-# What tells of time and place: all else is the same bytes.
-TIMED = ("created", "updated", "command", "hardware", "resumed")
+# What tells of time and place: all else is the same bytes. A commit while the tests run is no other code.
+TIMED = ("created", "updated", "command", "hardware", "resumed", "code")
 TIMED_TASK = ("wall_seconds", "usage")
 
 
@@ -24,7 +24,7 @@ def content(results):
     """The files of all runs beneath a folder; of records, what doesn't tell of time and place."""
     found = {}
     for path in sorted(results.glob("*/*/**/*")):
-        if path.is_file() and path.name != ".lock":
+        if path.is_file() and path.name != ".lock" and ".sweep" not in path.parts:
             found[path.relative_to(results).as_posix()] = _content(path)
     return found
 
