@@ -36,3 +36,9 @@ def as_run_here(command: str) -> str:
     """A recorded command as it can be run here: its console script is called as `script` says."""
     found = _SCRIPT.match(command)
     return script(found[1]) + command[found.end() :] if found else command
+
+
+def unquoted(text: str) -> str:
+    """A value of the command line without quotes around it."""
+    text = text.strip()
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text

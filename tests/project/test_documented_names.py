@@ -16,6 +16,7 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, commands, inline, pros
 from pdrop_eval.report.compare.settings import read_settings as read_compare
 from pdrop_eval.report.show.settings import read_settings as read_show
 from pdrop_eval.run.config.compose import check_command_line, check_settings
+from pdrop_eval.run.importing.spec import read_settings as read_import
 from pdrop_eval.run.sweep.spec import read_sweep
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -34,6 +35,7 @@ CHECKS = {
     "pdrop-eval-page": partial(check_settings, entry="page"),
     "pdrop-eval-merge": partial(check_settings, entry="merge"),
     "pdrop-eval-check-results": partial(check_settings, entry="check-results"),
+    "pdrop-eval-import": read_import,
 }
 ADDED = {  # by the steps of CONTRIBUTING
     file
@@ -71,7 +73,7 @@ def test_every_command_line_is_one_that_its_script_takes(script):
 @pytest.mark.parametrize("wrong", [["strategy=none"], ["limits=3"], ["recipe=x"]])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_the_checks_refuse_what_is_not_there(script, wrong):
-    with pytest.raises(Exception, match=r"Unknown|can't be given|No sample is named"):
+    with pytest.raises(Exception, match=r"Unknown|can't be given|No sample is named|kind= is missing"):
         CHECKS[script](wrong)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from pdrop_eval.records.imported import is_imported
 from pdrop_eval.report.compare.runs import BASELINE, CANDIDATE, Side
 
 # Settings that change no answer by themselves, or that have a line of their own.
@@ -82,8 +83,19 @@ def _described(side: Side) -> dict[str, Any]:
     settings["code that decides"] = _of(record.get("identity") or {}, "code", "sha256")
     settings |= {f"package {name}": v for name, v in (record.get("packages") or {}).items()}
     settings |= {f"machine's {name}": _of(record, "hardware", name) for name in _MACHINE}
+    if is_imported(record):
+        settings = {name: value for name, value in settings.items() if value is not None}
     shas = {task: entry.get("data_sha256") for task, entry in record["tasks"].items()}
-    return settings | {f"data of {task}": sha for task, sha in shas.items()}
+    return settings | {f"data of {task}": sha for task, sha in shas.items() if sha or not is_imported(record)}
+
+
+def imports(sides: Sequence[Side]) -> list[str]:
+    """Return a sentence for each side that was imported: nothing that isn't known of it is a difference."""
+    return [
+        f"the {side.role} is imported: its weights, settings, code, FLOPs and machine are not known"
+        for side in sides
+        if is_imported(side.record or {})
+    ]
 
 
 _OF_MODEL = (

@@ -221,7 +221,7 @@ def _exact_test(pairs: Pairs) -> McNemar | None:
 
 def _notes(pairs: Pairs, clusters: int, exact: McNemar | None) -> list[str]:
     """What a reader should know of these numbers."""
-    n, notes = len(pairs.pairs), []
+    n, notes = len(pairs.pairs), list(pairs.notes)
     if exact and clusters < n and not benchmark_of(pairs.benchmark).rule.copies:
         notes.append(
             f"McNemar's test takes the {n} questions as independent; they are about {clusters} pictures. "

@@ -1,13 +1,14 @@
 """The answers of two runs to the same questions, paired by what was asked, never by row number.
 
-What was asked is the hash of prompt and pixels (`content_sha256`); a question that stands in the data several
-times is paired in order, its k-th occurrence with the k-th. Whatever makes a pair doubtful is a reason not to
-compare: a number from other questions is worse than none.
+What was asked is the hash of prompt and pixels (`content_sha256`), or of imported results what they know of
+it (see `ways`); a question that stands in the data several times is paired in order, its k-th occurrence with
+the k-th. Whatever makes a pair doubtful is a reason not to compare: a number from other questions is worse
+than none.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,18 @@ import numpy as np
 from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
 from pdrop_eval.benchmarks.scoring.tally import unit_numbers
+from pdrop_eval.records.imported import CONTENT
 from pdrop_eval.records.run import Run
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Sample, name_of, scored_samples
+from pdrop_eval.report.paired.ways import (
+    check_words,
+    imported,
+    key_of,
+    notes_of,
+    same_target,
+    way_of,
+    with_units,
+)
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
 
@@ -32,11 +43,13 @@ class Pairs:
     Attributes:
         pairs: (baseline's sample, candidate's sample), in the order of the baseline's.
         left_over: How many samples of the baseline and of the candidate have no partner and don't count.
+        notes: By what imported results were paired, and what to know of it.
     """
 
     benchmark: str
     pairs: list[tuple[Sample, Sample]]
     left_over: tuple[int, int] = (0, 0)
+    notes: tuple[str, ...] = ()
 
     @property
     def samples(self) -> tuple[list[Sample], list[Sample]]:
@@ -92,13 +105,16 @@ def pair_samples(
     baseline: Run, candidate: Run, benchmark: str, first: Samples, second: Samples, unpaired: str = REFUSE
 ) -> Pairs:
     """The pairs of samples that were read already (`scored_samples`), as `pair` makes them."""
-    _check_common(benchmark, first, second)
-    shelves = [_by_content(samples) for samples in (first, second)]
+    way = way_of(baseline, candidate, benchmark, first, second)
+    foreign = imported(baseline, benchmark) is not None or imported(candidate, benchmark) is not None
+    if way == CONTENT:
+        _check_common(benchmark, first, second)
+    shelves = [_by_question(samples, way) for samples in (first, second)]
     pairs: list[tuple[Sample, Sample]] = []
     left = [0, 0]
     for content in {**shelves[0], **shelves[1]}:
         ones, others = (shelf.get(content, []) for shelf in shelves)
-        pairs += _match(benchmark, ones, others)
+        pairs += _match(benchmark, ones, others, same_target if foreign else _equal_targets)
         left = [left[0] + max(0, len(ones) - len(others)), left[1] + max(0, len(others) - len(ones))]
     if any(left) and unpaired == REFUSE:
         raise CannotCompareError(
@@ -107,9 +123,18 @@ def pair_samples(
             f"{left[1]} of {len(second)} of {candidate.id} alone. Evaluate both with the same limit and "
             f"data, or compare what they have in common: unpaired={LEAVE_OUT}.",
         )
+    if not pairs:
+        raise CannotCompareError(
+            CannotCompareError.DATA,
+            f"{name_of(benchmark)}: the runs have no question in common. Compare runs of the same questions.",
+        )
     pairs.sort(key=lambda two: two[0]["doc_id"])
+    notes = notes_of(baseline, candidate, benchmark, way, pairs)
+    if foreign:
+        check_words(benchmark, pairs)
+        pairs = with_units(pairs)
     _check_clusters(benchmark, pairs)
-    return Pairs(benchmark, pairs, (left[0], left[1]))
+    return Pairs(benchmark, pairs, (left[0], left[1]), tuple(notes))
 
 
 def check_share(pairs: Pairs, least: float) -> None:
@@ -130,7 +155,8 @@ def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Samp
     Raises:
         CannotCompareError: There is none.
     """
-    shelves = [_by_content(sorted(samples, key=lambda s: s["doc_id"])) for samples in (asked, others)]
+    ordered = [sorted(samples, key=lambda s: s["doc_id"]) for samples in (asked, others)]
+    shelves = [_by_question(samples, CONTENT) for samples in ordered]
     found: dict[int, Sample] = {}
     for content, ones in shelves[0].items():
         for one, other in _match(benchmark, ones, shelves[1].get(content, [])):
@@ -144,15 +170,24 @@ def match_samples(benchmark: str, asked: Sequence[Sample], others: Sequence[Samp
     return [found[sample["doc_id"]] for sample in asked]
 
 
-def _by_content(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
+def _by_question(samples: Sequence[Sample], way: str) -> dict[str, list[Sample]]:
     """Samples (by doc_id) by what was asked, and of which part: POPE asks some questions in two of them."""
     shelf: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
-        shelf[f"{sample['content_sha256']} {sample.get('part', '')}"].append(sample)
+        shelf[key_of(sample, way)].append(sample)
     return shelf
 
 
-def _match(benchmark: str, ones: list[Sample], others: list[Sample]) -> list[tuple[Sample, Sample]]:
+def _equal_targets(one: Sample, other: Sample) -> bool:
+    return _target(one) == _target(other)
+
+
+def _match(
+    benchmark: str,
+    ones: list[Sample],
+    others: list[Sample],
+    same: Callable[[Sample, Sample], bool] = _equal_targets,
+) -> list[tuple[Sample, Sample]]:
     """The occurrences of one question, the k-th with the k-th."""
     targets = [[_target(sample) for sample in samples] for samples in (ones, others)]
     both = min(len(ones), len(others))
@@ -164,7 +199,7 @@ def _match(benchmark: str, ones: list[Sample], others: list[Sample]) -> list[tup
             "runs on the same data.",
         )
     for one, other in zip(ones, others, strict=False):
-        if _target(one) != _target(other):
+        if not same(one, other):
             raise CannotCompareError(
                 CannotCompareError.TARGETS,
                 f"{name_of(benchmark)}: the same question has the target {_short(one)} in the baseline "

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import NO_INTERVAL, benchmark_of
+from pdrop_eval.records.imported import IMPORTED
 from pdrop_eval.records.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
@@ -122,10 +123,11 @@ def load(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
     except UserError as error:
         raise CannotCompareError(CannotCompareError.SAMPLES, f"{name_of(benchmark)}: {error}") from error
     own = benchmark_of(benchmark).scale == "own"
+    foreign = bool((run.results.get(benchmark) or {}).get(IMPORTED))
     for place, sample in enumerate(samples, 1):
         if not isinstance(sample, dict):
             raise damaged(run, benchmark, f"line {place} is no sample")
-        fault = _fault(sample, own)
+        fault = _fault(sample, own, foreign)
         if fault:
             raise damaged(run, benchmark, f"line {place} {fault}")
     counted = [sample for sample in samples if sample.get("score") is not None]
@@ -141,13 +143,19 @@ def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
     )
 
 
-def _fault(sample: Sample, own: bool) -> str | None:
-    """What a sample lacks, in words. own: scores are on a scale of lmms-eval's own."""
+def _fault(sample: Sample, own: bool, foreign: bool) -> str | None:
+    """What a sample lacks, in words.
+
+    Args:
+        sample: The sample.
+        own: Scores are on a scale of lmms-eval's own.
+        foreign: It was imported, and may know neither the picture nor the target.
+    """
     if type(sample.get("doc_id")) is not int:
         return "has no doc_id"
-    if not isinstance(sample.get("content_sha256"), str):
+    if not isinstance(sample.get("content_sha256"), str) and not foreign:
         return "has no content_sha256"
-    if not isinstance(sample.get("answer"), str) or sample.get("target") is None:
+    if not isinstance(sample.get("answer"), str) or (sample.get("target") is None and not foreign):
         return "has no answer or no target"
     score = sample.get("score")
     if score is not None and not (is_finite_number(score) and (own or 0 <= score <= 1)):

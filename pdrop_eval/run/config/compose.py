@@ -32,6 +32,7 @@ ENTRIES = {
     "bench": ("model",),
     "calibrate": ("strategy", "model", "suite"),
     "sweep": ("sweep",),
+    "import": (),
     **dict.fromkeys(("compare", "show", "tables", "figures", "page", "merge", "check-results"), ()),
 }
 # Where + adds what the defaults don't name: a strategy's class says what it takes when it is built.

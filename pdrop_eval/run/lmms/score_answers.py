@@ -71,7 +71,7 @@ def score(
     """
     given = _texts(answers)
     config = _config(task, suite, data_root, limit)
-    with _quiet(config), tempfile.TemporaryDirectory() as scratch:
+    with quiet_lmms_eval(config), tempfile.TemporaryDirectory() as scratch:
         return _scored(config, task, given, Path(scratch))
 
 
@@ -112,7 +112,8 @@ def _config(task: str, suite: str, data_root: str | Path | None, limit: int | No
 
 
 @contextmanager
-def _quiet(config: RunSpec) -> Iterator[None]:
+def quiet_lmms_eval(config: RunSpec) -> Iterator[None]:
+    """Keep lmms-eval and the progress bars of its data off the screen."""
     import datasets
 
     from pdrop_eval.run.lmms.task_runner import quiet

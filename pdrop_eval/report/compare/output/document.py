@@ -13,7 +13,7 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmark_of, names, of_task
 from pdrop_eval.benchmarks.scoring.difference import METHOD, Difference
 from pdrop_eval.report.compare import gate
-from pdrop_eval.report.compare.differences import differences, facts, warnings
+from pdrop_eval.report.compare.differences import differences, facts, imports, warnings
 from pdrop_eval.report.compare.groups import Group, groups
 from pdrop_eval.report.compare.output.changed_answers import changed_answers
 from pdrop_eval.report.compare.output.failure import EXIT, PASSED, REGRESSED, head
@@ -55,9 +55,24 @@ def make_document(settings: Settings, sides: Sequence[Side]) -> tuple[dict[str, 
         "left_out": left_out,
         "method": _method(),
         "differences": different,
-        "warnings": [*same(sides), *_unused(settings, sides), *warnings(different)],
+        "warnings": [
+            *same(sides),
+            *_unused(settings, sides),
+            *imports(sides),
+            *_paired(pairs),
+            *warnings(different),
+        ],
     }
     return redact_all(to_plain(document)), rows
+
+
+def _paired(pairs: Sequence[Pairs]) -> list[str]:
+    """What to know of the pairing of imported results: each note once, with the benchmarks that it is of."""
+    told: dict[str, list[str]] = {}
+    for one in pairs:
+        for note in one.notes:
+            told.setdefault(note, []).append(_named(one.benchmark)["name"])
+    return [note if len(of) == len(pairs) else f"{', '.join(of)}: {note}" for note, of in told.items()]
 
 
 def make_gate(settings: Settings) -> gate.Gate:

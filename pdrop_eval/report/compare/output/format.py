@@ -59,7 +59,8 @@ def setting(document: Mapping[str, Any]) -> str:
         ("", *(side["dtype"] for side in (other, run))),
         ("on", *(side["device"] for side in (other, run))),
     ]
-    words = [f"{word} {one}" if one == two else f"{word} {one} / {two}" for word, one, two in both]
+    known = [(word, *("unknown" if side is None else side for side in sides)) for word, *sides in both]
+    words = [f"{word} {one}" if one == two else f"{word} {one} / {two}" for word, one, two in known]
     return ", ".join(text.strip() for text in words)
 
 

@@ -9,7 +9,7 @@ In memory are the questions of one benchmark; what was answered waits in spools.
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +162,7 @@ def read_asked(one: Recorded, task: str, benchmark: str, spools: Spools) -> Aske
             asked.fits &= answer.fits
             asked.answers.add((key, answer))
             asked.sheet.add(sheet_line(row, benchmark))
-            compared.add({name: value for name, value in row.items() if name not in _SHOWN_ONLY})
+            compared.add({name: value for name, value in row.items() if name not in _unread(row)})
             last = key
     spools.keep(one.folder, task, compared)
     return asked
@@ -224,6 +224,11 @@ def _values(question: Question, answer: Answer | None) -> list[Any] | None:
     return [answer.text, answer.score, answer.new_tokens, answer.retained, answer.layers, layout]
 
 
+def _unread(row: Mapping[str, Any]) -> Collection[str]:
+    """What of a sample no comparison reads; of an imported one without a picture it reads the words."""
+    return _SHOWN_ONLY if row.get("content_sha256") else _SHOWN_ONLY[1:]
+
+
 def _layout(place: int) -> str:
     return f"g{place}"
 
@@ -234,7 +239,7 @@ def _question(key: Any, row: dict[str, Any], answer: Answer) -> Question:
         id=key,
         prompt=str(row.get("prompt") or ""),
         target=[str(one) for one in target] if isinstance(target, list) else _text(target),
-        content=str(row.get("content_sha256") or ""),
+        content=str(row.get("content_sha256") or f"{row.get('prompt')} {row.get('target')}"),
         images=row.get("images_sha256"),
         sizes=row.get("image_sizes") or [],
         layouts=[answer.grids] if answer.grids else [],

@@ -1,0 +1,175 @@
+"""A table of anyone's: a row a question, with its id, the answer and what it earned."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pdrop_eval.benchmarks.registry import check_benchmark, registered_by_task
+from pdrop_eval.run.importing.files import TABLES, Placed, read_rows
+from pdrop_eval.run.importing.source import (
+    Row,
+    Source,
+    TaskRows,
+    check_rows,
+    folder_of,
+    one_model,
+    one_of_each,
+    unit_score,
+)
+from pdrop_eval.utils.errors import UserError
+
+# The columns, by what they may be called; a name's spaces and capitals don't count.
+COLUMNS = {
+    "doc_id": ("doc_id",),
+    "question_id": ("question_id", "questionid", "id", "index"),
+    "answer": ("answer", "prediction", "response", "output"),
+    "score": ("score", "hit", "correct"),
+    "question": ("question", "prompt"),
+    "target": ("target", "label", "ground_truth", "reference"),
+    "part": ("part", "category"),
+    "image": ("image", "image_path", "image_id"),
+    "task": ("task", "benchmark", "dataset"),
+    "model": ("model",),
+}
+_LONGEST = 1024  # characters of a path
+
+
+def read_table(path: str, asked: Sequence[str] | None) -> Source:
+    """Return what a table holds, or the tables of a folder, each of one task.
+
+    Args:
+        path: A file, or a folder of them.
+        asked: The tasks to take; of a table that names none, the one that it is of.
+
+    Raises:
+        UserError: There is no table, a column is missing, or a value isn't allowed.
+    """
+    root = folder_of(path)
+    files = [root] if root.is_file() else sorted(f for f in root.iterdir() if f.suffix.lower() in TABLES)
+    if not files:
+        raise UserError(f"from={path} has no table: no file ends in {', '.join(TABLES)}.")
+    for name in asked or ():
+        check_benchmark("task", name, registered_by_task())
+    placed: dict[str, list[tuple[Placed, Path]]] = {}
+    homes: list[tuple[str, Path]] = []
+    models: list[tuple[str, Path]] = []
+    for file in files:
+        rows = [(place, _named(row)) for place, row in read_rows(file)]
+        for task, found in _by_task(file, rows, asked, alone=len(files) == 1).items():
+            homes.append((task, file))
+            placed[task] = [(one, file.parent) for one in found]
+        models += [(str(row["model"]), file) for _, row in rows if row.get("model") not in (None, "")]
+    one_of_each(homes)
+    fix = "A record is of one model: give each a table of its own."
+    tasks = [task for task in registered_by_task() if task in placed]
+    return Source([_task_rows(task, placed[task]) for task in tasks], files, one_model(models, fix))
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row with the columns by our names; others stay."""
+    plain = {
+        str(name).strip().lower().replace(" ", "_").replace("-", "_"): value for name, value in row.items()
+    }
+    found = dict(plain)
+    for ours, names in COLUMNS.items():
+        known = next((name for name in names if name in plain), None)
+        if known is not None:
+            found[ours] = found.pop(known) if known != ours else plain[known]
+    return found
+
+
+def _by_task(
+    file: Path, rows: Sequence[Placed], asked: Sequence[str] | None, alone: bool
+) -> dict[str, list[Placed]]:
+    """The rows of each task: by a column, by the file's name, or by what was asked for."""
+    if not rows:
+        raise UserError(f"{file} has no rows.")
+    if "task" in rows[0][1]:
+        found: dict[str, list[Placed]] = {}
+        for place, row in rows:
+            task = str(row["task"])
+            check_benchmark(f"task ({place})", task, registered_by_task())
+            if asked is None or task in asked:
+                found.setdefault(task, []).append((place, row))
+        return found
+    if asked and len(asked) == 1 and alone:
+        return {asked[0]: list(rows)}
+    task = file.stem
+    if task not in registered_by_task():
+        check_benchmark(
+            f"task of {file.name}", task, registered_by_task(),
+            "A table says its task by a column `task`, by its file's name, or by tasks=[gqa].",
+        )  # fmt: skip
+    return {task: list(rows)} if asked is None or task in asked else {}
+
+
+def _task_rows(task: str, placed: Sequence[tuple[Placed, Path]]) -> TaskRows:
+    place, first = placed[0][0]
+    there = ", ".join(first)
+    if "doc_id" not in first and "question_id" not in first:
+        raise UserError(
+            f"{place}: no column numbers the questions; there are {there}. Name one doc_id (the row in the "
+            "benchmark's data, from 0) or question_id (any text, no value twice)."
+        )
+    if "score" not in first and "answer" not in first:
+        raise UserError(f"{place}: there is no column of score or answer; there are {there}.")
+    rows = [_row(one, folder) for one, folder in placed]
+    check_rows(task, rows)
+    by = "the table" if "score" in first else None
+    return TaskRows(task, rows, None, by, "a table doesn't say how many questions there are")
+
+
+def _row(placed: Placed, folder: Path) -> Row:
+    place, found = placed
+    images = found.get("image")
+    pictures = str(images) if images not in (None, "") else None
+    question = str(found["question"]) if found.get("question") not in (None, "") else None
+    content, pixels = None, None
+    if question and pictures and len(pictures) < _LONGEST:
+        content, pixels = _hashes(question, folder / pictures)
+    part = found.get("part")
+    return Row(
+        place=place,
+        doc_id=_doc_id(found["doc_id"], place) if "doc_id" in found else None,
+        question_id=_question_id(found, place),
+        question=question,
+        answer=None if found.get("answer") is None else str(found["answer"]),
+        target=found.get("target"),
+        score=unit_score(found["score"], place) if "score" in found else None,
+        doc={name: value for name, value in found.items() if name not in COLUMNS},
+        part=None if part in (None, "") else str(part),
+        pictures=pictures,
+        images_sha256=pixels,
+        content_sha256=content,
+    )
+
+
+def _doc_id(value: Any, place: str) -> int:
+    if not isinstance(value, bool) and str(value).strip().removesuffix(".0").isdigit():
+        return int(float(value))
+    raise UserError(
+        f"{place}: the doc_id is {value!r}, no whole number from 0. Ids of another kind: name it question_id."
+    )
+
+
+def _question_id(found: Mapping[str, Any], place: str) -> str | None:
+    if "question_id" not in found:
+        return None
+    value = found["question_id"]
+    if value in (None, ""):
+        raise UserError(f"{place}: the question has no id. Give each row one.")
+    return str(value)
+
+
+def _hashes(question: str, path: Path) -> tuple[str | None, str | None]:
+    """The hashes of question and pixels, and of the pixels, as records have them; None if it is no file."""
+    if not path.is_file():
+        return None, None
+    from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
+    from pdrop_eval.models.images import open_picture
+    from pdrop_eval.utils.hashing import content_hashes
+
+    try:
+        return content_hashes(question, [open_picture(path)])
+    except PICTURE_ERRORS as error:
+        raise UserError(f"The picture {path} can't be read: {error}. Replace it, or leave it out.") from error

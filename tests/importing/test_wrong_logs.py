@@ -1,0 +1,120 @@
+"""What can't be imported: each with the reason, and nothing written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from foreign_results import DATE, importing, line, lmms_eval_log, our_run, sheet
+
+from pdrop_eval import UserError
+
+LINES = [line(0, 1.0), line(1, 0.0)]
+
+
+def log(name="log", tasks=None, **more):
+    return lmms_eval_log(Path(name), {"gqa": LINES} if tasks is None else tasks, **more)
+
+
+def two_models():
+    log("both/one", args="pretrained=a/one")
+    return log("both/two", {"chartqa": [line(0, 1.0, "relaxed_overall")]}, args="pretrained=a/two").parent
+
+
+def cut_off():
+    path = log() / f"{DATE}_samples_gqa.jsonl"
+    path.write_text(path.read_text()[:-30])
+    return path.parent
+
+
+def without_samples():
+    folder = log()
+    (folder / f"{DATE}_samples_gqa.jsonl").unlink()
+    return folder
+
+
+def a_task_less():
+    folder = log(tasks={"gqa": LINES, "chartqa": [line(0, 1.0, "relaxed_overall")]})
+    (folder / f"{DATE}_samples_chartqa.jsonl").unlink()
+    return folder
+
+
+def two_logs():
+    log("two")
+    return log("two", {"gqa": [line(5, 1.0)]}, date="20260202_030405")
+
+
+@pytest.mark.parametrize(("made", "words"), [
+    (without_samples, ("has results", "no samples", "--log_samples")),
+    (lambda: log(counts={"gqa": {"original": 2, "effective": 9}}), ("has 2 samples", "say 9", "partial")),
+    (a_task_less, ("results of chartqa", "no samples of it", "partial", "tasks=[gqa]")),
+    (cut_off, ("line 2 is no JSON", "cut off", "partial")),
+    (two_logs, ("two logs of gqa", "from=FILE")),
+    (two_models, ("different models", "a/one", "a/two")),
+    (lambda: log(tasks={"gqaa": LINES}), ("'gqaa'", "Did you mean gqa?", "tasks=[")),
+    (lambda: log(tasks={"gqa": [line(0, 1.0), line(0, 1.0)]}), ("doc_id 0", "twice", "line 2")),
+    (lambda: log(tasks={"gqa": [line(0, 1.7)]}), ("line 1", "score 1.7", "0 to 1")),
+    (lambda: log(tasks={"gqa": [line(0, "high")]}), ("line 1", "'high'",)),
+    (lambda: log(tasks={"gqa": [line(-1, 1.0)]}), ("line 1", "doc_id is -1")),
+    (lambda: log(tasks={"gqa": [line(0, 1.0, filtered_resps=[[-1.5]])]}), ("no answer", "likelihoods")),
+    (lambda: log(tasks={"gqa": []}), ("no question of gqa",)),
+    (lambda: log(scores={"gqa": 0.9}), ("give 50.0000", "say 90.0000", "two runs")),
+    (lambda: log(tasks={"gqa": [line(0, 1.0, "other")]}), ("answers and no scores", "suite=")),
+    (lambda: log(tasks={"mmvet": [line(0, 1.0)]}), ("mmvet is scored by a language model",)),
+    (lambda: sheet(Path("log/x.csv"), [{"a": 1}]).parent, ("has no log of lmms-eval", "--output_path")),
+    (lambda: "nowhere", ("from=nowhere isn't there",)),
+], ids=range(18))  # fmt: skip
+def test_a_log_that_is_none_is_refused_with_the_reason(made, words):
+    with pytest.raises(UserError) as caught:
+        importing("kind=lmms_eval", f"from={made()}")
+    for word in words:
+        assert word in str(caught.value)
+    assert not list(Path("out").rglob("record.json"))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["kind=lmms_evall"], ("'lmms_evall'", "Did you mean lmms_eval?")),
+    ([], ("kind= is missing", "table")),
+    (["kind=table"], ("from= is missing",)),
+    (["kind=table", "from=x", "name="], ("name= is missing",)),
+    (["kind=table", "from=x", "like=a", "suite=mini"], ("give one of them",)),
+    (["kind=table", "from=x", "suite=minii"], ("'minii'", "Did you mean mini?")),
+    (["kind=table", "from=x", "data.root=d"], ("suite=paper",)),
+    (["kind=table", "from=x", "tasks=[]"], ("tasks=[] is empty",)),
+    (["kind=table", "from=x", "budget.tokens=0"], ("budget.tokens=0",)),
+    (["kind=table", "from=x", "budget.tokens=9", "budget.share=.5"], ("are 2 budgets",)),
+    (["kind=table", "from=x", "modle=mini"], ("'modle'", "Did you mean model?")),
+    (["kind=table", "from=x", "verbose"], ("'verbose' is no setting",)),
+    (["kind=table", "from=x", "tasks=gqa,pope"], ("several values", "tasks=[gqa,pope]")),
+], ids=str)  # fmt: skip
+def test_wrong_settings_are_refused(arguments, words):
+    with pytest.raises(UserError) as caught:
+        importing(*arguments)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_run_that_was_asked_something_else_says_nothing_of_the_log():
+    ours = our_run(Path("runs"), (1, 1))
+    other = log("other", {"gqa": [line(0, 1.0, input="How many cats are there?")]})
+    with pytest.raises(UserError, match=r"How many cats.*other data"):
+        importing("kind=lmms_eval", f"from={other}", f"like={ours}")
+    more = log("more", {"gqa": [line(i, 1.0) for i in range(3)]})
+    with pytest.raises(UserError, match="no question 2"):
+        importing("kind=lmms_eval", f"from={more}", f"like={ours}")
+    chart = log("chart", {"chartqa": [line(0, 1.0, "relaxed_overall")]})
+    with pytest.raises(UserError, match=r"has no chartqa; it has gqa"):
+        importing("kind=lmms_eval", f"from={chart}", f"like={ours}")
+    with pytest.raises(UserError, match="is no run"):
+        importing("kind=lmms_eval", f"from={log()}", "like=nowhere")
+
+
+def test_an_import_is_no_source_of_questions_for_another_one():
+    record, _ = importing("kind=lmms_eval", f"from={log()}")
+    with pytest.raises(UserError, match="doesn't say which questions"):
+        importing("kind=lmms_eval", f"from={log('again')}", f"like={record['folder']}", "name=b")
+
+
+def test_nan_in_a_log_is_a_missing_value_and_no_error():
+    path = log() / f"{DATE}_samples_gqa.jsonl"
+    path.write_text("".join(json.dumps({**one, "hint": float("nan")}) + "\n" for one in LINES))
+    assert importing("kind=lmms_eval", f"from={path}")[0]["tasks"]["gqa"]["score"] == 50
