@@ -93,7 +93,8 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             check_axis(name)
         else:
             if "." not in name:
-                check_choice("setting", name, [*known, *runs], "pdrop-eval-sweep --help lists them.")
+                others_of_runs = [one for one in runs if one not in (*known, *_AXES, *_SINGLE)]
+                check_choice("setting", name, [*known, *others_of_runs], "pdrop-eval-sweep --help lists all.")
             others.append(argument)
     return own, others
 

@@ -6,7 +6,7 @@ Nothing heavy is imported before the first cell.
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,36 @@ def look(results: str, cwd: str, probe: str) -> dict[str, Any]:
     if sees:
         path.with_name(f"{probe}-{socket.gethostname()}-{os.getpid()}").write_text("seen")
     return {"host": socket.gethostname(), "pid": os.getpid(), "code": code_here(), "sees": sees}
+
+
+def check_worker(told: Mapping[str, Any], results: str, code: str, probe: str) -> None:
+    """Refuse a worker that has other code, or sees another folder.
+
+    Args:
+        told: What `look` has returned there.
+        results: The folder of results.
+        code: The driver's, see `code_here`.
+        probe: The name of the file that was looked for.
+
+    Raises:
+        UserError: With the worker's host and the fix.
+    """
+    host = told["host"]
+    if told["code"] != code:
+        raise UserError(
+            f"The worker on {host} has other code of pdrop-eval than this process. Install the same version "
+            "there, or keep it on a file system that all machines share."
+        )
+    if not told["sees"]:
+        raise UserError(
+            f"The worker on {host} doesn't see results={results}. Name a folder, by its whole path, on a "
+            "file system that all machines share."
+        )
+    if not Path(results, f"{probe}-{host}-{told['pid']}").exists():
+        raise UserError(
+            f"What the worker on {host} writes to results={results} isn't seen here: it is another folder "
+            "there. Name one on a file system that all machines share."
+        )
 
 
 class Worker:

@@ -1,0 +1,124 @@
+"""Whole sweeps on the miniature: their records are those of `pdrop-eval`, whoever computes them."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.run.evaluate import cli as evaluate
+from pdrop_eval.run.sweep import cli, runs, spec
+from pdrop_eval.utils.errors import RunsFailedError
+
+TASKS = "tasks=[gqa,pope]"
+SWEEP = ["models=[mini]", "strategies=[vanilla,fastv,visionzip]", "budgets=[64]", TASKS, "limit=2"]
+# What tells of time and place: all else is the same bytes. A commit while the tests run is no other code.
+TIMED = ("created", "updated", "command", "hardware", "resumed", "code")
+TIMED_TASK = ("wall_seconds", "usage")
+
+
+def content(results):
+    """The files of all runs beneath a folder; of records, what doesn't tell of time and place."""
+    found = {}
+    for path in sorted(results.glob("*/*/**/*")):
+        if path.is_file() and path.name != ".lock" and ".sweep" not in path.parts:
+            found[path.relative_to(results).as_posix()] = _content(path)
+    return found
+
+
+def _content(path):
+    if path.name != "record.json":
+        return path.read_text()
+    record = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMED}
+    record["config"].pop("results")
+    for entry in record["tasks"].values():
+        for name in TIMED_TASK:
+            entry.pop(name)
+    return json.dumps(record)
+
+
+@pytest.fixture(scope="module")
+def by_hand(tmp_path_factory):
+    """The same runs, each by a command of its own."""
+    results = tmp_path_factory.mktemp("by_hand")
+    for name in ("vanilla", "fastv", "visionzip"):
+        own = [f"strategy={name}", *(["budget.tokens=64"] if name != "vanilla" else [])]
+        evaluate.evaluate(compose_spec([*own, TASKS, "limit=2", f"results={results}"]), False)
+    return content(results)
+
+
+def times_asked(results):
+    """How many images were encoded, and how many answers recalled, over all tasks of all runs."""
+    found = Counter()
+    for path in results.glob("*/*/record.json"):
+        for entry in json.loads(path.read_text())["tasks"].values():
+            found.update({name: entry["usage"][name] for name in ("images", "encoded", "recalled")})
+    return found
+
+
+@pytest.mark.slow
+def test_a_local_sweep_writes_what_single_commands_write(by_hand, tmp_path, monkeypatch):
+    cli.sweep([*SWEEP, f"results={tmp_path}"])
+    assert content(tmp_path) == by_hand
+    # the first strategy encodes the images of a task, and the other two find them
+    used = times_asked(tmp_path)
+    assert used["images"] == 3 * used["encoded"]
+    # and there is nothing left to do: no model is opened again
+    monkeypatch.setattr("pdrop_eval.run.sweep.worker.Worker._asked", None)
+    before = {path: path.read_bytes() for path in tmp_path.glob("*/*/record.json")}
+    cli.sweep([*SWEEP, f"results={tmp_path}"])
+    assert before == {path: path.read_bytes() for path in before}
+
+
+@pytest.mark.slow
+def test_a_cell_that_fails_leaves_the_others_and_the_same_command_mends_it(
+    by_hand, tmp_path, monkeypatch, capsys
+):
+    from pdrop_eval.run.lmms.model import PdropLlava
+
+    whole = PdropLlava._answer
+
+    def broken(self, batch):
+        if self.strategy.name == "fastv" and batch[0].request.args[4] == "gqa":
+            raise RuntimeError("CUDA out of memory")
+        return whole(self, batch)
+
+    monkeypatch.setattr(PdropLlava, "_answer", broken)
+    with pytest.raises(RunsFailedError, match=r"fastv, tokens=64, mini, gqa: .*memory"):
+        cli.sweep([*SWEEP, f"results={tmp_path}"])
+    (path,) = tmp_path.glob("mini/fastv-*/record.json")
+    failed = json.loads(path.read_text())
+    assert (failed["status"], [*failed["tasks"]]) == ("failed", ["pope"])
+    assert "out of memory" in failed["error"]
+    assert len(content(tmp_path)) == len(by_hand) - 1  # the samples of the cell
+    cli.sweep([*SWEEP, f"results={tmp_path}", "plan=true"])
+    assert "6 cells of 3 runs: 5 are there, 1 to compute." in capsys.readouterr().out
+    monkeypatch.setattr(PdropLlava, "_answer", whole)
+    cli.sweep([*SWEEP, f"results={tmp_path}"])
+    assert content(tmp_path) == by_hand
+
+
+@pytest.mark.slow
+def test_a_ray_sweep_writes_what_single_commands_write(by_hand, tmp_path):
+    pytest.importorskip("ray")
+    program = [sys.executable, "-m", "pdrop_eval.run.sweep.cli"]
+    command = [*program, *SWEEP, f"results={tmp_path}", "engine=ray", "actors=2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "6 of 6 cells are done.\n"
+    assert content(tmp_path) == by_hand
+
+
+@pytest.mark.slow
+def test_a_strategy_of_a_sweep_is_that_of_the_command_line():
+    """Every strategy with its file's settings, one with its own, and a combination."""
+    further = "include=[{strategies:[{fastv:{k:3}},{combine:[visionzip,{pdrop:{ratio:0.4}}]}]}]"
+    for one in runs.asked_runs(spec.read_sweep(["strategies=all", "tasks=[gqa]", further])):
+        words = [f"strategy={one.strategy}", *(f"strategy.{name}={value}" for name, value in one.fields)]
+        if "+" in one.strategy:
+            words = ["combine=[visionzip,{pdrop:{ratio:0.4}}]"]
+        assert runs.strategy_of(one) == compose_spec(words).strategy, words
