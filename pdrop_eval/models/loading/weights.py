@@ -6,7 +6,7 @@ from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import read_text
-from pdrop_eval.utils.validation import is_plain_name
+from pdrop_eval.utils.validation import is_plain_name, shortened
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -73,10 +73,10 @@ def weight_files(pretrained: str, folder: Path) -> list[Path]:
 
 
 _PARTS = ("text_config", "vision_config")
-_SIZES = (
-    "num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads",
-    "vocab_size",
-)  # fmt: skip
+_SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "num_attention_heads", "num_channels")
+_OPTIONAL = ("num_key_value_heads", "head_dim", "vocab_size")  # sizes that may be null
+_MOST = {"num_hidden_layers": 10_000}  # no model has as many
+_MOST_ELSE = 10**8
 
 
 def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: bool) -> None:
@@ -106,23 +106,30 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
 
 
 def _check_numbers(pretrained: str, config: dict[str, Any]) -> None:
-    """Refuse sizes that are none, on which all sums of tokens and FLOPs stand, and the layers of a tower."""
+    """Refuse what is no size, no layer of a tower and no grid: all sums of tokens and FLOPs stand on them."""
     for part in ("", *_PARTS):
         found: Any = config.get(part) if part else config
-        for name in _SIZES if isinstance(found, dict) else ():
-            size, where = found.get(name), f"{part}.{name}".lstrip(".")
-            if size is not None and (type(size) is not int or size < 1):
-                raise UserError(
-                    f"The config.json of {pretrained} has {where}={size!r}, where a whole number from 1 "
-                    "belongs. Copy the checkpoint again."
+        for name in (*_SIZES, *_OPTIONAL) if isinstance(found, dict) else ():
+            size, most = found.get(name, 1), _MOST.get(name, _MOST_ELSE)
+            absent = size is None and (not part or name in _OPTIONAL)
+            if not absent and (type(size) is not int or not 1 <= size <= most):
+                raise _wrong(
+                    pretrained, f"{part}.{name}".lstrip("."), size, f"no whole number in [1, {most}]"
                 )
-    taken = config.get("vision_feature_layer")
+    taken = config.get("vision_feature_layer", -2)
     layers = taken if isinstance(taken, list) and taken else [taken]
-    if taken is not None and any(type(layer) is not int for layer in layers):
-        raise UserError(
-            f"The config.json of {pretrained} has vision_feature_layer={taken!r}, which is no layer of the "
-            "vision tower, nor a list of them. Copy the checkpoint again."
-        )
+    if any(type(layer) is not int for layer in layers):
+        raise _wrong(pretrained, "vision_feature_layer", taken, "no layer of the tower, nor a list of them")
+    grids = config.get("image_grid_pinpoints", [[1, 1]])
+    pairs = grids if isinstance(grids, list) and grids else [None]
+    if not all(isinstance(pair, list) and [type(side) for side in pair] == [int, int] for pair in pairs):
+        raise _wrong(pretrained, "image_grid_pinpoints", grids, "no list of pairs of a height and a width")
+
+
+def _wrong(pretrained: str, name: str, value: Any, what: str) -> UserError:
+    return UserError(
+        f"The config.json of {pretrained} has {name}={shortened(value)}, {what}. Copy the checkpoint again."
+    )
 
 
 def _check_own_loading(pretrained: str, config: dict[str, Any]) -> None:
