@@ -171,3 +171,13 @@ def published_config(name: str, anyres: Any = None) -> Any:
     check_choice("published model", name, published())
     family, size = published()[name]
     return family.published_config(size, anyres)
+
+
+def published_text(name: str) -> tuple[str, dict[str, Any]]:
+    """Return the family of a published model, and of its config.json what is known without transformers.
+
+    Args:
+        name: in `published()`, such as "llava_1_5_7b".
+    """
+    family, size = published()[name]
+    return family.name, {"model_type": family.name, "text_config": dict(family.published[size])}

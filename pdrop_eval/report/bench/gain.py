@@ -1,6 +1,5 @@
 """What a budget gains: the schedule found, FLOPs, time and memory, and scores of evaluations near it."""
 
-import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from pdrop_eval.report.bench.text import batches, layers_text, variant_name
 from pdrop_eval.strategies.combinations import as_parts, is_combined, is_strategy, shown
 from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import command
 from pdrop_eval.utils.errors import UserError
 
 _NAME = 12  # characters of a line's name
@@ -129,7 +128,7 @@ def _scores(one: Mapping[str, Any], runs: Sequence[Run], model: str) -> list[str
         commands = ([*_chosen(one), f"budget.share={share:.3g}"], [f"strategy={VANILLA}"])
         return [
             _entry("Scores", "none near this budget yet. These commands measure them:"),
-            *(shlex.join([script("pdrop-eval"), f"model={model}", *rest]) for rest in commands),
+            *(command("pdrop-eval", [f"model={model}", *rest]) for rest in commands),
         ]
     # of those that are as near, the one with the most benchmarks, with the fewest settings of its own
     best = min(near, key=lambda run: (abs(_share(run) / share - 1), -len(run.results), len(run.deviations)))

@@ -1,14 +1,13 @@
 """Which command fills an empty row, and what it needs that isn't there."""
 
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pdrop_eval.records.overrides import USERS_FOLDER
 from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.utils.console import in_checkout, script
+from pdrop_eval.utils.console import in_checkout, script, typed
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
 from pdrop_eval.utils.presets import presets
 
@@ -106,11 +105,7 @@ def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
     rest = [change for change in changes if not change.startswith("limit=")]
     special = any(_SPECIAL.search(_PLACEHOLDER.sub("", text)) for text in [*named, *changes])
     if special or not in_checkout():
-        return " ".join([script("pdrop-eval"), *map(_quoted, [*named, *limit, *rest])])
+        return " ".join([script("pdrop-eval"), *map(typed, [*named, *limit, *rest])])
     variables = [setting.partition("=") for setting in [*named, *limit]]
     run = [f"make {target}", *(f"{name.upper()}={value}" for name, _, value in variables)]
     return " ".join(run) + (f" ARGS='{' '.join(rest)}'" if rest else "")
-
-
-def _quoted(setting: str) -> str:
-    return shlex.quote(setting) if _SPECIAL.search(setting) or set(setting) & set("[]{}") else setting

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,8 @@ from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.engine.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint
-from pdrop_eval.models.text_model import text_sizes
 from pdrop_eval.run.bench.spec import BenchSpec
-from pdrop_eval.run.config.fits import check_asked, config_view, view_of
+from pdrop_eval.run.config.fits import check_asked, view_of
 from pdrop_eval.strategies.make import make_strategy, without_torch
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
@@ -122,12 +122,10 @@ def known_sizes(config: BenchSpec, checkpoint: Checkpoint | None, published: str
         published: the name of that.
     """
     given = config.sizes.given()
-    if checkpoint is not None:
-        found = view_of(checkpoint)
-    else:
-        family, size = families.published()[str(published)]
-        text = text_sizes(family.published[size], family.text_types[0])
-        found = config_view({"model_type": family.name, "text_config": text})
+    if checkpoint is None:
+        family, whole = families.published_text(str(published))
+        checkpoint = Checkpoint(family, whole, Path(), {})
+    found = view_of(checkpoint)
     for name, value in given.items():
         if name in TEXT_SIZES:
             setattr(found.text_config, TEXT_SIZES[name], value)

@@ -1,14 +1,13 @@
 """What a calibration prints: what was found, what was tried, and how to use it, in 80 columns."""
 
 import json
-import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.records.overrides import override
 from pdrop_eval.strategies.combinations import as_parts, is_combined
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import script, typed
 from pdrop_eval.utils.escape import visible
 from pdrop_eval.utils.numbers import NONE
 from pdrop_eval.utils.presets import presets
@@ -130,7 +129,7 @@ def _foot(document: Mapping[str, Any], path: str) -> list[str]:
         changed = [name for name in found if found[name] != usual.get(name)]
         given = [override(f"strategy.{name}", found[name]) for name in changed]
     model = document["model"]["name"]
-    command = " ".join(shlex.quote(word) for word in [chosen, f"model={model}", *given])
+    command = " ".join(map(typed, [chosen, f"model={model}", *given]))
     return [f"recipe: {visible(path)}", f"{_COMMAND}{script('pdrop-eval')} {visible(command)}"]
 
 

@@ -5,7 +5,6 @@ experiment has a plain list `runs`, and the runs are composed and evaluated here
 with a `figure` is drawn afterwards; of one with a `table`, the command is told that shows it.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import command
 from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
 from pdrop_eval.utils.log import log_rank_zero
@@ -182,10 +181,7 @@ def _counted(reasons: Mapping[int, str], keep_going: bool) -> str:
 
 def _shown_by(table: str, results: str) -> str:
     """The command that shows the table of an experiment, in the words of make where make was called."""
-    settings = f"table={table} root={results}"
-    if "MAKELEVEL" in os.environ:
-        return f"next: make tables ARGS='{settings}'"
-    return f"next: {script('pdrop-eval-tables')} {settings}"
+    return f"next: {command('pdrop-eval-tables', [f'table={table}', f'root={results}'], 'tables')}"
 
 
 def _draw(name: str, done: Sequence[tuple[str, dict[str, Any]]], tasks: Any, results: Path) -> None:

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from pdrop_eval.strategies.registry import VANILLA, installed
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import command as console_command
 from pdrop_eval.utils.numbers import exact
 from pdrop_eval.utils.paths import options
 
@@ -105,8 +105,8 @@ def _next(record: dict[str, Any], path: Path) -> str:
     if missing := _not_there(record, path):
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]
-    root = "" if results == "results/runs" else f" root={results}"
-    return "make tables" if made else f"{script('pdrop-eval-tables')}{root}"
+    root = [] if results == "results/runs" else [f"root={results}"]
+    return console_command("pdrop-eval-tables", root, "tables")
 
 
 def _not_there(record: dict[str, Any], path: Path) -> list[str]:

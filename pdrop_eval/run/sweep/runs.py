@@ -4,7 +4,6 @@ Models and suites are composed and checked once; strategies, budgets and seeds a
 that a run is what `pdrop-eval` would make of the same settings.
 """
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.strategies.combinations import as_parts, is_combined, shown
 from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import command, for_hydra
 from pdrop_eval.utils.errors import UserError
 
 
@@ -127,7 +126,7 @@ def command_of(asked: Asked, spec: SweepSpec) -> str:
     if asked.budget:
         words.append(f"budget.{asked.budget[0]}={asked.budget[1]}")
     words += [f"suite={asked.suite}", f"seed={asked.seed}", *_common(spec, asked.tasks)]
-    return shlex.join([script("pdrop-eval"), *words, *spec.given])
+    return command("pdrop-eval", [*words, *spec.given])
 
 
 class _Bases:
@@ -164,7 +163,7 @@ def _common(spec: SweepSpec, tasks: Sequence[str]) -> list[str]:
     named = [] if spec.tasks is None else [task for task in spec.tasks if task in tasks]
     listed = [*named, *(task for task in tasks if task not in named)]
     limit = [] if spec.limit is None else [f"limit={spec.limit}"]
-    return [f"tasks=[{','.join(listed)}]", *limit, f"results={spec.results}"]
+    return [f"tasks=[{','.join(listed)}]", *limit, for_hydra(f"results={spec.results}")]
 
 
 def _spec_of(asked: Asked, base: RunSpec, spec: SweepSpec) -> RunSpec:

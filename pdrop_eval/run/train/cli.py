@@ -13,7 +13,7 @@ from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.settings import check_settings
 from pdrop_eval.run.train.spec import TrainSpec, make_spec
 from pdrop_eval.utils import cli, distributed
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.console import command
 from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.log import log_rank_zero
 
@@ -46,9 +46,12 @@ def run(config: TrainSpec) -> None:
     record = train(plan)
     if rank() == 0:
         hours = f"{record['device_hours']:.2f} {record['device_label']}"
-        model = f"model={config.model.name} model.pretrained={plan.output}"
-        command = f"{script('pdrop-eval')} {model} strategy={plan.strategy}"
-        print(f"Trained in {hours}: {plan.output}\nEvaluate it: {command}")
+        settings = [
+            f"model={config.model.name}",
+            f"model.pretrained={plan.output}",
+            f"strategy={plan.strategy}",
+        ]
+        print(f"Trained in {hours}: {plan.output}\nEvaluate it: {command('pdrop-eval', settings)}")
 
 
 if __name__ == "__main__":

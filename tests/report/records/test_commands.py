@@ -1,5 +1,7 @@
 """The command beneath a missing row fills it, or says what it lacks."""
 
+import subprocess
+
 import pytest
 
 from pdrop_eval.records.row_key import RowKey
@@ -7,6 +9,7 @@ from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command, experiment, fill, find_model, is_there
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.run.config.quoting import parsed
 from pdrop_eval.utils import console
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets
@@ -119,6 +122,42 @@ def test_every_row_of_the_paper_has_a_shipped_model_and_a_command_that_is_valid(
             program, *arguments = found.command.split()
             assert program == "pdrop-eval"
             check_command_line(arguments)  # raises UserError for what does not exist
+
+
+ODD = (
+    "/plain/path-1.0", "/a b", "/a(1)", "/a=b", "/a#b", "/~a", "~/a", "/\u4e2d\u6587", "/it's", '/a "b" c',
+    "/a,b", "/{a}", "/a;rm -rf x", "/$HOME", "/a\\\\b", "/[a]", "/a|b", "/a&b", "/a*b?", "/\u00e9",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ODD)
+def test_a_path_in_a_command_reaches_hydra_as_it_is(monkeypatch, path):
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    text = console.command("pdrop-eval-tables", [f"root={path}", "table=5"], "tables")
+    shell = subprocess.run(
+        f"printf '%s\\n' {text}", shell=True, capture_output=True, text=True, check=True, cwd="/"
+    )
+    name, root, table = shell.stdout.splitlines()
+    assert (name, table) == (console.script("pdrop-eval-tables"), "table=5")
+    (read,) = parsed([root])
+    assert read.value() == path
+
+
+def test_make_is_named_where_make_was_called_and_its_words_are_plain(monkeypatch):
+    monkeypatch.setenv("MAKELEVEL", "1")
+    assert console.command("pdrop-eval-tables", [], "tables") == "make tables"
+    named = console.command("pdrop-eval-tables", ["table=shelf", "root=results/shelf"], "tables")
+    assert named == "make tables ARGS='table=shelf root=results/shelf'"
+    odd = console.command("pdrop-eval-tables", ["root=/a b"], "tables")
+    assert odd == f"{console.script('pdrop-eval-tables')} 'root=\"/a b\"'"
+    assert console.command("pdrop-eval", ["limit=2"]) == f"{console.script('pdrop-eval')} limit=2"
+
+
+@pytest.mark.parametrize(
+    "setting", ["tasks=[gqa,pope]", "model.pretrained=<folder>", "strategy=vanilla,fastv", "a={b:1}", "n="]
+)
+def test_what_is_no_text_stays_hydras(setting):
+    assert console.for_hydra(setting) == setting
 
 
 @pytest.mark.parametrize(

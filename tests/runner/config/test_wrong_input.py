@@ -148,7 +148,7 @@ def test_weights_that_are_not_safetensors(llava, data, tmp_path):
 
 def test_the_embedded_miniature_may_be_missing(data, monkeypatch, tmp_path):
     monkeypatch.setattr(checkpoint, "MINI_CHECKPOINT", tmp_path)
-    assert "make train-mini" in refused("embedded", data)
+    assert "Install the package again" in refused("embedded", data)
 
 
 def test_a_suite_folder_that_is_not_there(llava):

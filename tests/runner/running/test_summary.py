@@ -19,7 +19,7 @@ def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
     monkeypatch.setenv("MAKELEVEL", "1")
     assert summary._next(record, path) == "the same command with STRATEGY=fastv"
     (tmp_path / "fastv-1").mkdir()
-    assert summary._next(record, path) == "make tables"
+    assert summary._next(record, path) == "make tables ARGS='root=elsewhere'"
     monkeypatch.delenv("MAKELEVEL")
     assert summary._next(record, path) == ".venv/bin/pdrop-eval-tables root=elsewhere"
 
