@@ -10,6 +10,7 @@ from itertools import product
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import shortened
 
 # Rows and columns. LLaVA-NeXT's own grids, in its order: at most 4 tiles.
 _P5 = ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))
@@ -43,6 +44,26 @@ def pinpoints(anyres: Any, tile: int) -> list[list[int]] | None:
     if not sides or any(type(side) is not int or side < tile or side % tile for side in sides):
         raise _wrong(anyres, tile)
     return resolutions
+
+
+def check_grids(pretrained: str, name: str, grids: Any) -> None:
+    """Refuse what isn't a list of resolutions (height, width) in a checkpoint's config.json.
+
+    Args:
+        pretrained: the checkpoint as the user named it.
+        name: of the field.
+        grids: its value.
+
+    Raises:
+        UserError: with the field.
+    """
+    pairs = grids if isinstance(grids, list) and grids else [None]
+    whole = [isinstance(pair, list) and [type(side) for side in pair] == [int, int] for pair in pairs]
+    if not all(whole) or any(side < 1 for pair in pairs for side in pair):
+        raise UserError(
+            f"The config.json of {pretrained} has {name}={shortened(grids)}, no list of pairs of a height "
+            "and a width. Copy the checkpoint again."
+        )
 
 
 def patches(resolutions: Sequence[Sequence[int]], tile: int) -> int:

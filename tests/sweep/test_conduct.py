@@ -151,7 +151,7 @@ def test_a_plan_runs_nothing(sweep, results, capsys):
     assert engine.computed == []
     told = capsys.readouterr().out
     assert told.startswith("6 cells of 3 runs: 0 are there, 6 to compute.")
-    assert "fastv, tokens=3, mini: tokens=3 can't be reached by FastV" in told
+    assert "fastv, tokens=3, mini: budget.tokens=3 can't be reached by FastV" in told
     assert all(len(line) <= 80 for line in told.splitlines())
     assert not (results / ".sweep").exists()
 

@@ -15,7 +15,7 @@ from pdrop_eval.models.families.llava import (
     _text_settings,
 )
 from pdrop_eval.models.family import ImageShape, TokenLayout
-from pdrop_eval.models.tiling import patches, pinpoints, tile_size
+from pdrop_eval.models.tiling import check_grids, patches, pinpoints, tile_size
 from pdrop_eval.models.token_grid import Geometry
 
 if TYPE_CHECKING:
@@ -46,6 +46,12 @@ class LlavaNext(Llava):
     processor_inputs = ("pixel_values", "image_sizes")
     published: ClassVar = {"7b": VICUNA_7B, "mistral_7b": MISTRAL_7B, "13b": VICUNA_13B, "34b": YI_34B}
     published_prefix = "llava_next"
+
+    def check_tower(self, pretrained: str, config: Mapping[str, Any]) -> None:
+        """Refuse a tower that isn't known, and grids that are none."""
+        super().check_tower(pretrained, config)
+        if "image_grid_pinpoints" in config:
+            check_grids(pretrained, "image_grid_pinpoints", config["image_grid_pinpoints"])
 
     def image_processor_values(self, config: Any) -> Mapping[str, Any]:
         """Return the grids of tiles."""

@@ -106,7 +106,7 @@ def check_config(pretrained: str, config: dict[str, Any], trust_remote_code: boo
 
 
 def _check_numbers(pretrained: str, config: dict[str, Any]) -> None:
-    """Refuse what is no size, no layer of a tower and no grid: all sums of tokens and FLOPs stand on them."""
+    """Refuse what is no size and no layer of a tower: all sums of tokens and FLOPs stand on them."""
     for part in ("", *_PARTS):
         found: Any = config.get(part) if part else config
         for name in (*_SIZES, *_OPTIONAL) if isinstance(found, dict) else ():
@@ -120,10 +120,6 @@ def _check_numbers(pretrained: str, config: dict[str, Any]) -> None:
     layers = taken if isinstance(taken, list) and taken else [taken]
     if any(type(layer) is not int for layer in layers):
         raise _wrong(pretrained, "vision_feature_layer", taken, "no layer of the tower, nor a list of them")
-    grids = config.get("image_grid_pinpoints", [[1, 1]])
-    pairs = grids if isinstance(grids, list) and grids else [None]
-    if not all(isinstance(pair, list) and [type(side) for side in pair] == [int, int] for pair in pairs):
-        raise _wrong(pretrained, "image_grid_pinpoints", grids, "no list of pairs of a height and a width")
 
 
 def _wrong(pretrained: str, name: str, value: Any, what: str) -> UserError:

@@ -211,3 +211,14 @@ def test_families_that_are_left_out_are_refused_with_the_reason(tmp_path, kind, 
     (tmp_path / "config.json").write_text(json.dumps({"model_type": kind, "vision_config": {}}))
     with pytest.raises(UserError, match=words):
         check_checkpoint(str(tmp_path), None)
+
+
+@pytest.mark.parametrize(
+    "grids", [None, [], [[336]], [[96, 192], "x"], [[96, -192]], [[96, 1.5]], "p5", 10**30]
+)
+def test_grids_that_are_none_are_refused_from_the_config(tmp_path, grids):
+    copy = Copy(tmp_path, "mini_next_p5")
+    (copy.folder / "model.safetensors").touch()
+    copy.edit("config.json", image_grid_pinpoints=grids)
+    with pytest.raises(UserError, match=r"image_grid_pinpoints=.*, no list of pairs of a height and a width"):
+        check_checkpoint(str(copy.folder), None)

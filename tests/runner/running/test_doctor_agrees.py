@@ -79,7 +79,6 @@ CASES = {
     ),
     "huge": (config("text_config", num_hidden_layers=10**30), [], "no whole number in [1, 10000]"),
     "null layer": (config(vision_feature_layer=None), [], "vision_feature_layer=None, no layer"),
-    "grids": (config(image_grid_pinpoints=[[336]]), [], "image_grid_pinpoints=[[336]], no list of pairs"),
     "uneven heads": (config("text_config", num_attention_heads=3), [], "can't be loaded: "),
     "feature layer": (config(vision_feature_layer="a"), [], "vision_feature_layer='a', no layer"),
     "feature layers": (config(vision_feature_layer=[-2, None]), [], "no layer of the tower, nor a list"),
