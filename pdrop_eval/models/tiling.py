@@ -57,9 +57,10 @@ def check_grids(pretrained: str, name: str, grids: Any) -> None:
     Raises:
         UserError: with the field.
     """
-    pairs = grids if isinstance(grids, list) and grids else [None]
-    whole = [isinstance(pair, list) and [type(side) for side in pair] == [int, int] for pair in pairs]
-    if not all(whole) or any(side < 1 for pair in pairs for side in pair):
+    pairs: list[Any] = grids if isinstance(grids, list) else []
+    kinds = [[type(side) for side in pair] for pair in pairs if isinstance(pair, list)]
+    whole = bool(pairs) and kinds == [[int, int]] * len(pairs)
+    if not whole or any(side < 1 for pair in pairs for side in pair):
         raise UserError(
             f"The config.json of {pretrained} has {name}={shortened(grids)}, no list of pairs of a height "
             "and a width. Copy the checkpoint again."
