@@ -10,11 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from pdrop_eval.benchmarks import judge_client, mmvet
+from pdrop_eval.benchmarks import mmvet
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
+from pdrop_eval.utils import chat_server
 from pdrop_eval.utils.errors import UserError
 
 
@@ -25,7 +26,7 @@ def completion(text):
 @pytest.fixture
 def server(monkeypatch):
     """A judge on this machine; `say` is a function of the request that returns status and body."""
-    monkeypatch.setattr(judge_client, "_PAUSE", 0.0)
+    monkeypatch.setattr(chat_server, "_PAUSE", 0.0)
     state = SimpleNamespace(say=lambda asked: completion("1.0"), asked=[], headers=[], sent=[])
 
     class Handler(BaseHTTPRequestHandler):
@@ -123,7 +124,7 @@ def test_a_refusal_is_not_repeated(server):
 
 def test_a_server_that_does_not_answer_in_time(server):
     server.say = lambda asked: (time.sleep(1), completion("1.0"))[1]
-    with pytest.raises(JudgeError, match=r"in 1 tries: no answer within 0.1 s"):
+    with pytest.raises(JudgeError, match=r"in 1 try: no answer within 0.1 s"):
         ask(server, timeout=0.1, retries=0)
 
 

@@ -12,10 +12,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from pdrop_eval.benchmarks import judge_client, judge_request, mmvet
+from pdrop_eval.benchmarks import mmvet
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.judge import left_to
+from pdrop_eval.utils import bounded_request, chat_server
 from pdrop_eval.utils.errors import UserError
 
 
@@ -32,8 +33,8 @@ def completion(content="0.5", model="stub"):
 @pytest.fixture
 def server(monkeypatch):
     """A server whose `say` sends what it wants over each connection; `heads` are the requests it got."""
-    monkeypatch.setattr(judge_client, "_PAUSE", 0.0)
-    monkeypatch.setattr(judge_request, "_OF_ERRORS", 0.2)
+    monkeypatch.setattr(chat_server, "_PAUSE", 0.0)
+    monkeypatch.setattr(bounded_request, "_OF_ERRORS", 0.2)
     listening = socket.create_server(("127.0.0.1", 0))
     state = SimpleNamespace(say=lambda c: c.sendall(completion()), heads=[], open=True)
 
@@ -172,7 +173,7 @@ def test_a_body_that_is_no_chat_completion_is_one_error(server, body):
 @pytest.mark.parametrize("start", [b"", b"\x16\x03\x01", b"HTTP/9.9 what\r\n\r\n", b"HTTP/1.1 200 OK\r\nX"])
 def test_what_is_no_http_is_one_error(server, start):
     server.say = always(start)
-    with pytest.raises(JudgeError, match="gave no score in 1 tries: no connection"):
+    with pytest.raises(JudgeError, match="gave no score in 1 try: no connection"):
         ask(server)
 
 
@@ -194,7 +195,7 @@ def test_a_plain_number_is_a_score(text, value):
 
 def test_the_server_says_when_it_is_asked_again(server):
     date = formatdate(time.time() + 3, usegmt=True)
-    for said, least in (("1", 1.0), (date, 1.0), ("0", 0.0), ("soon", 0.0), ("-5", 0.0), ("\u00b2", 0.0)):
+    for said, least in ((date, 1.0), ("1", 1.0), ("0", 0.0), ("soon", 0.0), ("-5", 0.0), ("\u00b2", 0.0)):
         answers = iter([reply("", "429 Slow", f"Retry-After: {said}"), completion()])
         server.say = lambda c, answers=answers: c.sendall(next(answers))
         began = time.monotonic()
@@ -207,10 +208,10 @@ def test_the_server_says_when_it_is_asked_again(server):
 
 
 def test_without_a_word_of_the_server_pauses_double_up_to_a_minute(monkeypatch):
-    error = judge_client._TemporaryError("")
+    error = chat_server.TemporaryError("")
     outcome = SimpleNamespace(exception=lambda: error)
     waits = [
-        judge_client._wait(SimpleNamespace(outcome=outcome, attempt_number=n)) for n in (1, 2, 3, 6, 7, 5000)
+        chat_server._wait(SimpleNamespace(outcome=outcome, attempt_number=n)) for n in (1, 2, 3, 6, 7, 5000)
     ]
     assert waits == [1, 2, 4, 32, 60, 60]
 
@@ -274,7 +275,7 @@ def test_an_address_with_a_secret_works_and_is_stored_and_shown_without_it(serve
 
 
 def test_an_interruption_ends_at_once_while_answers_pauses_and_retries_wait(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(judge_client, "_PAUSE", 30.0)
+    monkeypatch.setattr(chat_server, "_PAUSE", 30.0)
     first = iter([reply("", "500 Oops"), reply("", "429 Slow", "Retry-After: 200")])
     server.say = lambda c: (c.sendall(next(first, b"")), hanging(b"", server)(c))
     waiting = mmvet.ThreadPoolExecutor.map

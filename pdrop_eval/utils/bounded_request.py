@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-MOST = 1 << 20  # bytes of a reply: an answer has 128 tokens
+MOST = 1 << 20  # bytes of a reply, unless more is allowed
 _OF_ERRORS = 2.0  # seconds for what a server says beside the status of an error
 _TICK = 0.05  # seconds until an interruption is noticed
 
@@ -37,7 +37,7 @@ class Reply:
 
 
 def open_client(timeout: float) -> "httpx.Client":
-    """A client for `post`, which threads may share."""
+    """A client for `exchange`, which threads may share."""
     import httpx
 
     # no limit of connections: one that a server holds open would count until it lets go
@@ -45,29 +45,30 @@ def open_client(timeout: float) -> "httpx.Client":
     return httpx.Client(timeout=timeout, limits=limits, follow_redirects=False)
 
 
-def post(
-    client: "httpx.Client", url: Any, body: bytes, headers: Mapping[str, str], seconds: float,
-    stopped: threading.Event,
+def exchange(
+    client: "httpx.Client", url: Any, body: bytes | None, headers: Mapping[str, str], seconds: float,
+    stopped: threading.Event, most: int = MOST,
 ) -> Reply:  # fmt: skip
-    """Sends a request and returns the reply; a redirection is one, too.
+    """Sends a request and returns the reply; a redirection is one, too. Without a body it is a GET.
 
     The exchange runs in a thread of its own, because nothing else ends a name that isn't resolved or a header
     that comes byte by byte in time. One that is given up ends with its connection, or with the process.
 
     Raises:
-        NoReplyError: There is none, it is too long, or takes longer than `seconds`; or `stopped` was set.
+        NoReplyError: There is none, it is longer than `most` bytes, or takes longer than `seconds`; or
+            `stopped` was set.
     """
-    exchange = _Exchange(seconds)
+    running = _Exchange(seconds, most)
     arguments = (client, url, body, {"Accept-Encoding": "identity", **headers})
-    threading.Thread(target=exchange.run, args=arguments, daemon=True).start()
-    while not futures.wait([exchange.done], timeout=_TICK).done:
+    threading.Thread(target=running.run, args=arguments, daemon=True).start()
+    while not futures.wait([running.done], timeout=_TICK).done:
         if stopped.is_set():
             raise NoReplyError("it was interrupted")
-        if time.monotonic() > exchange.ends:
-            if exchange.begun is not None and exchange.begun.status >= 300:
-                return exchange.begun
+        if time.monotonic() > running.ends:
+            if running.begun is not None and running.begun.status >= 300:
+                return running.begun
             raise NoReplyError(f"no answer within {seconds:g} s")
-    return exchange.done.result()
+    return running.done.result()
 
 
 class _Exchange:
@@ -75,18 +76,20 @@ class _Exchange:
 
     Attributes:
         seconds: What it may take.
+        most: Bytes that the reply may have.
         ends: When it is given up, on the monotonic clock.
         begun: The reply, once its status and headers are there.
         done: The whole of it, or why there is none.
     """
 
-    def __init__(self, seconds: float):
+    def __init__(self, seconds: float, most: int):
         self.seconds = seconds
+        self.most = most
         self.ends = time.monotonic() + seconds
         self.begun: Reply | None = None
         self.done: futures.Future[Reply] = futures.Future()
 
-    def run(self, client: "httpx.Client", url: Any, body: bytes, headers: Mapping[str, str]) -> None:
+    def run(self, client: "httpx.Client", url: Any, body: bytes | None, headers: Mapping[str, str]) -> None:
         try:
             self.done.set_result(self._reply(client, url, body, headers))
         except NoReplyError as error:
@@ -97,10 +100,13 @@ class _Exchange:
             is_late = "Timeout" in type(error).__name__
             self.done.set_exception(NoReplyError(late if is_late else why))
 
-    def _reply(self, client: "httpx.Client", url: Any, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def _reply(
+        self, client: "httpx.Client", url: Any, body: bytes | None, headers: Mapping[str, str]
+    ) -> Reply:
         import httpx
 
-        with client.stream("POST", url, content=body, headers=headers) as answer:
+        method = "GET" if body is None else "POST"
+        with client.stream(method, url, content=body, headers=headers) as answer:
             begun = Reply(answer.status_code, answer.reason_phrase, answer.headers)
             if not answer.is_success:
                 self.ends = min(self.ends, time.monotonic() + _OF_ERRORS)
@@ -108,26 +114,26 @@ class _Exchange:
             got = bytearray()
             try:
                 for chunk in answer.iter_raw():
-                    got += chunk[: MOST + 1]
+                    got += chunk[: self.most + 1]
                     self._check(len(got))
             except (NoReplyError, httpx.HTTPError) as error:
                 if answer.is_success:
                     raise NoReplyError(f"no whole answer ({error})") from error
-            text = _decoded(bytes(got), answer.headers.get("content-encoding", ""))
+            text = _decoded(bytes(got), answer.headers.get("content-encoding", ""), self.most)
         return Reply(begun.status, begun.reason, begun.headers, text)
 
     def _check(self, size: int) -> None:
-        if size > MOST:
-            raise NoReplyError(f"it is longer than {MOST} bytes")
+        if size > self.most:
+            raise NoReplyError(f"it is longer than {self.most} bytes")
         if time.monotonic() > self.ends:
             raise NoReplyError("it takes too long")
 
 
-def _decoded(content: bytes, encoding: str) -> str:
+def _decoded(content: bytes, encoding: str, most: int) -> str:
     """The text of a body, also of one that was compressed although that was not asked for."""
     if encoding.strip().lower() in ("gzip", "x-gzip"):
         try:
-            content = zlib.decompressobj(wbits=31).decompress(content, MOST)
+            content = zlib.decompressobj(wbits=31).decompress(content, most)
         except zlib.error as error:
             raise NoReplyError(f"no whole answer ({error})") from error
     return content.decode("utf-8", errors="replace")
