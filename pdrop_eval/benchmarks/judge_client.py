@@ -84,8 +84,7 @@ class Judge:
                 raise TypeError(f"its content is {shortened(content)}")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise self._server.unfit(found) from error
-        named = isinstance(model, str) and model
-        return content, self._server.named(model) if named else self.model
+        return content, self._server.named(model) if isinstance(model, str) and model else self.model
 
 
 def make_judge(config: Any) -> Judge | None:

@@ -46,10 +46,17 @@ _SHARED = (
 )  # fmt: skip
 # What says how a strategy is called and drawn: a combination asks it, and no number depends on it.
 _NAMES = "strategies.registry"
+# What asks a model behind a server; a record has it in the place of a strategy's class.
+ENDPOINT = "pdrop_eval.run.endpoint.model.EndpointModel"
+_ASKS = ("run.endpoint.model", "run.lmms.task_runner", "benchmarks.scoring.score")
+# What decides such a model's answers, as far as it is known: not where the server is, nor how it is asked.
+_OF_ENDPOINT = ("name", "served", "revision", "max_new_tokens", "extra_body")
+_BEYOND_ENDPOINT = ("strategy", "budget", "device", "dtype", "attention", "batch_size")
 # Attributes of a strategy's class that only reports read.
 _SHOWN = frozenset(RECORDED)
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
 _BESIDE = ("training_record.json", "card.json")
+_PACKAGES_OF_ENDPOINT = ("lmms-eval", "pillow", "numpy")
 # What decodes and resizes pictures and makes tokens of words is among them.
 _PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "lmms-eval", "pillow", "numpy")
 
@@ -84,12 +91,39 @@ def run_identity(
     }
 
 
+def endpoint_identity(settings: Mapping[str, Any], data_sha256: dict[str, str]) -> dict[str, Any]:
+    """The same as `run_identity` for a model behind a server.
+
+    Two runs are the same if label, served name, revision and what is asked are: the address isn't part of it,
+    so that a server which is started anew elsewhere goes on with the run. Where a server of the same name has
+    other weights or settings, only the user can say so, with the label or `model.revision`.
+
+    Args:
+        settings: all settings of the run, as plain dicts and lists.
+        data_sha256: of the user's own data, by task.
+    """
+    model = {key: settings["model"].get(key) for key in _OF_ENDPOINT}
+    asked = _given(shared_settings(settings), ("model", *_BEYOND_ENDPOINT))
+    return {
+        "strategy": "server",
+        "settings_sha256": _sha256({**asked, "model": model}),
+        "model_sha256": _sha256([model[key] for key in ("name", "served", "revision")]),
+        "data_sha256": data_sha256,
+        "code": code_sha256(ENDPOINT),
+        "packages": {name: version(name) for name in _PACKAGES_OF_ENDPOINT},
+    }
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def settings_sha256(settings: Mapping[str, Any]) -> str:
     """SHA-256 of those settings that decide an answer or a score.
 
     A setting that isn't there is the same as null, so that a new one, usually null, changes no identity.
     """
-    return hashlib.sha256(json.dumps(shared_settings(settings), sort_keys=True).encode()).hexdigest()
+    return _sha256(shared_settings(settings))
 
 
 def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,6 +167,9 @@ def code_sha256(target: str, family: str | None = None) -> dict[str, str | None]
 
 @cache
 def _code_sha256(target: str, family: str | None, package: Path) -> dict[str, str | None]:
+    if target == ENDPOINT:
+        asks = import_closure([f"{package.name}.{name}" for name in _ASKS], package)
+        return {"sha256": hash_modules(asks), "strategy": None, "family": None}
     shared = import_closure([f"{package.name}.{name}" for name in _SHARED], package)
     own = strategy_modules(target, package)
     return {

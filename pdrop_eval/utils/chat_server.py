@@ -78,6 +78,10 @@ class ChatServer:
         """What messages and records call it: without what is secret in the address."""
         return f"{self.title} at {redact_address(self.base_url)}"
 
+    def stop(self) -> None:
+        """Let all that waits for the server, in other threads, end at once with a ServerError."""
+        self.stopped.set()
+
     def retrying(self, attempt: Callable[[], T]) -> T:
         """What `attempt` returns, which is tried again after a `TemporaryError`.
 
@@ -112,8 +116,8 @@ class ChatServer:
         self._check_status(reply)
         return self._object(reply)
 
-    def models(self, seconds: float) -> list[str] | None:
-        """The names of the models that the server offers; None if it doesn't say.
+    def models(self, seconds: float) -> list[dict[str, Any]] | None:
+        """What the server says of each of its models, which has an `id`; None if it doesn't list them.
 
         Raises:
             TemporaryError: It can't be reached.
@@ -124,9 +128,8 @@ class ChatServer:
             return None
         self._check_status(reply)
         found = self._object(reply).get("data")
-        named = [one.get("id") for one in found if isinstance(one, dict)] if isinstance(found, list) else []
-        names = [self.named(one) for one in named if isinstance(one, str)]
-        return names or None
+        entries = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [one for one in entries if isinstance(one.get("id"), str)] or None
 
     def named(self, name: str) -> str:
         """A model's name as the server says it, without secrets and not too long."""

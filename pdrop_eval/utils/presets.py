@@ -42,5 +42,5 @@ def suite_of(size: str) -> str:
 
 
 def model_configs() -> dict[str, dict[str, Any]]:
-    """Return all of them by name, each with what it takes over from another one."""
-    return presets("model")
+    """Return the models that have a checkpoint by name, each with what it takes over from another one."""
+    return {name: model for name, model in presets("model").items() if "pretrained" in model}

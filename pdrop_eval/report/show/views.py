@@ -38,7 +38,7 @@ def retained_figure(
     rows = []
     for name, outcome in outcomes.items():
         grids = grids_of(question, outcome)
-        total = outcome.measured.image_tokens
+        total = outcome.measured.image_tokens or 0
         stages = [("input", [True] * total, 0)]
         for layer, mask in outcome.measured.retained:
             where = f"before layer {layer}" if layer < depth else "after the last layer"
@@ -124,7 +124,7 @@ def _of_merged(outcomes: Mapping[str, Outcome], labels: Mapping[str, str]) -> li
     for name, outcome in outcomes.items():
         measured = outcome.measured
         made = [
-            _made(outcome, layer, sum(unpack(mask, measured.image_tokens)))
+            _made(outcome, layer, sum(unpack(mask, measured.image_tokens or 0)))
             for layer, mask in measured.retained
         ]
         if any(made):

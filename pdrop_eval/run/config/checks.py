@@ -49,7 +49,8 @@ def check_settings(config: "RunSpec") -> None:
     check_choice("model.chat_template", config.model.chat_template, CHAT_TEMPLATES)
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
     check_budget(config.budget)
-    config.strategy.check()
+    if config.endpoint is None:
+        config.strategy.check()
     kind = str(config.device).split(":")[0]
     if kind not in ("cpu", "cuda", "mps"):
         check_choice("device", config.device, ("cpu", "cuda", "cuda:0", "mps"))

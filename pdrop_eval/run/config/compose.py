@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.run.config.combine import register, without_combine
+from pdrop_eval.run.config.endpoint import check_runs_here
 from pdrop_eval.run.config.quoting import advice, parsed
 from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.registry import info_of
@@ -142,6 +143,7 @@ def check_overrides(arguments: Sequence[str], entry: str = "evaluate") -> list[O
     for override in overrides:
         if override.key_or_group in groups and not override.is_delete():
             chosen[override.key_or_group] = _check_group(override)
+    check_runs_here(chosen.get("model", ()), entry)
     for override in overrides:
         key = override.key_or_group
         if not (key in groups or re.match(r"hydra\b", key)):

@@ -15,13 +15,14 @@ from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.engine.positions import settled_positions
 from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.records.overrides import changes_from_default
-from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.records.run_identity import ENDPOINT, registered_name
 from pdrop_eval.run.config.combine import without_combine
 from pdrop_eval.run.config.compose import (
     check_sections,
     chosen_strategy,
     compose_config,
 )
+from pdrop_eval.run.config.endpoint import EndpointSpec, endpoint_spec, is_endpoint
 from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.strategies.combinations import JOIN, is_combined
@@ -104,6 +105,10 @@ class StrategySpec:
         """Within it, a strategy's complaints about `ratio=2` are about `strategy.ratio=2`, as it is given."""
         with naming(self.settings, "strategy."):
             yield
+
+
+# What a server drops is nothing that a run chooses; records and folders call it so.
+SERVERS_OWN = StrategySpec("server", "server", ENDPOINT, {})
 
 
 @dataclass(frozen=True)
@@ -200,7 +205,11 @@ class JudgeSpec:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What `pdrop-eval` is asked to run; `conf/evaluate.yaml` says what each setting is."""
+    """What `pdrop-eval` is asked to run; `conf/evaluate.yaml` says what each setting is.
+
+    Attributes:
+        endpoint: The server that has the model; None: it runs here.
+    """
 
     strategy: StrategySpec
     model: ModelSpec
@@ -222,10 +231,13 @@ class RunSpec:
     tasks: tuple[str, ...] | None = None
     limit: int | None = None
     downsample: int | None = None
+    endpoint: EndpointSpec | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain dicts and lists, in the form of the configuration."""
-        return {**asdict(self), "strategy": {"_target_": self.strategy.target, **self.strategy.settings}}
+        found = {**asdict(self), "strategy": {"_target_": self.strategy.target, **self.strategy.settings}}
+        endpoint = found.pop("endpoint")
+        return found if endpoint is None else {**found, "model": endpoint}
 
     @property
     def changes(self) -> list[str]:
@@ -254,11 +266,25 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
         raise UserError(f"size={config.size} picks runs of an experiment. Name one: experiment=table5.")
     plain: Any = OmegaConf.to_container(config, resolve=True)
     check_truth("keep_going", plain["keep_going"])
-    strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
+    if is_endpoint(plain["model"]):
+        endpoint = endpoint_spec(plain["model"], overrides)
+        plain |= {"model": _served(endpoint), "endpoint": endpoint, "budget": None}
+        strategy = SERVERS_OWN
+        del plain["strategy"]
+    else:
+        strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
     made = make_typed(RunSpec, {"strategy": strategy, **given})
     own = own_suite(made.data, made.tasks, overrides)
     return made if own is None else replace(made, suite=make_typed(SuiteSpec, own, "suite"))
+
+
+def _served(endpoint: EndpointSpec) -> ModelSpec:
+    """A server's model: what only a checkpoint has stays empty."""
+    return ModelSpec(
+        name=endpoint.name, pretrained="", architecture="", patches=0, size="", train="",
+        max_new_tokens=endpoint.max_new_tokens, revision=endpoint.revision,
+    )  # fmt: skip
 
 
 def strategy_spec(settings: Mapping[str, Any], preset: str, overrides: Sequence[str] = ()) -> StrategySpec:

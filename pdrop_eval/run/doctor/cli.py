@@ -71,19 +71,11 @@ def main() -> None:
 
 def examine(config: RunSpec) -> Iterator[Finding]:
     """All findings about a run, as they are made; what is wrong is said once, however many find it."""
+    here = (_settings, _device, _hub, _disk, _results, inputs.checkpoints)
+    behind_server = (inputs.endpoint, _hub, _disk, _results)
+    model = here if config.endpoint is None else behind_server
     said = set[str]()
-    for part in (
-        _python,
-        _packages,
-        _settings,
-        _device,
-        _hub,
-        _disk,
-        _results,
-        inputs.checkpoints,
-        inputs.data,
-        inputs.judge,
-    ):
+    for part in (_python, _packages, *model, inputs.data, inputs.judge):
         for finding in part(config):
             if finding.status == "ok" or finding.text not in said:
                 yield finding

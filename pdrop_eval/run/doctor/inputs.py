@@ -68,6 +68,26 @@ def _weights_cached(repository: str) -> bool:
     return any(folder.glob("snapshots/*/*.safetensors"))
 
 
+def endpoint(config: RunSpec) -> Iterator[Finding]:
+    """The settings of a model behind a server; the server is asked what it offers, and no question."""
+    from pdrop_eval.run.endpoint.server import ask_offer, check_endpoint, make_server
+
+    spec = config.endpoint
+    assert spec is not None
+    try:
+        checks.check_settings(config)
+        check_endpoint(spec)
+        offer = ask_offer(make_server(spec), spec)
+    except UserError as error:
+        yield Finding("FAIL", "endpoint", str(error))
+        return
+    if offer["offers"] is None:
+        text = f"{offer['base_url']} is there, but doesn't list its models"
+        yield Finding("warn", "endpoint", text, f"the first question shows whether it has {spec.served}")
+    else:
+        yield Finding("ok", "endpoint", f"{spec.served} at {offer['base_url']}")
+
+
 def data(config: RunSpec) -> Iterator[Finding]:
     """Each data set of the run: there, readable, with all columns, and how many rows."""
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
@@ -169,7 +189,8 @@ def judge(config: RunSpec) -> Iterator[Finding]:
         fix = "judge.model=<name>, when it is wanted"
         yield Finding("warn", "judge", "none: MM-Vet's answers are kept, but not scored", fix)
     else:
-        yield Finding("ok", "judge", f"{chosen.model} at {chosen.base_url} (not asked now)")
+        said = chosen.describe()
+        yield Finding("ok", "judge", f"{said['model']} at {said['base_url']} (not asked now)")
 
 
 def data_from_hub(config: RunSpec) -> bool:
@@ -179,6 +200,8 @@ def data_from_hub(config: RunSpec) -> bool:
 
 def model_from_hub(config: RunSpec) -> bool:
     """Whether the run's checkpoint comes from the Hub."""
+    if config.endpoint is not None:
+        return False
     try:
         return not isinstance(resolve_checkpoint(config.model.pretrained), Path)
     except UserError:

@@ -114,27 +114,24 @@ def _prepare(config: RunSpec) -> tuple[Plan, dict[str, Any] | None]:
 
 def _run(plan: Plan, missing: Sequence[str], models: Models) -> dict[str, Any]:
     """Computes the missing tasks, each written as soon as it is finished."""
-    from pdrop_eval.models.loading.checkpoint import check_device, check_not_absent
-
-    check_not_absent(plan.config.device)
-    log_rank_zero("Loading torch and transformers")
     from pdrop_eval.records.store import run_id
-    from pdrop_eval.run.evaluate.header import make_header
+    from pdrop_eval.run.evaluate.ready import make_ready
 
-    check_device(plan.config.device)
-    strategy, header, tflops = make_header(plan, _command())
+    ready = make_ready(plan, models, _command())
+    header = ready.header
     if header["budget"]:
         log_rank_zero(f"Budget {header['budget']['reached']['words']}")
     for note in header["strategy"]["notes"]:
         log_rank_zero(note)
     log.event("run_started", run=run_id(plan.identity), model=plan.config.model.name, strategy=plan.strategy,
               suite=plan.config.suite.name, limit=plan.config.limit, tasks=missing)  # fmt: skip
-    log_rank_zero(f"Loading the model for {len(missing)} task(s): {', '.join(missing)}")
+    doing = "Asking the server" if plan.config.endpoint else "Loading the model"
+    log_rank_zero(f"{doing} for {len(missing)} task(s): {', '.join(missing)}")
     with run_on_all_ranks(lambda: _open(plan, header)) as run:
         try:
-            model = run_on_all_ranks(lambda: _load(plan, strategy, models))
+            model = run_on_all_ranks(ready.open)
             for task in missing:
-                _run_one(plan, run, model, task, tflops)
+                _run_one(plan, run, model, task, ready.tflops)
             run.complete()
         except Exception as error:
             log.event("run_failed", level="error", error=str(error))
@@ -180,10 +177,6 @@ def _complete(plan: Plan) -> dict[str, Any]:
     with _open(plan, {}) as run:
         run.complete()
         return {**run.record, "folder": str(run.folder)}
-
-
-def _load(plan: Plan, strategy: Any, models: Models) -> Any:
-    return models.open(plan, strategy)
 
 
 def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:

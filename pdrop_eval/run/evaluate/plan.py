@@ -9,13 +9,14 @@ from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub, model_sh
 from pdrop_eval.models.loading.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
 from pdrop_eval.models.loading.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
+from pdrop_eval.run.endpoint.server import check_endpoint
 from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import VANILLA
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Validated settings, and what was found out on the way."""
+    """Validated settings, and what was found out on the way; of a server's model there is no checkpoint."""
 
     config: RunSpec
     tasks: list[str]
@@ -101,11 +102,15 @@ def make_plan(config: RunSpec) -> Plan:
 
     check_versions(config.untested_packages)
     checks.check_settings(config)
+    if config.endpoint is not None:
+        check_endpoint(config.endpoint)
     judge = make_judge(config.judge)
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
     for task in tasks:
         info_of(config.suite, task)
     checks.check_results_folder(Path(config.results))
+    if config.endpoint is not None:
+        return _of_server(config, tasks, judge)
     source = resolve_checkpoint(config.model.pretrained)
     from_hub = config.suite.source == "hub" and config.data.root is None
     set_offline(isinstance(source, Path) and not from_hub and not is_on_hub(config.model.adapter))
@@ -167,3 +172,17 @@ def _identity(config: RunSpec, checkpoint: Any, weights: str, data: Any) -> dict
     for recipe in recipes_in(settings):
         recipe.check_model(config.model.name, weights)
     return decides
+
+
+def _of_server(config: RunSpec, tasks: list[str], judge: Any) -> Plan:
+    """The plan of a model behind a server, which isn't asked yet."""
+    from pdrop_eval.benchmarks.data.prepare import prepare_data
+    from pdrop_eval.benchmarks.task_files import task_sha256
+    from pdrop_eval.models.loading.hub import set_offline
+    from pdrop_eval.records.run_identity import endpoint_identity
+
+    set_offline(config.suite.source != "hub" or config.data.root is not None)
+    data = prepare_data(config.suite, config.data.root, tasks)
+    decides = endpoint_identity(config.to_dict(), data.identity)
+    definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
+    return Plan(config, tasks, None, None, data, decides, judge, None, definitions)

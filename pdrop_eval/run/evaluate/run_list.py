@@ -15,7 +15,7 @@ from pdrop_eval.strategies.combinations import check_name, is_combined
 from pdrop_eval.strategies.registry import StrategyInfo, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import options
-from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.presets import model_configs, presets
 from pdrop_eval.utils.validation import check_choice
 
 ALL = "all"
@@ -39,7 +39,7 @@ def run_list(runs: Any) -> list[dict[str, Any]]:
                 "overrides: [strategy.ratio=0.4]}]. Or it is several: {model: mini, strategies: all, tokens: "
                 "[64, 32]}, with the image tokens a layer."
             )
-        check_choice("model", entry["model"], options("model"))
+        check_choice("model", entry["model"], model_configs())
         if "strategy" in entry:
             check_name(str(entry["strategy"]))
             found.append(dict(entry))

@@ -20,15 +20,14 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
     """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
     model, efficiency = record["model"], record["efficiency"]
     limit = record["limit"] or "none"
-    budget = record.get("budget")
+    budget, of_server = record.get("budget"), "server" in record
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "
         f"({record['suite']['source']})",
-        f"{model['dtype']}, batch size {_batch(record, tasks)}, limit {limit}, "
-        f"images: {model['image_processing']}, prompt: {model['chat_template']}",
+        *textwrap.wrap(_how(record, tasks, limit), 80),
         *(textwrap.wrap(f"budget {budget['reached']['words']}", 80) if budget else []),
         *(line for note in record["strategy"].get("notes") or () for line in textwrap.wrap(note, 80)),
-        *textwrap.wrap(f"image tokens per layer: {_runs(efficiency['image_tokens_per_layer'])}", 80),
+        *textwrap.wrap(f"image tokens per layer: {_layers(efficiency, of_server)}", 80),
         "",
         f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
     ]
@@ -40,6 +39,20 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
             *_foot(record, tasks, path, advise),
         ]
     )
+
+
+def _how(record: dict[str, Any], tasks: list[str], limit: Any) -> str:
+    model = record["model"]
+    if "server" in record:
+        return f"served as {model['served']} at {record['server']['base_url']}, limit {limit}, images: PNG"
+    return (
+        f"{model['dtype']}, batch size {_batch(record, tasks)}, limit {limit}, images: "
+        f"{model['image_processing']}, prompt: {model['chat_template']}"
+    )
+
+
+def _layers(efficiency: dict[str, Any], of_server: bool) -> str:
+    return "the server's affair" if of_server else _runs(efficiency["image_tokens_per_layer"])
 
 
 def _batch(record: dict[str, Any], tasks: list[str]) -> str:
@@ -63,20 +76,21 @@ def _cost(entry: dict[str, Any]) -> str:
 
 
 def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) -> list[str]:
+    of_server = "server" in record
     alike = [task for task in tasks if record["tasks"][task].get("stderr") == 0]
     unjudged = [task for task in tasks if record["tasks"][task]["status"] == "needs_judge"]
     return [
         *(["mme is a sum over categories (200 each at most)."] if "mme" in tasks else []),
         *(["stderr -: all questions have the same score, so no error can be estimated."] if alike else []),
         *(_unjudged(record, unjudged) if unjudged else []),
-        *textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80),
-        *_usage([record["tasks"][task] for task in tasks]),
+        *([] if of_server else textwrap.wrap(f"TFLOPs: {record['efficiency']['convention']}", 80)),
+        *_usage([record["tasks"][task] for task in tasks], of_server),
         f"record: {path}",
         *([f"next: {_next(record, path)}"] if advise and not _goes_on(record, path) else []),
     ]
 
 
-def _usage(entries: list[dict[str, Any]]) -> list[str]:
+def _usage(entries: list[dict[str, Any]], of_server: bool) -> list[str]:
     """What the model took of the time; nothing where a task's record is older than the numbers."""
     used = [entry["usage"] for entry in entries if "usage" in entry]
     if len(used) < len(entries):
@@ -84,6 +98,8 @@ def _usage(entries: list[dict[str, Any]]) -> list[str]:
     model = sum(one["model_seconds"] for one in used)
     encoded, images = (sum(one[key] for one in used) for key in ("encoded", "images"))
     wall = sum(entry["wall_seconds"] for entry in entries)
+    if of_server:
+        return [f"{wall:.0f} s, {model:.0f} of them for answers; {images:,} images sent"]
     shared = ", the others shared" if encoded < images else ""
     return [
         f"{wall:.0f} s, {model:.0f} of them the model's; {encoded:,} of {images:,} images encoded{shared}"
@@ -102,7 +118,7 @@ def _unjudged(record: dict[str, Any], tasks: list[str]) -> list[str]:
 def _next(record: dict[str, Any], path: Path) -> str:
     """A strategy that this model has no record of, or else the table; in the words of make."""
     made = "MAKELEVEL" in os.environ
-    if missing := _not_there(record, path):
+    if "server" not in record and (missing := _not_there(record, path)):
         return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
     results = record["config"]["results"]
     root = [] if results == "results/runs" else [f"root={results}"]
@@ -128,7 +144,7 @@ def _not_there(record: dict[str, Any], path: Path) -> list[str]:
 def _goes_on(record: dict[str, Any], path: Path) -> bool:
     """Whether this is one of a sweep's runs, and others may still bring what is missing."""
     sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    return sweep and bool(_not_there(record, path))
+    return sweep and "server" not in record and bool(_not_there(record, path))
 
 
 def _runs(tokens: list[float] | None) -> str:

@@ -3,15 +3,31 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
-from lmms_eval.api.instance import GenerationResult, TokenCounts
+from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 
 from pdrop_eval.records.journal import Journal
 from pdrop_eval.run.lmms.measurement import Measurement, Usage
-from pdrop_eval.run.lmms.preprocess import Prepared
 
-Waiting = Sequence[tuple[int, Prepared]]
+
+class Asked(Protocol):
+    """A question as an answer is kept under it."""
+
+    @property
+    def request(self) -> Instance:
+        """lmms-eval's."""
+
+    @property
+    def content_sha256(self) -> str:
+        """Of the prompt and the pixels."""
+
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The prompt's token ids; empty where a server makes them."""
+
+
+Question = TypeVar("Question", bound=Asked)
 
 
 class Answer(NamedTuple):
@@ -53,8 +69,8 @@ class AnswerLog:
         return next((BatchSizes(*answer["batch_sizes"]).began for answer in kept), usual)
 
     def recall(
-        self, waiting: Waiting, exact: bool
-    ) -> tuple[list[tuple[int, GenerationResult]], list[tuple[int, Prepared]], int | None]:
+        self, waiting: Sequence[tuple[int, Question]], exact: bool
+    ) -> tuple[list[tuple[int, GenerationResult]], list[tuple[int, Question]], int | None]:
         """Return what the journal knows of what waits, what still waits, and the smallest known batch size.
 
         Args:
@@ -64,7 +80,7 @@ class AnswerLog:
                 that was never stopped.
         """
         known: list[tuple[int, GenerationResult]] = []
-        rest: list[tuple[int, Prepared]] = []
+        rest: list[tuple[int, Question]] = []
         sizes: list[int] = []
         place = 0
         while place < len(waiting):
@@ -79,7 +95,7 @@ class AnswerLog:
         return known, rest, min(sizes, default=None)
 
     def add(
-        self, batch: Sequence[Prepared], answers: Sequence[Answer], sizes: BatchSizes
+        self, batch: Sequence[Asked], answers: Sequence[Answer], sizes: BatchSizes
     ) -> list[GenerationResult]:
         """Note the answers of a batch, in the journal first; return what lmms-eval gets of them."""
         if self._journal is not None:
@@ -96,13 +112,13 @@ class AnswerLog:
             self._journal.keep(dict(zip(_keys(self._journal, batch), entries, strict=True)))
         return [self._noted(question, answer) for question, answer in zip(batch, answers, strict=True)]
 
-    def _noted(self, question: Prepared, answer: Answer) -> GenerationResult:
+    def _noted(self, question: Asked, answer: Answer) -> GenerationResult:
         _, _, _, doc_id, task, _ = question.request.args
         self.measurements[task, doc_id] = answer.measurement
         return answer.result
 
 
-def _batch(journal: Journal, waiting: Waiting, exact: bool) -> list[dict[str, Any]]:
+def _batch(journal: Journal, waiting: Sequence[tuple[int, Asked]], exact: bool) -> list[dict[str, Any]]:
     """What was kept of the first of what waits, and of the others of its batch; empty if one is missing."""
     first = journal.recall(_keys(journal, [waiting[0][1]]))
     if first is None or exact:
@@ -112,12 +128,12 @@ def _batch(journal: Journal, waiting: Waiting, exact: bool) -> list[dict[str, An
     return found if [answer["rows"] for answer in found] == [rows] * rows else []
 
 
-def _keys(journal: Journal, batch: Sequence[Prepared]) -> list[str]:
+def _keys(journal: Journal, batch: Sequence[Asked]) -> list[str]:
     """What each question's answer is kept under: its task, place, content, token ids and generation."""
     return [journal.key(_question(question)) for question in batch]
 
 
-def _question(question: Prepared) -> dict[str, Any]:
+def _question(question: Asked) -> dict[str, Any]:
     _, generation, _, doc_id, task, split = question.request.args
     return {
         "task": task,
@@ -125,7 +141,7 @@ def _question(question: Prepared) -> dict[str, Any]:
         "doc_id": doc_id,
         "repeat": question.request.idx,
         "content_sha256": question.content_sha256,
-        "ids": question.ids.tolist(),
+        "ids": question.prompt_ids,
         "generation": generation,
     }
 

@@ -17,14 +17,15 @@ class Measurement:
     `image_sizes` are the (width, height) of its pictures, and `image_grids` says where on them its image
     tokens lie (`models.token_grid`; None: not known for this processor). `retained` has, for each drop, its
     layer and the mask of the tokens that remained (`pdrop_eval.records.token_mask`). Lists, as JSON has them.
+    Of a model behind a server, counts of tokens are what the server says, or None, and image tokens unknown.
     """
 
     content_sha256: str
     images_sha256: str
-    prompt_tokens: int
-    image_tokens: int
+    prompt_tokens: int | None
+    image_tokens: int | None
     image_tokens_per_layer: tuple[int, ...]
-    new_tokens: int
+    new_tokens: int | None
     image_sizes: list[list[int]] = field(default_factory=list)
     image_grids: list[list] | None = None
     retained: list[list] = field(default_factory=list)

@@ -74,6 +74,11 @@ class Prepared:
     images_sha256: str
     sizes: tuple[tuple[int, int], ...]
 
+    @property
+    def prompt_ids(self) -> list[int]:
+        """The token ids as a list."""
+        return list(self.ids.tolist())
+
 
 class Preparer:
     """Reads a question's images and makes its prompt, in any thread.

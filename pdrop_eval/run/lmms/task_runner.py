@@ -57,7 +57,7 @@ def run_task(
         with model.writing_to(answers):
             task, output = ask(model, info, folder, limit, seed, paths)
         measurements, usage = _of_all_processes(answers, info.task)
-        batch_size = min(gather(model.batch_size))
+        batch_size = min(gather(model.batch_size))  # of a single process also None: not known
         if rank() > 0:  # lmms-eval has told only the first process
             return {}, []
         rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
@@ -204,7 +204,10 @@ def _metrics(output: dict, task: str) -> dict[str, float]:
 
 
 def _efficiency(measured: list[Measurement], tflops: Callable[[Sequence[int]], float]) -> dict[str, Any]:
-    counts = [m.image_tokens for m in measured]
+    counts = [m.image_tokens for m in measured if m.image_tokens is not None]
+    if not counts:  # of a model behind a server
+        unknown = ("retained_tokens_per_layer", "image_tokens_mean", "image_tokens_max", "tflops_mean")
+        return dict.fromkeys(unknown)
     return {
         "retained_tokens_per_layer": mean_per_layer(measured),
         "image_tokens_mean": sum(counts) / len(counts),

@@ -10,6 +10,7 @@ from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.task_files import describe, task_names
 from pdrop_eval.models import families
 from pdrop_eval.run.config import compose
+from pdrop_eval.run.config.endpoint import EndpointSpec
 from pdrop_eval.strategies import make
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy
 from pdrop_eval.utils import paths
@@ -37,7 +38,7 @@ def test_a_strategy_file_builds_its_strategy_and_lists_all_of_its_fields(name):
 
 
 @pytest.mark.thin(8)
-@pytest.mark.parametrize("name", GROUPS["model"])
+@pytest.mark.parametrize("name", model_configs())
 def test_a_model_file_has_the_keys_of_the_others(name):
     model = compose.compose_config([f"model={name}"]).model
     assert model.name == name
@@ -46,10 +47,15 @@ def test_a_model_file_has_the_keys_of_the_others(name):
     assert OmegaConf.to_container(model) == model_configs()[name]
 
 
+def test_an_endpoints_file_has_the_settings_of_its_spec():
+    found = compose.compose_config(["model=endpoint"]).model
+    assert set(found) == {field.name for field in fields(EndpointSpec)}
+
+
 LLAVA = [
-    name for name in GROUPS["model"] if model_configs()[name]["architecture"] in ("llava-1.5", "llava-next")
+    name for name in model_configs() if model_configs()[name]["architecture"] in ("llava-1.5", "llava-next")
 ]
-FURTHER = [name for name in GROUPS["model"] if name not in LLAVA and not name.startswith("mini")]
+FURTHER = [name for name in model_configs() if name not in LLAVA and not name.startswith("mini")]
 
 
 @pytest.mark.parametrize("name", FURTHER)

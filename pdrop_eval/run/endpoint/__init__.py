@@ -1,0 +1,1 @@
+"""`model=endpoint`: a model behind an OpenAI-compatible server, asked what one that runs here is asked."""
