@@ -45,6 +45,7 @@ class Benchmark:
     comparable: str
     why: str
     unique: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     judge: bool = False
     cluster: str = IMAGES
     item: str | None = None
@@ -77,7 +78,14 @@ def registered() -> dict[str, Benchmark]:
     """All benchmarks of the file by key, in its order."""
     entries = yaml.safe_load((PACKAGE / "benchmarks" / "benchmarks.yaml").read_text(encoding="utf-8"))
     made = [
-        Benchmark(**{**entry, "columns": tuple(entry["columns"]), "unique": _listed(entry.get("unique"))})
+        Benchmark(
+            **{
+                **entry,
+                "columns": tuple(entry["columns"]),
+                "unique": _listed(entry.get("unique")),
+                "groups": _listed(entry.get("groups")),
+            }
+        )
         for entry in entries
     ]
     return {benchmark.key: benchmark for benchmark in made}

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from pdrop_eval.benchmarks.scoring.metric import Metric
 
 SOURCES = ("rendered", "hub")
-_WORDS = ("name", "comparable", "why", "paper")  # of a benchmark's entry
+# Of a benchmark's entry, what isn't computed with; a subset's questions have a hash of their own.
+_WORDS = ("name", "comparable", "why", "paper", "groups")
 _JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
 
 
@@ -51,6 +52,7 @@ class TaskInfo:
     split: str
     columns: tuple[str, ...]
     unique: tuple[str, ...]
+    groups: tuple[str, ...]
     judge: bool
     dataset: str
     subset: str | None
@@ -100,6 +102,7 @@ def describe(task: str, source: str) -> TaskInfo:
         split=own.split,
         columns=own.columns,
         unique=own.unique,
+        groups=own.groups,
         judge=own.judge,
         dataset=hub["dataset_path"],
         subset=hub.get("dataset_name"),

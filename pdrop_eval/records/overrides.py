@@ -12,7 +12,7 @@ from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets, read_yaml
 
 # Settings that can change a score; the device and the folders do not belong here.
-SETTINGS = ("seed", "dtype", "batch_size", "attention", "downsample")
+SETTINGS = ("subset", "seed", "dtype", "batch_size", "attention", "downsample")
 # Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
 SCHEDULE = ("strategy.", "budget.")
 # Not a change: what a suite was asked for, and where its data lie.

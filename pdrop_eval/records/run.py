@@ -71,6 +71,12 @@ class Run:
         return None if limit is None else int(limit)
 
     @property
+    def part(self) -> str:
+        """Which questions were asked, where not all were: `limit=64`, `subset=ci64`."""
+        subset = self.record.get("subset")
+        return f"subset={subset}" if subset else f"limit={self.limit}" if self.limit else ""
+
+    @property
     def checkpoint(self) -> str | None:
         """What identifies the weights: their hash, or else the commit."""
         model = self.record["model"]

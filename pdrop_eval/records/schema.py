@@ -181,6 +181,13 @@ class RecordedDefinition(Part):
     why: Text | None = None
 
 
+class RecordedSubset(Part):
+    """The questions of a task that a fixed subset has, and a hash of their ids."""
+
+    name: Text
+    ids_sha256: Text
+
+
 class RecordedTask(Part):
     """The result of a task: scored, or with answers that need a judge.
 
@@ -215,6 +222,7 @@ class RecordedTask(Part):
     predictions: InnerPath | None = None
     judge: RecordedJudge | None = None
     definition: RecordedDefinition | None = None
+    subset: RecordedSubset | None = None
 
     @validator("score")
     @classmethod
@@ -239,6 +247,7 @@ class Record(Part):
     error: Text | None = None
     seed: Whole | None = None
     limit: Whole | None = None
+    subset: Text | None = None
     batch_size: NumberOrText | None = None
     processes: Whole | None = None
     model: RecordedModel

@@ -105,7 +105,7 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
     if contender.strategy is None:
         paths = argparse.Namespace(output_path=str(folder), process_with_media=False, reasoning_tags=None)
         with quiet(config.suite.source == "hub"):
-            _, output = ask(model, info, tasks, config.limit, config.seed, paths)
+            _, output, _ = ask(model, info, tasks, config.limit, config.seed, paths)
         rows = sorted(output["samples"][task], key=lambda row: row["doc_id"])
         answers, usage = [row["filtered_resps"][0] for row in rows], None
     else:

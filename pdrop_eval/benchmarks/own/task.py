@@ -61,6 +61,7 @@ def own_info(suite: Any) -> TaskInfo:
         split=SPLIT,
         columns=(),
         unique=("id",),
+        groups=(),
         judge=False,
         dataset="data.folder",
         subset=None,

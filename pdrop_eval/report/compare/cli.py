@@ -65,6 +65,14 @@ def _answer(arguments: Sequence[str]) -> int:
 
         _show(help_text("compare"))
         return PASSED
+    if any(one.partition("=")[0] == "power" for one in arguments):
+        from pdrop_eval.report.compare.settings import read_settings
+
+        if (settings := read_settings(arguments)).power:
+            from pdrop_eval.report.compare.power import make_power, text_of
+
+            _show(text_of(make_power(settings)))
+            return PASSED
     return _compare(arguments)
 
 

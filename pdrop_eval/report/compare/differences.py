@@ -29,6 +29,7 @@ def facts(side: Side) -> dict[str, Any]:
         "model": {key: model.get(key) for key in ("name", "pretrained", "sha256", "commit", "revision")},
         "suite": record.get("suite"),
         "limit": record.get("limit"),
+        "subset": record.get("subset"),
         "dtype": model.get("dtype"),
         "device": _of(record, "config", "device"),
         "code": {**(record.get("code") or {}), "sha256": (identity.get("code") or {}).get("sha256")},

@@ -81,7 +81,7 @@ def make_sides(settings: Settings) -> list[Side]:
             "A comparison is one process. Evaluate with torchrun --no-python pdrop-eval first; "
             "pdrop-eval-compare then takes the records."
         )
-    sides = [_side(settings, BASELINE, settings.baseline), _side(settings, CANDIDATE, settings.candidate)]
+    sides = [side_of(settings, BASELINE, settings.baseline), side_of(settings, CANDIDATE, settings.candidate)]
     if settings.downsample is not None:
         if sides[0].plan is None:
             raise UserError(
@@ -89,7 +89,7 @@ def make_sides(settings: Settings) -> list[Side]:
                 f"{settings.baseline} is a record. Name a strategy, or leave downsample out."
             )
         smaller = f"downsample={settings.downsample}"
-        sides.append(_side(settings, DOWNSAMPLED, settings.baseline, (smaller,)))
+        sides.append(side_of(settings, DOWNSAMPLED, settings.baseline, (smaller,)))
     check_alike(settings, sides)
     check_not_same(settings, sides)
     check_limits_of(settings, tasks_of(settings, sides))
@@ -152,7 +152,8 @@ def _evaluated(side: Side, plan: Plan) -> dict[str, Any]:
         sys.argv = ours
 
 
-def _side(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ()) -> Side:
+def side_of(settings: Settings, role: str, asked: str, more: tuple[str, ...] = ()) -> Side:
+    """Return what a side's name means; nothing is evaluated. Raises UserError for what can't be run."""
     of = CANDIDATE if role == CANDIDATE else BASELINE
     own = settings.candidate_overrides if role == CANDIDATE else settings.baseline_overrides
     if is_strategy(asked):
@@ -283,6 +284,13 @@ def _check_record(settings: Settings, side: Side, other: Side) -> None:
         raise UserError(
             f"The {side.role}'s record was made with limit={_shown(recorded)}, the other run has "
             f"limit={_shown(asked)}: they would answer different questions. Add limit={_shown(recorded)}, or "
+            "compare what they have in common: unpaired=leave_out."
+        )
+    own, subset = side.record.get("subset"), other.plan.config.subset
+    if own != subset and settings.unpaired == "refuse":
+        raise UserError(
+            f"The {side.role}'s record was made with subset={_shown(own)}, the other run has "
+            f"subset={_shown(subset)}: they would answer different questions. Add subset={_shown(own)}, or "
             "compare what they have in common: unpaired=leave_out."
         )
 

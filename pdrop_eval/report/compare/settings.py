@@ -19,7 +19,7 @@ from pdrop_eval.run.config.compose import compose_config, own_settings
 from pdrop_eval.run.config.own_data import own_name
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice, check_whole, is_finite_number
+from pdrop_eval.utils.validation import check_choice, check_truth, check_whole, is_finite_number
 
 HELP = "pdrop-eval-compare --help lists what is its own, pdrop-eval --help the rest."
 GATES = ("shown", "estimate", "possible")
@@ -61,6 +61,9 @@ class Settings:
     max_drop_overall: float | None = 1.0
     max_changed: float | None = None
     gate: str = "shown"
+    power: bool = False
+    agreement: float | None = None
+    difference: float | None = None
     examples: int = 3
     out: Path = Path("results/compare")
     name: str | None = None
@@ -190,6 +193,7 @@ def checked(values: dict[str, Any]) -> dict[str, Any]:
         "max_drop_of": _limits_of(limits),
         "max_changed": _changed(values["max_changed"]),
         "min_paired": _share("min_paired", values["min_paired"]),
+        **_of_power(values),
         "out": Path(str(values["out"])).expanduser(),
         "name": None if values["name"] in (None, "null") else _file_name(str(values["name"])),
     }
@@ -240,6 +244,28 @@ def _share(name: str, value: Any) -> float:
     if not is_finite_number(value) or not 0 <= value <= 1:
         raise UserError(f"{name}={value} is not allowed: it is a share from 0 to 1, as in {name}=0.5.")
     return float(value)
+
+
+def _of_power(values: dict[str, Any]) -> dict[str, Any]:
+    check_truth("power", values["power"])
+    agreement, difference = values["agreement"], values["difference"]
+    if not values["power"] and (agreement, difference) != (None, None):
+        name = "agreement" if agreement is not None else "difference"
+        raise UserError(
+            f"{name}={values[name]} is for power=true, which compares nothing. Add it, or leave out."
+        )
+    if agreement is not None and (not is_finite_number(agreement) or not 0 <= agreement < 1):
+        raise UserError(
+            f"agreement={agreement} is not allowed: it is the share of questions on which both runs are "
+            "equally right, from 0 to less than 1, as in agreement=.9."
+        )
+    if difference is not None and (not is_finite_number(difference) or not 0 < difference <= 100):
+        raise UserError(
+            f"difference={difference} is not allowed: it is a number of points, above 0 and at most 100."
+        )
+    return {
+        name: None if values[name] is None else float(values[name]) for name in ("agreement", "difference")
+    }
 
 
 def _file_name(name: str) -> str:

@@ -65,7 +65,7 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
         return Cell(
             JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
         )
-    state, why = (PARTIAL, f"limit={run.limit}") if run.limit else (MEASURED, "")
+    state, why = (PARTIAL, run.part) if run.part else (MEASURED, "")
     known["why"] = ", ".join(filter(None, [why, benchmark_of(benchmark).no_interval]))
     most = None if benchmark_of(benchmark).scale in ("sum", "own") else 100.0
     return Cell(state, float(entry["score"]), entry.get("stderr"), most=most, **known)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.benchmarks.registry import by_task, check_benchmark
+from pdrop_eval.benchmarks.subset import check_subset
 from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.models.prompts import CHAT_TEMPLATES
 from pdrop_eval.utils.errors import UserError
@@ -58,6 +59,7 @@ def check_settings(config: "RunSpec") -> None:
         _check_flash_attention(config)
     if config.limit is not None:
         check_whole("limit", config.limit, 1, "Use limit=null for all questions.")
+    check_subset(config.subset, config.limit)
     if config.downsample is not None:
         check_whole("downsample", config.downsample, 2, "Use downsample=null for images as they are.")
 

@@ -230,6 +230,7 @@ class RunSpec:
     budget: BudgetSpec | None = None
     tasks: tuple[str, ...] | None = None
     limit: int | None = None
+    subset: str | None = None
     downsample: int | None = None
     endpoint: EndpointSpec | None = None
 

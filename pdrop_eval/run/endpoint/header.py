@@ -59,6 +59,7 @@ def make_header(plan: "Plan", command: str, offer: dict[str, Any]) -> dict[str, 
         "batch_size": None,
         "processes": 1,
         "limit": config.limit,
+        "subset": config.subset,
         "determinism": {"repeatable": False, "threads": None, "not_fixed": _NOT_FIXED},
         "efficiency": dict.fromkeys(
             ("image_tokens", "image_tokens_per_layer", "tflops", "convention", "kv_cache_bytes")

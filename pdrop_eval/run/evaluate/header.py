@@ -84,6 +84,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "batch_size": config.batch_size,
         "processes": world_size(),
         "limit": config.limit,
+        "subset": config.subset,
         "determinism": determinism(config),
         "efficiency": _efficiency(transformers_config, image_tokens, schedule, config.dtype),
     }

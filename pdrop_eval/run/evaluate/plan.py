@@ -176,13 +176,12 @@ def _identity(config: RunSpec, checkpoint: Any, weights: str, data: Any) -> dict
 
 def _of_server(config: RunSpec, tasks: list[str], judge: Any) -> Plan:
     """The plan of a model behind a server, which isn't asked yet."""
-    from pdrop_eval.benchmarks.data.prepare import prepare_data
-    from pdrop_eval.benchmarks.task_files import task_sha256
+    from pdrop_eval.benchmarks.own.task import data_of, sha256_of
     from pdrop_eval.models.loading.hub import set_offline
     from pdrop_eval.records.run_identity import endpoint_identity
 
     set_offline(config.suite.source != "hub" or config.data.root is not None)
-    data = prepare_data(config.suite, config.data.root, tasks)
+    data = data_of(config.suite, config.data, tasks)
     decides = endpoint_identity(config.to_dict(), data.identity)
-    definitions = {task: task_sha256(task, config.suite.source) for task in tasks}
+    definitions = {task: sha256_of(config.suite, task) for task in tasks}
     return Plan(config, tasks, None, None, data, decides, judge, None, definitions)

@@ -20,6 +20,8 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
     """The scores of `tasks`, what they cost, where the record is and, with `advise`, what to run next."""
     model, efficiency = record["model"], record["efficiency"]
     limit = record["limit"] or "none"
+    if record.get("subset"):
+        limit = f"none, subset {record['subset']}"
     budget, of_server = record.get("budget"), "server" in record
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "

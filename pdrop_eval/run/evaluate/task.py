@@ -58,6 +58,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
                 folder,
                 AnswerLog(journal),
                 limit=config.limit,
+                subset=config.subset,
                 seed=config.seed,
                 resamples=config.bootstrap,
                 tflops=tflops,

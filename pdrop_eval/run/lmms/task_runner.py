@@ -28,6 +28,7 @@ from pdrop_eval.benchmarks.sample_errors import (
     unreadable,
 )
 from pdrop_eval.benchmarks.scoring.score import Score, score
+from pdrop_eval.benchmarks.subset import Subset, choose
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
@@ -41,21 +42,22 @@ from pdrop_eval.utils.validation import is_finite_number
 def run_task(
     model: Any, info: TaskInfo, folder: Path, answers: AnswerLog, *, limit: int | None, seed: int,
     resamples: int, tflops: Callable[[Sequence[int]], float], truncated_images: bool = False,
+    subset: str | None = None,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
     """Evaluates a `PdropLlava` on one task. Returns the record's entry for the task and its samples.
 
     Of several processes, only the first one returns them; the others return nothing.
 
     `folder` holds the task's YAML (see `task_files.materialise`); the model writes to `answers`; `tflops`
-    maps image tokens per layer to TFLOPs; `truncated_images` lets an image file that ends too early pass, as
-    lmms-eval does.
+    maps image tokens per layer to TFLOPs; `subset` names a fixed choice of questions; `truncated_images` lets
+    an image file that ends too early pass, as lmms-eval does.
     """
     started = time.perf_counter()
     with quiet(truncated_images), tempfile.TemporaryDirectory() as scratch:
         # lmms-eval's tasks write files for submission; they go where nobody has to look at them
         paths = command_line(scratch)
         with model.writing_to(answers):
-            task, output = ask(model, info, folder, limit, seed, paths)
+            task, output, chosen = ask(model, info, folder, limit, seed, paths, subset)
         measurements, usage = _of_all_processes(answers, info.task)
         batch_size = min(gather(model.batch_size))  # of a single process also None: not known
         if rank() > 0:  # lmms-eval has told only the first process
@@ -74,9 +76,13 @@ def run_task(
         "batch_size": batch_size,
         "wall_seconds": time.perf_counter() - started,
         "usage": usage.to_dict(),
+        **({"subset": {"name": chosen.name, "ids_sha256": chosen.ids_sha256}} if chosen else {}),
         **_efficiency(measured, tflops),
     }
-    return entry, _samples(info, rows, measured, result)
+    samples = _samples(info, rows, measured, result)
+    if chosen:  # lmms-eval knows no other questions
+        samples = [{**sample, "doc_id": chosen.places[sample["doc_id"]]} for sample in samples]
+    return entry, samples
 
 
 def command_line(scratch: str | Path) -> argparse.Namespace:
@@ -85,9 +91,12 @@ def command_line(scratch: str | Path) -> argparse.Namespace:
 
 
 def ask(
-    model: Any, info: TaskInfo, folder: Path, limit: int | None, seed: int, paths: argparse.Namespace
-) -> tuple[Any, dict]:
-    """Asks any lmms-eval model a task's questions. Returns the task, and what lmms-eval makes of the answers.
+    model: Any, info: TaskInfo, folder: Path, limit: int | None, seed: int, paths: argparse.Namespace,
+    subset: str | None = None,
+) -> tuple[Any, dict, Subset | None]:  # fmt: skip
+    """Asks any lmms-eval model a task's questions.
+
+    Returns the task, what lmms-eval makes of the answers, and the questions of the subset, if there is one.
 
     To be called under `quiet`; `paths` is lmms-eval's command line.
     """
@@ -97,13 +106,24 @@ def ask(
     manager = TaskManager(include_path=str(folder), include_defaults=False)
     task = main_process_first(lambda: load_task(manager, info))
     guard(task, info.task)
+    chosen = None if subset is None else _narrow(task, info, subset)
     check_scorable(task)
     with aggregating(f"task {info.task}"):
-        return task, simple_evaluate(
+        output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
             process_docs_parallel=1, distributed_executor_backend="torchrun",
         )  # fmt: skip
+    return task, output, chosen
+
+
+def _narrow(task: Any, info: TaskInfo, subset: str) -> Subset:
+    """Leaves a task the questions of a subset."""
+    chosen = choose(info, subset, list(task.eval_docs_no_media))
+    for data in (task.dataset, task.dataset_no_image):
+        if len(data[info.split]) != len(chosen.places):
+            data[info.split] = data[info.split].select(list(chosen.places))
+    return chosen
 
 
 def _scored(result: Score) -> dict[str, Any]:

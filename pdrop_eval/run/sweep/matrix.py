@@ -104,7 +104,7 @@ def _of_block(block: Mapping[str, Any], spec: SweepSpec) -> Iterator[Asked]:
     for seed in seeds:
         check_whole("seeds", seed, 0)
     for model in _names("models", block["models"]):
-        check_choice("model", model, options("model"))
+        check_choice("model", model, model_configs())
         for suite in _suites(block["suites"], model):
             tasks = _tasks(block["tasks"], suite, spec)
             for seed, (name, fields) in product(seeds, strategies):
