@@ -8,6 +8,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
+from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.registry import VANILLA, installed
 from pdrop_eval.utils.console import command as console_command
 from pdrop_eval.utils.numbers import exact
@@ -121,7 +122,11 @@ def _next(record: dict[str, Any], path: Path) -> str:
     """A strategy that this model has no record of, or else the table; in the words of make."""
     made = "MAKELEVEL" in os.environ
     if "server" not in record and (missing := _not_there(record, path)):
-        return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}"
+        changes = [change.partition("=")[0] for change in record.get("changes") or ()]
+        own = [name for name in changes if name.startswith("strategy.")]  # which another one may not have
+        left_out = ["combine"] if is_combined(record["strategy"]["name"]) else own
+        without = f", without {', '.join(left_out)}" if left_out else ""
+        return f"the same command with {'STRATEGY' if made else 'strategy'}={missing[0]}{without}"
     results = record["config"]["results"]
     root = [] if results == "results/runs" else [f"root={results}"]
     return console_command("pdrop-eval-tables", root, "tables")

@@ -24,6 +24,21 @@ def test_the_summary_says_what_is_missing_for_the_table(tmp_path, monkeypatch):
     assert summary._next(record, path) == ".venv/bin/pdrop-eval-tables root=elsewhere"
 
 
+def test_what_another_strategy_can_not_take_is_to_be_left_out(tmp_path, monkeypatch):
+    path = tmp_path / "fastv-1" / "record.json"
+    path.parent.mkdir()
+    monkeypatch.delenv("MAKELEVEL", raising=False)
+    record = {
+        "strategy": {"name": "fastv"},
+        "config": {"results": "elsewhere"},
+        "changes": ["strategy.k=3", "dtype=float16", "strategy.r=0.75"],
+    }
+    said = "the same command with strategy=vanilla"
+    assert summary._next(record, path) == f"{said}, without strategy.k, strategy.r"
+    record = {**record, "strategy": {"name": "visionzip+fastv"}, "changes": ["strategy.fastv.k=3"]}
+    assert summary._next(record, path) == f"{said}, without combine"
+
+
 def test_a_sweep_gives_no_advice_to_run_what_it_is_about_to_run(tmp_path, monkeypatch):
     record = {"strategy": {"name": "vanilla"}, "config": {"results": "results/runs"}}
     path = tmp_path / "vanilla-1" / "record.json"
