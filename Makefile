@@ -34,7 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
-	family family-cards recipes findings flops bench-train bench goals choosing scaling throughput gain fault-injection compare coverage \
+	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site
 
 # Lines that begin with ##@ are the headings of this list.
@@ -242,6 +242,9 @@ bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
 	$(BIN)/python -m tools.speed.goals $(ARGS)
+
+families-speed: $(STAMP)  ## Every family against its FLOPs: results/efficiency/families.md
+	$(BIN)/python -m tools.speed.families $(ARGS)
 
 choosing: $(STAMP)  ## What choosing costs: results/efficiency/choosing.md
 	$(BIN)/python -m tools.speed.choosing $(ARGS)

@@ -24,6 +24,7 @@ READ += ("pdrop_eval/models/checkpoints/mini/README.md",)
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
 READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
 STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
+FAMILIES = "<!-- families -->"  # where the catalogue of model families goes
 OWN = "_limit"  # in the names of their figures
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 # What a browser fetches by itself; a link that a reader may follow is none of it.
@@ -71,6 +72,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
     if uri == "api/strategies.md":
         markdown = markdown.replace(STRATEGIES, _strategies())
+    if uri == "api/engine.md":
+        markdown = markdown.replace(FAMILIES, _families())
     # Markdown inside of HTML's details is for GitHub plain, for MkDocs it has to be said
     return LINK.sub(turned, markdown).replace("<details>", '<details markdown="1">')
 
@@ -95,6 +98,16 @@ def _strategies() -> str:
         sys.path.remove(str(ROOT))
     blocks = [f"::: {info.module}.{info.class_name}" for info in installed().values()]
     return "\n\n".join([catalogue("../../pdrop_eval/strategies"), *blocks])
+
+
+def _families() -> str:
+    """The catalogue of model families: those whose files are there."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from pdrop_eval.models.catalogue import catalogue
+    finally:
+        sys.path.remove(str(ROOT))
+    return catalogue("../../pdrop_eval/models/families")
 
 
 def _add(name: str, files: Files, config: Any) -> str:

@@ -20,7 +20,8 @@ def schedule_of(
     Raises:
         UserError: the strategy doesn't fit the model, or has no schedule before a run.
     """
-    tiles = {} if getattr(strategy, "reducer", None) is None else {"tile_tokens": tile_tokens}
+    by_image = getattr(strategy, "reducer", None) is not None or getattr(strategy, "needs_grid", False)
+    tiles = {"tile_tokens": tile_tokens} if by_image else {}
     return tuple(strategy.schedule(num_layers, image_tokens, **tiles))
 
 

@@ -71,6 +71,24 @@ def class_row(query: Tensor, keys: Tensor, heads: int) -> Tensor:
     return logits.softmax(-1)[..., 1:]
 
 
+def check_reduced(family: ImageEncoding, who: str) -> None:
+    """Refuse a strategy before the decoder that a family can't have, whatever its config says.
+
+    Raises:
+        UserError: with those that it can have.
+    """
+    if family.unreduced:
+        raise UserError(
+            f"{who} reduces images before the decoder, which {family.display_name} isn't reduced by here: "
+            f"{family.unreduced}. Use a strategy in the decoder, such as fastv or pdrop."
+        )
+    if family.reduced_by is not None and who not in family.reduced_by:
+        raise UserError(
+            f"{who} has no port to {family.display_name}, whose tower joins patches to tokens: it isn't "
+            f"defined there. These are: {', '.join(family.reduced_by)}."
+        )
+
+
 def check_tower(family: ImageEncoding, config: Any, needs: Needs, who: str) -> None:
     """Refuse what a model's tower can't give, before anything is computed.
 
@@ -78,17 +96,8 @@ def check_tower(family: ImageEncoding, config: Any, needs: Needs, who: str) -> N
         UserError: a family that isn't reduced, a class token of a tower without one, or layers that the
             config doesn't single out.
     """
-    if family.unreduced:
-        raise UserError(
-            f"{who} reduces images before the decoder, which {family.display_name} isn't reduced by here: "
-            f"{family.unreduced}. Use a strategy in the decoder, such as fastv or pdrop."
-        )
+    check_reduced(family, who)
     if family.reduced_by is not None:
-        if who not in family.reduced_by:
-            raise UserError(
-                f"{who} has no port to {family.display_name}, whose tower joins patches to tokens: it isn't "
-                f"defined there. These are: {', '.join(family.reduced_by)}."
-            )
         return
     kind = config.vision_config.model_type
     if needs.of_class_token and not family.class_tokens(config):

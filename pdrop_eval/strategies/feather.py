@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
 from pdrop_eval.engine.positions import check_positions
-from pdrop_eval.engine.schedule import complement
+from pdrop_eval.engine.schedule import complement, tokens_per_layer
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
@@ -33,7 +33,8 @@ class Feather(InsideStrategy):
     c2a09b2, "no_rope_s=3".
 
     How many tokens the first drop leaves depends on how many of the evenly spaced ones are among the best:
-    the sample decides. A schedule, and so a budget, is of the most that can be left of one image.
+    the sample decides. A schedule, and so a budget, is of the most that can be left; of several images, with
+    the evenly spaced tokens of each.
 
     Deliberate differences from the official code:
 
@@ -97,10 +98,21 @@ class Feather(InsideStrategy):
         """Return the two drops, each ranked by the layer before."""
         return tuple(Drop(layer, scoring_layer=layer - 1) for layer in self.layers_of(num_layers))
 
-    def retained(self, num_layers: int, image_tokens: int) -> tuple[int, ...]:
-        """Return the most that each drop can leave: no evenly spaced token is among the best."""
-        first = min(image_tokens, int(image_tokens * self.keep) + self._spaced(image_tokens))
+    def retained(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
+        """Return the most that each drop can leave: no evenly spaced token is among the best.
+
+        Args:
+            num_layers: the model's depth.
+            image_tokens: of one image, or of several alike.
+            tile_tokens: of one of them; None: they are one image if that is a square, else the fewest alike.
+        """
+        first = min(image_tokens, int(image_tokens * self.keep) + self._spaced(image_tokens, tile_tokens))
         return first, int(first * self.keep**2)
+
+    def schedule(self, num_layers: int, image_tokens: int, tile_tokens: int | None = None) -> tuple[int, ...]:
+        """Return the most image tokens that each layer can have; see `retained`."""
+        layers, counts = self.layers_of(num_layers), self.retained(num_layers, image_tokens, tile_tokens)
+        return tokens_per_layer(num_layers, layers, counts, image_tokens)
 
     def check_image(self, shape: TokenShape) -> None:
         """Refuse a grid that isn't square, beside a preset for other images."""
@@ -136,9 +148,16 @@ class Feather(InsideStrategy):
                 chosen[row] = torch.cat(grids).to(ids.device)[ids[row].clamp(min=0)]
         return chosen & context.image
 
-    def _spaced(self, image_tokens: int) -> int:
-        """How many evenly spaced tokens an image of so many has."""
-        return len(range(0, isqrt(image_tokens), self.stride)) ** 2
+    def _spaced(self, image_tokens: int, tile_tokens: int | None) -> int:
+        """Return how many evenly spaced tokens so many tokens of square images have."""
+        counts = range(1, image_tokens + 1)
+        if tile_tokens and image_tokens % tile_tokens == 0:
+            counts = range(max(1, image_tokens // tile_tokens), image_tokens + 1)
+        for images in counts:
+            side = isqrt(image_tokens // images)
+            if images * side**2 == image_tokens:
+                return images * len(range(0, side, self.stride)) ** 2
+        return 0  # no tokens at all
 
     @classmethod
     def budget_layouts(cls, num_layers: int, **fields: Any) -> Sequence[Layout]:

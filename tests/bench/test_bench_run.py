@@ -19,7 +19,7 @@ from pdrop_eval.run.bench import machine, session
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.sample import Sample, sample_of
 from pdrop_eval.run.bench.settings import make_plan
-from pdrop_eval.run.bench.spec import SizesSpec
+from pdrop_eval.run.bench.spec import SizesSpec, compose_bench
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.run.config.compose import check_command_line
@@ -346,6 +346,14 @@ def test_a_sample_is_made_of_whole_images():
     assert sample_of(tiled, 5760, 64).images == 2
 
 
+def test_smaller_tiles_of_onevision_have_grids_of_their_own():
+    plan = make_plan(compose_bench(["model=llava_onevision_7b", "sizes.tile=126"]))
+    config = models.model_config(plan)
+    assert config.image_grid_pinpoints[:7] == [[126, 126 * n] for n in range(1, 7)] + [[252, 126]]
+    # an overview and 3 x 3 tiles of 9 x 9 patches, with a newline behind each of 27 rows
+    assert sample_of(config, None, 64) == Sample(1, 10, 81 + 27 * 28, 64, (378, 378))
+
+
 @pytest.mark.thin(5)
 # Billions of parameters of the published checkpoints, with tower and projector, which the names don't count:
 # Qwen2-0.5B of 0.494 and SigLIP of 0.40 are "0.5b", and the 7b of Qwen2 has 7.6 before a tower of 0.3 to 0.7.
@@ -376,6 +384,25 @@ def test_other_models_run(config, name):
         resized = replace(resized, sizes=SizesSpec())
     record = cli.bench(resized)
     assert labels(record["batches"]["2"]) == ["vanilla", "pdrop"]
+
+
+# Of 480x640 pixels: 17x23 and 15x20, and those of InternVL's 12 tiles and thumbnail, 256 each.
+# Reduced in width and depth, as a 7B doesn't fit.
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [("qwen2_vl_2b", 391), ("qwen2_5_vl_7b", 391), ("qwen3_vl_4b", 300), ("internvl3_2b", 3328)],
+)
+def test_a_reduced_model_of_each_further_family_runs(name, tokens, tmp_path):
+    sizes = {
+        "layers": 4, "width": 64, "intermediate": 96, "heads": 4, "vocabulary": 64, "vision_layers": 4,
+        "vision_width": 32, "vision_heads": 2,
+    }  # fmt: skip
+    given = [f"sizes.{key}={value}" for key, value in sizes.items()]
+    given += ["batch_sizes=[1]", "rounds=1", "warmup=0", "new_tokens=2", f"results={tmp_path}"]
+    record = cli.bench(compose_bench([f"model={name}", *given]))
+    assert labels(record["batches"]["1"]) == ["vanilla", "fastv", "pdrop"]
+    assert record["sample"]["image_tokens"] == tokens
 
 
 def test_a_checkpoints_own_weights(config):

@@ -2,16 +2,20 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 
+from pdrop_eval.models import families
 from pdrop_eval.records import run_identity
 from pdrop_eval.report.bench.cli import bench
 from pdrop_eval.run.bench.settings import make_plan, published_name
+from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.strategies.recipe import FOLDER
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import CONF
 
 
 def command(*arguments):
@@ -125,6 +129,30 @@ def test_what_a_strategys_file_says_and_the_number_of_threads_identify_a_record(
     monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     assert make_plan(config("threads=null")).identity["config"]["threads"] is None
+
+
+# The published models of conf/: those whose checkpoint is an id on the Hub.
+PUBLISHED = [
+    path.stem
+    for path in sorted((CONF / "model").glob("*.yaml"))
+    if re.search(r"^pretrained: (?!embedded|checkpoints/)", path.read_text(encoding="utf-8"), re.M)
+]
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_each_published_model_can_be_measured_with_random_weights(name):
+    """Without its checkpoint: the file's architecture and size are those of sizes that are known here."""
+    plan = make_plan(compose_bench([f"model={name}", "strategies=[vanilla,fastv,pdrop]"]))
+    assert plan.source is None
+    family, size = families.published()[published_name(plan.config)]
+    assert (family.architecture, size) == (plan.config.model.architecture, plan.config.model.size)
+    assert [one.label for one in plan.variants] == ["vanilla", "fastv", "pdrop"]
+
+
+def test_all_families_that_are_evaluated_have_a_published_model():
+    found = {compose_bench([f"model={name}"]).model.architecture for name in PUBLISHED}
+    assert found == {one.architecture for one in families.all_multimodal() if not one.unevaluated}
+    assert len(PUBLISHED) >= 14  # two LLaVA, two OneVision, three InternVL, seven Qwen-VL
 
 
 def test_without_its_checkpoint_a_model_gets_published_sizes(config):

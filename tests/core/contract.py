@@ -7,7 +7,6 @@ The names of all strategies in pdrop_eval/strategies are known here.
 import copy
 import importlib
 import pkgutil
-import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import product
@@ -149,7 +148,12 @@ FAMILIES["llava_gqa"] = partial(tiny_model, families.get("llava"), "llama", kv_h
 
 # The fast run makes each check of each strategy on one of these two, in turn; PyramidDrop's on all families.
 FEW = ("llava_gqa", "llava_next")
-SQUARE = re.compile("bare_|llava$|llava_(gqa|mistral|qwen)")  # families whose images are one square tile
+# Families whose image is one square tile, which some strategies need.
+SQUARE = [
+    "llava",
+    "llava_gqa",
+    "llava_mistral",
+]  # fmt: skip
 
 # Those that choose by more than counts, so that no setting retains every token.
 DROPS_SOMETHING = ("sparsevlm", "mustdrop")
@@ -204,7 +208,8 @@ def runs_on(family, strategy):
     """Whether a family can have a strategy."""
     if strategy.reducer is not None and not reduces(family, strategy):
         return False
-    return bool(SQUARE.search(family)) or not isinstance(strategy, Feather)  # which refuses other grids
+    square = family.startswith("bare_") or family in SQUARE
+    return square or not isinstance(strategy, Feather)  # which refuses other grids
 
 
 def with_every(strategies):

@@ -1,24 +1,17 @@
 """The steps of CONTRIBUTING add a strategy of each kind: followed to the letter in a copy of the project."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from following import project_with, run, steps
 
-ROOT = Path(__file__).resolve().parents[2]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 # By the list of the contract: the section that adds to it.
 SECTIONS = {
-    "STRATEGIES": "## Add a strategy\n",
-    "BEFORE": "## Add one that acts before the decoder\n",
-    "BOTH": "## Add one that acts on both sides of the decoder\n",
+    "STRATEGIES": "Add a strategy",
+    "BEFORE": "Add one that acts before the decoder",
+    "BOTH": "Add one that acts on both sides of the decoder",
 }
-CONTRACT = "tests/core/contract.py"
 
 # Evaluates the new strategy, by its defaults and under a budget, on a random model of 4 layers and 16 image
 # tokens; then makes the tables, Figure 4 and the results page.
@@ -55,47 +48,10 @@ for report, out in (("readme", "tables"), ("figures", "figures"), ("site", "page
 CATALOGUE = "from pdrop_eval.strategies.registry import catalogue; print(catalogue('x'))"
 
 
-def steps(section="STRATEGIES"):
-    """The blocks of the example by the file that they belong to."""
-    text = TEXT.partition(SECTIONS[section])[2].partition("\n## ")[0]
-    found = re.findall(r"`([\w/.]+)`[^`]*\n\n```\w+\n(.*?)\n```", text, re.S)
-    return {path: block + "\n" for path, block in found}
-
-
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project with the strategy added."""
-    folder = tmp_path_factory.mktemp("project")
-    ignore = shutil.ignore_patterns("__pycache__", "*.safetensors")
-    for name in ("pdrop_eval", "conf", "tasks", "tests/core", "tests/runner"):
-        shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
-    for section in SECTIONS:
-        blocks = steps(section)
-        assert len(blocks) == 3
-        line = blocks.pop(CONTRACT)
-        for path, text in blocks.items():
-            (folder / path).write_text(text, encoding="utf-8")
-        add_line(folder / CONTRACT, line, section)
-    return folder
-
-
-def add_line(contract, line, section):
-    """Puts the entry at the head of a list of the contract."""
-    before, start, after = contract.read_text(encoding="utf-8").partition(f"\n{section} = [\n")
-    assert start
-    assert line.count("\n") == 1
-    contract.write_text(before + start + "    " + line + after, encoding="utf-8")
-
-
-def run(project, *command):
-    paths = [project, project / "tests" / "runner"]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, *command]
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """A copy of the project with the strategies added."""
+    return project_with(tmp_path_factory.mktemp("project"), SECTIONS)
 
 
 @pytest.mark.slow
@@ -212,6 +168,6 @@ def test_the_catalogue_of_the_documentation_has_it(project):
 
 
 def test_the_new_code_is_as_clean_as_the_rest(project):
-    files = [path for section in SECTIONS for path in steps(section) if path.startswith("pdrop_eval/")]
+    files = [path for title in SECTIONS.values() for path in steps(title) if path.startswith("pdrop_eval/")]
     run(project, "-m", "ruff", "check", "--no-cache", *files)
     run(project, "-m", "ruff", "format", "--no-cache", "--check", *files)

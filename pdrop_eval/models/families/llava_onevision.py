@@ -130,6 +130,12 @@ class LlavaOnevision(LlavaNext):
     def set_anyres(self, anyres: Any, config: Any, image_processor: Any = None) -> None:
         """Leave the grids as they are."""
 
+    def fit_sizes(self, config: dict[str, Any]) -> None:
+        """Make grids of as many tiles as before, of the tile's present size."""
+        grids, tile = config["image_grid_pinpoints"], config["vision_config"]["image_size"]
+        before = min(min(grid) for grid in grids)
+        config["image_grid_pinpoints"] = [[side // before * tile for side in grid] for grid in grids]
+
     def make_config(self, text: Any, vision: Any, image_token: int, anyres: Any = None) -> Any:
         """Return a transformers config; features are those of the last layer, all patches."""
         from transformers import CONFIG_MAPPING

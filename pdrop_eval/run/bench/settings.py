@@ -180,7 +180,10 @@ def _source(config: BenchSpec, drops: bool) -> tuple[Path | str | None, str, Any
 
 
 def _published(config: BenchSpec, name: str) -> tuple[None, str, Any]:
-    return None, families.published()[name][0].name, known_sizes(config, None, name)
+    """No source, the family, which the installed transformers has to be new enough for, and the sizes."""
+    family, _ = families.published()[name]
+    family.check_version()
+    return None, family.name, known_sizes(config, None, name)
 
 
 def _adapter(config: BenchSpec) -> Adapter | None:

@@ -31,6 +31,7 @@ from pdrop_eval.models.loading.generation import check_generation, left_out
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.fits import check_model
+from pdrop_eval.run.config.named import check_named
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
@@ -133,6 +134,7 @@ def _settings(config: RunSpec) -> Iterator[Finding]:
     text = "strategy, model and run are consistent"
     try:
         checks.check_settings(config)
+        check_named(model, config.strategy)
         config.strategy.build()
         adapter = check_adapter(model.adapter, model.adapter_revision, model.merge_adapter)
         if _is_here(model.pretrained):

@@ -98,12 +98,15 @@ def make_plan(config: RunSpec) -> Plan:
     from pdrop_eval.records import run_identity as identity
     from pdrop_eval.run.config import checks
     from pdrop_eval.run.config.fits import check_model
+    from pdrop_eval.run.config.named import check_named
     from pdrop_eval.utils.versions import check_versions
 
     check_versions(config.untested_packages)
     checks.check_settings(config)
     if config.endpoint is not None:
         check_endpoint(config.endpoint)
+    else:
+        check_named(config.model, config.strategy)
     judge = make_judge(config.judge)
     tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, config.limit)
     for task in tasks:

@@ -4,6 +4,7 @@ from typing import Any
 
 from pdrop_eval.models.family import PARTS
 from pdrop_eval.run.config import checks
+from pdrop_eval.run.config.named import check_named
 from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
@@ -19,6 +20,7 @@ _LARGEST_SEED = 2**32 - 1
 
 def check_settings(config: TrainSpec) -> None:
     """Raises UserError with the value, what is allowed and the fix."""
+    check_named(config.model, config.strategy, trained=True)
     names = list(config.phases)
     if not names or names != [name for name in PHASES if name in names]:
         raise UserError(

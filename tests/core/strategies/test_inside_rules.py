@@ -6,6 +6,7 @@ from contract import IMAGE, build, case_of, model_of
 from transformers import LlamaConfig, LlavaConfig
 
 from pdrop_eval import FastV
+from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies import dart, fitprune_recipes, v2drop
 from pdrop_eval.strategies.dart import DART
@@ -159,6 +160,35 @@ def test_feather_spaces_each_image_of_a_row_apart():
         case.forward()
     corners = [0, 4, 20, 24]
     assert report.retained[0][0].tolist() == [*corners, *(25 + corner for corner in corners)]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "tile", "most"),
+    [
+        (576, 576, 8 * 8),
+        (576, None, 8 * 8),
+        (1152, 576, 2 * 64),  # 33 rows and columns would have 121
+        (1152, None, 2 * 64),
+        (225, 25, 9 * 4),  # of one image of 15 x 15, 25
+        (225, None, 25),
+        (50, None, 2 * 4),
+        (0, 576, 0),
+    ],
+)
+def test_the_most_that_feather_leaves_has_the_grid_of_each_image(tokens, tile, most):
+    assert (
+        schedule_of(Feather(layers=(2, 5), r=1.0), 8, tokens, tile) == (tokens,) * 2 + (most,) * 3 + (0,) * 3
+    )
+
+
+def test_a_row_of_images_never_retains_more_than_feathers_most():
+    case = build(model_of("llava_gqa"), [[2, IMAGE, 3, IMAGE, 4]])
+    strategy = Feather(layers=(2, 5), r=0.98)
+    with case.under(strategy) as report:
+        case.forward()
+    # int(50 * .02) = 1 of the best, which may be one of the 4 of each 5 x 5 grid
+    assert schedule_of(strategy, 8, 50, 25)[2] == 9
+    assert len(report.retained[0][0]) in (8, 9)
 
 
 def test_a_grid_that_is_not_square_is_refused_before_anything_runs():

@@ -1,13 +1,18 @@
 """Wrong values of a strategy and a GPU that isn't there are refused before torch is imported."""
 
+import importlib.metadata
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
 from pdrop_eval.models.loading import devices
 from pdrop_eval.models.loading.checkpoint import check_not_absent
+from pdrop_eval.run.bench.settings import _source
+from pdrop_eval.run.bench.spec import compose_bench
+from pdrop_eval.run.config.named import check_named
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.utils.errors import UserError
 
@@ -72,6 +77,13 @@ CASES = [
     (TRAIN, ["strategy.ratio=2", "dry_run=true"], "strategy.ratio=2 is not allowed"),
     (TRAIN, ["device=cuda"], "device=cuda asks for a GPU, but torch can't use one here"),
     (SHOW, ["sample=gqa:0", "strategy.ratio=2"], "strategy.ratio=2 is not allowed"),
+    # What a published model's family can't have is known by its name: nothing is fetched.
+    (TRAIN, ["model=qwen2_5_vl_7b"], "Training a checkpoint of type qwen2_5_vl isn't supported"),
+    (TRAIN, ["model=llava_onevision_7b"], "Training a checkpoint of type llava_onevision isn't supported"),
+    (TRAIN, ["model=internvl3_2b", "dry_run=true"], "of type internvl isn't supported. Use one of these"),
+    (EVALUATE, ["model=qwen2_5_vl_7b", "strategy=hired"], "hired has no port to Qwen2.5-VL"),
+    (EVALUATE, ["model=qwen3_vl_4b", "strategy.positions=renumber"], "strategy.positions='renumber'"),
+    (EVALUATE, ["model=internvl3_2b", "model.min_pixels=3136"], "model.min_pixels=3136"),
     (BENCH, ["device=cuda"], "device=cuda asks for a GPU"),
     (BENCH, ["strategies=[{pdrop:{ratio:2}}]"], "ratio=2 is not allowed"),
     (BENCH, ["strategies=[]"], "strategies=[] is empty. Name some"),
@@ -128,6 +140,18 @@ def test_it_is_refused_by_its_own_name_without_torch(refusals, place):
     assert status == 2
     assert CASES[place][2] in message
     assert "Traceback" not in message
+
+
+@pytest.mark.parametrize("name", ["qwen2_vl_2b", "qwen2_5_vl_7b", "qwen3_vl_8b"])
+def test_a_transformers_that_is_too_old_is_named_before_anything_is_fetched(name, monkeypatch):
+    monkeypatch.setattr(importlib.metadata, "version", lambda package: "5.19.0")
+    spec = compose_spec([f"model={name}", "strategy=fastv"])
+    with pytest.raises(UserError, match=r"needs transformers 5\.20 or newer, and 5\.19\.0 is installed"):
+        check_named(spec.model, spec.strategy)
+    with pytest.raises(UserError, match=r"'transformers>=5\.20'"):
+        _source(compose_bench([f"model={name}"]), drops=True)
+    own = replace(spec.model, pretrained="mine/other")  # by its config.json, once it is there
+    check_named(own, spec.strategy)
 
 
 def test_only_what_a_strategy_is_given_gets_the_groups_name():
