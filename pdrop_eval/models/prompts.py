@@ -33,8 +33,8 @@ def build_prompt(template: str, processor: Any, context: str, images: int, syste
     chat class in lmms-eval (qwen2_5_vl, qwen3_vl, llava_hf, internvl_hf): its system message, if it has one,
     all images, and the question as it is, by the checkpoint's template. Kept out is what these classes do to
     pictures: resizing twice, with bounds of their own (qwen_vl_utils), and JPEG. They don't cut answers at a
-    task's `until` either. A task's prompt for a model of another name (mmstar for qwen3_vl) is a task of its
-    own here, such as mmstar_qwen.
+    task's `until` either. A task that has a prompt of its own for that class, as mmstar has for qwen3_vl,
+    gives it in `pdrop-eval`; lmms-eval's own command names the model pdrop_llava, so it gives the default's.
 
     Args:
         template: one of `CHAT_TEMPLATES`.
@@ -64,6 +64,16 @@ def build_prompt(template: str, processor: Any, context: str, images: int, syste
         return _VICUNA.format(content=(token + "\n") * missing + context)
     content = [{"type": "image"}] * missing + [{"type": "text", "text": context}]
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+
+
+def asked_as(family: MultimodalFamily, template: str) -> str | None:
+    """Return the model of lmms-eval whose prompts its tasks give; None: the default ones.
+
+    Args:
+        family: the checkpoint's.
+        template: one of `CHAT_TEMPLATES`.
+    """
+    return (family.lmms_name or None) if template == "lmms" else None
 
 
 def system_prompt(template: str) -> str | None:

@@ -94,6 +94,31 @@ class TwoStage(Strategy):
         cut = getattr(self.second, "cache_cut", None)
         return None if cut is None else cut(num_layers)
 
+    def for_image(self, shape: TokenShape) -> Any:
+        """Return what a budget in shares gives a picture at its own size; see `BeforeStrategy.for_image`.
+
+        The first half leaves the most with which both come to that share of the picture's own tokens, in the
+        mean over the layers.
+        """
+        solved, build = self.reached, vars(self).get("built")
+        if solved is None or build is None or not solved.asked.startswith("share=") or shape.tiles != 1:
+            return self
+        if shape.tokens == solved.image_tokens:
+            return self
+        layers = len(solved.schedule)
+        limit = float(solved.asked.partition("=")[2]) * shape.tokens * layers + 1e-6
+
+        def fits(count: int) -> bool:
+            found = build(count, shape, layers)
+            left = found.first.retained_count(shape)
+            return left <= count and bool(sum(found.second.schedule(layers, left)) <= limit)
+
+        low, high = 1, shape.tokens  # the largest count that fits, or 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return build(low, shape, layers)
+
     def reduce(self, view: ImageView) -> Reduced:
         """Return what the first half leaves of an image."""
         reduced: Reduced = self.first.reduce(view)
@@ -230,4 +255,6 @@ def fitted(
     n = nominal_image_tokens(config) if image_tokens is None else image_tokens
     shape = TokenShape.of(n, sizes.tile_tokens)
     layout = budget.Layout(lambda part: build(max(1, round(n * part)), shape, sizes.layers), most=most)
-    return budget.find(name, lambda _: [layout], sizes, n, {}, asked)
+    found = budget.find(name, lambda _: [layout], sizes, n, {}, asked)
+    vars(found)["built"] = build  # for pictures of other sizes
+    return found

@@ -1,5 +1,7 @@
 """The page of speed on every family: its goals and ratios from times, without measuring."""
 
+import re
+
 import pytest
 
 from pdrop_eval.models import families
@@ -39,8 +41,9 @@ def test_the_page_says_what_is_missed(rows):
     }  # fmt: skip
     text = speed.page(record)
     assert "Missed: Qwen3-VL: PyramidDrop over vanilla." in text
-    line = "| Qwen3-VL | 900 | FastV over vanilla | 0.500 | 0.505 | 0.525 | 0.520 [0.520, 0.520] | 0.520 | met |"
-    assert line in text
+    lines = [re.sub(" +", " ", line) for line in text.splitlines()]
+    fastv = "| Qwen3-VL | 900 | FastV over vanilla | 0.500 | 0.505 | 0.525 | 0.520 [0.520, 0.520] | 0.520 |"
+    assert f"{fastv} met |" in lines
 
 
 def test_every_family_with_images_is_timed():

@@ -38,6 +38,7 @@ class InternVL(MultimodalFamily):
     reduced_by = ("uniform", "random", "divprune", "visionzip", "vispruner", "fastervlm")
     architecture = "internvl3"
     display_name = "InternVL3"
+    lmms_name = "internvl_hf"
     bounds = ("max_patches",)
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "1b": QWEN2_0_5B,

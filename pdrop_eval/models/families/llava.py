@@ -31,6 +31,7 @@ class Llava(MultimodalFamily):
     text_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
     architecture = "llava-1.5"
     display_name = "LLaVA-1.5"
+    lmms_name = "llava_hf"
     vision_types: ClassVar[tuple[str, ...]] = ("clip_vision_model", "siglip_vision_model")
     pads_images = True
     parameter_parts: ClassVar = {

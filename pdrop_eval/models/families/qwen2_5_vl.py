@@ -33,6 +33,7 @@ class Qwen25VL(Qwen2VL):
     vision_types = ("qwen2_5_vl_vision", "qwen2_5_vl")
     architecture = "qwen2.5-vl"
     display_name = "Qwen2.5-VL"
+    lmms_name = "qwen2_5_vl"
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "3b": QWEN2_5_3B,
         "7b": QWEN2_7B,

@@ -46,6 +46,7 @@ class Qwen2VL(MultimodalFamily):
     reduced_by = ("uniform", "random", "divprune", "visionzip", "vispruner")
     architecture = "qwen2-vl"
     display_name = "Qwen2-VL"
+    lmms_name = "qwen2_vl"
     processor_inputs = ("pixel_values", "image_grid_thw")
     bounds = ("min_pixels", "max_pixels")
     size_names: ClassVar[Mapping[str, str]] = {

@@ -42,6 +42,7 @@ class Qwen3VL(Qwen2VL):
     vision_types = ("qwen3_vl_vision", "qwen3_vl")
     architecture = "qwen3-vl"
     display_name = "Qwen3-VL"
+    lmms_name = "qwen3_vl"
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "2b": QWEN3_1_7B, "4b": QWEN3_4B, "8b": QWEN3_8B,
     }  # fmt: skip

@@ -48,7 +48,10 @@ class SmolVLM(MultimodalFamily):
     architecture = "smolvlm"
     display_name = "SmolVLM"
     processor_inputs = ("pixel_values", "pixel_attention_mask")
-    unevaluated = "its processor needs a package (num2words) that isn't among the tested ones"
+    unevaluated = (
+        "the text between its tiles names their rows and columns, which the prompts here don't build; its "
+        "processor also needs a package that isn't among the tested ones (pip install num2words)"
+    )
     published: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "256m": SMOLLM_135M, "500m": SMOLLM_360M, "2.2b": SMOLLM_1_7B,
     }  # fmt: skip

@@ -25,6 +25,7 @@ class MultimodalFamily(PictureProcessing):
         parameter_parts: how the names of the parameters of each of `PARTS` begin; empty if training isn't
             supported.
         size_names: how the settings of its vision config are called that others call `hidden_size` and so on.
+        lmms_name: the name of its chat class in lmms-eval, by which tasks choose their prompts; "" for none.
         lmms_system: the system message of its chat class in lmms-eval; None: it gives none.
         unevaluated: why its checkpoints can't be evaluated, only used as models; "" where they can.
         published: sizes of published text models, by size; `published_config` builds their configs.
@@ -33,6 +34,7 @@ class MultimodalFamily(PictureProcessing):
 
     vision_types: ClassVar[tuple[str, ...]]
     size_names: ClassVar[Mapping[str, str]] = {}
+    lmms_name: ClassVar[str] = ""
     lmms_system: ClassVar[str | None] = None
     unevaluated: ClassVar[str] = ""
     parameter_parts: ClassVar[Mapping[str, tuple[str, ...]]] = {}

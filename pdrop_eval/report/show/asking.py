@@ -6,17 +6,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lmms_eval.tasks import TaskManager
 from PIL import Image
 
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadable
 from pdrop_eval.benchmarks.task_files import TaskInfo
+from pdrop_eval.models.families import multimodal
 from pdrop_eval.models.images import pictures_of
+from pdrop_eval.models.prompts import asked_as
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.open import open_task
-from pdrop_eval.run.lmms.task_runner import load_task
+from pdrop_eval.run.lmms.task_runner import load_task, task_manager
 from pdrop_eval.utils.errors import UserError
 
 
@@ -69,7 +70,8 @@ class Task:
     def __init__(self, plan: Plan, name: str, scratch: Path):
         info, folder = open_task(plan, name, scratch)
         self.info: TaskInfo = info
-        self.task: Any = load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
+        prompts = asked_as(multimodal(plan.checkpoint.family), plan.config.model.chat_template)
+        self.task: Any = load_task(task_manager(folder, prompts), info)
         guard(self.task, name)
         self.docs: Any = self.task.eval_docs_no_media
 

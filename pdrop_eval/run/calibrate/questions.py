@@ -16,7 +16,7 @@ from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_task
 from pdrop_eval.run.lmms.preprocess import Prepared, where
 from pdrop_eval.run.lmms.staging import staged_inputs
-from pdrop_eval.run.lmms.task_runner import load_task
+from pdrop_eval.run.lmms.task_runner import load_task, task_manager
 
 _AHEAD = 32  # questions that are prepared before they are needed
 
@@ -51,12 +51,10 @@ def read_questions(model: PdropLlava, plan: Plan, scratch: Path) -> list[Prepare
         UserError: data that can't be loaded.
         SampleError: a question that can't be prepared.
     """
-    from lmms_eval.tasks import TaskManager
-
     found: list[Prepared] = []
     for name in plan.tasks:
         info, folder = open_task(plan, name, scratch / name)
-        task = load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
+        task = load_task(task_manager(folder, model.prompts_of), info)
         guard(task, name)
         model.task_dict[name] = task.dataset
         task.build_all_requests(limit=plan.config.limit)

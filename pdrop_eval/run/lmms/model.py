@@ -29,7 +29,7 @@ from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.loading.adapter import check_adapter
 from pdrop_eval.models.loading.checkpoint import check_image_processing
 from pdrop_eval.models.loading.load import load
-from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING
+from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, asked_as
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
@@ -127,7 +127,7 @@ class PdropLlava(lmms):
         self, chat_template: str, image_processing: str, downsample: int | None, context: int | None
     ) -> None:
         """Settles how questions become prompts, and where on their images tokens lie."""
-        loaded = self.loaded
+        loaded, self._template = self.loaded, chat_template
         config = loaded.model.config
         self.preparer = Preparer(
             loaded.family,
@@ -162,6 +162,11 @@ class PdropLlava(lmms):
     def device(self) -> torch.device:
         """Where lmms-eval puts the numbers that processes exchange: gloo connects them, on the CPU."""
         return torch.device("cpu") if world_size() > 1 else self.placed
+
+    @property
+    def prompts_of(self) -> str | None:
+        """The model of lmms-eval whose prompts tasks give; None: the default ones."""
+        return asked_as(self.loaded.family, self._template)
 
     @property
     def config(self) -> Any:

@@ -129,12 +129,11 @@ def quiet_lmms_eval(config: RunSpec) -> Iterator[None]:
 
 
 def _scored(config: RunSpec, name: str, answers: list[str], scratch: Path) -> TaskScore:
-    from lmms_eval.tasks import TaskManager
 
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.benchmarks.sample_errors import guard
     from pdrop_eval.run.lmms.open import task_folder
-    from pdrop_eval.run.lmms.task_runner import command_line, load_task, score_rows
+    from pdrop_eval.run.lmms.task_runner import command_line, load_task, score_rows, task_manager
 
     try:
         data = prepare_data(config.suite, config.data.root, [name])
@@ -143,7 +142,7 @@ def _scored(config: RunSpec, name: str, answers: list[str], scratch: Path) -> Ta
             str(error).replace("data.root=null", "it out").replace("data.root", "data_root")
         ) from error
     info, folder = task_folder(data, config.suite, name, scratch)
-    task: Any = load_task(TaskManager(include_path=str(folder), include_defaults=False), info)
+    task: Any = load_task(task_manager(folder), info)
     guard(task, name)
     docs = task.eval_docs_no_media
     _check_number(name, len(answers), len(docs), config.limit)

@@ -101,9 +101,8 @@ def ask(
     To be called under `quiet`; `paths` is lmms-eval's command line.
     """
     from lmms_eval.evaluator import simple_evaluate
-    from lmms_eval.tasks import TaskManager
 
-    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    manager = task_manager(folder, getattr(model, "prompts_of", None))
     task = main_process_first(lambda: load_task(manager, info))
     guard(task, info.task)
     chosen = None if subset is None else _narrow(task, info, subset)
@@ -124,6 +123,13 @@ def _narrow(task: Any, info: TaskInfo, subset: str) -> Subset:
         if len(data[info.split]) != len(chosen.places):
             data[info.split] = data[info.split].select(list(chosen.places))
     return chosen
+
+
+def task_manager(folder: Path, model: str | None = None) -> Any:
+    """Return lmms-eval's manager of the tasks of a folder; tasks may have prompts for a model's name."""
+    from lmms_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(folder), include_defaults=False, model_name=model)
 
 
 def _scored(result: Score) -> dict[str, Any]:

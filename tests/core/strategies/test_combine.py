@@ -5,12 +5,14 @@ import pytest
 import torch
 from contract import BOTH, IMAGE, IMAGE_ID, STRATEGIES, case_of, every_combined_pair, model_of
 from oracle import OracleDrop
+from transformers import LlamaConfig, LlavaConfig
 
 from pdrop_eval import Combine, FastV, PyramidDrop, Random, Uniform, UserError, Vanilla, VisionZip
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.schedules import notes_of
 from pdrop_eval.engine.before import images_of_rows
 from pdrop_eval.models import families
+from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.strategies.feather import Feather
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy, settings_of
 from pdrop_eval.strategies.prumerge import PruMerge
@@ -255,3 +257,17 @@ def test_training_with_it_needs_both_halves_to_train():
     labels = case.inputs["input_ids"].masked_fill(case.inputs["input_ids"] == IMAGE_ID, -100)
     with case.under(both), pytest.raises(UserError, match=r"uniform\+fastv can't be trained with"):
         case.forward(labels=labels)
+
+
+def test_a_budget_in_shares_gives_each_picture_its_own_count():
+    """16 layers with all c that are left and 16 with half of them: 24 c, and a quarter of 576 is 32 x 144."""
+    config = LlavaConfig(text_config=LlamaConfig())
+    whole = Combine.for_budget(config, share=0.25, first=Uniform(tokens=1), second=FastV(k=16, r=0.5))
+    assert whole.first.tokens == 192
+    assert whole.for_image(TokenShape(576)) is whole
+    # 3,200 for 400 tokens: 133 in 16 layers and 67 in 16; 134 would take 3,216
+    assert whole.for_image(TokenShape(400)).first.tokens == 133
+    assert whole.for_image(TokenShape(3)).first.tokens == 1
+    assert whole.for_image(TokenShape(1152, tiles=2)) is whole  # cut into tiles
+    counted = Combine.for_budget(config, tokens=144, first=Uniform(tokens=1), second=FastV(k=16, r=0.5))
+    assert counted.for_image(TokenShape(400)) is counted

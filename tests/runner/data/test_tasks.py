@@ -18,7 +18,10 @@ from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.benchmarks.rendered import suite
 from pdrop_eval.benchmarks.rendered.suite import ensure_suite
 from pdrop_eval.benchmarks.task_files import SOURCES, describe, materialise, read_chain, task_names
+from pdrop_eval.models import families
+from pdrop_eval.models.prompts import asked_as
 from pdrop_eval.run.lmms.offline_tasks import write_tasks
+from pdrop_eval.run.lmms.task_runner import task_manager
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import TASKS
 
@@ -195,6 +198,26 @@ def test_ocr_tokens_come_with_the_option(rendered, tmp_path, lmms_eval):
         prompts[ocr] = task["textvqa_val"].doc_to_text(doc)
     assert "OCR" not in prompts[False]
     assert "Reference OCR token" in prompts[True]
+
+
+@pytest.mark.parametrize("name", [None, "llava_hf", "qwen2_5_vl", "qwen3_vl", "internvl_hf"])
+def test_a_task_gives_the_prompt_that_lmms_eval_has_for_the_models_name(name, rendered, tmp_path, lmms_eval):
+    """MMStar has one for qwen3_vl, as `--model qwen3_vl` gets it; all others get the default."""
+    folder = materialise(describe("mmstar", "rendered"), "rendered", tmp_path, rendered, None, ocr=False)
+    (task,) = task_manager(folder, name).load_task_or_group("mmstar").values()
+    prompt = task.doc_to_text({"question": "What is x?"})
+    plain = "What is x?\nAnswer with the option's letter from the given choices directly"
+    special = "Question: What is x?Answer with the option letter only."
+    assert prompt == (special if name == "qwen3_vl" else plain)
+
+
+def test_families_are_asked_as_their_own_chat_class_with_its_template_only():
+    found = {family.name: asked_as(family, "lmms") for family in families.all_multimodal()}
+    assert found == {
+        "llava": "llava_hf", "llava_next": "llava_hf", "llava_onevision": "llava_hf", "smolvlm": None,
+        "internvl": "internvl_hf", "qwen2_vl": "qwen2_vl", "qwen2_5_vl": "qwen2_5_vl", "qwen3_vl": "qwen3_vl",
+    }  # fmt: skip
+    assert {asked_as(family, "checkpoint") for family in families.all_multimodal()} == {None}
 
 
 OWN = {"ocrvqa", "mmvet"}  # written out: lmms-eval has none, or none that loads without an API key
