@@ -1,12 +1,18 @@
 """Strategies that don't fit the model are refused from its config.json, before torch and weights."""
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint, check_checkpoint
-from pdrop_eval.run.config.fits import check_model
+from pdrop_eval.models.loading.weights import check_config
+from pdrop_eval.run.config.fits import check_asked, check_model, check_strategy, view_of, within_budget
 from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import UserError
 
 # As llava-hf/llava-1.5-7b-hf has it.
@@ -126,3 +132,41 @@ def test_what_config_json_leaves_to_transformers_is_checked_when_it_is_loaded():
 @pytest.mark.parametrize("strategy", ["vanilla", "pdrop", "visionzip", "prumerge"])
 def test_what_fits_is_not_refused(strategy, pretrained):
     check(f"strategy={strategy}", pretrained=pretrained)
+
+
+def told(look):
+    """What is said of a strategy: that it fits, what a budget comes to, or why it is refused."""
+    try:
+        found = look()
+    except UserError as error:
+        return str(error)
+    return None if found is None else found.reached.words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", families.published())
+def test_a_config_json_says_what_transformers_says_of_every_published_model(name):
+    """Also where it leaves sizes to transformers' defaults: nothing is refused early that could be run."""
+    config = families.published_config(name)
+    family = families.multimodal_of(config)
+    checkpoint = Checkpoint(family.name, json.loads(config.to_json_string()), Path(), {})
+    check_config(name, checkpoint.config, trust_remote_code=False)
+    depth, tokens = config.get_text_config().num_hidden_layers, family.nominal_shape(config).tokens
+
+    def later(strategy):
+        strategy.drops(depth)
+        check_fits(family, config, strategy, ready=False)
+        check_asked(strategy, depth, tokens)
+
+    def within(spec, view, budget):
+        return within_budget(spec, spec.build(), view, budget)
+
+    for chosen in [*(f"strategy={one}" for one in installed()), "combine=[visionzip,pdrop]"]:
+        spec = compose_spec([chosen]).strategy
+        strategy = spec.build()
+        early = told(partial(check_strategy, strategy, checkpoint, None))
+        assert early == told(partial(later, strategy)), chosen
+        for budget in ({"share": 0.3}, {"tokens": 1e6}):
+            views = (view_of(checkpoint), config)
+            early, late = (told(partial(within, spec, view, budget)) for view in views)
+            assert early == late, (chosen, budget)
