@@ -12,6 +12,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
+from pdrop_eval.records.imported import is_imported
 from pdrop_eval.records.overrides import SCHEDULE
 from pdrop_eval.records.row_key import RowKey
 from pdrop_eval.records.run_identity import code_sha256
@@ -92,6 +93,11 @@ class Run:
         """The hashes of the code that all strategies share, of the strategy's own and the model family's."""
         code = self.of("identity", "code") or {}
         return tuple(code.get(name) for name in _CODE)
+
+    @property
+    def imported(self) -> bool:
+        """Whether another program made its results: of what it cost nothing is known."""
+        return is_imported(self.record)
 
     @property
     def is_current(self) -> bool:

@@ -183,7 +183,8 @@ def _board(table: Table, runs: list[Run], left: Sequence[LeftOut]) -> Board:
         named[_row_of(run)].append(run)
     entries = [(row, run) for row, found in named.items() for run in found if _counts(row, named)]
     alike = {id(run): run for run in largest(entries, table.benchmarks)}
-    first = next(iter(alike.values()), runs[0])
+    ours = [run for run in alike.values() if not run.imported]  # of others the image tokens aren't known
+    first = next(iter(ours or alike.values()), runs[0])
     board = Board(
         table, first.size, first.suite, _model(first), first.model, str(first.of("model", "architecture")),
         _image_tokens(first), None, [],

@@ -52,7 +52,8 @@ def fill(
     wanted: dict[str, list[Point]] = defaultdict(list)
     for point in points_of(listed["runs"]):
         wanted[groups[point.model]].append(point)
-    found, charts = list(runs), list[C]()
+    found = [run for run in runs if not run.imported]  # of what those cost nothing is known
+    charts = list[C]()
     facts = model_facts(found)
     for first, points in wanted.items():
         members = list(dict.fromkeys([first, *(point.model for point in points)]))

@@ -17,6 +17,7 @@ from pdrop_eval.utils.numbers import NONE, count, score
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
 MISSING, JUDGE = "missing", "needs judge"
+IMPORTED = "imported"  # a measurement of another program's
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
             JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
         )
     state, why = (PARTIAL, run.part) if run.part else (MEASURED, "")
+    state = IMPORTED if run.imported else state
     known["why"] = ", ".join(filter(None, [why, benchmark_of(benchmark).no_interval]))
     most = None if benchmark_of(benchmark).scale in ("sum", "own") else 100.0
     return Cell(state, float(entry["score"]), entry.get("stderr"), most=most, **known)

@@ -50,6 +50,8 @@ def can_be_filled(part: Part) -> bool:
 def fill_row(part: Part, row: Row) -> Fill:
     """What fills a row, with the settings of its own run, or else with those that all other rows share."""
     runs = [row.run] if row.run else row.apart
+    if runs and runs[0].imported:
+        return Fill(None, needs="another import: it was made elsewhere")
     model = runs[0].model if runs else None
     kept = _settings(row.run) if row.run else _shared(part.runs)
     return fill(part.size, str(part.suite), row.key, model, kept, _folders(part.runs))

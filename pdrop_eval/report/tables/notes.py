@@ -29,6 +29,7 @@ def part_notes(part: Part) -> list[Note]:
     cells = [cell for row in part.rows for cell in row.cells.values()]
     notes = [*deviation_notes(part), *alike_notes(cells, part.table.average)]
     notes += [*training_notes(part), *question_notes(part)]
+    notes += imported_notes(part.runs)
     notes += [*_records(part), *_not_shown(part), *kind_notes(part), *_comparison(part)]
     if any(group.beyond for group in part.groups):
         notes.append(Note("Rows of a model that the paper doesn't have in this table are marked as such."))
@@ -65,6 +66,24 @@ def _fewer_categories(part: Part) -> list[Note]:
         Note(
             f"MME has {few} of its {MME_CATEGORIES} perception categories here: {most:,} points at most, and "
             f"{average:.1f} for {part.table.average}."
+        )
+    ]
+
+
+def imported_notes(runs: Iterable[Run]) -> list[Note]:
+    """Which rows other programs have made, and whose scores they are."""
+    found = []
+    for run in runs:
+        if run.imported:
+            entries = [entry.get("imported") or {} for entry in run.results.values()]
+            by = sorted({str(entry.get("scored_by")) for entry in entries if entry.get("scored_by")})
+            found.append(f"{run.strategy_label()} (scored by {', '.join(by) or 'unknown'})")
+    if not found:
+        return []
+    return [
+        Note(
+            f"Imported, not run here: {'; '.join(found)}. FLOPs, retained tokens and time of these rows are "
+            "unknown, and left empty."
         )
     ]
 
@@ -226,7 +245,9 @@ def _asked(rows: list[Row], keys: list[str]) -> str:
 
 
 def _within_model(rows: list[Row]) -> list[Note]:
-    runs = [row.run for row in rows if row.run]
+    runs = [row.run for row in rows if row.run and not row.run.imported]
+    if not runs:
+        return []
     seen = {
         "checkpoint": {run.checkpoint for run in runs},
         "dtype": {run.of("model", "dtype") for run in runs},

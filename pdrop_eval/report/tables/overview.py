@@ -11,7 +11,7 @@ from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Sect
 from pdrop_eval.report.tables.cells import JUDGE, measured_cell, shown_score
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, run_columns, write_csv
-from pdrop_eval.report.tables.notes import LISTED, alike_notes, questions
+from pdrop_eval.report.tables.notes import LISTED, alike_notes, imported_notes, questions
 from pdrop_eval.utils import numbers
 
 TITLE = "Overview: all benchmarks of all runs"
@@ -66,7 +66,8 @@ def _section(suite: str, runs: list[Run]) -> Section:
         *_deviations(chosen),
         *alike_notes(cells),
         *_left(left),
-        *_homeless(chosen),
+        *imported_notes(chosen),
+        *_homeless([run for run in chosen if not run.imported]),
         *_judges(chosen),
         *_judge(chosen, keys),
     ]
