@@ -182,6 +182,7 @@ def test_the_files_are_found_however_wrong_the_rest_is(wrong):
 def test_a_name_that_is_none_names_no_file_elsewhere():
     assert find(["name=../x"]).name == "vanilla_vs_pdrop"
     assert find(["name=null"]).name == "vanilla_vs_pdrop"
+    assert find(["subset=ci64"]).name == "vanilla_vs_pdrop_ci64"
     assert find(["name=", "out="]).folder == Path("results/compare")
 
 

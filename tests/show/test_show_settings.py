@@ -76,6 +76,7 @@ def test_a_range_holds_both_of_its_ends():
         (["pdropp_overrides=[strategy.ratio=1]"], r"Unknown strategy: 'pdropp'"),
         (["tasks=[gqa]"], r"tasks=\[gqa\] can't be given here. What is shown is sample="),
         (["limit=3"], r"limit=3 can't be given here"),
+        (["subset=ci64"], r"subset=ci64 can't be given here"),
         (["results=x"], r"results=x can't be given here. No record is written"),
         (["modell=mini"], r"Unknown setting: 'modell'.*Did you mean model\?"),
         (["+model=mini"], r"'\+model=mini' is no setting: write name=value"),

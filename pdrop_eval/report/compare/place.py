@@ -94,9 +94,14 @@ def default_name(arguments: Sequence[str]) -> str:
     sides = [unquoted(given.get("baseline", BASELINE)), unquoted(given.get("candidate", CANDIDATE))]
     own = [given.get(f"{role}_overrides", "").strip("[]") for role in ("baseline", "candidate")]
     parts = ["-".join(filter(None, [_called(side), text])) for side, text in zip(sides, own, strict=True)]
-    parts = [parts[0], "vs", parts[1], *(given[name] for name in ("model", "limit") if name in given)]
+    parts = [
+        parts[0],
+        "vs",
+        parts[1],
+        *(given[name] for name in ("model", "limit", "subset") if name in given),
+    ]
     slugs = [re.sub(r"[^A-Za-z0-9.]+", "-", part).strip("-.") or "unnamed" for part in parts]
-    said = {"baseline", "candidate", "model", "limit", "out", "name"}
+    said = {"baseline", "candidate", "model", "limit", "subset", "out", "name"}
     rest = sorted(argument for argument in arguments if _key(argument) not in said)
     rest += [part for part, slug in zip([*sides, *parts[3:]], [slugs[0], slugs[2], *slugs[3:]], strict=True)
              if part != slug]  # fmt: skip

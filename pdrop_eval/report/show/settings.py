@@ -30,6 +30,7 @@ _OVERRIDES = "_overrides"
 _REFUSED = {
     "tasks": "What is shown is sample=: sample=docvqa:17,gqa:3.",
     "limit": "What is shown is sample=: sample=docvqa:0-9.",
+    "subset": "What is shown is sample=: sample=docvqa:0-9.",
     "experiment": "An experiment is a list of runs; name strategies: strategy=pdrop,fastv.",
     "runs": "An experiment is a list of runs; name strategies: strategy=pdrop,fastv.",
     "size": "It picks runs of an experiment. Name a model: model=mini.",

@@ -93,7 +93,7 @@ def _foot(record: dict[str, Any], tasks: list[str], path: Path, advise: bool) ->
     ]
 
 
-def _usage(entries: list[dict[str, Any]], of_server: bool) -> list[str]:
+def _usage(entries: list[dict[str, Any]], of_server: bool = False) -> list[str]:
     """What the model took of the time; nothing where a task's record is older than the numbers."""
     used = [entry["usage"] for entry in entries if "usage" in entry]
     if len(used) < len(entries):

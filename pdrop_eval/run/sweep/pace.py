@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from pdrop_eval.benchmarks.subset import SUBSETS
 from pdrop_eval.run.sweep.runs import PlannedRun
 
 _READ = 300  # records, the newest first: more of them tell nothing more
@@ -33,7 +34,8 @@ class Pace:
 
     def questions(self, run: PlannedRun, task: str) -> int | None:
         """Return how many questions a cell has at most."""
-        limit = run.plan.config.limit
+        config = run.plan.config
+        limit = SUBSETS.get(config.subset or "", config.limit)
         whole = self._questions.get((run.asked.suite, task))
         return limit if whole is None else min(whole, limit or whole)
 
@@ -46,7 +48,7 @@ class Pace:
                 continue
             for key in ((model, task, strategy), (model, task), (model,)):
                 self._seconds.setdefault(key, []).append(wall / (n - recalled))
-            if not record.get("limit"):
+            if not record.get("limit") and not record.get("subset"):
                 self._questions[str((record.get("suite") or {}).get("name")), task] = n
 
 
