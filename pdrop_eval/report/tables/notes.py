@@ -170,6 +170,9 @@ def questions(runs: list[Run]) -> str:
         return made + RENDERED
     if sources == {"hub"}:
         return "those of the benchmarks."
+    if sources == {"own"}:
+        folders = {str((run.of("config", "data") or {}).get("folder")) for run in runs}
+        return f"the user's own, in {_listed(folders)}."
     return f"from {values(runs, 'suite', 'source') or 'an unknown source'}."
 
 

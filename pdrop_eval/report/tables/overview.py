@@ -33,7 +33,7 @@ def overview_sheet(runs: list[Run]) -> str:
     heads = ["suite", "source", "model", "size", "strategy", *run_columns(runs[0])] if runs else []
     heads += [*keys, *(f"{key}_{name}" for key in keys for name in CELL)]
     lines = []
-    for chosen in _chosen(runs)[0]:
+    for chosen in chosen_runs(runs)[0]:
         line: dict[str, Any] = {"suite": chosen.suite, "source": chosen.of("suite", "source")}
         line |= {
             "model": chosen.model,
@@ -48,12 +48,12 @@ def overview_sheet(runs: list[Run]) -> str:
 
 
 def _section(suite: str, runs: list[Run]) -> Section:
-    chosen, left = _chosen(runs)
+    chosen, left = chosen_runs(runs)
     keys = columns(run.results for run in chosen)
     unit = numbers.flops_unit([run.of("efficiency", "tflops") for run in chosen])
     bands: dict[str, Band] = {}
     for run in chosen:
-        name = _band(run)
+        name = kind_of_model(run)
         bands.setdefault(name, Band(name, [])).lines.append(_line(run, unit, keys))
     heads = ["Strategy", unit, *names(keys).values(), "Record"]
     text = [
@@ -82,11 +82,11 @@ def _own(keys: Sequence[str]) -> str:
     return f" On a scale of their own, lmms-eval's: {', '.join(own)}." if own else ""
 
 
-def _chosen(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
+def chosen_runs(runs: list[Run]) -> tuple[list[Run], list[tuple[Run, Run]]]:
     """One run for each suite, model, kind, strategy and settings of it, in this order; the others with it."""
     grouped: dict[tuple, list[Run]] = defaultdict(list)
     for run in runs:
-        place = (run.suite, run.model, *_kind(run), run.info.order, _label(run))
+        place = (run.suite, run.model, *_kind(run), run.info.order, label_of(run))
         grouped[place].append(run)
     picked = [pick(grouped[key], columns(run.results for run in grouped[key])) for key in sorted(grouped)]
     return [run for run, _ in picked if run], [(one, run) for run, rest in picked if run for one in rest]
@@ -98,18 +98,19 @@ def _kind(run: Run) -> tuple[bool, int, str]:
     return bool(words), run.limit or 0, words
 
 
-def _band(run: Run) -> str:
+def kind_of_model(run: Run) -> str:
     """The model, and how its rows were asked where that isn't the default."""
     return ", ".join(filter(None, [run.model, kind_words(run)]))
 
 
-def _label(run: Run) -> str:
+def label_of(run: Run) -> str:
+    """The strategy with its settings."""
     own = [change.removeprefix("strategy.") for change in run.schedule]
     return " ".join([run.info.display_name, *own])
 
 
 def _line(run: Run, unit: str, keys: Sequence[str]) -> Line:
-    label = _label(run) + (CHANGED if run.deviations else "")
+    label = label_of(run) + (CHANGED if run.deviations else "")
     scores = [shown_score(measured_cell(run, key)) for key in keys]
     return Line(
         [Shown(label), Shown(numbers.flops(run.of("efficiency", "tflops"), unit)), *scores, Shown(run.id)]

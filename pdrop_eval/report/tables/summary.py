@@ -1,6 +1,7 @@
 """The summary that `pdrop-eval-tables` prints: what is measured of each table, in 80 columns."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmarks
@@ -10,6 +11,7 @@ from pdrop_eval.report.formats.terminal import terminal
 from pdrop_eval.report.tables.cells import shown_score
 from pdrop_eval.report.tables.fill import Part, Row, measured_parts
 from pdrop_eval.report.tables.missing import experiment_of
+from pdrop_eval.report.tables.others import is_other, others
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils import numbers
 from pdrop_eval.utils.console import script
@@ -26,22 +28,33 @@ def summary(runs: Sequence[Run], out: Path, width: int) -> str:
         out: the folder of the tables' files.
         width: columns of the terminal.
     """
-    parts = [part for table in TABLES.values() for part in measured_parts(table, runs)]
+    of_paper = [run for run in runs if not is_other(run)]
+    if not of_paper and runs:
+        return terminal(_ended(others(runs), [_whole(out)]), width)
+    parts = [part for table in TABLES.values() for part in measured_parts(table, of_paper)]
     bands = [_band(part) for part in parts]
     starred = any(row.run and row.run.deviations for part in parts for row in part.rows)
     notes = [Note(STAR)] if starred else []
     commands = list(filter(None, map(experiment_of, parts)))
     notes += [Note("These commands measure what is missing:", commands)] if commands else []
     notes.append(Note(_overview(runs)))
-    notes.append(
-        Note(
-            f"The whole tables, with every score, interval and cost and the paper's numbers, are in {out}. "
-            "Print one of them:",
-            [f"{script('pdrop-eval-tables')} table=5    (or: make tables ARGS=table=5)"],
-        )
-    )
     title = "Summary of the PyramidDrop paper's tables, as measured"
-    return terminal([Section(title, [], [Grid("", HEADS, bands, labels=2)], notes)], width)
+    first = Section(title, [], [Grid("", HEADS, bands, labels=2)], notes)
+    last = Note(
+        f"The whole tables, with every score, interval and cost and the paper's numbers, are in {out}. "
+        "Print one of them:",
+        [f"{script('pdrop-eval-tables')} table=5    (or: make tables ARGS=table=5)"],
+    )
+    return terminal(_ended([first, *others(runs)], [last]), width)
+
+
+def _ended(sections: list[Section], notes: list[Note]) -> list[Section]:
+    """The sections, the last of them with notes at its end."""
+    return [*sections[:-1], replace(sections[-1], notes=[*sections[-1].notes, *notes])]
+
+
+def _whole(out: Path) -> Note:
+    return Note(f"With all that was measured beside them: {out / 'overview.md'}, .csv, .tex and .html.")
 
 
 def _band(part: Part) -> Band:
