@@ -1,6 +1,8 @@
 """The wheel: carries all that a run needs, works from any folder, writes nothing into the installation."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,4 +115,36 @@ def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
     assert '"status": "completed"' in record.read_text()
     run(binaries / "pdrop-eval-tables", "root=runs", "out=tables", cwd=tmp_path)
     assert "| PDrop\\*" in (tmp_path / "tables" / "table5.md").read_text()
+    assert files(package) == before
+
+
+def test_the_page_on_own_data_goes_from_a_public_package_to_a_table(installed, tmp_path):
+    """`docs/own_data.md` as it stands, with fewer pictures."""
+    pytest.importorskip("easy_vqa")
+    binaries, package = installed
+    before = files(package)
+    text = (ROOT / "docs" / "own_data.md").read_text(encoding="utf-8")
+    section = text[text.index("## From a public data set") : text.index("## The data file")]
+    (script,) = re.findall(r"```python\n(.*?)```", section, re.S)
+    assert "PICTURES = 20\n" in script
+    (tmp_path / "make.py").write_text(script.replace("PICTURES = 20\n", "PICTURES = 2\n"), encoding="utf-8")
+    run(binaries / "python", "make.py", cwd=tmp_path)
+    count = len((tmp_path / "easy_vqa_test" / "data.jsonl").read_text(encoding="utf-8").splitlines())
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", section, re.S) for line in block.splitlines()]
+    names = [line.split()[0] for line in lines]
+    assert names == ["pdrop-eval", *(f"pdrop-eval-{one}" for one in ("tables", "compare", "show", "page"))]
+    cache = {"PDROP_EVAL_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "1"}
+    shown = {}
+    for name, line in zip(names, lines, strict=True):
+        words = shlex.split(line)
+        shown[name] = run(binaries / words[0], *words[1:], cwd=tmp_path, check=False, **cache)
+        passed = (0, 1) if name == "pdrop-eval-compare" else (0,)  # so few questions may tell anything
+        assert shown[name].returncode in passed, shown[name].stderr
+    assert len(list((tmp_path / "results" / "runs" / "mini").glob("*/record.json"))) == 3
+    for strategy in ("vanilla", "FastV", "PDrop"):
+        row = rf"^(mini)? +{strategy} +0\.\d+ G +\d+\.\d .* {count}$"
+        assert re.search(row, shown["pdrop-eval-tables"].stdout, re.M), shown["pdrop-eval-tables"].stdout
+    assert re.search(rf"^easy_vqa_test_exact_match +{count} ", shown["pdrop-eval-compare"].stdout, re.M)
+    assert list(tmp_path.glob("results/report/show/easy_vqa_test_exact_match_3_mini_pdrop.png"))
+    assert len(list(tmp_path.glob("results/report/page/pictures/*.webp"))) == 2
     assert files(package) == before

@@ -23,6 +23,7 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
     limit = record["limit"] or "none"
     if record.get("subset"):
         limit = f"none, subset {record['subset']}"
+    width = max(16, *map(len, tasks))
     budget, of_server = record.get("budget"), "server" in record
     head = [
         f"{record['strategy']['name']} on {model['name']}, suite {record['suite']['name']} "
@@ -32,12 +33,12 @@ def summary(record: dict[str, Any], tasks: list[str], path: Path, advise: bool =
         *(line for note in record["strategy"].get("notes") or () for line in textwrap.wrap(note, 80)),
         *textwrap.wrap(f"image tokens per layer: {_layers(efficiency, of_server)}", 80),
         "",
-        f"{'task':<16}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
+        f"{'task':<{width}}{'score':>10} +- {'stderr':<7}{'n':>7}{'tokens/layer':>14}{'TFLOPs':>11}",
     ]
     return "\n".join(
         [
             *head,
-            *(_row(task, record["tasks"][task]) for task in tasks),
+            *(_row(task, record["tasks"][task], width) for task in tasks),
             "",
             *_foot(record, tasks, path, advise),
         ]
@@ -64,11 +65,11 @@ def _batch(record: dict[str, Any], tasks: list[str]) -> str:
     return "/".join(map(str, sorted(used)))
 
 
-def _row(task: str, entry: dict[str, Any]) -> str:
+def _row(task: str, entry: dict[str, Any], width: int) -> str:
     if entry["status"] == "needs_judge":
-        return f"{task:<16}{'needs judge':>21}{entry['n']:>7}{_cost(entry)}"
+        return f"{task:<{width}}{'needs judge':>21}{entry['n']:>7}{_cost(entry)}"
     stderr = f"{entry['stderr']:.2f}" if entry["stderr"] else "-"  # 0: nothing varied, so nothing is known
-    return f"{task:<16}{entry['score']:>10.2f} +- {stderr:<7}{entry['n']:>7}{_cost(entry)}"
+    return f"{task:<{width}}{entry['score']:>10.2f} +- {stderr:<7}{entry['n']:>7}{_cost(entry)}"
 
 
 def _cost(entry: dict[str, Any]) -> str:

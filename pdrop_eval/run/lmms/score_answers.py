@@ -75,6 +75,37 @@ def score(
         return _scored(config, task, given, Path(scratch))
 
 
+def score_folder(
+    folder: str | Path, metric: str, answers: Iterable[str], *, limit: int | None = None,
+) -> TaskScore:  # fmt: skip
+    """Return what answers to questions of your own earn; `docs/own_data.md` says what the folder holds.
+
+    Args:
+        folder: with data.jsonl, data.csv or data.parquet.
+        metric: "exact_match", "anls", ...
+        answers: one text for each question, in the order of the data.
+        limit: the answers are to the first so many questions; None: to all.
+
+    Raises:
+        UserError: data that can't be used, a metric that doesn't fit them, and other than one text for each
+            question.
+    """
+    from dataclasses import replace
+
+    from pdrop_eval.run.config.own_data import own_suite
+    from pdrop_eval.run.config.spec import DataSpec, SuiteSpec, compose_spec
+    from pdrop_eval.run.config.typed import make_typed
+
+    given = _texts(answers)
+    if limit is not None:
+        check_whole("limit", limit, 1, "Use limit=None for all questions.")
+    data = DataSpec(folder=str(folder), metric=metric)
+    suite = make_typed(SuiteSpec, own_suite(data, None) or {}, "suite")
+    config = replace(compose_spec(), suite=suite, data=data, limit=limit)
+    with quiet_lmms_eval(config), tempfile.TemporaryDirectory() as scratch:
+        return _scored(config, suite.name, given, Path(scratch))
+
+
 def _texts(answers: Iterable[str]) -> list[str]:
     if isinstance(answers, (str, bytes, Mapping)) or not isinstance(answers, Iterable):
         raise UserError(
@@ -130,13 +161,13 @@ def quiet_lmms_eval(config: RunSpec) -> Iterator[None]:
 
 def _scored(config: RunSpec, name: str, answers: list[str], scratch: Path) -> TaskScore:
 
-    from pdrop_eval.benchmarks.data.prepare import prepare_data
+    from pdrop_eval.benchmarks.own.task import data_of
     from pdrop_eval.benchmarks.sample_errors import guard
     from pdrop_eval.run.lmms.open import task_folder
     from pdrop_eval.run.lmms.task_runner import command_line, load_task, score_rows, task_manager
 
     try:
-        data = prepare_data(config.suite, config.data.root, [name])
+        data = data_of(config.suite, config.data, [name])
     except UserError as error:  # it speaks of an evaluation's settings
         raise UserError(
             str(error).replace("data.root=null", "it out").replace("data.root", "data_root")
