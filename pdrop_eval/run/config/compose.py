@@ -234,7 +234,8 @@ def _elsewhere(name: str, keys: Sequence[str], entry: str) -> str:
     listed = "pdrop-eval --help lists everything."
     paths: dict[str, str] = {}
     defaults: Any = OmegaConf.to_container(_defaults_with(None, entry))
-    for path in _paths(defaults):
+    # Of several places the one in a group that is chosen: a model's, before that of data of one's own.
+    for path in sorted(_paths(defaults), key=lambda path: path.partition(".")[0] not in ENTRIES[entry]):
         paths.setdefault(path.rpartition(".")[2], path)
     near = difflib.get_close_matches(name, paths, n=1, cutoff=0.8)
     if not near or difflib.get_close_matches(name, keys, n=1):

@@ -79,7 +79,7 @@ def test_what_needs_no_quotes_is_left_alone():
         (compose_spec, "limt=8", "Did you mean limit?"),
         (compose_spec, "model.max_tokens=16", "Did you mean max_new_tokens?"),
         (compose_spec, "hydrated=1", "Unknown setting"),
-        (compose_spec, "data.folder=x", "Unknown setting of data: 'folder'"),
+        (compose_spec, "data.folders=x", "Unknown setting of data: 'folders'"),
         (compose_training, "batch_size=8", "Did you mean recipe.pretrain.batch_size?"),
         (compose_training, "recipe.instruct.lr=1e-3", "Unknown setting of recipe=mini: 'lr'"),
         (compose_training, "lora.r=8", "Unknown setting of lora: 'r'"),

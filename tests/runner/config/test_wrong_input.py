@@ -17,12 +17,13 @@ from pdrop_eval.records.store import run_id
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
+from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.utils.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def no_model_is_loaded(monkeypatch):
-    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Models, "open", lambda *_: pytest.fail("a model was loaded"))
 
 
 def refused(llava, data, *overrides):

@@ -15,6 +15,7 @@ from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
+from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.utils import chat_server
 from pdrop_eval.utils.errors import UserError
 
@@ -211,7 +212,7 @@ def test_a_judge_scores_the_stored_answers_without_a_model(
     llava, data, tmp_path, short_answers, server, monkeypatch, capsys
 ):
     before = run(llava, data, tmp_path)
-    monkeypatch.setattr(cli, "_load", lambda *_: pytest.fail("a model was loaded"))
+    monkeypatch.setattr(Models, "open", lambda *_: pytest.fail("a model was loaded"))
     server.say = score_by_question
     given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=null"]
     record = run(llava, data, tmp_path, *given)

@@ -10,6 +10,7 @@ import pytest
 from pdrop_eval.records.left_out import FILE, LeftOut, note_left_out, read_left_out
 from pdrop_eval.records.store import load_records
 from pdrop_eval.run.evaluate import cli, experiments
+from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.errors import SampleError, UserError
@@ -187,8 +188,8 @@ def test_a_killed_list_goes_on_and_gives_what_each_run_gives_alone(llava, data, 
     assert status_of(tmp_path / "all") == {"visionzip": "completed", "prumerge": "started"}
 
     opened = []
-    load = cli._load
-    monkeypatch.setattr(cli, "_load", lambda *given: opened.append(load(*given)) or opened[-1])
+    load = Models.open
+    monkeypatch.setattr(Models, "open", lambda *given: opened.append(load(*given)) or opened[-1])
     monkeypatch.setattr(sys, "argv", ["pdrop-eval", *given, "log=text"])
     cli.main()
     together = records_of(tmp_path / "all")
