@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from pdrop_eval.run.sweep.board import Board, FencedError, Lease
-from pdrop_eval.run.sweep.holder import held, holder_of
+from pdrop_eval.run.sweep.state.board import Board, FencedError, Lease
+from pdrop_eval.run.sweep.state.holder import held, holder_of
 from pdrop_eval.utils.errors import UserError
 
 
@@ -75,9 +75,10 @@ def test_a_second_sweep_is_refused_with_the_name_of_the_first(board):
 
 def test_what_a_dead_process_held_is_taken_over(board):
     code = (
-        "import os, sys; from pathlib import Path; from pdrop_eval.run.sweep.board import Board;"
-        "from pdrop_eval.run.sweep.holder import held; holding = held(Board(Path(sys.argv[1])), 'killed');"
-        "holding.__enter__(); print('held', flush=True); os.kill(os.getpid(), 9)"
+        "import os, sys; from pathlib import Path; from pdrop_eval.run.sweep.state.board import Board;"
+        "from pdrop_eval.run.sweep.state.holder import held;"
+        "holding = held(Board(Path(sys.argv[1])), 'killed'); holding.__enter__();"
+        "print('held', flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(board.results)], check=False, capture_output=True, text=True

@@ -5,12 +5,13 @@ import shutil
 
 import pytest
 
-from pdrop_eval.run.sweep import cli, runs
-from pdrop_eval.run.sweep.board import DONE, FAILED, Board
+from pdrop_eval.run.sweep import cli
 from pdrop_eval.run.sweep.engines.base import Engine
-from pdrop_eval.run.sweep.runs import plan_runs
+from pdrop_eval.run.sweep.plan import runs
+from pdrop_eval.run.sweep.plan.runs import plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
-from pdrop_eval.run.sweep.status import state_of, status_text
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board
+from pdrop_eval.run.sweep.state.status import state_of, status_text
 from pdrop_eval.utils.errors import RunsFailedError, UserError
 
 SMALL = ["strategies=[vanilla,fastv,prumerge]", "budgets=[64,3]", "tasks=[gqa,pope]", "limit=2"]
@@ -151,7 +152,7 @@ def test_a_plan_runs_nothing(sweep, results, capsys):
     assert engine.computed == []
     told = capsys.readouterr().out
     assert told.startswith("6 cells of 3 runs: 0 are there, 6 to compute.")
-    assert "fastv, tokens=3, mini: budget.tokens=3 can't be reached by FastV" in told
+    assert "fastv, tokens=3, mini: budget.tokens=3 can't be reached by FastV" in " ".join(told.split())
     assert all(len(line) <= 80 for line in told.splitlines())
     assert not (results / ".sweep").exists()
 

@@ -3,8 +3,8 @@
 import pytest
 
 from pdrop_eval.run.sweep.engines import engine_of
-from pdrop_eval.run.sweep.matrix import asked_runs
-from pdrop_eval.run.sweep.runs import command_of
+from pdrop_eval.run.sweep.plan.matrix import asked_runs
+from pdrop_eval.run.sweep.plan.runs import command_of
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.utils.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from pdrop_eval.run.sweep.pace import Pace
+from pdrop_eval.run.sweep.plan.pace import Pace
 
 
 def run_of(limit=None, subset=None):

@@ -1,6 +1,6 @@
 """Which cell comes next: a worker keeps its model and its task."""
 
-from pdrop_eval.run.sweep.queue import Cell, Queue
+from pdrop_eval.run.sweep.state.queue import Cell, Queue
 
 
 def cells(*ids):

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from pdrop_eval.run.sweep.board import DONE, FAILED, Board
-from pdrop_eval.run.sweep.definition import code_here
 from pdrop_eval.run.sweep.engines import engine_of
 from pdrop_eval.run.sweep.engines import ray as engine
-from pdrop_eval.run.sweep.progress import Progress
-from pdrop_eval.run.sweep.queue import Cell, Queue
-from pdrop_eval.run.sweep.ray_address import check_address
+from pdrop_eval.run.sweep.engines.ray_address import check_address
 from pdrop_eval.run.sweep.spec import read_sweep
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board
+from pdrop_eval.run.sweep.state.definition import code_here
+from pdrop_eval.run.sweep.state.progress import Progress
+from pdrop_eval.run.sweep.state.queue import Cell, Queue
 from pdrop_eval.utils.errors import UserError
 
 
@@ -186,7 +186,7 @@ def test_a_server_that_speaks_its_protocol_is_joined(listener):
 
 
 def test_one_that_says_nothing_is_given_up_in_seconds(listener, monkeypatch):
-    monkeypatch.setattr("pdrop_eval.run.sweep.ray_address._SECONDS", 0.2)
+    monkeypatch.setattr("pdrop_eval.run.sweep.engines.ray_address._SECONDS", 0.2)
     with pytest.raises(UserError, match="timed out"):
         check_address(f"127.0.0.1:{listener.getsockname()[1]}")
 

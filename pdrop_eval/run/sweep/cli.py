@@ -49,9 +49,9 @@ def sweep(arguments: Sequence[str]) -> None:
     if spec.status or spec.watch:
         _status(spec)
         return
-    from pdrop_eval.run.sweep.pace import pace_of
-    from pdrop_eval.run.sweep.plan_text import plan_text
-    from pdrop_eval.run.sweep.runs import plan_runs
+    from pdrop_eval.run.sweep.plan.pace import pace_of
+    from pdrop_eval.run.sweep.plan.runs import plan_runs
+    from pdrop_eval.run.sweep.plan.text import plan_text
 
     engine.check(spec)
     planned = plan_runs(spec)
@@ -67,8 +67,8 @@ def sweep(arguments: Sequence[str]) -> None:
 
 
 def _status(spec: SweepSpec) -> None:
-    from pdrop_eval.run.sweep.board import Board
-    from pdrop_eval.run.sweep.status import state_of, status_text
+    from pdrop_eval.run.sweep.state.board import Board
+    from pdrop_eval.run.sweep.state.status import state_of, status_text
 
     board = Board(Path(spec.results))
     while True:

@@ -4,16 +4,16 @@ from pathlib import Path
 
 from pdrop_eval.records.left_out import LeftOut, note_left_out
 from pdrop_eval.records.overrides import SCHEDULE
-from pdrop_eval.run.sweep.board import Board
-from pdrop_eval.run.sweep.commit import note_failure
-from pdrop_eval.run.sweep.definition import cells_of, define
 from pdrop_eval.run.sweep.engines.base import Engine
-from pdrop_eval.run.sweep.holder import held
-from pdrop_eval.run.sweep.plan_text import numbered
-from pdrop_eval.run.sweep.progress import Progress
-from pdrop_eval.run.sweep.queue import Queue
-from pdrop_eval.run.sweep.runs import LeftOutRun, Planned
+from pdrop_eval.run.sweep.plan.runs import LeftOutRun, Planned
+from pdrop_eval.run.sweep.plan.text import numbered
 from pdrop_eval.run.sweep.spec import SweepSpec
+from pdrop_eval.run.sweep.state.board import Board
+from pdrop_eval.run.sweep.state.definition import cells_of, define
+from pdrop_eval.run.sweep.state.holder import held
+from pdrop_eval.run.sweep.state.progress import Progress
+from pdrop_eval.run.sweep.state.queue import Queue
+from pdrop_eval.run.sweep.work.commit import note_failure
 from pdrop_eval.utils.redact import redact
 
 

@@ -12,13 +12,14 @@ from pdrop_eval.utils.validation import check_choice
 if TYPE_CHECKING:
     from pdrop_eval.run.sweep.engines.base import Engine
 
-_NOT_ONE = ("__init__", "base")
+_DEFINES = "\nENGINE = "
 
 
 def names() -> list[str]:
     """Return the engines that there are; `local` is the first."""
-    found = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _NOT_ONE)
-    return sorted(found, key=lambda name: name != "local")
+    files = Path(__file__).parent.glob("*.py")
+    found = [path.stem for path in files if _DEFINES in path.read_text(encoding="utf-8")]
+    return sorted(found, key=lambda name: (name != "local", name))
 
 
 def engine_of(name: str) -> "Engine":

@@ -3,9 +3,9 @@
 import abc
 from typing import ClassVar
 
-from pdrop_eval.run.sweep.progress import Progress
-from pdrop_eval.run.sweep.queue import Queue
 from pdrop_eval.run.sweep.spec import SweepSpec
+from pdrop_eval.run.sweep.state.progress import Progress
+from pdrop_eval.run.sweep.state.queue import Queue
 
 
 class Engine(abc.ABC):

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from pdrop_eval.run.sweep.engines.base import Engine
-from pdrop_eval.run.sweep.progress import Progress
-from pdrop_eval.run.sweep.queue import Queue
 from pdrop_eval.run.sweep.spec import SweepSpec
-from pdrop_eval.run.sweep.worker import Worker
+from pdrop_eval.run.sweep.state.progress import Progress
+from pdrop_eval.run.sweep.state.queue import Queue
+from pdrop_eval.run.sweep.work.worker import Worker
 from pdrop_eval.utils.errors import UserError
 
 _HERE = "local"

@@ -15,20 +15,21 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.run.sweep.board import Lease
-from pdrop_eval.run.sweep.definition import code_here
 from pdrop_eval.run.sweep.engines.base import Engine
-from pdrop_eval.run.sweep.progress import Progress
-from pdrop_eval.run.sweep.queue import Cell, Queue
-from pdrop_eval.run.sweep.ray_address import check_address
+from pdrop_eval.run.sweep.engines.ray_address import check_address
 from pdrop_eval.run.sweep.spec import SweepSpec
-from pdrop_eval.run.sweep.worker import Worker, check_worker, look
+from pdrop_eval.run.sweep.state.board import Lease
+from pdrop_eval.run.sweep.state.definition import code_here
+from pdrop_eval.run.sweep.state.progress import Progress
+from pdrop_eval.run.sweep.state.queue import Cell, Queue
+from pdrop_eval.run.sweep.work.worker import Worker, check_worker, look
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
 from pdrop_eval.utils.log import event
 
 _PATIENCE = 300.0  # until some worker has answered: a cluster may have to start machines
 _TICK = 1.0
+_STARTS = 3  # tries
 _OBJECTS = 100 << 20  # bytes of shared memory: what goes from process to process are names and numbers
 # What a worker on another machine should find where it looks for data and code; never a token.
 _PASSED_ON = (
@@ -223,15 +224,22 @@ def _cluster(spec: SweepSpec) -> Iterator[Any]:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # asked for by Ray's own warning
     import ray
 
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    try:
-        if spec.address is None:
-            ray.init("local", include_dashboard=False, object_store_memory=_OBJECTS, **quiet)
-        else:
-            passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-            ray.init(spec.address, runtime_env={"env_vars": passed}, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        raise UserError(f"Ray can't be started or joined: {_first_line(error)}") from error
+    settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if spec.address is None:
+        # actors have processes of their own: none is to wait for tasks
+        settings |= {"_system_config": {"prestart_worker_first_driver": False}, "address": "local"}
+        settings |= {"include_dashboard": False, "object_store_memory": _OBJECTS}
+    else:
+        passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+        settings |= {"address": spec.address, "runtime_env": {"env_vars": passed}}
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(**settings)
+            break
+        except Exception as error:  # a plain one where a busy machine takes more than Ray's 30 seconds
+            ray.shutdown()
+            if not left:
+                raise UserError(f"Ray can't be started or joined: {_first_line(error)}") from error
     try:
         yield ray
     finally:

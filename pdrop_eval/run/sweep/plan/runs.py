@@ -13,8 +13,8 @@ from pdrop_eval.records.store import read_record, run_folder, run_id
 from pdrop_eval.run.config.spec import BudgetSpec, RunSpec, StrategySpec, compose_spec
 from pdrop_eval.run.evaluate.judge import left_to
 from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
-from pdrop_eval.run.sweep.cost import Cost, cost_of
-from pdrop_eval.run.sweep.matrix import Asked, asked_runs
+from pdrop_eval.run.sweep.plan.cost import Cost, cost_of
+from pdrop_eval.run.sweep.plan.matrix import Asked, asked_runs
 from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.strategies.combinations import as_parts, is_combined, shown
 from pdrop_eval.strategies.make import settings_of

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pdrop_eval.records.store import Run
 from pdrop_eval.run.evaluate.plan import Plan
-from pdrop_eval.run.sweep.board import Board, Lease
+from pdrop_eval.run.sweep.state.board import Board, Lease
 from pdrop_eval.utils.files import HeldError
 
 if TYPE_CHECKING:

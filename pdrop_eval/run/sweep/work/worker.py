@@ -12,8 +12,8 @@ from typing import Any
 
 from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
-from pdrop_eval.run.sweep.board import DONE, FAILED, Board, FencedError, Lease
-from pdrop_eval.run.sweep.definition import base_spec, code_here, run_spec
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board, FencedError, Lease
+from pdrop_eval.run.sweep.state.definition import base_spec, code_here, run_spec
 from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.log import event
 from pdrop_eval.utils.redact import redact
@@ -106,7 +106,7 @@ class Worker:
 
     def _computed(self, lease: Lease) -> dict[str, Any]:
         from pdrop_eval.run.evaluate.judge import judge_run, left_to
-        from pdrop_eval.run.sweep.commit import commit, patiently
+        from pdrop_eval.run.sweep.work.commit import commit, patiently
 
         run, task = lease.cell.rpartition("/")[0], lease.cell.rpartition("/")[2]
         plan = self.plan_of(run)
@@ -180,7 +180,7 @@ class Worker:
 
     def _failed(self, lease: Lease, error: Exception) -> str:
         """The reason in words, noted in the run's record where there can be one."""
-        from pdrop_eval.run.sweep.commit import note_failure
+        from pdrop_eval.run.sweep.work.commit import note_failure
 
         told = isinstance(error, UserError | SampleError)
         reason = redact(str(error) if told else f"{type(error).__name__}: {error}")

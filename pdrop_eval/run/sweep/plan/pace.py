@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from pdrop_eval.benchmarks.subset import SUBSETS
-from pdrop_eval.run.sweep.runs import PlannedRun
+from pdrop_eval.run.sweep.plan.runs import PlannedRun
 
 _READ = 300  # records, the newest first: more of them tell nothing more
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pdrop_eval.run.config.spec import BudgetSpec, RunSpec, StrategySpec
 from pdrop_eval.run.config.typed import make_typed
-from pdrop_eval.run.sweep.queue import Cell
-from pdrop_eval.run.sweep.runs import Planned, PlannedRun, command_of
+from pdrop_eval.run.sweep.plan.runs import Planned, PlannedRun, command_of
 from pdrop_eval.run.sweep.spec import SweepSpec
+from pdrop_eval.run.sweep.state.queue import Cell
 from pdrop_eval.utils.hashing import hash_files
 from pdrop_eval.utils.paths import CONF, PACKAGE, TASKS
 from pdrop_eval.utils.redact import redact

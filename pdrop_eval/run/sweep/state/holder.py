@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.run.sweep.board import Board
+from pdrop_eval.run.sweep.state.board import Board
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import HeldError, Lock, write_atomically, writing_to
 

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from pdrop_eval.run.sweep.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board, Lease
-from pdrop_eval.run.sweep.queue import Cell
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board, Lease
+from pdrop_eval.run.sweep.state.queue import Cell
 from pdrop_eval.utils import log
 from pdrop_eval.utils.escape import visible
 

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pdrop_eval.run.sweep.pace import Pace
-from pdrop_eval.run.sweep.runs import LeftOutRun, Planned, PlannedRun
+from pdrop_eval.run.sweep.plan.pace import Pace
+from pdrop_eval.run.sweep.plan.runs import LeftOutRun, Planned, PlannedRun
 from pdrop_eval.strategies.registry import VANILLA
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pdrop_eval.run.sweep.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board
-from pdrop_eval.run.sweep.holder import holder_of
-from pdrop_eval.run.sweep.plan_text import duration, numbered
+from pdrop_eval.run.sweep.plan.text import duration, numbered
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board
+from pdrop_eval.run.sweep.state.holder import holder_of
 from pdrop_eval.utils.escape import visible
 
 _SHOWN = 20  # cells that are named; of more, the number is told

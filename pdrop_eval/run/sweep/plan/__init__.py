@@ -1,0 +1,1 @@
+"""What a sweep is: its lists multiplied out, planned, and told in words."""

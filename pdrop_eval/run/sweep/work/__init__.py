@@ -1,0 +1,1 @@
+"""A cell, computed and written into its run's record."""
