@@ -7,6 +7,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import read_text
 
 FILE = "submission.yaml"
 LICENSES = ("CC0-1.0", "CC-BY-4.0", "Apache-2.0", "MIT")
@@ -59,7 +60,7 @@ def read_submission(folder: Path) -> Submission:
     """
     path = folder / FILE
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_text(path))
         if not isinstance(found, dict):
             raise UserError(f"{path}: write fields with values: {_NEEDED}.")
         return Submission.model_validate(found)

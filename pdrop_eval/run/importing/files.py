@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import check_regular
 
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".xlsx")
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -26,6 +27,7 @@ def read_rows(path: Path) -> list[Placed]:
     if kind not in TABLES:
         raise UserError(f"{path} is no table: use a file that ends in {', '.join(TABLES)}.")
     try:
+        check_regular(path)
         if kind == ".jsonl":
             return list(_json_lines(path))
         if kind == ".json":
@@ -44,6 +46,7 @@ def read_json(path: Path) -> Any:
         UserError: It is no JSON.
     """
     try:
+        check_regular(path)
         return _parsed(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}. Check its permissions.") from error

@@ -13,6 +13,7 @@ from pdrop_eval.records.samples import load_samples
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.tables.spec import load_table
 from pdrop_eval.run.bench.record import read as read_bench
+from pdrop_eval.run.importing.files import read_json, read_rows
 from pdrop_eval.run.train.data.json_stream import read_entries
 from pdrop_eval.strategies.recipe import read_recipe
 from pdrop_eval.utils.errors import UserError, naming
@@ -25,6 +26,7 @@ READERS = {
     "record of a bench": read_bench,
     "table": load_table,
     "JSON of a checkpoint": read_object,
+    "imported JSON": read_json,
     "training data": lambda path: list(read_entries(path)),
 }
 
@@ -94,3 +96,11 @@ def test_what_was_cut_is_not_cut_again():
 def test_json_that_ends_is_read(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"a": 1}), encoding="utf-8")
     assert read_object(tmp_path / "config.json") == {"a": 1}
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".json", ".xlsx"])
+def test_rows_to_import_that_have_no_end_are_refused(tmp_path, ending):
+    path = tmp_path / f"rows{ending}"
+    path.symlink_to("/dev/zero")
+    with pytest.raises(UserError, match="a device or a pipe"):
+        read_rows(path)
