@@ -188,6 +188,24 @@ class RecordedSubset(Part):
     ids_sha256: Text
 
 
+class RecordedImport(Part):
+    """What is known of an imported task.
+
+    Attributes:
+        scored_by: Whose scores they are.
+        pairs_by: By what its questions are known: "content", "doc_id", "question_id".
+        pictures_known: Whether it is known which questions are about one picture.
+        unconfirmed: Why it isn't known whether these are all questions.
+        claimed: The score that the other program says, on its own scale.
+    """
+
+    scored_by: Text | None = None
+    pairs_by: ListOfTexts | None = None
+    pictures_known: Flag | None = None
+    unconfirmed: Text | None = None
+    claimed: Number | None = None
+
+
 class RecordedTask(Part):
     """The result of a task: scored, or with answers that need a judge.
 
@@ -223,6 +241,7 @@ class RecordedTask(Part):
     judge: RecordedJudge | None = None
     definition: RecordedDefinition | None = None
     subset: RecordedSubset | None = None
+    imported: RecordedImport | None = None
 
     @validator("score")
     @classmethod
@@ -262,6 +281,7 @@ class Record(Part):
     packages: Anything | None = None
     hardware: Anything | None = None
     budget: Anything | None = None
+    imported: Anything | None = None
     resumed: List | None = None
     tasks: dict[str, RecordedTask]
 
@@ -270,8 +290,10 @@ class RecordedSample(Part):
     """A question and its answer: a line of `samples/<task>.jsonl`."""
 
     doc_id: NumberOrText | None = None
+    question_id: Text | None = None
     prompt: Text | None = None
     answer: Text | None = None
+    said: Text | None = None
     score: Number | None = None
     cluster: Whole | None = None
     part: Text | None = None

@@ -1,11 +1,13 @@
 """Imported results where they are shown: marked, with nothing in the place of what isn't known."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 from foreign_results import importing, line, lmms_eval_log, our_run
 
+from pdrop_eval import UserError
 from pdrop_eval.records.frame import to_frame
 from pdrop_eval.records.run import to_runs
 from pdrop_eval.records.store import load_records
@@ -81,6 +83,19 @@ def test_figures_of_score_against_cost_have_no_point_of_it(both):
     importing("kind=lmms_eval", "from=log", f"like={like}", "model=mini", "results=alone")
     with pytest.raises(NothingToDrawError):
         make_figures(Path("alone"), Path("f"), names=["figure4"])
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda record: record.update(imported=3), "its field 'imported' is 3, no object"),
+    (lambda record: record["tasks"]["gqa"]["imported"].update(pairs_by="content"), "no list of texts"),
+])  # fmt: skip
+def test_a_damaged_record_of_an_import_is_refused(both, change, words):
+    [path] = both.glob("mini/imported-*/record.json")
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=words):
+        load_records(both)
 
 
 def test_a_data_frame_has_it_with_missing_values(both):

@@ -209,7 +209,10 @@ def test_the_command_prints_what_it_knows_and_what_not(monkeypatch, capsys):
     )
     cli.main()
     out = capsys.readouterr().out
-    assert "VisionZip, 64 (fork) (imported) on llava_hf of a/fork, suite imported" in out
-    assert "gqa                 66.7" in out
-    assert "Unknown, and shown as such: FLOPs, retained tokens, time, hardware." in out
-    assert "Pairs with other runs by task and document id." in out
+    lines = out.splitlines()
+    assert max(len(line) for line in lines if not line.startswith(("record:", "next:"))) <= 80
+    text = " ".join(out.split())
+    assert "Imported: VisionZip, 64 (fork) (imported) on llava_hf of a/fork, suite imported" in text
+    assert "gqa 66.7 [" in text
+    assert "Unknown, and shown as such: FLOPs, retained tokens, time, hardware." in text
+    assert "Scored by lmms-eval. Pairs with other runs by task and document id." in text

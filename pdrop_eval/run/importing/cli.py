@@ -5,6 +5,7 @@ Nothing heavy is imported up here: what a log says, or a recorded run of its que
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -42,7 +43,8 @@ def main() -> None:
 def _answer(arguments: Sequence[str]) -> str:
     if {"-h", "--help"} & {*arguments}:
         return help_text("import").rstrip()
-    return import_text(*import_results(read_settings(arguments), _command()))
+    width = min(shutil.get_terminal_size().columns, 80)
+    return import_text(*import_results(read_settings(arguments), _command()), width)
 
 
 def import_results(spec: ImportSpec, command: str) -> tuple[dict[str, Any], bool]:
