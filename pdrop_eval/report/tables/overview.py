@@ -132,17 +132,21 @@ def _left(left: list[tuple[Run, Run]]) -> list[Note]:
 def _homeless(runs: list[Run]) -> list[Note]:
     """Models of which the records don't say enough for a row of the paper's tables."""
     fields = ("architecture", "patches", "train")
-    models = sorted(
-        {run.model for run in runs if not all(run.record["model"].get(field) for field in fields)}
-    )
-    if not models:
-        return []
-    return [
-        Note(
+    lacking = [run for run in runs if not all(run.record["model"].get(field) for field in fields)]
+    served = sorted({run.model for run in lacking if "server" in run.record})
+    models = sorted({run.model for run in lacking if "server" not in run.record})
+    notes = []
+    if models:
+        notes.append(
             f"In none of the paper's tables: {', '.join(models)}. Their records don't say architecture, "
             "patches or train; set them in conf/model/<name>.yaml."
         )
-    ]
+    if served:
+        notes.append(
+            f"Behind a server, which alone knows what it drops and what that costs: {', '.join(served)}. In "
+            "none of the paper's tables."
+        )
+    return [Note(words) for words in notes]
 
 
 def _judges(runs: list[Run]) -> list[Note]:

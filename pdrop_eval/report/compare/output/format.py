@@ -43,9 +43,6 @@ def points(value: float | None) -> str:
     return ">100" if value is not None and value > 100 else score(value)
 
 
-SERVER = "unknown"  # how and on what the model of a server runs
-
-
 def mcnemar(found: Mapping[str, Any] | None) -> str:
     """Gained and lost questions with the test's p."""
     return NONE if not found else f"{found['gained']} / {found['lost']} ({probability(found['p'])})"
@@ -55,14 +52,16 @@ def setting(document: Mapping[str, Any]) -> str:
     """On what both runs were compared, in one line."""
     run = document["runs"]["candidate"]
     other = document["runs"]["baseline"]
+    subsets = [side.get("subset") for side in (other, run)]
     both = [
         ("model", *(side["model"]["name"] for side in (other, run))),
         ("suite", *((side["suite"] or {}).get("name") for side in (other, run))),
         ("limit", *("none" if side["limit"] is None else side["limit"] for side in (other, run))),
-        *([("subset", *(named))] if any(named := [side.get("subset") for side in (other, run)]) else []),
-        ("", *(side["dtype"] or SERVER for side in (other, run))),
-        ("on", *(side["device"] or SERVER for side in (other, run))),
+        *([("subset", *(one or "none" for one in subsets))] if any(subsets) else []),
+        ("", *(side["dtype"] for side in (other, run))),
+        ("on", *(side["device"] for side in (other, run))),
     ]
+    both = [(word, *sides) for word, *sides in both if sides != [None, None]]
     known = [(word, *("unknown" if side is None else side for side in sides)) for word, *sides in both]
     words = [f"{word} {one}" if one == two else f"{word} {one} / {two}" for word, one, two in known]
     return ", ".join(text.strip() for text in words)

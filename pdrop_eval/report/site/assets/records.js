@@ -74,7 +74,7 @@
     const rows = [
       ["Run", run.run_id], ["Model", run.model], ["Strategy", run.label], ["Other than the defaults", (run.settings || []).join(" ") || "nothing"], ["Suite", run.suite], ["Limit", run.limit ? `${run.limit} questions` : "none"],
       ["Made", `${words.day(run.created)} UTC`], ["Code", code], ["Device", [run.device, run.dtype].filter(Boolean).join(", ")], ["Image tokens of the input", words.whole(run.image_tokens)],
-      ["Tokens by layer", words.layers(run.tokens_per_layer)], ["FLOPs", `${words.flops(run.tflops)}: ${run.convention || ""}`], ["KV cache of image tokens", words.bytes(run.kv_cache_bytes)],
+      ["Tokens by layer", words.layers(run.tokens_per_layer)], ["FLOPs", [words.flops(run.tflops), run.convention].filter(Boolean).join(": ")], ["KV cache of image tokens", words.bytes(run.kv_cache_bytes)],
     ];
     return h("section.part", null, h("h2", null, "What it is"), h("dl.facts", null, rows.map(([name, value]) => (value ? [h("dt", null, name), h("dd", null, value)] : null))));
   }
