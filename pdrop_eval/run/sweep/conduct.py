@@ -1,5 +1,6 @@
 """A sweep from its plan to its last word: the folder is held, the engine gets cells, failures are told."""
 
+import shlex
 from pathlib import Path
 
 from pdrop_eval.records.left_out import LeftOut, note_left_out
@@ -14,6 +15,7 @@ from pdrop_eval.run.sweep.state.holder import held
 from pdrop_eval.run.sweep.state.progress import Progress
 from pdrop_eval.run.sweep.state.queue import Queue
 from pdrop_eval.run.sweep.work.commit import note_failure
+from pdrop_eval.utils.console import script
 from pdrop_eval.utils.redact import redact
 
 
@@ -33,21 +35,33 @@ def conduct(spec: SweepSpec, engine: Engine, planned: Planned, about: str) -> st
         UserError: Another sweep holds the folder, or this one can't go on.
     """
     board = Board(Path(spec.results))
-    with held(board, about):
+    with held(board, about) as jobs:
         definition = define(spec, planned, about)
         board.begin(definition)
         _note_left_out(spec, planned)
         cells = cells_of(definition)
         progress = Progress(board, len(cells), spec.retries)
         if cells:
-            engine.run(spec, Queue(cells), progress)
+            jobs += engine.run(spec, Queue(cells), progress) or []
         for run in planned.runs:
             reasons = [reason for cell, reason in progress.failed.values() if cell.run == run.id]
             if reasons:
                 note_failure(run.plan, redact(reasons[0]))
     there = planned.cells - planned.missing
+    if jobs:
+        print(_sent(spec, jobs, planned, there))
+        return ""
     print(_last_word(planned, there, progress))
     return _failures(progress)
+
+
+def _sent(spec: SweepSpec, jobs: list[str], planned: Planned, there: int) -> str:
+    follow = shlex.join([script("pdrop-eval-sweep"), "status=true", f"results={spec.results}"])
+    sent = ", ".join(jobs[:8]) + (" ..." if jobs[8:] else "")
+    return (
+        f"{numbered(len(jobs), 'worker')} for {numbered(planned.missing, 'cell')} ({there} of "
+        f"{planned.cells} are there): sent as {sent}.\nHow far they are: {follow}"
+    )
 
 
 def _last_word(planned: Planned, there: int, progress: Progress) -> str:

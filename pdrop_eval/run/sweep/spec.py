@@ -24,6 +24,19 @@ _SINGLE = ("experiment", "runs", "size", "keep_going")  # of an experiment's lis
 
 
 @dataclass(frozen=True)
+class SlurmSpec:
+    """What `engine=slurm` asks of Slurm for each worker; `conf/sweep.yaml` says what each setting is."""
+
+    cluster: str
+    minutes: int
+    partition: str | None = None
+    account: str | None = None
+    memory_gb: int | None = None
+    setup: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SweepSpec:
     """What `pdrop-eval-sweep` is asked to run; `conf/sweep.yaml` says what each setting is.
 
@@ -41,6 +54,7 @@ class SweepSpec:
     engine: str
     retries: int
     cpus: int
+    slurm: SlurmSpec
     plan: bool
     status: bool
     watch: bool
@@ -57,6 +71,15 @@ class SweepSpec:
         """Return what the settings of all runs say of a setting of `pdrop-eval`, as text."""
         found = [one.partition("=")[2] for one in self.given if one.partition("=")[0].lstrip("+") == name]
         return found[-1] if found else usual
+
+
+def gpus_of(spec: SweepSpec) -> int:
+    """Return the GPUs of a worker: as many as its model is spread over, none where it computes on the CPU."""
+    if spec.gpus is not None:
+        return spec.gpus
+    if not spec.value_of("device", "cpu").startswith("cuda"):
+        return 0
+    return int(spec.value_of("model.devices", "1"))
 
 
 def read_sweep(arguments: Sequence[str]) -> SweepSpec:
@@ -87,7 +110,7 @@ def _split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
             )
         name = parsed([argument])[0].key_or_group
         first = name.partition(".")[0]
-        if name in known:
+        if name in known or name.partition(".")[0] == "slurm":
             own.append(argument)
         elif first in ("strategy", "budget") or name in _AXES or name in _SINGLE:
             check_axis(name)

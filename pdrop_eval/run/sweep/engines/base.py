@@ -13,11 +13,9 @@ class Engine(abc.ABC):
 
     Attributes:
         name: What `engine=` calls it; its file is called so, too.
-        waits: Whether the command stays until the cells are computed.
     """
 
     name: ClassVar[str] = ""
-    waits: ClassVar[bool] = True
 
     def check(self, spec: SweepSpec) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse settings that this engine can't have, in seconds and before anything is planned.
@@ -27,8 +25,11 @@ class Engine(abc.ABC):
         """
 
     @abc.abstractmethod
-    def run(self, spec: SweepSpec, queue: Queue, progress: Progress) -> None:
+    def run(self, spec: SweepSpec, queue: Queue, progress: Progress) -> list[str] | None:
         """Compute all cells of a queue. Each that ends is told to `progress`, whose word on retries holds.
+
+        Returns:
+            The names of the jobs that go on after the command, of an engine that doesn't wait.
 
         Raises:
             UserError: The sweep can't go on at all.

@@ -17,7 +17,7 @@ from typing import Any
 
 from pdrop_eval.run.sweep.engines.base import Engine
 from pdrop_eval.run.sweep.engines.ray_address import check_address
-from pdrop_eval.run.sweep.spec import SweepSpec
+from pdrop_eval.run.sweep.spec import SweepSpec, gpus_of
 from pdrop_eval.run.sweep.state.board import Lease
 from pdrop_eval.run.sweep.state.definition import code_here
 from pdrop_eval.run.sweep.state.progress import Progress
@@ -206,15 +206,6 @@ class _Pool:
             f"No worker has a place: one needs {needs}, and the cluster has {has}, some maybe taken by "
             "others. Use smaller cpus= or gpus=, or wait until there is room."
         )
-
-
-def gpus_of(spec: SweepSpec) -> int:
-    """Return the GPUs of a worker: as many as its model is spread over, none where it computes on the CPU."""
-    if spec.gpus is not None:
-        return spec.gpus
-    if not spec.value_of("device", "cpu").startswith("cuda"):
-        return 0
-    return int(spec.value_of("model.devices", "1"))
 
 
 @contextmanager

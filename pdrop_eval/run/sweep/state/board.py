@@ -2,6 +2,7 @@
 
     sweep.json      the runs and their cells, as the command planned them
     events/         one file a writer, a line an event: {"at": .., "cell": .., "state": "done", ..}
+    claims/, workers/   which worker has which cell where there is no driver, see `claims`
     leases/         one file for each time that a cell was handed out: its last one names who may commit it
 
 A worker that was cut off (its node was thought dead, its cell handed out again) finds a later lease than its
@@ -25,6 +26,7 @@ from pdrop_eval.utils.validation import to_plain
 FOLDER = ".sweep"
 SCHEMA = 1
 RUNNING, DONE, RETRIED, FAILED, LOST = "running", "done", "retried", "failed", "lost"
+REFUSED = "refused"  # a worker that may not begin: it belongs to no cell
 
 
 class FencedError(RuntimeError):
@@ -70,7 +72,7 @@ class Board:
     def begin(self, definition: dict[str, Any]) -> None:
         """Write down a new sweep in the place of the one before. Raises UserError if that fails."""
         with writing_to(self.folder):
-            for name in ("events", "leases"):
+            for name in ("events", "leases", "claims", "workers"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
                 (self.folder / name).mkdir(parents=True, exist_ok=True)
             text = json.dumps(to_plain({"schema": SCHEMA, "begun": time.time(), **definition}))

@@ -22,9 +22,9 @@ class Progress:
         done: How many cells are done, by this command.
     """
 
-    def __init__(self, board: Board, total: int, retries: int, quiet: bool = False):
+    def __init__(self, board: Board, total: int, retries: int, quiet: bool = False, writer: str = "driver"):
         self._board = board
-        self._events = board.writer("driver")
+        self._events = board.writer(writer)
         self._total, self._retries, self._quiet = total, retries, quiet
         self._began: dict[str, float] = {}
         self.failed: dict[str, tuple[Cell, str]] = {}

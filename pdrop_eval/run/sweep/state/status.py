@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pdrop_eval.run.sweep.plan.text import duration, numbered
-from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board
+from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, REFUSED, RETRIED, RUNNING, Board
 from pdrop_eval.run.sweep.state.holder import holder_of
 from pdrop_eval.utils.escape import visible
 
@@ -32,6 +32,7 @@ class State:
         holder: Who, or who was.
         begun: When.
         left_out: Runs that can't be made.
+        refused: Why workers without a driver may not begin.
     """
 
     total: int
@@ -49,6 +50,7 @@ class State:
     about: str = ""
     engine: str = "local"
     hosts: tuple[str, ...] = field(default=())
+    refused: tuple[str, ...] = ()
 
     @property
     def waiting(self) -> int:
@@ -72,7 +74,11 @@ def state_of(board: Board) -> State:
     last: dict[str, dict[str, Any]] = {}
     ended: list[float] = []
     retried = 0
+    refused = {}
     for event in board.events():
+        if event["state"] == REFUSED:
+            refused[event["worker"]] = str(event["reason"])
+            continue
         last[event["cell"]] = event
         retried += event["state"] in (RETRIED, LOST)
         if event["state"] == DONE:
@@ -101,6 +107,7 @@ def state_of(board: Board) -> State:
         about=definition["about"],
         engine=definition["engine"],
         hosts=tuple(sorted({worker for worker, _ in running.values()})),
+        refused=tuple(refused.values()),
     )
 
 
@@ -128,6 +135,7 @@ def status_text(state: State) -> str:
             *_pace(state),
             *_running(state),
             *_failed(state),
+            *(line for one in state.refused for line in textwrap.wrap(f"  refused  {visible(one)}", 80)),
             *([f"tried again: {numbered(state.retried, 'time')}"] if state.retried else []),
             *([f"left out: {numbered(state.left_out, 'run')}; plan=true says why"] if state.left_out else []),
             *_stopped(state),
