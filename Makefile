@@ -35,7 +35,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
 	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection compare coverage \
-	reference matrix fuzz page-speed page-memory constraints clean check-results community site
+	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
 
 # Lines that begin with ##@ are the headings of this list.
 help:  ## Show the targets and their variables
@@ -277,6 +277,9 @@ fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 
 page-speed: $(STAMP)  ## Speed of the results page: results/page_speed.md
 	$(BIN)/python -m tools.speed.page $(ARGS)
+
+sweep-speed: $(STAMP)  ## Table of 100,000 cells: results/sweep_speed.md
+	$(BIN)/python -m tools.speed.large_sweep $(ARGS)
 
 page-memory: $(STAMP)  ## Memory of making the page: results/page_memory.md
 	$(BIN)/python -m tools.speed.page_memory $(ARGS)

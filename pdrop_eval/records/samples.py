@@ -57,8 +57,13 @@ def load_samples(folder: Path, task: str) -> list[dict]:
     return list(each_sample(folder, task))
 
 
-def each_sample(folder: Path, task: str) -> Iterator[dict]:
+def each_sample(folder: Path, task: str, entry: Mapping[str, Any] | None = None) -> Iterator[dict]:
     """As `load_samples`, one after the other; that lines were lost is known at the end only.
+
+    Args:
+        folder: The run's.
+        task: The task.
+        entry: The task's in the run's record; None: it is read.
 
     Raises:
         UserError: They are missing or damaged, or lines of them were lost.
@@ -73,7 +78,8 @@ def each_sample(folder: Path, task: str) -> Iterator[dict]:
                 if line != b"\n":
                     lines += 1
                     yield read_sample(line.decode("utf-8").removesuffix("\n"))
-        if fault := _fault(digest.hexdigest(), lines, _entry(Path(folder) / "record.json", task)):
+        vouched = _entry(Path(folder) / "record.json", task) if entry is None else entry
+        if fault := _fault(digest.hexdigest(), lines, vouched):
             raise ValueError(fault)
     except (OSError, ValueError) as error:
         raise UserError(

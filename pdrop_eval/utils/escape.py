@@ -3,7 +3,7 @@
 import html
 import re
 import unicodedata
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +87,11 @@ def _environment() -> "Environment":
 
 def _escaped(value: Any) -> Any:
     """As Python's html module escapes it: quotes by their names, not by numbers as jinja does."""
+    return value if hasattr(value, "__html__") else _markup(str(value))
+
+
+@lru_cache(maxsize=2**16)  # a large table has few different cells
+def _markup(text: str) -> Any:
     from markupsafe import Markup
 
-    return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
+    return Markup(html.escape(text))

@@ -70,7 +70,7 @@ class Units:
     pictures: Sequence[str | None]
 
 
-_NO_UNITS = Units(np.zeros(0), np.zeros(0), np.zeros(0), ())
+NO_UNITS = Units(np.zeros(0), np.zeros(0), np.zeros(0), ())
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def mean_difference(differences: Sequence[Difference]) -> Difference:
         questions=float(span**2 / (questions.sum() + weights.sum())),
         effective=float(span**2 / (effective.sum() + weights.sum())),
         freedom=min(most, float(rows.sum() ** 2 / (rows**2 / freedoms).sum())) if rows.any() else most,
-        units=_NO_UNITS,
+        units=NO_UNITS,
     )
 
 

@@ -1,13 +1,17 @@
 """The rows of a board compared on the same questions: with vanilla, the controls, and each other."""
 
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.run import Run
+from pdrop_eval.records.samples import each_sample
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
+from pdrop_eval.report.paired.known import Known
 from pdrop_eval.report.paired.pairing import Samples, pair_samples
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
 from pdrop_eval.report.tables.cells import average, relative
@@ -15,12 +19,22 @@ from pdrop_eval.report.tables.cells import average, relative
 Found = TypeVar("Found")
 
 
-class Pairing:
-    """Compares runs; the samples of each are read once."""
+_HELD = 200_000  # samples in memory
 
-    def __init__(self, keys: Sequence[str]) -> None:
+
+class Pairing:
+    """Compares runs; what was compared before isn't read again.
+
+    Args:
+        keys: The benchmarks.
+        known: Comparisons of earlier tables.
+    """
+
+    def __init__(self, keys: Sequence[str], known: Known | None = None) -> None:
         self._keys = keys
+        self._known = known or Known(None)
         self._samples: dict[tuple[str, str], Samples | CannotCompareError] = {}
+        self._held = 0
         self._scores: dict[tuple[str, str], Mean | CannotCompareError] = {}
 
     def mean(self, baseline: Run, candidate: Run) -> Mean:
@@ -32,10 +46,18 @@ class Pairing:
         which = baseline.folder, candidate.folder
         if which not in self._scores:
             try:
-                self._scores[which] = mean_of([self._of(baseline, candidate, key) for key in self._keys])
+                self._scores[which] = self._mean(baseline, candidate)
             except CannotCompareError as error:
                 self._scores[which] = error
         return _given(self._scores[which])
+
+    def _mean(self, baseline: Run, candidate: Run) -> Mean:
+        name = self._known.name(baseline, candidate, self._keys)
+        found = self._known.get(name)
+        if found is None:
+            found = mean_of([self._of(baseline, candidate, key) for key in self._keys])
+            self._known.put(name, found)
+        return found
 
     def _of(self, baseline: Run, candidate: Run, key: str) -> Scores:
         first, second = (self._read(run, key) for run in (baseline, candidate))
@@ -43,12 +65,23 @@ class Pairing:
 
     def _read(self, run: Run, key: str) -> Samples:
         which = run.folder, key
-        if which not in self._samples:
+        found = self._samples.pop(which, None)
+        if found is None:
             try:
-                self._samples[which] = scored_samples(run, key)
+                found = scored_samples(run, key, partial(_samples, run, key))
+                self._held += len(found)
             except CannotCompareError as error:
-                self._samples[which] = error
-        return _given(self._samples[which])
+                found = error
+        self._samples[which] = found  # the last to be dropped
+        while self._held > _HELD and len(self._samples) > 2 * len(self._keys):
+            dropped = self._samples.pop(next(iter(self._samples)))
+            self._held -= 0 if isinstance(dropped, CannotCompareError) else len(dropped)
+        return _given(found)
+
+
+def _samples(run: Run, key: str, folder: Path, task: str) -> Samples:
+    """A run's samples; its record, which vouches for them, was read before."""
+    return list(each_sample(folder, task, run.results[key]))
 
 
 def compare(board: Board, pairing: Pairing) -> None:

@@ -16,6 +16,7 @@ from pdrop_eval.report.budgets.published import BENEATH, NONE
 from pdrop_eval.report.budgets.ranks import ranks
 from pdrop_eval.report.budgets.speed import Prefills
 from pdrop_eval.report.formats.grid import Section
+from pdrop_eval.report.paired.known import Known
 from pdrop_eval.report.tables.spec import Table
 
 
@@ -47,9 +48,11 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
         bench: The folder of pdrop-eval-bench's records, for prefill times.
         published: Whether printed rows are shown: "beneath" or "none".
     """
-    pairings = [Pairing(board.table.benchmarks) for board in found]
+    known = Known(_root(found))
+    pairings = [Pairing(board.table.benchmarks, known) for board in found]
     for board, pairing in zip(found, pairings, strict=True):
         compare(board, pairing)
+        known.save()
     if table.layout == "frontier":
         return Budgets(found, [frontier_section(board) for board in found], frontier_sheet(found), "")
     both = list(zip(found, pairings, strict=True))
@@ -65,6 +68,12 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
             sections += [one for part in printed.values() for one in part]
     ranked = [one for board in found if (one := ranks(board))]
     return Budgets(found, sections, sheet(table, found, published != NONE), first, ranked)
+
+
+def _root(found: list[Board]) -> Path | None:
+    """The folder of the records, `<root>/<model>/<run>`; None of runs that aren't on disk."""
+    folders = [Path(run.folder) for board in found for run in board.runs[:1]]
+    return folders[0].parent.parent if folders and folders[0].is_dir() else None
 
 
 def published_only(table: Table) -> Budgets:

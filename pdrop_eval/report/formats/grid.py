@@ -17,6 +17,11 @@ class Shown:
     state: str = ""
     hint: str = ""
 
+    @property
+    def kind(self) -> str:
+        """The state as the name of a class in a style sheet."""
+        return self.state.replace(" ", "-")
+
 
 @dataclass
 class Line:

@@ -184,7 +184,9 @@ def _write_runs(build: _Build, recorded: Iterable[Recorded]) -> None:
 def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dict[str, Any]:
     from pdrop_eval.utils.provenance import code_identity
 
-    shown, sheets = tables(recorded, read_left_out(sources.root))
+    shown, sheets, later = tables(recorded, read_left_out(sources.root), sources.bench)
+    for name, whole in later.items():
+        build.site.write(f"data/tables/{name}.js", put(f"tables/{name}", public(whole)))
     for name, text in sheets.items():
         build.site.write(name, text)
     build.site.write(OVERVIEW, overview_sheet(recorded))

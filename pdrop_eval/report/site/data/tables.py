@@ -1,6 +1,7 @@
 """The paper's tables for the page: those of `report.tables`, with the paper's own numbers beside them."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.left_out import LeftOut
@@ -24,14 +25,16 @@ _DIGITS = ".10g"  # as in the sheets of the tables
 
 
 def tables(
-    recorded: Sequence[Recorded], left: Sequence[LeftOut] = ()
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """All tables, and their sheets by file name.
+    recorded: Sequence[Recorded], left: Sequence[LeftOut] = (), bench: Path | None = None
+) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, Any]]:
+    """All tables, their sheets by file name, and by name what is read when a table by budgets is looked at.
 
     Args:
         recorded: The runs.
         left: What couldn't be run.
+        bench: The folder of pdrop-eval-bench's records.
     """
+    later: dict[str, Any] = {}
     keys = {id(one.run): one.key for one in recorded}
     runs = [one.run for one in recorded if one.run.results]
     found, sheets = [], {}
@@ -39,8 +42,10 @@ def tables(
         if table.in_blocks:
             stored = [one.on_disk for one in recorded if one.run.results]
             if filled := boards(table, stored, left):
-                blocks = budgets(table, filled)
-                found.append({**_head(table), "sections": [_section(one) for one in blocks.sections]})
+                blocks = budgets(table, filled, bench)
+                found.append({**_head(table), "load": table.name})
+                sections = [_section(one) for one in blocks.sections]
+                later[table.name] = {"sections": sections, "ranks": _with_keys(blocks.ranks, recorded)}
                 sheets[f"{FOLDER}/{table.name}.csv"] = public(blocks.sheet)
             continue
         parts = measured_parts(table, runs)
@@ -58,7 +63,17 @@ def tables(
             }
         )
         sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, *printed]))
-    return found, sheets
+    return found, sheets, later
+
+
+def _with_keys(ranks: list[dict[str, Any]], recorded: Sequence[Recorded]) -> list[dict[str, Any]]:
+    """Ranks whose points lead to the records of their runs."""
+    keys = {one.run.id: one.key for one in recorded}
+    for board in ranks:
+        for series in board["series"]:
+            for point in series["points"]:
+                point["run"] = keys.get(point["run"])
+    return ranks
 
 
 def _head(table: Table) -> dict[str, Any]:

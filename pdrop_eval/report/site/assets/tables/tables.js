@@ -8,7 +8,7 @@
     const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables.filter((one) => words.number(one.number)).pop() || tables[0];
     if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, index.commands.eval), ".")] };
-    if (table.sections) return blocks(index, tables, table);
+    if (table.load) return blocks(index, tables, table);
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
     const there = table.parts.some(printedIn); // else a line of dashes would stand under every row
@@ -26,12 +26,20 @@
     };
   }
 
-  /** A table in blocks by budget: its sections as they are in the other formats. */
+  /** A table by budgets: its sections as they are in the other formats, beneath the ranks. Read when it is looked at. */
   function blocks(index, tables, table) {
+    const place = h("div");
+    const draw = async () => {
+      const found = await pdrop.load(`tables/${table.load}`);
+      const plots = (found.ranks || []).filter((one) => one.budgets.length > 1).map(pdrop.rankPlot);
+      plots.forEach((one) => one.draw());
+      return [plots.map((one) => one.element), found.sections.map((part) => asText(table, part))];
+    };
     return {
       heading: `${table.title}: ${table.heading}`,
       lead: lead(index),
-      nodes: [h("div.controls", null, tabs(tables, table)), downloads(table), table.sections.map((part) => asText(table, part))],
+      nodes: [h("div.controls", null, tabs(tables, table)), downloads(table), place],
+      after: () => widgets.loading(place, "Reading the table \u2026", draw),
     };
   }
 
