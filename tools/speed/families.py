@@ -19,7 +19,7 @@ from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.run.bench.timing import Runner, Seconds, Stopwatch
+from pdrop_eval.run.bench.timing import Runner, Seconds, Stopwatch, total
 from pdrop_eval.run.bench.work import header, prepare
 from pdrop_eval.utils import provenance
 from pdrop_eval.utils.cli import ending
@@ -112,19 +112,29 @@ def _rounds(runners: Mapping[str, Runner], rounds: int) -> list[dict[str, Second
     labels, found = list(runners), []
     for number in range(rounds + 1):
         turn = labels[number % len(labels) :] + labels[: number % len(labels)]
-        tower = runners["plain"].vision()
-        times = {label: _prefill(runners[label], tower) for label in turn}
-        found.append(times)
+        found.append({label: _prefill(runners[label]) for label in turn})
     return found[1:]
 
 
-def _prefill(runner: Runner, tower: Seconds) -> Seconds:
+def _prefill(runner: Runner) -> Seconds:
     """From pixels to the first token, less what the tower takes: so DeepStack's features are added, too."""
-    with torch.no_grad(), runner._context():
-        watch = Stopwatch(runner.device)
-        runner._first_token()
-        whole = watch.lap()
-    return Seconds(whole.wall - tower.wall, whole.cpu - tower.cpu)
+    tower = families.multimodal_of(runner.model.config).vision_tower(runner.model)
+    began: list[Stopwatch] = []
+    inside: list[Seconds] = []
+    hooks = [
+        tower.register_forward_pre_hook(lambda *_: began.append(Stopwatch(runner.device))),
+        tower.register_forward_hook(lambda *_: inside.append(began[-1].lap())),
+    ]
+    try:
+        with torch.no_grad(), runner._context():
+            watch = Stopwatch(runner.device)
+            runner._first_token()
+            whole = watch.lap()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    seen = total(inside)
+    return Seconds(whole.wall - seen.wall, whole.cpu - seen.cpu)
 
 
 def _rows(name: str, times: Sequence[Mapping[str, Seconds]], strategies: Mapping[str, Any]) -> list[Row]:
@@ -198,7 +208,7 @@ def main() -> None:
     )
     asked = parser.parse_args()
     if unknown := set(asked.names) - set(FAMILIES):
-        parser.error(f"unknown family: {', '.join(sorted(unknown))}")
+        parser.error(f"unknown family: {', '.join(sorted(unknown))}; known are {', '.join(FAMILIES)}")
     if asked.rounds < 1:
         parser.error("--rounds must be at least 1")
     with ending("families"):

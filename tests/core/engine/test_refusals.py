@@ -302,7 +302,7 @@ def test_continuous_batching_is_refused_and_is_there_again_afterwards():
         (lambda: PyramidDrop(rank_with="first"), "rank_with='first'.*'next_layer', 'last_layer'"),
         (lambda: PyramidDrop(score="cosine"), "score='cosine'.*'softmax', 'logits'"),
         (lambda: PyramidDrop(rounding="up"), "rounding='up'.*'floor'"),
-        (lambda: PyramidDrop(positions="new"), "positions='new'.*'renumber', 'keep'"),
+        (lambda: PyramidDrop(positions="new"), "positions='new'.*'keep', 'renumber'"),
         (lambda: FastV(k=0), "outside the model"),
         (lambda: FastV(k=1.0), "k=1.0 is not allowed"),
         (lambda: FastV(r=1.5), r"r=1.5 .*\[0, 1\]"),
