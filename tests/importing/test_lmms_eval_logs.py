@@ -150,6 +150,28 @@ def test_mmes_pairs_are_known_by_the_log_itself():
     assert (record["tasks"]["mme"]["clusters"], record["tasks"]["mme"]["parts"]) == (2, {"color": 125.0})
 
 
+def test_mmes_score_under_its_old_name_is_read():
+    old = "mme_percetion_score"
+    item = {"question_id": "a.png", "category": "color", "score": 1.0}
+    lines = [line(i, None, old, **{old: item}) for i in range(2)]
+    record, _ = importing("kind=lmms_eval", f"from={lmms_eval_log(Path('log'), {'mme': lines})}")
+    assert record["tasks"]["mme"]["score"] == pytest.approx(200)
+
+
+def test_the_questions_of_a_fixed_subset_stay_that_subset():
+    ours = our_run(Path("runs"), (1, 1, 1, 1))
+    path = ours / "record.json"
+    record = json.loads(path.read_text())
+    record |= {"subset": "ci64"}
+    record["tasks"]["gqa"]["subset"] = {"name": "ci64", "ids_sha256": "e" * 64}
+    path.write_text(json.dumps(record))
+    found, _ = importing("kind=lmms_eval", f"from={log(marks=(1, 0, 1, 1))}", f"like={ours}")
+    assert (found["subset"], found["limit"]) == ("ci64", None)
+    assert found["tasks"]["gqa"]["subset"] == record["tasks"]["gqa"]["subset"]
+    part, _ = importing("kind=lmms_eval", f"from={log('less', (1, 0))}", f"like={ours}")
+    assert (part.get("subset"), part["limit"]) == (None, 2)
+
+
 def pope_lines(**more):
     metric = "pope_f1_score"
     said = [("yes", "yes"), ("yes", "no"), ("no", "no"), ("yes", "yes")]

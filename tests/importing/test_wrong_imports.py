@@ -20,6 +20,13 @@ def two_models():
     return log("both/two", {"chartqa": [line(0, 1.0, "relaxed_overall")]}, args="pretrained=a/two").parent
 
 
+def two_settings():
+    log("both/one", args="pretrained=a/fork,retain=64")
+    return log(
+        "both/two", {"chartqa": [line(0, 1.0, "relaxed_overall")]}, args="pretrained=a/fork,retain=128"
+    ).parent
+
+
 def cut_off():
     path = log() / f"{DATE}_samples_gqa.jsonl"
     path.write_text(path.read_text()[:-30])
@@ -50,6 +57,7 @@ def two_logs():
     (cut_off, ("line 2 is no JSON", "cut off", "partial")),
     (two_logs, ("two logs of gqa", "from=FILE")),
     (two_models, ("different models", "a/one", "a/two")),
+    (two_settings, ("different models", "retain=64", "retain=128")),
     (lambda: log(tasks={"gqaa": LINES}), ("'gqaa'", "Did you mean gqa?", "tasks=[")),
     (lambda: log(tasks={"gqa": [line(0, 1.0), line(0, 1.0)]}), ("doc_id 0", "twice", "line 2")),
     (lambda: log(tasks={"gqa": [line(0, 1.7)]}), ("line 1", "score 1.7", "0 to 1")),
@@ -62,7 +70,7 @@ def two_logs():
     (lambda: log(tasks={"mmvet": [line(0, 1.0)]}), ("mmvet is scored by a language model",)),
     (lambda: sheet(Path("log/x.csv"), [{"a": 1}]).parent, ("has no log of lmms-eval", "--output_path")),
     (lambda: "nowhere", ("from=nowhere isn't there",)),
-], ids=range(18))  # fmt: skip
+], ids=range(19))  # fmt: skip
 def test_a_log_that_is_none_is_refused_with_the_reason(made, words):
     with pytest.raises(UserError) as caught:
         importing("kind=lmms_eval", f"from={made()}")

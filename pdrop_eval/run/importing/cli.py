@@ -82,7 +82,8 @@ def import_results(spec: ImportSpec, command: str) -> tuple[dict[str, Any], bool
 def _of_run(folder: str, tasks: Sequence[str]) -> Asked:
     known, like = questions_of_run(folder, tasks)
     suite = {name: (like.get("suite") or {}).get(name) for name in ("name", "source")}
-    return Asked({"like": like["run_id"]}, suite, known, like.get("limit"))
+    parts = {task: like["tasks"][task].get("subset") for task in tasks}
+    return Asked({"like": like["run_id"]}, suite, known, like.get("limit"), like.get("subset"), parts)
 
 
 def _imported(
@@ -105,13 +106,17 @@ def _imported(
             found, questions, asked.items.get(task), aggregation_of(task), spec.bootstrap, spec.seed
         )
         if own is not None and questions is not None:
-            whole &= len({one.doc_id for one in questions}) == len(own.questions)
-            entry["data_sha256"] = own.data_sha256 if _first_ones(questions) else None
+            every = len({one.doc_id for one in questions}) == len(own.questions)
+            whole &= every
+            entry["data_sha256"] = own.data_sha256 if every or _first_ones(questions) else None
+            entry |= {"subset": asked.parts[task]} if every and asked.parts.get(task) else {}
         scored[task] = (entry, samples)
     limit = asked.limit if asked.known and whole else source.limit
     if not whole:
         limit = max(len(found.rows) for found in source.tasks)
     header = records.header_of(source, identity, spec.said, asked.suite, limit, command)
+    if whole and asked.subset:
+        header |= {"subset": asked.subset, "changes": [*header["changes"], f"subset={asked.subset}"]}
     return records.write(results, model, name, identity, header, scored), True
 
 

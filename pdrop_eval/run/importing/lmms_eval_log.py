@@ -21,11 +21,14 @@ from pdrop_eval.run.importing.source import (
     one_of_each,
 )
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.redact import redact
 from pdrop_eval.utils.validation import check_choice, is_finite_number
 
 _SAMPLES = re.compile(r"(?:(?P<date>\d{8}_\d{6}|[\d-]+T[\d.:-]+)_)?samples_(?P<task>.+)\.jsonl?$")
 _RENDERED = "_rendered"  # how the rendered tasks are called in lmms-eval's own command
 _SAID = ("lmms_eval_version", "git_hash", "date", "model_name")
+_OF_MACHINE = ("device", "device_map", "batch_size")
+_OLD_NAMES = {"mme_perception_score": "mme_percetion_score"}  # as versions before 0.3 spelt it
 _ARGUMENTS = re.compile(r"(?:^|,)(?:pretrained|model|model_version|model_name|model_path)=([^,]+)")
 
 Results = dict[Path, Mapping[str, Any]]
@@ -48,10 +51,11 @@ def read_log(path: str, asked: Sequence[str] | None) -> Source:
     of_task = one_of_each((_our_name(name, asked), file) for name, file in logs)
     tasks = _wanted(of_task, asked)
     kept = _of_the_same(results, [of_task[task] for task in tasks])
-    model = one_model(
-        ((_model_of(found), file) for file, found in kept.items()),
-        "A record is of one model: import the folder of each, with a name= of its own.",
+    one_model(
+        ((_settings_of(found), file) for file, found in kept.items()),
+        "A record is of one model with one setting: import the folder of each, with a name= of its own.",
     )
+    model = next((_model_of(found) for found in kept.values()), None)
     if asked is None:
         _check_all_there(kept, tasks)
     counts = {_plain(name): count for found in kept.values() for name, count in _counts(found).items()}
@@ -197,7 +201,7 @@ def _row(place: str, line: Mapping[str, Any], known: Benchmark) -> Row:
         question=question if isinstance(question, str) else None,
         answer=answer,
         target=line.get("target"),
-        item=_item(line.get(known.metric), known),
+        item=_item(line.get(known.metric, line.get(_OLD_NAMES.get(known.metric, ""))), known),
         doc=doc if isinstance(doc, dict) else {},
     )
 
@@ -218,7 +222,8 @@ def _claimed(task: str, metric: str, results: Results) -> float | None:
     for found in results.values():
         for name, numbers in found["results"].items():
             if _plain(name) == task and isinstance(numbers, dict):
-                value = numbers.get(f"{metric},none", numbers.get(metric))
+                names = [f"{one},none" for one in (metric, _OLD_NAMES.get(metric))] + [metric]
+                value = next((numbers[one] for one in names if one in numbers), None)
                 return float(value) if value is not None and is_finite_number(value) else None
     return None
 
@@ -240,6 +245,14 @@ def _model_of(found: Mapping[str, Any]) -> str:
     given = _ARGUMENTS.search(str(config.get("model_args") or ""))
     kind = str(config.get("model") or "unknown model")
     return f"{kind} of {given[1].strip()}" if given else kind
+
+
+def _settings_of(found: Mapping[str, Any]) -> str:
+    """The model with its arguments, but for what changes no answer: a fork's own settings are among them."""
+    config = found.get("config") or found.get("model_configs") or {}
+    arguments = str(config.get("model_args") or "").split(",")
+    kept = [one for one in arguments if one.partition("=")[0].strip() not in _OF_MACHINE]
+    return redact(f"{config.get('model')} with {','.join(kept) or 'no arguments'}")
 
 
 def _facts(results: Results) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class Asked:
         suite: The suite's name and source.
         known: The questions by task; empty where they aren't known.
         limit: With which limit they were asked.
+        subset: Of which fixed subset they are, as a record has it.
+        parts: The same of each task.
         items: By task, what has answers scored by lmms-eval's metric.
     """
 
@@ -80,6 +82,8 @@ class Asked:
     suite: Mapping[str, Any]
     known: Mapping[str, Known] = field(default_factory=dict)
     limit: int | None = None
+    subset: str | None = None
+    parts: Mapping[str, Any] = field(default_factory=dict)
     items: Mapping[str, Items] = field(default_factory=dict)
 
 
