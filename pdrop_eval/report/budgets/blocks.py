@@ -90,11 +90,14 @@ class Block:
     Attributes:
         tokens: The budget.
         share: The same, as a share of all image tokens; None where their number isn't recorded.
+        varies: Whether pictures have other numbers of image tokens than the one that the model is named with:
+            a budget is then a share of each picture's own.
     """
 
     tokens: float
     share: float | None
     rows: list[Row]
+    varies: bool = False
 
     @property
     def best(self) -> Row | None:
@@ -141,6 +144,12 @@ class Board:
         if block.share is None:
             return []
         return printed(self.architecture, block.share, self.table.benchmarks, self.size)
+
+    @property
+    def varies(self) -> bool:
+        """Whether the pictures had other numbers of image tokens than `image_tokens`, as Qwen-VL's have."""
+        measured = self.vanilla.tokens if self.vanilla else None
+        return bool(measured and self.image_tokens and abs(measured - self.image_tokens) > 0.5)
 
     @property
     def rows(self) -> list[Row]:
@@ -232,7 +241,7 @@ def _placed(board: Board, rows: dict[float, list[Row]], own: list[Row], left: Se
             rows[near[-1]].append(row)
     whole = board.image_tokens
     board.blocks = [
-        Block(tokens, tokens / whole if whole else None, sorted(rows[tokens], key=_order))
+        Block(tokens, tokens / whole if whole else None, sorted(rows[tokens], key=_order), board.varies)
         for tokens in ordered
     ]
     return board

@@ -21,7 +21,7 @@ from pdrop_eval.report.budgets.printed_rows import MEAN, letters_of, published_l
 from pdrop_eval.report.budgets.published import BENEATH, Printed, sources_of, without_dropping
 from pdrop_eval.report.budgets.published import title as model_title
 from pdrop_eval.report.budgets.speed import Prefills
-from pdrop_eval.report.budgets.words import asked, budget, reasons, shows
+from pdrop_eval.report.budgets.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Shown, plain
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import PUBLISHED, shown_score
@@ -85,7 +85,7 @@ def _scores(board: Board, shown: _Beneath | None) -> Grid:
     bands = []
     if board.vanilla:
         lines = [_measured(board, board.vanilla, "")]
-        bands.append(Band(f"All {numbers.count(board.image_tokens)} tokens", lines))
+        bands.append(Band(undropped(board), lines))
         if shown:
             lines += _apart(shown.whole, keys, shown.letters)
     for block in board.blocks:
@@ -131,7 +131,7 @@ def _costs(board: Board, prefills: Prefills) -> Grid:
     whole, cache = board.vanilla and board.vanilla.tflops, _cache(board.vanilla)
     heads = ["Strategy", "Tokens", unit, "FLOPs %", "Prefill ms", "KV cache", "KV %"]
     bands, where = [], set[str]()
-    groups = [(f"All {numbers.count(board.image_tokens)} tokens", [board.vanilla])] if board.vanilla else []
+    groups = [(undropped(board), [board.vanilla])] if board.vanilla else []
     for name, rows in [*groups, *((budget(block), block.rows) for block in board.blocks)]:
         lines = []
         for row in rows:

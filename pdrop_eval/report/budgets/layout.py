@@ -9,7 +9,7 @@ from pdrop_eval.report.budgets.blocks import Board, Row
 from pdrop_eval.report.budgets.paired import Pairing
 from pdrop_eval.report.budgets.published import Printed, sources_of
 from pdrop_eval.report.budgets.published import title as model_title
-from pdrop_eval.report.budgets.words import asked, budget, reasons, shows
+from pdrop_eval.report.budgets.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.formats.grid import (
     LAYERS,
     NOT_COMPARABLE,
@@ -88,9 +88,7 @@ def scores_grid(board: Board) -> Grid:
     heads += [*(f"vs {display_name(name)}" for name in table.controls), unit, _SHARE, "Tokens"]
     bands = []
     if board.vanilla:
-        bands.append(
-            Band(f"All {numbers.count(board.image_tokens)} tokens", [_line(board, board.vanilla, unit)])
-        )
+        bands.append(Band(undropped(board), [_line(board, board.vanilla, unit)]))
     for block in board.blocks:
         bands.append(Band(budget(block), [_line(board, row, unit) for row in block.rows]))
     return Grid("Scores", heads, bands, across=True)

@@ -120,9 +120,16 @@ def _ordered(board: Board, order: Order) -> str:
 
 
 def budget(block: Block) -> str:
-    """A budget in words: `48 tokens a layer (33.3%)`."""
+    """A budget in words: `48 tokens a layer (33.3%)`, or `33.3% of each picture's tokens`."""
+    if block.varies and block.share is not None:
+        return f"{100 * block.share:.1f}% of each picture's tokens"
     share = "" if block.share is None else f" ({100 * block.share:.1f}%)"
     return f"{block.tokens:.6g} tokens a layer{share}"
+
+
+def undropped(board: Board) -> str:
+    """What vanilla processes, in words: `All 144 tokens`."""
+    return "All tokens" if board.varies else f"All {numbers.count(board.image_tokens)} tokens"
 
 
 def _listed(found: Sequence[str]) -> str:

@@ -34,7 +34,9 @@ def rows(table, runs):
 
 
 def test_the_papers_tables_and_the_fields_are_shipped():
-    assert list(shipped()) == ["table1", "table2", "table3", "table4", "table5", "field", "shelf"]
+    assert list(shipped()) == [
+        "table1", "table2", "table3", "table4", "table5", "budgets", "field", "frontier", "qwen", "shelf"
+    ]  # fmt: skip
     assert list(TABLES) == [1, 2, 3, 4, 5]
 
 
@@ -127,7 +129,7 @@ def test_a_table_without_a_run_says_so(own, add_run, tmp_path):
         ),
         (
             "title: a\ncolumns: [gqa]\nrows: {}\nlayout: columns",
-            "layout: Input should be 'rows' or 'budgets'",
+            "layout: Input should be 'rows', 'budgets' or 'frontier'",
         ),
         (
             "title: a\ncolumns: [gqa]\nlayout: budgets\n"
@@ -145,7 +147,8 @@ def test_what_is_wrong_in_a_table_is_said_with_its_file(own, text, message):
 
 def test_a_name_that_no_table_has_is_refused_with_the_names(tmp_path):
     with pytest.raises(
-        UserError, match=r"Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, field, shelf, all, overview"
+        UserError,
+        match=r"Unknown table: '6'. Allowed: 1, 2, 3, 4, 5, budgets, field, frontier, qwen, shelf, all",
     ):
         find_table("6")
     with pytest.raises(UserError, match=r"none\.yaml can't be read: No such file"):
