@@ -231,6 +231,11 @@ def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> No
                 f"{key} can't be set in an experiment: its runs have their own settings. Run it alone, "
                 "without experiment=."
             )
+    if "data.folder" in given:
+        raise UserError(
+            f"data.folder={given['data.folder']} can't be given with an experiment, which has benchmarks of "
+            "its own. Name the strategies, -m strategy=vanilla,fastv,pdrop, without experiment=."
+        )
     names = list(dict.fromkeys(run["model"] for run in runs))
     if "model.pretrained" in given and len(names) > 1:
         raise UserError(

@@ -9,7 +9,7 @@ from own_folders import COLOURS, rows_of, write_jsonl
 from pdrop_eval.records.store import read_record
 from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.config.spec import DataSpec, compose_spec
-from pdrop_eval.run.evaluate import cli
+from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.utils.errors import UserError
 
 OWN = ["data.metric=exact_match"]
@@ -102,6 +102,13 @@ def test_settings_that_do_not_go_with_a_folder():
     assert "data.max_new_tokens=0 is not allowed" in refused(max_new_tokens=0, **mine)
     assert "data.name=my data is no name" in refused(name="my data", **mine)
     assert "data.folder=/ gives no name" in refused(folder="/", metric="anls")
+
+
+def test_an_experiment_has_benchmarks_of_its_own():
+    with pytest.raises(
+        UserError, match=r"data\.folder=mine can't be given with an experiment.*Name the strat"
+    ):
+        experiments._check_settings({"data.folder": "mine"}, [{"model": "mini", "strategy": "pdrop"}])
 
 
 def test_a_folder_is_a_suite_of_its_own():
