@@ -38,7 +38,8 @@ _ELSEWHERE = (
 # An adapter is part of the weights, whose hash says which it is and whether it is merged.
 _OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")
 # model.context only refuses: raised after a prompt was too long, it must not discard the answers so far.
-_OF_PARTS = {"model": ("pretrained", "revision", "context", *_OF_ADAPTER), "suite": ("tasks",)}
+# Nor how many GPUs share the layers, as it isn't which GPU.
+_OF_PARTS = {"model": ("pretrained", "revision", "context", "devices", *_OF_ADAPTER), "suite": ("tasks",)}
 # Where the code that all strategies share begins; what these modules import is found by reading them.
 _SHARED = (
     "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",

@@ -195,6 +195,8 @@ def test_gpus_of_a_worker_are_those_of_its_model():
     of = {
         (): 0,
         ("device=cuda",): 1,
+        ("device=cuda", "model.devices=2"): 2,
+        ("device=cuda", "model.devices=null"): 1,
         ("device=cuda", "gpus=4"): 4,
     }
     for arguments, count in of.items():

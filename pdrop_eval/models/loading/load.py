@@ -25,6 +25,7 @@ from pdrop_eval.models.loading.checkpoint import (
 from pdrop_eval.models.loading.hub import fetch, hub_commit
 from pdrop_eval.models.loading.processors import UNREADABLE, load_processor, unloadable
 from pdrop_eval.models.loading.shapes import check_shapes, outline, read_shapes
+from pdrop_eval.models.loading.spread import check_devices, check_there, spread
 from pdrop_eval.models.loading.weights import INDEX, WHOLE, weight_files
 from pdrop_eval.models.prompts import build_prompt, token_ids
 from pdrop_eval.utils.errors import UserError
@@ -125,7 +126,7 @@ def _check_token_ids(pretrained: str, processor: Any, rows: int, template: str, 
 def load(
     pretrained: str, revision: str | None, device: str, dtype: str, attention: str, trust_remote_code: bool,
     anyres: Any = None, chat_template: str | None = None, adapter: Adapter | None = None,
-    bounds: ImageBounds = NO_BOUNDS,
+    bounds: ImageBounds = NO_BOUNDS, devices: int | None = None,
 ) -> Loaded:  # fmt: skip
     """Load a checkpoint and its processor.
 
@@ -140,11 +141,14 @@ def load(
         chat_template: the template of the prompts (see `models.prompts`); None: they have none.
         adapter: what to add to its weights.
         bounds: of the size of pictures.
+        devices: over how many GPUs the model is spread; None: it is on one device.
 
     Raises:
         UserError: a checkpoint that can't be loaded, or whose processor or template doesn't fit it.
     """
     check_device(device)
+    check_devices(devices, device)
+    check_there(devices)
     transformers_logging.disable_progress_bar()
     ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template, bounds)
     family, source, folder = ready.family, resolve_checkpoint(pretrained), ready.folder
@@ -174,7 +178,12 @@ def load(
     family.set_anyres(anyres, model.config)
     if adapter is not None:
         model = add_adapter(model, adapter)
-    return Loaded(model.to(device).eval(), ready.processor, family, ready.checkpoint)
+    if devices is not None and devices > 1:
+        gpus = [torch.device("cuda", index) for index in range(devices)]
+        model = spread(model, family.decoder(model).layers, gpus)
+    else:
+        model = model.to(device)
+    return Loaded(model.eval(), ready.processor, family, ready.checkpoint)
 
 
 def _old_names(files: Sequence[Path], family: MultimodalFamily, config: Any) -> dict[str, str] | None:

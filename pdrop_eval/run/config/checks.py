@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.benchmarks.subset import check_subset
 from pdrop_eval.efficiency.budget import KINDS, check_value
+from pdrop_eval.models.loading.spread import check_devices
 from pdrop_eval.models.prompts import CHAT_TEMPLATES
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice, check_whole
@@ -47,6 +48,7 @@ def check_settings(config: "RunSpec") -> None:
         check_whole("model.context", config.model.context, 1, "Use null for the checkpoint's own.")
     if config.model.threads is not None:
         check_whole("model.threads", config.model.threads, 1, "Use null for as many as torch takes.")
+    check_devices(config.model.devices, str(config.device))
     check_choice("model.chat_template", config.model.chat_template, CHAT_TEMPLATES)
     check_choice("model.image_processing", config.model.image_processing, ("checkpoint", "pad"))
     check_budget(config.budget)

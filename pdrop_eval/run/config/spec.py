@@ -137,6 +137,7 @@ class ModelSpec:
     min_pixels: int | None = None
     max_pixels: int | None = None
     max_patches: int | None = None
+    devices: int | None = None
 
     @property
     def bounds(self) -> ImageBounds:

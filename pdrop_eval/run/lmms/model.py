@@ -65,8 +65,8 @@ class PdropLlava(lmms):
     tokens (None: what the checkpoint says). `batch_size="auto"` begins with a large one and halves it
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
     many GiB of the host's memory hold features of images. `min_pixels` and `max_pixels` bound the size at
-    which Qwen-VL sees a picture, `max_patches` the tiles of InternVL. What is answered is written to an
-    `AnswerLog`, see `writing_to`.
+    which Qwen-VL sees a picture, `max_patches` the tiles of InternVL. `devices` spreads the model over as
+    many GPUs. What is answered is written to an `AnswerLog`, see `writing_to`.
 
     Raises:
         UserError: Arguments that can't be right.
@@ -83,6 +83,7 @@ class PdropLlava(lmms):
         max_batch_size: int | None = None, adapter: Any = None, adapter_revision: str | None = None,
         merge_adapter: bool = True, generation: str | None = None, workers: int = 2, feature_cache: float = 2,
         min_pixels: int | None = None, max_pixels: int | None = None, max_patches: int | None = None,
+        devices: int | None = None,
         **fields: Any,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -100,7 +101,7 @@ class PdropLlava(lmms):
         bounds = ImageBounds(min_pixels, max_pixels, max_patches)
         self.loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter,
-            bounds,
+            bounds, None if devices is None else int(devices),
         )  # fmt: skip
         settle_generation(self.loaded.model, generation, self.loaded.checkpoint.generation)
         check_image_processing(image_processing, self.loaded.family.name)

@@ -43,6 +43,7 @@ def model_settings(plan: "Plan") -> dict[str, Any]:
         "trust_remote_code": config.model.trust_remote_code,
         "adapter": plan.adapter,
         "generation": config.model.generation,
+        "devices": config.model.devices,
         **config.model.bounds.given(),
         "workers": config.workers,
         "feature_cache": config.feature_cache,

@@ -79,7 +79,8 @@ def gpus_of(spec: SweepSpec) -> int:
         return spec.gpus
     if not spec.value_of("device", "cpu").startswith("cuda"):
         return 0
-    return int(spec.value_of("model.devices", "1"))
+    spread = spec.value_of("model.devices", "1")
+    return int(spread) if spread.isdigit() else 1
 
 
 def read_sweep(arguments: Sequence[str]) -> SweepSpec:

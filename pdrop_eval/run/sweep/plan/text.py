@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from pdrop_eval.run.config.spec import RunSpec
 from pdrop_eval.run.sweep.plan.pace import Pace
 from pdrop_eval.run.sweep.plan.runs import LeftOutRun, Planned, PlannedRun
 from pdrop_eval.strategies.registry import VANILLA
@@ -74,12 +75,17 @@ def _memory(runs: Sequence[PlannedRun]) -> Iterator[str]:
         if weights:
             size = weights * _BYTES[config.dtype]
             yield from _wrapped(
-                f"Memory of a worker with {model}: {_size(size)} of weights ({config.dtype}), "
+                f"Memory of a worker with {model}: {_size(size)} of weights ({config.dtype}){_over(config)}, "
                 f"{_size(cache)} of KV cache for the image tokens of a batch of {rows}; activations and text "
                 "come on top."
             )
         else:
             yield f"Memory of a worker with {model}: not known before its weights are here."
+
+
+def _over(config: RunSpec) -> str:
+    """The GPUs that the model's layers are spread over, where they are several."""
+    return f" over {config.model.devices} GPUs" if (config.model.devices or 1) > 1 else ""
 
 
 def parameters(folder: Path) -> int | None:
