@@ -1,11 +1,12 @@
 """From a question and its images to a prompt and pixels, with every choice named."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from pdrop_eval.models.family import MultimodalFamily
+if TYPE_CHECKING:
+    from pdrop_eval.models.family import MultimodalFamily
 
 CHAT_TEMPLATES = ("checkpoint", "lmms", "vicuna")
 IMAGE_PROCESSING = ("checkpoint", "pad")
@@ -66,7 +67,7 @@ def build_prompt(template: str, processor: Any, context: str, images: int, syste
     return processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
 
 
-def asked_as(family: MultimodalFamily, template: str) -> str | None:
+def asked_as(family: "MultimodalFamily", template: str) -> str | None:
     """Return the model of lmms-eval whose prompts its tasks give; None: the default ones.
 
     Args:
@@ -94,7 +95,7 @@ def token_ids(tokenizer: Any, text: str) -> list[int]:
     return list(tokenizer(text, add_special_tokens=not begins_with_bos(tokenizer, text))["input_ids"])
 
 
-def expand_images(family: MultimodalFamily, processor: Any, prompt: str, tokens: Sequence[int]) -> str:
+def expand_images(family: "MultimodalFamily", processor: Any, prompt: str, tokens: Sequence[int]) -> str:
     """Return the prompt with each image's placeholder once for each of its tokens.
 
     Args:

@@ -28,8 +28,8 @@ from pdrop_eval.run.config.endpoint import EndpointSpec
 from pdrop_eval.run.endpoint.asking import Asking
 from pdrop_eval.run.endpoint.question import Question, read_answer
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
-from pdrop_eval.run.lmms.batching import prepared
-from pdrop_eval.run.lmms.preprocess import where
+from pdrop_eval.run.lmms.prefetch import prepared
+from pdrop_eval.run.lmms.requests import where
 from pdrop_eval.utils import log
 from pdrop_eval.utils.chat_server import ChatServer, QuestionError, ServerError
 from pdrop_eval.utils.errors import UserError

@@ -11,8 +11,8 @@ from PIL import Image
 
 from pdrop_eval.models.prompts import PlaceholderError
 from pdrop_eval.run.lmms.answer_log import Answer
-from pdrop_eval.run.lmms.generation import arguments_of, cut
 from pdrop_eval.run.lmms.measurement import Measurement
+from pdrop_eval.run.lmms.requests import arguments_of, cut
 from pdrop_eval.utils.chat_server import ChatServer, QuestionError
 
 _PLACEHOLDER = "<image>"

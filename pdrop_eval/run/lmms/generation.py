@@ -1,7 +1,7 @@
-"""A task's generation arguments, the end of an answer, and a strategy's fields as lmms-eval passes them."""
+"""A model's generation settings, checked logits, and a strategy's fields as lmms-eval passes them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,29 +12,6 @@ from pdrop_eval.models.loading.generation import CHECKPOINT, TOKEN_IDS, check_ge
 from pdrop_eval.strategies.make import combination_of, instantiate_strategy, settings_of
 from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice
-
-_GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
-_NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
-
-
-def arguments_of(given: dict[str, Any], max_new_tokens: int) -> tuple[dict[str, Any], list[str]]:
-    """A task's generation arguments as transformers wants them, and the texts that end an answer."""
-    given = {key: value for key, value in given.items() if key not in _NOT_OURS}
-    for key in given:
-        check_choice("generation argument of the task", key, _GENERATION)
-    until = given.get("until") or []
-    sample = bool(given.get("do_sample", (given.get("temperature") or 0) > 0))
-    arguments = {
-        "max_new_tokens": int(given.get("max_new_tokens") or max_new_tokens),
-        "num_beams": int(given.get("num_beams") or 1),
-        "do_sample": sample,
-        # None: neither the task's nor the checkpoint's sampling values apply to greedy decoding
-        "temperature": given.get("temperature") if sample else None,
-        "top_p": given.get("top_p") if sample else None,
-        "top_k": None,
-    }
-    return arguments, [until] if isinstance(until, str) else list(until)
 
 
 def settle_generation(model: Any, choice: str | None, settings: Mapping[str, Any]) -> None:
@@ -59,12 +36,6 @@ def settle_generation(model: Any, choice: str | None, settings: Mapping[str, Any
         raise UserError(
             f"The checkpoint's generation_config.json can't be used: {error} Use model.generation=null."
         ) from error
-
-
-def cut(text: str, until: Sequence[str]) -> str:
-    """The text before the first of the texts that end an answer."""
-    ends = [text.index(stop) for stop in until if stop and stop in text]
-    return text[: min(ends)] if ends else text
 
 
 def read_fields(fields: dict[str, Any]) -> dict[str, Any]:

@@ -31,18 +31,18 @@ from pdrop_eval.models.loading.checkpoint import check_image_processing
 from pdrop_eval.models.loading.load import load
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, asked_as
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
-from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, prepared, seed_of
+from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, seed_of
 from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.generation import (
     FiniteLogits,
     NonFiniteLogitsError,
-    arguments_of,
-    cut,
     settle_generation,
     strategy_of,
 )
 from pdrop_eval.run.lmms.measurement import Measurement
-from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer, where
+from pdrop_eval.run.lmms.prefetch import prepared
+from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer
+from pdrop_eval.run.lmms.requests import arguments_of, cut, where
 from pdrop_eval.run.lmms.staging import staged_inputs
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils import log

@@ -31,6 +31,7 @@ from pdrop_eval.models.prompts import (
     to_square,
     token_ids,
 )
+from pdrop_eval.run.lmms.requests import where
 from pdrop_eval.utils.hashing import content_hashes
 
 
@@ -183,9 +184,3 @@ class Preparer:
             with self._lock:
                 self._of_thread.processor = copy.deepcopy(self._processor)
         return self._of_thread.processor
-
-
-def where(batch: Sequence[Instance]) -> str:
-    """The task and the samples of a batch, in words."""
-    ids = ", ".join(str(request.args[3]) for request in batch)
-    return f"task {batch[0].args[4]}, sample{'s' if len(batch) > 1 else ''} {ids}"

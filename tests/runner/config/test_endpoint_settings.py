@@ -7,6 +7,7 @@ import sys
 import pytest
 from answering_server import MODEL, models, serving
 
+from pdrop_eval.records import run_identity
 from pdrop_eval.records.run_identity import endpoint_identity, shared_settings
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.config.spec import compose_spec
@@ -15,6 +16,8 @@ from pdrop_eval.run.endpoint.server import ask_offer, check_endpoint, make_serve
 from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import PACKAGE
+from pdrop_eval.utils.source_code import import_closure
 
 THERE = ("model=endpoint", "model.base_url=http://localhost:8000/v1", f"model.served={MODEL}")
 
@@ -176,6 +179,13 @@ def test_the_servers_code_is_not_that_of_strategies(settings):
     found = identity(settings)
     assert (found["code"]["strategy"], found["code"]["family"]) == (None, None)
     assert "torch" not in found["packages"]
+
+
+def test_no_strategy_engine_or_family_makes_a_servers_answers_stale():
+    found = import_closure([f"{PACKAGE.name}.{name}" for name in run_identity._ASKS], PACKAGE)
+    apart = tuple(f"{PACKAGE.name}.{part}" for part in ("strategies", "engine", "efficiency", "models.famil"))
+    assert [name for name in found if name.startswith(apart)] == []
+    assert f"{PACKAGE.name}.utils.chat_server" in found
 
 
 def test_the_identity_of_a_run_that_is_made_here_stays_as_it_was():

@@ -109,7 +109,7 @@ def test_background_threads_change_no_answer(llava_next, workers):
 
 
 def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
-    from pdrop_eval.run.lmms.batching import prepared
+    from pdrop_eval.run.lmms.prefetch import prepared
 
     begun, threads = queue.Queue(), set()
 
@@ -130,7 +130,7 @@ def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
 
 
 def test_a_failure_is_raised_when_its_turn_comes():
-    from pdrop_eval.run.lmms.batching import prepared
+    from pdrop_eval.run.lmms.prefetch import prepared
 
     def prepare(item):
         if item == 2:

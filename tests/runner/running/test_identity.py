@@ -144,7 +144,7 @@ ALSO_DECIDES = (
     "engine/prefill.py",
     "models/prompts.py",
     "models/loading/load.py",
-    "models/family.py",
+    "models/family/multimodal.py",
     "models/token_grid.py",  # a helper that the family imports
     "utils/hashing.py",  # a helper that the wrapper imports
     "run/lmms/task_runner.py",
