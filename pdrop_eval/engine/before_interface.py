@@ -203,7 +203,8 @@ class ImageView:
 class ImageReducer(Protocol):
     """What the engine needs of a strategy before the decoder.
 
-    It may have `for_image(shape)`, which gives the strategy with the settings of an image of that shape.
+    It may have `for_image(shape)`, which gives the strategy with the settings of an image of that shape, and
+    `port`, the name by which families know it, where that isn't its own.
     """
 
     @property

@@ -32,7 +32,7 @@ def check_fits(family: MultimodalFamily, config: Any, selector: Any, ready: bool
 
 def check_reducer(family: MultimodalFamily, config: Any, reducer: ImageReducer, ready: bool = True) -> None:
     """Refuse what a strategy before the decoder can't do with a model; see `check_fits`."""
-    check_tower(family, config, reducer.needs, reducer.name)
+    check_tower(family, config, reducer)
     reducer.check_shape(family.nominal_shape(config))
     if ready:
         reducer.get_ready(family.vision_sizes(config).vision_d)

@@ -71,32 +71,39 @@ def class_row(query: Tensor, keys: Tensor, heads: int) -> Tensor:
     return logits.softmax(-1)[..., 1:]
 
 
-def check_reduced(family: ImageEncoding, who: str) -> None:
+def check_reduced(family: ImageEncoding, reducer: Any) -> None:
     """Refuse a strategy before the decoder that a family can't have, whatever its config says.
+
+    Args:
+        family: the model's.
+        reducer: the strategy; of two together, the first may have a port under its own name (`port`).
 
     Raises:
         UserError: with those that it can have.
     """
+    who = reducer.name
     if family.unreduced:
         raise UserError(
             f"{who} reduces images before the decoder, which {family.display_name} isn't reduced by here: "
             f"{family.unreduced}. Use a strategy in the decoder, such as fastv or pdrop."
         )
-    if family.reduced_by is not None and who not in family.reduced_by:
+    port = getattr(reducer, "port", who)
+    if family.reduced_by is not None and port not in family.reduced_by:
         raise UserError(
-            f"{who} has no port to {family.display_name}, whose tower joins patches to tokens: it isn't "
+            f"{port} has no port to {family.display_name}, whose tower joins patches to tokens: it isn't "
             f"defined there. These are: {', '.join(family.reduced_by)}."
         )
 
 
-def check_tower(family: ImageEncoding, config: Any, needs: Needs, who: str) -> None:
+def check_tower(family: ImageEncoding, config: Any, reducer: Any) -> None:
     """Refuse what a model's tower can't give, before anything is computed.
 
     Raises:
         UserError: a family that isn't reduced, a class token of a tower without one, or layers that the
             config doesn't single out.
     """
-    check_reduced(family, who)
+    check_reduced(family, reducer)
+    needs, who = reducer.needs, reducer.name
     if family.reduced_by is not None:
         return
     kind = config.vision_config.model_type

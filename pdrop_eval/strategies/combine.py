@@ -47,6 +47,11 @@ class Combine(TwoStage):
         """What stands in front of the halves' settings."""
         return keys_of([self.first.name, self.second.name])
 
+    @property
+    def port(self) -> str:
+        """The name of the first half, by which families know what it makes of images."""
+        return str(self.first.name)
+
     def settings(self) -> dict[str, Any]:
         """Return the settings of both, each with its half's name in front."""
         halves = (self.first.settings(), self.second.settings())

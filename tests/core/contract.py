@@ -176,7 +176,8 @@ def reduces(family, strategy):
         return False
     name = max((one for one in families.names() if family.startswith(one)), key=len)
     known = families.multimodal(name)
-    return not known.unreduced and (known.reduced_by is None or strategy.reducer.name in known.reduced_by)
+    port = getattr(strategy.reducer, "port", strategy.reducer.name)
+    return not known.unreduced and (known.reduced_by is None or port in known.reduced_by)
 
 
 def pairs(check, strategies):

@@ -35,7 +35,7 @@ def check_named(model: ModelSpec, strategy: StrategySpec, trained: bool = False)
     strategy.settled(family.can_renumber, model.name)
     reducer = getattr(without_torch(strategy.build), "reducer", None)
     if reducer is not None:
-        check_reduced(family, reducer.name)
+        check_reduced(family, reducer)
 
 
 def _published_family(model: ModelSpec) -> MultimodalFamily | None:

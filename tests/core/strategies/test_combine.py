@@ -3,7 +3,7 @@
 import oracle
 import pytest
 import torch
-from contract import BOTH, IMAGE, IMAGE_ID, STRATEGIES, case_of, every_combined_pair, model_of
+from contract import BOTH, FAMILIES, IMAGE, IMAGE_ID, STRATEGIES, case_of, every_combined_pair, model_of
 from oracle import OracleDrop
 from transformers import LlamaConfig, LlavaConfig
 
@@ -13,10 +13,12 @@ from pdrop_eval.efficiency.schedules import notes_of
 from pdrop_eval.engine.before import images_of_rows
 from pdrop_eval.models import families
 from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.feather import Feather
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy, settings_of
 from pdrop_eval.strategies.prumerge import PruMerge
 from pdrop_eval.strategies.registry import info_of, recorded_facts
+from pdrop_eval.strategies.vscan import VScan
 
 NEW = 4
 
@@ -271,3 +273,28 @@ def test_a_budget_in_shares_gives_each_picture_its_own_count():
     assert whole.for_image(TokenShape(1152, tiles=2)) is whole  # cut into tiles
     counted = Combine.for_budget(config, tokens=144, first=Uniform(tokens=1), second=FastV(k=16, r=0.5))
     assert counted.for_image(TokenShape(400)) is counted
+
+
+@pytest.mark.skipif("qwen2_5_vl" not in FAMILIES, reason="the installed transformers is too old for it")
+def test_pictures_of_every_size_get_their_share_on_qwen():
+    """4 layers with all c that are left and 4 with half of them: 6 c, and half of 8 n is 4 n.
+
+    Of 50, 60, 100 and 70 tokens: 33, 40, 66 and 46.
+    """
+    case = case_of("qwen2_5_vl")
+    share = Combine.for_budget(case.model, share=0.5, first=Uniform(tokens=1), second=FastV(k=4, r=0.5))
+    with case.under(share) as report:
+        case.forward()
+    assert report.image_tokens == [50, 160, 0, 70]
+    assert report.image_tokens_per_layer[0] == [33, 106, 0, 46]
+
+
+@pytest.mark.skipif("qwen2_5_vl" not in FAMILIES, reason="the installed transformers is too old for it")
+def test_a_family_that_knows_the_first_half_takes_the_combination():
+    model = model_of("qwen2_5_vl")
+    with Combine(VisionZip(dominant=5, contextual=3), PyramidDrop())(model):
+        pass
+    with pytest.raises(UserError, match=r"fastervlm has no port to Qwen2\.5-VL"):
+        Combine(FasterVLM(), FastV())(model)
+    with pytest.raises(UserError, match=r"vscan has no port to Qwen2\.5-VL"):
+        VScan()(model)
