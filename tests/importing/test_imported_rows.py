@@ -78,6 +78,7 @@ def test_the_page_has_it_marked_and_its_unknown_costs_are_none(both):
     assert (entry["scores"]["gqa"]["tflops_mean"], entry["scores"]["gqa"]["wall_seconds"]) == (None, None)
 
 
+@pytest.mark.slow
 def test_figures_of_score_against_cost_have_no_point_of_it(both):
     like = next(both.glob("mini/vanilla-*"))
     importing("kind=lmms_eval", "from=log", f"like={like}", "model=mini", "results=alone")
@@ -98,6 +99,7 @@ def test_a_damaged_record_of_an_import_is_refused(both, change, words):
         load_records(both)
 
 
+@pytest.mark.slow
 def test_a_data_frame_has_it_with_missing_values(both):
     frame = to_frame(load_records(both)).set_index("strategy")
     assert frame.loc["imported-fork", "score"] == 75
