@@ -4,13 +4,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pdrop_eval.utils.chat_server import ChatServer, ServerError, TemporaryError
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.redact import redact_address
 from pdrop_eval.utils.server_settings import check_model_name, check_server, read_key
 from pdrop_eval.utils.validation import shortened
+
+Answer = TypeVar("Answer")
 
 
 class JudgeError(UserError):
@@ -36,8 +38,15 @@ class Judge:
         """Lets all that waits for the judge, in other threads, end at once with a JudgeError."""
         self._stopped.set()
 
-    def ask(self, prompt: str, read: Callable[[str], float]) -> tuple[float, str]:
-        """The score that `read` finds in the judge's answer, and the model that the server says has answered.
+    def ask(
+        self, prompt: str | list[dict[str, Any]], read: Callable[[str], Answer], most: int = 128
+    ) -> tuple[Answer, str]:
+        """What `read` finds in the judge's answer, and the model that the server says has answered.
+
+        Args:
+            prompt: a text, or messages as an OpenAI-compatible server takes them.
+            read: raises a ValueError for an answer that is none.
+            most: tokens of an answer.
 
         As in MM-Vet's own protocol the first try is greedy, and a try after an answer that `read` refuses
         (with a ValueError) is warmer.
@@ -47,9 +56,9 @@ class Judge:
         """
         temperature = 0.0
 
-        def attempt() -> tuple[float, str]:
+        def attempt() -> tuple[Answer, str]:
             nonlocal temperature
-            text, model = self._complete(prompt, temperature)
+            text, model = self._complete(prompt, temperature, most)
             try:
                 return read(text), model
             except ValueError as error:
@@ -68,14 +77,14 @@ class Judge:
             "score", stopped=self._stopped,
         )  # fmt: skip
 
-    def _complete(self, prompt: str, temperature: float) -> tuple[str, str]:
+    def _complete(self, prompt: str | list[dict[str, Any]], temperature: float, most: int) -> tuple[str, str]:
         """The text of one answer, and the model that gave it."""
         found = self._server.complete(
             {
                 "model": self.model,
-                "messages": [{"role": "user", "content": prompt}],
+                "messages": [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt,
                 "temperature": temperature,
-                "max_tokens": 128,
+                "max_tokens": most,
             }
         )
         try:

@@ -12,15 +12,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from pdrop_eval.benchmarks.registry import by_task, check_benchmark
+from pdrop_eval.benchmarks.installed.chain import Function, task_chain
+from pdrop_eval.benchmarks.installed.folder import installed_tasks as installed_folder
+from pdrop_eval.benchmarks.installed.index import is_installed
+from pdrop_eval.benchmarks.installed.kinds import source_files, task_file
+from pdrop_eval.benchmarks.registry import IMAGES, by_task, check_benchmark, registered_by_task
 from pdrop_eval.benchmarks.scoring.rules import rule_module, scoring_rule
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.paths import PACKAGE, TASKS
 from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 SOURCES = ("rendered", "hub")
 # Of a benchmark's entry, what isn't computed with; a subset's questions have a hash of their own.
 _WORDS = ("name", "comparable", "why", "paper", "groups")
+_INSTALLED = "pdrop_eval.benchmarks.installed.items"  # finds the rule of a task's numbers
 _JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
 
 
@@ -41,6 +46,13 @@ class TaskInfo:
     `scale` is "sum", "percent" or "percent_of_one" (lmms-eval says 0 to 1, the record 0 to 100); `scoring`
     names the rule that makes the score (see `benchmarks.scoring.rules`), `cluster` what is resampled
     together; `judge` is true for a task that only a language model can score.
+
+    Attributes:
+        installed: It runs from lmms-eval's own files: it has none in `tasks`.
+        registered: It has an entry in the registry. Without one, metric and rule are found later.
+        name: The benchmark's.
+        direction: Whether higher or lower is better.
+        item: See `registry.Benchmark`.
     """
 
     task: str
@@ -56,6 +68,11 @@ class TaskInfo:
     judge: bool
     dataset: str
     subset: str | None
+    installed: bool = False
+    registered: bool = True
+    name: str = ""
+    direction: str = "higher"
+    item: str | None = None
 
     @property
     def rule(self) -> "Metric":
@@ -83,6 +100,8 @@ def task_names(source: str) -> list[str]:
 def describe(task: str, source: str) -> TaskInfo:
     """The task's description. Raises UserError for an unknown source or task."""
     check_choice("suite.source", source, SOURCES)
+    if task not in task_names(source) and task not in by_task() and is_installed(task):
+        return _describe_installed(task)
     check_benchmark("task", task, task_names(source))
     own = by_task().get(task)
     if own is None:
@@ -109,6 +128,32 @@ def describe(task: str, source: str) -> TaskInfo:
     )
 
 
+def _describe_installed(task: str) -> TaskInfo:
+    """The description of a task that runs from lmms-eval's own files."""
+    config, own = task_chain(task_file(task)), registered_by_task().get(task)
+    metrics = [entry.get("higher_is_better", True) for entry in config.get("metric_list") or ()]
+    subset = config.get("dataset_name")
+    known: dict[str, Any] = {
+        "benchmark": own.key, "metric": own.metric, "scale": own.scale, "scoring": own.scoring,
+        "cluster": own.cluster, "columns": own.columns, "unique": own.unique, "judge": own.judge,
+        "name": own.name, "direction": own.direction, "item": own.item,
+        "groups": own.groups,
+    } if own else {
+        "benchmark": task, "metric": "", "scale": "percent_of_one", "scoring": "mean", "cluster": IMAGES,
+        "columns": (), "unique": (), "judge": False, "name": task, "groups": (),
+        "direction": "lower" if metrics and metrics[0] is False else "higher",
+    }  # fmt: skip
+    return TaskInfo(
+        task=task,
+        split=str(config.get("test_split") or config.get("validation_split") or "test").strip(),
+        dataset=str(config.get("dataset_path")),
+        subset=None if subset is None else str(subset),
+        installed=True,
+        registered=own is not None,
+        **known,
+    )
+
+
 def task_sha256(task: str, source: str) -> str:
     """SHA-256 of what a task is: the task's files with all that they include, and its entry in the registry.
 
@@ -116,6 +161,8 @@ def task_sha256(task: str, source: str) -> str:
     functions that the files name count with all that they import, and so does the scoring rule; lmms-eval's
     own are its version's.
     """
+    if describe(task, source).installed:
+        return _installed_sha256(task)
     chain = read_chain(TASKS / source / f"{task}.yaml")
     entry = {key: value for key, value in asdict(by_task()[task]).items() if key not in _WORDS}
     if entry["item"] is None:  # as before there were any
@@ -126,6 +173,22 @@ def task_sha256(task: str, source: str) -> str:
     code = hash_modules(import_closure(modules, PACKAGE))
     said = json.dumps([chain, entry, code], sort_keys=True, default=str)
     return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _installed_sha256(task: str) -> str:
+    """The same of a task that runs from lmms-eval's own files: these, with the files of its functions."""
+    chain = task_chain(task_file(task))
+    own = registered_by_task().get(task)
+    entry = {key: value for key, value in asdict(own).items() if key not in _WORDS} if own else {}
+    files = {path.name: file_sha256(path) for path in source_files(task)}
+    code = hash_modules(import_closure({_INSTALLED}, PACKAGE))
+    said = json.dumps([chain, entry, files, code], sort_keys=True, default=_said)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _said(value: Any) -> str:
+    """A function by its name: its file lies elsewhere on another machine."""
+    return value.text if isinstance(value, Function) else str(value)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -158,13 +221,16 @@ def materialise(
         "REVISION": "null" if revision is None else revision,
         "OCR": str(bool(ocr)).lower(),
     }
-    for kind in dict.fromkeys(["hub", source]):
+    if info.installed:
+        _write_installed(info, folder / source, revision)
+    for kind in dict.fromkeys([] if info.installed else ["hub", source]):
         text = (TASKS / kind / f"{info.task}.yaml").read_text(encoding="utf-8")
         target = folder / kind / f"{info.task}.yaml"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(string.Template(text).substitute(values), encoding="utf-8")
     questions, images = local.read if local else ((), ())
-    _use_images(info.task, source, images)
+    if not info.installed:
+        _use_images(info.task, source, images)
     if local is None:
         return folder / source
     target = folder / "local" / f"{info.task}.yaml"
@@ -178,6 +244,22 @@ def materialise(
         encoding="utf-8",
     )
     return target.parent
+
+
+def _write_installed(info: TaskInfo, folder: Path, revision: str | None) -> None:
+    """Writes a file that includes lmms-eval's own, and says which version of the data is read.
+
+    The data sets are public: a token would require a login.
+    """
+    config = task_chain(task_file(info.task))
+    kept = {key: value for key, value in (config.get("dataset_kwargs") or {}).items() if key != "token"}
+    kept |= {} if revision is None else {"revision": revision}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{info.task}.yaml").write_text(
+        f"include: {json.dumps(str(task_file(info.task)))}\ntask: {json.dumps(info.task)}\n"
+        f"dataset_kwargs: {json.dumps(kept)}\n",
+        encoding="utf-8",
+    )
 
 
 def _use_images(task: str, source: str, images: tuple[Path, ...]) -> None:
@@ -194,10 +276,10 @@ def _use_images(task: str, source: str, images: tuple[Path, ...]) -> None:
 
 def installed_tasks() -> Path:
     """The folder of lmms-eval's own task files. Raises UserError if it isn't installed."""
-    spec = find_spec("lmms_eval")
-    if spec is None or not spec.submodule_search_locations:
+    found = installed_folder()
+    if found is None:
         raise UserError("lmms-eval is not installed. Install it with: pip install lmms-eval==0.7.3")
-    return Path(spec.submodule_search_locations[0]) / "tasks"
+    return found
 
 
 def read_chain(path: Path) -> dict[str, Any]:

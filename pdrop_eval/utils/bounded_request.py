@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import httpx
 
 MOST = 1 << 20  # bytes of a reply, unless more is allowed
+THREAD = "pdrop-eval exchange"  # of a request; a task that asks by itself has none of this name
 _OF_ERRORS = 2.0  # seconds for what a server says beside the status of an error
 _TICK = 0.05  # seconds until an interruption is noticed
 
@@ -60,7 +61,7 @@ def exchange(
     """
     running = _Exchange(seconds, most)
     arguments = (client, url, body, {"Accept-Encoding": "identity", **headers})
-    threading.Thread(target=running.run, args=arguments, daemon=True).start()
+    threading.Thread(target=running.run, args=arguments, daemon=True, name=THREAD).start()
     while not futures.wait([running.done], timeout=_TICK).done:
         if stopped.is_set():
             raise NoReplyError("it was interrupted")

@@ -28,7 +28,7 @@ from pdrop_eval.utils.hashing import file_sha256
 _VERSION = "1"  # of the conversion: what was converted otherwise is converted again
 Tables = Callable[[], Iterable[Any]]  # reads all batches of rows, from the beginning
 _ADDRESS = re.compile(r" ?<[^<>]*>")
-_PICTURE = re.compile(r"(image|picture|img)s?(_\d+)?")
+_PICTURE = re.compile(r"(decoded_)?(image|picture|img)s?(_\d+)?")
 _ALLOWED = "Write pictures as bytes of PNG or JPEG, as a struct of bytes and path, as base64, or as paths."
 
 
@@ -38,13 +38,19 @@ def readable(path: Path, info: TaskInfo) -> Path:
     Raises:
         UserError: a column of pictures of a type that isn't one of pictures, a value that is none.
     """
+    if path.suffix == ".tsv" and not info.columns:
+        raise UserError(
+            f"{path}: of {info.task}, a task without an entry in the registry, data are read as Parquet or "
+            "Arrow files. Write it as Parquet."
+        )
     if path.suffix == ".tsv":
         numbers = ("image_path", "index") if info.scoring == "pair_sum" else ("index",)
         schema = tsv_schema(path, info.columns, numbers)
         odd = [name for name in schema.names if _PICTURE.fullmatch(name)]
         return _converted(path, schema, odd, lambda: tsv_tables(path, info.columns, numbers))
     schema = schema_of(path)
-    pictures = [name for name in info.columns if _PICTURE.fullmatch(name) and name in schema.names]
+    named = info.columns or [name for name in schema.names if not _is_text(schema.field(name).type)]
+    pictures = [name for name in named if _PICTURE.fullmatch(name) and name in schema.names]
     odd = [name for name in pictures if not _declared(schema, name)]
     for name in odd:
         _check_type(path, name, schema.field(name).type)
@@ -107,6 +113,13 @@ def _is_value(kind: Any) -> bool:
             pa.types.is_string, pa.types.is_large_string,
         )
     )  # fmt: skip
+
+
+def _is_text(kind: Any) -> bool:
+    """Whether a type is one of text: of data without a known column, it may be a file's name or a caption."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(_plain(kind)) or pa.types.is_large_string(_plain(kind)))
 
 
 def _is_list(kind: Any) -> bool:

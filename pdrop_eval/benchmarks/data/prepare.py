@@ -45,13 +45,27 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
         return Data(None, commits, dict(commits), {}, {})
     if suite.source == "hub":
         return _downloaded(_given(str(root)), tasks)
+    _check_rendered(tasks, root)
     folder = _folder(root)
     found = {task: find_rendered(describe(task, "rendered"), folder)[0] for task in tasks}
-    there = [task for task in suite.tasks if task_file(folder, task).is_file()]
+    more = [task for task in tasks if task not in suite.tasks]
+    there = [task for task in [*suite.tasks, *more] if task_file(folder, task).is_file()]
     content = {task: _content(folder, task) for task in there}
     sha256 = {task: hashed for task, (hashed, _) in content.items()}
     own = {task: hashed for task, (hashed, rendered) in content.items() if not rendered}
-    return Data(folder, {}, sha256, own, {task: local for task, local in found.items() if local.converted})
+    own = {task: hashed for task, hashed in own.items() if task not in more}  # they come one by one
+    local = {task: local for task, local in found.items() if local.converted or task in more}
+    return Data(folder, {}, sha256, own, local)
+
+
+def _check_rendered(tasks: Sequence[str], root: str | None) -> None:
+    """Refuses tasks of which nothing is rendered, where no folder of data is given."""
+    lacking = [task for task in tasks if describe(task, "rendered").installed]
+    if root is None and lacking:
+        raise UserError(
+            f"{', '.join(lacking)}: the rendered suite has no such questions. Use suite=paper for the data "
+            "set on the Hugging Face Hub, or data.root=<folder> for one that you have (see tasks/README.md)."
+        )
 
 
 def _downloaded(root: Path, tasks: Sequence[str]) -> Data:

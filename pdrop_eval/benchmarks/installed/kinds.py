@@ -27,6 +27,7 @@ _OUTPUTS = {
 }
 _ASK = frozenset({"openai", "anthropic", "requests", "httpx", "aiohttp", "dashscope", "boto3", "google"})
 _JUDGES = ("lmms_eval.llm_judge", "lmms_eval.verifiers.openai")
+_HERE = ("lmms_eval", "Levenshtein")  # of the second, `stand_ins` has what is taken of it
 # Packages whose name to install is another one.
 _PACKAGES = {
     "cv2": "opencv-python", "PIL": "pillow", "sklearn": "scikit-learn", "yaml": "pyyaml",
@@ -56,6 +57,9 @@ def why_refused(name: str) -> str | None:
     output = str(config.get("output_type", GENERATES))
     if output != GENERATES:
         return _OUTPUTS.get(output, f"its answers are of the kind {output!r}")
+    repeats = config.get("repeats") or 1
+    if repeats != 1:
+        return f"it asks each question {repeats} times"
     return _medium(config) or _answer(config) or _number(config)
 
 
@@ -157,7 +161,7 @@ def _scoring(config: dict[str, Any]) -> Iterator[Function]:
 
 
 def _is_missing(package: str) -> bool:
-    if package in sys.stdlib_module_names or package == "lmms_eval":
+    if package in sys.stdlib_module_names or package in _HERE:
         return False
     try:
         return find_spec(package) is None

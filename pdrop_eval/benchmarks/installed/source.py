@@ -5,6 +5,7 @@ function reaches counts: one file often holds the functions of several tasks.
 """
 
 import ast
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -139,7 +140,9 @@ def _docstrings(node: ast.AST) -> Iterator[ast.AST]:
 @cache
 def _read(path: Path) -> _Module | None:
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        with warnings.catch_warnings():  # of lmms-eval's own: a backslash in a text
+            warnings.simplefilter("ignore")
+            tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError, RecursionError):
         return None
     module = _Module(path, {}, {}, tree)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
+from pdrop_eval.benchmarks.asks import Replies
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadable
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.models.families import multimodal
@@ -15,6 +16,7 @@ from pdrop_eval.models.images import pictures_of
 from pdrop_eval.models.prompts import asked_as
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
+from pdrop_eval.run.lmms.installed_scoring import score_installed
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.open import open_task
 from pdrop_eval.run.lmms.task_runner import load_task, task_manager
@@ -91,6 +93,11 @@ class Task:
     def earned(self, question: Question, answer: str) -> float | None:
         """What an answer earns by lmms-eval's own scoring, 0 to 1; None where it alone has no score."""
         info = self.info
+        if info.installed:
+            said = [(question.doc_id, [answer])]
+            own = score_installed(info, self.task, said, [""], Replies(), 0, 1)
+            found = own.score.rows[0]["score"] if own.score else None
+            return found if found is None or 0 <= found <= 1 else None
         if info.judge or info.rule.copies:
             return None
         doc = self.docs[question.doc_id]

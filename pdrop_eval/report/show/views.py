@@ -170,7 +170,8 @@ def _judgement(score: float | None) -> str:
 
 
 def _where(question: Question, model: str) -> str:
-    name = benchmark_of(question.task.info.benchmark).name
+    info = question.task.info
+    name = info.name if info.installed else benchmark_of(info.benchmark).name
     return f"{name}, sample {question.doc_id}; model {printable(model)}"
 
 

@@ -5,11 +5,15 @@ Every check raises UserError with the value, what is allowed and the fix, or ret
 
 import os
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pdrop_eval.benchmarks.installed.choose import expanded, nearest
+from pdrop_eval.benchmarks.installed.index import is_installed
+from pdrop_eval.benchmarks.installed.kinds import missing_packages
 from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.benchmarks.subset import check_subset
 from pdrop_eval.efficiency.budget import KINDS, check_value
@@ -91,17 +95,35 @@ def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | Non
         names = [asked] if isinstance(asked, str) else list(asked)
         if not names:
             raise UserError("tasks=[] is empty. Name some tasks, or use tasks=null for all.")
+        found: list[str] = []
         for name in names:
+            if name not in suite_tasks and name not in by_task() and is_installed(name):
+                found += expanded(name, suite_tasks)
+                continue
+            found.append(name)
             other = name in by_task() and name not in suite_tasks
             fix = f"{name} is in no list of this suite: suite.tasks=[{name}] takes it in." if other else ""
-            check_benchmark(f"task of suite={suite}", name, suite_tasks, fix)
-        tasks = [task for task in suite_tasks if task in names]
+            check_benchmark(f"task of suite={suite}", name, suite_tasks, fix or nearest(name))
+        more = [task for task in dict.fromkeys(found) if task not in suite_tasks]
+        tasks = [*(task for task in suite_tasks if task in found), *more]
+        _check_packages(more)
     if "mme" in tasks and limit is not None and limit % 2:
         raise UserError(
             f"limit={limit} would cut one of MME's pairs of questions in two, and MME scores only pairs. "
             f"Use an even limit, such as {limit + 1}, or leave out mme with tasks=[...]."
         )
     return tasks
+
+
+def _check_packages(tasks: Sequence[str]) -> None:
+    """Refuses tasks of lmms-eval that import what isn't installed, with what installs it."""
+    lacking = {task: missing for task in tasks if (missing := missing_packages(task))}
+    if lacking:
+        packages = " ".join(dict.fromkeys(one for missing in lacking.values() for one in missing))
+        raise UserError(
+            f"{', '.join(lacking)} can't be run: lmms-eval's task needs {packages.replace(' ', ', ')}. "
+            f"Install it with: pip install {packages}"
+        )
 
 
 def check_results_folder(folder: Path) -> None:

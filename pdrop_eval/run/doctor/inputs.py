@@ -170,6 +170,9 @@ def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
 
     def look(task: str) -> Finding:
         info = describe(task, "rendered")
+        if info.installed and config.data.root is None:
+            fix = "suite=paper, or data.root=<folder>"
+            return Finding("FAIL", task, "not among the rendered questions", fix)
         rows = find_rendered(info, folder)[1]
         return Finding("ok", task, f"{rows} rows in {folder}")
 
@@ -187,10 +190,21 @@ def judge(config: RunSpec) -> Iterator[Finding]:
         return
     if chosen is None:
         fix = "judge.model=<name>, when it is wanted"
-        yield Finding("warn", "judge", "none: MM-Vet's answers are kept, but not scored", fix)
+        named = " and ".join(["MM-Vet's", *_asking(config)])
+        yield Finding("warn", "judge", f"none: {named} answers are kept, but not scored", fix)
     else:
         said = chosen.describe()
         yield Finding("ok", "judge", f"{said['model']} at {said['base_url']} (not asked now)")
+
+
+def _asking(config: RunSpec) -> list[str]:
+    """The tasks of lmms-eval's own files whose scoring asks a language model, or may."""
+    from pdrop_eval.benchmarks.installed.kinds import may_ask
+    from pdrop_eval.benchmarks.task_files import describe
+
+    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
+    installed = [task for task in tasks if describe(task, config.suite.source).installed]
+    return [f"{task}'s" for task in installed if may_ask(task)]
 
 
 def data_from_hub(config: RunSpec) -> bool:

@@ -196,9 +196,7 @@ def _judged(plan: Plan, record: dict[str, Any], note: str = "") -> tuple[dict[st
     left = left_to(plan.judge, record, plan.tasks) if rank() == 0 else []
     if not left:
         return record, note
-    return judge_run(
-        plan.judge, record, left, plan.config
-    ), f"Judged by {plan.judge.model}: {', '.join(left)}."
+    return judge_run(plan.judge, record, left, plan), f"Judged by {plan.judge.model}: {', '.join(left)}."
 
 
 def _report(plan: Plan, record: dict[str, Any], note: str, advise: bool) -> dict[str, Any]:

@@ -182,17 +182,39 @@ def _scored(config: RunSpec, name: str, answers: list[str], scratch: Path) -> Ta
     for request, answer in zip(requests, answers, strict=True):
         request.resps = [answer]
     task.apply_filters()
-    rows, pictures = [], []
+    pictures = [_images(info, task, request) for request in requests]
+    if info.installed:
+        return _installed(info, task, requests, pictures, config)
+    rows = []
     for request in requests:
         doc = docs[request.doc_id]
         (filtered,) = request.filtered_resps.values()
         rows.append({"doc": doc, **task.process_results(doc, [filtered])})
-        pictures.append(_images(info, task, request))
     paths: Namespace = command_line(scratch)
     found = score_rows(info, task, rows, pictures, config.bootstrap, config.seed, paths)
     interval = _interval(info.scoring, found.value, found.stderr)
     return TaskScore(
         name, info.metric, found.value, found.stderr, found.n, found.clusters, found.parts, interval
+    )
+
+
+def _installed(info: Any, task: Any, requests: Any, pictures: list[str], config: RunSpec) -> TaskScore:
+    """The score of a task that runs from lmms-eval's own files."""
+    from pdrop_eval.benchmarks.asks import Replies
+    from pdrop_eval.run.lmms.installed_scoring import score_installed
+
+    said = [(request.doc_id, [next(iter(request.filtered_resps.values()))]) for request in requests]
+    own = score_installed(info, task, said, pictures, Replies(), config.bootstrap, config.seed)
+    found = own.score
+    if found is None:
+        raise UserError(
+            f"{info.task} is scored by a language model, not by a metric: evaluate it with pdrop-eval and "
+            "judge.model=<name>."
+        )
+    rule = (own.definition or {}).get("scoring", info.scoring)
+    interval = _interval(rule, found.value, found.stderr) if rule == "mean" else None
+    return TaskScore(
+        info.task, own.metric, found.value, found.stderr, found.n, found.clusters, found.parts, interval
     )
 
 

@@ -4,11 +4,13 @@ import argparse
 import contextlib
 import inspect
 import io
+import os
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +19,8 @@ from PIL import ImageFile
 from tenacity import RetryError
 from tqdm import tqdm
 
+from pdrop_eval.benchmarks.asks import Replies
+from pdrop_eval.benchmarks.installed.items import OWN
 from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.sample_errors import (
     aggregating,
@@ -31,6 +35,13 @@ from pdrop_eval.benchmarks.scoring.score import Score, score
 from pdrop_eval.benchmarks.subset import Subset, choose
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.run.lmms.answer_log import AnswerLog
+from pdrop_eval.run.lmms.installed_scoring import (
+    Scored,
+    as_an_answer,
+    check_answers,
+    importing,
+    score_installed,
+)
 from pdrop_eval.run.lmms.measurement import Measurement, Usage, mean_per_layer, mean_tflops
 from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import gather, main_process_first, rank
@@ -62,17 +73,25 @@ def run_task(
         batch_size = min(gather(model.batch_size))  # of a single process also None: not known
         if rank() > 0:  # lmms-eval has told only the first process
             return {}, []
-        rows = sorted(output["samples"][info.task], key=lambda row: row["doc_id"])
+        rows = _rows(output["samples"][info.task])
         measured = [measurements[info.task, row["doc_id"]] for row in rows]
         pictures = [one.images_sha256 for one in measured]
-        result = None if info.judge else score_rows(info, task, rows, pictures, resamples, seed, paths)
+        if info.installed:
+            said = [(row["doc_id"], row["filtered_resps"]) for row in rows]
+            own = score_installed(info, task, said, pictures, Replies(), resamples, seed)
+            result, told = own.score, entry_of(info, own, len(rows))
+        else:
+            result = None if info.judge else score_rows(info, task, rows, pictures, resamples, seed, paths)
+            told = {
+                "metric": info.metric,
+                **(scored_entry(result) if result else unscored_entry(len(rows))),
+                "scale": info.record_scale,
+                "higher_is_better": output["higher_is_better"][info.task][info.metric],
+                "metrics": _metrics(output, info.task),
+            }
     entry = {
         "benchmark": info.benchmark,
-        "metric": info.metric,
-        **(_scored(result) if result else _unscored(rows)),
-        "scale": info.record_scale,
-        "higher_is_better": output["higher_is_better"][info.task][info.metric],
-        "metrics": _metrics(output, info.task),
+        **told,
         "batch_size": batch_size,
         "wall_seconds": time.perf_counter() - started,
         "usage": usage.to_dict(),
@@ -106,13 +125,20 @@ def ask(
     task = main_process_first(lambda: load_task(manager, info))
     guard(task, info.task)
     chosen = None if subset is None else _narrow(task, info, subset)
-    check_scorable(task)
+    if info.installed:
+        check_answers(task)
+        task.process_results = as_an_answer  # scored when all answers are there
+    else:
+        check_scorable(task)
     with aggregating(f"task {info.task}"):
         output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
             random_seed=seed, numpy_random_seed=seed, torch_random_seed=seed, fewshot_random_seed=seed,
             process_docs_parallel=1, distributed_executor_backend="torchrun",
         )  # fmt: skip
+    if info.installed:
+        del task.process_results  # the task's own again
+        guard(task, info.task)
     return task, output, chosen
 
 
@@ -132,7 +158,8 @@ def task_manager(folder: Path, model: str | None = None) -> Any:
     return TaskManager(include_path=str(folder), include_defaults=False, model_name=model)
 
 
-def _scored(result: Score) -> dict[str, Any]:
+def scored_entry(result: Score) -> dict[str, Any]:
+    """What a record says of a score."""
     return {
         "status": "scored",
         "score": result.value,
@@ -143,9 +170,32 @@ def _scored(result: Score) -> dict[str, Any]:
     }
 
 
-def _unscored(rows: list[dict]) -> dict[str, Any]:
+def unscored_entry(n: int) -> dict[str, Any]:
+    """What a record says of answers that wait for a judge."""
     nothing: dict[str, Any] = {"score": None, "stderr": None, "clusters": None, "parts": {}}
-    return {"status": "needs_judge", "n": len(rows), **nothing}
+    return {"status": "needs_judge", "n": n, **nothing}
+
+
+def entry_of(info: TaskInfo, own: Scored, n: int) -> dict[str, Any]:
+    """What a record says of the score of a task that runs from lmms-eval's own files; n: its questions."""
+    definition = {} if own.definition is None else {"definition": own.definition}
+    is_own = own.definition is not None and own.definition["scale"] == OWN
+    return {
+        "metric": own.metric,
+        **(scored_entry(own.score) if own.score else unscored_entry(n)),
+        "scale": OWN if is_own else "0-100",
+        "higher_is_better": own.higher_is_better,
+        "metrics": own.numbers,
+        **definition,
+    }
+
+
+def _rows(logged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The samples by id; of a task with several filters of answers, those of the first."""
+    found: dict[int, dict[str, Any]] = {}
+    for row in logged:
+        found.setdefault(row["doc_id"], row)
+    return [found[doc_id] for doc_id in sorted(found)]
 
 
 def _of_all_processes(answers: AnswerLog, task: str) -> tuple[dict[tuple[str, int], Measurement], Usage]:
@@ -159,11 +209,19 @@ def _of_all_processes(answers: AnswerLog, task: str) -> tuple[dict[tuple[str, in
 def load_task(manager: Any, info: TaskInfo) -> Any:
     """The task with its data. What goes wrong here are the data: lmms-eval tries a few times by itself."""
     try:
-        return manager.load_task_or_group([info.task])[info.task]
+        with importing(os.environ.get("HF_HUB_OFFLINE") != "1") if info.installed else nullcontext():
+            return manager.load_task_or_group([info.task])[info.task]
+    except UserError:
+        raise
     except Exception as error:
         reason: BaseException = error
         while (inner := _cause(reason)) is not None:
             reason = inner
+        if isinstance(reason, ModuleNotFoundError):
+            raise UserError(
+                f"{info.task} can't be run: lmms-eval's task needs {reason.name}, which isn't installed. "
+                f"Install it with: pip install {reason.name}"
+            ) from error
         if "load_dataset" not in called(reason) and damaged(reason):
             raise unreadable(f"The first sample of task {info.task}", "read", reason) from error
         raise UserError(
@@ -252,13 +310,19 @@ def _samples(
             "doc_id": row["doc_id"],
             "prompt": row["arguments"][0],
             "target": row["target"],
-            "answer": row["filtered_resps"][0],
-            **(next(earned, nothing) if info.metric in row else nothing),
-            **({"to_judge": row[info.metric]} if info.judge else {}),
+            "answer": _text(row["filtered_resps"][0]),
+            **(next(earned, nothing) if info.installed or info.metric in row else nothing),
+            **({"to_judge": row[info.metric]} if info.judge and not info.installed else {}),
             **measurement.to_dict(),
         }
         for row, measurement in zip(rows, measured, strict=True)
     ]
+
+
+def _text(answer: Any) -> str:
+    """An answer as text; a filter of lmms-eval's may leave a list of one."""
+    answer = answer[0] if isinstance(answer, list) and answer else answer
+    return answer if isinstance(answer, str) else str(answer)
 
 
 @contextlib.contextmanager

@@ -115,7 +115,7 @@ class Worker:
             record = self._asked(plan, run, task, lease, commit)
         if left_to(plan.judge, record, [task]):
             found = record
-            record = patiently(lambda: judge_run(plan.judge, found, [task], plan.config))
+            record = patiently(lambda: judge_run(plan.judge, found, [task], plan))
         entry: dict[str, Any] = record["tasks"][task]
         return entry
 

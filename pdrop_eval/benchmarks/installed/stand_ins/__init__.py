@@ -1,0 +1,1 @@
+"""Packages that tasks of lmms-eval import for one small function, for where they aren't installed."""
