@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path("results/sweep_speed.md")
 AIM_SECONDS, AIM_BYTES = 10.0, 2e9
 MODELS, QUESTIONS, IMAGE_TOKENS, LAYERS = 25, 16, 576, 8
-BUDGETS = (288, 256, 224, 192, 160, 144, 128, 112, 96, 80, 64, 48)
+BUDGETS = tuple(range(288, 31, -8))
 
 
 def write_sweep(root: Path, records: int, questions: int = QUESTIONS) -> int:

@@ -66,6 +66,7 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
         if published != NONE:
             printed = {board.published: published_section(board) for board in found}
             sections += [one for part in printed.values() for one in part]
+    known.save()  # with what the words compared
     ranked = [one for board in found if (one := ranks(board))]
     return Budgets(found, sections, sheet(table, found, published != NONE), first, ranked)
 
