@@ -88,16 +88,16 @@ def test_the_contract_runs_on_the_new_family(project):
 
 @pytest.mark.slow
 def test_it_is_evaluated_measured_and_named_in_the_tables(project):
-    out = run(project, "-c", EVALUATE)
+    run(project, "-c", EVALUATE)
     records = [json.loads(path.read_text()) for path in (project / "runs").glob("*/*/record.json")]
     assert {record["status"] for record in records} == {"completed"}
     layers = {
         record["strategy"]["name"]: record["efficiency"]["image_tokens_per_layer"] for record in records
     }
     assert layers == {"pdrop": [16, 16, 8, 8], "uniform": [5, 5, 5, 5]}
-    assert "lantern_2b" in (project / "tables" / "overview.md").read_text(encoding="utf-8")
-    assert "4 layers" in out
-    assert (project / "bench").is_dir()
+    assert r"lantern\_2b" in (project / "tables" / "overview.md").read_text(encoding="utf-8")
+    (bench,) = [json.loads(path.read_text()) for path in (project / "bench").rglob("*.json")]
+    assert bench["model"]["type"] == "lantern"
 
 
 def test_the_new_code_is_as_clean_as_the_rest(project):
