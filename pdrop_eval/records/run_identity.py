@@ -33,7 +33,7 @@ from pdrop_eval.utils.source_code import (
 # what changes no answer.
 _ELSEWHERE = (
     "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log",
-    "untested_packages",
+    "untested_packages", "include_path",
 )  # fmt: skip
 # An adapter is part of the weights, whose hash says which it is and whether it is merged.
 _OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")

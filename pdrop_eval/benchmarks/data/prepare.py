@@ -3,10 +3,11 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.benchmarks.data.brought import brought_sha256
 from pdrop_eval.benchmarks.data.local import find_local, find_rendered, local_sha256
 from pdrop_eval.benchmarks.data.locate import task_file
 from pdrop_eval.benchmarks.task_files import Local, describe
@@ -39,6 +40,11 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     `root` is a folder of the user's: of a rendered suite, or of real data sets that were downloaded (see
     tasks/README.md); None: the suite is rendered, or comes from the Hub, whose commits stand for the content.
     """
+    brought = {task: found for task in tasks if (found := brought_sha256(task))}
+    if brought:
+        rest = [task for task in tasks if task not in brought]
+        data = prepare_data(suite, root, rest) if rest else Data(None, {}, {}, {}, {})
+        return replace(data, sha256={**data.sha256, **brought})
     if suite.source == "hub" and root is None:
         infos = [describe(task, "hub") for task in tasks]
         commits = {info.task: hub_commit(info.dataset, "dataset", None) for info in infos}

@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from pdrop_eval.benchmarks.installed.folder import installed_tasks
+from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import cache_folder
 
@@ -41,9 +42,55 @@ class Name:
     members: tuple[str, ...] = ()
 
 
-@cache
+_users: dict[str, Name] = {}  # of the user's folders
+
+
 def installed_names() -> dict[str, Name]:
-    """All names; empty where lmms-eval isn't installed."""
+    """All names, those of the user's folders included; none where lmms-eval isn't installed."""
+    return {**_of_lmms_eval(), **_users} if _users else _of_lmms_eval()
+
+
+def include(path: str) -> list[str]:
+    """Add the tasks of a user's folder, as lmms-eval's own `--include_path` does; return their names.
+
+    Raises:
+        UserError: No such folder, none with a task, a file that can't be read, or a name that is taken.
+    """
+    folder = Path(path).expanduser().resolve()
+    if not folder.is_dir():
+        raise UserError(f"include_path={path} is no folder. Give the one with the YAML files of your tasks.")
+    found = _collect(folder)
+    mine = {
+        name: replace(one, file=str(folder / one.file) if one.file else "") for name, one in found.items()
+    }
+    files = sorted(folder.rglob("*.yaml"))
+    for file in files:
+        _check_readable(file)
+    if not mine:
+        held = f"none of its {len(files)} YAML files names a task" if files else "it has no YAML file"
+        raise UserError(f"include_path={path} has no task: {held}. A task's file says task: my_task.")
+    for name, one in mine.items():
+        taken = name in _of_lmms_eval() or _users.get(name, one) != one
+        if taken and one.kind in (TASK, CLASS):
+            raise UserError(
+                f"include_path={path} has a task {name} ({one.file}), and there is another one of this name. "
+                f"Rename yours, such as task: my_{name}."
+            )
+    _users.update({name: one for name, one in mine.items() if name not in _of_lmms_eval()})
+    return sorted(mine)
+
+
+def _check_readable(file: Path) -> None:
+    try:
+        yaml.load(file.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"The task file {file} can't be read: {reason}. Fix it.") from error
+
+
+@cache
+def _of_lmms_eval() -> dict[str, Name]:
+    """All names of lmms-eval's own; empty where it isn't installed."""
     folder = installed_tasks()
     if folder is None:
         return {}
@@ -62,6 +109,11 @@ def installed_names() -> dict[str, Name]:
 def is_installed(name: str) -> bool:
     """Whether lmms-eval has a task, a group or a tag of this name."""
     return name in installed_names()
+
+
+def is_included(name: str) -> bool:
+    """Whether it is the name of a task in a folder of the user's."""
+    return name in _users
 
 
 def _version() -> str:

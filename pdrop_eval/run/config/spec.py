@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from pdrop_eval.benchmarks.installed.index import include
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.engine.positions import settled_positions
 from pdrop_eval.models.image_bounds import ImageBounds
@@ -230,6 +231,7 @@ class RunSpec:
     untested_packages: bool
     budget: BudgetSpec | None = None
     tasks: tuple[str, ...] | None = None
+    include_path: str | None = None
     limit: int | None = None
     subset: str | None = None
     downsample: int | None = None
@@ -277,6 +279,8 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
         strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
     made = make_typed(RunSpec, {"strategy": strategy, **given})
+    if made.include_path is not None:
+        include(made.include_path)
     own = own_suite(made.data, made.tasks, overrides)
     return made if own is None else replace(made, suite=make_typed(SuiteSpec, own, "suite"))
 
