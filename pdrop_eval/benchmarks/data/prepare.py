@@ -40,7 +40,7 @@ def prepare_data(suite: Any, root: str | None, tasks: Sequence[str]) -> Data:
     `root` is a folder of the user's: of a rendered suite, or of real data sets that were downloaded (see
     tasks/README.md); None: the suite is rendered, or comes from the Hub, whose commits stand for the content.
     """
-    brought = {task: found for task in tasks if (found := brought_sha256(task))}
+    brought = {task: digest for task in tasks if (digest := brought_sha256(task))}
     if brought:
         rest = [task for task in tasks if task not in brought]
         data = prepare_data(suite, root, rest) if rest else Data(None, {}, {}, {}, {})
