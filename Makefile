@@ -34,7 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
-	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection compare coverage \
+	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection sweep-faults sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
 
 # Lines that begin with ##@ are the headings of this list.
@@ -272,8 +272,17 @@ matrix: $(STAMP)  ## Oldest and newest packages: results/reference/matrix.md
 fault-injection: $(STAMP)  ## Inject faults, such as kills: results/fault_injection.md
 	$(BIN)/python -m tools.robustness.fault_injection $(ARGS)
 
+sweep-faults: $(STAMP)  ## Kill parts of sweeps on Ray: results/sweep_faults.md
+	$(BIN)/python -m tools.robustness.sweep_faults $(ARGS)
+
 fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 	$(BIN)/python -m tools.robustness.fuzz $(ARGS)
+
+sweep-scale: $(STAMP)  ## Plan and status of 100,000 cells: results/sweep_scale.md
+	$(BIN)/python -m tools.speed.sweep_scale $(ARGS)
+
+sweep-gain: $(STAMP)  ## Sweep or single commands: results/efficiency/sweep.md
+	$(BIN)/python -m tools.speed.sweep_gain $(ARGS)
 
 page-speed: $(STAMP)  ## Speed of the results page: results/page_speed.md
 	$(BIN)/python -m tools.speed.page $(ARGS)

@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,8 @@ _OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")
 # model.context only refuses: raised after a prompt was too long, it must not discard the answers so far.
 # Nor how many GPUs share the layers, as it isn't which GPU.
 _OF_PARTS = {"model": ("pretrained", "revision", "context", "devices", *_OF_ADAPTER), "suite": ("tasks",)}
+version = cache(metadata.version)  # reading a package's files takes longer than all else of an identity
+
 # Where the code that all strategies share begins; what these modules import is found by reading them.
 _SHARED = (
     "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",

@@ -6,9 +6,12 @@ What runs a model reads this file too, so nothing here says how a command is wri
 import re
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import fields as dataclass_fields
 from dataclasses import is_dataclass
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -54,11 +57,18 @@ def settings_of(name: str, fields: Mapping[str, Any] | None = None) -> dict[str,
         names = name.split(JOIN)
         own = parted(keys_of(names), fields or {})
         return joined([settings_of(part, given) for part, given in zip(names, own, strict=True)])
-    config = yaml.load((CONF / "strategy" / f"{name}.yaml").read_text(encoding="utf-8"), _Loader)
+    config = deepcopy(_read(CONF / "strategy" / f"{name}.yaml"))
     known = [key for key in config if key != "_target_"]
     for key in fields or {}:
         check_choice(f"field of strategy={name}", key, known)
     return {**config, **(fields or {})}
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    """A file of settings: a large sweep asks for the same ones thousands of times."""
+    found: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    return found
 
 
 def combination_of(text: Any, setting: str = "combine") -> tuple[str, dict[str, Any]]:

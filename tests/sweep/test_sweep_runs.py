@@ -13,32 +13,10 @@ from pdrop_eval.run.evaluate import cli as evaluate
 from pdrop_eval.run.sweep import cli, spec
 from pdrop_eval.run.sweep.plan import runs
 from pdrop_eval.utils.errors import RunsFailedError
+from tools.robustness.compared import content
 
 TASKS = "tasks=[gqa,pope]"
 SWEEP = ["models=[mini]", "strategies=[vanilla,fastv,visionzip]", "budgets=[64]", TASKS, "limit=2"]
-# What tells of time and place: all else is the same bytes. A commit while the tests run is no other code.
-TIMED = ("created", "updated", "command", "hardware", "resumed", "code")
-TIMED_TASK = ("wall_seconds", "usage")
-
-
-def content(results):
-    """The files of all runs beneath a folder; of records, what doesn't tell of time and place."""
-    found = {}
-    for path in sorted(results.glob("*/*/**/*")):
-        if path.is_file() and path.name != ".lock" and ".sweep" not in path.parts:
-            found[path.relative_to(results).as_posix()] = _content(path)
-    return found
-
-
-def _content(path):
-    if path.name != "record.json":
-        return path.read_text()
-    record = {key: value for key, value in json.loads(path.read_text()).items() if key not in TIMED}
-    record["config"].pop("results")
-    for entry in record["tasks"].values():
-        for name in TIMED_TASK:
-            entry.pop(name)
-    return json.dumps(record)
 
 
 @pytest.fixture(scope="module")

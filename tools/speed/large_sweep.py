@@ -54,18 +54,18 @@ def _write_run(root: Path, number: int, model: int, strategy: str, tokens: int, 
     tasks = {}
     right = 0.85 if strategy == VANILLA else 0.6 + 0.2 * tokens / IMAGE_TOKENS
     for key, known in benchmarks().items():
-        lines, score = _samples(key, questions, rng, right)
+        lines, score = samples_of(key, questions, rng, right)
         (folder / "samples" / f"{known.task}.jsonl").write_bytes(lines)
-        tasks[known.task] = _entry(key, score, questions, lines, tokens or IMAGE_TOKENS)
+        tasks[known.task] = entry_of(key, score, questions, lines, tokens or IMAGE_TOKENS)
         written += len(lines)
-    record = _record(folder.name, identity, model, strategy, tokens, tasks)
+    record = record_of(folder.name, identity, model, strategy, tokens, tasks)
     text = json.dumps(record, indent=2)
     (folder / "record.json").write_text(text, encoding="utf-8")
     return written + len(text)
 
 
-def _samples(key: str, questions: int, rng: random.Random, right: float) -> tuple[bytes, float]:
-    """The lines of a file of samples, and the score of the metric."""
+def samples_of(key: str, questions: int, rng: random.Random, right: float) -> tuple[bytes, float]:
+    """Return the lines of a file of samples, and the score of the metric."""
     marks = [rng.random() < right for _ in range(questions)]
     text = "".join(_lines(key, place)[mark] for place, mark in enumerate(marks))
     rule = benchmarks()[key].rule
@@ -100,7 +100,8 @@ def _sample(key: str, place: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _entry(key: str, score: float, n: int, lines: bytes, tokens: int) -> dict[str, Any]:
+def entry_of(key: str, score: float, n: int, lines: bytes, tokens: int) -> dict[str, Any]:
+    """Return what a record says of a task."""
     return {
         "benchmark": key, "metric": "m", "status": "scored", "score": score, "stderr": 5.0, "n": n,
         "data_sha256": "0" * 64, "tflops_mean": tokens * 0.0066, "image_tokens_mean": float(IMAGE_TOKENS),
@@ -109,9 +110,10 @@ def _entry(key: str, score: float, n: int, lines: bytes, tokens: int) -> dict[st
     }  # fmt: skip
 
 
-def _record(
+def record_of(
     name: str, identity: dict, model: int, strategy: str, tokens: int, tasks: dict[str, Any]
 ) -> dict[str, Any]:
+    """Return a record."""
     count = tokens or IMAGE_TOKENS
     return {
         "schema": SCHEMA, "run_id": name, "status": "completed", "created": "2026-01-01T00:00:00+00:00",

@@ -159,6 +159,13 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
     return replace(plan, config=config, identity=decides)
 
 
+def plan_from_seed(plan: Plan, seed: int) -> Plan:
+    """The same run from another seed, which only its identity depends on."""
+    config = replace(plan.config, seed=seed)
+    decides = _identity(config, plan.checkpoint, plan.identity["model_sha256"], plan.data)
+    return replace(plan, config=config, identity=decides)
+
+
 def _settled(config: RunSpec, family: Any) -> RunSpec:
     return replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
 

@@ -6,13 +6,14 @@ that a run is what `pdrop-eval` would make of the same settings.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.records.store import read_record, run_folder, run_id
 from pdrop_eval.run.config.spec import BudgetSpec, RunSpec, StrategySpec, compose_spec
 from pdrop_eval.run.evaluate.judge import left_to
-from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
+from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside, plan_from_seed
 from pdrop_eval.run.sweep.plan.cost import Cost, cost_of
 from pdrop_eval.run.sweep.plan.matrix import Asked, asked_runs
 from pdrop_eval.run.sweep.spec import SweepSpec
@@ -39,7 +40,7 @@ class PlannedRun:
     done: frozenset[str]
     cost: Cost
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Its folder beneath the results: `mini/fastv-0123456789`."""
         config = self.plan.config
@@ -90,21 +91,38 @@ def plan_runs(spec: SweepSpec) -> Planned:
     there = records_in(Path(spec.results))
     runs: dict[str, PlannedRun] = {}
     left_out = []
+    like: dict[Asked, tuple[Plan, Cost] | LeftOutRun] = {}  # by all but the seed, which decides nothing of it
     for one in asked:
-        made: RunSpec | None = None
-        try:
-            base = bases.of(one)
-            made = _spec_of(one, base.config, spec)
-            plan = replace(plan_beside(base, made), tasks=list(one.tasks))
-            cost = cost_of(plan)
-        except UserError as error:
-            left_out.append(LeftOutRun(one, str(error), made))
+        key = replace(one, seed=0)
+        if key not in like:
+            like[key] = _planned_like(one, bases, spec)
+        found = like[key]
+        if isinstance(found, LeftOutRun):
+            left_out.append(_with_seed(found, one))
             continue
-        run = PlannedRun(one, plan, frozenset(_done(plan, there)), cost)
+        plan = found[0] if found[0].config.seed == one.seed else plan_from_seed(found[0], one.seed)
+        run = PlannedRun(one, plan, frozenset(_done(plan, there)), found[1])
         runs.setdefault(run.id, run)
     if not runs:
         raise UserError(f"None of the {len(asked)} runs of this sweep can be made. {left_out[0].reason}")
     return Planned(list(runs.values()), left_out)
+
+
+def _planned_like(asked: Asked, bases: "_Bases", spec: SweepSpec) -> tuple[Plan, Cost] | LeftOutRun:
+    """A run's plan and cost, or why it can't be made."""
+    made: RunSpec | None = None
+    try:
+        base = bases.of(asked)
+        made = _spec_of(asked, base.config, spec)
+        plan = replace(plan_beside(base, made), tasks=list(asked.tasks))
+        return plan, cost_of(plan)
+    except UserError as error:
+        return LeftOutRun(asked, str(error), made)
+
+
+def _with_seed(found: LeftOutRun, asked: Asked) -> LeftOutRun:
+    made = None if found.spec is None else replace(found.spec, seed=asked.seed)
+    return LeftOutRun(asked, found.reason, made)
 
 
 def records_in(results: Path) -> dict[str, list[Path]]:

@@ -1,0 +1,45 @@
+"""A large sweep is planned without doing the same thing for each of its runs."""
+
+from pdrop_eval.run.sweep.plan import runs
+from pdrop_eval.run.sweep.plan.runs import plan_runs
+from pdrop_eval.run.sweep.spec import read_sweep
+from tools.speed import sweep_gain, sweep_scale
+
+
+def planned(results, *more):
+    return plan_runs(read_sweep(["budgets=[64]", "tasks=[gqa]", f"results={results}", *more]))
+
+
+def test_seeds_of_a_run_are_planned_once_and_are_what_each_is_alone(tmp_path, monkeypatch):
+    made = []
+    whole = runs.plan_beside
+    monkeypatch.setattr(runs, "plan_beside", lambda *about: made.append(about) or whole(*about))
+    many = planned(tmp_path, "strategies=[fastv,random]", "seeds=[4,5,6]")
+    assert len(made) == 2
+    alone = planned(tmp_path, "strategies=[random]", "seeds=[6]").runs[0]
+    (same,) = [run for run in many.runs if run.id == alone.id]
+    assert (same.asked, same.cost, same.plan.config) == (alone.asked, alone.cost, alone.plan.config)
+    assert same.plan.identity == alone.plan.identity
+    assert len({run.id for run in many.runs}) == 6
+
+
+def test_what_can_not_be_is_left_out_with_each_seed(tmp_path):
+    found = planned(tmp_path, "strategies=[vanilla,fastv]", "budgets=[3]", "seeds=[4,5]")
+    assert [(one.asked.seed, one.spec.seed) for one in found.left_out] == [(4, 4), (5, 5)]
+    assert len({one.reason for one in found.left_out}) == 1
+
+
+def test_the_benchmark_plans_at_least_so_many_cells():
+    """Five models, five strategies at five budgets and vanilla, 16 tasks: 2,080 cells a seed."""
+    assert sweep_scale.settings(2081)[-1] == "seeds=[1,2]"
+    assert sweep_scale.settings(100_000)[-1].count(",") == 48  # 49 seeds: 101,920 cells
+    assert not sweep_scale.met({"commands": {"plan=true": {"processor_seconds": 10.5, "bytes": 1}}})
+
+
+def test_a_sweep_is_compared_with_commands_of_the_same_round():
+    """Twice as fast in one round, three times in the other: 2.5 in the median."""
+    found = {
+        "sweep": [{"seconds": 10, "cells": 8}, {"seconds": 10, "cells": 8}],
+        "separate": [{"seconds": 20, "cells": 8}, {"seconds": 30, "cells": 16}],
+    }
+    assert sweep_gain.gains(found) == {"whole": [2.25, 2.5, 2.75], "cells": [1.25, 1.5, 1.75]}
