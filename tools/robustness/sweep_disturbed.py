@@ -23,6 +23,7 @@ SWEEP = [
 ]  # fmt: skip
 _PATIENCE = 600.0  # seconds until a sweep is taken to hang
 _DAMAGED = "pope"
+_EARLY = 0.2  # of the kills hit workers that may still load their model
 
 
 @dataclass
@@ -67,6 +68,11 @@ class Seen:
     finished: dict[str, dict[str, Any]]
     kept: dict[str, int]
 
+    @property
+    def answers(self) -> int:
+        """How many answers were there."""
+        return sum(self.kept.values()) + sum(entry["n"] for entry in self.finished.values())
+
 
 class Disturbed:
     """A sweep in a folder of its own."""
@@ -100,11 +106,14 @@ class Disturbed:
         return started([*SWEEP, "engine=ray", f"address={self._nodes.address}"], self._results, self._log)
 
     def _at_work(self) -> bool:
-        """Wait for a random moment while a cell is computed that was handed out since the last kill."""
-        last = self._seen[-1].at if self._seen else 0.0
+        """Wait for a moment after an answer since the last kill; at times, until a cell is begun."""
+        last = self._seen[-1] if self._seen else Seen(0.0, {}, {})
+        before = 0 if self._chance.random() > _EARLY else -1
         while self._driver.poll() is None and time.monotonic() < self._until:
             self._note_given()
-            if any(at > last for times in self._given.values() for at in times):
+            begun = any(at > last.at for times in self._given.values() for at in times)
+            now = Seen(0.0, dict(entries(self._results)), kept_answers(self._results))
+            if begun and now.answers - last.answers > before:
                 time.sleep(self._chance.uniform(0.2, 3.0))
                 return self._driver.poll() is None
             time.sleep(0.2)

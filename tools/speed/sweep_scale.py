@@ -16,11 +16,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.run.sweep.plan.runs import Planned, PlannedRun, plan_runs
+from pdrop_eval.run.sweep.plan.runs import PlannedRun, plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, RUNNING, Board
 from pdrop_eval.run.sweep.state.definition import cells_of, define
@@ -45,8 +47,12 @@ def settings(cells: int) -> list[str]:
     ]  # fmt: skip
 
 
-def write_half(asked: Sequence[str], results: Path, questions: int) -> Planned:
-    """Write records of every other run, and the board of a sweep that has come so far."""
+def write_half(asked: Sequence[str], results: Path, questions: int) -> tuple[int, int]:
+    """Write records of every other run, and the board of a sweep that has come so far.
+
+    Returns:
+        How many cells and runs the sweep has.
+    """
     spec = read_sweep(asked)
     planned = plan_runs(spec)
     for number, run in enumerate(planned.runs):
@@ -66,7 +72,7 @@ def write_half(asked: Sequence[str], results: Path, questions: int) -> Planned:
             lines.append({"at": time.time(), "cell": cell.id, "state": ended, **more})
     with open(board.folder / "events" / "driver.jsonl", "a", encoding="utf-8") as file:
         file.write("".join(json.dumps(line) + "\n" for line in lines))
-    return planned
+    return planned.cells, len(planned.runs)
 
 
 def _write_record(results: Path, number: int, run: PlannedRun, questions: int) -> None:
@@ -109,10 +115,12 @@ def timed(arguments: Sequence[str]) -> dict[str, Any]:
 def measure(cells: int, questions: int, results: Path) -> dict[str, Any]:
     """Make the sweep beneath a folder and time its commands."""
     asked = [*settings(cells), f"results={results}"]
-    planned = write_half(asked, results, questions)
+    # elsewhere: what a command is said to have had of memory begins with that of the process that starts it
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+        count, runs = elsewhere.submit(write_half, asked, results, questions).result()
     size = sum(path.stat().st_size for path in results.rglob("*") if path.is_file())
     return {
-        "cells": planned.cells, "runs": len(planned.runs), "questions": questions, "size": size,
+        "cells": count, "runs": runs, "questions": questions, "size": size,
         "commands": {word: timed([*asked, word]) for word in ("plan=true", "status=true")},
     }  # fmt: skip
 
