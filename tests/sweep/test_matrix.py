@@ -1,12 +1,17 @@
 """A sweep's lists multiplied out, by hand-counted cells."""
 
+from dataclasses import asdict
+
 import pytest
 
+from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.sweep.engines import engine_of
 from pdrop_eval.run.sweep.plan.matrix import asked_runs
 from pdrop_eval.run.sweep.plan.runs import command_of
 from pdrop_eval.run.sweep.spec import read_sweep
+from pdrop_eval.run.sweep.state.definition import base_spec
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.validation import to_plain
 
 TWO_TASKS = "tasks=[gqa,pope]"
 
@@ -124,3 +129,42 @@ def test_wrong_input_is_named_with_the_fix(arguments, told):
 def test_an_engine_that_there_is_not_is_named():
     with pytest.raises(UserError, match=r"Unknown engine: 'locl'.* Did you mean local?"):
         engine_of("locl")
+
+
+@pytest.fixture
+def own_data(monkeypatch):
+    """A folder of own data as the settings name it; what they remember of it goes with the test."""
+    monkeypatch.setattr("pdrop_eval.run.config.own_data.remember_own", lambda name, metric: None)
+    return ["data.folder=shapes", "data.metric=exact_match"]
+
+
+def test_a_folder_of_own_data_is_the_only_suite(own_data):
+    """Two strategies on the folder's one task; the command of a run names no suite and no task beside it."""
+    arguments = ["strategies=[vanilla,pdrop]", "limit=3", *own_data]
+    found = runs(*arguments)
+    assert [(run.label, run.suite, run.tasks) for run in found] == [
+        ("vanilla", "shapes_exact_match", ("shapes_exact_match",)),
+        ("pdrop", "shapes_exact_match", ("shapes_exact_match",)),
+    ]
+    assert command_of(found[1], read_sweep(arguments)).partition("pdrop-eval ")[2] == (
+        "model=mini strategy=pdrop seed=1 limit=3 results=results/runs "
+        "data.folder=shapes data.metric=exact_match"
+    )
+
+
+@pytest.mark.parametrize("named", ["suites=[mini]", "tasks=[gqa]", "include=[{tasks:[gqa]}]"])
+def test_a_folder_of_own_data_takes_no_other_questions(named, own_data):
+    with pytest.raises(UserError, match=r"(suites|tasks)= can't be given with data\.folder=shapes"):
+        runs(named, *own_data)
+
+
+def test_a_worker_knows_a_folder_of_own_data_from_the_definition(own_data, monkeypatch):
+    """It reads the settings as they were written, and composes none itself, which is what remembers them."""
+    known = []
+    monkeypatch.setattr(
+        "pdrop_eval.run.sweep.state.definition.remember_own",
+        lambda *one: known.append(one),
+    )
+    spec = compose_spec(own_data)
+    assert base_spec({"spec": to_plain(asdict(spec))}) == spec
+    assert known == [("shapes_exact_match", "exact_match")]

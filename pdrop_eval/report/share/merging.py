@@ -113,6 +113,8 @@ def _records(root: Path, needed: bool) -> list[tuple[Path, dict[str, Any]]]:
     """The records of a folder; one that is named must have some."""
     paths = sorted(root.glob("*/*/record.json"))
     if not paths and needed:
+        if not root.is_dir():
+            raise UserError(f"from={root} is no folder. Give one with <model>/<run>/record.json beneath it.")
         level = "It is a run" if (root / "record.json").is_file() else (
             "It has the runs of one model" if any(root.glob("*/record.json")) else "There is no record in it"
         )  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdrop_eval.run.config.compose import check_overrides, compose_config, own_settings
+from pdrop_eval.run.config.own_data import own_name
 from pdrop_eval.run.config.quoting import parsed
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils.errors import UserError
@@ -42,6 +43,7 @@ class SweepSpec:
 
     Attributes:
         given: Settings of `pdrop-eval` that hold for all runs, as overrides.
+        own: The only suite and task, where these give a folder of own data; else None.
     """
 
     models: tuple[str, ...]
@@ -66,6 +68,7 @@ class SweepSpec:
     gpus: int | None = None
     address: str | None = None
     given: tuple[str, ...] = ()
+    own: str | None = None
 
     def value_of(self, name: str, usual: str = "") -> str:
         """Return what the settings of all runs say of a setting of `pdrop-eval`, as text."""
@@ -94,7 +97,7 @@ def read_sweep(arguments: Sequence[str]) -> SweepSpec:
     spec = typed_config(SweepSpec, config)
     given = (*spec.overrides, *others)
     _check_given(given)
-    spec = SweepSpec(**{**vars(spec), "given": given})
+    spec = SweepSpec(**{**vars(spec), "given": given, "own": own_name(given)})
     _check(spec)
     return spec
 

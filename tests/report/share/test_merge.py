@@ -190,3 +190,8 @@ def test_public_records_name_no_folder_and_no_secret(roots):
     assert "/srv/me" not in text
     assert "abcdefghij" not in text
     assert merge([one], into, public=True).written == 0
+
+
+def test_a_folder_that_is_missing_is_no_folder_without_records(tmp_path):
+    with pytest.raises(UserError, match=r"from=.*nope is no folder\. Give one with"):
+        merge([tmp_path / "nope"], tmp_path / "all")

@@ -105,7 +105,7 @@ def _of_block(block: Mapping[str, Any], spec: SweepSpec) -> Iterator[Asked]:
         check_whole("seeds", seed, 0)
     for model in _names("models", block["models"]):
         check_choice("model", model, model_configs())
-        for suite in _suites(block["suites"], model):
+        for suite in _suites(block, model, spec):
             tasks = _tasks(block["tasks"], suite, spec)
             for seed, (name, fields) in product(seeds, strategies):
                 fitted = budgets if takes_budget(name, fields) else (None,)
@@ -167,7 +167,16 @@ def read_budget(entry: Any) -> Budget | None:
     return str(kind), value
 
 
-def _suites(asked: Any, model: str) -> list[str]:
+def _suites(block: Mapping[str, Any], model: str, spec: SweepSpec) -> list[str]:
+    asked = block["suites"]
+    if spec.own is not None:
+        for name in ("suites", "tasks"):
+            if block[name] is not None:
+                raise UserError(
+                    f"{name}= can't be given with data.folder={spec.value_of('data.folder')}: the folder is "
+                    "the only suite, with one task. Leave one of them out."
+                )
+        return [spec.own]
     if asked is None:
         return [suite_of(str(model_configs()[model].get("size")))]
     found = _names("suites", asked)
@@ -179,6 +188,8 @@ def _suites(asked: Any, model: str) -> list[str]:
 def _suite_tasks(suite: str, spec: SweepSpec) -> list[str]:
     from pdrop_eval.run.config.quoting import parsed
 
+    if spec.own is not None:
+        return [spec.own]
     given = [one for one in spec.given if one.lstrip("+").startswith("suite.tasks=")]
     if given:
         listed: Any = parsed(given[-1:])[0].value()
@@ -197,9 +208,7 @@ def _check_tasks_known(block: Mapping[str, Any], spec: SweepSpec) -> None:
         return
     if not _listed(block["tasks"]):
         raise UserError("tasks=[] is empty. Name some tasks, or use tasks=null for all.")
-    suites = {
-        suite for model in _names("models", block["models"]) for suite in _suites(block["suites"], model)
-    }
+    suites = {suite for model in _names("models", block["models"]) for suite in _suites(block, model, spec)}
     listed = dict.fromkeys(task for suite in sorted(suites) for task in _suite_tasks(suite, spec))
     for task in _listed(block["tasks"]):
         check_benchmark(f"task of suites=[{','.join(sorted(suites))}]", str(task), list(listed))

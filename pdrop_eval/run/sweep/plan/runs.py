@@ -143,7 +143,7 @@ def command_of(asked: Asked, spec: SweepSpec) -> str:
         words += [f"strategy.{name}={shown(value)}" for name, value in asked.fields]
     if asked.budget:
         words.append(f"budget.{asked.budget[0]}={asked.budget[1]}")
-    words += [f"suite={asked.suite}", f"seed={asked.seed}", *_common(spec, asked.tasks)]
+    words += [*_suite_word(asked.suite, spec), f"seed={asked.seed}", *_common(spec, asked.tasks)]
     return command("pdrop-eval", [*words, *spec.given])
 
 
@@ -172,8 +172,13 @@ class _Bases:
 
     def _make(self, model: str, suite: str) -> Plan:
         tasks = tuple(self._tasks[model, suite])
-        words = [f"model={model}", f"suite={suite}", f"strategy={VANILLA}", *_common(self._spec, tasks)]
-        return make_plan(compose_spec([*words, *self._spec.given]))
+        words = [f"model={model}", *_suite_word(suite, self._spec), f"strategy={VANILLA}"]
+        return make_plan(compose_spec([*words, *_common(self._spec, tasks), *self._spec.given]))
+
+
+def _suite_word(suite: str, spec: SweepSpec) -> list[str]:
+    """The override that names the suite; none beside a folder of own data, which is a suite by itself."""
+    return [] if spec.own is not None else [f"suite={suite}"]
 
 
 def _common(spec: SweepSpec, tasks: Sequence[str]) -> list[str]:
@@ -181,7 +186,8 @@ def _common(spec: SweepSpec, tasks: Sequence[str]) -> list[str]:
     named = [] if spec.tasks is None else [task for task in spec.tasks if task in tasks]
     listed = [*named, *(task for task in tasks if task not in named)]
     limit = [] if spec.limit is None else [f"limit={spec.limit}"]
-    return [f"tasks=[{','.join(listed)}]", *limit, for_hydra(f"results={spec.results}")]
+    listing = [] if spec.own is not None else [f"tasks=[{','.join(listed)}]"]
+    return [*listing, *limit, for_hydra(f"results={spec.results}")]
 
 
 def _spec_of(asked: Asked, base: RunSpec, spec: SweepSpec) -> RunSpec:

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.benchmarks.own.definition import remember_own
 from pdrop_eval.run.config.spec import BudgetSpec, RunSpec, StrategySpec
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.run.sweep.plan.runs import Planned, PlannedRun, command_of
@@ -65,8 +66,11 @@ def _base(group: list[PlannedRun]) -> dict[str, Any]:
 
 
 def base_spec(base: Mapping[str, Any]) -> RunSpec:
-    """Return the spec of a base of a definition."""
-    return make_typed(RunSpec, base["spec"])
+    """Return the spec of a base of a definition; this process then knows its folder of own data."""
+    spec = make_typed(RunSpec, base["spec"])
+    if spec.suite.own is not None:
+        remember_own(spec.suite.name, spec.suite.own.metric)
+    return spec
 
 
 def run_spec(base: RunSpec, run: Mapping[str, Any]) -> RunSpec:
