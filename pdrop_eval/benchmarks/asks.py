@@ -173,7 +173,7 @@ def caught(replies: Replies) -> Iterator[None]:
 
     def connect(self: Any, address: Any) -> Any:
         """What goes past the clients above doesn't leave either."""
-        inside = self.family == getattr(socket, "AF_UNIX", None)
+        inside = getattr(socket, "AF_UNIX", None) == self.family
         if not (replies.online or inside or threading.current_thread().name == THREAD):
             if replies.loading:
                 raise ConnectionError("this run uses no network")
