@@ -41,10 +41,10 @@ def judge():
 
 
 @pytest.mark.slow
-def test_the_named_tasks_run_and_a_judge_scores_what_was_answered_later(llava, tmp_path, judge, lmms_eval):
+def test_the_named_tasks_run_and_a_judge_scores_what_was_answered_later(tmp_path, judge, lmms_eval):
     data = installed_data.write_all(tmp_path / "data")
     common = [
-        f"tasks=[{NAMED},realworldqa]", "suite=paper", f"data.root={data}", f"model.pretrained={llava}",
+        f"tasks=[{NAMED},realworldqa]", "suite=paper", f"data.root={data}",
         f"results={tmp_path / 'runs'}", "limit=4", "strategy=vanilla", "model.max_new_tokens=4",
     ]  # fmt: skip
     rows = [
