@@ -243,7 +243,7 @@ bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
 	$(BIN)/python -m tools.speed.goals $(ARGS)
 
-families-speed: $(STAMP)  ## Every family against its FLOPs: results/efficiency/families.md
+families-speed: $(STAMP)  ## Families and FLOPs: results/efficiency/families.md
 	$(BIN)/python -m tools.speed.families $(ARGS)
 
 choosing: $(STAMP)  ## What choosing costs: results/efficiency/choosing.md

@@ -30,7 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def spread(cases: int, number: int) -> set[int]:
     """The indices of `number` of so many cases, the first among them, at about equal distances."""
-    return {index * cases // number for index in range(min(number, cases))}
+    number = min(number, cases)
+    return {index * cases // number for index in range(number)}
 
 
 def pytest_collection_finish() -> None:

@@ -133,7 +133,7 @@ def test_every_command_in_the_documentation_is_one():
     named = re.findall(r"`([a-z_]+)=[^`]*`", text)
     assert {"gate", "max_drop", "max_drop_of", "unpaired", "examples"} <= {*named}
     for name in named:
-        assert f"{name}:" in help_text("compare") or name in ("tasks", "limit", "dtype")
+        assert f"{name}:" in help_text("compare") or name in ("tasks", "limit", "dtype", "subset")
 
 
 def test_files_are_named_after_what_is_compared():

@@ -59,7 +59,7 @@ def dirs(tmp_path):
 
 def test_the_members_are_the_models_of_the_tables(monkeypatch):
     conf = {path.stem for path in (CONF / "model").glob("mini*.yaml")}
-    assert set(FAMILY) == conf
+    assert set(FAMILY) == conf - {"mini_qwen2_5_vl"}  # which has a training of its own
     for name, member in FAMILY.items():
         model = compose_config([f"model={name}"]).model
         assert (model.train, model.train_ratio) == ("pdrop" if member.ratio else "vanilla", member.ratio)

@@ -13,6 +13,7 @@ from pdrop_eval.utils.paths import TASKS as FOLDER
 LISTED = json.loads((FOLDER / "rendered" / "subsets.json").read_text())
 
 
+@pytest.mark.thin(3)
 @pytest.mark.parametrize("task", TASKS)
 def test_the_questions_of_a_subset_are_those_that_are_listed(task):
     rows = [row for _, _, row in suite.render(task)]

@@ -304,6 +304,7 @@ def test_any_number_of_stages_fits_the_width(groups):
         assert extent.y0 >= 0
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize("size", [(2, 900), (900, 2), (1, 1), (3000, 2000)])
 def test_pictures_of_any_shape_are_drawn(size):
     width, height = size

@@ -27,6 +27,7 @@ def differences(monkeypatch, one, other):
     return ""
 
 
+@pytest.mark.thin(4)
 @pytest.mark.parametrize(("override", "named"), [
     ("strategy.ratio=0.6", "strategy.ratio (process 0: 0.5, process 1: 0.6)"),
     ("strategy=vanilla", "strategy.name (process 0: pdrop, process 1: vanilla)"),

@@ -71,6 +71,7 @@ SLOW = [
 ]  # fmt: skip
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     "change", [*FAST, *(pytest.param(change, marks=pytest.mark.slow) for change in SLOW)]
 )

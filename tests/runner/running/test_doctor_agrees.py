@@ -107,6 +107,7 @@ CASES = {
 }
 
 
+@pytest.mark.thin(12)
 @pytest.mark.parametrize("case", CASES)
 def test_the_doctor_says_what_the_run_says(llava, data, tmp_path, case):
     change, given, words = CASES[case]

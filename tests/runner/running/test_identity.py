@@ -155,6 +155,7 @@ ALSO_DECIDES = (
 )
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     "name", [*DECIDES, *(pytest.param(name, marks=pytest.mark.slow) for name in ALSO_DECIDES)]
 )
@@ -171,6 +172,7 @@ def test_a_module_that_is_imported_only_now_counts_too(tree, stale):
     assert stale() == "all"
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("setting", "strategy"),
     [("strategy.ratio=0.6", "pdrop"), ("seed=2", "pdrop"), ("limit=2", "pdrop"), ("strategy=fastv", "fastv")],
@@ -193,11 +195,13 @@ def test_other_packages_weights_or_data_are_another_run(stale, llava, data, tmp_
     assert stale() == "all"
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize("setting", ["workers=0", "feature_cache=0", "log=text", "untested_packages=true"])
 def test_what_changes_no_answer_is_no_other_run(stale, setting):
     assert stale(setting) == []
 
 
+@pytest.mark.thin(2)
 @pytest.mark.parametrize(
     ("name", "old", "new", "tasks"),
     [
@@ -220,6 +224,7 @@ def test_a_setting_that_is_null_is_the_same_as_none():
     assert run_identity.settings_sha256({**newer, "later": 0}) != run_identity.settings_sha256(known)
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(
     ("name", "tasks"),
     [("gqa.py", ["gqa"]), ("scoring/rules/category_f1.py", ["pope"]), ("scoring/rules/pair_sum.py", ["mme"])],
