@@ -158,7 +158,13 @@ def test_a_merge_that_is_cut_off_leaves_whole_runs_and_goes_on(roots, monkeypatc
 
 def test_a_folder_without_records_is_refused_and_its_level_named(roots):
     one, _, into = roots
-    for wrong, words in ((one / "none", "no record"), (one / "mini", "runs of one model")):
+    (one.parent / "empty").mkdir()
+    told = {
+        one / "none": "none is no folder",
+        one.parent / "empty": "no record",
+        one / "mini": "runs of one model",
+    }
+    for wrong, words in told.items():
         with pytest.raises(UserError, match=words):
             merge([wrong], into)
     with pytest.raises(UserError, match="It is a run"):
@@ -190,8 +196,3 @@ def test_public_records_name_no_folder_and_no_secret(roots):
     assert "/srv/me" not in text
     assert "abcdefghij" not in text
     assert merge([one], into, public=True).written == 0
-
-
-def test_a_folder_that_is_missing_is_no_folder_without_records(tmp_path):
-    with pytest.raises(UserError, match=r"from=.*nope is no folder\. Give one with"):
-        merge([tmp_path / "nope"], tmp_path / "all")
