@@ -141,7 +141,10 @@ def _labels(path: Path, record: dict[str, Any], run: Run) -> Iterator[str]:
             yield f"{shortened(label)} is no label for a table: {allowed}."
     for benchmark in run.results:
         if benchmark not in benchmarks():
-            yield f"the benchmark {shortened(benchmark)} is unknown to this version."
+            yield (
+                f"the benchmark {shortened(benchmark)} is none of docs/benchmarks.md, such as questions of "
+                "your own: it can't be shared. Remove this run's folder from the submission."
+            )
 
 
 def _private(value: Any, name: str = "") -> Iterator[str]:

@@ -132,3 +132,11 @@ def test_a_run_in_a_folder_of_another_name_is_named(mine):
     folder = run_of(mine).folder
     folder.rename(folder.with_name("mine"))
     assert any("its folder has another name" in fault for fault in faults(mine))
+
+
+def test_a_benchmark_that_only_its_owner_has_is_named_with_what_to_do(mine):
+    """Of two runs one has questions that are in no registry."""
+    edit(run_of(mine), lambda record: record["tasks"]["gqa"].update(benchmark="shapes_exact_match"))
+    found = [one for one in faults(mine) if "shapes_exact_match" in one]
+    assert len(found) == 1
+    assert "questions of your own: it can't be shared. Remove this run's folder" in found[0]
