@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pdrop_eval.run.lmms.score_answers import score, score_folder
+    from pdrop_eval.run.lmms.tasks.score_answers import score, score_folder
     from pdrop_eval.strategies.combine import Combine
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
@@ -39,5 +39,5 @@ def _homes() -> dict[str, str]:
         **homes,
         "Combine": "pdrop_eval.strategies.combine",
         "UserError": "pdrop_eval.utils.errors",
-        **dict.fromkeys(("score", "score_folder"), "pdrop_eval.run.lmms.score_answers"),
+        **dict.fromkeys(("score", "score_folder"), "pdrop_eval.run.lmms.tasks.score_answers"),
     }

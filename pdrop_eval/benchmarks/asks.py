@@ -20,9 +20,9 @@ from typing import Any
 from unittest import mock
 
 from pdrop_eval.benchmarks.judge_client import Judge
-from pdrop_eval.utils.bounded_request import THREAD
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import writing_to
+from pdrop_eval.utils.server.bounded_request import THREAD
 from pdrop_eval.utils.validation import parse
 
 # What tasks look for as they are imported. Their requests don't leave, so a user's own keys aren't needed.

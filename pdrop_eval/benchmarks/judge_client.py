@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-from pdrop_eval.utils.chat_server import ChatServer, ServerError, TemporaryError
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.redact import redact_address
-from pdrop_eval.utils.server_settings import check_model_name, check_server, read_key
+from pdrop_eval.utils.server.chat_server import ChatServer, ServerError, TemporaryError
+from pdrop_eval.utils.server.server_settings import check_model_name, check_server, read_key
+from pdrop_eval.utils.text.redact import redact_address
 from pdrop_eval.utils.validation import shortened
 
 Answer = TypeVar("Answer")

@@ -21,7 +21,7 @@ from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
 from pdrop_eval.utils.files import writing_to
-from pdrop_eval.utils.redact import redact_address
+from pdrop_eval.utils.text.redact import redact_address
 from pdrop_eval.utils.validation import is_finite_number, parse
 
 _AT_ONCE = 8  # questions that wait for the judge at the same time

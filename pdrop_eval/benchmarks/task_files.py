@@ -23,10 +23,10 @@ from pdrop_eval.benchmarks.installed.index import is_installed
 from pdrop_eval.benchmarks.installed.kinds import source_files, task_file
 from pdrop_eval.benchmarks.registry import IMAGES, by_task, check_benchmark, registered_by_task
 from pdrop_eval.benchmarks.scoring.rules import rule_module, scoring_rule
+from pdrop_eval.utils.code.hashing import file_sha256
+from pdrop_eval.utils.code.source_code import hash_modules, import_closure
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.paths import PACKAGE, TASKS
-from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:

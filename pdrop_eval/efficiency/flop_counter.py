@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.before_decoder.interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.context import StagedForward
 from pdrop_eval.engine.interface import Selection, SelectionContext
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.utils.errors import UserError
 
 COUNTABLE = ("eager", "sdpa")

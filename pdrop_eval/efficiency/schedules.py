@@ -3,7 +3,7 @@
 from typing import Any
 
 from pdrop_eval.efficiency.architecture import Architecture
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 
 
 def schedule_of(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pdrop_eval.engine.ops import last_column, query_scores
+from pdrop_eval.engine.stages.ops import last_column, query_scores
 from pdrop_eval.models import families
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice

@@ -9,8 +9,8 @@ from transformers import DynamicCache
 
 from pdrop_eval.engine.interface import Drop, check_trains
 from pdrop_eval.engine.schedule import check_layers
-from pdrop_eval.models.encoded import TokenShape
 from pdrop_eval.models.family import Family, MultimodalFamily
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.utils.errors import UserError
 
 ASSISTED = ("assistant_model", "prompt_lookup_num_tokens", "assistant_early_exit", "use_mtp")

@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from pdrop_eval.engine import checks
-from pdrop_eval.engine.added import AddedFeatures
-from pdrop_eval.engine.before import BeforeStage, Shortened
-from pdrop_eval.engine.decode import CacheRecord, Continuation
+from pdrop_eval.engine.before_decoder.added import AddedFeatures
+from pdrop_eval.engine.before_decoder.reduce import BeforeStage, Shortened
 from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.per_image import lengths_of_inputs, lengths_of_prompt
-from pdrop_eval.engine.positions import settled_positions
-from pdrop_eval.engine.prefill import Prefill, Setup
+from pdrop_eval.engine.phases.decode import CacheRecord, Continuation
+from pdrop_eval.engine.phases.prefill import Prefill, Setup
 from pdrop_eval.engine.report import Report
+from pdrop_eval.engine.stages.positions import settled_positions
 from pdrop_eval.models import families
-from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.models.text_model import check_text_model
+from pdrop_eval.models.towers.encoded import Places
 from pdrop_eval.utils.errors import UserError
 
 STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers

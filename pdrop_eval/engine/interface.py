@@ -10,9 +10,9 @@ from pdrop_eval.utils.errors import UserError
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-    from pdrop_eval.engine.scoring import QueryKey, ScoringLayer
-    from pdrop_eval.engine.stage import Present
-    from pdrop_eval.models.encoded import Places
+    from pdrop_eval.engine.stages.scoring import QueryKey, ScoringLayer
+    from pdrop_eval.engine.stages.stage import Present
+    from pdrop_eval.models.towers.encoded import Places
 
 
 @dataclass(frozen=True)

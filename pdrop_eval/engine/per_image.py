@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pdrop_eval.engine.before import Shortened, images_of_rows
-from pdrop_eval.models.encoded import Places
+from pdrop_eval.engine.before_decoder.reduce import Shortened, images_of_rows
+from pdrop_eval.models.towers.encoded import Places
 
 
 @dataclass(frozen=True)

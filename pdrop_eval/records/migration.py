@@ -10,7 +10,7 @@ default (`changes`), and knows what each task was (`task_sha256`); its identity 
 from typing import Any
 
 from pdrop_eval.models import families
-from pdrop_eval.records.overrides import recorded_settings
+from pdrop_eval.records.rows.overrides import recorded_settings
 from pdrop_eval.records.run_identity import settings_sha256
 
 SCHEMA = 3

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pdrop_eval.records.kinds import Anything, Flag, List, Name, Number, Text, Texts, Time, Whole, Words
+from pdrop_eval.records.rows.kinds import Anything, Flag, List, Name, Number, Text, Texts, Time, Whole, Words
 from pdrop_eval.records.schema import Part, first_fault
 from pdrop_eval.strategies.recipe import FORMAT, VERSION
 from pdrop_eval.utils.errors import UserError

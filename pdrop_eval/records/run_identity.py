@@ -19,15 +19,15 @@ from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.recipe_settings import by_content
 from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
-from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import hash_files
-from pdrop_eval.utils.source_code import (
+from pdrop_eval.utils.code.hashing import hash_files
+from pdrop_eval.utils.code.source_code import (
     class_attribute,
     hash_modules,
     import_closure,
     module_file,
     project_imports,
 )
+from pdrop_eval.utils.errors import UserError
 
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
@@ -44,14 +44,14 @@ version = cache(metadata.version)  # reading a package's files takes longer than
 
 # Where the code that all strategies share begins; what these modules import is found by reading them.
 _SHARED = (
-    "run.lmms.model", "run.lmms.open", "run.lmms.task_runner", "benchmarks.scoring.score", "strategies.base",
-    "engine.context", "efficiency.budget", "efficiency.flops",
+    "run.lmms.model", "run.lmms.open", "run.lmms.tasks.task_runner", "benchmarks.scoring.score",
+    "strategies.base", "engine.context", "efficiency.budget", "efficiency.flops",
 )  # fmt: skip
 # What says how a strategy is called and drawn: a combination asks it, and no number depends on it.
 _NAMES = "strategies.registry"
 # What asks a model behind a server; a record has it in the place of a strategy's class.
 ENDPOINT = "pdrop_eval.run.endpoint.model.EndpointModel"
-_ASKS = ("run.endpoint.model", "run.lmms.task_runner", "benchmarks.scoring.score")
+_ASKS = ("run.endpoint.model", "run.lmms.tasks.task_runner", "benchmarks.scoring.score")
 # What decides such a model's answers, as far as it is known: not where the server is, nor how it is asked.
 _OF_ENDPOINT = ("name", "served", "revision", "max_new_tokens", "extra_body")
 _BEYOND_ENDPOINT = ("strategy", "budget", "device", "dtype", "attention", "batch_size")

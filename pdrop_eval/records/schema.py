@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic import field_validator as validator
 from pydantic_core import PydanticCustomError
 
-from pdrop_eval.records.kinds import (
+from pdrop_eval.records.rows.kinds import (
     Anything,
     Flag,
     Grids,

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pdrop_eval.efficiency.architecture import Architecture
-    from pdrop_eval.engine.before_interface import ImageReducer
+    from pdrop_eval.engine.before_decoder.interface import ImageReducer
     from pdrop_eval.engine.context import StagedForward
-    from pdrop_eval.models.encoded import TokenShape
+    from pdrop_eval.models.towers.encoded import TokenShape
     from pdrop_eval.strategies.recipe import Recipe
 
 _MANY = 10**18  # image tokens, more than anyone asks for

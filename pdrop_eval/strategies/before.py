@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.architecture import Architecture, architecture_of, nominal_image_tokens
-from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.before_decoder.interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.models.towers.encoded import Needs, TokenShape
 from pdrop_eval.strategies.base import Strategy, check_undecided, no_budget, no_schedule
 from pdrop_eval.utils.errors import UserError
 

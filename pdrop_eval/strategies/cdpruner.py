@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
-from pdrop_eval.engine.before_interface import ImageView
-from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView
+from pdrop_eval.models.towers.encoded import Needs, TokenShape
 from pdrop_eval.strategies.per_tile import PerTile
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import read_text

@@ -8,7 +8,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any
 
 from pdrop_eval.efficiency import budget
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy, no_budget
 from pdrop_eval.strategies.combinations import flattened, keys_of
 from pdrop_eval.strategies.registry import combination, described

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import complement
+from pdrop_eval.engine.stages.positions import check_positions
 from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.utils.validation import check_number, check_whole
@@ -254,7 +254,7 @@ def taken(states: "Tensor", image: "Tensor", start: "Tensor", order: "Tensor", n
     """
     import torch
 
-    from pdrop_eval.engine import ops
+    from pdrop_eval.engine.stages import ops
     from pdrop_eval.models.rotary import gather_columns
 
     unit = torch.nn.functional.normalize(states.float(), dim=-1)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
-from pdrop_eval.engine.before_interface import ImageView, Reduced
-from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView, Reduced
+from pdrop_eval.models.towers.encoded import Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.presets import check_preset, fill, shares
 from pdrop_eval.utils.errors import UserError

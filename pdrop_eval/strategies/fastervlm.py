@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.engine.before_interface import ImageView
-from pdrop_eval.models.encoded import Needs
+from pdrop_eval.engine.before_decoder.interface import ImageView
+from pdrop_eval.models.towers.encoded import Needs
 from pdrop_eval.strategies.per_tile import PerTile, best
 
 if TYPE_CHECKING:

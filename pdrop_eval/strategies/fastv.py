@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import check_named_layers, complement
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages.positions import check_positions
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.depth import earlier_note
 from pdrop_eval.strategies.last_row import image_attention

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import complement, tokens_per_layer
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages.positions import check_positions
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.strategies.last_row import image_attention
@@ -125,7 +125,7 @@ class Feather(InsideStrategy):
         """Choose the best by attention, and at the first drop the evenly spaced tokens beside them."""
         import torch
 
-        from pdrop_eval.engine import ops
+        from pdrop_eval.engine.stages import ops
 
         share = self.keep if context.drop == 0 else self.keep**2
         scores = image_attention(context)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.architecture import Architecture, nominal_image_tokens
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import check_positions
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages.positions import check_positions
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import fitprune_recipes, recipe
 from pdrop_eval.strategies.base import check_undecided
 from pdrop_eval.strategies.inside import InsideStrategy

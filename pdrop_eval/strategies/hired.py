@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.engine.before_interface import ImageView, Reduced
-from pdrop_eval.models.encoded import FIRST, Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView, Reduced
+from pdrop_eval.models.towers.encoded import FIRST, Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.per_tile import seen_patches
 from pdrop_eval.strategies.presets import check_preset, fill, shares

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from pdrop_eval.engine.schedule import check_named_layers
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import recipe
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.depth import scaled, scaled_note

@@ -15,7 +15,7 @@ def image_attention(context: SelectionContext) -> "Tensor":
     """
     import torch
 
-    from pdrop_eval.engine import ops
+    from pdrop_eval.engine.stages import ops
 
     last = torch.zeros_like(context.valid).scatter(1, ops.last_column(context.valid), True)
     weights, _ = context.attention_rows(last, rope=False, over="image", heads="mean")

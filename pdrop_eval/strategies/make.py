@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from pdrop_eval.engine.positions import UnsetPositions
+from pdrop_eval.engine.stages.positions import UnsetPositions
 from pdrop_eval.strategies.combinations import (
     EXAMPLE,
     JOIN,

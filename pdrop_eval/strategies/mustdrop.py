@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
+from pdrop_eval.engine.stages.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.strategies import raters as rating
 from pdrop_eval.strategies.before import check_count
 from pdrop_eval.strategies.depth import scaled_note

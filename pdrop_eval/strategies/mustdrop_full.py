@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from pdrop_eval.engine.before_interface import ImageView, Reduced
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
-from pdrop_eval.models.encoded import LAST, Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView, Reduced
+from pdrop_eval.engine.stages.positions import RENUMBER_IF_POSSIBLE
+from pdrop_eval.models.towers.encoded import LAST, Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.mustdrop import MustDrop
 from pdrop_eval.strategies.two_stage import TwoStage

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.engine.before_interface import LAYOUTS, ImageView, Reduced
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.before_decoder.interface import LAYOUTS, ImageView, Reduced
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.strategies.presets import check_preset, fill
 from pdrop_eval.utils.validation import check_setting

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.utils.errors import UserError
 
 PATCHES, NEXT = 576, "next_"  # of a tile of CLIP ViT-L/14-336; what begins the names of LLaVA-NeXT's presets

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
-from pdrop_eval.engine.before_interface import ImageView, Reduced
-from pdrop_eval.models.encoded import LAST, Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView, Reduced
+from pdrop_eval.models.towers.encoded import LAST, Needs, TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, projection_flops
 from pdrop_eval.utils.validation import check_number
 
@@ -66,7 +66,7 @@ class PruMerge(BeforeStrategy):
         """Return the merged tokens of each tile after the projector."""
         import torch
 
-        from pdrop_eval.models.tower import class_row
+        from pdrop_eval.models.towers.tower import class_row
 
         features = view.features
         assert features is not None

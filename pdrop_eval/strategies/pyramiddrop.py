@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine import schedule
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
+from pdrop_eval.engine.stages.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.depth import earlier_note
 from pdrop_eval.utils.errors import UserError

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.before_decoder.interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import check_positions
 from pdrop_eval.engine.schedule import check_named_layers
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages.positions import check_positions
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.strategies.presets import check_preset, fill, preset_note

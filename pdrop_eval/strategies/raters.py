@@ -41,7 +41,7 @@ def choose(embeddings: Tensor, image: Tensor, text: Tensor, behind: Tensor) -> T
     """
     import torch
 
-    from pdrop_eval.engine import ops
+    from pdrop_eval.engine.stages import ops
     from pdrop_eval.models.rotary import gather_columns
 
     words, real = ops.compact(text, max(1, int(text.sum(1).max())), right_aligned=False)
@@ -67,7 +67,7 @@ def answering(rows: Tensor, valid: Tensor) -> Tensor:
     """
     import torch
 
-    from pdrop_eval.engine import ops
+    from pdrop_eval.engine.stages import ops
 
     last = torch.zeros_like(rows).scatter(1, ops.last_column(valid), True)
     return torch.where(rows.any(1, keepdim=True), rows, last)

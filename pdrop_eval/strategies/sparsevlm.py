@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Merged, Selection, SelectionContext
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.engine.schedule import check_ratios
+from pdrop_eval.engine.stages.positions import RENUMBER_IF_POSSIBLE, check_positions
 from pdrop_eval.strategies import raters as rating
 from pdrop_eval.strategies.base import no_budget, no_schedule
 from pdrop_eval.strategies.before import check_count
@@ -189,7 +189,7 @@ class SparseVLM(InsideStrategy):
         """Rate, retain the best, and merge the best of the others."""
         import torch
 
-        from pdrop_eval.engine.ops import top_mask
+        from pdrop_eval.engine.stages.ops import top_mask
 
         raters = rating.text_raters(context)
         if self.version == "1.0":

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency import budget
 from pdrop_eval.efficiency.architecture import Architecture, architecture_of, nominal_image_tokens
-from pdrop_eval.engine.before_interface import ImageReducer, ImageView, Reduced
+from pdrop_eval.engine.before_decoder.interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.base import Strategy, check_undecided, no_schedule
 from pdrop_eval.utils.errors import UserError
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pdrop_eval.engine.before_interface import ImageView, Reduced
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView, Reduced
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.before import BeforeStrategy, check_count
 from pdrop_eval.utils.validation import check_setting
 

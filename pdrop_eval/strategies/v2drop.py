@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, Selection, SelectionContext
-from pdrop_eval.engine.positions import check_positions
+from pdrop_eval.engine.stages.positions import check_positions
 from pdrop_eval.strategies.depth import earlier_note, scaled
 from pdrop_eval.strategies.inside import InsideStrategy
 from pdrop_eval.utils.errors import UserError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
-from pdrop_eval.engine.before_interface import ImageView
-from pdrop_eval.models.encoded import Needs, TokenShape
+from pdrop_eval.engine.before_decoder.interface import ImageView
+from pdrop_eval.models.towers.encoded import Needs, TokenShape
 from pdrop_eval.strategies.fastervlm import tile_scores
 from pdrop_eval.strategies.per_tile import PerTile, best
 from pdrop_eval.utils.validation import check_number

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pdrop_eval.engine.positions import RENUMBER_IF_POSSIBLE
 from pdrop_eval.engine.schedule import check_named_layers
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages.positions import RENUMBER_IF_POSSIBLE
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.before import check_count
 from pdrop_eval.strategies.depth import scaled, scaled_note
 from pdrop_eval.strategies.fastervlm import FasterVLM

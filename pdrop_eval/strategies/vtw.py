@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.budget import Layout
 from pdrop_eval.engine.interface import Drop, SelectionContext
-from pdrop_eval.engine.positions import check_positions
+from pdrop_eval.engine.stages.positions import check_positions
 from pdrop_eval.strategies.inside import InsideStrategy
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pdrop_eval.models.families import published, published_config
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.report.bench import cli
 from pdrop_eval.report.bench import gain as bench_gain
 from pdrop_eval.report.bench.text import bench_text, layers_text, made_with
@@ -24,8 +24,8 @@ from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.strategies.registry import StrategyInfo
-from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.console import script
 from tools.speed import bench_page, goals, scaling
 
 

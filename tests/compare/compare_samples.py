@@ -3,7 +3,7 @@
 import json
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.paired.pairing import Pairs
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from pdrop_eval.report.compare.output.changed_answers import SIDE, pictures
-from pdrop_eval.utils.hashing import content_hashes
+from pdrop_eval.utils.code.hashing import content_hashes
 
 
 def picture(seed, size=(400, 200)):

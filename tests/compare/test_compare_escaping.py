@@ -8,7 +8,7 @@ import pytest
 from jinja2 import UndefinedError
 from markdown_it import MarkdownIt
 
-from pdrop_eval.utils.escape import fill, in_markdown, plain_markdown, visible
+from pdrop_eval.utils.text.escape import fill, in_markdown, plain_markdown, visible
 
 HOSTILE = [
     "@everyone please look",

@@ -8,8 +8,8 @@ import pytest
 from foreign_results import importing, line, lmms_eval_log, our_run
 
 from pdrop_eval import UserError
-from pdrop_eval.records.frame import to_frame
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.frame import to_frame
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.figures.cli import NothingToDrawError, make_figures
 from pdrop_eval.report.readme.cli import make_tables

@@ -8,7 +8,7 @@ import pytest
 from foreign_results import DATE, importing, line, lmms_eval_log, our_run, prompt, stored
 
 from pdrop_eval import UserError
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.report.paired.effect import measure
 from pdrop_eval.report.paired.pairing import CannotCompareError, pair
 from pdrop_eval.run.importing import cli

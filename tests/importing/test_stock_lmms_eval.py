@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from foreign_results import importing, stored
 
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.report.paired.effect import measure
 from pdrop_eval.report.paired.pairing import pair
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli as evaluate
-from pdrop_eval.run.lmms.offline_tasks import write_tasks
+from pdrop_eval.run.lmms.tasks.offline_tasks import write_tasks
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 TASKS = ("mme", "gqa", "pope", "docvqa_val", "mmstar")

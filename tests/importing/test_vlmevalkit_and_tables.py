@@ -200,7 +200,7 @@ def test_a_folder_of_tables_has_one_of_each_task():
 def test_pictures_beside_a_table_make_it_pair_by_content():
     from PIL import Image
 
-    from pdrop_eval.utils.hashing import content_hashes
+    from pdrop_eval.utils.code.hashing import content_hashes
 
     image = Image.new("RGB", (4, 4), "red")
     Path("t").mkdir()

@@ -7,7 +7,7 @@ from operator import eq
 import pytest
 
 from pdrop_eval.benchmarks.rendered import suite
-from pdrop_eval.records.training_info import Training
+from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.strategies.fastv import FastV
 from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
 from tools.mini import answer

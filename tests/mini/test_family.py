@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pdrop_eval.records.training_info import Training, differences
+from pdrop_eval.records.rows.training_info import Training, differences
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, MINI_CHECKPOINT, MINI_CHECKPOINTS

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.records.store import Run
-from pdrop_eval.records.training_info import Training
 from pdrop_eval.utils.errors import UserError
 from tools.mini import member_card
 from tools.mini.next import save_next

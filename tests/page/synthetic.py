@@ -19,10 +19,10 @@ from unittest import mock
 from PIL import Image, ImageDraw
 
 from pdrop_eval.benchmarks.registry import by_task
-from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.models.pictures.token_grid import Geometry
 from pdrop_eval.records.store import Run
 from pdrop_eval.records.token_mask import pack
-from pdrop_eval.utils.hashing import content_hashes
+from pdrop_eval.utils.code.hashing import content_hashes
 
 LAYERS = 8
 SQUARE = Geometry(tile=96, patch=8)

@@ -6,7 +6,7 @@ from browsing import tab as open_tab
 from paging import build
 from synthetic import header, samples, write_data, write_run
 
-from pdrop_eval.models.token_grid import Grid, cells
+from pdrop_eval.models.pictures.token_grid import Grid, cells
 from pdrop_eval.records.token_mask import pack
 
 OPACITY = round(0.8 * 255)  # of the veil, as it is at first

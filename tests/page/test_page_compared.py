@@ -8,7 +8,7 @@ from paging import data
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import mean_difference
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, compare, pair
 

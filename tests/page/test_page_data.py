@@ -11,8 +11,8 @@ import synthetic
 from paging import Read, build, data
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.models.token_grid import Grid
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.models.pictures.token_grid import Grid
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.report.tables.cells import measured_cell

@@ -17,7 +17,7 @@ from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, fin
 from pdrop_eval.benchmarks.registry import benchmarks, by_task
 from pdrop_eval.report.site.data.pictures import SIDE
 from pdrop_eval.report.site.notices import Notices
-from pdrop_eval.utils.hashing import content_hashes
+from pdrop_eval.utils.code.hashing import content_hashes
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ def _one_thread():
     before = torch.get_num_threads()
     with warnings.catch_warnings():  # of lmms-eval's own import
         warnings.simplefilter("ignore")
-        import pdrop_eval.run.lmms.task_runner  # noqa: F401
+        import pdrop_eval.run.lmms.tasks.task_runner  # noqa: F401
     yield
     torch.set_num_threads(before)
 

@@ -69,7 +69,7 @@ def test_a_file_that_only_one_folder_has_is_a_difference():
 
 def test_the_page_says_what_was_killed_and_what_was_wrong(monkeypatch):
     code = {"version": "1", "commit": "0" * 40, "dirty": False}
-    monkeypatch.setattr("pdrop_eval.utils.provenance.code_identity", lambda: code)
+    monkeypatch.setattr("pdrop_eval.utils.code.provenance.code_identity", lambda: code)
     tally = sweep_disturbed.Tally(kills=["worker", "node", "worker"], sweeps=2, wrong=["sweep-1: hangs"])
     page = sweep_faults.page(tally, 1)
     assert "**3 kills in 2 sweeps, 1 results lost or wrong**" in page

@@ -11,7 +11,7 @@ from packaging.specifiers import SpecifierSet
 
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli
-from pdrop_eval.utils import versions
+from pdrop_eval.utils.code import versions
 from pdrop_eval.utils.errors import UserError
 
 if sys.version_info >= (3, 11):
@@ -128,8 +128,8 @@ def test_a_run_is_refused_before_its_model_is_looked_at(here):
 def test_benchmarks_and_trainings_are_refused_too_but_not_for_lmms_eval(here, entry, tmp_path):
     from pdrop_eval.run.bench.settings import make_plan as plan_bench
     from pdrop_eval.run.bench.spec import compose_bench
+    from pdrop_eval.run.train.config.spec import compose_training
     from pdrop_eval.run.train.plan import make_plan as plan_training
-    from pdrop_eval.run.train.spec import compose_training
 
     changes = {"bench": [f"results={tmp_path}", "rounds=0"], "train": ["model.pretrained=no/such/folder"]}
     config = (compose_bench if entry == "bench" else compose_training)(changes[entry])
@@ -186,7 +186,7 @@ def test_the_ranges_are_those_of_the_project():
 
 def test_it_needs_no_torch():
     code = (
-        "import sys; from pdrop_eval.utils.versions import check_versions; check_versions(True); "
+        "import sys; from pdrop_eval.utils.code.versions import check_versions; check_versions(True); "
         "sys.exit(any(name in sys.modules for name in ('torch', 'transformers')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

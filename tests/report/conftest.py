@@ -4,7 +4,7 @@ import pytest
 from report_records import FIELDS, LLAVA_15, TABLE_5, TFLOPS, TOKENS, entry, wait_for_judge
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import Run, load_records
 
 

@@ -54,7 +54,7 @@ def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
     )
     session = prepare(settings)
     with ExitStack() as stack:
-        from pdrop_eval.run.lmms.task_runner import quiet
+        from pdrop_eval.run.lmms.tasks.task_runner import quiet
 
         stack.enter_context(quiet(False))
         asked = questions(session, stack)
@@ -81,7 +81,7 @@ def test_answers_scores_and_retained_tokens_are_those_of_an_evaluation(
 def test_the_attention_view_answers_as_vanilla_does_and_its_shares_end_at_one(llava_next, data):
     from pdrop_eval.report.show.session import attended
     from pdrop_eval.run.lmms.open import open_model
-    from pdrop_eval.run.lmms.task_runner import quiet
+    from pdrop_eval.run.lmms.tasks.task_runner import quiet
 
     common = [f"model.pretrained={llava_next}", f"data.root={data}", "sample=docvqa:0-2"]
     plain = prepare(read_settings([*common, "strategy=vanilla"]))
@@ -143,7 +143,7 @@ def test_foreign_questions_and_hostile_settings_are_drawn(command, llava, tmp_pa
 
 
 def test_each_expected_answer_is_said_once(llava, data):
-    from pdrop_eval.run.lmms.task_runner import quiet
+    from pdrop_eval.run.lmms.tasks.task_runner import quiet
 
     session = prepare(
         read_settings([f"model.pretrained={llava}", f"data.root={data}", "sample=vqav2:0,docvqa:3,mme:1"])

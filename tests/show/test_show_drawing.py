@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import nn
 
-from pdrop_eval.models.token_grid import Grid
+from pdrop_eval.models.pictures.token_grid import Grid
 from pdrop_eval.records.token_mask import pack
 from pdrop_eval.report.figures.style import DPI, TEXT_WIDTH, drawing, saved
 from pdrop_eval.report.show import lettering, raster

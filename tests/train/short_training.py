@@ -1,6 +1,6 @@
 """A training of a few steps of the miniature."""
 
-from pdrop_eval.run.train.spec import compose_training
+from pdrop_eval.run.train.config.spec import compose_training
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
 START = MINI_CHECKPOINTS / "mini_base"

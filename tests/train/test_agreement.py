@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from pdrop_eval.run.train import agreement
-from pdrop_eval.run.train.agreement import in_common
+from pdrop_eval.run.train.machine import agreement
+from pdrop_eval.run.train.machine.agreement import in_common
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError

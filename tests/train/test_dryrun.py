@@ -9,10 +9,10 @@ from transformers import LlavaConfig
 
 from pdrop_eval import PyramidDrop, UserError
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
+from pdrop_eval.run.train.config.spec import compose_training
 from pdrop_eval.run.train.estimate.cost import training_flops
 from pdrop_eval.run.train.estimate.dry_run import count_parameters, dry_run
 from pdrop_eval.run.train.estimate.phase import render
-from pdrop_eval.run.train.spec import compose_training
 
 FILES = ("pretrain.files", "instruct.files")
 

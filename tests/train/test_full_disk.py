@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-from pdrop_eval.run.train.disk import writing_to_disk
+from pdrop_eval.run.train.machine.disk import writing_to_disk
 from pdrop_eval.utils.errors import UserError
 
 Usage = namedtuple("Usage", "total used free")

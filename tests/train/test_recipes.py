@@ -8,9 +8,9 @@ from transformers import TrainingArguments
 
 from pdrop_eval import UserError
 from pdrop_eval.run.config.compose import compose_config
-from pdrop_eval.run.train.distributed import arguments, deepspeed_config, sharding
+from pdrop_eval.run.train.config.spec import compose_training, make_spec
 from pdrop_eval.run.train.estimate.dry_run import check_settings
-from pdrop_eval.run.train.spec import compose_training, make_spec
+from pdrop_eval.run.train.machine.distributed import arguments, deepspeed_config, sharding
 from pdrop_eval.utils.distributed import join_slurm_job
 from pdrop_eval.utils.paths import CONF, options
 
@@ -95,7 +95,7 @@ def test_a_deepspeed_file_of_ones_own(monkeypatch, tmp_path):
     config = distributed("zero2", f"distributed.deepspeed={own}")
     assert sharding(config) == (False, False, True)
     monkeypatch.setenv("RANK", "0")
-    monkeypatch.setattr("pdrop_eval.run.train.distributed.find_spec", lambda name: object())
+    monkeypatch.setattr("pdrop_eval.run.train.machine.distributed.find_spec", lambda name: object())
     assert arguments(config)["deepspeed"] == {"zero_optimization": {"stage": 1}}
 
 
@@ -110,7 +110,7 @@ def test_what_can_not_be_there(monkeypatch, tmp_path):
         arguments(distributed("fsdp"), on_gpu=False)
     with pytest.raises(UserError, match="two ways"):
         arguments(distributed("zero2", "distributed.fsdp=true"))
-    monkeypatch.setattr("pdrop_eval.run.train.distributed.find_spec", lambda name: None)
+    monkeypatch.setattr("pdrop_eval.run.train.machine.distributed.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'pdrop-eval\[deepspeed\]'"):
         arguments(distributed("zero2"))
     with pytest.raises(UserError, match=r"zero2\.json, zero3\.json"):

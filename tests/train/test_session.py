@@ -11,7 +11,7 @@ from short_training import START, training_config
 from transformers import LlavaForConditionalGeneration
 
 from pdrop_eval.models import families
-from pdrop_eval.records.training_info import Training
+from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.progress import Clock
 from pdrop_eval.run.train.session import train

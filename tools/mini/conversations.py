@@ -20,11 +20,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pdrop_eval.utils.code.hashing import file_sha256, hash_files
+from pdrop_eval.utils.code.provenance import code_identity
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
-from pdrop_eval.utils.hashing import file_sha256, hash_files
-from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.provenance import code_identity
+from pdrop_eval.utils.terminal.log import log_rank_zero
 from tools.mini import dialogues
 from tools.mini.dialogues import Job, make
 

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT
+from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.validation import check_choice
 
 WORK = Path("results/family")

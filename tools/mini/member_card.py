@@ -17,17 +17,17 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
 from pdrop_eval.models import families
-from pdrop_eval.models.tiling import patches, tile_size
-from pdrop_eval.records.run import Run, pick, to_runs
+from pdrop_eval.models.pictures.tiling import patches, tile_size
+from pdrop_eval.records.rows.run import Run, pick, to_runs
+from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.records.store import load_records, load_samples
-from pdrop_eval.records.training_info import Training
 from pdrop_eval.report.formats.markdown import pipes
 from pdrop_eval.strategies.registry import display_name
-from pdrop_eval.utils import numbers
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.text import numbers
 from tools.mini.card import NAMES, exact_match_table, print_sizes
 
 RUNS = Path("results/runs")

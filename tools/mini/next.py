@@ -9,7 +9,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.models.tiling import pinpoints
+from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.utils.errors import UserError
 
 POSITIONS = 2048  # p9 has up to 1,344 image tokens; the miniature of LLaVA-1.5 was made for 1,024 in all

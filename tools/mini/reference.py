@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.run.config.spec import compose_spec
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.validation import check_choice
@@ -57,7 +57,7 @@ def measure(model: str, strategy: str, tasks: Sequence[str] | None = None) -> di
     from pdrop_eval.run.evaluate.plan import make_plan
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_model, open_task
-    from pdrop_eval.run.lmms.task_runner import run_task
+    from pdrop_eval.run.lmms.tasks.task_runner import run_task
 
     settings = {**SETTINGS, "limit": QUESTIONS[model]}
     overrides = [f"{key}={value}" for key, value in settings.items()]

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, png, render
-from pdrop_eval.utils.escape import fill
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.text.escape import fill
 
 TEMPLATE = Path(__file__).with_name("sheet.html.jinja")
 

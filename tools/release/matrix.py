@@ -24,8 +24,8 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 from tabulate import tabulate
 
+from pdrop_eval.utils.code.versions import requirements, tested
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.versions import requirements, tested
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = Path(".cache/matrix")

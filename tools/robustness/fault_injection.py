@@ -255,7 +255,7 @@ def bar(items: Sequence[int], kind: str) -> Any:
 
 def page(tallies: Sequence[Tally], seed: int) -> str:
     """The figures as Markdown."""
-    from pdrop_eval.utils.provenance import code_identity
+    from pdrop_eval.utils.code.provenance import code_identity
 
     code = code_identity()
     faults, wrong = sum(t.faults for t in tallies), sum(len(t.wrong) for t in tallies)

@@ -27,8 +27,8 @@ from tqdm import tqdm
 from pdrop_eval.benchmarks.task_files import read_chain
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.models.loading.checkpoint import check_anyres, check_checkpoint
-from pdrop_eval.records.frame import to_frame
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.frame import to_frame
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.compare import groups
 from pdrop_eval.report.figures.flops.chart import make_charts

@@ -56,7 +56,7 @@ def inject(faults: int, work: Path, chance: random.Random, damaged: bool) -> Tal
 
 def page(tally: Tally, seed: int) -> str:
     """The figures as Markdown."""
-    from pdrop_eval.utils.provenance import code_identity
+    from pdrop_eval.utils.code.provenance import code_identity
 
     code = code_identity()
     changed = ", with changes" if code["dirty"] else ""

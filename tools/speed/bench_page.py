@@ -20,9 +20,9 @@ from pdrop_eval.report.bench.text import (
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.outcome import nothing_fits
 from pdrop_eval.run.bench.record import read
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.terminal.cli import ending
 
 # Its own folder: benchmarks that someone runs besides, goals and the like are not on the page.
 RECORDS, PAGE = Path("results/bench/page"), Path("results/efficiency/bench.md")

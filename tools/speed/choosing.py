@@ -26,11 +26,11 @@ from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.registry import VANILLA, installed
-from pdrop_eval.utils import provenance
-from pdrop_eval.utils.cli import ending
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 FILE = Path("results/efficiency/choosing.json")
 # LLaVA-1.5-7B's depth, heads and tokens (576 of an image, 64 of text); all widths are an eighth of its own.

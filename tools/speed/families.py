@@ -21,10 +21,10 @@ from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.run.bench.timing import Runner, Seconds, Stopwatch, total
 from pdrop_eval.run.bench.work import header, prepare
-from pdrop_eval.utils import provenance
-from pdrop_eval.utils.cli import ending
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 FILE = Path("results/efficiency/families.json")
 # Qwen2.5-VL-7B's depth and heads at a quarter of its widths; a small tower, which is no part of the prefill.

@@ -16,9 +16,9 @@ from pdrop_eval.report.bench.text import about, batch_table, batch_title, batche
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import quartiles
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.terminal.cli import ending
 
 FILE = Path("results/efficiency/goals.json")
 # 16 layers, 512 wide; 2,000 image tokens are five images of 20 x 20 patches. The vision tower is no part of

@@ -25,8 +25,8 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.migration import SCHEMA
 from pdrop_eval.strategies.registry import VANILLA, installed
+from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.provenance import code_identity, hardware
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = Path("results/sweep_speed.md")

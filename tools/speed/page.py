@@ -29,8 +29,8 @@ import synthetic  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from pdrop_eval.benchmarks.registry import by_task  # noqa: E402
+from pdrop_eval.utils.code.provenance import code_identity, hardware  # noqa: E402
 from pdrop_eval.utils.files import write_atomically  # noqa: E402
-from pdrop_eval.utils.provenance import code_identity, hardware  # noqa: E402
 
 PAGE = Path("results/page_speed.md")
 # Benchmarks of a run, and questions of each: what is aimed at, and more of both.

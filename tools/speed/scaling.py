@@ -15,9 +15,9 @@ from pdrop_eval.report.bench.text import about, batches, made_with, variant_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.bench.statistics import fit_exponent
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 FILE = Path("results/efficiency/scaling.json")
 TOKENS = (576, 1152, 2880, 5184)

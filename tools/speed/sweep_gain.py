@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.run.bench.statistics import quartiles
+from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.provenance import code_identity, hardware
 from tools.robustness.compared import content, entries
 
 PAGE = Path("results/efficiency/sweep.md")

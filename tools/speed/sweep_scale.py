@@ -26,8 +26,8 @@ from pdrop_eval.run.sweep.plan.runs import PlannedRun, plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, RUNNING, Board
 from pdrop_eval.run.sweep.state.definition import cells_of, define
+from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.provenance import code_identity, hardware
 from tools.speed.large_sweep import QUESTIONS, entry_of, record_of, samples_of
 
 PAGE = Path("results/sweep_scale.md")

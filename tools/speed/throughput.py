@@ -24,12 +24,12 @@ from pdrop_eval.run.config.compose import check_overrides
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
-from pdrop_eval.run.lmms.feature_cache import GIB
+from pdrop_eval.run.lmms.inputs.feature_cache import GIB
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_model, open_task
-from pdrop_eval.run.lmms.task_runner import ask, quiet, run_task
+from pdrop_eval.run.lmms.tasks.task_runner import ask, quiet, run_task
 from pdrop_eval.strategies.make import make_strategy
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from tools.speed.throughput_page import FILE, throughput_lines, throughput_page

@@ -22,7 +22,7 @@ from pdrop_eval.run.train.estimate.cost import architecture_of, speedup_bound, t
 from pdrop_eval.run.train.trainer import choose_parts
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.vanilla import Vanilla
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.files import write_atomically
 from tools.mini.training.model import build_config
 

@@ -9,8 +9,8 @@ from typing import Any
 from pdrop_eval.benchmarks.installed.chain import task_chain
 from pdrop_eval.benchmarks.installed.index import is_included
 from pdrop_eval.benchmarks.installed.kinds import task_file
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
 
 _BUILDERS = ("parquet", "json", "csv", "arrow", "text")  # of the package datasets
 

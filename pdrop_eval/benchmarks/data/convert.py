@@ -22,8 +22,8 @@ from pdrop_eval.benchmarks.data.read import batches, schema_of
 from pdrop_eval.benchmarks.data.tsv import tsv_schema, tsv_tables
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
 from pdrop_eval.benchmarks.task_files import TaskInfo
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
 
 _VERSION = "1"  # of the conversion: what was converted otherwise is converted again
 Tables = Callable[[], Iterable[Any]]  # reads all batches of rows, from the beginning

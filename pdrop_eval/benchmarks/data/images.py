@@ -20,10 +20,10 @@ from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, task_file
 from pdrop_eval.benchmarks.data.read import column_names, parts, rows
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
 from pdrop_eval.benchmarks.task_files import describe
-from pdrop_eval.models.images import open_picture
-from pdrop_eval.utils.console import made_here
+from pdrop_eval.models.pictures.images import open_picture
+from pdrop_eval.utils.code.hashing import content_hashes
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import content_hashes
+from pdrop_eval.utils.terminal.console import made_here
 
 _MOST = 64 * 2**20  # bytes of an encoded picture that is opened
 _DAMAGED = (*PICTURE_ERRORS, Image.DecompressionBombWarning)

@@ -24,9 +24,9 @@ from pdrop_eval.benchmarks.data.convert import named_as, readable
 from pdrop_eval.benchmarks.data.locate import GQA_IMAGES, locate, places, task_file
 from pdrop_eval.benchmarks.data.read import count_rows, rows
 from pdrop_eval.benchmarks.task_files import Local, TaskInfo
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.hashing import file_sha256
 
 _READ_WHOLE = 2**30  # bytes; larger data without numbers of questions are not searched for copies
 _OWN_COPIES = 0.02  # of the rows: real data sets may have a few by themselves

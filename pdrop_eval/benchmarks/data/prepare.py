@@ -12,8 +12,8 @@ from pdrop_eval.benchmarks.data.local import find_local, find_rendered, local_sh
 from pdrop_eval.benchmarks.data.locate import task_file
 from pdrop_eval.benchmarks.task_files import Local, describe
 from pdrop_eval.models.loading.hub import hub_commit
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from PIL import ImageFile
 
 from pdrop_eval.benchmarks.own.rows import Fault, Row, refuse
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
-from pdrop_eval.models.images import open_picture
+from pdrop_eval.models.pictures.images import open_picture
 from pdrop_eval.utils.validation import shortened
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

@@ -17,9 +17,9 @@ from pdrop_eval.benchmarks.own.folder import OwnFile, read_folder
 from pdrop_eval.benchmarks.own.metrics import own_metric
 from pdrop_eval.benchmarks.own.pictures import INSIDE, check_paths, check_whole
 from pdrop_eval.benchmarks.own.rows import Row, refuse
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
-from pdrop_eval.utils.hashing import file_sha256
 
 SOURCE = "own"  # of a suite that is a folder of the user's
 _VERSION = "1"  # of the stored form

@@ -12,8 +12,8 @@ from pdrop_eval.benchmarks.own.metrics import metric_module, own_metric
 from pdrop_eval.benchmarks.own.store import SOURCE, store_folder
 from pdrop_eval.benchmarks.scoring.rules import rule_module
 from pdrop_eval.benchmarks.task_files import Local, TaskInfo, describe, task_sha256
+from pdrop_eval.utils.code.source_code import hash_modules, import_closure
 from pdrop_eval.utils.paths import PACKAGE
-from pdrop_eval.utils.source_code import hash_modules, import_closure
 
 _FUNCTIONS = f"{PACKAGE.name}.benchmarks.own.functions"
 

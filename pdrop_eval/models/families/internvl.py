@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.families.llava_onevision import QWEN2_0_5B
 from pdrop_eval.models.families.qwen2_vl import QWEN2_1_5B, QWEN2_7B
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
-from pdrop_eval.models.image_bounds import ImageBounds
-from pdrop_eval.models.tiled_canvas import CanvasLayout, canvas
+from pdrop_eval.models.pictures.image_bounds import ImageBounds
+from pdrop_eval.models.pictures.tiled_canvas import CanvasLayout, canvas
+from pdrop_eval.models.towers.encoded import EncodedImage, Needs, Places
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -134,7 +134,7 @@ class InternVL(MultimodalFamily):
             lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
         held: dict[str, Any] = {}
         if noted:
-            from pdrop_eval.models.salience import blocks_of
+            from pdrop_eval.models.towers.salience import blocks_of
 
             row, mean = _class_row(attention, noted[0])
             held["received"] = blocks_of(row, side).sum(2).flatten()
@@ -244,7 +244,7 @@ def _places(tokens: int, side: int) -> Places:
 
 def _class_row(attention: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
     """Return the class token's attention [P, N] and the mean keys [P, N, e] of what enters it."""
-    from pdrop_eval.models.tower import class_row
+    from pdrop_eval.models.towers.tower import class_row
 
     query = attention.q_norm(attention.q_proj(hidden[:, 0])).detach()
     key = attention.k_norm(attention.k_proj(hidden)).detach()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.family import ImageShape, MultimodalFamily, TokenLayout, VisionSizes
-from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.models.pictures.token_grid import Geometry
+from pdrop_eval.models.towers.encoded import Places
 from pdrop_eval.utils.errors import UserError
 
 if TYPE_CHECKING:

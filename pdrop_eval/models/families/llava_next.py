@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import Places
 from pdrop_eval.models.families.llava import (
     VICUNA_7B,
     VICUNA_13B,
@@ -15,8 +14,9 @@ from pdrop_eval.models.families.llava import (
     _text_settings,
 )
 from pdrop_eval.models.family import ImageShape, TokenLayout
-from pdrop_eval.models.tiling import check_grids, patches, pinpoints, tile_size
-from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.models.pictures.tiling import check_grids, patches, pinpoints, tile_size
+from pdrop_eval.models.pictures.token_grid import Geometry
+from pdrop_eval.models.towers.encoded import Places
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

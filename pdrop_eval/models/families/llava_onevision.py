@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.families.llava import _side, _tile_tokens
 from pdrop_eval.models.families.llava_next import LlavaNext
 from pdrop_eval.models.families.qwen2_vl import QWEN2_7B
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout
-from pdrop_eval.models.token_grid import Geometry
+from pdrop_eval.models.pictures.token_grid import Geometry
+from pdrop_eval.models.towers.encoded import EncodedImage, Needs, Places
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor

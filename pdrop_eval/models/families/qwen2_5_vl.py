@@ -48,7 +48,7 @@ class Qwen25VL(Qwen2VL):
 
     def raster_order(self, config: Any, side: tuple[int, int]) -> Tensor:
         """Return where tokens that go through the tower in windows stand, row by row."""
-        from pdrop_eval.models.salience import window_order
+        from pdrop_eval.models.towers.salience import window_order
 
         vision = config.vision_config
         window = vision.window_size // vision.spatial_merge_size // vision.patch_size

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import EncodedImage, Needs, Places
 from pdrop_eval.models.family import NOMINAL_SIZE, ImageShape, MultimodalFamily, TokenLayout, VisionSizes
-from pdrop_eval.models.image_bounds import ImageBounds, check_range
-from pdrop_eval.models.native_size import MOST_STRETCHED, NativeLayout, resized
+from pdrop_eval.models.pictures.image_bounds import ImageBounds, check_range
+from pdrop_eval.models.pictures.native_size import MOST_STRETCHED, NativeLayout, resized
+from pdrop_eval.models.towers.encoded import EncodedImage, Needs, Places
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -116,7 +116,7 @@ class Qwen2VL(MultimodalFamily):
         self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
     ) -> list[EncodedImage]:
         """Return each picture with the attention that its tokens receive in the tower's last block."""
-        from pdrop_eval.models.patch_tower import encode
+        from pdrop_eval.models.towers.patch_tower import encode
 
         return encode(self, model, pixels, needs)
 
@@ -240,7 +240,7 @@ class Qwen2VL(MultimodalFamily):
 
     def check_picture(self, size: tuple[int, int], image_processor: Any, pad: bool) -> None:
         """Refuse a picture that is stretched more than the processor takes."""
-        from pdrop_eval.models.images import PictureError
+        from pdrop_eval.models.pictures.images import PictureError
 
         if max(size) > MOST_STRETCHED * min(size):
             raise PictureError(

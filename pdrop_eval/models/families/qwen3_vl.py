@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pdrop_eval.models.encoded import EncodedImage
 from pdrop_eval.models.families.qwen2_vl import Qwen2VL
+from pdrop_eval.models.towers.encoded import EncodedImage
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,7 +10,7 @@ from pdrop_eval.models.family.image_sizes import ImageSizes
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from pdrop_eval.models.encoded import EncodedImage, Needs, Places
+    from pdrop_eval.models.towers.encoded import EncodedImage, Needs, Places
 
 
 class ImageEncoding(ImageSizes):
@@ -85,7 +85,7 @@ class ImageEncoding(ImageSizes):
             model: on the device of the pixels.
             pixels: the `processor_inputs` of the image.
         """
-        from pdrop_eval.models.encoded import EncodedImage
+        from pdrop_eval.models.towers.encoded import EncodedImage
 
         return EncodedImage(self.encode(model, pixels))
 
@@ -100,7 +100,7 @@ class ImageEncoding(ImageSizes):
             needs: what to hold of the vision tower.
             ids: [b, n] of the prompts, where images can't be told apart without; None: there is one image.
         """
-        from pdrop_eval.models.tower import encode
+        from pdrop_eval.models.towers.tower import encode
 
         return encode(self, model, pixels, needs)
 

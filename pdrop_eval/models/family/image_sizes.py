@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Generator, Tensor
 
-    from pdrop_eval.models.encoded import TokenShape
+    from pdrop_eval.models.towers.encoded import TokenShape
 
 
 class ImageSizes(Family, ABC):
@@ -32,7 +32,7 @@ class ImageSizes(Family, ABC):
 
     def nominal_shape(self, config: Any) -> TokenShape:
         """Return the shape of an image of `nominal_image_tokens`."""
-        from pdrop_eval.models.encoded import TokenShape
+        from pdrop_eval.models.towers.encoded import TokenShape
 
         return TokenShape.of(self.nominal_image_tokens(config), self.vision_sizes(config).tile_tokens)
 

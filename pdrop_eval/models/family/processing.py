@@ -6,7 +6,7 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.models.family.encoding import ImageEncoding
-from pdrop_eval.models.image_bounds import ImageBounds, check_bounds
+from pdrop_eval.models.pictures.image_bounds import ImageBounds, check_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,7 @@ class PictureProcessing(ImageEncoding):
         Raises:
             PictureError: with what is wrong.
         """
-        from pdrop_eval.models.images import check_processed_size
+        from pdrop_eval.models.pictures.images import check_processed_size
 
         check_processed_size(size, image_processor, pad)
 

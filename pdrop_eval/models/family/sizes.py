@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from pdrop_eval.models.token_grid import Grid
+    from pdrop_eval.models.pictures.token_grid import Grid
 
 NOMINAL_SIZE = (480, 640)  # (height, width): the picture of which families with tokens by size say a number
 

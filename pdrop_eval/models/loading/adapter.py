@@ -9,8 +9,8 @@ from typing import Any
 
 from pdrop_eval.models.loading.hub import check_id, fetch, hub_commit
 from pdrop_eval.models.loading.weights import read_object
+from pdrop_eval.utils.code.hashing import hash_files
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import hash_files
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"

@@ -13,7 +13,6 @@ from transformers.utils import logging as transformers_logging
 
 from pdrop_eval.models import families
 from pdrop_eval.models.family import MultimodalFamily
-from pdrop_eval.models.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.loading.adapter import Adapter, add_adapter
 from pdrop_eval.models.loading.checkpoint import (
     Checkpoint,
@@ -27,6 +26,7 @@ from pdrop_eval.models.loading.processors import UNREADABLE, load_processor, unl
 from pdrop_eval.models.loading.shapes import check_shapes, outline, read_shapes
 from pdrop_eval.models.loading.spread import check_devices, check_there, spread
 from pdrop_eval.models.loading.weights import INDEX, WHOLE, weight_files
+from pdrop_eval.models.pictures.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.prompts import build_prompt, token_ids
 from pdrop_eval.utils.errors import UserError
 

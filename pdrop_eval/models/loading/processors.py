@@ -14,10 +14,10 @@ from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
 
 from pdrop_eval.models.family import MultimodalFamily
-from pdrop_eval.models.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.loading.chat_templates import settle_template
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.loading.shapes import outline
+from pdrop_eval.models.pictures.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.prompts import begins_with_bos, build_prompt, expand_images, token_ids
 from pdrop_eval.utils.errors import UserError
 

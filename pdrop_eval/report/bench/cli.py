@@ -13,9 +13,9 @@ from pdrop_eval.run.bench.record import existing
 from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.spec import BenchSpec, make_spec
 from pdrop_eval.run.config.compose import check_command_line
-from pdrop_eval.utils import cli
 from pdrop_eval.utils.distributed import check_alone
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 
 def main() -> None:

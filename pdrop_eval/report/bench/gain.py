@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run import Run, to_runs
+from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.bench.text import batches, layers_text, variant_name
 from pdrop_eval.strategies.combinations import as_parts, is_combined, is_strategy, shown
 from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
-from pdrop_eval.utils.console import command
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.console import command
 
 _NAME = 12  # characters of a line's name
 NEAR = 0.1  # of the share of tokens a layer: evaluations so close to a budget speak for it

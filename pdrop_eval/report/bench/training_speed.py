@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.row_key import family_name
+from pdrop_eval.records.rows.row_key import family_name
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.strategies.registry import VANILLA, display_name

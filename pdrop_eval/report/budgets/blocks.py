@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.records.alike import largest, told
-from pdrop_eval.records.left_out import LeftOut
-from pdrop_eval.records.row_key import family_name
-from pdrop_eval.records.run import Run, pick
+from pdrop_eval.records.rows.alike import largest, told
+from pdrop_eval.records.rows.left_out import LeftOut
+from pdrop_eval.records.rows.row_key import family_name
+from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.budgets.narrow import narrowed
 from pdrop_eval.report.budgets.published import Printed, model_of, printed
 from pdrop_eval.report.tables.cells import MISSING, Cell, measured_cell

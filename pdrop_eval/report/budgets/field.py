@@ -26,7 +26,7 @@ from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Show
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import PUBLISHED, shown_score
 from pdrop_eval.report.tables.notes import questions, settings, values
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 _BEST, _VERSUS = "best", "vs best"
 _HOLM = (

@@ -10,7 +10,7 @@ from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown
 from pdrop_eval.report.formats.markdown import escaped, markdown_grid
 from pdrop_eval.report.tables.notes import RENDERED, codes, questions
 from pdrop_eval.strategies.registry import display_name
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 # What the README says in the place of a caption's words.
 _PLAIN = "rendered by this project: do not compare these scores with published ones."

@@ -16,7 +16,7 @@ from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Show
 from pdrop_eval.report.tables.cells import shown_score
 from pdrop_eval.report.tables.csv_export import write_csv
 from pdrop_eval.report.tables.notes import questions, settings, values
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 MEAN = "mean"
 _DIGITS = 9  # to which FLOPs are the same

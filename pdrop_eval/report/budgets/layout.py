@@ -25,7 +25,7 @@ from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import PUBLISHED, shown_score
 from pdrop_eval.report.tables.notes import questions, settings, values
 from pdrop_eval.strategies.registry import StrategyInfo, display_name
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 OWN = "°"  # of a strategy at its own setting
 ABOVE, BELOW, OPEN = "above", "below", "~"

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.samples import each_sample
 from pdrop_eval.report.budgets.blocks import Block, Board, Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of

@@ -17,7 +17,7 @@ from pdrop_eval.report.formats.grid import NOT_COMPARABLE, Band, Grid, Line, Not
 from pdrop_eval.report.tables.cells import PUBLISHED
 from pdrop_eval.report.tables.spec import Table
 from pdrop_eval.strategies.registry import StrategyInfo, info_of
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 MEAN = "Mean %"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.run.bench.record import read
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError

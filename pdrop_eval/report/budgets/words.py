@@ -9,7 +9,7 @@ from pdrop_eval.report.budgets.order import Order, order_of
 from pdrop_eval.report.budgets.paired import Pairing
 from pdrop_eval.report.budgets.published import title
 from pdrop_eval.strategies.registry import display_name
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 _BEST = 3  # so many are named
 _NAMED = 6  # of pairs

@@ -25,7 +25,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     status = NOT_COMPARED
     try:
-        from pdrop_eval.utils.signals import ended_by_signals
+        from pdrop_eval.utils.terminal.signals import ended_by_signals
 
         with ended_by_signals(lambda name, _: _say(f"{name}: interrupted. Run the same command to resume.")):
             status = _guarded(sys.argv[1:])
@@ -41,8 +41,8 @@ def main() -> None:
 
 def _guarded(arguments: Sequence[str]) -> int:
     from pdrop_eval.utils.errors import UserError
-    from pdrop_eval.utils.redact import redact
-    from pdrop_eval.utils.signals import EndedBySignal
+    from pdrop_eval.utils.terminal.signals import EndedBySignal
+    from pdrop_eval.utils.text.redact import redact
 
     try:
         return _answer(arguments)
@@ -103,7 +103,7 @@ def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") 
     from pdrop_eval.report.compare.output.files import write
     from pdrop_eval.report.compare.output.terminal import terminal
     from pdrop_eval.report.compare.runs import complete, make_sides
-    from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
+    from pdrop_eval.utils.terminal.cli import CONFIG_ERRORS, explain
 
     try:
         sides = make_sides(settings)
@@ -117,8 +117,8 @@ def _compared(place: "Place", arguments: Sequence[str], read: "list[Settings]") 
 
 
 def _show(text: str) -> None:
-    from pdrop_eval.utils import output
     from pdrop_eval.utils.errors import UserError
+    from pdrop_eval.utils.terminal import output
 
     output.never_refuse()
     failed = False
@@ -148,7 +148,7 @@ def _forget(arguments: Sequence[str]) -> None:
 
 
 def _say(message: str) -> int:
-    from pdrop_eval.utils.cli import report
+    from pdrop_eval.utils.terminal.cli import report
 
     report("pdrop-eval-compare", message, NOT_COMPARED)
     return NOT_COMPARED

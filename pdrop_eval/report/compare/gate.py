@@ -7,7 +7,7 @@ from pdrop_eval.benchmarks.registry import benchmark_of, is_known, registered
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference
 from pdrop_eval.report.paired.effect import Effect, Overall
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.numbers import of_points
+from pdrop_eval.utils.text.numbers import of_points
 
 SHOWN, ESTIMATE, POSSIBLE = "shown", "estimate", "possible"
 BENCHMARK, OVERALL, CHANGED = "benchmark", "overall", "changed"

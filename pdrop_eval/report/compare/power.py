@@ -21,7 +21,7 @@ from pdrop_eval.report.paired.pairing import CannotCompareError, pair
 from pdrop_eval.run.config.spec import RunSpec, compose_spec
 from pdrop_eval.strategies.combinations import is_strategy
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.numbers import score
+from pdrop_eval.utils.text.numbers import score
 from pdrop_eval.utils.validation import check_whole
 
 # The column of the parts that a rule scores one by one.

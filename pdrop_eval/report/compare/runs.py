@@ -11,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import of_task, registered_by_task
-from pdrop_eval.records.run import Run, to_runs
+from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.compare.settings import Settings
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.strategies.combinations import check_name, is_strategy
-from pdrop_eval.utils import log
-from pdrop_eval.utils.console import as_run_here
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.console import as_run_here
+from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.validation import check_choice
 
 BASELINE, CANDIDATE, DOWNSAMPLED = "baseline", "candidate", "downsampled"

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.benchmarks.installed.index import is_installed
 from pdrop_eval.benchmarks.registry import check_benchmark, is_known, of_task, registered, registered_by_task
-from pdrop_eval.records.overrides import overrides_of_combination
+from pdrop_eval.records.rows.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.run.config.compose import compose_config, own_settings
 from pdrop_eval.run.config.own_data import own_name

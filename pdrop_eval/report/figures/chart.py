@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.benchmarks.registry import benchmark_of, names
-from pdrop_eval.records.overrides import SCHEDULE, recorded_settings
-from pdrop_eval.records.row_key import family_name
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.overrides import SCHEDULE, recorded_settings
+from pdrop_eval.records.rows.row_key import family_name
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.tables.cells import Cell, measured_cell
 from pdrop_eval.report.tables.commands import FOLDER, command, is_there
 from pdrop_eval.report.tables.commands import experiment as experiment_command

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
-from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
-    from pdrop_eval.records.run import Run
+    from pdrop_eval.records.rows.run import Run
     from pdrop_eval.report.figures.chart import Chart
 
 
@@ -61,7 +61,7 @@ def make_figures(
         NothingToDrawError: No figure has a measured point.
         UserError: A name is unknown, a record can't be read, or files can't be written.
     """
-    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.rows.run import to_runs
     from pdrop_eval.records.store import load_records
     from pdrop_eval.report.figures.chart import figure_experiments
     from pdrop_eval.report.figures.registry import all_charts
@@ -91,7 +91,7 @@ def draw_experiment(
         results: The folder of all records.
         out: Where the figures go.
     """
-    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.rows.run import to_runs
 
     like = {model: to_runs([record])[0] for model, record in done}
     try:

@@ -9,7 +9,7 @@ from pdrop_eval.report.formats.markdown import escaped, markdown
 from pdrop_eval.report.tables.cells import Cell
 from pdrop_eval.report.tables.commands import FOLDER
 from pdrop_eval.report.tables.notes import alike_notes, questions
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 _FIRST = ("figure", "model", "train", "train_ratio", "size", "suite", "limit", "benchmark", "strategy")
 _LAST = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.figures.chart import Chart, figure_experiments
 from pdrop_eval.report.figures.flops import chart as flops_chart
 from pdrop_eval.report.figures.flops import draw as flops_draw

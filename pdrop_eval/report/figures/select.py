@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import of_task
-from pdrop_eval.records.alike import kind_words, told
-from pdrop_eval.records.run import Run, pick
+from pdrop_eval.records.rows.alike import kind_words, told
+from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.figures.chart import (
     OF_MODEL,
     VANILLA,
@@ -18,7 +18,7 @@ from pdrop_eval.report.figures.chart import (
     points_of,
 )
 from pdrop_eval.report.tables.notes import LISTED
-from pdrop_eval.utils.numbers import natural
+from pdrop_eval.utils.text.numbers import natural
 
 C = TypeVar("C", bound=Chart)
 _Group = tuple[str, tuple[str, ...]]  # a suite, and what is not the default

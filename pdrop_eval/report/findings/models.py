@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from pdrop_eval.benchmarks.registry import benchmark_of, benchmarks
-from pdrop_eval.records.run import Run
-from pdrop_eval.records.training_info import Training
+from pdrop_eval.records.rows.run import Run
+from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.report.formats.markdown import escaped
 from pdrop_eval.strategies.registry import VANILLA
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmark_of, benchmarks
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.findings.models import standing, trained
 from pdrop_eval.report.findings.questions import (
@@ -24,9 +24,9 @@ from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES
-from pdrop_eval.utils import numbers
-from pdrop_eval.utils.cli import ending
 from pdrop_eval.utils.files import write_atomically, writing_to
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.text import numbers
 
 RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
 TITLE = "# What training with PDrop changed"

@@ -12,9 +12,9 @@ from functools import cached_property
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.models.families import display_names
-from pdrop_eval.records.row_key import RowKey, family_name
-from pdrop_eval.records.run import Run, pick
-from pdrop_eval.records.training_info import differences
+from pdrop_eval.records.rows.row_key import RowKey, family_name
+from pdrop_eval.records.rows.run import Run, pick
+from pdrop_eval.records.rows.training_info import differences
 from pdrop_eval.report.paired.pairing import CannotCompareError, compare
 from pdrop_eval.report.tables.commands import Fill, fill
 from pdrop_eval.report.tables.spec import TABLES

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from pdrop_eval.report.formats.grid import Section
-from pdrop_eval.utils.escape import fill
+from pdrop_eval.utils.text.escape import fill
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 

@@ -4,7 +4,7 @@ import re
 
 from pdrop_eval.report.formats.grid import Band, Grid, Section
 from pdrop_eval.report.formats.markdown import MODEL
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.text.escape import visible
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

@@ -6,7 +6,7 @@ from collections.abc import Container
 from tabulate import tabulate
 
 from pdrop_eval.report.formats.grid import Grid, Section
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.text.escape import visible
 
 MODEL = "Model"
 

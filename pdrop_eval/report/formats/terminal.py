@@ -3,8 +3,8 @@
 import textwrap
 
 from pdrop_eval.report.formats.grid import Grid, Section
-from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.output import printable
+from pdrop_eval.utils.terminal.output import printable
+from pdrop_eval.utils.text.escape import visible
 
 MIN_WIDTH = 40
 # Heads in two lines: most tables then fit into 80 columns as they are.

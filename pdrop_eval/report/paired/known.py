@@ -18,11 +18,11 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import NO_UNITS, Difference
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.samples import samples_path
 from pdrop_eval.report.paired.effect import Mean
+from pdrop_eval.utils.code.hashing import hash_files
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.hashing import hash_files
 from pdrop_eval.utils.paths import PACKAGE
 
 FILE = Path(".cache") / "comparisons.json"

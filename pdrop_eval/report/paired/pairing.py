@@ -17,7 +17,7 @@ from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.benchmarks.scoring.difference import Difference, paired_difference
 from pdrop_eval.benchmarks.scoring.tally import unit_numbers
 from pdrop_eval.records.imported import CONTENT
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Sample, name_of, scored_samples
 from pdrop_eval.report.paired.ways import (
     check_words,
@@ -28,8 +28,8 @@ from pdrop_eval.report.paired.ways import (
     way_of,
     with_units,
 )
-from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.text import numbers
 
 REFUSE, LEAVE_OUT = "refuse", "leave_out"
 

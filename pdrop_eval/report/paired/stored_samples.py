@@ -8,7 +8,7 @@ import numpy as np
 
 from pdrop_eval.benchmarks.registry import NO_INTERVAL, benchmark_of
 from pdrop_eval.records.imported import IMPORTED
-from pdrop_eval.records.run import NEEDS_JUDGE, Run
+from pdrop_eval.records.rows.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import is_finite_number

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdrop_eval.records.imported import CONTENT, DOC_ID, IMPORTED, QUESTION_ID, WORDS
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Sample, name_of
+from pdrop_eval.utils.text.wording import same_prompt, same_question
 from pdrop_eval.utils.validation import shortened
-from pdrop_eval.utils.wording import same_prompt, same_question
 
 _FIELDS = {CONTENT: "content_sha256", DOC_ID: "doc_id", QUESTION_ID: "question_id"}
 

@@ -18,8 +18,8 @@ from pdrop_eval.report.tables.notes import (
     questions,
 )
 from pdrop_eval.report.tables.training_part import unfair_notes
-from pdrop_eval.utils import numbers
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.text import numbers
 
 FIRST, WHOLE, COMPACT = "first", "table5", "tables1-4"
 STRATEGIES = "strategies"

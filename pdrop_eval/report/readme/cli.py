@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
-from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
-    from pdrop_eval.records.run import Run
+    from pdrop_eval.records.rows.run import Run
     from pdrop_eval.report.readme.reports import Report
 
 ALL, OVERVIEW = "all", "overview"
@@ -79,8 +79,8 @@ def make_tables(
         UserError: there is nothing to show, a record can't be read, two records contradict each other, or
             the files can't be written.
     """
-    from pdrop_eval.records.left_out import read_left_out
-    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.rows.left_out import read_left_out
+    from pdrop_eval.records.rows.run import to_runs
     from pdrop_eval.records.store import load_records
     from pdrop_eval.report.readme.blocks import COMPACT, FIGURES, has_place, with_blocks
     from pdrop_eval.report.readme.reports import make_reports, readme_blocks, short_tables

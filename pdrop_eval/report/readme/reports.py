@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdrop_eval.records.left_out import LeftOut
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.left_out import LeftOut
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.budgets.blocks import Board, boards
 from pdrop_eval.report.budgets.published import BENEATH, NONE, ONLY
 from pdrop_eval.report.formats.grid import Section

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.bench.training_speed import load_speed, speed_lines
 from pdrop_eval.report.budgets.blocks import boards
 from pdrop_eval.report.findings.page import summary

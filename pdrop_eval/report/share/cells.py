@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run import NEEDS_JUDGE
+from pdrop_eval.records.rows.run import NEEDS_JUDGE
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import shortened

@@ -7,9 +7,9 @@ from typing import Any
 
 from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
-from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.text.escape import visible
 from pdrop_eval.utils.validation import is_finite_number
 
 

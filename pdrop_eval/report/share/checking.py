@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.left_out import FILE as LEFT_OUT
-from pdrop_eval.records.left_out import read_left_out
-from pdrop_eval.records.run import Run, to_runs
+from pdrop_eval.records.rows.left_out import FILE as LEFT_OUT
+from pdrop_eval.records.rows.left_out import read_left_out
+from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.samples import load_samples, lost_samples, plain_name
 from pdrop_eval.records.store import read_record, run_id
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples

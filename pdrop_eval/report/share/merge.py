@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from pdrop_eval.run.config.compose import check_settings
-from pdrop_eval.utils import cli
-from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.console import script
 from pdrop_eval.utils.validation import check_truth
 
 _EXAMPLE = "from=[results/runs,/mnt/other/runs] into=results/all"

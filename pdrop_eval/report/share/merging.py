@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.left_out import LeftOut, note_left_out, read_left_out
+from pdrop_eval.records.rows.left_out import LeftOut, note_left_out, read_left_out
 from pdrop_eval.records.samples import checksum, plain_name, samples_path
 from pdrop_eval.records.store import measured_efficiency, read_record, record_text
 from pdrop_eval.report.share.cells import Stored, difference, preferred

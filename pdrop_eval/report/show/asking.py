@@ -12,14 +12,14 @@ from pdrop_eval.benchmarks.asks import Replies
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadable
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.models.families import multimodal
-from pdrop_eval.models.images import pictures_of
+from pdrop_eval.models.pictures.images import pictures_of
 from pdrop_eval.models.prompts import asked_as
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
-from pdrop_eval.run.lmms.installed_scoring import score_installed
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.open import open_task
-from pdrop_eval.run.lmms.task_runner import load_task, task_manager
+from pdrop_eval.run.lmms.tasks.installed_scoring import score_installed
+from pdrop_eval.run.lmms.tasks.task_runner import load_task, task_manager
 from pdrop_eval.utils.errors import UserError
 
 

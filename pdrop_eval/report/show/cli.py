@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from pdrop_eval.utils import cli
+from pdrop_eval.utils.terminal import cli
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pdrop_eval.models.token_grid import OVERVIEW, TILES, Box, Grid
+from pdrop_eval.models.pictures.token_grid import OVERVIEW, TILES, Box, Grid
 from pdrop_eval.report.show import raster
 
 

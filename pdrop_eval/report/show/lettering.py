@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.text.escape import visible
 
 MISSING, ELLIPSIS = "□", "…"
 _POINTS, _LARGE = 72, 64  # of an inch; the size at which letters are measured

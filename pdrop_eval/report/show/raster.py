@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pdrop_eval.models.token_grid import Box, Grid
+from pdrop_eval.models.pictures.token_grid import Box, Grid
 
 Segment = tuple[tuple[float, float], tuple[float, float]]
 

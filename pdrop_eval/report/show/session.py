@@ -14,11 +14,11 @@ from pdrop_eval.report.show.samples import by_tasks, check_ids
 from pdrop_eval.report.show.settings import Settings
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
-from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def show(session: Session) -> list[Path]:
         UserError: A sample doesn't exist; raised before the model is loaded.
         SampleError: A sample can't be answered.
     """
-    from pdrop_eval.run.lmms.task_runner import quiet
+    from pdrop_eval.run.lmms.tasks.task_runner import quiet
 
     config = session.plan.config
     with ExitStack() as stack:

@@ -13,7 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from pdrop_eval.records.overrides import overrides_of_combination
+from pdrop_eval.records.rows.overrides import overrides_of_combination
 from pdrop_eval.report.compare.place import NAME, unquoted
 from pdrop_eval.report.compare.settings import split_overrides
 from pdrop_eval.report.show.samples import Ids, read_samples

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.models.token_grid import Grid
+from pdrop_eval.models.pictures.token_grid import Grid
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.report.figures.style import looks
 from pdrop_eval.report.show.asking import Outcome, Question

@@ -9,7 +9,7 @@ from typing import Any
 
 from pdrop_eval import __version__
 from pdrop_eval.benchmarks.registry import benchmark_of, columns
-from pdrop_eval.records.left_out import read_left_out
+from pdrop_eval.records.rows.left_out import read_left_out
 from pdrop_eval.report.site.data.compared import comparisons
 from pdrop_eval.report.site.data.curves import curves
 from pdrop_eval.report.site.data.downloads import copy_comparisons, overview_sheet, sample_sheet
@@ -42,8 +42,8 @@ from pdrop_eval.report.site.names import public, put
 from pdrop_eval.report.site.notices import Notices
 from pdrop_eval.report.site.progress import progress
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.console import in_checkout, script
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.console import in_checkout, script
 
 FORMAT = 1
 OVERVIEW = "downloads/runs.csv"
@@ -182,7 +182,7 @@ def _write_runs(build: _Build, recorded: Iterable[Recorded]) -> None:
 
 
 def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dict[str, Any]:
-    from pdrop_eval.utils.provenance import code_identity
+    from pdrop_eval.utils.code.provenance import code_identity
 
     shown, sheets, later = tables(recorded, read_left_out(sources.root), sources.bench)
     for name, whole in later.items():

@@ -7,8 +7,8 @@ from typing import Any
 from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.spec import DataSpec
 from pdrop_eval.run.config.typed import typed_config
-from pdrop_eval.utils import cli
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import cli
 
 
 def main() -> None:

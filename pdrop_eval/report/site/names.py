@@ -6,7 +6,7 @@ import re
 from collections.abc import Container
 from typing import Any
 
-from pdrop_eval.utils.redact import redact_all
+from pdrop_eval.utils.text.redact import redact_all
 
 _LONGEST = 100  # letters of a file's name
 # A path from the root of a disk says who ran it and where; its last name is enough. Not a path: what follows

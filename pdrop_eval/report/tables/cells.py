@@ -11,9 +11,9 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmark_of, divisors
 from pdrop_eval.benchmarks.scoring.interval import half_width, interval_95, is_alike
-from pdrop_eval.records.run import NEEDS_JUDGE, Run
+from pdrop_eval.records.rows.run import NEEDS_JUDGE, Run
 from pdrop_eval.report.formats.grid import Shown
-from pdrop_eval.utils.numbers import NONE, count, score
+from pdrop_eval.utils.text.numbers import NONE, count, score
 
 MEASURED, PARTIAL, PUBLISHED = "measured", "partial", "published"
 MISSING, JUDGE = "missing", "needs judge"

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pdrop_eval.records.overrides import USERS_FOLDER
-from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.utils.console import in_checkout, script, typed
+from pdrop_eval.records.rows.overrides import USERS_FOLDER
+from pdrop_eval.records.rows.row_key import RowKey
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
 from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.terminal.console import in_checkout, script, typed
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
 DEFAULT_SIZE = "mini"  # of an experiment that names none

@@ -5,12 +5,12 @@ import io
 import re
 from typing import Any
 
-from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.row_key import RowKey
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.tables.cells import Cell
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.report.tables.missing import can_be_filled, fill_row
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.text.escape import visible
 
 _KEY = ("architecture", "patches", "train", "train_ratio", "strategy", "ratio")
 _RUN = (

@@ -4,9 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from pdrop_eval.records.alike import largest, told
-from pdrop_eval.records.row_key import RowKey, family_name
-from pdrop_eval.records.run import Run, pick
+from pdrop_eval.records.rows.alike import largest, told
+from pdrop_eval.records.rows.row_key import RowKey, family_name
+from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.tables.cells import (
     MISSING,
     PUBLISHED,

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from pdrop_eval.benchmarks.registry import benchmark_of, names
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import (
     CARE,
     CHANGED,
@@ -23,7 +23,7 @@ from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.report.tables.notes import part_notes, questions, settings, values
 from pdrop_eval.report.tables.spec import HOURS, PATCHES, TFLOPS, TOKENS, Table
 from pdrop_eval.report.tables.training_part import of_row, training_grid, training_unit, trainings
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 TRAINING = "training"  # a column after the hours, which the paper's tables don't have
 _MARKS = {"yes": "", "with care": CARE, "no": NOT_COMPARABLE}

@@ -3,8 +3,8 @@
 from collections import defaultdict
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.records.overrides import override, own_data, own_folder
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.overrides import override, own_data, own_folder
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import Note
 from pdrop_eval.report.tables.commands import Fill, experiment, fill
 from pdrop_eval.report.tables.fill import Part, Row

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from pdrop_eval.benchmarks.registry import benchmark_of, names
-from pdrop_eval.records.alike import kind_words, told
-from pdrop_eval.records.overrides import own_data
-from pdrop_eval.records.run import Run, pick, unlike
+from pdrop_eval.records.rows.alike import kind_words, told
+from pdrop_eval.records.rows.overrides import own_data
+from pdrop_eval.records.rows.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
 from pdrop_eval.report.tables.cells import Cell, other_questions
 from pdrop_eval.report.tables.fill import Part, Row

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from pdrop_eval.benchmarks.registry import benchmark_of, benchmarks, columns
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Section, Shown
 from pdrop_eval.report.tables.cells import measured_cell, shown_score
 from pdrop_eval.report.tables.overview import chosen_runs, kind_of_model, label_of
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 HEADS = ["Model", "Strategy", "FLOPs", "Score", "± 95%", "Questions"]
 

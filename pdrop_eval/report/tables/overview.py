@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmark_of, columns, names
-from pdrop_eval.records.alike import kind_words
-from pdrop_eval.records.run import Run, pick, unlike
+from pdrop_eval.records.rows.alike import kind_words
+from pdrop_eval.records.rows.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.tables.cells import JUDGE, measured_cell, shown_score
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, run_columns, write_csv
 from pdrop_eval.report.tables.notes import LISTED, alike_notes, imported_notes, questions
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 TITLE = "Overview: all benchmarks of all runs"
 # What the user has to say, for the benchmarks that a language model judges.

@@ -19,12 +19,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from pdrop_eval.benchmarks.registry import benchmarks, check_benchmark
-from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.row_key import RowKey
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.strategies.registry import VANILLA, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import read_text
-from pdrop_eval.utils.numbers import natural
+from pdrop_eval.utils.text.numbers import natural
 from pdrop_eval.utils.validation import check_choice
 
 SPECS = Path(__file__).with_name("specs")

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.formats.terminal import terminal
 from pdrop_eval.report.tables.cells import shown_score
@@ -13,8 +13,8 @@ from pdrop_eval.report.tables.fill import Part, Row, measured_parts
 from pdrop_eval.report.tables.missing import experiment_of
 from pdrop_eval.report.tables.others import is_other, others
 from pdrop_eval.report.tables.spec import TABLES
-from pdrop_eval.utils import numbers
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.text import numbers
 
 HEADS = ["Model", "Row", "FLOPs", "Avg", "± 95%", "Benchmarks"]
 STAR = f"{CHANGED} Not the default settings; the table's file names what differs."

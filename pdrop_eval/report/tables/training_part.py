@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 
-from pdrop_eval.records.training_info import Training, differences
+from pdrop_eval.records.rows.training_info import Training, differences
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, plain
 from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 WORKED = "Processor hours"
 HEADS = ["Trained", "#patches", "Start", "Steps", "Samples", "Seed", "Loss"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.efficiency.budget import solve
-from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint
 from pdrop_eval.run.bench.spec import BenchSpec

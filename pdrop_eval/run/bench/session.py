@@ -19,8 +19,8 @@ from pdrop_eval.run.bench.statistics import bounds, phase_numbers, throughput
 from pdrop_eval.run.bench.timing import PHASES, Runner
 from pdrop_eval.run.bench.work import Work, header, prepare
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils import provenance
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.code import provenance
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 _RANKINGS = 5  # prefills in which the ranking is timed
 

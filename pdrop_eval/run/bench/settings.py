@@ -26,13 +26,13 @@ from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.recipe_settings import by_content, recipes_in
 from pdrop_eval.strategies.registry import VANILLA
+from pdrop_eval.utils.code.hashing import file_sha256
+from pdrop_eval.utils.code.provenance import hardware
+from pdrop_eval.utils.code.source_code import hash_modules, import_closure
+from pdrop_eval.utils.code.versions import COMPUTE, check_versions
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
 from pdrop_eval.utils.paths import CONF, PACKAGE
-from pdrop_eval.utils.provenance import hardware
-from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice, check_whole
-from pdrop_eval.utils.versions import COMPUTE, check_versions
 
 PLAIN, KEEP_ALL = "plain", "keep_all"
 LARGEST = 16  # where batch_sizes=auto begins

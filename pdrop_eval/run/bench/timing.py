@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pdrop_eval.engine.before import BeforeStage
-from pdrop_eval.engine.prefill import Prefill
-from pdrop_eval.models import families, tower
+from pdrop_eval.engine.before_decoder.reduce import BeforeStage
+from pdrop_eval.engine.phases.prefill import Prefill
+from pdrop_eval.models import families
 from pdrop_eval.models.kv_cache import cache_argument
+from pdrop_eval.models.towers import tower
 from pdrop_eval.run.bench.memory import peak_bytes
 from pdrop_eval.run.bench.model import Batch
 

@@ -15,7 +15,7 @@ from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.sample import Sample, fitted, sample_of
 from pdrop_eval.run.bench.settings import Plan
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 
 
 @dataclass(frozen=True)

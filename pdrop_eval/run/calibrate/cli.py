@@ -14,8 +14,8 @@ from pdrop_eval.run.calibrate.plan import make_plan
 from pdrop_eval.run.calibrate.spec import CalibrateSpec, make_spec
 from pdrop_eval.run.calibrate.text import calibration_text
 from pdrop_eval.run.config.compose import check_command_line
-from pdrop_eval.utils import cli, log
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal import cli, log
+from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.validation import check_choice
 
 

@@ -15,7 +15,7 @@ from pdrop_eval.run.calibrate.plan import CalibrationPlan
 from pdrop_eval.run.calibrate.questions import answered, ask
 from pdrop_eval.run.calibrate.rules import fitprune as rule
 from pdrop_eval.run.calibrate.rules.fitprune import Masses
-from pdrop_eval.run.lmms.preprocess import Prepared
+from pdrop_eval.run.lmms.inputs.preprocess import Prepared
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.errors import UserError

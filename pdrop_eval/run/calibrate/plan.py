@@ -18,8 +18,8 @@ from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.evaluate.plan import make_plan as make_run_plan
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils import paths
+from pdrop_eval.utils.code.source_code import hash_modules, import_closure
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.source_code import hash_modules, import_closure
 from pdrop_eval.utils.validation import check_choice, check_whole, is_finite_number
 
 SPLITS = ("calibration", "evaluation")

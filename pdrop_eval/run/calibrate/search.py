@@ -24,7 +24,7 @@ from pdrop_eval.run.calibrate.loss import Loss
 from pdrop_eval.run.calibrate.outcome import Outcome, same_image_tokens
 from pdrop_eval.run.calibrate.plan import CalibrationPlan
 from pdrop_eval.run.calibrate.questions import ask
-from pdrop_eval.run.lmms.preprocess import Prepared
+from pdrop_eval.run.lmms.inputs.preprocess import Prepared
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import read_text, write_atomically, writing_to
 

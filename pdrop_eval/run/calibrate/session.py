@@ -15,16 +15,16 @@ from pdrop_eval.run.calibrate import fitprune, search, vtw
 from pdrop_eval.run.calibrate.outcome import Outcome
 from pdrop_eval.run.calibrate.plan import SEARCH, CalibrationPlan
 from pdrop_eval.run.calibrate.questions import read_questions
+from pdrop_eval.run.lmms.inputs.preprocess import Prepared
 from pdrop_eval.run.lmms.open import open_model
-from pdrop_eval.run.lmms.preprocess import Prepared
-from pdrop_eval.run.lmms.task_runner import quiet
+from pdrop_eval.run.lmms.tasks.task_runner import quiet
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.recipe import FORMAT, VERSION
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils import provenance
-from pdrop_eval.utils.console import script
-from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.code import provenance
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.text.redact import redact, redact_all
 
 _FIND = {"vtw": vtw.find, "fitprune": fitprune.find, SEARCH: search.find}
 

@@ -5,12 +5,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.records.overrides import override
+from pdrop_eval.records.rows.overrides import override
 from pdrop_eval.strategies.combinations import as_parts, is_combined
-from pdrop_eval.utils.console import script, typed
-from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.numbers import NONE
 from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.terminal.console import script, typed
+from pdrop_eval.utils.text.escape import visible
+from pdrop_eval.utils.text.numbers import NONE
 
 _SHOWN = 12  # of what a search tried
 _NUMBERS = f"{'loss':>10} +- {'error':<8}{'agree':>6}{'tokens':>8}  "

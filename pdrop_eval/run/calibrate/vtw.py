@@ -10,7 +10,7 @@ from pdrop_eval.run.calibrate.outcome import Outcome, same_image_tokens
 from pdrop_eval.run.calibrate.plan import CalibrationPlan
 from pdrop_eval.run.calibrate.questions import ask
 from pdrop_eval.run.calibrate.rules import vtw as rule
-from pdrop_eval.run.lmms.preprocess import Prepared
+from pdrop_eval.run.lmms.inputs.preprocess import Prepared
 from pdrop_eval.strategies.make import instantiate_strategy
 
 

@@ -20,10 +20,10 @@ from pdrop_eval.run.config.endpoint import check_runs_here
 from pdrop_eval.run.config.quoting import advice, parsed
 from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.registry import info_of
-from pdrop_eval.utils.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
 from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.terminal.cli import CONFIG_ERRORS, explain
 from pdrop_eval.utils.validation import check_choice
 
 # The groups of each entry point: a configuration file in `conf`, and the folders that it chooses from.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from pdrop_eval.efficiency.budget import solve
-from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint
 from pdrop_eval.models.text_model import text_sizes

@@ -7,7 +7,7 @@ import yaml
 from pdrop_eval.models import families
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.loading.checkpoint import check_image_processing, check_trainable
-from pdrop_eval.models.tower import check_reduced
+from pdrop_eval.models.towers.tower import check_reduced
 from pdrop_eval.run.config.spec import ModelSpec, StrategySpec
 from pdrop_eval.strategies.make import without_torch
 from pdrop_eval.utils.paths import CONF

@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.benchmarks.installed.index import include
 from pdrop_eval.engine.interface import check_trains
-from pdrop_eval.engine.positions import settled_positions
-from pdrop_eval.models.image_bounds import ImageBounds
-from pdrop_eval.records.overrides import changes_from_default
+from pdrop_eval.engine.stages.positions import settled_positions
+from pdrop_eval.models.pictures.image_bounds import ImageBounds
+from pdrop_eval.records.rows.overrides import changes_from_default
 from pdrop_eval.records.run_identity import ENDPOINT, registered_name
 from pdrop_eval.run.config.combine import without_combine
 from pdrop_eval.run.config.compose import (

@@ -37,10 +37,10 @@ from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
 from pdrop_eval.run.lmms.recipes import check_recipes
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils import versions
-from pdrop_eval.utils.cli import ending
-from pdrop_eval.utils.console import as_typed_here, made_here
+from pdrop_eval.utils.code import versions
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.terminal.console import as_typed_here, made_here
 
 NEWEST_PYTHON = (3, 13)
 _GIGABYTE = 10**9

@@ -8,9 +8,9 @@ from pathlib import Path
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec
-from pdrop_eval.utils.console import made_here
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.presets import model_configs
+from pdrop_eval.utils.terminal.console import made_here
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
-from pdrop_eval.utils.chat_server import ChatServer, QuestionError
+from pdrop_eval.utils.server.chat_server import ChatServer, QuestionError
 
 Asked = TypeVar("Asked")
 Said = TypeVar("Said")

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.records.overrides import changes_from_default
+from pdrop_eval.records.rows.overrides import changes_from_default
 from pdrop_eval.run.config.endpoint import OF_THE_SERVER
-from pdrop_eval.utils import provenance, versions
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.code import provenance, versions
+from pdrop_eval.utils.text.redact import redact, redact_all
 
 if TYPE_CHECKING:
     from pdrop_eval.run.evaluate.plan import Plan

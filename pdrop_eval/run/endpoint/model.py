@@ -22,18 +22,18 @@ from PIL import Image
 from tqdm import tqdm
 
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
-from pdrop_eval.models.images import pictures_of
+from pdrop_eval.models.pictures.images import pictures_of
 from pdrop_eval.models.prompts import PlaceholderError, shrunk
 from pdrop_eval.run.config.endpoint import EndpointSpec
 from pdrop_eval.run.endpoint.asking import Asking
 from pdrop_eval.run.endpoint.question import Question, read_answer
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
-from pdrop_eval.run.lmms.prefetch import prepared
-from pdrop_eval.run.lmms.requests import where
-from pdrop_eval.utils import log
-from pdrop_eval.utils.chat_server import ChatServer, QuestionError, ServerError
+from pdrop_eval.run.lmms.inputs.prefetch import prepared
+from pdrop_eval.run.lmms.inputs.requests import where
+from pdrop_eval.utils.code.hashing import content_hashes
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import content_hashes
+from pdrop_eval.utils.server.chat_server import ChatServer, QuestionError, ServerError
+from pdrop_eval.utils.terminal import log
 
 _READERS = 4  # threads that read and hash pictures
 _ALONE = BatchSizes(1, 1)  # what else the server answers at the same time isn't known

@@ -11,9 +11,9 @@ from PIL import Image
 
 from pdrop_eval.models.prompts import PlaceholderError
 from pdrop_eval.run.lmms.answer_log import Answer
+from pdrop_eval.run.lmms.inputs.requests import arguments_of, cut
 from pdrop_eval.run.lmms.measurement import Measurement
-from pdrop_eval.run.lmms.requests import arguments_of, cut
-from pdrop_eval.utils.chat_server import ChatServer, QuestionError
+from pdrop_eval.utils.server.chat_server import ChatServer, QuestionError
 
 _PLACEHOLDER = "<image>"
 _MOST_STOPS = 4  # texts that end an answer: OpenAI's limit, which servers share

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 from pdrop_eval.run.config.endpoint import EndpointSpec
-from pdrop_eval.utils.chat_server import ChatServer, ServerError, TemporaryError
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.redact import redact_address, redact_all
-from pdrop_eval.utils.server_settings import check_model_name, check_server, read_key
+from pdrop_eval.utils.server.chat_server import ChatServer, ServerError, TemporaryError
+from pdrop_eval.utils.server.server_settings import check_model_name, check_server, read_key
+from pdrop_eval.utils.text.redact import redact_address, redact_all
 from pdrop_eval.utils.validation import check_choice, check_whole
 
 GROUP = "model"

@@ -19,11 +19,12 @@ from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.experiments import run_experiment
 from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
-from pdrop_eval.utils import cli, distributed, log
-from pdrop_eval.utils.console import script
+from pdrop_eval.utils import distributed
 from pdrop_eval.utils.distributed import check_same, gather, main_process_first, rank, run_on_all_ranks
-from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.terminal import cli, log
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.text.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 
 

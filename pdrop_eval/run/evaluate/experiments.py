@@ -15,20 +15,20 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
 from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve_checkpoint
-from pdrop_eval.records.left_out import LeftOut, note_left_out
-from pdrop_eval.records.overrides import SCHEDULE
+from pdrop_eval.records.rows.left_out import LeftOut, note_left_out
+from pdrop_eval.records.rows.overrides import SCHEDULE
 from pdrop_eval.records.run_identity import shared_settings
 from pdrop_eval.run.config.combine import register_all
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.console import command
 from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
-from pdrop_eval.utils.log import log_rank_zero
 from pdrop_eval.utils.presets import model_configs, suite_of
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.terminal.console import command
+from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.text.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice, check_truth
 
 _OURS = ("experiment", "size", "model", "strategy", "tasks", "runs", "keep_going")

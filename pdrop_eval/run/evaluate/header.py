@@ -14,22 +14,22 @@ from transformers.models.auto.image_processing_auto import get_image_processor_c
 from pdrop_eval.efficiency.architecture import architecture_of, nominal_image_tokens
 from pdrop_eval.efficiency.flops import kv_cache_bytes, theoretical_flops
 from pdrop_eval.efficiency.schedules import has_schedule, notes_of, schedule_of
-from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.loading.processors import unloadable
 from pdrop_eval.models.prompts import system_prompt
-from pdrop_eval.records.overrides import recorded_settings
+from pdrop_eval.records.rows.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.fits import within_budget
 from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
-from pdrop_eval.utils import provenance, versions
+from pdrop_eval.utils.code import provenance, versions
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import read_text
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.text.redact import redact, redact_all
 
 if TYPE_CHECKING:
     from pdrop_eval.run.evaluate.plan import Plan

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.benchmarks.judge_client import Judge
-from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.redact import redact_address
+from pdrop_eval.utils.text.escape import visible
+from pdrop_eval.utils.text.redact import redact_address
 
 if TYPE_CHECKING:
     from pdrop_eval.run.evaluate.plan import Plan
@@ -71,9 +71,9 @@ def _judge_installed(
 
     from pdrop_eval.benchmarks.asks import KeptReplies, Replies
     from pdrop_eval.benchmarks.sample_errors import guard
-    from pdrop_eval.run.lmms.installed_scoring import score_installed
     from pdrop_eval.run.lmms.open import open_task
-    from pdrop_eval.run.lmms.task_runner import entry_of, load_task, quiet
+    from pdrop_eval.run.lmms.tasks.installed_scoring import score_installed
+    from pdrop_eval.run.lmms.tasks.task_runner import entry_of, load_task, quiet
 
     config, kept = plan.config, KeptReplies(path, judge)
     with quiet(config.suite.source == "hub"), tempfile.TemporaryDirectory() as scratch:

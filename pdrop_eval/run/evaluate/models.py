@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pdrop_eval.models.encoded import Needs
+    from pdrop_eval.models.towers.encoded import Needs
     from pdrop_eval.run.evaluate.plan import Plan
 
 

@@ -99,7 +99,7 @@ def make_plan(config: RunSpec) -> Plan:
     from pdrop_eval.run.config import checks
     from pdrop_eval.run.config.fits import check_model
     from pdrop_eval.run.config.named import check_named
-    from pdrop_eval.utils.versions import check_versions
+    from pdrop_eval.utils.code.versions import check_versions
 
     check_versions(config.untested_packages)
     checks.check_settings(config)

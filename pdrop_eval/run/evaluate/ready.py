@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 if TYPE_CHECKING:
     from pdrop_eval.run.evaluate.models import Models

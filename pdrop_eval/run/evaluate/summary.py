@@ -10,9 +10,9 @@ from hydra.types import RunMode
 
 from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.registry import VANILLA, installed
-from pdrop_eval.utils.console import command as console_command
-from pdrop_eval.utils.numbers import exact
 from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.terminal.console import command as console_command
+from pdrop_eval.utils.text.numbers import exact
 
 _OF_THE_PAPER = (VANILLA, "fastv", "pdrop")  # the rows of PyramidDrop's own tables
 

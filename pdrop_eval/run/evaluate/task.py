@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 if TYPE_CHECKING:
     from pdrop_eval.run.evaluate.plan import Plan
@@ -40,7 +40,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
     from pdrop_eval.benchmarks.own.task import definition_of
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_task
-    from pdrop_eval.run.lmms.task_runner import run_task
+    from pdrop_eval.run.lmms.tasks.task_runner import run_task
 
     config = plan.config
     log.event("task_started", task=task)

@@ -24,9 +24,9 @@ from pdrop_eval.run.importing.source import Source, TaskRows, folder_of
 from pdrop_eval.run.importing.spec import ImportSpec, read_settings
 from pdrop_eval.run.importing.text import import_text
 from pdrop_eval.run.importing.vlmevalkit import read_results
-from pdrop_eval.utils import cli
-from pdrop_eval.utils.console import script
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.console import script
 
 _READERS: dict[str, Callable[[str, Sequence[str] | None], Source]] = {
     "lmms_eval": read_log, "vlmevalkit": read_results, "table": read_table,

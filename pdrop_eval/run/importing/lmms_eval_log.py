@@ -21,7 +21,7 @@ from pdrop_eval.run.importing.source import (
     one_of_each,
 )
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.text.redact import redact
 from pdrop_eval.utils.validation import check_choice, is_finite_number
 
 _SAMPLES = re.compile(r"(?:(?P<date>\d{8}_\d{6}|[\d-]+T[\d.:-]+)_)?samples_(?P<task>.+)\.jsonl?$")

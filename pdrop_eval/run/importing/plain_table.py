@@ -166,8 +166,8 @@ def _hashes(question: str, path: Path) -> tuple[str | None, str | None]:
     if not path.is_file():
         return None, None
     from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
-    from pdrop_eval.models.images import open_picture
-    from pdrop_eval.utils.hashing import content_hashes
+    from pdrop_eval.models.pictures.images import open_picture
+    from pdrop_eval.utils.code.hashing import content_hashes
 
     try:
         return content_hashes(question, [open_picture(path)])

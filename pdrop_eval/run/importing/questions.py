@@ -15,8 +15,8 @@ from pdrop_eval.records.samples import load_samples
 from pdrop_eval.records.store import read_record
 from pdrop_eval.run.importing.source import Row
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.text.wording import first_line, same_question
 from pdrop_eval.utils.validation import shortened
-from pdrop_eval.utils.wording import first_line, same_question
 
 
 @dataclass(frozen=True)

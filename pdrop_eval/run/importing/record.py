@@ -7,10 +7,10 @@ from typing import Any
 from pdrop_eval.records.imported import IMPORTED
 from pdrop_eval.records.store import Run, read_record, run_folder
 from pdrop_eval.run.importing.source import Source
-from pdrop_eval.utils import provenance
-from pdrop_eval.utils.hashing import file_sha256
+from pdrop_eval.utils.code import provenance
+from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.presets import model_configs
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.text.redact import redact, redact_all
 
 _FORMAT = 1  # a change of what an import makes of the same files: another record
 # Of a model's file in conf/model: what tells which row of a table it is.

@@ -10,9 +10,9 @@ from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.compose import own_settings
 from pdrop_eval.run.config.quoting import parsed
 from pdrop_eval.run.config.typed import make_typed
-from pdrop_eval.utils.console import unquoted
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
+from pdrop_eval.utils.terminal.console import unquoted
 from pdrop_eval.utils.validation import check_choice, check_whole
 
 KINDS = ("lmms_eval", "vlmevalkit", "table")

@@ -32,7 +32,7 @@ class OpenTask:
 
         from pdrop_eval.benchmarks.sample_errors import guard
         from pdrop_eval.run.lmms.open import task_folder
-        from pdrop_eval.run.lmms.task_runner import load_task
+        from pdrop_eval.run.lmms.tasks.task_runner import load_task
 
         self._name, self._own = name, registered_by_task()[name]
         info, folder = task_folder(data, config.suite, name, scratch)
@@ -77,8 +77,8 @@ class OpenTask:
     def _with_pictures(self, question: Question) -> Question:
         """The question with its hashes; what is resampled together is known by them, or by a column."""
         from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, unreadable
-        from pdrop_eval.models.images import pictures_of
-        from pdrop_eval.utils.hashing import content_hashes
+        from pdrop_eval.models.pictures.images import pictures_of
+        from pdrop_eval.utils.code.hashing import content_hashes
 
         _, _, doc_to_visual, doc_id, name, split = self._requests[question.doc_id].args
         try:
@@ -105,7 +105,7 @@ def open_suite(suite: str, root: str | None, tasks: Sequence[str]) -> Iterator[A
     from pdrop_eval.benchmarks.data.prepare import prepare_data
     from pdrop_eval.run.config.checks import check_tasks
     from pdrop_eval.run.config.spec import DataSpec, compose_spec
-    from pdrop_eval.run.lmms.score_answers import quiet_lmms_eval
+    from pdrop_eval.run.lmms.tasks.score_answers import quiet_lmms_eval
 
     config = replace(compose_spec([f"suite={suite}"]), data=DataSpec(root))
     check_tasks(list(tasks), list(config.suite.tasks), config.suite.name, None)
@@ -137,7 +137,7 @@ def aggregation_of(task: str) -> Aggregate:
 def _aggregation(task: str) -> Aggregate:
     """The function that the task's files name; the data aren't needed for it."""
     from pdrop_eval.benchmarks.task_files import describe, materialise
-    from pdrop_eval.run.lmms.task_runner import command_line, quiet
+    from pdrop_eval.run.lmms.tasks.task_runner import command_line, quiet
 
     info = describe(task, "hub")
     with quiet(truncated_images=False), tempfile.TemporaryDirectory() as scratch:

@@ -8,9 +8,9 @@ from pdrop_eval.benchmarks.registry import registered
 from pdrop_eval.benchmarks.scoring.interval import interval_95
 from pdrop_eval.benchmarks.scoring.rules import score_range
 from pdrop_eval.records.imported import WORDS
-from pdrop_eval.utils import numbers
-from pdrop_eval.utils.console import script
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.text import numbers
+from pdrop_eval.utils.text.escape import visible
 
 
 def import_text(record: Mapping[str, Any], new: bool, width: int = 80) -> str:

@@ -10,8 +10,8 @@ from transformers import GenerationConfig, LogitsProcessor
 
 from pdrop_eval.models.loading.generation import CHECKPOINT, TOKEN_IDS, check_generation, left_out
 from pdrop_eval.strategies.make import combination_of, instantiate_strategy, settings_of
-from pdrop_eval.utils import log
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal import log
 
 
 def settle_generation(model: Any, choice: str | None, settings: Mapping[str, Any]) -> None:

@@ -24,29 +24,29 @@ from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
-from pdrop_eval.models.encoded import EncodedImage, Needs
-from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.loading.adapter import check_adapter
 from pdrop_eval.models.loading.checkpoint import check_image_processing
 from pdrop_eval.models.loading.load import load
+from pdrop_eval.models.pictures.image_bounds import ImageBounds
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, asked_as
+from pdrop_eval.models.towers.encoded import EncodedImage, Needs
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
-from pdrop_eval.run.lmms.batching import groups_of, is_out_of_memory, left_padded, seed_of
-from pdrop_eval.run.lmms.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.generation import (
     FiniteLogits,
     NonFiniteLogitsError,
     settle_generation,
     strategy_of,
 )
+from pdrop_eval.run.lmms.inputs.batching import groups_of, is_out_of_memory, left_padded, seed_of
+from pdrop_eval.run.lmms.inputs.feature_cache import GIB, FeatureCache
+from pdrop_eval.run.lmms.inputs.prefetch import prepared
+from pdrop_eval.run.lmms.inputs.preprocess import Picture, Prepared, Preparer
+from pdrop_eval.run.lmms.inputs.requests import arguments_of, cut, where
+from pdrop_eval.run.lmms.inputs.staging import staged_inputs
 from pdrop_eval.run.lmms.measurement import Measurement
-from pdrop_eval.run.lmms.prefetch import prepared
-from pdrop_eval.run.lmms.preprocess import Picture, Prepared, Preparer
-from pdrop_eval.run.lmms.requests import arguments_of, cut, where
-from pdrop_eval.run.lmms.staging import staged_inputs
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
-from pdrop_eval.utils import log
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
+from pdrop_eval.utils.terminal import log
 from pdrop_eval.utils.validation import check_choice, truth_of
 
 _AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins

@@ -13,11 +13,11 @@ from pathlib import Path
 from pdrop_eval.run.config.compose import help_text
 from pdrop_eval.run.sweep.engines import engine_of
 from pdrop_eval.run.sweep.spec import ENTRY, SweepSpec, read_sweep
-from pdrop_eval.utils.cli import ending
-from pdrop_eval.utils.console import script
 from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import RunsFailedError
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.terminal.cli import ending
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.text.redact import redact
 
 PROGRAM = "pdrop-eval-sweep"
 _WATCH_SECONDS = 5.0

@@ -3,8 +3,8 @@
 import shlex
 from pathlib import Path
 
-from pdrop_eval.records.left_out import LeftOut, note_left_out
-from pdrop_eval.records.overrides import SCHEDULE
+from pdrop_eval.records.rows.left_out import LeftOut, note_left_out
+from pdrop_eval.records.rows.overrides import SCHEDULE
 from pdrop_eval.run.sweep.engines.base import Engine
 from pdrop_eval.run.sweep.plan.runs import LeftOutRun, Planned
 from pdrop_eval.run.sweep.plan.text import numbered
@@ -15,8 +15,8 @@ from pdrop_eval.run.sweep.state.holder import held
 from pdrop_eval.run.sweep.state.progress import Progress
 from pdrop_eval.run.sweep.state.queue import Queue
 from pdrop_eval.run.sweep.work.commit import note_failure
-from pdrop_eval.utils.console import script
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.text.redact import redact
 
 
 def conduct(spec: SweepSpec, engine: Engine, planned: Planned, about: str) -> str:

@@ -14,9 +14,9 @@ from typing import Any
 
 from pdrop_eval.models import families
 from pdrop_eval.models.family import MultimodalFamily
+from pdrop_eval.models.pictures.tiling import GRIDS
 from pdrop_eval.models.prompts import system_prompt
-from pdrop_eval.models.tiling import GRIDS
-from pdrop_eval.run.train.disk import writing_to_disk
+from pdrop_eval.run.train.machine.disk import writing_to_disk
 from pdrop_eval.utils.errors import UserError
 
 IMAGE, PAD = "<image>", "<pad>"

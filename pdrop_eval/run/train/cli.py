@@ -9,13 +9,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from pdrop_eval.run.config.compose import check_command_line
+from pdrop_eval.run.train.config.settings import check_settings
+from pdrop_eval.run.train.config.spec import TrainSpec, make_spec
 from pdrop_eval.run.train.plan import make_plan
-from pdrop_eval.run.train.settings import check_settings
-from pdrop_eval.run.train.spec import TrainSpec, make_spec
-from pdrop_eval.utils import cli, distributed
-from pdrop_eval.utils.console import command
+from pdrop_eval.utils import distributed
 from pdrop_eval.utils.distributed import rank
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.console import command
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 
 def main() -> None:

@@ -17,13 +17,13 @@ from pdrop_eval.models.loading.hub import hub_commit, set_offline
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.fits import check_model
+from pdrop_eval.run.train.config.settings import check_settings
+from pdrop_eval.run.train.config.spec import PhaseSpec, TrainSpec
 from pdrop_eval.run.train.data.conversations import Conversation, read_conversations
-from pdrop_eval.run.train.settings import check_settings
-from pdrop_eval.run.train.spec import PhaseSpec, TrainSpec
 from pdrop_eval.strategies.registry import VANILLA
+from pdrop_eval.utils.code.hashing import file_sha256
+from pdrop_eval.utils.code.versions import COMPUTE, check_versions
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import file_sha256
-from pdrop_eval.utils.versions import COMPUTE, check_versions
 
 RECORD = "training_record.json"
 PHASE_RECORD = "phase_record.json"

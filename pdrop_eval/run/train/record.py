@@ -11,7 +11,7 @@ from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.samples import Sample
 from pdrop_eval.run.train.estimate.cost import architecture_of, training_flops
 from pdrop_eval.run.train.plan import RECORD, Phase, TrainingPlan
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.distributed import world_size
 from pdrop_eval.utils.files import write_atomically
 

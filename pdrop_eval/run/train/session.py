@@ -9,14 +9,14 @@ from typing import Any
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.records.run_identity import checkpoint_sha256
-from pdrop_eval.run.train import distributed
-from pdrop_eval.run.train.agreement import in_common
-from pdrop_eval.run.train.disk import writing_to_disk
+from pdrop_eval.run.train.machine import distributed
+from pdrop_eval.run.train.machine.agreement import in_common
+from pdrop_eval.run.train.machine.disk import writing_to_disk
 from pdrop_eval.run.train.plan import PHASE_RECORD, Phase, TrainingPlan, read_phase
 from pdrop_eval.utils.distributed import check_same, rank, world_size
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, write_atomically
-from pdrop_eval.utils.log import log_rank_zero
+from pdrop_eval.utils.terminal.log import log_rank_zero
 
 
 def train(plan: TrainingPlan) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _check_strategy(plan: TrainingPlan, strategy: Any) -> None:
     """Refuse, before weights are read, a strategy that can't train or that the model's config rules out."""
     from transformers import AutoConfig
 
-    from pdrop_eval.engine.fits import check_fits
+    from pdrop_eval.engine.before_decoder.fits import check_fits
     from pdrop_eval.models import families
 
     model = plan.config.model

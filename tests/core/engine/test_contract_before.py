@@ -7,7 +7,7 @@ import torch
 from contract import FAMILIES, IMAGE_ID, DivPrune, Uniform, VisionZip, case_of, every_before_pair
 from test_contract import hooks
 
-from pdrop_eval.engine.before import images_of_rows
+from pdrop_eval.engine.before_decoder.reduce import images_of_rows
 from pdrop_eval.models import families
 from pdrop_eval.models.kv_cache import cache_argument
 

@@ -11,9 +11,9 @@ from merging import Merging
 from test_oracle import decoder_inputs
 
 from pdrop_eval import UserError
-from pdrop_eval.engine import prefill
 from pdrop_eval.engine.interface import Merged
-from pdrop_eval.engine.stage import Stage, with_made
+from pdrop_eval.engine.phases import prefill
+from pdrop_eval.engine.stages.stage import Stage, with_made
 
 NEW = 6
 STRATEGIES = {

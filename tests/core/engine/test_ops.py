@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pdrop_eval.engine import ops
+from pdrop_eval.engine.stages import ops
 from pdrop_eval.models.rotary import rotate
 
 T, F = True, False

@@ -12,9 +12,9 @@ import test_oracle
 import torch
 from contract import PyramidDrop, case_of
 
-from pdrop_eval.engine import ops
 from pdrop_eval.engine.interface import Drop
-from pdrop_eval.engine.prefill import Prefill
+from pdrop_eval.engine.phases.prefill import Prefill
+from pdrop_eval.engine.stages import ops
 from pdrop_eval.models.kv_cache import cache_in
 
 FAMILY = "llava_gqa"

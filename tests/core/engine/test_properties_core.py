@@ -9,8 +9,8 @@ from hypothesis import strategies as some
 from transformers import LlamaConfig
 
 from pdrop_eval import FastV, PyramidDrop, UserError
-from pdrop_eval.engine.ops import compact, top_mask
 from pdrop_eval.engine.schedule import retained_counts
+from pdrop_eval.engine.stages.ops import compact, top_mask
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
 DEPTHS = some.integers(1, 40)

@@ -9,8 +9,8 @@ from transformers import LlamaConfig, SiglipVisionConfig, StaticCache
 
 from pdrop_eval import FastV, UserError
 from pdrop_eval.models import families
-from pdrop_eval.models.encoded import Needs
 from pdrop_eval.models.kv_cache import cache_argument
+from pdrop_eval.models.towers.encoded import Needs
 from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.hired import HiRED
 from pdrop_eval.strategies.prumerge import PruMerge

@@ -11,8 +11,8 @@ from merging import Merging
 from test_oracle import decoder_inputs
 
 from pdrop_eval import UserError
-from pdrop_eval.engine import scoring
 from pdrop_eval.engine.interface import Drop, Selection
+from pdrop_eval.engine.stages import scoring
 from pdrop_eval.strategies.base import Strategy
 
 ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [7], [3, IMAGE, 19])

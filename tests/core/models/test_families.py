@@ -61,7 +61,7 @@ _ASKED = re.compile(
 )
 # The size check of a picture looks at a processor's own settings; training from parts fills in a new LLaVA.
 _MAY = {
-    "models/images.py": {"image_grid_pinpoints"},
+    "models/pictures/images.py": {"image_grid_pinpoints"},
     "run/train/assemble.py": {
         "language_model",
         "vision_tower",
@@ -75,12 +75,12 @@ _MAY = {
     "models/loading/original_format.py": {"model_type"},  # it tells the formats of config.json apart
     "models/loading/shapes.py": {"language_model"},  # a level in the names of weights
     "models/text_model.py": {"model_type"},  # it checks the text model against what its family takes
-    "models/tower.py": {"model_type"},  # it checks that the tower has what a strategy asks for
+    "models/towers/tower.py": {"model_type"},  # it checks that the tower has what a strategy asks for
     "strategies/cdpruner.py": {"model_type", "CLIPModel"},  # its own text tower
     "run/bench/model.py": {"image_token_id"},  # it shrinks vocabularies
     "run/train/data/loader.py": {"image_token_id"},  # a processor's
     "run/train/data/samples.py": {"image_token_id"},
-    "run/lmms/preprocess.py": {"image_token_id"},
+    "run/lmms/inputs/preprocess.py": {"image_token_id"},
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pdrop_eval.models.images import PictureError, open_picture, picture_size, pictures_of
+from pdrop_eval.models.pictures.images import PictureError, open_picture, picture_size, pictures_of
 
 WIDE = np.zeros((20, 30, 3), np.uint8)  # a red corner at the top left, blue elsewhere
 WIDE[..., 2] = 255

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import divprune, hired, pool, prumerge, vispruner
 from pdrop_eval.strategies.prumerge_plus import PruMergePlus
 from pdrop_eval.utils.errors import UserError

@@ -6,7 +6,7 @@ import pytest
 import torch
 from text_tower import saved, text_tower
 
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.cdpruner import CDPruner
 from pdrop_eval.utils.errors import UserError

@@ -10,9 +10,9 @@ from transformers import LlamaConfig, LlavaConfig
 from pdrop_eval import Combine, FastV, PyramidDrop, Random, Uniform, UserError, Vanilla, VisionZip
 from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.schedules import notes_of
-from pdrop_eval.engine.before import images_of_rows
+from pdrop_eval.engine.before_decoder.reduce import images_of_rows
 from pdrop_eval.models import families
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.feather import Feather
 from pdrop_eval.strategies.make import instantiate_strategy, make_strategy, settings_of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from contract import IMAGE, build, case_of, model_of
 
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies.dart import DART
 from pdrop_eval.strategies.depth import scaled, scaled_note
 from pdrop_eval.strategies.feather import Feather

@@ -7,7 +7,7 @@ from transformers import LlamaConfig, LlavaConfig
 
 from pdrop_eval import FastV
 from pdrop_eval.efficiency.schedules import schedule_of
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import dart, fitprune_recipes, v2drop
 from pdrop_eval.strategies.dart import DART
 from pdrop_eval.strategies.depth import scaled_note

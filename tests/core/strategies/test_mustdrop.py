@@ -8,7 +8,7 @@ import torch
 from contract import IMAGE, IMAGE_ID, case_of, model_of
 
 from pdrop_eval import UserError
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import mustdrop
 from pdrop_eval.strategies.mustdrop import MustDrop
 from pdrop_eval.strategies.pool import Pool

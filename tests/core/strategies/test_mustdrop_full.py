@@ -5,7 +5,7 @@ import torch
 from contract import IMAGE, IMAGE_SIZE, case_of, model_of
 
 from pdrop_eval.models import families
-from pdrop_eval.models.encoded import LAST, Needs
+from pdrop_eval.models.towers.encoded import LAST, Needs
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.strategies.mustdrop import MustDrop
 from pdrop_eval.strategies.mustdrop_full import MustDropFull

@@ -3,7 +3,7 @@
 import pytest
 from text_tower import text_tower
 
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import cdpruner
 from pdrop_eval.strategies.cdpruner import CDPruner
 from pdrop_eval.strategies.divprune import DivPrune

@@ -8,8 +8,8 @@ from contract import IMAGE, case_of, model_of
 from transformers import LlamaConfig
 
 from pdrop_eval import UserError
-from pdrop_eval.engine import ops
-from pdrop_eval.models.encoded import TokenShape
+from pdrop_eval.engine.stages import ops
+from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import raters
 from pdrop_eval.strategies.recycling import candidate_count, cluster_count, clustered
 from pdrop_eval.strategies.sparsevlm import SparseVLM

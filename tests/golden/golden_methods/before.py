@@ -12,9 +12,9 @@ from transformers import (
 )
 
 from golden_methods.decoder import greedy
-from pdrop_eval.engine.before_interface import ImageView
-from pdrop_eval.models.encoded import EncodedImage, Needs, Places, TokenShape
-from pdrop_eval.models.tower import class_row
+from pdrop_eval.engine.before_decoder.interface import ImageView
+from pdrop_eval.models.towers.encoded import EncodedImage, Needs, Places, TokenShape
+from pdrop_eval.models.towers.tower import class_row
 from pdrop_eval.strategies import (
     cdpruner,
     divprune,

@@ -11,10 +11,10 @@ from transformers import AutoConfig
 
 from golden_methods import inside
 from pdrop_eval import FastV, PyramidDrop
-from pdrop_eval.engine.before_interface import ImageView
+from pdrop_eval.engine.before_decoder.interface import ImageView
 from pdrop_eval.models import families
-from pdrop_eval.models.encoded import EncodedImage
-from pdrop_eval.models.salience import received_attention
+from pdrop_eval.models.towers.encoded import EncodedImage
+from pdrop_eval.models.towers.salience import received_attention
 from pdrop_eval.strategies.before import BeforeStrategy
 from pdrop_eval.strategies.divprune import most_diverse
 from pdrop_eval.strategies.visionzip import VisionZip

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from report_records import FIELDS, LLAVA_15, TABLE_5, edit
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.records import overrides
+from pdrop_eval.records.rows import overrides
 from pdrop_eval.records.store import Run, load_records
 from pdrop_eval.report.figures import chart as chart_module
 from pdrop_eval.report.figures.chart import points_of

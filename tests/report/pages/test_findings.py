@@ -10,8 +10,8 @@ from report_records import FIELDS, LLAVA_15, NEXT_P5, training_record
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import mean_difference, tango
-from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.row_key import RowKey
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import Run, load_records
 from pdrop_eval.report.findings import page as findings_page
 from pdrop_eval.report.findings.questions import FASTV, GAIN, MATCH, QUESTIONS, find, printed

@@ -4,15 +4,15 @@ import subprocess
 
 import pytest
 
-from pdrop_eval.records.row_key import RowKey
+from pdrop_eval.records.rows.row_key import RowKey
 from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command, experiment, fill, find_model, is_there
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.run.config.quoting import parsed
-from pdrop_eval.utils import console
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.terminal import console
 
 VANILLA = RowKey("llava-1.5", 1, "vanilla", None, "vanilla", None)
 LAMBDA_04 = RowKey("llava-1.5", 1, "pdrop", 0.4, "pdrop", 0.4)

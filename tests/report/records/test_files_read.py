@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.models.images import open_picture, picture_size
 from pdrop_eval.models.loading.weights import read_object
+from pdrop_eval.models.pictures.images import open_picture, picture_size
 from pdrop_eval.records.recipe_file import read_recipe_file
 from pdrop_eval.records.samples import load_samples
 from pdrop_eval.records.store import read_record

@@ -19,7 +19,7 @@ from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.csv_export import write_csv
-from pdrop_eval.utils import console
+from pdrop_eval.utils.terminal import console
 
 # Something for every format in turn.
 HOSTILE = (

@@ -35,7 +35,7 @@ def test_tables_are_printed_where_only_ascii_is(lambdas):
 
 
 def test_signs_that_an_encoding_lacks_are_words_and_letters(monkeypatch, capsys):
-    from pdrop_eval.utils import output
+    from pdrop_eval.utils.terminal import output
 
     monkeypatch.setattr(output.sys.stdout, "reconfigure", lambda **_: None, raising=False)
     text = "λ=0.5 ± é 中"

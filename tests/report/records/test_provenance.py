@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from pdrop_eval import __version__
-from pdrop_eval.utils import provenance
+from pdrop_eval.utils.code import provenance
 
 
 def git(folder, *arguments):

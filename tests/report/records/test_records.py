@@ -536,7 +536,7 @@ def test_a_model_named_like_a_path_stays_inside_the_root(tmp_path):
 
 def test_records_need_no_torch():
     code = (
-        "import sys, pdrop_eval.records.store, pdrop_eval.utils.provenance as p\n"
+        "import sys, pdrop_eval.records.store, pdrop_eval.utils.code.provenance as p\n"
         "p.hardware(); p.package_versions()\n"
         "assert not {'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)"
     )

@@ -5,10 +5,10 @@ import re
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, edit
 
-from pdrop_eval.records.frame import to_frame
-from pdrop_eval.records.overrides import changes_from_default
-from pdrop_eval.records.row_key import RowKey
-from pdrop_eval.records.run import pick, to_runs, unlike
+from pdrop_eval.records.rows.frame import to_frame
+from pdrop_eval.records.rows.overrides import changes_from_default
+from pdrop_eval.records.rows.row_key import RowKey
+from pdrop_eval.records.rows.run import pick, to_runs, unlike
 from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.records.store import load_records
 from pdrop_eval.utils.errors import UserError
@@ -278,7 +278,7 @@ def test_a_changed_preset_changes_no_row_of_a_record(add_run, runs, monkeypatch)
     other = {
         "pdrop": {"_target_": "pdrop_eval.strategies.pyramiddrop.PyramidDrop", "ratio": 0.4, "stages": 8}
     }
-    monkeypatch.setattr("pdrop_eval.records.overrides.presets", lambda *_: other)
+    monkeypatch.setattr("pdrop_eval.records.rows.overrides.presets", lambda *_: other)
     (run,) = runs()
     assert (run.key.ratio, run.key.settings, run.key.inferred) == (0.5, (), "PDrop")
 

@@ -7,8 +7,8 @@ import pytest
 import shelf_records as made
 from report_records import edit
 
-from pdrop_eval.records.left_out import LeftOut, note_left_out, read_left_out
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.left_out import LeftOut, note_left_out, read_left_out
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.samples import checksum
 from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.report.share import merging

@@ -7,7 +7,7 @@ import pytest
 import shelf_records as made
 from report_records import edit
 
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.samples import checksum
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets import paired

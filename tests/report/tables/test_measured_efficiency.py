@@ -1,7 +1,7 @@
 """The record of a strategy without a schedule says what its samples had, as soon as there are some."""
 
 from pdrop_eval.records.store import measured_efficiency
-from pdrop_eval.utils.numbers import run_lengths
+from pdrop_eval.utils.text.numbers import run_lengths
 
 ONE = {"n": 3, "retained_tokens_per_layer": [10.0, 10.0], "tflops_mean": 0.5}
 TWO = {"n": 1, "retained_tokens_per_layer": [30.0, 30.0], "tflops_mean": 1.5}

@@ -8,7 +8,7 @@ from report_records import FIELDS, LLAVA_15
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import mean_difference
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import Run, load_records
 from pdrop_eval.report.compare import cli
 from pdrop_eval.report.figures.flops.chart import make_charts

@@ -55,7 +55,7 @@ def compared(name, text):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """The files of all tables by name."""
-    from pdrop_eval.records.run import to_runs
+    from pdrop_eval.records.rows.run import to_runs
     from pdrop_eval.records.store import load_records
     from pdrop_eval.report.readme.reports import make_reports
 

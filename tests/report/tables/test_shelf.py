@@ -8,8 +8,8 @@ import re
 import pytest
 import shelf_records as made
 
-from pdrop_eval.records.left_out import LeftOut, note_left_out
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.left_out import LeftOut, note_left_out
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets.blocks import boards
 from pdrop_eval.report.budgets.layout import venue

@@ -5,7 +5,7 @@ import copy
 import pytest
 from report_records import LLAVA_15, NEXT_P5, training_record
 
-from pdrop_eval.records.training_info import Training, differences
+from pdrop_eval.records.rows.training_info import Training, differences
 from pdrop_eval.report.formats.terminal import terminal
 from pdrop_eval.report.readme.blocks import compact
 from pdrop_eval.report.readme.reports import make_reports
@@ -13,7 +13,7 @@ from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.layout import measured_section, scores_grid
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.report.tables.training_part import training_grid
-from pdrop_eval.utils.numbers import total_flops, total_flops_unit
+from pdrop_eval.utils.text.numbers import total_flops, total_flops_unit
 
 KEYS = TABLES[1].benchmarks
 PDROP = {"train": "pdrop", "train_ratio": 0.5}

@@ -9,7 +9,7 @@ from pdrop_eval.run.bench.settings import _variants
 from pdrop_eval.run.config.compose import check_command_line, chosen_strategy, help_text
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.run_list import run_list
-from pdrop_eval.run.train.spec import compose_training
+from pdrop_eval.run.train.config.spec import compose_training
 from pdrop_eval.strategies.combinations import as_parts, read_parts
 from pdrop_eval.strategies.combine import Combine
 from pdrop_eval.strategies.fastv import FastV

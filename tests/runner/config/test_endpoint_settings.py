@@ -15,9 +15,9 @@ from pdrop_eval.run.endpoint.header import make_header
 from pdrop_eval.run.endpoint.server import ask_offer, check_endpoint, make_server
 from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.run.evaluate.run_list import run_list
+from pdrop_eval.utils.code.source_code import import_closure
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE
-from pdrop_eval.utils.source_code import import_closure
 
 THERE = ("model=endpoint", "model.base_url=http://localhost:8000/v1", f"model.served={MODEL}")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.checkpoint import Checkpoint, check_checkpoint
 from pdrop_eval.models.loading.weights import check_config

@@ -13,7 +13,7 @@ from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import check_command_line, check_overrides, check_settings
 from pdrop_eval.run.config.quoting import quoted
 from pdrop_eval.run.config.spec import compose_spec
-from pdrop_eval.run.train.spec import compose_training
+from pdrop_eval.run.train.config.spec import compose_training
 from pdrop_eval.utils.errors import UserError
 
 PATHS = (

@@ -12,7 +12,7 @@ from pdrop_eval.report.compare.settings import read_settings
 from pdrop_eval.run.bench.spec import compose_bench
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec
-from pdrop_eval.run.train.spec import compose_training
+from pdrop_eval.run.train.config.spec import compose_training
 from pdrop_eval.strategies.make import instantiate_strategy
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import truth_of

@@ -12,8 +12,8 @@ from pdrop_eval.benchmarks.data.images import Wanted, find_pictures, stored_data
 from pdrop_eval.benchmarks.data.local import find_local, find_rendered
 from pdrop_eval.benchmarks.task_files import describe
 from pdrop_eval.run.config.spec import compose_spec
+from pdrop_eval.utils.code.hashing import content_hashes
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.hashing import content_hashes
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import torch
 from asking_model import make, requests
 from PIL import Image
 
-from pdrop_eval.models.images import PictureError, check_processed_size
+from pdrop_eval.models.pictures.images import PictureError, check_processed_size
 from pdrop_eval.models.prompts import shrunk
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli

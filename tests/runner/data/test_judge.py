@@ -16,8 +16,8 @@ from pdrop_eval.records.store import load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.models import Models
-from pdrop_eval.utils import chat_server
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.server import chat_server
 
 
 def completion(text):

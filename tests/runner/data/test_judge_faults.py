@@ -16,8 +16,8 @@ from pdrop_eval.benchmarks import mmvet
 from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.judge import left_to
-from pdrop_eval.utils import bounded_request, chat_server
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.server import bounded_request, chat_server
 
 
 def reply(body, status="200 OK", *headers):

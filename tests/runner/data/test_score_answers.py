@@ -8,7 +8,7 @@ import pytest
 import pdrop_eval
 from pdrop_eval import UserError
 from pdrop_eval.benchmarks.rendered.suite import render
-from pdrop_eval.run.lmms.score_answers import TaskScore
+from pdrop_eval.run.lmms.tasks.score_answers import TaskScore
 
 PAGE = Path(__file__).parents[3] / "docs" / "api" / "lmms.md"
 

@@ -20,8 +20,8 @@ from pdrop_eval.benchmarks.rendered.suite import ensure_suite
 from pdrop_eval.benchmarks.task_files import SOURCES, describe, materialise, read_chain, task_names
 from pdrop_eval.models import families
 from pdrop_eval.models.prompts import asked_as
-from pdrop_eval.run.lmms.offline_tasks import write_tasks
-from pdrop_eval.run.lmms.task_runner import task_manager
+from pdrop_eval.run.lmms.tasks.offline_tasks import write_tasks
+from pdrop_eval.run.lmms.tasks.task_runner import task_manager
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import TASKS
 
@@ -40,8 +40,8 @@ def evaluate_with(answer, task, rendered, tmp_path, limit=LIMIT):
 
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.measurement import Measurement
-    from pdrop_eval.run.lmms.task_runner import run_task
-    from pdrop_eval.utils.hashing import content_hashes
+    from pdrop_eval.run.lmms.tasks.task_runner import run_task
+    from pdrop_eval.utils.code.hashing import content_hashes
 
     class Fake(lmms):
         batch_size = 1

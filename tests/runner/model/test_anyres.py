@@ -3,7 +3,7 @@
 import pytest
 
 from pdrop_eval.models.loading.checkpoint import check_anyres
-from pdrop_eval.models.tiling import GRIDS, patches, pinpoints
+from pdrop_eval.models.pictures.tiling import GRIDS, patches, pinpoints
 from pdrop_eval.utils.errors import UserError
 
 NEXT = {"model_type": "llava_next", "vision_config": {"image_size": 336}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from asking_model import ASKED, make, requests, texts
 
-from pdrop_eval.models.encoded import Needs
+from pdrop_eval.models.towers.encoded import Needs
 from pdrop_eval.records.token_mask import unpack
 from pdrop_eval.run.lmms.generation import strategy_of
 from pdrop_eval.strategies.combine import Combine

@@ -15,8 +15,8 @@ from pdrop_eval.run.endpoint.model import EndpointModel, UnansweredError
 from pdrop_eval.run.endpoint.question import content_of
 from pdrop_eval.run.endpoint.server import make_server
 from pdrop_eval.run.lmms.answer_log import AnswerLog
-from pdrop_eval.utils import chat_server
-from pdrop_eval.utils.chat_server import QuestionError, ServerError
+from pdrop_eval.utils.server import chat_server
+from pdrop_eval.utils.server.chat_server import QuestionError, ServerError
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import torch
 from asking_model import make, requests, texts
 
 from pdrop_eval.models import families
-from pdrop_eval.models.image_bounds import ImageBounds
 from pdrop_eval.models.loading.checkpoint import check_checkpoint
 from pdrop_eval.models.loading.load import load, prepare
 from pdrop_eval.models.loading.processors import process_image
+from pdrop_eval.models.pictures.image_bounds import ImageBounds
 from pdrop_eval.models.prompts import build_prompt, expand_images, token_ids
 from pdrop_eval.utils.errors import UserError
 

@@ -14,9 +14,9 @@ from transformers import CLIPImageProcessor, LlavaNextImageProcessor
 from transformers.models.llava_next.modeling_llava_next import LlavaNextModel
 
 from pdrop_eval.models import families
+from pdrop_eval.models.pictures.tiling import pinpoints
+from pdrop_eval.models.pictures.token_grid import Geometry, Grid, best_resolution, cells
 from pdrop_eval.models.prompts import shrunk, to_square
-from pdrop_eval.models.tiling import pinpoints
-from pdrop_eval.models.token_grid import Geometry, Grid, best_resolution, cells
 from pdrop_eval.run.lmms.token_layout import placed
 
 TILE, PATCH = 96, 8

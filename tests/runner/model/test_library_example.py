@@ -9,8 +9,8 @@ import runner_tiny
 import torch
 
 from pdrop_eval.models import families
+from pdrop_eval.utils.code.versions import requirements
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.versions import requirements
 
 TEXT = (Path(__file__).parents[3] / "docs" / "api" / "index.md").read_text(encoding="utf-8")
 _, EXAMPLE = re.findall(r"```python\n(.*?)```", TEXT, re.S)

@@ -109,7 +109,7 @@ def test_background_threads_change_no_answer(llava_next, workers):
 
 
 def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
-    from pdrop_eval.run.lmms.prefetch import prepared
+    from pdrop_eval.run.lmms.inputs.prefetch import prepared
 
     begun, threads = queue.Queue(), set()
 
@@ -130,7 +130,7 @@ def test_what_comes_next_is_prepared_meanwhile_and_not_too_much_of_it():
 
 
 def test_a_failure_is_raised_when_its_turn_comes():
-    from pdrop_eval.run.lmms.prefetch import prepared
+    from pdrop_eval.run.lmms.inputs.prefetch import prepared
 
     def prepare(item):
         if item == 2:
@@ -197,7 +197,7 @@ def test_several_processes_take_the_longest_time_and_all_images():
 
 
 def test_what_was_used_longest_ago_goes_first():
-    from pdrop_eval.run.lmms.feature_cache import FeatureCache
+    from pdrop_eval.run.lmms.inputs.feature_cache import FeatureCache
 
     cache = FeatureCache(limit_bytes=3 * 4 * 10)  # three features of ten float32 numbers
     made = []

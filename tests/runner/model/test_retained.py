@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from evaluating import run
 
-from pdrop_eval.models.token_grid import Geometry, Grid, cells
+from pdrop_eval.models.pictures.token_grid import Geometry, Grid, cells
 from pdrop_eval.records.journal import Journal
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.records.token_mask import unpack

@@ -9,7 +9,7 @@ from own_folders import COLOURS, rows_of, write_jsonl
 
 from pdrop_eval import score_folder
 from pdrop_eval.benchmarks.own.store import find_stored
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.compare import cli as compare
 from pdrop_eval.report.show.settings import read_settings

@@ -3,7 +3,7 @@
 import pytest
 from evaluating import run
 
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.report.figures.chart import points_of
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.report.tables.overview import overview

@@ -14,7 +14,7 @@ from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor import cli, inputs
 from pdrop_eval.run.doctor.cli import Finding, examine
 from pdrop_eval.run.lmms.model import PdropLlava
-from pdrop_eval.utils import versions
+from pdrop_eval.utils.code import versions
 from pdrop_eval.utils.errors import UserError
 
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 from omegaconf.errors import ConfigKeyError
 
-from pdrop_eval.utils import cli, log
 from pdrop_eval.utils.distributed import ElsewhereError
 from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.terminal import cli, log
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_reader_that_has_left_is_no_error():
     read, write = os.pipe()
     os.close(read)
     code = (
-        "from pdrop_eval.utils.cli import ending\n"
+        "from pdrop_eval.utils.terminal.cli import ending\n"
         "with ending('a-script'):\n"
         "    print('x' * 10**6, flush=True)\n"
     )

@@ -18,7 +18,7 @@ from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.doctor.cli import examine
 from pdrop_eval.run.endpoint.model import UnansweredError
 from pdrop_eval.run.evaluate import cli
-from pdrop_eval.utils import chat_server
+from pdrop_eval.utils.server import chat_server
 
 
 @pytest.fixture

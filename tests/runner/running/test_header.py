@@ -8,8 +8,8 @@ import runner_tiny as tiny
 from transformers import LlavaConfig, LlavaNextConfig
 
 from pdrop_eval.efficiency.flops import theoretical_flops
+from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.models.prompts import build_prompt
-from pdrop_eval.models.tiling import pinpoints
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.run.evaluate.header import make_header, nominal_image_tokens

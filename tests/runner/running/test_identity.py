@@ -12,7 +12,7 @@ from pdrop_eval.run.config import compose
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.utils import paths
-from pdrop_eval.utils.source_code import code_sha256, import_closure
+from pdrop_eval.utils.code.source_code import code_sha256, import_closure
 
 TASKS = ["gqa", "ocrvqa"]
 HEADER = {"model": {"name": "mini"}, "strategy": {"name": "pdrop"}}
@@ -105,7 +105,12 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     add(package / "strategies" / "fastv.py", "\nOTHER = 1\n")
     add(package / "models" / "families" / "llava_next.py", "\nOTHER = 1\n")
     add(package / "models" / "families" / "qwen.py", '"""Qwen."""\n')
-    for name in ("strategies/pyramiddrop.py", "engine/prefill.py", "run/lmms/model.py", "strategies/base.py"):
+    for name in (
+        "strategies/pyramiddrop.py",
+        "engine/phases/prefill.py",
+        "run/lmms/model.py",
+        "strategies/base.py",
+    ):
         put_first(package / name, '"""', '"""In other words. ')  # the docstring of the module
         put_first(package / name, "\nclass ", "\n# A comment.\nclass ")
     put_first(
@@ -141,13 +146,13 @@ ALSO_DECIDES = (
     "strategies/base.py",
     "strategies/make.py",
     "engine/context.py",
-    "engine/prefill.py",
+    "engine/phases/prefill.py",
     "models/prompts.py",
     "models/loading/load.py",
     "models/family/multimodal.py",
-    "models/token_grid.py",  # a helper that the family imports
-    "utils/hashing.py",  # a helper that the wrapper imports
-    "run/lmms/task_runner.py",
+    "models/pictures/token_grid.py",  # a helper that the family imports
+    "utils/code/hashing.py",  # a helper that the wrapper imports
+    "run/lmms/tasks/task_runner.py",
     "run/lmms/open.py",
     "benchmarks/scoring/score.py",
     "benchmarks/scoring/metric.py",
@@ -272,7 +277,7 @@ def test_of_the_strategies_only_the_chosen_one_is_read(module, name):
     named = {name.removeprefix("pdrop_eval.") for name in (*shared, *own)}
     assert f"strategies.{module}" in named
     assert not named & {"strategies.pyramiddrop", "strategies.vanilla"}
-    assert not named & {"strategies.registry", "utils.cli", "records.run_identity"}
+    assert not named & {"strategies.registry", "utils.terminal.cli", "records.run_identity"}
     elsewhere = ("report", "run.config", "run.train", "run.bench", "run.evaluate")
     assert not any(name.startswith(elsewhere) for name in named)
 

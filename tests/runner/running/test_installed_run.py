@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import installed_data
 import pytest
 
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.report.tables.overview import overview
 from pdrop_eval.run.config.spec import compose_spec

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from pdrop_eval.run.evaluate import cli
-from pdrop_eval.utils import log
-from pdrop_eval.utils.log import log_rank_zero
-from pdrop_eval.utils.redact import redact, redact_all
+from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.text.redact import redact, redact_all
 
 
 @pytest.fixture(autouse=True)

@@ -235,7 +235,7 @@ def test_a_killed_process_leaves_a_run_that_can_be_completed(llava, data, tmp_pa
 
 
 def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, monkeypatch):
-    from pdrop_eval.run.lmms import preprocess as wrapper
+    from pdrop_eval.run.lmms.inputs import preprocess as wrapper
 
     original = wrapper.build_prompt
 

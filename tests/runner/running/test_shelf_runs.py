@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdrop_eval.records.left_out import FILE, LeftOut, note_left_out, read_left_out
+from pdrop_eval.records.rows.left_out import FILE, LeftOut, note_left_out, read_left_out
 from pdrop_eval.records.store import load_records
 from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.run.evaluate.models import Models

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from pdrop_eval.utils import signals
+from pdrop_eval.utils.terminal import signals
 
 SCRIPT = """
 import os, signal, sys, tempfile, time
-from pdrop_eval.utils.cli import ending
+from pdrop_eval.utils.terminal.cli import ending
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup
 {before}
 with ending("a-script", "interrupted. Go on."), ending("inner"):

@@ -6,7 +6,7 @@ import pytest
 from answering_server import MODEL, answer_to, completion, serving
 
 from pdrop_eval.benchmarks import subset
-from pdrop_eval.records.run import to_runs
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.report.tables.cells import PARTIAL, measured_cell
 from pdrop_eval.run.config.spec import compose_spec

@@ -10,7 +10,7 @@ from typing import Any
 from pdrop_eval.benchmarks.data.images import NotThereError, Stored, Wanted, find_pictures
 from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.report.compare.runs import Side
-from pdrop_eval.utils.escape import fill
+from pdrop_eval.utils.text.escape import fill
 
 TEMPLATE = Path(__file__).with_name("answers.html.jinja")
 SIDE = 320  # pixels of a small copy's longer side

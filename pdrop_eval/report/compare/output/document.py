@@ -23,7 +23,7 @@ from pdrop_eval.report.paired import effect as effects
 from pdrop_eval.report.paired.pairing import CannotCompareError, Pairs, check_share, pair, scored_samples
 from pdrop_eval.report.paired.stored_samples import said_once
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.redact import redact_all
+from pdrop_eval.utils.text.redact import redact_all
 from pdrop_eval.utils.validation import to_plain
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pdrop_eval import __version__
 from pdrop_eval.report.compare.place import asked
-from pdrop_eval.utils.console import script
-from pdrop_eval.utils.redact import redact_all
+from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.text.redact import redact_all
 
 if TYPE_CHECKING:
     from pdrop_eval.report.compare.settings import Settings

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.utils.numbers import NONE, difference, score
+from pdrop_eval.utils.text.numbers import NONE, difference, score
 
 UNITS = "Scores on their own scales; differences and intervals in points of 0 to 100 (MME / 20)."
 VERDICTS = {"passed": "Passed", "regressed": "Regressed", "not compared": "Could not compare"}

@@ -9,8 +9,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from pdrop_eval.report.compare.output import format
-from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.numbers import of_points
+from pdrop_eval.utils.text.escape import visible
+from pdrop_eval.utils.text.numbers import of_points
 
 _CLASS = "pdrop-eval-compare"
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from pdrop_eval.report.compare.output import format
 from pdrop_eval.report.formats.markdown import pipes
-from pdrop_eval.utils.escape import in_markdown, plain_markdown
-from pdrop_eval.utils.numbers import difference, score
+from pdrop_eval.utils.text.escape import in_markdown, plain_markdown
+from pdrop_eval.utils.text.numbers import difference, score
 
 MOST = 60_000
 _TEXT = 300  # characters of a question or an answer

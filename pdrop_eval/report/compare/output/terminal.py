@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.report.compare.output import format
-from pdrop_eval.utils.escape import visible
-from pdrop_eval.utils.numbers import difference, score
+from pdrop_eval.utils.text.escape import visible
+from pdrop_eval.utils.text.numbers import difference, score
 
 HEADS = ("", "n", "baseline", "candidate", "diff", "95% interval", "MDE", "p Holm", "agree")
 _CHECKS = 3  # that have passed are shown with their numbers, more of them only by name

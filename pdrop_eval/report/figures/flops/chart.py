@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments
 from pdrop_eval.report.figures.select import fill
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 
 @dataclass

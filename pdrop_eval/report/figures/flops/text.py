@@ -1,7 +1,7 @@
 """Figure 4's numbers: as Markdown to read, and as CSV to draw from."""
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.figures.chart import Point, names_of
 from pdrop_eval.report.figures.flops import gains
 from pdrop_eval.report.figures.flops.chart import FlopsChart
@@ -10,7 +10,7 @@ from pdrop_eval.report.figures.page import columns, interval, line, notes, page,
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown, plain
 from pdrop_eval.report.tables.csv_export import write_csv
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 COLUMNS = columns("settings", "schedule")
 

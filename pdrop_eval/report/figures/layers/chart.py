@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.figures.chart import VANILLA, Chart, Point, figure_experiments, model_facts, points_of
 from pdrop_eval.report.figures.select import fill
 from pdrop_eval.strategies.registry import display_name

@@ -12,7 +12,7 @@ from pdrop_eval.report.figures.page import columns, interval, line, notes, page,
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Shown, plain
 from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.csv_export import write_csv
-from pdrop_eval.utils import numbers
+from pdrop_eval.utils.text import numbers
 
 _OWN = (
     "settings", "layer", "ratio", "image_tokens", "image_tokens_retained",

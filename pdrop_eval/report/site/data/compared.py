@@ -12,8 +12,8 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks as registry
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
-from pdrop_eval.records.alike import settings_of
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.alike import settings_of
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, Pairs, Samples, pair_samples
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Read, scored_samples, why_of

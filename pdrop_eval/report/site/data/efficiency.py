@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.overrides import override
+from pdrop_eval.records.rows.overrides import override
 from pdrop_eval.report.bench.text import about, batch_title, batches, made_with, variant_name
 from pdrop_eval.report.site.data.tables import rounded
 from pdrop_eval.report.site.names import file_name, unique
 from pdrop_eval.report.site.notices import Notices
 from pdrop_eval.run.bench.record import read
-from pdrop_eval.utils.console import as_run_here
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.console import as_run_here
 
 
 def efficiency(root: Path, notices: Notices) -> dict[str, Any]:

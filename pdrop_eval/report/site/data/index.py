@@ -10,7 +10,7 @@ from pdrop_eval.report.site.data.samples import Stored
 from pdrop_eval.report.site.data.tables import rounded
 from pdrop_eval.report.tables.cells import measured_cell
 from pdrop_eval.strategies.registry import LINESTYLES, MARKERS, info_of
-from pdrop_eval.utils.console import as_run_here
+from pdrop_eval.utils.terminal.console import as_run_here
 
 # What Plotly calls matplotlib's markers and lines.
 _SYMBOLS = dict(

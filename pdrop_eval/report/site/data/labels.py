@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from pdrop_eval.records.alike import settings_of
-from pdrop_eval.records.run import Run
+from pdrop_eval.records.rows.alike import settings_of
+from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.site.names import public
 
 Facet = Callable[[Run], Sequence[str]]

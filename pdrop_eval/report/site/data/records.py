@@ -8,8 +8,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.row_key import RowKey, family_name
-from pdrop_eval.records.run import Run, to_runs
+from pdrop_eval.records.rows.row_key import RowKey, family_name
+from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.site.data.labels import run_labels
 from pdrop_eval.report.site.names import file_name, public, unique

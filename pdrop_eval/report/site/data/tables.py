@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.left_out import LeftOut
-from pdrop_eval.records.row_key import RowKey, family_name
+from pdrop_eval.records.rows.left_out import LeftOut
+from pdrop_eval.records.rows.row_key import RowKey, family_name
 from pdrop_eval.report.budgets.blocks import boards
 from pdrop_eval.report.budgets.report import budgets
 from pdrop_eval.report.formats.grid import Note, Section

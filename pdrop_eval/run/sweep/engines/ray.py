@@ -25,7 +25,7 @@ from pdrop_eval.run.sweep.state.queue import Cell, Queue
 from pdrop_eval.run.sweep.work.worker import Worker, check_worker, look
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
-from pdrop_eval.utils.log import event
+from pdrop_eval.utils.terminal.log import event
 
 _PATIENCE = 300.0  # until some worker has answered: a cluster may have to start machines
 _TICK = 1.0

@@ -20,8 +20,8 @@ from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.strategies.combinations import as_parts, is_combined, shown
 from pdrop_eval.strategies.make import settings_of
 from pdrop_eval.strategies.registry import VANILLA
-from pdrop_eval.utils.console import command, for_hydra
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.terminal.console import command, for_hydra
 
 
 @dataclass(frozen=True)

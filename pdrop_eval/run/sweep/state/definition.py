@@ -13,9 +13,9 @@ from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.run.sweep.plan.runs import Planned, PlannedRun, command_of
 from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.run.sweep.state.queue import Cell
-from pdrop_eval.utils.hashing import hash_files
+from pdrop_eval.utils.code.hashing import hash_files
 from pdrop_eval.utils.paths import CONF, PACKAGE, TASKS
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.text.redact import redact
 from pdrop_eval.utils.validation import to_plain
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, RETRIED, RUNNING, Board, Lease
 from pdrop_eval.run.sweep.state.queue import Cell
-from pdrop_eval.utils import log
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.text.escape import visible
 
 # A cell that kills its worker each time, as by the host's memory, must not hold up the sweep for ever.
 _LOSSES = 10

@@ -10,7 +10,7 @@ from typing import Any
 from pdrop_eval.run.sweep.plan.text import duration, numbered
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, LOST, REFUSED, RETRIED, RUNNING, Board
 from pdrop_eval.run.sweep.state.holder import holder_of
-from pdrop_eval.utils.escape import visible
+from pdrop_eval.utils.text.escape import visible
 
 _SHOWN = 20  # cells that are named; of more, the number is told
 

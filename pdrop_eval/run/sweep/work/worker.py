@@ -15,8 +15,8 @@ from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board, FencedError, Lease
 from pdrop_eval.run.sweep.state.definition import base_spec, code_here, run_spec
 from pdrop_eval.utils.errors import SampleError, UserError
-from pdrop_eval.utils.log import event
-from pdrop_eval.utils.redact import redact
+from pdrop_eval.utils.terminal.log import event
+from pdrop_eval.utils.text.redact import redact
 
 FENCED = "fenced"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS
-from pdrop_eval.models.images import check_processed_size, open_picture, picture_size
+from pdrop_eval.models.pictures.images import check_processed_size, open_picture, picture_size
 from pdrop_eval.run.train.data.conversations import Conversation
 from pdrop_eval.run.train.data.samples import Sample, UnreadableImageError
 

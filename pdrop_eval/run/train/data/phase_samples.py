@@ -5,10 +5,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from pdrop_eval.run.train.config.spec import TrainSpec
 from pdrop_eval.run.train.data.conversations import Conversation
 from pdrop_eval.run.train.data.loader import GroupedSampler, TokenCounter
 from pdrop_eval.run.train.data.samples import Sample, make_samples
-from pdrop_eval.run.train.spec import TrainSpec
 from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.errors import UserError
 

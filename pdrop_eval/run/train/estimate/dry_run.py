@@ -13,7 +13,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText
 
 from pdrop_eval.efficiency.schedules import schedule_of
-from pdrop_eval.engine.fits import check_fits
+from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.engine.interface import check_trains
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub
@@ -25,15 +25,15 @@ from pdrop_eval.models.loading.checkpoint import (
 )
 from pdrop_eval.models.loading.load import prepare
 from pdrop_eval.run.evaluate.header import nominal_image_tokens
+from pdrop_eval.run.train.config.settings import PARTS, check_settings
+from pdrop_eval.run.train.config.spec import LoraSpec, TrainSpec
 from pdrop_eval.run.train.data.conversations import read_conversations
 from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.phase_samples import phase_samples
-from pdrop_eval.run.train.distributed import sharding
 from pdrop_eval.run.train.estimate.cost import Architecture, Cost, architecture_of, training_flops
 from pdrop_eval.run.train.estimate.memory import Sharing, step_memory
 from pdrop_eval.run.train.estimate.phase import Data, DryRun, PhaseEstimate
-from pdrop_eval.run.train.settings import PARTS, check_settings
-from pdrop_eval.run.train.spec import LoraSpec, TrainSpec
+from pdrop_eval.run.train.machine.distributed import sharding
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.strategies.vanilla import Vanilla
 from pdrop_eval.utils.distributed import world_size

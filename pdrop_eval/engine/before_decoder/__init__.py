@@ -1,0 +1,1 @@
+"""Strategies before the decoder: images are reduced, then the prompt is built."""

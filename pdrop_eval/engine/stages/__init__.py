@@ -1,0 +1,1 @@
+"""What happens at a drop: scores, selection, and the rows and caches after it."""

@@ -1,0 +1,1 @@
+"""Pictures: opened, cut into tiles, and where their tokens lie."""

@@ -1,0 +1,1 @@
+"""lmms-eval's tasks: staged offline, run, and scored."""

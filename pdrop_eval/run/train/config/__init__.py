@@ -1,0 +1,1 @@
+"""What a training is asked for: settings, typed, checked, planned."""

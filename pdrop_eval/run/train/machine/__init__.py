@@ -1,0 +1,1 @@
+"""Where a training runs: its disk, its processes, and that they agree."""

@@ -1,0 +1,1 @@
+"""Servers: bounded requests, chat completions, and the settings of both."""
