@@ -39,7 +39,7 @@ def page(mark=None, size=(360, 120), colours=(PAGE, MARK)):
 
 
 def question(*images, prompt="Where?", target="there"):
-    info = SimpleNamespace(benchmark="docvqa", task="docvqa_val")
+    info = SimpleNamespace(benchmark="docvqa", task="docvqa_val", installed=False)
     return SimpleNamespace(
         images=lambda: list(images), prompt=prompt, target=target, doc_id=17, task=SimpleNamespace(info=info)
     )

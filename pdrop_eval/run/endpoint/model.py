@@ -4,7 +4,7 @@ lmms-eval has clients for such servers (its model `openai`). They aren't used he
 for good, they make the text "[LMMS_EVAL_REQUEST_FAILED ...]" the answer, which is scored as a wrong one;
 every error is tried again after the same pause, whatever the server asks for; nothing is on disk before the
 last answer of a task is there; and a task's `until` isn't sent. So the client is our own, a thin one: the
-judge's (`utils.chat_server`), with the journal of all runs.
+judge's (`utils.server.chat_server`), with the journal of all runs.
 
 Images are sent as PNG, without loss, in data URLs; decoding is greedy (temperature 0); the length of an
 answer and what ends it are the benchmark's. What the server drops, and what that costs, isn't known.

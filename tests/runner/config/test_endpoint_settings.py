@@ -185,7 +185,7 @@ def test_no_strategy_engine_or_family_makes_a_servers_answers_stale():
     found = import_closure([f"{PACKAGE.name}.{name}" for name in run_identity._ASKS], PACKAGE)
     apart = tuple(f"{PACKAGE.name}.{part}" for part in ("strategies", "engine", "efficiency", "models.famil"))
     assert [name for name in found if name.startswith(apart)] == []
-    assert f"{PACKAGE.name}.utils.chat_server" in found
+    assert f"{PACKAGE.name}.utils.server.chat_server" in found
 
 
 def test_the_identity_of_a_run_that_is_made_here_stays_as_it_was():

@@ -94,13 +94,13 @@ def test_names_are_read_once_and_read_again_for_another_version(monkeypatch, tmp
         index, "_collect", lambda folder: read.append(folder) or {"a": index.Name("task", "a.yaml")}
     )
     for expected in (1, 1):
-        index.installed_names.cache_clear()
+        index._of_lmms_eval.cache_clear()
         assert list(installed_names()) == ["a"]
         assert len(read) == expected
     monkeypatch.setattr(index, "_version", lambda: "another")
-    index.installed_names.cache_clear()
+    index._of_lmms_eval.cache_clear()
     assert (list(installed_names()), len(read)) == (["a"], 2)
-    index.installed_names.cache_clear()
+    index._of_lmms_eval.cache_clear()
     assert callable(whole)
 
 

@@ -11,6 +11,7 @@ from omegaconf.errors import ConfigKeyError
 from pdrop_eval.utils.distributed import ElsewhereError
 from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.terminal import cli, log
+from pdrop_eval.utils.terminal.console import script
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def end(monkeypatch, capsys):
         (
             ConfigKeyError("no such\n    full_key: x"),
             2,
-            "The configuration can't be composed: no such full_key: x See pdrop-eval --help.",
+            f"The configuration can't be composed: no such full_key: x See {script('pdrop-eval')} --help.",
         ),
         (KeyboardInterrupt(), 130, "interrupted. Go on."),
     ],

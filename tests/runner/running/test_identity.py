@@ -121,7 +121,7 @@ def test_what_decides_nothing_leaves_every_record_current(tree, stale):
     put_first(package / "report" / "tables" / "specs" / "table5.yaml", "\n", "\nother: 1\n")
     add(package / "report" / "tables" / "specs" / "other.yaml", "rows: []\n")
     put_first(package / "run" / "config" / "compose.py", "a budget decides that itself", "the budget does")
-    put_first(package / "utils" / "cli.py", "can't be composed", "is wrong")
+    put_first(package / "utils" / "terminal" / "cli.py", "can't be composed", "is wrong")
     put_first(package / "run" / "evaluate" / "cli.py", "def main", "OTHER = 1\n\n\ndef main")
     add(package / "run" / "train" / "trainer.py", "\nOTHER = 1\n")
     pdrop = (tree / "conf" / "strategy" / "pdrop.yaml").read_text(encoding="utf-8")

@@ -75,7 +75,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
 @pytest.mark.slow
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
-        "from pdrop_eval.run.lmms import preprocess; from pdrop_eval.run.evaluate.cli import main\n"
+        "from pdrop_eval.run.lmms.inputs import preprocess; from pdrop_eval.run.evaluate.cli import main\n"
         "original = preprocess.build_prompt\n"
         "def broken(template, processor, context, *rest):\n"
         "    if 'xxx 3?' in context: raise RuntimeError('unreadable')\n"  # of the second process

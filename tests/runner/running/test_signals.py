@@ -84,7 +84,7 @@ def test_a_second_signal_ends_the_cleaning(tmp_path):
 def test_a_call_that_python_cannot_interrupt_is_waited_for_only_so_long(tmp_path):
     """Such as waiting for another process of the run; here, for a lock that nobody gives back."""
     before = (
-        "import ctypes; from pdrop_eval.utils import signals; signals._PATIENCE = 0.3\n"
+        "import ctypes; from pdrop_eval.utils.terminal import signals; signals._PATIENCE = 0.3\n"
         "libc = ctypes.CDLL(None); lock = (ctypes.c_byte * 64)(); libc.pthread_mutex_init(lock, None)"
     )
     then = "libc.pthread_mutex_lock(lock); libc.pthread_mutex_lock(lock)"
