@@ -110,8 +110,8 @@ def test_a_field_that_a_strategy_does_not_have():
 
 def test_an_unknown_benchmark_is_told_how_to_add_one():
     with pytest.raises(
-        UserError, match=r"Unknown task of suite=mini: 'no_such_task'.*\"Add a benchmark\" in CONTR"
+        UserError, match=r"Unknown task of suite=mini: 'no_task'.*\"Add a benchmark\" in CONTR"
     ):
-        checks.check_tasks(["no_such_task"], ["gqa", "mme"], "mini", None)
+        checks.check_tasks(["no_task"], ["gqa", "mme"], "mini", None)
     with pytest.raises(UserError, match=r"pope is in no list of this suite: suite\.tasks=\[pope\]"):
         checks.check_tasks(["pope"], ["gqa", "mme"], "mini", None)
