@@ -137,7 +137,7 @@ test: $(STAMP)  ## Run the fast tests (ARGS='tests/core -k pdrop': some)
 test-slow: $(STAMP)  ## Run the others: training, evaluation, browser, wheel
 	$(PYTEST) -m '(slow or browser or release) and not whole' $(ARGS)
 
-test-all: $(STAMP)  ## Run both, and every strategy with every family
+test-all: $(STAMP)  ## Run both, every family and every case
 	$(PYTEST) $(ARGS)
 
 goldens: $(STAMP)  ## Compare with official code, case by case (GOLDENS=folder)

@@ -16,7 +16,7 @@ ESSENTIAL = "essential"  # of those it has whatever they take: a killed process,
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of a test that has `thin(n)`, the fast run makes n cases, spread over all; the others are slow."""
+    """Of a test that has `thin(n)`, n cases are made, spread over all; the others only by `make test-all`."""
     cases: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.get_closest_marker("thin"):
@@ -26,6 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         stay = spread(len(those), number)
         for item in (one for index, one in enumerate(those) if index not in stay):
             item.add_marker("slow")
+            item.add_marker("whole")
 
 
 def spread(cases: int, number: int) -> set[int]:

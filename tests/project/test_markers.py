@@ -53,7 +53,8 @@ def test_the_other_cases_of_a_thinned_test_are_slow(pytestconfig):
         Item("b.py::one[0]", thin),
     ]
     shared.pytest_collection_modifyitems(items)
-    assert [item.nodeid for item in items if "slow" in item.marks] == ["a.py::one[1]", "a.py::one[3]"]
+    for marker in ("slow", "whole"):
+        assert [item.nodeid for item in items if marker in item.marks] == ["a.py::one[1]", "a.py::one[3]"]
 
 
 def test_the_markers_are_those_that_the_makefile_chooses_by(pytestconfig):
