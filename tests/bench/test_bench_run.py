@@ -386,6 +386,7 @@ def test_other_models_run(config, name):
     assert labels(record["batches"]["2"]) == ["vanilla", "pdrop"]
 
 
+@pytest.mark.thin(1)
 # Of 480x640 pixels: 17x23 and 15x20, and those of InternVL's 12 tiles and thumbnail, 256 each.
 # Reduced in width and depth, as a 7B doesn't fit.
 @pytest.mark.slow

@@ -199,8 +199,9 @@ def pairs(check, strategies):
         own = few[chance % len(few)]
         others = [one for one in FAMILIES if one != own and runs_on(one, strategy)]
         marks = [] if strategy is first or family == own else [pytest.mark.slow]
-        if marks and family != others[chance // len(few) % len(others)]:
-            marks.append(pytest.mark.whole)  # `make test-slow` has one of them, `make test-all` every one
+        # Of every fourth check `make test-slow` has one more family, `make test-all` has them all.
+        if marks and (chance % 4 or family != others[chance // len(few) % len(others)]):
+            marks.append(pytest.mark.whole)
         found.append(pytest.param(strategy, family, id=f"{name}-{family}", marks=marks))
     return found
 

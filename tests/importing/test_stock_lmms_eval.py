@@ -71,6 +71,7 @@ def test_stock_llava_hf_agrees_with_our_vanilla_run_to_the_last_answer():
     assert record["tasks"]["docvqa_val"]["score"] == pytest.approx(ours["tasks"]["docvqa_val"]["score"])
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_our_own_model_in_lmms_evals_command_is_imported_as_the_run_that_it_is():
     ours = evaluated("pdrop")

@@ -39,7 +39,11 @@ def name(folder):
     return folder.name
 
 
-@pytest.fixture(scope="module", params=MAIN, ids=name)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(MINI_CHECKPOINT), pytest.param(MINI_BASE, marks=pytest.mark.whole)],
+    ids=name,
+)
 def main(request):
     """The start of the family and the default model, each with its card."""
     return request.param, card_of(request.param), answer.load_mini(request.param)

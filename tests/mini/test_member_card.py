@@ -159,6 +159,7 @@ def test_a_card_changes_no_hash(member, measured, tmp_path):
     assert checkpoint_sha256(member, None) == before
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_llava_next_answers_and_its_chain_is_told(member, tmp_path):
     folder = save_next(member, "p5", tmp_path / "next")

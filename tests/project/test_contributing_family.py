@@ -78,6 +78,7 @@ def test_documentation_config_and_bench_have_the_new_family(project):
     assert "bench: None lantern_2b" in found
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_the_contract_runs_on_the_new_family(project):
     some = "lantern and (vanilla or pdrop1 or fastv1 or uniform or feather)"

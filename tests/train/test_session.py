@@ -135,6 +135,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeyp
     assert all(torch.equal(mine[name], theirs[name]) for name in mine)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_training_goes_on_from_an_older_checkpoint_too(config, tmp_path, monkeypatch):
     whole = run(config(f"output={tmp_path}/whole"))

@@ -68,6 +68,7 @@ def test_both_devices_hours_are_counted(runs):
     assert phase["device_hours"] == pytest.approx(2 * phase["wall_hours"])
 
 
+@pytest.mark.thin(1)
 @pytest.mark.parametrize(("each", "words"), [
     (("strategy.ratio=0.5", "strategy.ratio=0.6"), "strategy.ratio (process 0: 0.5, process 1: 0.6)"),
     (("save_every=3", "save_every=4"), "save_every (process 0: 3, process 1: 4)"),

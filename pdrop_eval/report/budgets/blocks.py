@@ -179,10 +179,16 @@ def asked_tokens(run: Run) -> float | None:
     """The budget that a run was asked for, in image tokens a layer; None where it was asked for none."""
     for change in run.schedule:
         kind, _, value = change.removeprefix(_BUDGET).partition("=")
-        if change.startswith(_BUDGET) and kind == "tokens":
-            return float(value)
-        if change.startswith(_BUDGET) and kind == "share" and (whole := _image_tokens(run)):
-            return float(value) * whole
+        if not change.startswith(_BUDGET):
+            continue
+        try:
+            number = float(value)
+        except ValueError:  # in a damaged record: no budget
+            continue
+        if kind == "tokens":
+            return number
+        if kind == "share" and (whole := _image_tokens(run)):
+            return number * whole
     return None
 
 

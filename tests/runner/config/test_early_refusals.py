@@ -126,6 +126,7 @@ CASES = [
 
 
 FAST = range(0, len(CASES), 5)  # of all kinds some
+LEFT = [pytest.mark.slow, pytest.mark.whole]
 
 
 @cache
@@ -141,7 +142,7 @@ def refusals(places):
 
 
 @pytest.mark.parametrize("place", [
-    pytest.param(place, id=" ".join(case[1]), marks=[] if place in FAST else [pytest.mark.slow])
+    pytest.param(place, id=" ".join(case[1]), marks=[] if place in FAST else LEFT)
     for place, case in enumerate(CASES)
 ])  # fmt: skip
 def test_it_is_refused_by_its_own_name_without_torch(place):

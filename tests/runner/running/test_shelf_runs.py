@@ -178,6 +178,7 @@ main()
 """
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_a_killed_list_goes_on_and_gives_what_each_run_gives_alone(llava, data, tmp_path, monkeypatch):
