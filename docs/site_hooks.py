@@ -20,7 +20,8 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "repository"
 READ = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tasks/README.md", "results/*.md")
-READ += ("pdrop_eval/models/checkpoints/mini/README.md", "results/community/README.md")
+READ += tuple(f"pdrop_eval/models/checkpoints/{name}/README.md" for name in ("mini", "mini_qwen2_5_vl"))
+READ += ("results/community/README.md",)
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
 READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
 STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
