@@ -199,8 +199,8 @@ def pairs(check, strategies):
         own = few[chance % len(few)]
         others = [one for one in FAMILIES if one != own and runs_on(one, strategy)]
         marks = [] if strategy is first or family == own else [pytest.mark.slow]
-        # Of every fourth check `make test-slow` has one more family, `make test-all` has them all.
-        if marks and (chance % 4 or family != others[chance // len(few) % len(others)]):
+        # Of every sixteenth check `make test-slow` has one more family, `make test-all` has them all.
+        if marks and (chance % 16 or family != others[chance // len(few) % len(others)]):
             marks.append(pytest.mark.whole)
         found.append(pytest.param(strategy, family, id=f"{name}-{family}", marks=marks))
     return found

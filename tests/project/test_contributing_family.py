@@ -87,6 +87,7 @@ def test_the_contract_runs_on_the_new_family(project):
         assert len(re.findall(rf"^PASSED .*\[.*{name}-lantern\b", out, re.M)) >= 5, name
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_it_is_evaluated_measured_and_named_in_the_tables(project):
     run(project, "-c", EVALUATE)

@@ -113,7 +113,9 @@ def stopped(data, tmp_path_factory):
 
 @pytest.mark.parametrize("extra", [
     pytest.param((), id="plain", marks=pytest.mark.essential),
-    pytest.param(("gradient_checkpointing=true", "lora.rank=4"), id="lora", marks=pytest.mark.slow),
+    pytest.param(
+        ("gradient_checkpointing=true", "lora.rank=4"), id="lora", marks=[pytest.mark.slow, pytest.mark.whole]
+    ),
 ])  # fmt: skip
 def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeypatch, extra):
     steps = ("recipe.instruct.steps=null", "recipe.instruct.epochs=2", "recipe.instruct.batch_size=8", *extra)

@@ -11,6 +11,7 @@ import sharded
 HERE = Path(__file__).parent
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_sharded_step_is_that_of_one_process():
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
