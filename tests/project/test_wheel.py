@@ -104,6 +104,7 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.whole
 def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
     binaries, package = installed
     assert (package / "models" / "checkpoints" / "mini" / "model.safetensors").is_file()

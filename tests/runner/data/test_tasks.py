@@ -308,6 +308,7 @@ def test_gqas_downloaded_pictures_are_used_until_it_is_opened_without_them(tmp_p
     assert gqa._local_images == []
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_the_stock_command_runs_our_model(llava, tmp_path):
     tiny.suite(tmp_path / "data", n=4, tasks=("chartqa",))

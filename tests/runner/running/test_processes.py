@@ -72,6 +72,7 @@ def test_two_processes_give_the_answers_and_scores_of_one(llava, uneven, tmp_pat
     assert done.stderr.count("Loading torch") == 1
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_sample_that_fails_in_one_process_fails_the_run_in_all(llava, uneven, tmp_path):
     code = (
