@@ -34,7 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
-	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection sweep-faults sweep-scale sweep-gain compare coverage \
+	family family-cards recipes findings flops bench-train bench goals families-speed choosing scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
 
 # Lines that begin with ##@ are the headings of this list.
@@ -274,6 +274,9 @@ fault-injection: $(STAMP)  ## Inject faults, such as kills: results/fault_inject
 
 sweep-faults: $(STAMP)  ## Kill parts of sweeps on Ray: results/sweep_faults.md
 	$(BIN)/python -m tools.robustness.sweep_faults $(ARGS)
+
+sweep-equal: $(STAMP)  ## A sweep on two engines: results/sweep_equal.md
+	$(BIN)/python -m tools.robustness.sweep_equal $(ARGS)
 
 fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 	$(BIN)/python -m tools.robustness.fuzz $(ARGS)
