@@ -326,15 +326,18 @@ def test_a_run_in_the_place_of_all_runs_names_the_folder_above(small, tmp_path, 
     folder = next((tmp_path / "runs/mini").iterdir())
     status, said = run_command(monkeypatch, capsys, f"root=runs/mini/{folder.name}", "out=site")
     assert status == 2
-    assert said.err == f"error: root=runs/mini/{folder.name} is a run. Name the folder above: root=runs\n"
+    assert (
+        said.err
+        == f"pdrop-eval-page: root=runs/mini/{folder.name} is a run. Name the folder above: root=runs\n"
+    )
     status, said = run_command(monkeypatch, capsys, "root=runs/mini", "out=site")
     assert (status, said.err) == (
         2,
-        "error: root=runs/mini has the runs of one model. Name the folder above: root=runs\n",
+        "pdrop-eval-page: root=runs/mini has the runs of one model. Name the folder above: root=runs\n",
     )
     monkeypatch.chdir(folder)
     _, said = run_command(monkeypatch, capsys, "root=.", "out=site")
-    assert said.err == f"error: root=. is a run. Name the folder above: root={tmp_path / 'runs'}\n"
+    assert said.err == f"pdrop-eval-page: root=. is a run. Name the folder above: root={tmp_path / 'runs'}\n"
 
 
 @pytest.mark.thin(4)

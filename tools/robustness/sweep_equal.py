@@ -1,10 +1,10 @@
-"""Runs a sweep of `conf/sweep` with `engine=local` and with `engine=ray`, and compares all that they write.
+"""Runs a sweep with `engine=local` and with `engine=ray`, and compares all that they write.
 
-    make sweep-equal                      sweep=mini with 16 questions, about 20 minutes; results/sweep_equal.md
-    make sweep-equal ARGS='--limit 4 --out /tmp/equal.md'
+    make sweep-equal      sweep=mini with 16 questions, 15 minutes or more; results/sweep_equal.md
+    make sweep-equal ARGS='--limit 4 --out equal.md'
 
-Files are compared byte for byte; records but for the fields that tell of time and place, and the page says which
-of these differ. It ends with 1 if anything else does.
+Files are compared byte for byte; records but for the fields that tell of time and place, and the page says
+which of these differ. It ends with 1 if anything else does.
 """
 
 import argparse
@@ -108,8 +108,8 @@ def page(compared: Compared, arguments: Sequence[str], seconds: dict[str, float]
     lines = [
         "# One sweep on two engines: the same bytes", "",
         f"**{compared.cells} cells of {compared.runs} runs with `engine=local` and with `engine=ray`: "
-        f"{sum(compared.files.values())} files compared, {len(compared.differ)} differ** (`make sweep-equal`, "
-        f"code {code['version']} at {str(code['commit'])[:10]}{changed}).", "",
+        f"{sum(compared.files.values())} files compared, {len(compared.differ)} differ** "
+        f"(`make sweep-equal`, code {code['version']} at {str(code['commit'])[:10]}{changed}).", "",
         "```sh",
         *(f"pdrop-eval-sweep {' '.join([*arguments, *chosen])}" for chosen in ENGINES.values()),
         "```", "",

@@ -26,7 +26,6 @@ def main() -> None:
         lambda config: print(report(bench(make_spec(config)))),
         "bench",
         check_command_line,
-        "pdrop-eval-bench",
         goes_on,
     )
 

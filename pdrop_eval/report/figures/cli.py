@@ -22,7 +22,7 @@ class NothingToDrawError(UserError):
 
 def main() -> None:
     """Draws figures and writes them."""
-    cli.run(_job, "figures", check_settings, "error")
+    cli.run(_job, "figures", check_settings)
 
 
 @dataclass(frozen=True)

@@ -215,7 +215,7 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
-    with ending("error"):
+    with ending("findings"):
         text = findings_page(find(to_runs(load_records(options.root))))
         with writing_to(options.out.parent):
             write_atomically(options.out, text)

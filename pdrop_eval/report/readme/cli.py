@@ -23,7 +23,7 @@ ALL, OVERVIEW = "all", "overview"
 
 def main() -> None:
     """Prints tables and writes them."""
-    cli.run(_job, "tables", _check_arguments, "error")
+    cli.run(_job, "tables", _check_arguments)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pdrop_eval.utils.validation import is_finite_number
 
 def main() -> None:
     """Checks submissions."""
-    cli.run(_job, "check-results", check_settings, "error")
+    cli.run(_job, "check-results", check_settings)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ _EXAMPLE = "from=[results/runs,/mnt/other/runs] into=results/all"
 
 def main() -> None:
     """Joins results folders."""
-    cli.run(_job, "merge", check_settings, "error")
+    cli.run(_job, "merge", check_settings)
 
 
 def _job(composed: Any) -> None:

@@ -13,7 +13,7 @@ from pdrop_eval.utils.terminal import cli
 
 def main() -> None:
     """Builds the page."""
-    cli.run(_job, "page", check_settings, "error")
+    cli.run(_job, "page", check_settings)
 
 
 @dataclass(frozen=True)

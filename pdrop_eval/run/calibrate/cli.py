@@ -23,7 +23,7 @@ def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     goes_on = "interrupted. Run the same command to go on."
-    cli.run(_job, "calibrate", check_command_line, "pdrop-eval-calibrate", goes_on)
+    cli.run(_job, "calibrate", check_command_line, goes_on)
 
 
 def _job(config: DictConfig) -> None:

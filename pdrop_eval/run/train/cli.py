@@ -23,7 +23,7 @@ def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     goes_on = "interrupted. Run the same command to resume from the last checkpoint."
-    cli.run(_job, "train", check_command_line, "pdrop-eval-train", goes_on)
+    cli.run(_job, "train", check_command_line, goes_on)
 
 
 def _job(config: DictConfig) -> None:

@@ -38,19 +38,20 @@ def run(
     job: Callable[[DictConfig], None],
     config_name: str,
     check: Callable[[Sequence[str], str], list[str]],
-    program: str,
     interrupted: str = "interrupted.",
 ) -> None:
     """Runs a job on the configuration `conf/<config_name>.yaml` with the overrides of the command line.
+
+    Each message begins with the script's name, `pdrop-eval-<config_name>`.
 
     Args:
         job: What the script does with the composed configuration.
         config_name: The configuration's name in `conf`.
         check: Checks the command line for `config_name` before Hydra sees it; returns it in the order that
             Hydra understands. Raises UserError.
-        program: What each message begins with.
         interrupted: The message after Ctrl-C.
     """
+    program = program_of(config_name)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of exiting
 
     def guarded(config: DictConfig) -> None:
@@ -60,6 +61,11 @@ def run(
     with ending(program, interrupted):
         sys.argv[1:] = check(sys.argv[1:], config_name)
         hydra.main(config_path=str(CONF), config_name=config_name, version_base="1.3")(guarded)()
+
+
+def program_of(config_name: str) -> str:
+    """Return the console script of a configuration in `conf`; that of an evaluation is the plain one."""
+    return "pdrop-eval" if config_name == "evaluate" else f"pdrop-eval-{config_name}"
 
 
 @contextlib.contextmanager

@@ -2,14 +2,17 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
 from omegaconf.errors import ConfigKeyError
 
 from pdrop_eval.utils.distributed import ElsewhereError
 from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.paths import PACKAGE
 from pdrop_eval.utils.terminal import cli, log
 from pdrop_eval.utils.terminal.console import script
 
@@ -42,6 +45,20 @@ def end(monkeypatch, capsys):
 )
 def test_what_the_user_can_mend_is_one_line(end, error, status, message):
     assert end(error) == (status, f"a-script: {message}\n")
+
+
+_PROJECT = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
+SCRIPTS = re.findall(r'^(pdrop-eval[a-z-]*) = "(.+):main"$', _PROJECT, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "module"), SCRIPTS)
+def test_every_script_begins_its_message_with_its_name(monkeypatch, capsys, name, module):
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    monkeypatch.setattr(sys, "argv", [name, "no_such_setting=1"])
+    with pytest.raises(SystemExit) as leaving:
+        import_module(module).main()
+    assert leaving.value.code == 2
+    assert capsys.readouterr().err.startswith(f"{name}: ")
 
 
 def test_a_bug_leaves_with_1_and_its_traceback(end):
