@@ -47,6 +47,8 @@ def add(
     n=N,
     fields=None,
     name="mini",
+    seed=1,
+    model=LLAVA_15,
 ):
     """Writes a run whose benchmarks have so many right answers of n; `tokens` are those of every layer.
 
@@ -55,21 +57,22 @@ def add(
     budget = {**BUDGET, **(budget or {})}
     config = {
         "strategy": {"_target_": "a.B", **(fields or {})},
-        "seed": 1, "batch_size": 8, "dtype": "float32", "limit": n, "budget": budget,
+        "seed": seed, "batch_size": 8, "dtype": "float32", "limit": n, "budget": budget,
     }  # fmt: skip
     tflops = tokens / 144 * 0.0004
     header = {
         "config": config,
         "limit": n,
         "batch_size": 8,
-        "seed": 1,
+        "seed": seed,
         "code": {"version": "0.1.0", "commit": "c" * 40, "dirty": False},
-        "model": {"name": "mini", "sha256": "ab" * 32, "dtype": "float32", **LLAVA_15},
+        "model": {"name": "mini", "sha256": "ab" * 32, "dtype": "float32", **model},
         "strategy": {"name": strategy, "fields": fields or {}},
         "suite": {"name": "mini", "source": "rendered"},
         "changes": [
             *(f"budget.{kind}={value}" for kind, value in budget.items() if value is not None),
             *(f"strategy.{key}={value}" for key, value in (fields or {}).items()),
+            *([f"seed={seed}"] if seed != 1 else []),
         ],
         "efficiency": {
             "image_tokens": 144,

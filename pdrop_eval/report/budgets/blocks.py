@@ -7,7 +7,7 @@ One of a strategy that takes none stands at its own setting, in the block neares
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pdrop_eval.records.rows.alike import largest, told
 from pdrop_eval.records.rows.left_out import LeftOut
@@ -15,72 +15,10 @@ from pdrop_eval.records.rows.row_key import family_name
 from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.budgets.narrow import narrowed
 from pdrop_eval.report.budgets.published import Printed, model_of, printed
-from pdrop_eval.report.tables.cells import MISSING, Cell, measured_cell
+from pdrop_eval.report.budgets.rows import BUDGET, DIGITS, Place, Row, image_tokens, order, place_of, row_of
+from pdrop_eval.report.tables.cells import MISSING, Cell
 from pdrop_eval.report.tables.spec import Table
-from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
-
-if TYPE_CHECKING:  # its numpy is imported for comparisons only
-    from pdrop_eval.report.paired.effect import Mean
-
-_DIGITS = 6  # to which two budgets are the same
-_BUDGET = "budget."
-
-
-@dataclass
-class Row:
-    """A strategy in a block.
-
-    Attributes:
-        info: What is known of the strategy.
-        words: Its settings that aren't the default and no budget decides, in words.
-        run: None where it couldn't be made.
-        reason: Why not.
-        own: It stands at its own setting, and not at the budget of the block.
-        cells: The score of each benchmark.
-        percent: The mean of its scores in percent of vanilla's, from both records.
-        mean: The same with its interval, question by question; None where they can't be paired.
-        why: Why they can't.
-        against: By control, its scores against it; None where they can't be paired.
-        best: Its scores against the best of its block; None of the best, and where they can't be paired.
-        verdict: 1 or -1 where these differ for certain, corrected for the rows of the block, else 0; None
-            where they weren't compared.
-    """
-
-    info: StrategyInfo
-    words: tuple[str, ...] = ()
-    run: Run | None = None
-    reason: str = ""
-    own: bool = False
-    cells: dict[str, Cell] = field(default_factory=dict)
-    percent: float | None = None
-    mean: "Mean | None" = None
-    why: str = ""
-    against: "dict[str, Mean | None]" = field(default_factory=dict)
-    best: "Mean | None" = None
-    verdict: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The strategy, with the settings that tell it from others."""
-        return " ".join([self.info.display_name, *self.words])
-
-    @property
-    def layers(self) -> list[float] | None:
-        """The image tokens that each layer processed, in the mean over all questions."""
-        return _measured_layers(self.run) if self.run else None
-
-    @property
-    def tokens(self) -> float | None:
-        """The same in the mean over the layers."""
-        return sum(self.layers) / len(self.layers) if self.layers else None
-
-    @property
-    def tflops(self) -> float | None:
-        """At the tokens that were processed, in the mean over the questions; else by the schedule."""
-        if self.run is None:
-            return None
-        measured = self.run.mean("tflops_mean", self.run.results)
-        return self.run.of("efficiency", "tflops") if measured is None else measured
+from pdrop_eval.strategies.registry import VANILLA, info_of
 
 
 @dataclass
@@ -116,6 +54,7 @@ class Board:
 
     Attributes:
         model: In words.
+        patches: Images that its pictures are cut into.
         name: Its name in records.
         image_tokens: Those of an image before any drop.
         apart: Runs that are of another kind than the rows, see `records.alike`, in words.
@@ -131,17 +70,18 @@ class Board:
     image_tokens: float | None
     vanilla: Row | None
     blocks: list[Block]
+    patches: int = 1
     apart: list[str] = field(default_factory=list)
     lacking: dict[str, int] = field(default_factory=dict)
 
     @property
     def published(self) -> str | None:
         """The model whose printed numbers stand beside it, by its name in `published.csv`; None for none."""
-        return model_of(self.architecture, self.size)
+        return model_of(self.architecture, self.size, self.patches)
 
     def printed(self, block: "Block") -> list[Printed]:
         """What is printed of strategies at the budget of a block."""
-        if block.share is None:
+        if block.share is None or self.published is None:
             return []
         return printed(self.architecture, block.share, self.table.benchmarks, self.size)
 
@@ -175,46 +115,32 @@ def boards(table: Table, runs: Iterable[Run], left: Sequence[LeftOut] = ()) -> l
     return [board for board in found if board.blocks]
 
 
-def asked_tokens(run: Run) -> float | None:
-    """The budget that a run was asked for, in image tokens a layer; None where it was asked for none."""
-    for change in run.schedule:
-        kind, _, value = change.removeprefix(_BUDGET).partition("=")
-        if not change.startswith(_BUDGET):
-            continue
-        try:
-            number = float(value)
-        except ValueError:  # in a damaged record: no budget
-            continue
-        if kind == "tokens":
-            return number
-        if kind == "share" and (whole := _image_tokens(run)):
-            return number * whole
-    return None
-
-
 def _board(table: Table, runs: list[Run], left: Sequence[LeftOut]) -> Board:
-    named: dict[tuple, list[Run]] = defaultdict(list)
+    named: dict[Place, list[Run]] = defaultdict(list)
+    seeds: dict[Place, set[int | None]] = defaultdict(set)
     for run in runs:
-        named[_row_of(run)].append(run)
+        place = place_of(run)
+        named[place].append(run)
+        seeds[place._replace(seed=None)].add(place.seed)
     entries = [(row, run) for row, found in named.items() for run in found if _counts(row, named)]
     alike = {id(run): run for run in largest(entries, table.benchmarks)}
     ours = [run for run in alike.values() if not run.imported]  # of others the image tokens aren't known
     first = next(iter(ours or alike.values()), runs[0])
     board = Board(
         table, first.size, first.suite, _model(first), first.model, str(first.of("model", "architecture")),
-        _image_tokens(first), None, [],
+        image_tokens(first), None, [], first.key.patches if first.key else 1,
     )  # fmt: skip
     rows: dict[float, list[Row]] = defaultdict(list)
     own: list[Row] = []
-    for (strategy, tokens, _), found in named.items():
+    for place, found in named.items():
         chosen, _others = pick([run for run in found if id(run) in alike], table.benchmarks)
         if chosen is None:
             continue
-        row = _row(chosen, table)
-        if strategy == VANILLA:
+        row = row_of(chosen, table, seeds[place._replace(seed=None)])
+        if place.strategy == VANILLA:
             board.vanilla = row
-        elif tokens is not None:
-            rows[tokens].append(row)
+        elif place.tokens is not None:
+            rows[place.tokens].append(row)
         else:
             own.append(row)
     ids = {run.id for run in alike.values()}
@@ -247,40 +173,17 @@ def _placed(board: Board, rows: dict[float, list[Row]], own: list[Row], left: Se
             rows[near[-1]].append(row)
     whole = board.image_tokens
     board.blocks = [
-        Block(tokens, tokens / whole if whole else None, sorted(rows[tokens], key=_order), board.varies)
+        Block(tokens, tokens / whole if whole else None, sorted(rows[tokens], key=order), board.varies)
         for tokens in ordered
     ]
     return board
 
 
-def _counts(row: tuple, named: dict[tuple, list[Run]]) -> bool:
+def _counts(row: Place, named: dict[Place, list[Run]]) -> bool:
     """Whether runs are rows here: those at a budget, vanilla, and what was run at no budget at all."""
-    strategy, tokens, _ = row
-    fitted = {name for name, budget, _ in named if budget is not None}
+    fitted = {place.strategy for place in named if place.tokens is not None}
     measured = any(run.of("efficiency", "measured") for run in named[row])
-    return tokens is not None or strategy == VANILLA or measured or strategy not in fitted
-
-
-def _row_of(run: Run) -> tuple[str, float | None, tuple[str, ...]]:
-    """What row a run is: its strategy, its budget, and the settings beside it."""
-    tokens = asked_tokens(run)
-    rest = tuple(sorted(one for one in run.schedule if not one.startswith(_BUDGET)))
-    if tokens is None and any(one.startswith(_BUDGET) for one in run.schedule):
-        rest = tuple(sorted(run.schedule))  # a budget of FLOPs: a row of its own
-    return run.strategy, None if tokens is None else round(tokens, _DIGITS), rest
-
-
-def _row(run: Run, table: Table) -> Row:
-    own = [
-        one.partition("=")[0].removeprefix("strategy.") for one in run.schedule if one.startswith("strategy.")
-    ]
-    budget = [
-        one.removeprefix(_BUDGET)
-        for one in run.schedule
-        if asked_tokens(run) is None and one.startswith(_BUDGET)
-    ]
-    words = (*run.info.label(run.settings, dict.fromkeys(own)), *budget) if own or budget else ()
-    return Row(run.info, words, run, cells={name: measured_cell(run, name) for name in table.benchmarks})
+    return row.tokens is not None or row.strategy == VANILLA or measured or row.strategy not in fitted
 
 
 def _missing(one: LeftOut, board: Board) -> tuple[Row, float | None]:
@@ -290,11 +193,11 @@ def _missing(one: LeftOut, board: Board) -> tuple[Row, float | None]:
     for setting in one.settings:
         name, _, value = setting.partition("=")
         if name == "budget.tokens":
-            tokens = round(float(value), _DIGITS)
+            tokens = round(float(value), DIGITS)
         elif name == "budget.share" and board.image_tokens:
-            tokens = round(float(value) * board.image_tokens, _DIGITS)
-        elif name.startswith(_BUDGET):
-            others.append(setting.removeprefix(_BUDGET))
+            tokens = round(float(value) * board.image_tokens, DIGITS)
+        elif name.startswith(BUDGET):
+            others.append(setting.removeprefix(BUDGET))
         else:
             own[name.removeprefix("strategy.")] = {"true": True, "false": False}.get(value, value)
     words = (*(info.label(own, own) if own else ()), *others)
@@ -302,26 +205,7 @@ def _missing(one: LeftOut, board: Board) -> tuple[Row, float | None]:
     return Row(info, words, reason=one.reason, cells=cells), tokens
 
 
-def _order(row: Row) -> tuple:
-    return *row.info.order, row.words
-
-
 def _model(run: Run) -> str:
     assert run.key is not None
     patches = f" p{run.key.patches}" if run.key.patches > 1 else ""
     return f"{family_name(run.key.architecture, run.size)}{patches}"
-
-
-def _image_tokens(run: Run) -> float | None:
-    found = run.of("efficiency", "image_tokens") or run.of("model", "image_tokens")
-    return None if found is None else float(found)
-
-
-def _measured_layers(run: Run) -> list[float] | None:
-    """The mean over all questions of all benchmarks; by the schedule where none was measured."""
-    known = [entry for entry in run.results.values() if entry.get("retained_tokens_per_layer")]
-    questions = sum(entry["n"] for entry in known)
-    if not known or not questions:
-        return run.of("efficiency", "image_tokens_per_layer")
-    sums = [[number * entry["n"] for number in entry["retained_tokens_per_layer"]] for entry in known]
-    return [sum(layer) / questions for layer in zip(*sums, strict=True)]

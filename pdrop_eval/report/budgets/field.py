@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, METHOD
-from pdrop_eval.report.budgets.blocks import Block, Board, Row
+from pdrop_eval.report.budgets.blocks import Block, Board
 from pdrop_eval.report.budgets.layout import (
     ABOVE,
     BELOW,
@@ -20,6 +20,7 @@ from pdrop_eval.report.budgets.paired import Pairing
 from pdrop_eval.report.budgets.printed_rows import MEAN, letters_of, published_line, source_notes
 from pdrop_eval.report.budgets.published import BENEATH, Printed, sources_of, without_dropping
 from pdrop_eval.report.budgets.published import title as model_title
+from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.report.budgets.speed import Prefills
 from pdrop_eval.report.budgets.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Shown, plain

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from pdrop_eval.report.budgets.blocks import Board, Row
+from pdrop_eval.report.budgets.blocks import Board
 from pdrop_eval.report.budgets.layout import ABOVE, OWN, interval, row_name, venue, verdict
 from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.report.budgets.words import asked, budget, shows
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown
 from pdrop_eval.report.formats.markdown import escaped, markdown_grid

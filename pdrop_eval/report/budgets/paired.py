@@ -9,7 +9,8 @@ from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.samples import each_sample
-from pdrop_eval.report.budgets.blocks import Block, Board, Row
+from pdrop_eval.report.budgets.blocks import Block, Board
+from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
 from pdrop_eval.report.paired.known import Known
 from pdrop_eval.report.paired.pairing import Samples, pair_samples

@@ -40,6 +40,8 @@ _OTHERS = {
 }  # fmt: skip
 # What the paper's Table 5 prints: PyramidDrop in four equal stages, FastV with K=2 and R=50% of 32 layers.
 _SHARES = {"pdrop": (1 + 0.5 + 0.25 + 0.125) / 4, "fastv": (2 + 30 * 0.5) / 32}
+# Images that a picture is cut into in all that is printed: LLaVA-NeXT's 2,880 image tokens.
+_PATCHES = {"llava-next": 5}
 _CLOSE = 0.01  # budgets whose shares differ by no more are the same
 
 
@@ -97,13 +99,17 @@ def title(model: str) -> str:
     return f"{display_names().get(architecture, architecture)}{f'-{size.upper()}' if size else ''}"
 
 
-def model_of(architecture: str, size: str = SIZE) -> str | None:
+def model_of(architecture: str, size: str = SIZE, patches: int | None = None) -> str | None:
     """Return the model whose printed numbers are shown beside an architecture; None where none are.
 
     Args:
         architecture: The model's family.
         size: Its size; where nothing of that size is printed, the model of 7B stands in.
+        patches: Images that its pictures are cut into: papers print models at their own number alone. None:
+            that one.
     """
+    if patches is not None and patches != _PATCHES.get(architecture, patches):
+        return None
     known = [model for model in models() if _parts(model)[0] == architecture]
     return next((model for wanted in (size, SIZE) for model in known if _parts(model)[1] == wanted), None)
 

@@ -104,9 +104,10 @@ def kind_of_model(run: Run) -> str:
 
 
 def label_of(run: Run) -> str:
-    """The strategy with its settings."""
+    """The strategy with its settings, and with its seed where that isn't the default."""
     own = [change.removeprefix("strategy.") for change in run.schedule]
-    return " ".join([run.info.display_name, *own])
+    seed = [change for change in run.deviations if change.startswith("seed=")]
+    return " ".join([run.info.display_name, *own, *seed])
 
 
 def _line(run: Run, unit: str, keys: Sequence[str]) -> Line:

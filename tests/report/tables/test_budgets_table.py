@@ -5,7 +5,7 @@ import io
 
 import pytest
 import shelf_records as made
-from report_records import edit
+from report_records import NEXT_P5, edit
 
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
@@ -105,6 +105,31 @@ def test_published_rows_stand_in_the_block_of_their_budget_and_keep_their_holes(
     assert names["All 144 tokens"][0] == "vanilla"
     none = field_section(found, Pairing(found.table.benchmarks), Prefills(), "none")
     assert "published" not in " ".join(lines(none))
+
+
+def test_a_model_with_another_grid_of_patches_has_no_published_rows(tmp_path):
+    for patches in (5, 9):
+        model = {**NEXT_P5, "patches": patches}
+        made.add(tmp_path / "runs", "vanilla", 80, seed=patches, model=model)
+        made.add(tmp_path / "runs", "fastv", 70, 32, seed=patches, model=model, budget={"tokens": 32})
+    five, nine = boards(TABLE, to_runs(load_records(tmp_path / "runs")))
+    # of LLaVA-NeXT, papers print 640 of 2,880 tokens: as many as 32 of 144
+    assert (five.published, nine.published) == ("llava-next-7b", None)
+    assert {row.tokens for row in five.printed(five.blocks[0])} == {640}
+    assert nine.printed(nine.blocks[0]) == []
+    text = field_section(nine, Pairing(nine.table.benchmarks), Prefills())
+    assert "published" not in " ".join(lines(text))
+
+
+def test_a_second_seed_is_a_row_that_says_so_and_vanilla_is_one(tmp_path, board):
+    made.add(tmp_path / "runs", "vanilla", 80)
+    made.add(tmp_path / "runs", "vanilla", 80, seed=2)
+    for seed, right in ((1, 60), (2, 40)):
+        made.add(tmp_path / "runs", "random", right, 48, budget={"tokens": 48}, seed=seed)
+    made.add(tmp_path / "runs", "fastv", 72, 48, budget={"tokens": 48}, seed=2)
+    rows = board().rows
+    assert {row.name: row.percent for row in rows} == {"Random": 75.0, "Random seed=2": 50.0, "FastV": 90.0}
+    assert {row.name for row in rows if row.info.name == "random"} == {"Random", "Random seed=2"}
 
 
 def test_numbers_that_are_not_printed_are_empty(tmp_path):

@@ -63,15 +63,15 @@ def test_other_settings_and_models_have_lines_of_their_own_in_the_papers_order(a
 
 def test_of_runs_with_the_same_settings_one_is_shown_and_the_others_are_named(add_run, shown):
     add_run("pdrop", {"gqa": 60.0})
-    other = add_run("pdrop", {"gqa": 61.0}, seed=7)
+    other = add_run("pdrop", {"gqa": 61.0}, batch_size=4)
     _, bands, notes = shown()
     assert [line[0] for line in bands["mini"]] == ["PDrop"]
-    assert f"is shown: {other.folder.name} (seed=7)." in notes
+    assert f"is shown: {other.folder.name} (batch_size=4)." in notes
 
 
 def test_of_many_others_the_number_is_told(add_run, shown):
-    for seed in range(1, 12):
-        add_run("pdrop", {"gqa": 60.0}, seed=seed)
+    for size in range(1, 12):
+        add_run("pdrop", {"gqa": 60.0}, batch_size=size)
     _, _, notes = shown()
     assert " and 2 more." in notes  # 11 runs: one is shown, eight are named
 
@@ -86,3 +86,14 @@ def test_suites_are_sections_of_their_own(add_run, runs):
     add_run("pdrop", {"gqa": 60.0}, suite="paper", source="hub")
     titles = [section.title for section in overview(runs())]
     assert titles == [f"Overview: all benchmarks of all runs on suite {suite}" for suite in ("mini", "paper")]
+
+
+def test_another_seed_is_a_line_of_its_own_that_says_so(add_run, shown):
+    add_run("random", {"gqa": 60.0})
+    add_run("random", {"gqa": 61.0}, seed=2)
+    heads, bands, _ = shown()
+    found = [dict(zip(heads, line, strict=True)) for line in bands["mini"]]
+    assert [(line["Strategy"], line["GQA"]) for line in found] == [
+        ("Random", "60.0"),
+        ("Random seed=2*", "61.0"),
+    ]
