@@ -155,6 +155,7 @@ community: $(STAMP)  ## Page of shared results: results/report/community/page
 		into=results/report/community/runs
 	$(BIN)/pdrop-eval-page root=results/report/community/runs out=results/report/community/page $(ARGS)
 
+site: export PDROP_EVAL_COMMUNITY = 1
 site: docs community  ## Both as one site, as CI publishes it: .cache/site
 	rm -rf .cache/site
 	mkdir -p .cache/site

@@ -16,6 +16,7 @@ from typing import Any
 
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.nav import Link, Navigation
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "repository"
@@ -26,6 +27,7 @@ READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "refe
 READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
 STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
 FAMILIES = "<!-- families -->"  # where the catalogue of model families goes
+COMMUNITY = "PDROP_EVAL_COMMUNITY"  # set where the site has the page of shared results
 OWN = "_limit"  # in the names of their figures
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=[)#])")
 # What a browser fetches by itself; a link that a reader may follow is none of it.
@@ -51,6 +53,13 @@ def on_files(files: Files, config: Any) -> Files:
             if OWN not in name:
                 _add(name, files, config)
     return files
+
+
+def on_nav(nav: Navigation, **_: Any) -> Navigation:
+    """Leads to the page of shared results, where `make site` puts one beside the documentation."""
+    if os.environ.get(COMMUNITY):
+        nav.items[-1].children.append(Link("Shared results", "community/index.html"))
+    return nav
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:

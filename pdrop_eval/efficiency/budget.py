@@ -206,7 +206,7 @@ def _unreachable(
     given += "," if given else ""
     return UserError(
         f"{budget.asked} can't be reached by {name}: with {budget.decoder.layers} layers and "
-        f"{budget.image_tokens} image tokens{given} give a budget "
+        f"{budget.image_tokens} image tokens{given} a budget goes "
         f"{reachable(low, high, budget.unit, counts[-1] if counts else 1, most)} "
         f"{_UNITS[budget.kind]}."
     )

@@ -55,12 +55,18 @@ def check(root: Path, limits: Limits) -> Checked:
     """Look through a folder of submissions, or a single one.
 
     Raises:
-        UserError: There is no such folder.
+        UserError: There is no such folder, or nothing in it that could be checked.
     """
     if not root.is_dir():
         raise UserError(f"root={root} is no folder. Name that of the submissions, or one of them.")
     alone = (root / FILE).exists() or any(root.glob("*/*/record.json"))
     folders = [root] if alone else sorted(path for path in root.iterdir() if path.is_dir())
+    if not folders:
+        raise UserError(
+            f"root={root} has nothing to check: a submission is a folder in it with {FILE} and records, "
+            "<model>/<run>/record.json. pdrop-eval-merge from=[results/runs] into=results/community/my-name "
+            "public=true makes one; results/community/README.md tells the rest."
+        )
     faults, runs = list[str](), 0
     for folder in folders:
         paths = sorted(folder.glob("*/*/record.json"))

@@ -6,14 +6,13 @@ import re
 from collections.abc import Container
 from typing import Any
 
+from pdrop_eval.report.tables.commands import ELSEWHERE
 from pdrop_eval.utils.text.redact import redact_all
 
 _LONGEST = 100  # letters of a file's name
 # A path from the root of a disk says who ran it and where; its last name is enough. Not a path: what follows
 # a letter ("and/or"), a tilde, or two slashes (an address).
 _PATH = re.compile(r"(?:file://|(?<![\w./~…-]))(?:[A-Za-z]:\\|/)[\w.@+%=~-]+(?:[\\/][\w.@+%=~-]+)*[\\/]?")
-# An ellipsis in the place of the folders.
-_ELSEWHERE = "…/"
 
 
 def put(name: str, value: Any) -> str:
@@ -57,7 +56,7 @@ def public(value: Any) -> Any:
 
 def without_folders(text: str) -> str:
     """The text with `…/name` in the place of each path from the root of a disk."""
-    return _PATH.sub(lambda found: _ELSEWHERE + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
+    return _PATH.sub(lambda found: ELSEWHERE + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
 
 
 def _without_folders(value: Any) -> Any:

@@ -12,6 +12,7 @@ from pdrop_eval.utils.presets import presets
 from pdrop_eval.utils.terminal.console import in_checkout, script, typed
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
+ELSEWHERE = "…/"  # stands for the folders of another machine, in records that are shared
 DEFAULT_SIZE = "mini"  # of an experiment that names none
 # What a shell or make would not leave as it is: a record that others wrote must not write our commands.
 _SPECIAL = re.compile(r"[^\w@%+=:,./~\[\]{}-]", re.ASCII)
@@ -83,6 +84,11 @@ def is_there(pretrained: str) -> bool:
         return (folder / "config.json").is_file()
     local = pretrained.startswith((USERS_FOLDER, "/", ".", "~"))
     return Path(pretrained).expanduser().is_dir() or not local
+
+
+def is_elsewhere(path: object) -> bool:
+    """Whether a path of a shared record was on another machine, so that no command can name it here."""
+    return str(path).startswith(ELSEWHERE)
 
 
 def command(strategy: str, model: str, suite: str, settings: Iterable[str] = ()) -> str:

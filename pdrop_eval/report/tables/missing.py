@@ -6,7 +6,7 @@ from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.rows.overrides import override, own_data, own_folder
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import Note
-from pdrop_eval.report.tables.commands import Fill, experiment, fill
+from pdrop_eval.report.tables.commands import FOLDER, Fill, experiment, fill, is_elsewhere
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.utils.paths import options
 
@@ -80,19 +80,27 @@ def _shared(runs: list[Run]) -> list[str]:
 
 
 def _settings(run: Run) -> list[str]:
+    """What another run needs to stand beside this one; of a record that was shared, folders are left open."""
     config = run.record.get("config") or {}
     kept = list(run.deviations)
     if config.get("device") not in (None, DEVICE):
         kept.append(override("device", config["device"]))
-    if config.get("results") not in (None, RESULTS):
+    if config.get("results") not in (None, RESULTS) and not is_elsewhere(config["results"]):
         kept.append(override("results", config["results"]))
     data = own_data(config)
     if data and override("data.root", data) not in kept:
         kept.append(override("data.root", data))
-    return [*kept, *own_folder(config)]
+    return [_open(one) for one in [*kept, *own_folder(config)]]
+
+
+def _open(setting: str) -> str:
+    name, _, value = setting.partition("=")
+    return f"{name}={FOLDER}" if is_elsewhere(value) else setting
 
 
 def _folders(runs: list[Run]) -> dict[str, str]:
     """Where the runs had the checkpoints of their models."""
     configs = [(run.model, (run.of("config", "model") or {}).get("pretrained")) for run in runs]
-    return {model: str(pretrained) for model, pretrained in configs if pretrained}
+    return {
+        model: str(pretrained) for model, pretrained in configs if pretrained and not is_elsewhere(pretrained)
+    }

@@ -40,9 +40,12 @@ def test_a_good_submission_has_no_fault_in_the_folder_of_all_or_alone(mine):
         assert (found.submissions, found.runs, found.faults) == (1, 2, [])
 
 
-def test_no_submission_is_no_fault(tmp_path):
+def test_where_there_is_nothing_all_is_not_well(tmp_path):
     (tmp_path / "README.md").write_text("how to")
-    assert check(tmp_path, Limits()).submissions == 0
+    with pytest.raises(
+        UserError, match="has nothing to check: a submission is a folder in it with submission"
+    ):
+        check(tmp_path, Limits())
     with pytest.raises(UserError, match="is no folder"):
         check(tmp_path / "none", Limits())
 

@@ -10,6 +10,7 @@ from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.report.tables.cells import Cell, average, difference
 from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.layout import cost_grid, intervals_grid, measured_section, scores_grid
+from pdrop_eval.report.tables.missing import missing_notes
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.paths import CONF
 
@@ -495,3 +496,13 @@ def test_a_benchmarks_divisor_is_the_range_of_its_metric_in_percent():
     found = dict(divisors())
     assert found.pop("mme") == 20.0
     assert set(found.values()) == {1.0}
+
+
+def test_a_command_for_a_shared_record_names_no_folder_of_another_machine(add_run, runs):
+    run = add_run("vanilla", {"gqa": 60.0}, results="…/real", data={"root": "…/data"})
+    edit(run, lambda record: record["config"].update(model={"pretrained": "…/mine"}))
+    (part,) = measured_parts(TABLES[5], runs())
+    commands = [line for note in missing_notes(part) for line in note.commands]
+    assert commands
+    assert "…" not in " ".join(commands)
+    assert "data.root=<folder>" in commands[0]
