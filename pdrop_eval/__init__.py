@@ -38,6 +38,7 @@ def _homes() -> dict[str, str]:
     return {
         **homes,
         "Combine": "pdrop_eval.strategies.combine",
+        "PrefixCache": "pdrop_eval.engine.prefix.cache",
         "UserError": "pdrop_eval.utils.errors",
         **dict.fromkeys(("score", "score_folder"), "pdrop_eval.run.lmms.tasks.score_answers"),
     }

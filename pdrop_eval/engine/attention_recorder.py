@@ -7,6 +7,7 @@ the keys of the layer and the queries of a few rows once more, so no [b, h, n, n
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import check_choice
 
 QUERIES = ("last", "text")
+recording: WeakSet[nn.Module] = WeakSet()  # decoders of which all rows of every layer are looked at
 _ROWS = 64  # query rows whose weights are in memory at once
 
 
@@ -45,7 +47,8 @@ class AttentionShares:
     ) -> None:  # fmt: skip
         check_choice("query", query, QUERIES)
         self.family = families.of_model(model)
-        self.decoder_layers = self.family.decoder(model).layers
+        self.decoder = self.family.decoder(model)
+        self.decoder_layers = self.decoder.layers
         depth = len(self.decoder_layers)
         if wrong := [layer for layer in layers if not 0 <= layer < depth]:
             raise UserError(f"The model has no layer {wrong[0]}: its {depth} layers are 0 to {depth - 1}.")
@@ -56,12 +59,14 @@ class AttentionShares:
         self._handles: list[Any] = []
 
     def __enter__(self) -> "AttentionShares":
+        recording.add(self.decoder)
         for number in self.layers:
             hook, layer = partial(self._before_layer, number), self.decoder_layers[number]
             self._handles.append(layer.register_forward_pre_hook(hook, with_kwargs=True))
         return self
 
     def __exit__(self, *exception: object) -> None:
+        recording.discard(self.decoder)
         while self._handles:
             self._handles.pop().remove()
 

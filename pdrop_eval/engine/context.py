@@ -17,6 +17,8 @@ from pdrop_eval.engine.interface import TokenSelector
 from pdrop_eval.engine.per_image import lengths_of_inputs, lengths_of_prompt
 from pdrop_eval.engine.phases.decode import CacheRecord, Continuation
 from pdrop_eval.engine.phases.prefill import Prefill, Setup
+from pdrop_eval.engine.prefix.cache import PrefixCache
+from pdrop_eval.engine.prefix.sharing import STATE, check_sharing, sharing_of
 from pdrop_eval.engine.report import Report
 from pdrop_eval.engine.stages.positions import settled_positions
 from pdrop_eval.models import families
@@ -26,7 +28,6 @@ from pdrop_eval.models.text_model import check_text_model
 from pdrop_eval.models.towers.encoded import Places
 from pdrop_eval.utils.errors import UserError
 
-STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers
 _active: WeakSet[nn.Module] = WeakSet()
 
 Inputs = dict[str, Any]
@@ -49,16 +50,23 @@ class StagedForward:
         seeds: of each row, for strategies that choose by chance; None: equal images give equal choices.
         places: gives where the tokens of the images come from, in the order of the rows, for models that are
             given features in place of pixels; strategies that need a grid ask for it.
+        prefixes: what was computed of the prefixes of earlier prompts, and what will be of these. Prefills
+            without gradients use it: in the layers before the first drop, they compute what follows the last
+            image token alone. Where nothing is dropped, the output then has these columns only.
+        prefix_keys: one a row: prompts with the same key, and prefixes of the same length at the same
+            positions, have the same prefix. None: it is known by its embeddings, at the cost of looking at
+            them.
 
     Raises:
         UserError: an unknown family, sliding-window layers, drop layers outside the model, a missing mask,
-            and what a strategy before the decoder can't do with this model.
+            what a strategy before the decoder can't do with this model, and prefixes that can't be shared.
     """
 
     def __init__(
         self, model: nn.Module, selector: TokenSelector, image_mask: Tensor | None = None, *,
         prompt: Shortened | None = None, questions: Sequence[str] | None = None,
         seeds: Sequence[int] | None = None, places: Callable[[], Sequence[Places]] | None = None,
+        prefixes: PrefixCache | None = None, prefix_keys: Sequence[str] | None = None,
     ) -> None:  # fmt: skip
         self.model = model
         self.selector = selector
@@ -79,6 +87,8 @@ class StagedForward:
         reducer = getattr(selector, "reducer", None)
         self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
         self.prompt, self.questions, self.seeds, self.places = prompt, questions, seeds, places
+        self.prefixes, self.prefix_keys = prefixes, prefix_keys
+        check_sharing(self.family, self.config, selector, prefixes, prefix_keys)
         self._stack: ExitStack | None = None
 
     def __enter__(self) -> Report:
@@ -101,6 +111,9 @@ class StagedForward:
             seeds=self.seeds,
             cache_cut=cut(self.config.num_hidden_layers) if cut is not None and self.drops else None,
         )
+        self.sharing = None
+        if self.prefixes is not None:
+            self.sharing = sharing_of(decoder, self.config, self.selector, self.prefixes, self.prefix_keys)
         with ExitStack() as stack:
             _active.add(decoder)
             stack.callback(_active.discard, decoder)
@@ -225,6 +238,8 @@ class StagedForward:
             self.report.lengths = lengths_of_prompt(prompt)
             prompt = prompt.repeated(len(_tokens(inputs)))
             inputs[STATE] = Prefill(self.setup, self.report, prompt.image, labels, prompt)
+        if self.sharing is not None and labels is None and self.sharing.is_possible(inputs, self.config):
+            inputs[STATE].sharing = self.sharing
         return (), inputs
 
     def _places(self, inputs: Inputs) -> Callable[[], Sequence[Places]] | None:
@@ -264,7 +279,9 @@ class StagedForward:
             raise UserError(f"Call the {name} that the strategy was opened on, not a module inside it.")
         tokens = inputs["input_ids"] if inputs.get("inputs_embeds") is None else inputs["inputs_embeds"]
         if isinstance(state := inputs[STATE], Prefill):
-            added = self.family.added_features(inputs, [drop.layer for drop in self.drops])
+            # Where a prefix may be left out, the decoder's own columns are none of the layers'.
+            before = [drop.layer for drop in self.drops] if state.sharing is None else [0]
+            added = self.family.added_features(inputs, before)
             state.added = None if added is None else AddedFeatures(*added)
         inputs[STATE].begin(inputs.get("attention_mask"), inputs.get("position_ids"), tokens)
         return (), inputs

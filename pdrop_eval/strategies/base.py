@@ -41,6 +41,10 @@ class Strategy(ABC):
             documentation say of it, as plain values; `registry.StrategyInfo` describes them.
         merged: what the tokens are that it makes, in words for legends; empty where it makes none.
         trains: whether a model can be trained under it; otherwise labels are refused.
+        shares_prefix: whether all questions of an image have the same tokens before the first drop: it looks
+            at nothing of the question there and takes no chance, and `select` and `reduce` see all that it
+            looks at. What comes before the question is then computed once for an image; see
+            `engine.prefix`. Without a promise, it is computed anew.
         needs_embeddings: whether `context.embeddings` are wanted: the decoder's inputs stay in memory then.
         adaptive: whether counts depend on the sample, so that there is no schedule and no budget can be met.
         bounded: whether `retained` says the most that an adaptive strategy can retain: then schedules and
@@ -67,6 +71,7 @@ class Strategy(ABC):
     label_fields: ClassVar[tuple[str, ...]] = ()
     merged: ClassVar[str] = ""
     trains: ClassVar[bool] = True
+    shares_prefix: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
     adaptive: ClassVar[bool] = False
     bounded: ClassVar[bool] = False

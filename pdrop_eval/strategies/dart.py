@@ -68,6 +68,7 @@ class DART(InsideStrategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "dart"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "DART"
     paper: ClassVar[str] = "Wen et al., EMNLP 2025, arXiv 2502.11494"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -52,6 +52,7 @@ class DivPrune(BeforeStrategy):
     official: bool = True
     preset: str | None = None
     name: ClassVar[str] = "divprune"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "DivPrune"
     paper: ClassVar[str] = "Alvar et al., CVPR 2025, arXiv 2503.02175"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -35,6 +35,7 @@ class FasterVLM(PerTile):
     """
 
     name: ClassVar[str] = "fastervlm"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "FasterVLM"
     paper: ClassVar[str] = "Zhang et al., 2024, arXiv 2412.01818"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -71,6 +71,7 @@ class FastV(Strategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "fastv"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "FastV"
     paper: ClassVar[str] = "Chen et al., ECCV 2024, arXiv 2403.06764"
     series_style: ClassVar[Mapping[str, Any]] = {

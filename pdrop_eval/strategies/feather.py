@@ -59,6 +59,7 @@ class Feather(InsideStrategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "feather"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "FEATHER"
     paper: ClassVar[str] = "Endo et al., ICCV 2025, arXiv 2412.13180"
     series_style: ClassVar[Mapping[str, Any]] = {

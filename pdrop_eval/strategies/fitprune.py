@@ -65,6 +65,7 @@ class FitPrune(InsideStrategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "fitprune"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "FitPrune"
     paper: ClassVar[str] = "Ye et al., AAAI 2025, arXiv 2409.10197"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -54,6 +54,7 @@ class HiRED(BeforeStrategy):
     official: bool = True
     preset: str | None = None
     name: ClassVar[str] = "hired"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "HiRED"
     paper: ClassVar[str] = "Arif et al., AAAI 2025, arXiv 2408.10945"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -64,6 +64,7 @@ class MustDrop(InsideStrategy):
     positions: str = RENUMBER_IF_POSSIBLE
     preset: str | None = None
     name: ClassVar[str] = "mustdrop"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "MustDrop (decoder)"
     paper: ClassVar[str] = "Liu et al., 2024, arXiv 2411.10803"
     series_style: ClassVar[Mapping[str, Any]] = {

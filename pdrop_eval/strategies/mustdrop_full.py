@@ -81,6 +81,7 @@ class _KeySet(BeforeStrategy):
     """Keeps all tokens, and marks those to which the class token attends most."""
 
     key_rate: float
+    shares_prefix: ClassVar[bool] = True
     needs = Needs(attention=(LAST,))
 
     def retained_count(self, shape: TokenShape) -> int:

@@ -40,6 +40,7 @@ class Pool(BeforeStrategy):
     mode: str = "average"
     preset: str | None = None
     name: ClassVar[str] = "pool"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "Pooling"
     label_fields: ClassVar[tuple[str, ...]] = ("{mode}", "grid {grid}")
     merged: ClassVar[str] = "neighbouring tokens, pooled to a smaller grid"

@@ -45,6 +45,7 @@ class PruMerge(BeforeStrategy):
 
     reduction_ratio: float | None = None
     name: ClassVar[str] = "prumerge"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "PruMerge"
     paper: ClassVar[str] = "Shang et al., ICCV 2025, arXiv 2403.15388"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -76,6 +76,7 @@ class PyramidDrop(Strategy):
     rounding: str = "floor"
     positions: str = RENUMBER_IF_POSSIBLE
     name: ClassVar[str] = "pdrop"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "PDrop"
     paper: ClassVar[str] = "Xing et al., CVPR 2025, arXiv 2410.17247"
     series_style: ClassVar[Mapping[str, Any]] = {

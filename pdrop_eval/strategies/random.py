@@ -66,6 +66,8 @@ class Random(BeforeStrategy):
         check_count("k", self.k, low=0)
         check_count("seed", self.seed, low=0)
         check_positions(self.positions)
+        # By the question's own chance: before the decoder it decides what enters, in it what goes at layer k.
+        vars(self)["shares_prefix"] = bool(self.k)
 
     @property
     def reducer(self) -> ImageReducer | None:

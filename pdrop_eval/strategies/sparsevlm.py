@@ -87,6 +87,7 @@ class SparseVLM(InsideStrategy):
     positions: str | None = None  # type: ignore[assignment]
     preset: str | None = None
     name: ClassVar[str] = "sparsevlm"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "SparseVLM"
     paper: ClassVar[str] = "Zhang et al., ICML 2025, arXiv 2410.04417"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -48,6 +48,7 @@ class TwoStage(Strategy):
             seed=getattr(self.first, "seed", 0),
             adaptive=any(half.adaptive for half in halves),
             trains=all(half.trains for half in halves),
+            shares_prefix=all(half.shares_prefix for half in halves),
             merged="; ".join(dict.fromkeys(half.merged for half in halves if half.merged)),
         )
 

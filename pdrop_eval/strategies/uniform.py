@@ -29,6 +29,7 @@ class Uniform(BeforeStrategy):
     tokens: int = 64
     rule: str = "even"
     name: ClassVar[str] = "uniform"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "Uniform"
     label_fields: ClassVar[tuple[str, ...]] = ("{tokens} tokens",)
     solved_fields: ClassVar[tuple[str, ...]] = ("tokens",)

@@ -50,6 +50,7 @@ class V2Drop(InsideStrategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "v2drop"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "V2Drop"
     paper: ClassVar[str] = "Chen et al., 2025, arXiv 2509.01552"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -15,6 +15,7 @@ class Vanilla(Strategy):
     """Drops nothing: the baseline, with the same report as the others."""
 
     name: ClassVar[str] = "vanilla"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "vanilla"
     series_style: ClassVar[Mapping[str, Any]] = {
         "color": "#404040", "dark": "#d0d0d0", "marker": "*", "linestyle": "-", "order": 0

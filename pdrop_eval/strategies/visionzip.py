@@ -61,6 +61,7 @@ class VisionZip(BeforeStrategy):
     layout: str = "official"
     preset: str | None = None
     name: ClassVar[str] = "visionzip"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "VisionZip"
     paper: ClassVar[str] = "Yang et al., CVPR 2025, arXiv 2412.04467"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -57,6 +57,7 @@ class VisPruner(PerTile):
 
     important_ratio: float = 0.5
     name: ClassVar[str] = "vispruner"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "VisPruner"
     paper: ClassVar[str] = "Zhang et al., ICCV 2025, arXiv 2412.01818"
     series_style: ClassVar[Mapping[str, Any]] = {

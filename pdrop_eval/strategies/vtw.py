@@ -48,6 +48,7 @@ class VTW(InsideStrategy):
     positions: str = "keep"
     preset: str | None = None
     name: ClassVar[str] = "vtw"
+    shares_prefix: ClassVar[bool] = True
     display_name: ClassVar[str] = "VTW"
     paper: ClassVar[str] = "Lin et al., AAAI 2025, arXiv 2405.05803"
     series_style: ClassVar[Mapping[str, Any]] = {

@@ -1,7 +1,9 @@
 """What a decoder adds to its image tokens between its first layers, for prompts that have become shorter."""
 
 from collections.abc import Sequence
+from copy import copy
 
+import torch
 from torch import Tensor
 
 
@@ -19,6 +21,18 @@ class AddedFeatures:
         self.mask = mask
         self.features = features
         self.row = (mask.flatten().cumsum(0) - 1).view(mask.shape)
+
+    def of_row(self, number: int) -> "AddedFeatures":
+        """Return what is added to one row of the batch."""
+        own = copy(self)
+        own.mask, own.row = self.mask[number : number + 1], self.row[number : number + 1]
+        return own
+
+    def content(self, number: int) -> bytes:
+        """Return the bytes of what is added to one row of the batch."""
+        rows = self.row[number][self.mask[number]]
+        values = torch.stack([one.to(rows.device)[rows] for one in self.features]).detach().cpu()
+        return values.contiguous().view(torch.uint8).numpy().tobytes()
 
     def after(self, layer: int, hidden: Tensor, index: Tensor) -> Tensor:
         """Return the output of a layer with what is to be added.

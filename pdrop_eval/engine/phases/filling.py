@@ -56,3 +56,16 @@ def fill_report(
         report.image_tokens = prompt.image_tokens
         report.sources = report_rows(prompt.source, first.image)
         report.index, report.attention_mask = last.known(prompt.index, -1), last.valid
+
+
+def only_last(report: Report, stage: Stage, columns: int) -> None:
+    """Say that the output has the last columns alone: those before it were known, and no layer made them.
+
+    Args:
+        report: filled already.
+        stage: the last one, of n columns.
+        columns: how many of them the output has.
+    """
+    index = stage.sources if report.index is None else report.index
+    valid = stage.valid if report.attention_mask is None else report.attention_mask
+    report.index, report.attention_mask = index[:, -columns:], valid[:, -columns:]

@@ -25,7 +25,9 @@ from pdrop_eval.engine.interface import (
 from pdrop_eval.engine.per_image import places_of_rows, seeds_of_rows
 from pdrop_eval.engine.phases.cache_cut import cut_caches
 from pdrop_eval.engine.phases.decode import CachedStage, CacheRecord
-from pdrop_eval.engine.phases.filling import drop_record, fill_report
+from pdrop_eval.engine.phases.filling import drop_record, fill_report, only_last
+from pdrop_eval.engine.prefix.sharing import Sharing
+from pdrop_eval.engine.prefix.suffix import Suffix
 from pdrop_eval.engine.report import Report
 from pdrop_eval.engine.stages import ops
 from pdrop_eval.engine.stages.scoring import ScoringLayer
@@ -74,6 +76,8 @@ class Prefill:
         self.record: CacheRecord | None = None
         self.cache: Any = None
         self.added: AddedFeatures | None = None
+        self.sharing: Sharing | None = None
+        self.suffix: Suffix | None = None
 
     def begin(self, attention_mask: Tensor | None, position_ids: Tensor | None, tokens: Tensor) -> None:
         """Start from the decoder's inputs.
@@ -123,7 +127,12 @@ class Prefill:
                 self.cache.pdrop_record = self.record
             if getattr(self.setup.selector, "needs_embeddings", False):
                 self.embeddings = hidden.detach()
+            if self.sharing is not None:
+                self.suffix = self.sharing.start(self.stages[0], hidden, kwargs, self.added)
         hidden = self._with_added(number, hidden)
+        behind = self.suffix if self.suffix is not None and number < self.suffix.layers else None
+        if self.suffix is not None and number == self.suffix.layers:
+            hidden = self.suffix.whole(number, hidden)
         for d, drop in enumerate(self.setup.drops):
             due = resolve_scoring_layer(drop, self.setup.num_layers) == number
             if due and drop.layer == number:
@@ -133,19 +142,22 @@ class Prefill:
             if drop.layer <= number:
                 self._replace_inputs(d, hidden, kwargs)
             if due and drop.layer > number:
-                self._rank(d, layer, hidden, kwargs["position_embeddings"])
-        return hidden
+                whole = hidden if behind is None or number == 0 else behind.whole(number, hidden)
+                self._rank(d, layer, whole, kwargs["position_embeddings"])
+        return hidden if behind is None else behind.cut(number, hidden, kwargs)
 
     def _with_added(self, number: int, hidden: Tensor) -> Tensor:
         """Add what the layer before `number` is followed by, to the tokens that it had."""
         if self.added is None:
             return hidden
         stage = self.stages[sum(drop.layer < number for drop in self.setup.drops)]
-        return self.added.after(number - 1, hidden, stage.sources)
+        return self.added.after(number - 1, hidden, stage.sources[:, -hidden.shape[1] :])
 
     def finish(self, hidden: Tensor) -> Tensor:
         """Drop after the last layer where asked for, and fill the report. hidden: [b, n, d]."""
         hidden = self._with_added(self.setup.num_layers, hidden)
+        if self.suffix is not None and self.suffix.layers == self.setup.num_layers and self.setup.drops:
+            hidden = self.suffix.whole(self.setup.num_layers, hidden)
         for d, drop in enumerate(self.setup.drops):
             if drop.layer == self.setup.num_layers:
                 hidden = self._drop(d, hidden)
@@ -157,6 +169,8 @@ class Prefill:
         fill_report(
             self.report, self.stages, layers, self.setup.num_layers, self.image.shape[1], self.prompt, cut
         )
+        if hidden.shape[1] < self.stages[-1].index.shape[1]:
+            only_last(self.report, self.stages[-1], hidden.shape[1])
         return hidden
 
     def _rank(self, d: int, layer: nn.Module, hidden: Tensor, rotary: tuple[Tensor, Tensor]) -> None:

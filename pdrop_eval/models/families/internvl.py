@@ -34,6 +34,7 @@ class InternVL(MultimodalFamily):
     name = "internvl"
     model_class = "InternVLForConditionalGeneration"
     text_types = ("qwen2", "qwen3")
+    unshared = ""
     vision_types = ("internvl_vision",)
     reduced_by = ("uniform", "random", "divprune", "visionzip", "vispruner", "fastervlm")
     architecture = "internvl3"

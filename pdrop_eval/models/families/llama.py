@@ -9,6 +9,7 @@ class Llama(Family):
     name = "llama"
     model_class = "LlamaForCausalLM"
     text_types = ("llama",)
+    unshared = ""
 
 
 FAMILY = Llama()

@@ -29,6 +29,7 @@ class Llava(MultimodalFamily):
     name = "llava"
     model_class = "LlavaForConditionalGeneration"
     text_types: ClassVar[tuple[str, ...]] = ("llama", "mistral")
+    unshared = ""
     architecture = "llava-1.5"
     display_name = "LLaVA-1.5"
     lmms_name = "llava_hf"

@@ -9,6 +9,7 @@ class Mistral(Family):
     name = "mistral"
     model_class = "MistralForCausalLM"
     text_types = ("mistral",)
+    unshared = ""
 
 
 FAMILY = Mistral()

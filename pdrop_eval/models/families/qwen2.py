@@ -9,6 +9,7 @@ class Qwen2(Family):
     name = "qwen2"
     model_class = "Qwen2ForCausalLM"
     text_types = ("qwen2",)
+    unshared = ""
 
 
 FAMILY = Qwen2()

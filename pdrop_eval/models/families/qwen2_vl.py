@@ -40,6 +40,7 @@ class Qwen2VL(MultimodalFamily):
     name = "qwen2_vl"
     model_class = "Qwen2VLForConditionalGeneration"
     text_types: ClassVar[tuple[str, ...]] = ("qwen2_vl_text",)
+    unshared = ""
     vision_types: ClassVar[tuple[str, ...]] = ("qwen2_vl_vision", "qwen2_vl")
     can_renumber = False
     lowest_transformers = "5.20"

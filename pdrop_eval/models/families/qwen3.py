@@ -9,6 +9,7 @@ class Qwen3(Family):
     name = "qwen3"
     model_class = "Qwen3ForCausalLM"
     text_types = ("qwen3",)
+    unshared = ""
 
 
 FAMILY = Qwen3()

@@ -43,6 +43,7 @@ class SmolVLM(MultimodalFamily):
     name = "smolvlm"
     model_class = "SmolVLMForConditionalGeneration"
     text_types = ("llama",)
+    unshared = ""
     vision_types = ("smolvlm_vision",)
     unreduced = "an image is several runs of tokens between markers, one for each tile"
     architecture = "smolvlm"

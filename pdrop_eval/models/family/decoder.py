@@ -25,6 +25,8 @@ class Family:
             an image a token lies.
         lowest_transformers: the first release of transformers that it works with; "" where each supported
             one does.
+        unshared: why questions of one image can't share the prefix of their prompts; "" where they can: its
+            attention is causal over images too, and no position before the question depends on it.
         architecture: its name in records and in `conf/model`.
         display_name: its name in tables and figures.
     """
@@ -35,6 +37,7 @@ class Family:
     multimodal: ClassVar[bool] = False
     can_renumber: ClassVar[bool] = True
     lowest_transformers: ClassVar[str] = ""
+    unshared: ClassVar[str] = "it isn't known whether its attention is causal over images"
     architecture: ClassVar[str] = ""
     display_name: ClassVar[str] = ""
 
