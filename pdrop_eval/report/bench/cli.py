@@ -16,8 +16,10 @@ from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.terminal.process import console_script
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # torch's profiler would talk about GPUs that aren't there

@@ -11,7 +11,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from pdrop_eval.report.compare.place import Place
@@ -25,9 +25,13 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     status = NOT_COMPARED
     try:
+        from pdrop_eval.utils.terminal.process import collecting_seldom
         from pdrop_eval.utils.terminal.signals import ended_by_signals
 
-        with ended_by_signals(lambda name, _: _say(f"{name}: interrupted. Run the same command to resume.")):
+        with (
+            collecting_seldom(),
+            ended_by_signals(lambda name, _: _say(f"{name}: interrupted. Run the same command to resume.")),
+        ):
             status = _guarded(sys.argv[1:])
     except ImportError:  # nothing of the package works, so nobody else will take an old verdict away
         _forget(sys.argv[1:])
@@ -36,7 +40,7 @@ def main() -> None:
         traceback.print_exc()
     finally:
         _settle()
-        sys.exit(status)
+        _leave(status)
 
 
 def _guarded(arguments: Sequence[str]) -> int:
@@ -138,6 +142,15 @@ def _settle() -> None:
         except (OSError, ValueError):
             with contextlib.suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _leave(status: int) -> NoReturn:
+    """Ends with a status, whatever else fails."""
+    with contextlib.suppress(BaseException):
+        from pdrop_eval.utils.terminal.process import leave
+
+        leave(status)
+    sys.exit(status)
 
 
 def _forget(arguments: Sequence[str]) -> None:

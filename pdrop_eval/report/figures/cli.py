@@ -9,6 +9,7 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class NothingToDrawError(UserError):
     """No point of a figure is measured yet, but for vanilla's."""
 
 
+@console_script
 def main() -> None:
     """Draws figures and writes them."""
     cli.run(_job, "figures", check_settings)

@@ -12,6 +12,7 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ALL, OVERVIEW = "all", "overview"
 
 
+@console_script
 def main() -> None:
     """Prints tables and writes them."""
     cli.run(_job, "tables", _check_arguments)

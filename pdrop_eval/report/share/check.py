@@ -9,10 +9,12 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.text.escape import visible
 from pdrop_eval.utils.validation import is_finite_number
 
 
+@console_script
 def main() -> None:
     """Checks submissions."""
     cli.run(_job, "check-results", check_settings)

@@ -10,11 +10,13 @@ from pdrop_eval.run.config.compose import check_settings
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.validation import check_truth
 
 _EXAMPLE = "from=[results/runs,/mnt/other/runs] into=results/all"
 
 
+@console_script
 def main() -> None:
     """Joins results folders."""
     cli.run(_job, "merge", check_settings)

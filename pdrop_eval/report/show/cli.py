@@ -8,8 +8,10 @@ import sys
 from collections.abc import Sequence
 
 from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.process import console_script
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bars are shown all the same

@@ -9,8 +9,10 @@ from pdrop_eval.run.config.spec import DataSpec
 from pdrop_eval.run.config.typed import typed_config
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
+from pdrop_eval.utils.terminal.process import console_script
 
 
+@console_script
 def main() -> None:
     """Builds the page."""
     cli.run(_job, "page", check_settings)

@@ -16,9 +16,11 @@ from pdrop_eval.run.calibrate.text import calibration_text
 from pdrop_eval.run.config.compose import check_command_line
 from pdrop_eval.utils.terminal import cli, log
 from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.validation import check_choice
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same

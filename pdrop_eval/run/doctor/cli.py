@@ -41,12 +41,14 @@ from pdrop_eval.utils.code import versions
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.terminal.console import as_typed_here, made_here
+from pdrop_eval.utils.terminal.process import console_script
 
 NEWEST_PYTHON = (3, 13)
 _GIGABYTE = 10**9
 _HELP = ("-h", "--help")
 
 
+@console_script
 def main() -> None:
     """The console script. Exits with 0, with 1 if something fails, with 2 for wrong settings."""
     if any(argument in _HELP for argument in sys.argv[1:]):

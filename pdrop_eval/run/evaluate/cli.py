@@ -24,10 +24,12 @@ from pdrop_eval.utils.distributed import check_same, gather, main_process_first,
 from pdrop_eval.utils.terminal import cli, log
 from pdrop_eval.utils.terminal.console import script
 from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.text.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same

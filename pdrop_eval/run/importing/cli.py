@@ -27,12 +27,14 @@ from pdrop_eval.run.importing.vlmevalkit import read_results
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.process import console_script
 
 _READERS: dict[str, Callable[[str, Sequence[str] | None], Source]] = {
     "lmms_eval": read_log, "vlmevalkit": read_results, "table": read_table,
 }  # fmt: skip
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries

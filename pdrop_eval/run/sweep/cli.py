@@ -17,12 +17,14 @@ from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import RunsFailedError
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.text.redact import redact
 
 PROGRAM = "pdrop-eval-sweep"
 _WATCH_SECONDS = 5.0
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault(

@@ -17,8 +17,10 @@ from pdrop_eval.utils.distributed import rank
 from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.terminal.console import command
 from pdrop_eval.utils.terminal.log import log_rank_zero
+from pdrop_eval.utils.terminal.process import console_script
 
 
+@console_script
 def main() -> None:
     """The console script."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

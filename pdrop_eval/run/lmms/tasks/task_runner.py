@@ -46,6 +46,7 @@ from pdrop_eval.run.lmms.tasks.installed_scoring import (
 from pdrop_eval.utils.distributed import gather, main_process_first, rank
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.process import collect_as_usual
 from pdrop_eval.utils.text.redact import redact
 from pdrop_eval.utils.validation import is_finite_number
 
@@ -130,6 +131,7 @@ def ask(
         task.process_results = as_an_answer  # scored when all answers are there
     else:
         check_scorable(task)
+    collect_as_usual()
     with aggregating(f"task {info.task}"):
         output = simple_evaluate(
             model=model, tasks=[task], task_manager=manager, limit=limit, bootstrap_iters=0, cli_args=paths,
