@@ -7,9 +7,11 @@ fields that are not named here may be anything.
 """
 
 import json
+from collections.abc import Sequence
+from functools import cache
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, ValidationInfo
 from pydantic import field_validator as validator
 from pydantic_core import PydanticCustomError
 
@@ -321,6 +323,21 @@ def read_sample(line: str) -> dict[str, Any]:
     if fault:
         raise ValueError(fault)
     return sample
+
+
+def read_samples(lines: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The samples of some lines, looked at together; None where one of them is damaged, or isn't alone."""
+    try:
+        found = parse(f"[{','.join(lines)}]")
+        _all_samples().validate_python(found)
+    except ValueError:  # ValidationError is one
+        return None
+    return found if len(found) == len(lines) else None
+
+
+@cache
+def _all_samples() -> TypeAdapter[list[RecordedSample]]:
+    return TypeAdapter(list[RecordedSample])
 
 
 def _with_statuses(record: dict[str, Any]) -> dict[str, Any]:

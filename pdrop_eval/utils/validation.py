@@ -11,8 +11,10 @@ from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 
-# Without so many digits, or such an exponent, no number is beyond what a float holds.
-_LARGE = re.compile(r"\d{100}|[\s:,\[]-?\d+(?:\.\d+)?[eE]\+?0*\d{3}|^-?\d+(?:\.\d+)?[eE]\+?0*\d{3}")
+# Without so many digits, or such an exponent, no number is beyond what a float holds. An exponent ends its
+# number; in a hash, whose letters look alike, more of it or a quotation mark follows.
+_EXPONENT = re.compile(r"[eE]\+?[0-9]{3,}(?:[\s,\]}]|$)")
+_DIGITS = re.compile(r"[0-9]{10}")
 
 
 def parse(text: str) -> Any:
@@ -21,7 +23,7 @@ def parse(text: str) -> Any:
     That is NaN and infinities (as words or as 1e999), halves of characters, and lists nested without end.
     """
     try:
-        floats = _finite if _LARGE.search(text) else None  # to look at each one takes half of the time
+        floats = _finite if _may_be_large(text) else None  # to look at each one takes half of the time
         found = json.loads(text, parse_constant=_refuse, parse_float=floats)
         if "\\u" in text:  # only so can half a surrogate pair come in
             json.dumps(found, ensure_ascii=False).encode("utf-8")
@@ -30,6 +32,14 @@ def parse(text: str) -> Any:
     except UnicodeEncodeError:
         raise ValueError("it holds half a character (a lone surrogate)") from None
     return found
+
+
+def _may_be_large(text: str) -> bool:
+    """Whether a number may be larger than a float holds: one with an exponent, or of a hundred digits.
+
+    A hundred digits in a row show in every tenth character, ten times in a row.
+    """
+    return _EXPONENT.search(text) is not None or _DIGITS.search(text[::10]) is not None
 
 
 def is_plain_name(name: str) -> bool:

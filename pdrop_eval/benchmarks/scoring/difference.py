@@ -176,15 +176,32 @@ class Difference:
 
 def paired_difference(metric: Metric, baseline: Sequence[Sample], candidate: Sequence[Sample]) -> Difference:
     """The difference of one benchmark. Both runs' samples stand in the same order."""
+    changed = sum(a["score"] != b["score"] for a, b in zip(baseline, candidate, strict=True))
+    tallies = metric.tally(baseline), metric.tally(candidate)
+    return tallied_difference(metric, *tallies, pictures_of(baseline), len(baseline), changed)
+
+
+def tallied_difference(
+    metric: Metric, one: Tally, other: Tally, pictures: Sequence[str | None], n: int, changed: int
+) -> Difference:
+    """The same of samples that were added up before.
+
+    Args:
+        metric: The benchmark's.
+        one: The baseline's samples.
+        other: The candidate's, of the same units.
+        pictures: What each unit is about, see `pictures_of`.
+        n: Questions.
+        changed: Those that earned something else.
+    """
     scale = metric.range[1] / 100
-    one, other = metric.tally(baseline), metric.tally(candidate)
     weights = one.weights / scale
-    units = Units(one.influences / scale, other.influences / scale, weights, _pictures(baseline))
+    units = Units(one.influences / scale, other.influences / scale, weights, pictures)
     return Difference(
         value=(other.value - one.value) / scale,
-        n=len(baseline),
+        n=n,
         clusters=len(weights),
-        changed=sum(a["score"] != b["score"] for a, b in zip(baseline, candidate, strict=True)),
+        changed=changed,
         error=_norm(units.candidate - units.baseline),
         moved=float(np.abs(contributions(one, other)).sum()) / scale,
         span=float(weights.sum()),
@@ -268,7 +285,7 @@ def _norm(values: np.ndarray) -> float:
     return math.sqrt(float((values**2).sum()))
 
 
-def _pictures(samples: Sequence[Sample]) -> list[str | None]:
+def pictures_of(samples: Sequence[Sample]) -> list[str | None]:
     """What each unit is about: the hash of its (first) picture; None where none was recorded."""
     found: dict[int, str | None] = {}
     for unit, sample in zip(unit_numbers(samples).tolist(), samples, strict=True):

@@ -1,20 +1,17 @@
 """The rows of a board compared on the same questions: with vanilla, the controls, and each other."""
 
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.rows.run import Run
-from pdrop_eval.records.samples import each_sample
 from pdrop_eval.report.budgets.blocks import Block, Board
 from pdrop_eval.report.budgets.rows import Row
+from pdrop_eval.report.paired.answers import Answers, scores_of
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
 from pdrop_eval.report.paired.known import Known
-from pdrop_eval.report.paired.pairing import Samples, pair_samples
-from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
+from pdrop_eval.report.paired.stored_samples import CannotCompareError
 from pdrop_eval.report.tables.cells import average, relative
 
 Found = TypeVar("Found")
@@ -34,7 +31,7 @@ class Pairing:
     def __init__(self, keys: Sequence[str], known: Known | None = None) -> None:
         self._keys = keys
         self._known = known or Known(None)
-        self._samples: dict[tuple[str, str], Samples | CannotCompareError] = {}
+        self._answers: dict[tuple[str, str], Answers | CannotCompareError] = {}
         self._held = 0
         self._scores: dict[tuple[str, str], Mean | CannotCompareError] = {}
 
@@ -61,28 +58,22 @@ class Pairing:
         return found
 
     def _of(self, baseline: Run, candidate: Run, key: str) -> Scores:
-        first, second = (self._read(run, key) for run in (baseline, candidate))
-        return Scores.of(pair_samples(baseline, candidate, key, first, second))
+        return scores_of(*(self._read(run, key) for run in (baseline, candidate)))
 
-    def _read(self, run: Run, key: str) -> Samples:
+    def _read(self, run: Run, key: str) -> Answers:
         which = run.folder, key
-        found = self._samples.pop(which, None)
+        found = self._answers.pop(which, None)
         if found is None:
             try:
-                found = scored_samples(run, key, partial(_samples, run, key))
-                self._held += len(found)
+                found = Answers.of(run, key)
+                self._held += len(found.samples)
             except CannotCompareError as error:
                 found = error
-        self._samples[which] = found  # the last to be dropped
-        while self._held > _HELD and len(self._samples) > 2 * len(self._keys):
-            dropped = self._samples.pop(next(iter(self._samples)))
-            self._held -= 0 if isinstance(dropped, CannotCompareError) else len(dropped)
+        self._answers[which] = found  # the last to be dropped
+        while self._held > _HELD and len(self._answers) > 2 * len(self._keys):
+            dropped = self._answers.pop(next(iter(self._answers)))
+            self._held -= 0 if isinstance(dropped, CannotCompareError) else len(dropped.samples)
         return _given(found)
-
-
-def _samples(run: Run, key: str, folder: Path, task: str) -> Samples:
-    """A run's samples; its record, which vouches for them, was read before."""
-    return list(each_sample(folder, task, run.results[key]))
 
 
 def compare(board: Board, pairing: Pairing) -> None:

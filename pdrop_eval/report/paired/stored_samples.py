@@ -4,9 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pdrop_eval.benchmarks.registry import NO_INTERVAL, benchmark_of
+from pdrop_eval.benchmarks.scoring.tally import Tally
 from pdrop_eval.records.imported import IMPORTED
 from pdrop_eval.records.rows.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
@@ -76,17 +75,22 @@ def _in_full(error: CannotCompareError, benchmark: str) -> str:
     return str(error).removeprefix(f"{name_of(benchmark)}: ")
 
 
-def scored_samples(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
+def scored_samples(run: Run, benchmark: str, read: Read | None = None) -> list[Sample]:
     """A run's samples that count for the score of a benchmark, after making sure that they give its score.
 
     Args:
         run: The run.
         benchmark: The benchmark's key.
-        read: Gives the samples of a run's folder and a task.
+        read: Gives the samples of a run's folder and a task; None: those that the run's record vouches for.
 
     Raises:
         CannotCompareError: There are none, or they aren't what was scored.
     """
+    return tallied_samples(run, benchmark, read)[0]
+
+
+def tallied_samples(run: Run, benchmark: str, read: Read | None = None) -> tuple[list[Sample], Tally]:
+    """The same, with what they add up to. Raises CannotCompareError as `scored_samples`."""
     entry = run.results.get(benchmark)
     if entry is None:
         there = ", ".join(name_of(key) for key in run.results) or "none"
@@ -109,17 +113,20 @@ def scored_samples(run: Run, benchmark: str, read: Read = load_samples) -> list[
     samples = load(run, benchmark, read)
     if len(samples) != entry["n"]:
         raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
-    value = benchmark_of(benchmark).rule.score(samples)
-    if not np.isclose(value, float(entry["score"]), rtol=_NEAR, atol=_NEAR):
-        told = f"they give {value:.4f} and its record says {float(entry['score']):.4f}"
-        raise damaged(run, benchmark, told)
-    return samples
+    tally = benchmark_of(benchmark).rule.tally(samples)
+    value, told = tally.value, float(entry["score"])
+    if not abs(value - told) <= _NEAR + _NEAR * abs(told):
+        raise damaged(run, benchmark, f"they give {value:.4f} and its record says {told:.4f}")
+    return samples, tally
 
 
-def load(run: Run, benchmark: str, read: Read = load_samples) -> list[Sample]:
+def load(run: Run, benchmark: str, read: Read | None = None) -> list[Sample]:
     """The samples that have a score, each checked for what a comparison reads, by doc_id."""
+    folder, task = Path(run.folder), benchmark_of(benchmark).task
     try:
-        samples = read(Path(run.folder), benchmark_of(benchmark).task)
+        samples = (
+            load_samples(folder, task, run.results.get(benchmark)) if read is None else read(folder, task)
+        )
     except UserError as error:
         raise CannotCompareError(CannotCompareError.SAMPLES, f"{name_of(benchmark)}: {error}") from error
     own = benchmark_of(benchmark).scale == "own"

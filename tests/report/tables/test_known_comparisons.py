@@ -10,7 +10,8 @@ from report_records import edit
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.samples import checksum
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.budgets import paired
+from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.paired import stored_samples
 from pdrop_eval.report.paired.known import FILE, Known
 from pdrop_eval.report.readme.cli import make_tables
 
@@ -19,8 +20,8 @@ from pdrop_eval.report.readme.cli import make_tables
 def table(tmp_path, monkeypatch):
     """Makes the table; returns its Markdown, and how many samples files were read for it."""
     read = []
-    real = paired.each_sample
-    monkeypatch.setattr(paired, "each_sample", lambda *given: read.append(given[1]) or real(*given))
+    real = stored_samples.load_samples
+    monkeypatch.setattr(stored_samples, "load_samples", lambda *given: read.append(given[1]) or real(*given))
 
     def make():
         read.clear()
@@ -91,7 +92,7 @@ def test_a_comparison_is_known_with_all_of_its_numbers(tmp_path):
     made.add(tmp_path / "runs", "fastv", 70, 48, budget={"tokens": 48})
     baseline, candidate = sorted(to_runs(load_records(tmp_path / "runs")), key=lambda run: run.strategy)[::-1]
     known = Known(tmp_path / "runs")
-    mean = paired.Pairing(made.KEYS, known).mean(baseline, candidate)
+    mean = Pairing(made.KEYS, known).mean(baseline, candidate)
     known.save()
     again = Known(tmp_path / "runs")
     found = again.get(again.name(baseline, candidate, made.KEYS))
