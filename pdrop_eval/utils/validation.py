@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
@@ -14,7 +14,8 @@ from pdrop_eval.utils.errors import UserError
 # Without so many digits, or such an exponent, no number is beyond what a float holds. An exponent ends its
 # number; in a hash, whose letters look alike, more of it or a quotation mark follows.
 _EXPONENT = re.compile(r"[eE]\+?[0-9]{3,}(?:[\s,\]}]|$)")
-_DIGITS = re.compile(r"[0-9]{10}")
+_HUNDRED = re.compile(r"[0-9]{100}")
+_TENTHS = re.compile(r"[0-9]{10,}")
 
 
 def parse(text: str) -> Any:
@@ -35,11 +36,14 @@ def parse(text: str) -> Any:
 
 
 def _may_be_large(text: str) -> bool:
-    """Whether a number may be larger than a float holds: one with an exponent, or of a hundred digits.
+    """Whether a number may be larger than a float holds: one with an exponent, or of a hundred digits."""
+    return _EXPONENT.search(text) is not None or any(map(_HUNDRED.search, _dense(text)))
 
-    A hundred digits in a row show in every tenth character, ten times in a row.
-    """
-    return _EXPONENT.search(text) is not None or _DIGITS.search(text[::10]) is not None
+
+def _dense(text: str) -> Iterator[str]:
+    """Where a hundred digits in a row may be: every tenth character is one, ten times in a row."""
+    for found in _TENTHS.finditer(text[::10]):
+        yield text[max(0, 10 * found.start() - 9) : 10 * found.end()]
 
 
 def is_plain_name(name: str) -> bool:
