@@ -1,5 +1,6 @@
 """Medians, speed-ups, exponents and memory: against numbers worked out by hand."""
 
+import errno
 import math
 import subprocess
 from collections import namedtuple
@@ -9,6 +10,8 @@ import torch
 
 from pdrop_eval.run.bench import machine, memory, outcome
 from pdrop_eval.run.bench.statistics import fit_exponent, quartiles, speedup, throughput
+from pdrop_eval.utils.errors import SampleError
+from pdrop_eval.utils.memory import is_out_of_memory
 
 
 def test_quartiles():
@@ -57,18 +60,46 @@ def test_beyond_the_free_memory_an_allocation_fails_and_the_limit_goes_again(mon
     before = memory.resource.getrlimit(memory.resource.RLIMIT_AS)
     with pytest.raises(RuntimeError) as caught, memory.within_memory("cpu"):
         torch.empty(2**30, dtype=torch.uint8)
-    assert memory.is_out_of_memory(caught.value)
+    assert is_out_of_memory(caught.value)
     assert memory.resource.getrlimit(memory.resource.RLIMIT_AS) == before
 
 
-def test_other_errors_are_not_of_memory():
-    assert memory.is_out_of_memory(torch.cuda.OutOfMemoryError("CUDA out of memory."))
-    assert memory.is_out_of_memory(MemoryError())
-    assert memory.is_out_of_memory(torch.AcceleratorError("CUDA error: out of memory"))
-    for words in ("CUBLAS_STATUS_ALLOC_FAILED when calling", "std::bad_alloc", "can't allocate memory: you"):
-        assert memory.is_out_of_memory(RuntimeError(words))
-    assert not memory.is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    assert not memory.is_out_of_memory(ValueError("not enough memory"))
+# By torch's allocators for CUDA, ROCm, Apple and the processor; by libraries; by the runtimes; by C++.
+FULL = [
+    "CUDA out of memory. Tried to allocate 2.00 GiB", "HIP out of memory. Tried to allocate",
+    "MPS backend out of memory (MPS allocated: 9 GB)", "XPU out of memory.", "CUDA error: out of memory",
+    "[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you tried",
+    "DefaultCPUAllocator: not enough memory: you tried", "std::bad_alloc",
+    "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+    "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+    "cuDNN error: CUDNN_STATUS_ALLOC_FAILED", "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED",
+    "CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling", "HIP error: hipErrorOutOfMemory",
+    "rocblas_status_memory_error", "MIOpen Error: miopenStatusAllocFailed", "cudaErrorMemoryAllocation",
+    "Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)",
+]  # fmt: skip
+OTHER = [
+    "mat1 and mat2 shapes cannot be multiplied", "CUDA error: device-side assert triggered",
+    "CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`",
+    "cuDNN error: CUDNN_STATUS_BAD_PARAM", "[Errno 28] No space left on device",
+]  # fmt: skip
+
+
+def test_errors_of_memory_are_known_from_others():
+    assert [words for words in FULL if not is_out_of_memory(RuntimeError(words))] == []
+    assert [words for words in OTHER if is_out_of_memory(RuntimeError(words))] == []
+    assert is_out_of_memory(torch.OutOfMemoryError(FULL[0]))
+    assert is_out_of_memory(torch.AcceleratorError("CUDA error: out of memory"))
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(OSError(errno.ENOMEM, "Cannot allocate memory"))
+    assert not is_out_of_memory(ValueError("not enough memory"))
+    assert not is_out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
+    assert not is_out_of_memory(None)
+
+
+def test_an_error_that_was_raised_from_one_of_memory_is_one():
+    outer = SampleError("task gqa, sample 3 can't be answered")
+    outer.__cause__ = RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+    assert is_out_of_memory(outer)
 
 
 def test_a_machine_is_busy_when_others_take_more_than_a_third_of_a_core(monkeypatch):

@@ -115,6 +115,22 @@ class InternVL(MultimodalFamily):
         self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, ids: Tensor | None = None
     ) -> list[EncodedImage]:
         """Return each image with the class token's attention to its tokens in the last layer, by tile."""
+        lengths = None
+        if ids is not None:
+            lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
+        return self._encoded(model, pixels, needs, lengths)
+
+    def encode_joined(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, images: Sequence[Mapping[str, Tensor]]
+    ) -> list[EncodedImage]:
+        """Return the same of several images, whose tiles are counted."""
+        tile_tokens = self.side(model.config) ** 2
+        return self._encoded(model, pixels, needs, [len(one["pixel_values"]) * tile_tokens for one in images])
+
+    def _encoded(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, lengths: list[int] | None
+    ) -> list[EncodedImage]:
+        """Return images of so many tokens; None: all is one image."""
         noted: list[Tensor] = []
         handle = None
         if needs.layers or needs.of_class_token:
@@ -130,9 +146,7 @@ class InternVL(MultimodalFamily):
             if handle is not None:
                 handle.remove()
         side = self.side(model.config)
-        lengths = [output.shape[0] * output.shape[1]]
-        if ids is not None:
-            lengths = [length for row in ids.tolist() for length in runs(row, model.config.image_token_id)]
+        lengths = lengths or [output.shape[0] * output.shape[1]]
         held: dict[str, Any] = {}
         if noted:
             from pdrop_eval.models.towers.salience import blocks_of

@@ -45,6 +45,7 @@ class SmolVLM(MultimodalFamily):
     text_types = ("llama",)
     unshared = ""
     vision_types = ("smolvlm_vision",)
+    encodes_together = False
     unreduced = "an image is several runs of tokens between markers, one for each tile"
     architecture = "smolvlm"
     display_name = "SmolVLM"

@@ -21,11 +21,14 @@ class ImageEncoding(ImageSizes):
         unreduced: why strategies before the decoder can't be used; "" where they can.
         reduced_by: the strategies before the decoder that are defined for its tower; None: all whose needs it
             can meet.
+        encodes_together: whether pixels of several images, put behind one another, are what the tower takes
+            of several, and `encode_joined` tells them apart again.
     """
 
     processor_inputs: ClassVar[tuple[str, ...]] = ("pixel_values",)
     unreduced: ClassVar[str] = ""
     reduced_by: ClassVar[tuple[str, ...] | None] = None
+    encodes_together: ClassVar[bool] = True
 
     def parts(self, model: Any) -> dict[str, nn.Module]:
         """Return head, vision tower and projector."""
@@ -103,6 +106,19 @@ class ImageEncoding(ImageSizes):
         from pdrop_eval.models.towers.tower import encode
 
         return encode(self, model, pixels, needs)
+
+    def encode_joined(
+        self, model: Any, pixels: Mapping[str, Tensor], needs: Needs, images: Sequence[Mapping[str, Tensor]]
+    ) -> list[EncodedImage]:
+        """Return each of several images whose pixels were put behind one another.
+
+        Args:
+            model: on the device of the pixels.
+            pixels: the `processor_inputs` of all images.
+            needs: what to hold of the vision tower.
+            images: those of each, which tell how many tiles it has.
+        """
+        return self.encode_images(model, pixels, needs)
 
     def places(self, model: Any, pixels: Mapping[str, Tensor]) -> list[Places]:
         """Return where the tokens of each image come from.

@@ -5,7 +5,7 @@ Importing this needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -184,13 +184,17 @@ class EncodedImage:
 
     def to(self, device: Any) -> EncodedImage:
         """Return the same on a device; what is there already is not copied."""
+        return self.mapped(lambda tensor: tensor.to(device))
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> EncodedImage:
+        """Return the same with each of its tensors changed."""
         changes: dict[str, Any] = {}
         for name in (one.name for one in fields(self)):
             value = getattr(self, name)
             if isinstance(value, Mapping):
-                changes[name] = {layer: tensor.to(device) for layer, tensor in value.items()}
+                changes[name] = {layer: change(tensor) for layer, tensor in value.items()}
             elif hasattr(value, "device"):
-                changes[name] = value.to(device)
+                changes[name] = change(value)
         return replace(self, **changes)
 
     def cpu(self) -> EncodedImage:

@@ -1,4 +1,4 @@
-"""Memory: what is free, the peak of a piece of work, and running out of it as an error that can be caught."""
+"""Memory: what is free, the peak of a piece of work, and an end to it that can be caught."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,11 +14,6 @@ except ImportError:  # not a POSIX system: the processor's memory then has no li
     resource = None  # type: ignore[assignment]
 
 _MARGIN = 0.95  # of the free memory that may be taken
-# How the processor's allocator, the GPU's and the libraries above them word it.
-_FULL = (
-    "out of memory", "not enough memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED",
-    "std::bad_alloc",
-)  # fmt: skip
 
 
 def available(device: str) -> int:
@@ -46,13 +41,6 @@ def within_memory(device: str) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the memory is full: of the GPU, or the processor's."""
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def peak_bytes(work: Callable[[], Any], device: str) -> int:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from pdrop_eval.run.bench import machine
 from pdrop_eval.run.bench import model as models
-from pdrop_eval.run.bench.memory import available, is_out_of_memory, within_memory
+from pdrop_eval.run.bench.memory import available, within_memory
 from pdrop_eval.run.bench.outcome import gib, lacks
 from pdrop_eval.run.bench.record import Benchmark
 from pdrop_eval.run.bench.settings import Plan
@@ -20,6 +20,7 @@ from pdrop_eval.run.bench.timing import PHASES, Runner
 from pdrop_eval.run.bench.work import Work, header, prepare
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.code import provenance
+from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal.log import log_rank_zero
 
 _RANKINGS = 5  # prefills in which the ranking is timed

@@ -11,7 +11,7 @@ from torch import Tensor
 from pdrop_eval.benchmarks.sample_errors import SampleError, guard
 from pdrop_eval.run.evaluate.plan import Plan
 from pdrop_eval.run.lmms.generation import FiniteLogits
-from pdrop_eval.run.lmms.inputs.batching import is_out_of_memory, left_padded
+from pdrop_eval.run.lmms.inputs.batching import left_padded
 from pdrop_eval.run.lmms.inputs.prefetch import prepared
 from pdrop_eval.run.lmms.inputs.preprocess import Prepared
 from pdrop_eval.run.lmms.inputs.requests import where
@@ -19,6 +19,7 @@ from pdrop_eval.run.lmms.inputs.staging import staged_inputs
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_task
 from pdrop_eval.run.lmms.tasks.task_runner import load_task, task_manager
+from pdrop_eval.utils.memory import is_out_of_memory
 
 _AHEAD = 32  # questions that are prepared before they are needed
 

@@ -5,14 +5,13 @@ r"""LLaVA and LLaVA-NeXT with a token-dropping strategy, as a model that lmms-ev
 
 Answers don't depend on the batch size (exactly so in float32), and nothing is caught: a sample that fails
 fails the run. Background threads read and prepare questions while the model answers others; the vision tower
-runs once for an image, on its own, so that its features don't depend on what else is in a batch.
+runs once for an image, together with the other new ones of its batch.
 """
 
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
 from importlib import import_module
 from itertools import islice
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
+from torch import Tensor
 from tqdm import tqdm
 from transformers import LogitsProcessorList
 
@@ -30,6 +30,8 @@ from pdrop_eval.models.loading.load import load
 from pdrop_eval.models.pictures.image_bounds import ImageBounds
 from pdrop_eval.models.prompts import CHAT_TEMPLATES, IMAGE_PROCESSING, asked_as
 from pdrop_eval.models.towers.encoded import EncodedImage, Needs
+from pdrop_eval.models.towers.together import encode_together
+from pdrop_eval.models.transfer import upload
 from pdrop_eval.run.lmms.answer_log import Answer, AnswerLog, BatchSizes
 from pdrop_eval.run.lmms.generation import (
     FiniteLogits,
@@ -37,19 +39,19 @@ from pdrop_eval.run.lmms.generation import (
     settle_generation,
     strategy_of,
 )
-from pdrop_eval.run.lmms.inputs.batching import groups_of, is_out_of_memory, left_padded, seed_of
+from pdrop_eval.run.lmms.inputs.batching import first_batch_size, groups_of, in_order, left_padded, seed_of
 from pdrop_eval.run.lmms.inputs.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.inputs.prefetch import prepared
-from pdrop_eval.run.lmms.inputs.preprocess import Picture, Prepared, Preparer
+from pdrop_eval.run.lmms.inputs.preprocess import Prepared, Preparer
 from pdrop_eval.run.lmms.inputs.requests import arguments_of, cut, where
 from pdrop_eval.run.lmms.inputs.staging import staged_inputs
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
+from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal import log
 from pdrop_eval.utils.validation import check_choice, truth_of
 
-_AUTO_BATCH = {"cuda": 32, "mps": 8, "cpu": 8}  # where batch_size=auto begins
 _WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
 _SMALLEST_WINDOW = 32
 _TELL_SECONDS = 30  # between two events of progress
@@ -120,7 +122,8 @@ class PdropLlava(lmms):
         """Takes what the machine allows: batches, threads and memory."""
         self.placed = torch.device(device)
         self.auto_batch = batch_size == "auto"
-        self._first_batch_size = _AUTO_BATCH[self.placed.type] if self.auto_batch else int(batch_size)
+        auto = first_batch_size(self.placed.type, self.loaded.model.config)
+        self._first_batch_size = auto if self.auto_batch else int(batch_size)
         self.workers = int(workers)
         self.features = FeatureCache(float(feature_cache) * GIB)
 
@@ -243,10 +246,8 @@ class PdropLlava(lmms):
     ) -> Iterator[tuple[int, GenerationResult]]:
         """Answers what belongs to `indices`, the next of what gets ready; each with its index."""
         started = time.perf_counter()
-        # The longest first, by what they really are: with little padding, and what doesn't fit fails at once.
-        waiting = sorted(
-            zip(indices, islice(ready, len(indices)), strict=True), key=lambda pair: -len(pair[1].ids)
-        )
+        questions = list(islice(ready, len(indices)))
+        waiting = [(indices[place], questions[place]) for place in in_order(questions)]
         self._answers.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
         known, waiting = self._recall(waiting)
         yield from known
@@ -295,7 +296,7 @@ class PdropLlava(lmms):
         model: Any = self.loaded.model
         tokenizer = self.loaded.processor.tokenizer
         ids, mask = left_padded([question.ids for question in batch], tokenizer.pad_token_id)
-        ids, mask = ids.to(self.placed), mask.to(self.placed)
+        ids, mask = self._upload(ids), self._upload(mask)
         arguments, until = self._arguments(batch[0].request.args[1])
         usage = self._answers.usage[batch[0].request.args[4]]
         if arguments["do_sample"]:
@@ -323,27 +324,30 @@ class PdropLlava(lmms):
         return results
 
     def encoded(self, batch: Sequence[Prepared], needs: Needs | None) -> list[EncodedImage]:
-        """Each image of a batch, in order."""
+        """Each image of a batch, in order; the vision tower encodes those together that aren't known yet."""
+        asked = [(picture, question.request.args[4]) for question in batch for picture in question.pictures]
+
+        def make(places: list[int], needs: Needs | None) -> list[EncodedImage]:
+            for place in places:
+                self._answers.usage[asked[place][1]].encoded += 1
+            pixels = [asked[place][0].processed(self.preparer.process).pixels for place in places]
+            return self._encode(pixels, needs)
+
+        keys = [picture.sha256 for picture, _ in asked]
+        # Of images that are kept, those of a GPU begin their way back to it, all at once.
+        return [image.mapped(self._upload) for image in self.features.get_all(keys, make, needs)]
+
+    def _encode(self, pixels: Sequence[dict[str, Tensor]], needs: Needs | None) -> list[EncodedImage]:
+        """Images, encoded; in half precision on a processor each alone, so that a run resumes exactly."""
+        model: Any = self.loaded.model
+        family, alone = self.loaded.family, self.placed.type == "cpu" and model.dtype != torch.float32
+        groups = [[one] for one in pixels] if alone else [pixels]
         return [
-            self.features.get(picture.sha256, partial(self._encode, picture, question.request.args[4]), needs)
-            for question in batch
-            for picture in question.pictures
+            image for group in groups for image in encode_together(family, model, group, needs, self.placed)
         ]
 
-    def _encode(self, picture: Picture, task: str, needs: Needs | None = None) -> EncodedImage:
-        """One image, encoded: always alone, so that its tokens are always the same."""
-        model: Any = self.loaded.model
-        pixels = picture.processed(self.preparer.process).pixels
-        placed = {
-            name: tensor.to(self.placed, model.dtype if tensor.is_floating_point() else None)
-            for name, tensor in pixels.items()
-        }
-        self._answers.usage[task].encoded += 1
-        family = self.loaded.family
-        if needs is None:
-            return family.encode_image(model, placed)
-        (image,) = family.encode_images(model, placed, needs)
-        return image
+    def _upload(self, tensor: Tensor) -> Tensor:
+        return upload(tensor, self.placed)
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return arguments_of(given, self.max_new_tokens)

@@ -90,7 +90,7 @@ def test_the_longest_come_first_image_tokens_included(llava_next):
 @pytest.mark.parametrize("family", ["llava", "llava_next"])
 def test_an_automatic_batch_is_halved_until_it_fits_and_stays_so(family, request, monkeypatch):
     model = make(request.getfixturevalue(family), batch_size="auto")
-    assert model.batch_size == 8
+    assert model.batch_size == 32
     expected = texts(model.generate_until(requests(model)))
     sizes, generate = [], model._generate
 

@@ -82,7 +82,7 @@ def test_features_that_are_kept_are_those_that_would_be_computed(family, request
     seen = []
     for gib in (2, 0):
         model = make(folder, batch_size=3, feature_cache=gib)
-        runs, embeddings = count_runs(model), []
+        embeddings = []
         generate = model.loaded.model.generate
 
         def noted(generate=generate, embeddings=embeddings, **inputs):
@@ -92,10 +92,11 @@ def test_features_that_are_kept_are_those_that_would_be_computed(family, request
         model.loaded.model.generate = noted
         answers = texts(model.generate_until(requests(model, SHARED, sizes={1: (40, 14)})))
         seen.append((answers, embeddings))
-        assert len(runs) == (2 if gib else 6)
+        # Each of the two batches asks about both images; without a cache the second encodes them again.
+        assert model.answers.usage["quiz"].encoded == (2 if gib else 4)
     assert seen[0][0] == seen[1][0]
     for kept, computed in zip(seen[0][1], seen[1][1], strict=True):
-        assert torch.equal(kept, computed)
+        torch.testing.assert_close(kept, computed, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.thin(1)
@@ -196,26 +197,65 @@ def test_several_processes_take_the_longest_time_and_all_images():
     assert Usage().hit_rate is None
 
 
-def test_what_was_used_longest_ago_goes_first():
+def cache_of_three():
+    """A cache for three images of ten numbers, what asks it, and the places and needs that it has made."""
+    from pdrop_eval.models.towers.encoded import EncodedImage
     from pdrop_eval.run.lmms.inputs.feature_cache import FeatureCache
 
-    cache = FeatureCache(limit_bytes=3 * 4 * 10)  # three features of ten float32 numbers
-    made = []
+    cache, made = FeatureCache(limit_bytes=3 * 4 * 10), []
 
-    def get(key, size=10):
-        def make(_):
-            made.append(key)
-            return torch.full((size, 1), float(ord(key)))
+    def get(keys, size=10):
+        def make(places, needs):
+            made.append([keys[place] for place in places])
+            whole = torch.stack([torch.full((size, 1), float(ord(keys[place]))) for place in places])
+            return [EncodedImage(tokens) for tokens in whole]
 
-        return cache.get(key, make)
+        return [one.tokens for one in cache.get_all(keys, make)]
 
+    return cache, get, made
+
+
+def test_what_was_used_longest_ago_goes_first():
+    cache, get, made = cache_of_three()
     for key in "abcad":  # a is used again before d comes: b has to go
-        assert get(key)[0, 0] == ord(key)
-    assert made == ["a", "b", "c", "d"]
+        assert get(key)[0][0, 0] == ord(key)
+    assert made == [["a"], ["b"], ["c"], ["d"]]
     assert (cache.hits, cache.misses, cache.bytes) == (1, 4, 120)
     assert [cache.tokens(key) for key in "abcd"] == [10, None, 10, 10]
     get("e", size=31)  # larger than the limit: not kept, and nothing goes for it
     assert [cache.tokens(key) for key in "acde"] == [10, 10, 10, None]
+
+
+def test_images_that_are_missing_are_made_together_each_once():
+    cache, get, made = cache_of_three()
+    get("a")
+    found = get("bcabc")
+    assert [int(tokens[0, 0]) for tokens in found] == [ord(key) for key in "bcabc"]
+    assert made == [["a"], ["b", "c"]]
+    assert (cache.hits, cache.misses, cache.bytes) == (3, 3, 120)
+    # What is kept doesn't hold on to the memory of what was made with it.
+    assert all(kept.image.tokens.untyped_storage().nbytes() == 40 for kept in cache._kept.values())
+
+
+def test_questions_of_one_image_follow_one_another_the_longest_first():
+    from types import SimpleNamespace
+
+    from pdrop_eval.run.lmms.inputs.batching import in_order
+
+    asked = [("x", 5), ("y", 9), ("x", 7), ("z", 8), ("y", 2)]
+    questions = [SimpleNamespace(images_sha256=image, ids=torch.zeros(n)) for image, n in asked]
+    assert in_order(questions) == [1, 4, 3, 2, 0]
+
+
+def test_batches_begin_by_the_device_and_the_length_of_an_image():
+    from pdrop_eval.models import families
+    from pdrop_eval.run.lmms.inputs.batching import first_batch_size
+
+    small, large = (families.multimodal(name).published_config("7b") for name in ("llava", "llava_next"))
+    assert [first_batch_size(device, small) for device in ("cuda", "mps", "cpu")] == [32, 8, 8]
+    assert [first_batch_size(device, large) for device in ("cuda", "mps", "cpu")] == [8, 8, 8]
+    half = families.multimodal("llava_onevision").published_config("0.5b")  # 3,000 tokens and more an image
+    assert first_batch_size("cuda", half) == 8
 
 
 def test_a_picture_whose_features_are_there_is_not_processed_again(llava):

@@ -3,12 +3,18 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lmms_eval.api.instance import Instance
 from torch import Tensor
 
+from pdrop_eval.efficiency.architecture import nominal_image_tokens
 from pdrop_eval.run.lmms.inputs.preprocess import Prepared
+
+_MANY, _FEW = 32, 8
+_MOST_TOKENS = 1024  # of an image, in a large batch
+_SMALL_WIDTH = 1024  # of a decoder that a processor gives a large batch
 
 
 def left_padded(rows: Sequence[Tensor], fill: int) -> tuple[Tensor, Tensor]:
@@ -38,10 +44,37 @@ def groups_of(requests: Sequence[Instance]) -> list[list[int]]:
     return list(groups.values())
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error says that the device's memory is full."""
-    # MPS and the CPU have no exception of their own for it
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError)
-        and any(words in str(error) for words in ("out of memory", "can't allocate memory"))
-    )
+def in_order(questions: Sequence[Prepared]) -> list[int]:
+    """The places of questions in the order in which they are answered.
+
+    Questions of one image follow one another, the longest first, and so do images, by their longest question:
+    with little padding, and what doesn't fit fails at once.
+    """
+    longest: dict[str, int] = {}
+    for question in questions:
+        key = question.images_sha256
+        longest[key] = max(longest.get(key, 0), len(question.ids))
+
+    def place(number: int) -> tuple[int, str, int]:
+        question = questions[number]
+        return -longest[question.images_sha256], question.images_sha256, -len(question.ids)
+
+    return sorted(range(len(questions)), key=place)
+
+
+def first_batch_size(device: str, config: Any) -> int:
+    """Where `batch_size=auto` begins: what a GPU of 80 GB, or a processor, takes at once of a usual model.
+
+    32 questions of 600 tokens are what fills a GPU's kernels; of LLaVA-NeXT's 3,000 tokens, their keys and
+    values alone are 50 GB. A processor gains from more than 8 only where the model is small.
+
+    Args:
+        device: its type, "cuda", "mps" or "cpu".
+        config: the model's transformers config.
+    """
+    long = nominal_image_tokens(config) > _MOST_TOKENS
+    if long or device == "mps":
+        return _FEW
+    if device == "cuda":
+        return _MANY
+    return _MANY if config.get_text_config().hidden_size <= _SMALL_WIDTH else _FEW
