@@ -32,6 +32,26 @@ def check_drops(drops: tuple[Drop, ...], num_layers: int) -> None:
             )
 
 
+def check_one_place(model: nn.Module) -> None:
+    """Refuse a model whose parts transformers has put on several devices (`device_map="auto"`).
+
+    There each layer's outputs stay on its own device, and what is dropped is found on the first one.
+
+    Raises:
+        UserError: with the devices, and how a model is spread here.
+    """
+    places = (getattr(model, "hf_device_map", None) or {}).values()
+    found = {f"cuda:{place}" if isinstance(place, int) else str(place) for place in places}
+    if len(found) > 1:
+        raise UserError(
+            f"{type(model).__name__} lies on {len(found)} devices ({', '.join(sorted(found))}, by its "
+            "hf_device_map), between which tokens can't be dropped. Load it onto one, "
+            'device_map={"": "cuda:0"}; or spread it over several with '
+            'pdrop_eval.models.loading.load.load(..., device="cuda", devices=2), model.devices=2 on the '
+            "command line."
+        )
+
+
 def check_image_mask(mask: Tensor | None, model: str, finds_images: bool) -> None:
     """Refuse a missing image mask where the model can't tell image tokens, and a mask of the wrong kind.
 

@@ -85,6 +85,8 @@ class StagedForward:
         can_renumber = self.family.can_renumber or not self.drops
         self.positions = settled_positions(selector.positions, type(model).__name__, can_renumber)
         reducer = getattr(selector, "reducer", None)
+        if self.drops or reducer is not None:
+            checks.check_one_place(model)
         self.before = None if reducer is None else BeforeStage(self.family, model, reducer)
         self.prompt, self.questions, self.seeds, self.places = prompt, questions, seeds, places
         self.prefixes, self.prefix_keys = prefixes, prefix_keys

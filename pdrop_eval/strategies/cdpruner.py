@@ -211,13 +211,15 @@ def embedded(tower: TextTower, text: str) -> Tensor:
     """Return [s, j]: a text in segments of what the text tower reads at once, pooled at its highest id."""
     import torch
 
+    from pdrop_eval.engine.stages.ops import on_device
+
     ids = tower.tokenize(text)
     length = tower.text.config.max_position_embeddings
     segments = max(1, math.ceil(len(ids) / length))
     padding = segments * length - len(ids)
     device = tower.text_projection.weight.device
-    rows = torch.tensor(ids + [0] * padding, device=device).view(segments, length)
-    mask = torch.tensor([1] * len(ids) + [0] * padding, device=device).view(segments, length)
+    rows = on_device(ids + [0] * padding, device).view(segments, length)
+    mask = on_device([1] * len(ids) + [0] * padding, device).view(segments, length)
     hidden = tower.text(input_ids=rows, attention_mask=mask).last_hidden_state
     pooled = hidden[torch.arange(segments, device=device), rows.argmax(dim=1)]
     found: Tensor = tower.text_projection(pooled)

@@ -131,12 +131,14 @@ class DART(InsideStrategy):
         """Let one pivot after the other take its tokens. hidden: [b, n, d], entering layer K."""
         import torch
 
+        from pdrop_eval.engine.stages.ops import on_device
+
         counts = [self.retained(context.num_layers, n)[0] for n in context.image_tokens]
         plans = [self._plan(context, row, pivot, counts[row]) for row, pivot in enumerate(rows)]
         most = max(map(len, plans))
         device = hidden.device
-        number = torch.tensor([plan + [0] * (most - len(plan)) for plan in plans], device=device)
-        order = torch.tensor([(r.order + [0] * most)[:most] for r in rows], device=device)
+        number = on_device([plan + [0] * (most - len(plan)) for plan in plans], device)
+        order = on_device([(r.order + [0] * most)[:most] for r in rows], device)
         image_pivots = torch.zeros_like(context.image)
         for row, pivot in enumerate(rows):
             image_pivots[row, pivot.image] = True

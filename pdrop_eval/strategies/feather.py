@@ -124,13 +124,11 @@ class Feather(InsideStrategy):
 
     def select(self, context: SelectionContext) -> Selection:
         """Choose the best by attention, and at the first drop the evenly spaced tokens beside them."""
-        import torch
-
         from pdrop_eval.engine.stages import ops
 
         share = self.keep if context.drop == 0 else self.keep**2
         scores = image_attention(context)
-        counts = torch.tensor([int(alive * share) for alive in context.alive], device=scores.device)
+        counts = ops.on_device([int(alive * share) for alive in context.alive], scores.device)
         chosen = ops.top_mask(scores, context.image, counts)
         if context.drop == 0:
             chosen = chosen | self._grid(context)

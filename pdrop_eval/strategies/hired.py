@@ -230,10 +230,12 @@ def officially_packed(
     """
     import torch
 
+    from pdrop_eval.engine.stages.ops import on_device
+
     overview = chosen[0].nonzero()
     overview = torch.cat((torch.zeros_like(overview), overview), dim=1)
     if grid is None or image_size is None:
-        rest = chosen[1:].nonzero() + torch.tensor([1, 0], device=chosen.device)
+        rest = chosen[1:].nonzero() + on_device([1, 0], chosen.device)
         return torch.cat((overview, rest))
     (across, down), (rows, columns) = grid, side
     numbers = torch.arange(across * down * rows * columns, device=chosen.device)

@@ -116,9 +116,11 @@ class MustDrop(InsideStrategy):
     def _key_set(self, context: SelectionContext) -> Tensor:
         import torch
 
+        from pdrop_eval.engine.stages.ops import on_device
+
         if not self.key_set:
             return context.marked
-        ids = torch.tensor(self.key_set, device=context.image.device)
+        ids = on_device(self.key_set, context.image.device)
         return context.marked | torch.isin(context.image_ids, ids)
 
     def ranking_flops(self, sizes: Architecture, alive: Sequence[int], text_tokens: int) -> int:

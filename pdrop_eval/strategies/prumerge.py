@@ -100,8 +100,10 @@ def outlier_ratio(attention: Tensor) -> float:
     """Return the share of values [P, N] that are above the upper fence of all of them."""
     import torch
 
+    from pdrop_eval.engine.stages.ops import on_device
+
     values = attention.float().flatten()
-    q1, q3 = torch.quantile(values.double(), torch.tensor([0.25, 0.75], dtype=torch.double).to(values.device))
+    q1, q3 = torch.quantile(values.double(), on_device([0.25, 0.75], values.device, torch.double))
     return int((values.double() > q3 + 1.5 * (q3 - q1)).sum()) / len(values)
 
 

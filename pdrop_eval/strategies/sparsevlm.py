@@ -188,9 +188,7 @@ class SparseVLM(InsideStrategy):
 
     def select(self, context: SelectionContext) -> Selection:
         """Rate, retain the best, and merge the best of the others."""
-        import torch
-
-        from pdrop_eval.engine.stages.ops import top_mask
+        from pdrop_eval.engine.stages.ops import on_device, top_mask
 
         raters = rating.text_raters(context)
         if self.version == "1.0":
@@ -212,7 +210,7 @@ class SparseVLM(InsideStrategy):
                 min(self._wanted(n)[context.drop], v - 1) if v else 0
                 for n, v in zip(context.image_tokens, context.alive, strict=True)
             ]
-        keep = top_mask(scores, context.image, torch.tensor(counts, device=scores.device))
+        keep = top_mask(scores, context.image, on_device(counts, scores.device))
         pruned = [v - count for v, count in zip(context.alive, counts, strict=True)]
         if self.version == "plus" or not any(pruned):
             return Selection(scores=scores, keep=keep)

@@ -1,6 +1,7 @@
 """A start for projector pretraining, put together from a tiny language model and a tiny CLIP."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -17,6 +18,7 @@ from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlamaForCausalLM,
+    LlamaTokenizer,
     LlavaForConditionalGeneration,
     LlavaNextForConditionalGeneration,
     PreTrainedTokenizerFast,
@@ -169,3 +171,17 @@ def test_a_folder_that_is_not_empty_is_left_alone(parts, start, monkeypatch, cap
 def test_a_folder_that_is_not_there(parts, tmp_path):
     with pytest.raises(UserError, match="can't be loaded"):
         assemble(str(tmp_path / "nothing"), str(parts / "clip"), tmp_path / "out")
+
+
+def test_a_space_stands_before_what_follows_an_image_as_in_llavas_training(parts, tmp_path):
+    """Vicuna's own settings say legacy=false, by which the new line would follow <image> at once."""
+    words = tmp_path / "words"
+    shutil.copytree(parts / "words", words)
+    vocabulary = {word: i for i, word in enumerate(["<unk>", "<s>", "</s>", "▁", "<0x0A>", "a", "▁a", "U"])}
+    llama = LlamaTokenizer(vocab=vocabulary, merges=[("▁", "a")], legacy=False)
+    llama.save_pretrained(words)
+    folder = assemble(str(words), str(parts / "clip"), tmp_path / "start")
+    tokenizer = AutoProcessor.from_pretrained(folder).tokenizer
+    found = tokenizer("U a<image>\nU a", add_special_tokens=False).input_ids
+    space, line, image = 3, 4, tokenizer.convert_tokens_to_ids("<image>")
+    assert found == [space, 7, 6, image, space, line, 7, 6]

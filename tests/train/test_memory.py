@@ -4,8 +4,10 @@ import pytest
 import torch
 from test_cost import IMAGE, config_of
 from transformers import LlavaForConditionalGeneration
+from transformers.loss.loss_utils import ForCausalLMLoss
 
 from pdrop_eval import PyramidDrop, Vanilla
+from pdrop_eval.run.bench.memory import peak_bytes
 from pdrop_eval.run.train.estimate.cost import architecture_of
 from pdrop_eval.run.train.estimate.memory import (
     Sharing,
@@ -140,8 +142,16 @@ def step(sharing=ALONE, train=("projector", "decoder"), tokens=(100,) * 8, **cha
 
 
 def test_the_logits_are_of_the_tokens_that_are_left():
-    """64 words: 2 bytes for a logit, 4 for its log-probability, 4 for the gradient."""
-    assert step(tokens=(100, 50)).logits == 50 * 64 * 10
+    """64 words: 2 bytes for a logit, 4 for its log-probability, 4 for each of two gradients."""
+    assert step(tokens=(100, 50)).logits == 50 * 64 * 14
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_the_logits_take_what_a_real_loss_takes_at_its_peak(dtype):
+    logits = torch.randn(1, 40, 1000).to(getattr(torch, dtype)).requires_grad_()
+    labels = torch.arange(40)[None]
+    found = peak_bytes(lambda: ForCausalLMLoss(logits, labels, 1000).backward(), "cpu") + logits.nbytes
+    assert found == pytest.approx(step(tokens=(100, 40), dtype=dtype).logits * 1000 / 64, rel=0.02)
 
 
 def test_what_is_gathered():

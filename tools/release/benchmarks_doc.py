@@ -20,9 +20,10 @@ other."""
 
 
 _PROCESSING = """The processing of images and prompts matters as much. LLaVA's own evaluation pads an image to
-a square (`model.image_processing=pad`); the processor of the Hub's LLaVA-1.5 checkpoint, which is the default
-here, crops the centre. Vicuna's system prompt (`model.chat_template=vicuna`) is the default for the 7B
-models. Records and tables name both."""
+a square (`model.image_processing=pad`), and so does `model=llava_1_5_7b` here; the processor of the
+Hub's LLaVA-1.5 checkpoint (`checkpoint`, the default for a checkpoint of your own) crops the centre.
+Vicuna's system prompt (`model.chat_template=vicuna`) is the default for the 7B models. Records and
+tables name both."""
 
 
 def catalogue() -> str:

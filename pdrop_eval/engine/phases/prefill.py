@@ -30,6 +30,7 @@ from pdrop_eval.engine.prefix.sharing import Sharing
 from pdrop_eval.engine.prefix.suffix import Suffix
 from pdrop_eval.engine.report import Report
 from pdrop_eval.engine.stages import ops
+from pdrop_eval.engine.stages.counts import RetainedCounts
 from pdrop_eval.engine.stages.scoring import ScoringLayer
 from pdrop_eval.engine.stages.stage import Present, Stage, retained, shortened, with_made
 from pdrop_eval.models.family import Family
@@ -110,6 +111,7 @@ class Prefill:
         # The one read-back of a prefill: from here on, all lengths are host integers.
         lengths, images, queries = torch.stack((valid.sum(1), image.sum(1), has_query)).tolist()
         self.droppable = [bool(q) for q in queries]
+        self.counts = RetainedCounts(self.setup.selector, self.setup.num_layers, images, self.droppable)
         index = torch.arange(n, device=device).expand(b, n)
         removed = torch.zeros(b, dtype=torch.long, device=device)
         self.stages = [
@@ -234,7 +236,7 @@ class Prefill:
     @torch.no_grad()
     def _next_stage(self, d: int, selection: Selection, made: Sequence[int] | None = None) -> Stage:
         before = self.stages[-1]
-        chosen, images = retained(selection, before, self.droppable)
+        chosen, images = retained(selection, before, self.droppable, self.counts)
         made = list(made) if made is not None else [0] * len(images)
         self._check_made(d, before.images, images, made)
         lengths = [

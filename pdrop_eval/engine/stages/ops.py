@@ -3,8 +3,25 @@
 Shapes: b rows, n columns (tokens), t query rows, h heads, g key/value heads, e head dimension.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
+
+
+def on_device(values: Sequence[Any], device: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Return numbers of the host on a device; a GPU gets them from pinned memory, and nobody waits.
+
+    Args:
+        values: numbers, or lists of numbers of equal lengths.
+        device: a torch.device.
+        dtype: None: by the values.
+    """
+    made = torch.tensor(values, dtype=dtype)
+    if device.type != "cuda":
+        return made.to(device)
+    return made.pin_memory().to(device, non_blocking=True)
 
 
 def query_scores(

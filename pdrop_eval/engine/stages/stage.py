@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pdrop_eval.engine.interface import Selection
 from pdrop_eval.engine.stages import ops
+from pdrop_eval.engine.stages.counts import RetainedCounts
 from pdrop_eval.models.rotary import gather_columns
 
 
@@ -105,11 +106,16 @@ class Present:
         return (self.stage.index > last) & (last >= 0)
 
 
-def retained(selection: Selection, stage: Stage, droppable: list[bool]) -> tuple[Tensor, list[int]]:
+def retained(
+    selection: Selection, stage: Stage, droppable: list[bool], uploaded: RetainedCounts
+) -> tuple[Tensor, list[int]]:
     """Return ([b, n] bool, the image tokens retained; per row, how many); rows not droppable retain all."""
     device = stage.image.device
     if selection.keep is not None:
-        free = torch.tensor(droppable, device=device)[:, None]
+        if all(droppable):
+            chosen = stage.image & selection.keep
+            return chosen, chosen.sum(1).tolist()
+        free = ops.on_device(droppable, device)[:, None]
         chosen = stage.image & (selection.keep | ~free)
         return chosen, chosen.sum(1).tolist()
     if selection.scores is None or selection.counts is None:
@@ -118,7 +124,7 @@ def retained(selection: Selection, stage: Stage, droppable: list[bool]) -> tuple
         min(int(count), have) if free else have
         for count, have, free in zip(selection.counts, stage.images, droppable, strict=True)
     ]
-    return ops.top_mask(selection.scores, stage.image, torch.tensor(counts, device=device)), counts
+    return ops.top_mask(selection.scores, stage.image, uploaded.on(device, counts)), counts
 
 
 def shortened(
@@ -177,7 +183,7 @@ def with_made(
     """
     b, n = chosen.shape
     device, most = chosen.device, max(made)
-    counts = torch.tensor(list(made), device=device)[:, None]
+    counts = ops.on_device(list(made), device)[:, None]
     numbers, new = torch.arange(n, device=device), torch.arange(most, device=device)
     anchor = _anchor(before, chosen)
     is_new = new < counts

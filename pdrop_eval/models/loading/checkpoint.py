@@ -1,5 +1,6 @@
 """What a checkpoint is: where it lies, its family, whether it can be used; read before any model loads."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,3 +222,22 @@ def _small_files(repository: str, revision: str | None) -> Path:
     from pdrop_eval.models.loading.hub import fetch, hub_commit
 
     return fetch(repository, hub_commit(repository, "model", revision), ["*.json"])
+
+
+def settled_dtype(dtype: str, device: str, config: Mapping[str, Any]) -> str:
+    """Return what dtype=auto stands for: float32; on a GPU float16, or bfloat16 if the checkpoint says so.
+
+    Models that were trained in bfloat16 overflow in float16.
+
+    Args:
+        dtype: what is asked for; another than "auto" stays.
+        device: such as "cpu" or "cuda:1".
+        config: the checkpoint's config.json.
+    """
+    if dtype != "auto":
+        return dtype
+    if device.partition(":")[0] != "cuda":
+        return "float32"
+    parts = (config, config.get("text_config"))
+    saved = [str(part.get("dtype") or part.get("torch_dtype")) for part in parts if isinstance(part, dict)]
+    return "bfloat16" if any(name.endswith("bfloat16") for name in saved) else "float16"

@@ -21,6 +21,7 @@ from pdrop_eval.models.loading.checkpoint import (
     check_device,
     resolve_checkpoint,
 )
+from pdrop_eval.models.loading.gpu import settle_attention, straight_to, take_device
 from pdrop_eval.models.loading.hub import fetch, hub_commit
 from pdrop_eval.models.loading.processors import UNREADABLE, load_processor, unloadable
 from pdrop_eval.models.loading.shapes import check_shapes, outline, read_shapes
@@ -150,6 +151,9 @@ def load(
     check_device(device)
     check_devices(devices, device)
     check_there(devices)
+    settle_attention()
+    take_device(device)
+    is_spread = devices is not None and devices > 1
     transformers_logging.disable_progress_bar()
     ready = prepare(pretrained, revision, trust_remote_code, anyres, chat_template, bounds)
     family, source, folder = ready.family, resolve_checkpoint(pretrained), ready.folder
@@ -166,6 +170,7 @@ def load(
             attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
+            **({} if is_spread else straight_to(device)),
         )
         names = _old_names(weight_files(pretrained, folder), family, ready.config)
         model, found = read() if names is None else read(key_mapping=names)
@@ -179,8 +184,8 @@ def load(
     family.set_anyres(anyres, model.config)
     if adapter is not None:
         model = add_adapter(model, adapter)
-    if devices is not None and devices > 1:
-        gpus = [torch.device("cuda", index) for index in range(devices)]
+    if is_spread:
+        gpus = [torch.device("cuda", index) for index in range(devices or 1)]
         model = spread(model, family.decoder(model).layers, gpus)
     else:
         model = model.to(device)

@@ -13,6 +13,8 @@ from pdrop_eval.utils.presets import presets, read_yaml
 
 # Settings that can change a score; the device and the folders do not belong here.
 SETTINGS = ("subset", "seed", "dtype", "batch_size", "attention", "downsample")
+# What a setting that is "auto" stands for on the processor, where a record says what it came to.
+_AUTO = {"dtype": "float32"}
 # Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
 SCHEDULE = ("strategy.", "budget.")
 # Not a change: what a suite was asked for, and where its data lie.
@@ -51,10 +53,9 @@ def changes_from_default(config: Mapping, conf: Path = CONF) -> list[str]:
     budget = config.get("budget") or {}
     changes += [override(f"budget.{key}", value) for key, value in budget.items() if value is not None]
     defaults = read_yaml(conf / "evaluate.yaml")
+    usual = {key: (defaults[key], _AUTO.get(key, defaults[key])) for key in SETTINGS if key in defaults}
     changes += [
-        override(key, config[key])
-        for key in SETTINGS
-        if key in config and key in defaults and config[key] != defaults[key]
+        override(key, config[key]) for key in usual if key in config and config[key] not in usual[key]
     ]
     data = config.get("data") or {}
     asked = ("prompt_ending", "max_new_tokens")  # of data of the user's own, whose name tells the metric

@@ -12,6 +12,7 @@ from transformers import AutoConfig
 
 from pdrop_eval.models import families
 from pdrop_eval.models.family import ImageShape
+from pdrop_eval.models.loading.gpu import settle_attention
 from pdrop_eval.run.bench.memory import available
 from pdrop_eval.run.bench.outcome import gib
 from pdrop_eval.run.bench.sample import TEXT_SIZES, Sample
@@ -115,6 +116,7 @@ def check_memory(config: Any, dtype: str, device: str) -> int:
 def build(plan: Plan, config: Any) -> Any:
     """The model in evaluation mode on its device."""
     settings = plan.config
+    settle_attention()
     if settings.weights == "checkpoint":
         from pdrop_eval.models.loading.load import load
 

@@ -12,6 +12,7 @@ from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.efficiency.schedules import schedule_of
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
+from pdrop_eval.models.loading.gpu import recorded_backends
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.sample import Sample, fitted, sample_of
 from pdrop_eval.run.bench.settings import Plan
@@ -79,6 +80,7 @@ def header(work: Work, busy: dict[str, Any]) -> dict[str, Any]:
             "warmup": plan.config.warmup,
             "rounds": plan.config.rounds,
             "new_tokens": plan.config.new_tokens,
+            **recorded_backends(plan.config.device),
         },
         "config": plan.config.to_dict(),
         "budget": dict(plan.budget),

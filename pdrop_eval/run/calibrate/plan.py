@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def make_plan(spec: CalibrateSpec) -> CalibrationPlan:
     out = Path(spec.out).expanduser()
     folder = out.parent if out.suffix == ".json" else out
     run = make_run_plan(spec.run(str(folder), root))
+    spec = replace(spec, dtype=run.config.dtype)
     depth = getattr(view_of(run.checkpoint).text_config, "num_hidden_layers", None)
     if rule == "vtw" and depth is not None:
         candidates(depth)

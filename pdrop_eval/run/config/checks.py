@@ -33,7 +33,7 @@ def check_settings(config: "RunSpec") -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
     if config.data.root is not None and not str(config.data.root).strip():
         raise UserError("data.root= names no folder. Use data.root=<folder>, or data.root=null.")
-    check_choice("dtype", config.dtype, DTYPES)
+    check_choice("dtype", config.dtype, ("auto", *DTYPES))
     check_choice("attention", config.attention, ATTENTIONS)
     if config.batch_size != "auto":
         check_whole("batch_size", config.batch_size, 1, "Or batch_size=auto.")

@@ -18,6 +18,7 @@ from pdrop_eval.engine.before_decoder.fits import check_fits
 from pdrop_eval.models import families
 from pdrop_eval.models.loading.adapter import recorded
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.gpu import recorded_backends
 from pdrop_eval.models.loading.processors import unloadable
 from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.rows.overrides import recorded_settings
@@ -86,6 +87,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "limit": config.limit,
         "subset": config.subset,
         "determinism": determinism(config),
+        **recorded_backends(config.device),
         "efficiency": _efficiency(transformers_config, image_tokens, schedule, config.dtype),
     }
     return strategy, header, lambda tokens: theoretical_flops(transformers_config, tokens).total / 1e12

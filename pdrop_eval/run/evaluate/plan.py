@@ -6,7 +6,12 @@ from typing import Any
 
 from pdrop_eval.models.families import multimodal
 from pdrop_eval.models.loading.adapter import check_adapter, is_on_hub, model_sha256
-from pdrop_eval.models.loading.checkpoint import check_checkpoint, check_image_processing, resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import (
+    check_checkpoint,
+    check_image_processing,
+    resolve_checkpoint,
+    settled_dtype,
+)
 from pdrop_eval.models.loading.generation import check_generation
 from pdrop_eval.run.config.spec import RunSpec
 from pdrop_eval.run.endpoint.server import check_endpoint
@@ -122,7 +127,7 @@ def make_plan(config: RunSpec) -> Plan:
         config.strategy.name != VANILLA,
     )  # fmt: skip
     family = multimodal(checkpoint.family)
-    config = _settled(config, family)
+    config = _settled(config, family, checkpoint)
     check_image_processing(config.model.image_processing, checkpoint.family)
     check_anyres(config.model.anyres, checkpoint.config)
     family.check_bounds(config.model.bounds)
@@ -153,7 +158,7 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
     if config.strategy.name != VANILLA:
         text = family.text_settings(checkpoint.config)
         check_window(config.model.pretrained, text, family.text_types)
-    config = _settled(config, family)
+    config = _settled(config, family, checkpoint)
     check_model(config.strategy, checkpoint, config.model.anyres, checks.check_budget(config.budget))
     decides = _identity(config, checkpoint, plan.identity["model_sha256"], plan.data)
     return replace(plan, config=config, identity=decides)
@@ -166,8 +171,13 @@ def plan_from_seed(plan: Plan, seed: int) -> Plan:
     return replace(plan, config=config, identity=decides)
 
 
-def _settled(config: RunSpec, family: Any) -> RunSpec:
-    return replace(config, strategy=config.strategy.settled(family.can_renumber, config.model.name))
+def _settled(config: RunSpec, family: Any, checkpoint: Any) -> RunSpec:
+    """What depends on the checkpoint, decided: with the setting "auto" a run is the one that names it."""
+    return replace(
+        config,
+        strategy=config.strategy.settled(family.can_renumber, config.model.name),
+        dtype=settled_dtype(config.dtype, config.device, checkpoint.config),
+    )
 
 
 def _identity(config: RunSpec, checkpoint: Any, weights: str, data: Any) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def _load(family: MultimodalFamily, decoder: str, vision: str) -> tuple[Any, Any
             )
         words = AutoModelForCausalLM.from_pretrained(decoder, dtype=torch.bfloat16)
         tower = CLIPVisionModel.from_pretrained(vision, dtype=torch.bfloat16)
-        tokenizer = AutoTokenizer.from_pretrained(decoder)
+        # LLaVA's own code tokenizes what follows <image> apart, so that a space comes first; transformers
+        # puts it there only in the behaviour that it calls legacy, and Vicuna's own settings switch that off.
+        tokenizer = AutoTokenizer.from_pretrained(decoder, legacy=True)
     except (OSError, ValueError, ImportError) as error:
         raise UserError(f"{decoder} or {vision} can't be loaded: {error}") from error
     if not tokenizer.is_fast:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pdrop_eval.models.loading.adapter import recorded
+from pdrop_eval.models.loading.gpu import recorded_backends
 from pdrop_eval.run.train.data.loader import GroupedSampler
 from pdrop_eval.run.train.data.samples import Sample
 from pdrop_eval.run.train.estimate.cost import architecture_of, training_flops
@@ -55,6 +56,7 @@ def phase_record(
         "versions": provenance.package_versions(),
         "code": provenance.code_identity(),
         "dtype": plan.config.dtype,
+        **recorded_backends(trainer.args.device.type),
     }
 
 

@@ -4,8 +4,10 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from pdrop_eval.models.loading.checkpoint import settled_dtype
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.run.config.spec import compose_spec, make_spec
+from pdrop_eval.run.evaluate.plan import make_plan
 from pdrop_eval.utils.errors import UserError
 
 
@@ -50,3 +52,39 @@ def test_what_has_no_meaning_is_refused(override, said):
     with pytest.raises(UserError, match=said) as error:
         compose_spec([override])
     assert "hunter22" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "config", "found"),
+    [
+        ("cpu", {"torch_dtype": "float16"}, "float32"),
+        ("mps", {}, "float32"),
+        ("cuda", {"torch_dtype": "float16"}, "float16"),
+        ("cuda:1", {"dtype": "float32"}, "float16"),
+        ("cuda", {"torch_dtype": "bfloat16"}, "bfloat16"),  # Qwen-VL and InternVL overflow in float16
+        ("cuda", {"text_config": {"dtype": "bfloat16"}}, "bfloat16"),
+    ],
+)
+def test_the_dtype_follows_from_the_device_and_the_checkpoint(device, config, found):
+    assert settled_dtype("auto", device, config) == found
+    assert settled_dtype("float32", device, config) == "float32"
+
+
+def test_a_run_with_dtype_auto_is_the_run_that_names_it(data):
+    auto, named = (
+        make_plan(compose_spec([f"data.root={data}", "tasks=[gqa]", *given]))
+        for given in ([], ["dtype=float32"])
+    )
+    assert auto.identity == named.identity
+    assert auto.config.dtype == "float32"
+    assert auto.config.changes == named.config.changes
+    on_gpu = make_plan(compose_spec([f"data.root={data}", "tasks=[gqa]", "device=cuda"])).config
+    assert f"dtype={on_gpu.dtype}" in on_gpu.changes
+
+
+def test_llava_1_5_pads_as_the_published_evaluation_does_and_the_crop_is_a_setting():
+    for model in ("llava_1_5_7b", "llava_1_5_7b_pdrop_05"):
+        assert compose_spec([f"model={model}"]).model.image_processing == "pad"
+    assert compose_spec(["model=llava_next_7b"]).model.image_processing == "checkpoint"
+    cropped = compose_spec(["model=llava_1_5_7b", "model.image_processing=checkpoint"])
+    assert "model.image_processing=checkpoint" in cropped.changes

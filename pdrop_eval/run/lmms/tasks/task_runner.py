@@ -201,9 +201,12 @@ def _rows(logged: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _of_all_processes(answers: AnswerLog, task: str) -> tuple[dict[tuple[str, int], Measurement], Usage]:
-    """What every process has measured, and what all of them used."""
+    """What every process has measured of the task, and what all of them used.
+
+    Only this task's: a log that has others, too, would send them again and again.
+    """
     measurements: dict[tuple[str, int], Measurement] = {}
-    for part in gather(answers.measurements):
+    for part in gather({key: one for key, one in answers.measurements.items() if key[0] == task}):
         measurements |= part
     return measurements, Usage.of_processes(gather(answers.usage[task]))
 

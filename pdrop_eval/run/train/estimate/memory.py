@@ -12,8 +12,8 @@ _LIVE = 1_000_000_000  # parameters that ZeRO-3 keeps gathered at most, DeepSpee
 ASSUMPTIONS = (
     "Memory is estimated: weights, gradients and Adam's states by their bytes (shared evenly where sharded), "
     "what layers save for the backward pass in SDPA or flash attention, one layer's gradients, and the "
-    "logits with their loss in float32. Left out: the CUDA context, communication buffers and fragmentation; "
-    "leave a tenth of the device free for them."
+    "logits with their loss in float32 at its peak. Left out: the CUDA context, communication buffers and "
+    "fragmentation; leave a tenth of the device free for them."
 )
 
 
@@ -147,6 +147,7 @@ def step_memory(
         optimizer=optimizer,
         gathered=gathered(sharing, sizes, learning + frozen, dtype),
         activations=activations,
-        # The logits, their log-probabilities in float32, and the gradient of these.
-        logits=tokens[-1] * sizes.vocabulary * (each + 8),
+        # At its peak, in backward: the logits; their log-probabilities, the gradient of these and that of the
+        # logits, all in float32.
+        logits=tokens[-1] * sizes.vocabulary * (each + 12),
     )
