@@ -17,6 +17,7 @@ from pdrop_eval.benchmarks.installed.kinds import missing_packages
 from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.benchmarks.subset import check_subset
 from pdrop_eval.efficiency.budget import KINDS, check_value
+from pdrop_eval.models.loading.checkpoint import settled_dtype
 from pdrop_eval.models.loading.spread import check_devices
 from pdrop_eval.models.prompts import CHAT_TEMPLATES
 from pdrop_eval.utils.errors import UserError
@@ -146,8 +147,9 @@ def check_results_folder(folder: Path) -> None:
 def _check_flash_attention(config: Any) -> None:
     if find_spec("flash_attn") is None:
         raise UserError("attention=flash_attention_2 needs the package flash-attn. Install it, or use sdpa.")
-    if config.dtype == "float32" or config.device == "cpu":
+    dtype = settled_dtype(config.dtype, config.device, {})
+    if dtype == "float32" or config.device == "cpu":
         raise UserError(
-            f"attention=flash_attention_2 can't be used with dtype={config.dtype}, device={config.device}: "
+            f"attention=flash_attention_2 can't be used with dtype={dtype}, device={config.device}: "
             "it needs float16 or bfloat16 on a GPU. Use attention=sdpa, or change these."
         )
