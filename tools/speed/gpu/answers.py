@@ -99,7 +99,10 @@ def _said(loaded: Loaded, prompts: Sequence[str], pictures: Sequence[Any], devic
         with torch.no_grad(), _strategy(label)(model) as report:
             output = model.generate(**inputs, max_new_tokens=_NEW, do_sample=False)
             retained = [[list(map(int, ids)) for ids in drop] for drop in report.retained]
-        found[label] = (output[:, inputs["input_ids"].shape[1] :].tolist(), retained)
+        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        tokenizer = loaded.processor.tokenizer
+        ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}  # a row that is done earlier is filled up
+        found[label] = ([[token for token in row if token not in ends] for row in new], retained)
     return found
 
 
