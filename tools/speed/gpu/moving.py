@@ -52,7 +52,7 @@ def _copies(ground: Ground) -> dict[str, float]:
     """Of a quarter GiB: pageable and pinned memory of the host, in both directions."""
     size = ground.scaled(2**28, 2**12)
     there = torch.empty(size, dtype=torch.uint8, device=ground.device)
-    found = {}
+    found: dict[str, float] = {}
     for name, is_pinned in (("pageable", False), ("pinned", True)):
         host = torch.empty(size, dtype=torch.uint8, pin_memory=is_pinned and not ground.tiny)
         up = ground.seconds(lambda host=host: there.copy_(host, non_blocking=True))  # type: ignore[misc]
