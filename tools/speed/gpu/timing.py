@@ -13,10 +13,10 @@ import torch
 
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.run.bench import model as models
-from pdrop_eval.run.bench.memory import is_out_of_memory
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import Work
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.memory import is_out_of_memory
 from tools.speed.gpu.ground import STRATEGIES, Ground, SkippedError
 
 PHASES = ("prefill", "ttft", "decode")
