@@ -21,7 +21,7 @@ SWEEP = [
     "strategies=[vanilla,fastv,pdrop]", "budgets=[64]", "tasks=[gqa,pope,mme,chartqa]", "batch_size=8",
     "limit=48",
 ]  # fmt: skip
-_PATIENCE = 600.0  # seconds until a sweep is taken to hang
+_PATIENCE = 1800.0  # seconds until a sweep is taken to hang: other programs may run beside it
 _DAMAGED = "pope"
 _EARLY = 0.2  # of the kills hit workers that may still load their model
 

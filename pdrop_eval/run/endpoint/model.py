@@ -10,7 +10,6 @@ Images are sent as PNG, without loss, in data URLs; decoding is greedy (temperat
 answer and what ends it are the benchmark's. What the server drops, and what that costs, isn't known.
 """
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -19,7 +18,6 @@ from typing import Any
 from lmms_eval.api.instance import GenerationResult, Instance
 from lmms_eval.api.model import lmms
 from PIL import Image
-from tqdm import tqdm
 
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, SampleError, unreadable
 from pdrop_eval.models.pictures.images import pictures_of
@@ -34,6 +32,7 @@ from pdrop_eval.utils.code.hashing import content_hashes
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.server.chat_server import ChatServer, QuestionError, ServerError
 from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.bars import questions_bar
 
 _READERS = 4  # threads that read and hash pictures
 _ALONE = BatchSizes(1, 1)  # what else the server answers at the same time isn't known
@@ -98,10 +97,7 @@ class EndpointModel(lmms):
         task = str(requests[0].args[4]) if requests else ""
         asking = Asking(self._server, self._ask, self._spec.concurrency, self._spec.give_up)
         ready = prepared(list(enumerate(requests)), self._prepare, _READERS, ahead=2 * self._spec.concurrency)
-        bar = tqdm(
-            total=len(requests), desc=task, unit="sample", file=sys.stderr, dynamic_ncols=True, smoothing=0.1,
-            disable=log.kind() != "quiet",
-        )  # fmt: skip
+        bar = questions_bar(len(requests), task)
         usage, told = self._answers.usage[task], time.monotonic()
         try:
             with usage.of_the_model(), bar, closing(ready):

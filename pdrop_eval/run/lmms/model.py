@@ -8,7 +8,6 @@ fails the run. Background threads read and prepare questions while the model ans
 runs once for an image, together with the other new ones of its batch.
 """
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -20,7 +19,6 @@ import torch
 from lmms_eval.api.instance import GenerationResult, Instance, TokenCounts
 from lmms_eval.api.model import lmms
 from torch import Tensor
-from tqdm import tqdm
 from transformers import LogitsProcessorList
 
 from pdrop_eval.benchmarks.sample_errors import SampleError
@@ -50,6 +48,7 @@ from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.bars import questions_bar
 from pdrop_eval.utils.validation import check_choice, truth_of
 
 _WINDOW = 2  # batches whose questions are prepared together, to be sorted by their length
@@ -220,11 +219,7 @@ class PdropLlava(lmms):
         window, size = max(_WINDOW * self.batch_size, _SMALLEST_WINDOW), self.batch_size
         order = [requests[index] for group in groups for index in group]
         ready = prepared(order, self.preparer, self.workers, ahead=window)
-        bar = tqdm(
-            total=len(requests), desc=names, unit="sample", file=sys.stderr, dynamic_ncols=True,
-            smoothing=0.1, disable=self.rank != 0 or log.kind() != "quiet",
-        )  # fmt: skip
-        with bar, closing(ready):
+        with questions_bar(len(requests), names, self.rank == 0) as bar, closing(ready):
             for group in groups:
                 while group:
                     for index, answer in self._answer_window(group[:size], ready):

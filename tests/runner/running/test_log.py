@@ -9,6 +9,7 @@ import pytest
 
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils.terminal import log
+from pdrop_eval.utils.terminal.bars import passing_bars, questions_bar
 from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.text.redact import redact, redact_all
 
@@ -204,3 +205,20 @@ def test_no_record_keeps_a_password(command, tmp_path):
     written = "".join(path.read_text() for path in Path(tmp_path).rglob("*") if path.is_file())
     assert "hunter22" not in written + err + out
     assert "judge.example" in written
+
+
+def test_bars_of_a_sweep_are_for_a_terminal_alone_and_go_again(monkeypatch, capsys):
+    def drawn(**asked):
+        with questions_bar(2, "gqa", **asked) as bar:
+            bar.update(2)
+        return capsys.readouterr().err
+
+    assert "gqa: 100%" in drawn()
+    assert drawn().endswith("\n")
+    assert drawn(first=False) == ""
+    with passing_bars():
+        assert drawn() == ""  # its standard error is no terminal
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        assert drawn().strip(" \r").startswith("gqa:   0%")
+        assert drawn().endswith("\r")  # nothing is left of it
+    assert drawn().endswith("\n")

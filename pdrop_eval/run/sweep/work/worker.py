@@ -15,6 +15,7 @@ from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board, FencedError, Lease
 from pdrop_eval.run.sweep.state.definition import base_spec, code_here, run_spec
 from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.terminal.bars import passing_bars
 from pdrop_eval.utils.terminal.log import event
 from pdrop_eval.utils.text.redact import redact
 
@@ -97,7 +98,8 @@ class Worker:
             or the `reason`. A cell that fails raises nothing: the others go on.
         """
         try:
-            entry = self._computed(lease)
+            with passing_bars():
+                entry = self._computed(lease)
         except FencedError as error:
             return {"state": FENCED, "reason": str(error)}
         except Exception as error:
