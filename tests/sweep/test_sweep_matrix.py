@@ -1,12 +1,15 @@
 """A sweep's lists multiplied out, by hand-counted cells."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.sweep.engines import engine_of
-from pdrop_eval.run.sweep.plan.matrix import asked_runs
+from pdrop_eval.run.sweep.plan import text
+from pdrop_eval.run.sweep.plan.cost import Cost
+from pdrop_eval.run.sweep.plan.matrix import Asked, asked_runs
 from pdrop_eval.run.sweep.plan.runs import command_of
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.run.sweep.state.definition import base_spec
@@ -168,3 +171,28 @@ def test_a_worker_knows_a_folder_of_own_data_from_the_definition(own_data, monke
     spec = compose_spec(own_data)
     assert base_spec({"spec": to_plain(asdict(spec))}) == spec
     assert known == [("shapes_exact_match", "exact_match")]
+
+
+def test_words_tell_each_run_from_all_others(tmp_path):
+    given = ["strategies=[random,{pdrop:{ratio:0.4}}]", "budgets=[64]", "suites=[mini,paper]", "seeds=[1,2]"]
+    found = asked_runs(read_sweep([*given, "tasks=[gqa]", f"results={tmp_path}"]))
+    assert [run.words for run in found] == [
+        f"{strategy}{seed}{budget}, mini{suite}"
+        for suite in ("", " suite=paper")
+        for seed in ("", " seed=2")
+        for strategy, budget in (("random", ", tokens=64"), ("pdrop ratio=0.4", ""))
+    ]
+
+
+def test_a_name_that_is_too_long_for_its_column_goes_on_beneath(tmp_path):
+    fields = (("ratio", 0.4), ("stages", 4), ("positions", "renumber"))
+    asked = Asked("mini_next_p5", "pdrop", fields, None, "paper", 2, ("gqa", "pope"))
+    plan = SimpleNamespace(tasks=["gqa", "pope"])
+    run = SimpleNamespace(asked=asked, cost=Cost(360.0, 9.52e-4), plan=plan, missing=["pope"])
+    lines = text.run_lines(run)
+    assert [*lines] == [
+        "mini_next_p5    pdrop ratio=0.4         -             360.0 0.000952     2     1",
+        "suite=paper     stages=4",
+        "                positions=renumber",
+        "                seed=2",
+    ]

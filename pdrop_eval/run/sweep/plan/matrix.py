@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
@@ -52,9 +53,19 @@ class Asked:
 
     @property
     def words(self) -> str:
-        """The run in words: `fastv k=3, tokens=64, mini`."""
+        """The run in words: `fastv k=3, tokens=64, mini`, with its suite where the model has another one."""
         budget = [f"{self.budget[0]}={self.budget[1]:g}"] if self.budget else []
-        return ", ".join([self.label, *budget, self.model])
+        return ", ".join([self.seeded, *budget, " ".join([self.model, *self.aside])])
+
+    @property
+    def seeded(self) -> str:
+        """The strategy with its settings, and its seed where that isn't the default: `random seed=2`."""
+        return self.label if self.seed == 1 else f"{self.label} seed={self.seed}"
+
+    @property
+    def aside(self) -> list[str]:
+        """The suite, where it isn't the one that the model is asked by default: `suite=paper`."""
+        return [] if self.suite == _usual_suite(self.model) else [f"suite={self.suite}"]
 
 
 def asked_runs(spec: SweepSpec) -> list[Asked]:
@@ -178,11 +189,16 @@ def _suites(block: Mapping[str, Any], model: str, spec: SweepSpec) -> list[str]:
                 )
         return [spec.own]
     if asked is None:
-        return [suite_of(str(model_configs()[model].get("size")))]
+        return [_usual_suite(model)]
     found = _names("suites", asked)
     for suite in found:
         check_choice("suite", suite, options("suite"))
     return found
+
+
+@cache
+def _usual_suite(model: str) -> str:
+    return suite_of(str(model_configs()[model].get("size")))
 
 
 def _suite_tasks(suite: str, spec: SweepSpec) -> list[str]:

@@ -4,6 +4,7 @@ import json
 import struct
 import textwrap
 from collections.abc import Iterator, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from pdrop_eval.run.config.spec import RunSpec
@@ -34,7 +35,7 @@ def plan_text(planned: Planned, pace: Pace, workers: int) -> str:
             head,
             "",
             f"{'model':<16}{'strategy':<24}{'budget':<12}{'tokens':>7}{'TFLOPs':>9}{'cells':>6}{'there':>6}",
-            *(_row(run) for run in planned.runs[:_ROWS]),
+            *(line for run in planned.runs[:_ROWS] for line in run_lines(run)),
             *([f"... and {len(planned.runs) - _ROWS} more runs"] if len(planned.runs) > _ROWS else []),
             "",
             "tokens: image tokens a layer in the mean; TFLOPs: 10^12 multiply-adds of them.",
@@ -46,20 +47,20 @@ def plan_text(planned: Planned, pace: Pace, workers: int) -> str:
     )
 
 
-def _row(run: PlannedRun) -> str:
+def run_lines(run: PlannedRun) -> Iterator[str]:
+    """A run's line; of a name that its column has no room for, the rest stands beneath."""
     asked, cost = run.asked, run.cost
     budget = f"{asked.budget[0]}={asked.budget[1]:g}" if asked.budget else "-"
     tokens = "-" if cost.tokens is None else f"{cost.tokens:.1f}"
     tflops = "-" if cost.tflops is None else f"{cost.tflops:.3g}"
-    name = asked.label if asked.seed == 1 else f"{asked.label} seed={asked.seed}"
-    return (
-        f"{_cut(asked.model, 15):<16}{_cut(name, 23):<24}{budget:<12}{tokens:>7}{tflops:>9}"
-        f"{len(run.plan.tasks):>6}{len(run.plan.tasks) - len(run.missing):>6}"
-    )
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else f"{text[: width - 2]}.."
+    models = textwrap.wrap(" ".join([asked.model, *asked.aside]), 15)
+    names = textwrap.wrap(asked.seeded, 23)
+    for place, (model, name) in enumerate(zip_longest(models, names, fillvalue="")):
+        line = f"{model:<16}{name:<24}"
+        if not place:
+            cells = len(run.plan.tasks)
+            line += f"{budget:<12}{tokens:>7}{tflops:>9}{cells:>6}{cells - len(run.missing):>6}"
+        yield line.rstrip()
 
 
 def _memory(runs: Sequence[PlannedRun]) -> Iterator[str]:
