@@ -181,8 +181,35 @@ def test_another_server_is_no_cluster(listener):
         check_address(answering(listener, b"HTTP/1.1 400 Bad Request\r\n\r\n"))
 
 
-def test_a_server_that_speaks_its_protocol_is_joined(listener):
-    check_address(answering(listener, bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))))
+@pytest.mark.parametrize(
+    ("client", "words"),
+    [
+        ("print('ready', flush=True)", None),
+        ("sys.exit(0)", None),  # a version of Ray without the client
+        (
+            "print('ready', flush=True); sys.exit('404')",
+            "No Ray cluster answers at .*: what listens there is no",
+        ),
+        (
+            "print('ready', flush=True); time.sleep(60)",
+            "No Ray cluster answers at .*: what listens there is no",
+        ),
+        (
+            "print('ready', flush=True); sys.exit('InvalidAuthToken')",
+            "wants a token. Set RAY_AUTH_MODE=token",
+        ),
+    ],
+)
+def test_a_server_that_speaks_its_protocol_is_asked_by_rays_own_client(listener, monkeypatch, client, words):
+    place = "pdrop_eval.run.sweep.engines.ray_address"
+    monkeypatch.setattr(f"{place}._ASK", f"import sys, time; {client}")
+    monkeypatch.setattr(f"{place}._ANSWER_SECONDS", 0.3)
+    address = answering(listener, bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+    if words is None:
+        check_address(address)
+        return
+    with pytest.raises(UserError, match=words):
+        check_address(address)
 
 
 def test_one_that_says_nothing_is_given_up_in_seconds(listener, monkeypatch):

@@ -213,8 +213,10 @@ def _cluster(spec: SweepSpec) -> Iterator[Any]:
     """A cluster of this machine's own, or the one at an address; it reports its use to nobody."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # asked for by Ray's own warning
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # a worker that is gone is told in our words
     import ray
 
+    _silence()
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if spec.address is None:
         # actors have processes of their own: none is to wait for tasks
@@ -223,9 +225,10 @@ def _cluster(spec: SweepSpec) -> Iterator[Any]:
     else:
         passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         settings |= {"address": spec.address, "runtime_env": {"env_vars": passed}}
-    for left in reversed(range(_STARTS)):
+    for left in reversed(range(1 if spec.address else _STARTS)):
         try:
-            ray.init(**settings)
+            with _unheard():
+                ray.init(**settings)
             break
         except Exception as error:  # a plain one where a busy machine takes more than Ray's 30 seconds
             ray.shutdown()
@@ -235,6 +238,31 @@ def _cluster(spec: SweepSpec) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _silence() -> None:
+    """Let Ray tell nothing of its machines on our standard output, where log_to_driver=False lets it."""
+    with suppress(ImportError):  # it is no public name
+        from ray._private import worker
+
+        worker._worker_logs_enabled = False
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Without what C++ writes to standard error; a process without one is left as it is."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 @contextmanager

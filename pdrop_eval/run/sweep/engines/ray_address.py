@@ -2,10 +2,25 @@
 
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 
 from pdrop_eval.utils.errors import UserError
 
 _SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+# Ray's own client, in a process that can be ended: by itself it tries for a minute, and tells of each try. A
+# version of Ray without it is not asked.
+_ASK = """
+import sys
+try:
+    from ray._raylet import GcsClient
+except ImportError:
+    sys.exit(0)
+print("ready", flush=True)
+GcsClient(address=sys.argv[1])
+"""
 # How HTTP/2 begins, which gRPC speaks and Ray with it: the preface, and a frame of settings without any.
 _HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 _SETTINGS = 4  # the kind of the frame that it answers with
@@ -38,6 +53,7 @@ def check_address(address: str) -> None:
         with socket.create_connection((host.strip("[]"), int(port)), timeout=_SECONDS) as connection:
             if os.environ.get("RAY_USE_TLS", "0") in ("0", ""):
                 _check_speaks(connection)
+        _check_answers(asked)
     except OSError as error:
         raise UserError(
             f"No Ray cluster answers at address={asked}: {error}. Start one there (ray start --head), name "
@@ -66,3 +82,28 @@ def _check_speaks(connection: socket.socket) -> None:
         head += part
     if head[3] != _SETTINGS:
         raise OSError("what listens there is no Ray")
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError if no Ray cluster answers there, and UserError if one does that wants a token."""
+    environment = {**os.environ, "RAY_BACKEND_LOG_LEVEL": "warning"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as said:
+        command = [sys.executable, "-c", _ASK, address]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, env=environment) as asking:
+            assert asking.stdout is not None
+            asking.stdout.readline()  # importing Ray may take long on a busy machine
+            try:
+                joined = asking.wait(_ANSWER_SECONDS) == 0
+            except subprocess.TimeoutExpired:
+                joined = False
+            finally:
+                asking.kill()
+        said.seek(0)
+        words = said.read()
+    if "AuthToken" in words or "nauthenticated" in words:
+        raise UserError(
+            f"The Ray cluster at address={address} wants a token. Set RAY_AUTH_MODE=token, with its token "
+            "in RAY_AUTH_TOKEN or ~/.ray/auth_token on this machine; ray start writes it there on its own."
+        )
+    if not joined:
+        raise OSError("what listens there is no Ray, or of another version")
