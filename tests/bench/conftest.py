@@ -23,8 +23,15 @@ def compose_tiny(folder, *overrides):
 def pytest_collection_modifyitems(items):
     """Marks the tests that run benchmarks of their own; the fast run looks at the one of `every_variant`."""
     for item in items:
-        if item.path.name == "test_bench_run.py" and "config" in item.fixturenames:
+        if {"config", "idle"} <= set(item.fixturenames):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture
+def idle(monkeypatch):
+    """A machine that is idle, and threads of torch that stay as they are."""
+    monkeypatch.setattr("pdrop_eval.run.bench.session.torch.set_num_threads", lambda _: None)
+    monkeypatch.setattr("pdrop_eval.run.bench.machine.Load.seen", lambda _: {"average": 0.1, "others": 0.0})
 
 
 @pytest.fixture
