@@ -127,8 +127,9 @@ check: $(STAMP)  ## Lint, types, import layers, documentation; changes nothing
 	$(BIN)/lint-imports
 	$(BIN)/mkdocs build --quiet --strict
 
-# One thread each, as many processes compute; a process that has nothing left takes tests from another.
-PYTEST = OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
+# One thread each, as many processes compute; a process that has nothing left takes tests from another. Byte code is
+# kept whatever the shell says: tests start processes, and each would compile the package again.
+PYTEST = PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 \
 	--dist worksteal
 
 test: $(STAMP)  ## Run the fast tests (ARGS='tests/core -k pdrop': some)

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import types
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import pytest
 LIMIT_SECONDS = 3.0
 MARKERS = {"slow", "browser", "release"}  # `make test` leaves these tests to `make test-slow`
 ESSENTIAL = "essential"  # of those it has whatever they take: a killed process, the README's example
+
+# What is imported and collected stays until the end: looking through it again and again finds nothing.
+gc.disable()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -39,6 +43,7 @@ def pytest_collection_finish() -> None:
     """Takes what the imports made out of every later garbage collection, of which a run makes several."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,6 +51,21 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """No test cuts the power: files needn't be on the disk before it goes on."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _configuration_is_read_by_libyaml() -> Iterator[None]:
+    """Hydra reads the same files a thousand times: OmegaConf's loader is libyaml's, and is made once."""
+    import yaml
+    from omegaconf import _utils
+
+    fast = types.ModuleType("yaml")
+    vars(fast).update(vars(yaml), SafeLoader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_utils, "yaml", fast)
+        loader = _utils.get_yaml_loader()
+        patch.setattr(_utils, "get_yaml_loader", lambda: loader)
         yield
 
 

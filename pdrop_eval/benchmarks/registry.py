@@ -15,6 +15,7 @@ from pdrop_eval.benchmarks.scoring.rules import rule_names, score_range, scoring
 from pdrop_eval.utils import definitions
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE
+from pdrop_eval.utils.text.fast_yaml import FastLoader
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Benchmark:
 @cache
 def registered() -> dict[str, Benchmark]:
     """All benchmarks of the file by key, in its order."""
-    entries = yaml.safe_load((PACKAGE / "benchmarks" / "benchmarks.yaml").read_text(encoding="utf-8"))
+    text = (PACKAGE / "benchmarks" / "benchmarks.yaml").read_text(encoding="utf-8")
+    entries = yaml.load(text, FastLoader)
     made = [
         Benchmark(
             **{

@@ -27,6 +27,7 @@ from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.code.source_code import hash_modules, import_closure
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import PACKAGE, TASKS
+from pdrop_eval.utils.text.fast_yaml import FastLoader
 from pdrop_eval.utils.validation import check_choice
 
 if TYPE_CHECKING:
@@ -303,7 +304,7 @@ def read_chain(path: Path) -> dict[str, Any]:
     return {**base, **config}
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(FastLoader):
     """Reads lmms-eval's YAMLs without importing what their `!function` tags name."""
 
 

@@ -4,7 +4,7 @@ import copy
 import shlex
 
 import pytest
-from bench_tiny import one_line
+from bench_words import one_line
 
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.report.bench import gain as bench_gain

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench_tiny import labels, one_line
+from bench_words import labels, one_line
 
 from pdrop_eval.report.bench import cli
 from pdrop_eval.report.bench.text import bench_text

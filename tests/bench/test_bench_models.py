@@ -6,7 +6,7 @@ from importlib.util import find_spec
 
 import pytest
 import torch
-from bench_tiny import labels
+from bench_words import labels
 
 from pdrop_eval.models.families import published, published_config
 from pdrop_eval.report.bench import cli

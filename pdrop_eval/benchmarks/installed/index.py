@@ -20,6 +20,7 @@ from pdrop_eval.benchmarks.installed.folder import installed_tasks
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import cache_folder
+from pdrop_eval.utils.text.fast_yaml import FastLoader
 
 TASK, GROUP, TAG, CLASS = "task", "group", "tag", "class"
 CHANGED = "..."  # stands for a task whose settings its group changes
@@ -174,7 +175,7 @@ def _members(listed: list[Any]) -> Iterator[str]:
             yield one if isinstance(one, str) else CHANGED
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+class _Loader(FastLoader):
     """Reads what names a file has; functions stay names."""
 
 

@@ -62,7 +62,7 @@ def project_imports(path: Path, package: Path) -> tuple[str, ...]:
 
 def class_attribute(path: Path, class_name: str, name: str) -> str | None:
     """The text that a class of a file gives to one of its attributes; None if it gives none."""
-    for node in _tree(*_version(path)).body:
+    for node in _parsed(path.read_bytes()).body:
         for line in node.body if isinstance(node, ast.ClassDef) and node.name == class_name else ():
             value = getattr(line, "value", None)
             if name in _assigned(line) and isinstance(value, ast.Constant):
@@ -90,7 +90,13 @@ def code_sha256(path: Path, without: frozenset[str] = frozenset()) -> str:
 
 @lru_cache(maxsize=1024)
 def _code_sha256(path: Path, modified: int, without: frozenset[str]) -> str:
-    said = repr(_meaning(_tree(path, modified), without))
+    return _meaning_sha256(path.read_bytes(), without)
+
+
+@lru_cache(maxsize=1024)
+def _meaning_sha256(source: bytes, without: frozenset[str]) -> str:
+    """The same of a file's content: a copy that lies elsewhere isn't read again."""
+    said = repr(_meaning(_parsed(source), without))
     return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 
 
@@ -98,10 +104,10 @@ def _code_sha256(path: Path, modified: int, without: frozenset[str]) -> str:
 def _imports(path: Path, modified: int, package: Path) -> tuple[str, ...]:
     """The modules of the package that a file imports."""
     found = []
-    for node in _executed(_tree(path, modified)):
+    for node in _import_statements(path.read_bytes()):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+        else:
             base = ".".join(filter(None, (_parent(path, package, node.level), node.module)))
             parts = [f"{base}.{alias.name}" for alias in node.names]
             found += [part if module_file(part, package) else base for part in parts]
@@ -111,6 +117,14 @@ def _imports(path: Path, modified: int, package: Path) -> tuple[str, ...]:
 def _parent(path: Path, package: Path, level: int) -> str:
     """The package that a relative import begins at; nothing for an absolute one."""
     return ".".join([package.name, *path.parts[len(package.parts) : -level]]) if level else ""
+
+
+@lru_cache(maxsize=1024)
+def _import_statements(source: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
+    """The imports of a file's content that are executed, in its functions too."""
+    return tuple(
+        node for node in _executed(_parsed(source)) if isinstance(node, (ast.Import, ast.ImportFrom))
+    )
 
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:
@@ -152,5 +166,5 @@ def _version(path: Path) -> tuple[Path, int]:
 
 
 @lru_cache(maxsize=1024)
-def _tree(path: Path, modified: int) -> ast.Module:
-    return ast.parse(path.read_bytes())
+def _parsed(source: bytes) -> ast.Module:
+    return ast.parse(source)
