@@ -32,8 +32,8 @@ from pdrop_eval.utils.errors import UserError
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
 _ELSEWHERE = (
-    "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "log",
-    "untested_packages", "include_path",
+    "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "prefix_cache",
+    "prefix_memory", "log", "untested_packages", "include_path",
 )  # fmt: skip
 # An adapter is part of the weights, whose hash says which it is and whether it is merged.
 _OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")

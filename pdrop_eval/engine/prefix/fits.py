@@ -1,6 +1,6 @@
 """Whether questions can share the prefix of their prompts, and in how many layers. Needs no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pdrop_eval.engine.interface import resolve_scoring_layer
@@ -23,12 +23,20 @@ def unshared(family: Family, text: Any, selector: Any) -> str:
     return unshared_by_model(family, text) or unshared_by_strategy(selector, int(text.num_hidden_layers))
 
 
-def unshared_by_model(family: Family, text: Any) -> str:
-    """Return why the prefix's states depend on the question in this model; "" where they don't."""
+def unshared_by_model(
+    family: Family, text: Any, check_window: Callable[[Any], None] = check_text_model
+) -> str:
+    """Return why the prefix's states depend on the question in this model; "" where they don't.
+
+    Args:
+        family: the model's.
+        text: as of `unshared`.
+        check_window: raises UserError for a text model with sliding-window layers.
+    """
     if family.unshared:
         return f"{family.display_name or family.name}: {family.unshared}"
     try:
-        check_text_model(text)
+        check_window(text)
     except UserError:
         return "the model has sliding-window layers, whose caches forget the prefix"
     kind = _rope_type(text)

@@ -7,7 +7,9 @@ from pdrop_eval.records.imported import is_imported
 from pdrop_eval.report.compare.runs import BASELINE, CANDIDATE, Side
 
 # Settings that change no answer by themselves, or that have a line of their own.
-_LEFT_OUT = ("results", "judge", "data", "runs", "size", "tasks", "workers", "feature_cache", "log")
+_LEFT_OUT = (
+    "results", "judge", "data", "runs", "size", "tasks", "workers", "feature_cache", "prefix_memory", "log"
+)  # fmt: skip
 _CODE = ("version", "commit", "dirty")
 _MACHINE = ("cpu", "gpus")
 _SHORT = 12  # letters of a hash that are shown

@@ -38,8 +38,8 @@ _REFUSED = {
     "judge": "A judge scores runs; what is shown here is the answer itself.",
 }
 _SAME_ANSWER = (
-    "device", "log", "workers", "feature_cache", "model", "batch_size", "data.root", "data.folder",
-    "data.metric", "data.name", "data.ignore",
+    "device", "log", "workers", "feature_cache", "prefix_cache", "prefix_memory", "model", "batch_size",
+    "data.root", "data.folder", "data.metric", "data.name", "data.ignore",
 )  # fmt: skip
 _USUAL = "suite=mini"  # what nobody has to say, but `make show` does
 _LONGEST = 100

@@ -20,7 +20,9 @@ from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.models.loading.checkpoint import settled_dtype
 from pdrop_eval.models.loading.spread import check_devices
 from pdrop_eval.models.prompts import CHAT_TEMPLATES
+from pdrop_eval.run.config.prefix import check_device_memory
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.prefix_setting import setting_of
 from pdrop_eval.utils.validation import check_choice, check_whole
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def check_settings(config: "RunSpec") -> None:
         raise UserError(
             f"feature_cache={cache} is not allowed: use a number of GiB from 0 (keeps nothing), such as 0.5."
         )
+    setting_of(config.prefix_cache)
+    check_device_memory(config.prefix_memory, config.device)
     check_whole("model.max_new_tokens", config.model.max_new_tokens, 1)
     if config.model.context is not None:
         check_whole("model.context", config.model.context, 1, "Use null for the checkpoint's own.")

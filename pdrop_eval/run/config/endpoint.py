@@ -10,7 +10,9 @@ from pdrop_eval.utils.errors import UserError
 PRESET = "endpoint"  # its file in conf/model
 _MARK = "served"  # the setting that only an endpoint has
 _DROPS = ("strategy", "combine", "budget")
-OF_THE_SERVER = ("dtype", "device", "attention", "batch_size", "workers", "feature_cache")
+OF_THE_SERVER = (
+    "dtype", "device", "attention", "batch_size", "workers", "feature_cache", "prefix_cache", "prefix_memory"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

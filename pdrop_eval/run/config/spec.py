@@ -236,6 +236,8 @@ class RunSpec:
     subset: str | None = None
     downsample: int | None = None
     endpoint: EndpointSpec | None = None
+    prefix_cache: str = "auto"
+    prefix_memory: float = 2
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain dicts and lists, in the form of the configuration."""

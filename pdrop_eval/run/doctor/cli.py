@@ -32,6 +32,7 @@ from pdrop_eval.run.config import checks
 from pdrop_eval.run.config.compose import chosen_strategy, compose_config
 from pdrop_eval.run.config.fits import check_model
 from pdrop_eval.run.config.named import check_named
+from pdrop_eval.run.config.prefix import check_prefixes
 from pdrop_eval.run.config.spec import ModelSpec, RunSpec, make_spec
 from pdrop_eval.run.doctor import inputs
 from pdrop_eval.run.doctor.inputs import Finding
@@ -177,6 +178,7 @@ def _suiting(config: RunSpec) -> Iterator[Finding]:
     check_anyres(model.anyres, found.config)
     multimodal(found.family).check_bounds(model.bounds)
     check_model(config.strategy, found, model.anyres, checks.check_budget(config.budget))
+    check_prefixes(config.prefix_cache, config.strategy, found)
     check_image_processing(model.image_processing, found.family)
     check_generation(model.generation, found.generation)
     if found.generation and model.generation is None:

@@ -104,6 +104,7 @@ def make_plan(config: RunSpec) -> Plan:
     from pdrop_eval.run.config import checks
     from pdrop_eval.run.config.fits import check_model
     from pdrop_eval.run.config.named import check_named
+    from pdrop_eval.run.config.prefix import check_prefixes
     from pdrop_eval.utils.code.versions import check_versions
 
     check_versions(config.untested_packages)
@@ -132,6 +133,7 @@ def make_plan(config: RunSpec) -> Plan:
     check_anyres(config.model.anyres, checkpoint.config)
     family.check_bounds(config.model.bounds)
     check_model(config.strategy, checkpoint, config.model.anyres, checks.check_budget(config.budget))
+    check_prefixes(config.prefix_cache, config.strategy, checkpoint)
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
@@ -151,6 +153,7 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
     from pdrop_eval.models.text_model import check_window
     from pdrop_eval.run.config import checks
     from pdrop_eval.run.config.fits import check_model
+    from pdrop_eval.run.config.prefix import check_prefixes
 
     checks.check_settings(config)
     checkpoint = plan.checkpoint
@@ -160,6 +163,7 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
         check_window(config.model.pretrained, text, family.text_types)
     config = _settled(config, family, checkpoint)
     check_model(config.strategy, checkpoint, config.model.anyres, checks.check_budget(config.budget))
+    check_prefixes(config.prefix_cache, config.strategy, checkpoint)
     decides = _identity(config, checkpoint, plan.identity["model_sha256"], plan.data)
     return replace(plan, config=config, identity=decides)
 

@@ -40,6 +40,7 @@ from pdrop_eval.run.lmms.generation import (
 from pdrop_eval.run.lmms.inputs.batching import first_batch_size, groups_of, in_order, left_padded, seed_of
 from pdrop_eval.run.lmms.inputs.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.inputs.prefetch import prepared
+from pdrop_eval.run.lmms.inputs.prefixes import PrefixReuse, total_memory
 from pdrop_eval.run.lmms.inputs.preprocess import Prepared, Preparer
 from pdrop_eval.run.lmms.inputs.requests import arguments_of, cut, where
 from pdrop_eval.run.lmms.inputs.staging import staged_inputs
@@ -47,6 +48,7 @@ from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.memory import is_out_of_memory
+from pdrop_eval.utils.prefix_setting import check_memory, setting_of
 from pdrop_eval.utils.terminal import log
 from pdrop_eval.utils.terminal.bars import questions_bar
 from pdrop_eval.utils.validation import check_choice, truth_of
@@ -67,7 +69,9 @@ class PdropLlava(lmms):
     whenever the memory is full. `workers` threads prepare questions (0: none does); `feature_cache` is how
     many GiB of the host's memory hold features of images. `min_pixels` and `max_pixels` bound the size at
     which Qwen-VL sees a picture, `max_patches` the tiles of InternVL. `devices` spreads the model over as
-    many GPUs. What is answered is written to an `AnswerLog`, see `writing_to`.
+    many GPUs. With `prefix_cache` (auto, on, off), questions of one image share what comes before them in the
+    prompt, in `prefix_memory` GiB of the device's memory at most, see `inputs.prefixes`. What is answered is
+    written to an `AnswerLog`, see `writing_to`.
 
     Raises:
         UserError: Arguments that can't be right.
@@ -84,7 +88,7 @@ class PdropLlava(lmms):
         max_batch_size: int | None = None, adapter: Any = None, adapter_revision: str | None = None,
         merge_adapter: bool = True, generation: str | None = None, workers: int = 2, feature_cache: float = 2,
         min_pixels: int | None = None, max_pixels: int | None = None, max_patches: int | None = None,
-        devices: int | None = None,
+        devices: int | None = None, prefix_cache: str = "auto", prefix_memory: float = 2,
         **fields: Any,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -92,13 +96,15 @@ class PdropLlava(lmms):
         merge_adapter = truth_of("merge_adapter", merge_adapter)
         check_choice("chat_template", chat_template, CHAT_TEMPLATES)
         check_choice("image_processing", image_processing, IMAGE_PROCESSING)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        setting_of(prefix_cache)
+        check_memory(prefix_memory, total_memory(torch.device(device)))
         if isinstance(adapter, str):  # by lmms-eval
             adapter = check_adapter(adapter, adapter_revision, merge_adapter)
         strategy, settings = strategy_of(strategy, combine, fields)
         # By its name: it only refuses, and what a statement imports here counts in a run's identity.
         check_arguments = import_module("pdrop_eval.run.lmms.recipes").check_arguments
         check_arguments(strategy, settings, pretrained, revision, adapter, trust_remote_code, anyres)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         bounds = ImageBounds(min_pixels, max_pixels, max_patches)
         self.loaded = load(
             pretrained, revision, device, dtype, attention, trust_remote_code, anyres, chat_template, adapter,
@@ -107,6 +113,7 @@ class PdropLlava(lmms):
         settle_generation(self.loaded.model, generation, self.loaded.checkpoint.generation)
         check_image_processing(image_processing, self.loaded.family.name)
         self._place(device, batch_size, workers, feature_cache)
+        self.prefixes = PrefixReuse(prefix_cache, prefix_memory, self.loaded.model, self.loaded.family)
         self._prepare(chat_template, image_processing, downsample, context)
         self.max_new_tokens = int(max_new_tokens)
         self._answers = AnswerLog()
@@ -158,6 +165,7 @@ class PdropLlava(lmms):
         """
         with strategy(self.loaded.model):
             pass
+        self.prefixes.use(strategy)
         self.strategy = strategy
         self.batch_size = self._first_batch_size
 
@@ -211,6 +219,7 @@ class PdropLlava(lmms):
     def _answer_all(self, requests: list[Instance]) -> list[Any]:
         answers: list[Any] = [None] * len(requests)
         self._seed, self._told = torch.initial_seed(), time.monotonic()
+        self.prefixes.use(self.strategy)
         if self.auto_batch:  # batches as they were before an interruption
             self.batch_size = self._answers.first_batch_size(self.batch_size)
         self._began = self.batch_size
@@ -244,17 +253,22 @@ class PdropLlava(lmms):
         questions = list(islice(ready, len(indices)))
         waiting = [(indices[place], questions[place]) for place in in_order(questions)]
         self._answers.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
+        sampled = self._arguments(waiting[0][1].request.args[1])[0]["do_sample"]
+        waiting = [waiting[place] for place in self.prefixes.plan([one for _, one in waiting], sampled)]
         known, waiting = self._recall(waiting)
         yield from known
         while waiting:
-            batch = [question for _, question in waiting[: self.batch_size]]
+            most = self.prefixes.together(waiting, self.batch_size)
+            batch = [question for _, question in waiting[:most]]
             try:
                 answers = self._answer(batch)
             except SampleError as error:
-                if not (self.auto_batch and len(batch) > 1 and is_out_of_memory(error.__cause__)):
+                halved = self.auto_batch and len(batch) > 1
+                if not is_out_of_memory(error.__cause__) or not (self.prefixes.let_go(not halved) or halved):
                     raise
-                log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
-                self.batch_size = len(batch) // 2
+                if halved:
+                    log.event("batch_halved", level="warning", was=len(batch), now=len(batch) // 2)
+                    self.batch_size = len(batch) // 2
                 continue
             results = self._answers.add(batch, answers, BatchSizes(self._began, self.batch_size))
             for (index, _), result in zip(waiting, results, strict=False):
@@ -297,7 +311,7 @@ class PdropLlava(lmms):
         if arguments["do_sample"]:
             torch.manual_seed(seed_of(self._seed, batch))
         with usage.of_the_model():
-            staged = self.strategy(model)
+            staged = self.prefixes.staged(self.strategy, batch)
             needs = None if staged.before is None else staged.before.reducer.needs
             inputs = staged_inputs(staged, ids, mask, batch, self.encoded(batch, needs), self._seed)
             ids = inputs["input_ids"]

@@ -47,6 +47,8 @@ def model_settings(plan: "Plan") -> dict[str, Any]:
         **config.model.bounds.given(),
         "workers": config.workers,
         "feature_cache": config.feature_cache,
+        "prefix_cache": config.prefix_cache,
+        "prefix_memory": config.prefix_memory,
     }
 
 

@@ -201,7 +201,9 @@ def test_other_packages_weights_or_data_are_another_run(stale, llava, data, tmp_
 
 
 @pytest.mark.thin(2)
-@pytest.mark.parametrize("setting", ["workers=0", "feature_cache=0", "log=text", "untested_packages=true"])
+@pytest.mark.parametrize(
+    "setting", ["workers=0", "feature_cache=0", "prefix_cache=off", "log=text", "untested_packages=true"]
+)
 def test_what_changes_no_answer_is_no_other_run(stale, setting):
     assert stale(setting) == []
 
