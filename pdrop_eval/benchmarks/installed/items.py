@@ -7,22 +7,25 @@ item alone, the questions have scores, and an interval; elsewhere there is one n
 
 import copy
 import inspect
-import math
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from pdrop_eval.utils.validation import is_finite_number
+from pdrop_eval.benchmarks.installed.probes import refuted, same_number
+from pdrop_eval.utils.validation import is_finite_number, shortened
 
 PERCENT, OWN = "percent", "own"
-_ROUNDED = 6e-3  # lmms-eval's tasks round percentages to two digits
 _MOST = 2000  # entries of a module's own list or dict that is put back
 
 Number = Callable[[list[Any]], float | None]
+
+
+class NoNumberError(ValueError):
+    """lmms-eval's function makes no number of the items; the message says what it gives."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class Numbers:
 
 
 def numbers_of(
-    items: Sequence[Any], aggregate: Number, field: str | None = None, plain: bool = False
-) -> Numbers:
+    items: Sequence[Any], aggregate: Number, field: str | None = None, plain: bool = False,
+    probing: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Numbers:  # fmt: skip
     """What items come to.
 
     Args:
@@ -52,48 +56,59 @@ def numbers_of(
         aggregate: lmms-eval's own function, see `on_its_own`.
         field: the field of an item that holds what the question earned, where that is known.
         plain: the function is known to be the mean.
+        probing: within it, the function is called with items that nobody has answered.
 
     Raises:
-        ValueError: it gives no number.
+        NoNumberError: it gives no number.
     """
     whole = aggregate(list(items))
     single = [_number(item[field]) if field else _single(item, aggregate) for item in items]
     scores = [score for score in single if score is not None]
     if len(scores) < len(items):
-        return _only(whole)
+        return _only(whole, aggregate)
     top, mean = max(scores), fmean(scores)
     inside = min(scores) >= 0 and top <= 1
-    near = _ROUNDED if top > 1 else _ROUNDED / 100
-    is_mean = plain or field is not None or (whole is None and mean == 0)
-    is_mean = is_mean or (whole is not None and math.isclose(whole, mean, abs_tol=near))
-    in_percent = inside and whole is not None and math.isclose(whole, 100 * mean, abs_tol=_ROUNDED)
+    known = plain or field is not None
+    is_mean = known or (whole is not None and same_number(whole, mean))
+    if not known and len(set(scores)) == 1 and refuted(items, scores[0], aggregate, probing):
+        return _only(whole, aggregate)
+    in_percent = inside and whole is not None and same_number(whole, 100 * mean)
     if inside and (is_mean or in_percent):
         return Numbers("mean", PERCENT, scores, 100 * mean)
     if is_mean and min(scores) >= 0 and top == 100:
         return Numbers("mean", PERCENT, [score / 100 for score in scores], mean)
     if is_mean:
         return Numbers("own_mean", OWN, scores, mean)
-    return _only(whole)
+    return _only(whole, aggregate)
 
 
-def on_its_own(function: Callable[..., Any]) -> Number:
+class on_its_own:  # noqa: N801 - it is called like a function
     """One of lmms-eval's functions that make a number of items, so that one call leaves nothing to the next.
 
     Some change the items, some add to a list of their module, some read again what a call before has written.
+
+    Attributes:
+        said: What it gave last.
     """
 
-    def call(items: list[Any]) -> float | None:
+    def __init__(self, function: Callable[..., Any]):
+        self._function = function
+        self.said: Any = None
+
+    def __call__(self, items: list[Any]) -> float | None:
+        """The number of items; None where it gives none."""
+        function = self._function
         with tempfile.TemporaryDirectory() as folder, _put_back(function):
             paths = Namespace(output_path=folder, process_with_media=False, reasoning_tags=None)
             extra = {"args": paths} if "args" in _parameters(function) else {}
-            return _number(function(copy.deepcopy(items), **extra))
+            self.said = function(copy.deepcopy(items), **extra)
+            return _number(self.said)
 
-    return call
 
-
-def _only(whole: float | None) -> Numbers:
+def _only(whole: float | None, aggregate: Number) -> Numbers:
     if whole is None:
-        raise ValueError("lmms-eval's function gives no number")
+        given = f": it gives {shortened(aggregate.said)}" if isinstance(aggregate, on_its_own) else ""
+        raise NoNumberError(f"lmms-eval's function gives no number{given}")
     return Numbers("whole", OWN, None, whole)
 
 

@@ -12,14 +12,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import registered_by_task
+from pdrop_eval.benchmarks.installed.index import include
 from pdrop_eval.records.imported import IMPORTED
+from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.run.config.checks import check_results_folder
 from pdrop_eval.run.config.compose import help_text
+from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.importing import record as records
+from pdrop_eval.run.importing.benchmarks import benchmark_of_task
 from pdrop_eval.run.importing.lmms_eval_log import read_log
 from pdrop_eval.run.importing.plain_table import read_table
-from pdrop_eval.run.importing.questions import Asked, Known, Question, matched, questions_of_run
+from pdrop_eval.run.importing.questions import (
+    Asked,
+    Known,
+    Question,
+    matched,
+    questions_of_run,
+    record_of,
+)
 from pdrop_eval.run.importing.source import Source, TaskRows, folder_of
 from pdrop_eval.run.importing.spec import ImportSpec, read_settings
 from pdrop_eval.run.importing.text import import_text
@@ -66,19 +76,34 @@ def import_results(spec: ImportSpec, command: str) -> tuple[dict[str, Any], bool
     """
     root = folder_of(str(spec.source))
     check_results_folder(Path(spec.results))
-    source = _READERS[str(spec.kind)](str(spec.source), spec.tasks)
+    own = _learn(spec)
+    source = _READERS[str(spec.kind)](str(spec.source), [own] if own else spec.tasks)
     _check_judges(source)
     spec = replace(spec, name=str(spec.name).strip(), model=spec.model or source.model or "unknown model")
     tasks = [found.task for found in source.tasks]
     if spec.like:
         return _imported(spec, command, root, source, _of_run(spec.like, tasks))
-    if spec.suite:
+    if spec.suite or own:
         from pdrop_eval.run.importing.suite_questions import open_suite
 
-        print("Loading lmms-eval and the suite's questions", file=sys.stderr)
-        with open_suite(spec.suite, spec.data.root, tasks) as asked:
+        print("Loading lmms-eval and the questions", file=sys.stderr)
+        with open_suite(spec.suite, spec.data, tasks) as asked:
             return _imported(spec, command, root, source, asked)
     return _imported(spec, command, root, source, Asked({}, {"name": IMPORTED}))
+
+
+def _learn(spec: ImportSpec) -> str | None:
+    """Take in what the settings say of benchmarks that the registry doesn't have, before results name them.
+
+    Returns:
+        The task of the user's own folder; None where there is no folder.
+    """
+    if spec.include_path is not None:
+        include(spec.include_path)
+    if spec.like:
+        to_runs([record_of(spec.like)])
+    suite = own_suite(spec.data, None)
+    return None if suite is None else str(suite["name"])
 
 
 def _of_run(folder: str, tasks: Sequence[str]) -> Asked:
@@ -92,7 +117,6 @@ def _imported(
     spec: ImportSpec, command: str, root: Path, source: Source, asked: Asked
 ) -> tuple[dict[str, Any], bool]:
     from pdrop_eval.run.importing.scoring import score_task
-    from pdrop_eval.run.importing.suite_questions import aggregation_of
 
     decides = {**asked.words, **_data(asked.known), "bootstrap": spec.bootstrap, "seed": spec.seed}
     identity = records.identity_of(str(spec.kind), source, root, spec.said, decides)
@@ -104,9 +128,7 @@ def _imported(
     for found in source.tasks:
         task, own = found.task, asked.known.get(found.task)
         questions = None if own is None else matched(task, found.rows, own)
-        entry, samples = score_task(
-            found, questions, asked.items.get(task), aggregation_of(task), spec.bootstrap, spec.seed
-        )
+        entry, samples = score_task(found, questions, asked.items.get(task), spec.bootstrap, spec.seed)
         if own is not None and questions is not None:
             every = len({one.doc_id for one in questions}) == len(own.questions)
             whole &= every
@@ -135,8 +157,8 @@ def _check_judges(source: Source) -> None:
     """Refuse what a language model has to score, where it has none."""
 
     def judged(found: TaskRows) -> bool:
-        scored = any(row.score is not None or isinstance(row.item, (int, float)) for row in found.rows)
-        return registered_by_task()[found.task].judge and not scored
+        scored = any(row.score is not None or row.item is not None for row in found.rows)
+        return benchmark_of_task(found.task).judge and not scored
 
     waiting = [found.task for found in source.tasks if judged(found)]
     if waiting:

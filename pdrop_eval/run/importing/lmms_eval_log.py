@@ -9,7 +9,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import Benchmark, check_benchmark, registered_by_task
+from pdrop_eval.benchmarks.registry import Benchmark, registered_by_task
+from pdrop_eval.run.importing.benchmarks import (
+    benchmark_of_task,
+    check_asked,
+    check_task,
+    counted,
+    in_order,
+    is_task,
+    metrics_of,
+)
 from pdrop_eval.run.importing.files import Placed, read_json, read_rows
 from pdrop_eval.run.importing.source import (
     Row,
@@ -22,7 +31,7 @@ from pdrop_eval.run.importing.source import (
 )
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.text.redact import redact
-from pdrop_eval.utils.validation import check_choice, is_finite_number
+from pdrop_eval.utils.validation import is_finite_number
 
 _SAMPLES = re.compile(r"(?:(?P<date>\d{8}_\d{6}|[\d-]+T[\d.:-]+)_)?samples_(?P<task>.+)\.jsonl?$")
 _RENDERED = "_rendered"  # how the rendered tasks are called in lmms-eval's own command
@@ -89,7 +98,7 @@ def _found(root: Path) -> tuple[Results, list[tuple[str, Path]]]:
 
 def _old_or_results(file: Path) -> Mapping[str, Any] | None:
     """A file of results, or one of samples of an early version; None for any other."""
-    if not file.name.endswith("results.json") and file.stem not in registered_by_task():
+    if not file.name.endswith("results.json") and not is_task(file.stem):
         return None
     found = read_json(file)
     if not isinstance(found, dict):
@@ -110,23 +119,21 @@ def _without_samples(path: str, results: Results) -> UserError:
 
 
 def _plain(name: str) -> str:
-    return name.removesuffix(_RENDERED)
+    short = name.removesuffix(_RENDERED)
+    return short if short in registered_by_task() else name
 
 
 def _our_name(name: str, asked: Sequence[str] | None) -> str:
     task = _plain(name)
     if asked is None:
         known = f"Leave it out by naming the others: tasks=[{next(iter(registered_by_task()))},...]."
-        check_benchmark("task of the log", task, registered_by_task(), known)
+        check_task("task of the log", task, known)
     return task
 
 
 def _wanted(of_task: Mapping[str, Path], asked: Sequence[str] | None) -> list[str]:
-    for name in asked or ():
-        check_benchmark("task", name, registered_by_task())
-        check_choice("task of the log", name, of_task)
-    chosen = of_task if asked is None else asked
-    return [task for task in registered_by_task() if task in chosen]
+    check_asked(asked or (), of_task, "log")
+    return in_order(of_task if asked is None else asked)
 
 
 def _of_the_same(results: Results, logs: Iterable[Path]) -> Results:
@@ -164,17 +171,32 @@ def _task_rows(task: str, file: Path, results: Results, count: Mapping[str, Any]
             f"{file} has {len(lines)} samples and the results say {count.get('effective')}: the log is "
             "partial, or of another run. Copy it again, or run lmms-eval again."
         )
-    known = registered_by_task()[task]
-    rows = [_row(place, line, known) for place, line in lines]
+    known = benchmark_of_task(task)
+    metric = known.metric or _first_metric(task, lines, results)
+    rows = [_row(place, line, known, metric) for place, line in lines]
     check_rows(task, rows)
     scored = any(row.item is not None for row in rows)
     return TaskRows(
         task=task,
         rows=rows,
-        claimed=_claimed(task, known.metric, results),
+        claimed=_claimed(task, metric, results),
         scored_by="lmms-eval" if scored else None,
         unconfirmed="" if count is not None else "no results file says how many questions were asked",
+        metric=metric,
     )
+
+
+def _first_metric(task: str, lines: Sequence[Placed], results: Results) -> str:
+    """The first metric that samples have, of a benchmark that the registry doesn't have; empty for none."""
+    names = [*metrics_of(task), *_metrics_told(task, results)]
+    there = (name for name in counted(names) if any(line.get(name) is not None for _, line in lines))
+    return next(there, "")
+
+
+def _metrics_told(task: str, results: Results) -> list[str]:
+    """The metrics that the results have of a task, `exact_match,none` being one."""
+    told = [found["results"].get(task) for found in results.values()]
+    return [str(name).partition(",")[0] for numbers in told if isinstance(numbers, dict) for name in numbers]
 
 
 def _logged(file: Path) -> list[Placed]:
@@ -183,7 +205,7 @@ def _logged(file: Path) -> list[Placed]:
     return [(f"{file}, sample {number}", line) for number, line in enumerate(read_json(file)["logs"], 1)]
 
 
-def _row(place: str, line: Mapping[str, Any], known: Benchmark) -> Row:
+def _row(place: str, line: Mapping[str, Any], known: Benchmark, metric: str) -> Row:
     doc_id = line.get("doc_id")
     if isinstance(doc_id, bool) or not isinstance(doc_id, int) or doc_id < 0:
         raise UserError(f"{place}: the doc_id is {doc_id!r}, no whole number from 0. Is it lmms-eval's log?")
@@ -201,14 +223,9 @@ def _row(place: str, line: Mapping[str, Any], known: Benchmark) -> Row:
         question=question if isinstance(question, str) else None,
         answer=answer,
         target=line.get("target"),
-        item=_item(line.get(known.metric, line.get(_OLD_NAMES.get(known.metric, ""))), known),
+        item=line.get(metric, line.get(_OLD_NAMES.get(metric, ""))),
         doc=doc if isinstance(doc, dict) else {},
     )
-
-
-def _item(item: Any, known: Benchmark) -> Any:
-    """What a question earned, where lmms-eval's item is an object and the registry says in which field."""
-    return item.get(known.item) if known.item is not None and isinstance(item, dict) else item
 
 
 def _first(value: Any) -> Any:
@@ -222,8 +239,8 @@ def _claimed(task: str, metric: str, results: Results) -> float | None:
     for found in results.values():
         for name, numbers in found["results"].items():
             if _plain(name) == task and isinstance(numbers, dict):
-                names = [f"{one},none" for one in (metric, _OLD_NAMES.get(metric))] + [metric]
-                value = next((numbers[one] for one in names if one in numbers), None)
+                named = {name.partition(",")[0]: value for name, value in reversed(numbers.items())}
+                value = named.get(metric, named.get(_OLD_NAMES.get(metric, "")))
                 return float(value) if value is not None and is_finite_number(value) else None
     return None
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import check_benchmark, registered_by_task
+from pdrop_eval.run.importing.benchmarks import benchmark_of_task, check_asked, check_task, in_order, is_task
 from pdrop_eval.run.importing.files import TABLES, Placed, read_rows
 from pdrop_eval.run.importing.source import (
     Row,
@@ -14,6 +14,7 @@ from pdrop_eval.run.importing.source import (
     folder_of,
     one_model,
     one_of_each,
+    own_score,
     unit_score,
 )
 from pdrop_eval.utils.errors import UserError
@@ -49,7 +50,7 @@ def read_table(path: str, asked: Sequence[str] | None) -> Source:
     if not files:
         raise UserError(f"from={path} has no table: no file ends in {', '.join(TABLES)}.")
     for name in asked or ():
-        check_benchmark("task", name, registered_by_task())
+        check_task("task", name)
     placed: dict[str, list[tuple[Placed, Path]]] = {}
     homes: list[tuple[str, Path]] = []
     models: list[tuple[str, Path]] = []
@@ -60,9 +61,11 @@ def read_table(path: str, asked: Sequence[str] | None) -> Source:
             placed[task] = [(one, file.parent) for one in found]
         models += [(str(row["model"]), file) for _, row in rows if row.get("model") not in (None, "")]
     one_of_each(homes)
+    check_asked(asked or (), placed, "table")
     fix = "A record is of one model: give each a table of its own."
-    tasks = [task for task in registered_by_task() if task in placed]
-    return Source([_task_rows(task, placed[task]) for task in tasks], files, one_model(models, fix))
+    return Source(
+        [_task_rows(task, placed[task]) for task in in_order(placed)], files, one_model(models, fix)
+    )
 
 
 def _named(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,18 +91,16 @@ def _by_task(
         found: dict[str, list[Placed]] = {}
         for place, row in rows:
             task = str(row["task"])
-            check_benchmark(f"task ({place})", task, registered_by_task())
+            check_task(f"task ({place})", task)
             if asked is None or task in asked:
                 found.setdefault(task, []).append((place, row))
         return found
     if asked and len(asked) == 1 and alone:
         return {asked[0]: list(rows)}
     task = file.stem
-    if task not in registered_by_task():
-        check_benchmark(
-            f"task of {file.name}", task, registered_by_task(),
-            "A table says its task by a column `task`, by its file's name, or by tasks=[gqa].",
-        )  # fmt: skip
+    if not is_task(task):
+        fix = "A table says its task by a column `task`, by its file's name, or by tasks=[gqa]."
+        check_task(f"task of {file.name}", task, fix)
     return {task: list(rows)} if asked is None or task in asked else {}
 
 
@@ -113,14 +114,15 @@ def _task_rows(task: str, placed: Sequence[tuple[Placed, Path]]) -> TaskRows:
         )
     if "score" not in first and "answer" not in first:
         raise UserError(f"{place}: there is no column of score or answer; there are {there}.")
-    rows = [_row(one, folder) for one, folder in placed]
+    rows = [_row(task, one, folder) for one, folder in placed]
     check_rows(task, rows)
     by = "the table" if "score" in first else None
     return TaskRows(task, rows, None, by, "a table doesn't say how many questions there are")
 
 
-def _row(placed: Placed, folder: Path) -> Row:
+def _row(task: str, placed: Placed, folder: Path) -> Row:
     place, found = placed
+    read = own_score if benchmark_of_task(task).scoring == "own_mean" else unit_score
     images = found.get("image")
     pictures = str(images) if images not in (None, "") else None
     question = str(found["question"]) if found.get("question") not in (None, "") else None
@@ -135,7 +137,7 @@ def _row(placed: Placed, folder: Path) -> Row:
         question=question,
         answer=None if found.get("answer") is None else str(found["answer"]),
         target=found.get("target"),
-        score=unit_score(found["score"], place) if "score" in found else None,
+        score=read(found["score"], place) if "score" in found else None,
         doc={name: value for name, value in found.items() if name not in COLUMNS},
         part=None if part in (None, "") else str(part),
         pictures=pictures,

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import registered_by_task
 from pdrop_eval.records.samples import load_samples
 from pdrop_eval.records.store import read_record
+from pdrop_eval.run.importing.benchmarks import benchmark_of_task
 from pdrop_eval.run.importing.source import Row
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.text.wording import first_line, same_question
@@ -42,7 +42,8 @@ class Question:
     doc: Mapping[str, Any] = field(default_factory=dict)
 
 
-Items = Callable[[Sequence[Row], Sequence[Question]], list[Any]]
+# Of answers, what lmms-eval makes of each: by metric.
+Items = Callable[[Sequence[Row], Sequence[Question]], list[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,8 @@ def questions_of_run(folder: str, tasks: Sequence[str]) -> tuple[dict[str, Known
     Raises:
         UserError: There is no such run, or it lacks a task.
     """
-    path = Path(folder).expanduser()
-    path = path.parent if path.name == "record.json" else path
-    if not (path / "record.json").is_file():
-        raise UserError(f"like={folder} is no run: there is no record.json in it. Name the folder of a run.")
-    record = read_record(path / "record.json")
+    record = record_of(folder)
+    path = Path(record["folder"])
     lacking = [task for task in tasks if task not in record["tasks"]]
     if lacking:
         raise UserError(
@@ -117,6 +115,19 @@ def questions_of_run(folder: str, tasks: Sequence[str]) -> tuple[dict[str, Known
             [_of_sample(one) for one in samples], _data(record, task), whole, record["run_id"]
         )
     return known, record
+
+
+def record_of(folder: str) -> dict[str, Any]:
+    """Return the record of a run, with its folder.
+
+    Raises:
+        UserError: There is no such run.
+    """
+    path = Path(folder).expanduser()
+    path = path.parent if path.name == "record.json" else path
+    if not (path / "record.json").is_file():
+        raise UserError(f"like={folder} is no run: there is no record.json in it. Name the folder of a run.")
+    return {**read_record(path / "record.json"), "folder": str(path)}
 
 
 def matched(task: str, rows: Sequence[Row], known: Known) -> list[Question]:
@@ -179,8 +190,8 @@ def _shelf(known: Known) -> _Shelf:
         contents[question.content_sha256].append(question)
         lines[first_line(question.prompt)].append(question)
         for name in question.ids:
-            ids[name, None].append(question)
-            ids[name, question.part].append(question)
+            for part in dict.fromkeys((None, question.part)):
+                ids[name, part].append(question)
     return _Shelf({one.doc_id: one for one in known.questions}, ids, contents, lines)
 
 
@@ -208,11 +219,13 @@ def _find(task: str, row: Row, shelf: _Shelf, known: Known) -> Question:
     raise UserError(
         f"{row.place}: {many} of {task} in {known.origin} can be the one with the id {row.question_id!r}"
         f"{f' and the words {shortened(row.question)}' if row.question else ''}. "
-        f"{_advice(task)}"
+        f"{_advice(task, known)}"
     )
 
 
-def _advice(task: str) -> str:
-    unique = registered_by_task()[task].unique
+def _advice(task: str, known: Known) -> str:
+    unique = benchmark_of_task(task).unique
     by_id = f"suite= knows {task}'s own ids ({', '.join(unique)})" if unique else f"{task}'s data have no ids"
+    if known.questions and known.questions[0].ids:
+        by_id = f"{known.origin} numbers them {', '.join(one.ids[0] for one in known.questions[:3])}, ..."
     return f"Name them by doc_id, the number of the row in the benchmark's data, from 0; {by_id}."

@@ -1,74 +1,72 @@
 """The score of rows by the benchmark's own rule, and the samples of the record."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import Benchmark, registered_by_task
+from pdrop_eval.benchmarks.installed.items import OWN
+from pdrop_eval.benchmarks.registry import WHOLE, Benchmark, by_task
+from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.records.imported import CONTENT, DOC_ID, IMPORTED, QUESTION_ID
+from pdrop_eval.run.importing.benchmarks import (
+    benchmark_of_task,
+    counted,
+    definition_of,
+    info_of_task,
+    is_lmms_evals,
+    metrics_of,
+)
+from pdrop_eval.run.importing.marks import Earned, by_items, by_scores
 from pdrop_eval.run.importing.questions import Items, Question
-from pdrop_eval.run.importing.source import Row, TaskRows, unit_score
+from pdrop_eval.run.importing.source import Row, TaskRows
 from pdrop_eval.utils.errors import UserError
 
-# What a rule needs to know of each question: the column of lmms-eval's data that names its part.
-PARTS = {"category_f1": "category", "pair_sum": "category", "group_mean": "l2_category"}
 _NEAR = 1e-6
-_STORED = ("score", "cluster", "part")
-_HOW = "like=<folder of a run> or suite=<name> says it"
-
-Aggregate = Callable[[list[Any]], float]
-Marks = list[dict[str, Any] | None]  # of each row; None where it doesn't count
 
 
 def score_task(
-    found: TaskRows, questions: Sequence[Question] | None, items: Items | None, aggregate: Aggregate,
-    resamples: int, seed: int,
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    found: TaskRows, questions: Sequence[Question] | None, items: Items | None, resamples: int, seed: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return the record's entry of a task, and its samples in order.
 
     Args:
         found: The rows.
         questions: Of each row, the benchmark's question; None where they aren't known.
         items: Has answers scored by lmms-eval's metric; None where the questions' data aren't there.
-        aggregate: lmms-eval's own aggregation of items.
         resamples: Draws of the bootstrap.
         seed: Of the bootstrap.
 
     Raises:
         UserError: The rows don't say enough for the benchmark's rule, or not what the log says they give.
     """
-    from pdrop_eval.benchmarks.scoring.score import standard_error
-
-    known = registered_by_task()[found.task]
+    known = benchmark_of_task(found.task)
     rows, scored_by = list(found.rows), found.scored_by
     made = None if any(row.item is not None for row in rows) else _made(found, questions, items)
+    metric, given = found.metric or known.metric, [row.item for row in rows]
+    names = counted(metrics_of(found.task))
     if made is not None:
         scored_by = "lmms-eval's metric, run on these answers by pdrop-eval"
-    given = made or [row.item for row in rows]
+        metric = metric or next((name for name in names if any(name in one for one in made)), "")
+        given = [one.get(metric) for one in made]
     if any(one is not None for one in given):
-        marks = _by_items(known, rows, questions, given, aggregate)
+        earned = by_items(known, metric, rows, questions, given, found.claimed)
+    elif made is not None:
+        raise _none_counts(found, metric)
     else:
-        marks = _by_scores(known, rows, questions)
+        earned = by_scores(known, rows, questions)
+        metric = metric or next(iter(names), "score")
     samples = [
         _sample(place, row, mark, questions)
-        for place, (row, mark) in enumerate(zip(rows, marks, strict=True))
+        for place, (row, mark) in enumerate(zip(rows, earned.marks, strict=True))
     ]
     samples.sort(key=lambda sample: sample["doc_id"])
-    counted = [sample for sample in samples if sample["score"] is not None]
-    if not counted:
-        raise UserError(f"None of the {len(rows)} samples of {found.task} counts for {known.metric}.")
-    tally = known.rule.tally(counted)
-    _check_claim(found, known, counted)
     entry = {
         "benchmark": known.key,
-        "metric": known.metric,
+        "metric": metric,
         "status": "scored",
-        "score": tally.value,
-        "stderr": standard_error(tally, resamples, seed),
-        "n": len(counted),
-        "clusters": len(tally.sums),
-        "parts": known.rule.parts(counted),
-        "scale": "sum" if known.scale == "sum" else "0-100",
+        **_score(found, known, earned, samples, resamples, seed),
+        "scale": "sum" if known.scale == "sum" else OWN if earned.scale == OWN else "0-100",
         "higher_is_better": known.direction == "higher",
+        **_definition(known, earned),
         IMPORTED: {
             "scored_by": scored_by,
             "pairs_by": _pairs_by(rows, questions),
@@ -80,7 +78,52 @@ def score_task(
     return entry, samples
 
 
-def _made(found: TaskRows, questions: Sequence[Question] | None, items: Items | None) -> list[Any] | None:
+def _score(
+    found: TaskRows, known: Benchmark, earned: Earned, samples: Sequence[Mapping[str, Any]], resamples: int,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The score with its basis."""
+    from pdrop_eval.benchmarks.scoring.score import standard_error
+
+    if earned.rule == WHOLE:
+        n = sum(1 for row in found.rows if row.item is not None) or len(found.rows)
+        return {"score": earned.value, "stderr": None, "n": n, "clusters": 1, "parts": {}}
+    counting = [sample for sample in samples if sample["score"] is not None]
+    if not counting:
+        raise _none_counts(found, known.metric)
+    rule = scoring_rule(earned.rule)
+    tally = rule.tally(counting)
+    if known.task in by_task():  # of others, the numbers were checked as they were read
+        _check_claim(found, known, counting)
+    return {
+        "score": tally.value,
+        "stderr": standard_error(tally, resamples, seed),
+        "n": len(counting),
+        "clusters": len(tally.sums),
+        "parts": rule.parts(counting),
+    }
+
+
+def _none_counts(found: TaskRows, metric: str) -> UserError:
+    return UserError(
+        f"None of the {len(found.rows)} samples of {found.task} counts for {metric or 'a metric'}."
+    )
+
+
+def _definition(known: Benchmark, earned: Earned) -> dict[str, Any]:
+    """What the record says of a benchmark that the registry doesn't have, as a run of ours says it."""
+    if is_lmms_evals(known.task):
+        from pdrop_eval.benchmarks.installed.definition import definition_of_numbers
+
+        said = definition_of_numbers(info_of_task(known.task), earned.rule, earned.scale)
+    else:
+        said = definition_of(known)
+    return {} if said is None else {"definition": said}
+
+
+def _made(
+    found: TaskRows, questions: Sequence[Question] | None, items: Items | None
+) -> list[Mapping[str, Any]] | None:
     """What lmms-eval's metric says of answers; None where the rows have scores already."""
     if found.scored_by is not None:
         return None
@@ -96,109 +139,6 @@ def _made(found: TaskRows, questions: Sequence[Question] | None, items: Items | 
             f"{lacking[0]}: there is no answer, and no score. Give one of them for each question."
         )
     return items(found.rows, questions)
-
-
-def _by_items(
-    known: Benchmark, rows: Sequence[Row], questions: Sequence[Question] | None, items: Sequence[Any],
-    aggregate: Aggregate,
-) -> Marks:  # fmt: skip
-    """What each row earned, by the rule and lmms-eval's items; None for those that don't count."""
-    chosen = [place for place, item in enumerate(items) if item is not None]
-    docs, units, plain = [], [], []
-    for place in chosen:
-        question, item = questions[place] if questions else None, items[place]
-        plain.append(item if isinstance(item, dict) else unit_score(item, rows[place].place))
-        docs.append(_doc(known, rows[place], question, items[place]))
-        units.append(_unit(rows[place], question, place))
-    try:
-        marks = known.rule.rows(plain, docs, units, aggregate)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"The samples of {known.task} don't say all that {known.name}'s score needs "
-            f"({type(error).__name__}: {error}); {_HOW}."
-        ) from error
-    found: Marks = [None] * len(rows)
-    for place, mark in zip(chosen, marks, strict=True):
-        kept: dict[str, Any] = {name: mark[name] for name in _STORED if name in mark}
-        found[place] = {**kept, "score": unit_score(mark["score"], rows[place].place)}
-    return found
-
-
-def _doc(known: Benchmark, row: Row, question: Question | None, item: Any) -> dict[str, Any]:
-    """The data's row, as far as it is known: of the suite, of the log, of lmms-eval's item."""
-    doc = {**(item if isinstance(item, dict) else {}), **row.doc, **(question.doc if question else {})}
-    part = PARTS.get(known.scoring)
-    if question is not None and part is not None and question.part is not None:
-        doc.setdefault(part, question.part)
-    return doc
-
-
-def _by_scores(known: Benchmark, rows: Sequence[Row], questions: Sequence[Question] | None) -> Marks:
-    """What each row earned, as its file says, in the form that the rule reads."""
-    from pdrop_eval.benchmarks.scoring.tally import number
-
-    marks: list[dict[str, Any]] = []
-    units = []
-    for place, row in enumerate(rows):
-        question = questions[place] if questions else None
-        if row.score is None:
-            raise UserError(f"{row.place}: there is no score. Give each question one, or none of them.")
-        marks.append({"score": row.score, **_part(known, row, question)})
-        units.append(_own_unit(known, row, question, place))
-        if known.scoring == "category_f1":
-            _check_plain(known, row, question)
-    return [{**mark, "cluster": unit} for mark, unit in zip(marks, number(units).tolist(), strict=True)]
-
-
-def _part(known: Benchmark, row: Row, question: Question | None) -> dict[str, str]:
-    if known.scoring not in PARTS:
-        return {}
-    part = question.part if question is not None and question.part is not None else row.part
-    if part is None:
-        raise UserError(
-            f"{row.place}: {known.name}'s score is made of its parts, and the row doesn't name one. Add a "
-            f"column `category`; or {_HOW}."
-        )
-    return {"part": part}
-
-
-def _own_unit(known: Benchmark, row: Row, question: Question | None, place: int) -> Any:
-    """What a row is resampled with; MME's pairs and MMBench's copies decide the score itself."""
-    if known.scoring == "circular_mean" and (question is None or question.unit is None):
-        index = str(row.question_id)
-        return int(index) % 1_000_000 if index.isdigit() else index
-    unit = _unit(row, question, place)
-    if known.scoring != "pair_sum":
-        return unit
-    if question is None and row.pictures is None:
-        raise UserError(
-            f"{row.place}: MME scores pairs of questions about one picture, and the row doesn't name it. Add "
-            f"a column `image`; or {_HOW}."
-        )
-    return (_part(known, row, question)["part"], unit)
-
-
-def _unit(row: Row, question: Question | None, place: int) -> Any:
-    """A label of what is resampled together; a row of which nothing is known stands for itself."""
-    if question is not None and question.unit is not None:
-        return question.unit
-    return row.pictures if row.pictures is not None else ("alone", place)
-
-
-def _check_plain(known: Benchmark, row: Row, question: Question | None) -> None:
-    """F1 is made of what was said and what is right: both have to be there, in plain words."""
-    target = question.target if question is not None else row.target
-    words = [None if text is None else str(text).lower().strip() for text in (row.answer, target)]
-    if None in words:
-        raise UserError(
-            f"{row.place}: {known.name}'s F1 needs the answer and the target (yes or no) of each question. "
-            f"Add the columns `answer` and `target`; of the targets, {_HOW}."
-        )
-    if row.score != float(words[0] == words[1]):
-        raise UserError(
-            f"{row.place}: the answer is {row.answer!r}, the target {target!r} and the score {row.score:g}. "
-            f"{known.name} takes yes or no in one word: write the answer so."
-        )
 
 
 def _sample(

@@ -61,6 +61,7 @@ class TaskRows:
         claimed: The score that the other program made of them, on its own scale; None where it says none.
         scored_by: Whose scores they are; None where there are answers alone.
         unconfirmed: Why it isn't known whether these are all questions; empty where it is.
+        metric: Of the items, by lmms-eval's name; empty where there are none, or the registry says it.
     """
 
     task: str
@@ -68,6 +69,7 @@ class TaskRows:
     claimed: float | None = None
     scored_by: str | None = None
     unconfirmed: str = ""
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,19 @@ def unit_score(value: Any, place: str) -> float:
             f"{place}: the score {shortened(value)} is not allowed: it must be a number from 0 to 1, of one "
             "question. Divide percentages by 100."
         )
+    return float(value)
+
+
+def own_score(value: Any, place: str) -> float:
+    """Return a score on a scale of its benchmark's own.
+
+    Raises:
+        UserError: It is no number.
+    """
+    if isinstance(value, str):
+        value = _number(value)
+    if isinstance(value, bool) or not is_finite_number(value):
+        raise UserError(f"{place}: the score {shortened(value)} is no number.")
     return float(value)
 
 

@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.compose import own_settings
+from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.config.quoting import parsed
+from pdrop_eval.run.config.spec import DataSpec
 from pdrop_eval.run.config.typed import make_typed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
@@ -17,7 +19,10 @@ from pdrop_eval.utils.validation import check_choice, check_whole
 
 KINDS = ("lmms_eval", "vlmevalkit", "table")
 _FROM = "from"  # no name for a field in Python
-_TEXTS = ("kind", "from", "name", "model", "strategy", "suite", "like", "data.root", "results")
+_TEXTS = (
+    "kind", "from", "name", "model", "strategy", "suite", "like", "include_path", "results", "data.root",
+    "data.folder", "data.metric", "data.name", "data.prompt_ending",
+)  # fmt: skip
 _HELP = "pdrop-eval-import --help lists them."
 
 
@@ -28,13 +33,6 @@ class Budget:
     tokens: float | None = None
     share: float | None = None
     tflops: float | None = None
-
-
-@dataclass(frozen=True)
-class Data:
-    """Where the suite's data lie."""
-
-    root: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,8 @@ class ImportSpec:
     tasks: tuple[str, ...] | None
     suite: str | None
     like: str | None
-    data: Data
+    include_path: str | None
+    data: DataSpec
     bootstrap: int
     seed: int
     results: str
@@ -119,9 +118,21 @@ def make_spec(values: Mapping[str, Any]) -> ImportSpec:
         )
     if spec.suite:
         check_choice("suite", spec.suite, options("suite"))
+    _check_folder(spec)
     if spec.data.root and not spec.suite:
         raise UserError(f"data.root={spec.data.root} is the data of a suite: name it, suite=paper.")
     check_budget(spec.budget)
     check_whole("bootstrap", spec.bootstrap, 0)
     check_whole("seed", spec.seed, 0)
     return spec
+
+
+def _check_folder(spec: ImportSpec) -> None:
+    """Refuse a folder of the user's own questions that can't be used, or that isn't the only word on them."""
+    if spec.data.folder is not None and spec.like:
+        raise UserError(
+            f"data.folder={spec.data.folder} and like={spec.like} both say which questions were asked: give "
+            "one of them."
+        )
+    given = [f"suite={spec.suite}"] if spec.suite else []
+    own_suite(spec.data, spec.tasks, given)

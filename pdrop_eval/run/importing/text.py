@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import registered
+from pdrop_eval.benchmarks.registry import benchmark_of
 from pdrop_eval.benchmarks.scoring.interval import interval_95
 from pdrop_eval.benchmarks.scoring.rules import score_range
 from pdrop_eval.records.imported import WORDS
@@ -36,7 +36,7 @@ def import_text(record: Mapping[str, Any], new: bool, width: int = 80) -> str:
 
 
 def _task(task: str, entry: Mapping[str, Any]) -> str:
-    known = registered()[entry["benchmark"]]
+    known = benchmark_of(entry["benchmark"])
     ends = interval_95(entry["score"], entry.get("stderr"), *score_range(known.scoring))
     interval = f"[{numbers.score(ends[0])}, {numbers.score(ends[1])}]" if ends else "no interval"
     return f"  {task:<26} {numbers.score(entry['score']):>7}  {interval:<18} n {entry['n']}"

@@ -3,13 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from pdrop_eval.benchmarks.installed import index, kinds
 from pdrop_eval.benchmarks.installed.choose import expanded
 from pdrop_eval.benchmarks.installed.index import installed_names
-from pdrop_eval.benchmarks.installed.items import numbers_of, on_its_own
+from pdrop_eval.benchmarks.installed.items import NoNumberError, numbers_of, on_its_own
 from pdrop_eval.benchmarks.installed.kinds import may_ask, missing_packages, why_refused
 from pdrop_eval.benchmarks.installed.stand_ins.levenshtein import distance
 from pdrop_eval.benchmarks.registry import registered
@@ -181,8 +182,31 @@ def test_the_field_that_holds_what_a_question_earned_counts_and_not_what_is_divi
 
 def test_a_function_that_gives_nothing_for_no_right_answer_gives_0():
     assert numbers_of([{"ok": False}, {"ok": False}], lambda items: None, "ok").value == 0
-    with pytest.raises(ValueError, match="no number"):
+    with pytest.raises(NoNumberError, match="no number"):
         numbers_of([{"a": "x"}], lambda items: None)
+
+
+def test_no_number_of_answers_that_all_earned_0_is_no_mean_of_0():
+    """A precision of nothing found: 0 / 0."""
+    with pytest.raises(NoNumberError, match="gives no number: it gives nan"):
+        numbers_of([0, 0], on_its_own(lambda items: float("nan")))
+
+
+@pytest.mark.parametrize(("items", "function", "rule"), [
+    ([0, 0, 0], fmean, "mean"),
+    ([0, 0, 0], max, "whole"),
+    ([1, 1], lambda items: 100 * fmean(items), "mean"),
+    ([{"ok": False}] * 3, lambda items: fmean(one["ok"] for one in items), "mean"),
+    ([{"ok": False}] * 3, lambda items: max(one["ok"] for one in items), "whole"),
+    # of texts: an answer that is another text of its item is right
+    ([("no", ["yes"])] * 3, lambda items: fmean(one[0] in one[1] for one in items), "mean"),
+    ([("no", ["yes"])] * 3, lambda items: max(float(one[0] in one[1]) for one in items), "whole"),
+    # a number that is near a mean because both are near 0
+    ([{"x": 4e-8}, {"x": 8e-8}], lambda items: max(one["x"] for one in items), "whole"),
+    ([{"x": 1}, {"x": 0}, {"x": 0}], lambda items: round(fmean(one["x"] for one in items), 2), "mean"),
+], ids=range(9))  # fmt: skip
+def test_where_all_earned_the_same_other_answers_tell_whether_a_number_is_a_mean(items, function, rule):
+    assert numbers_of(items, function).rule == rule
 
 
 TOTAL = {"sum": 0}

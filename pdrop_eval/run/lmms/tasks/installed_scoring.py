@@ -16,9 +16,16 @@ from typing import Any
 
 from pdrop_eval.benchmarks.asks import Asked, NeedsJudge, NoReplyError, RefusedError, Replies, caught
 from pdrop_eval.benchmarks.installed import stand_ins
-from pdrop_eval.benchmarks.installed.items import Numbers, numbers_of, on_its_own
+from pdrop_eval.benchmarks.installed.definition import definition_of_numbers
+from pdrop_eval.benchmarks.installed.items import (
+    PERCENT,
+    NoNumberError,
+    Numbers,
+    numbers_of,
+    on_its_own,
+)
 from pdrop_eval.benchmarks.installed.kinds import SUBMISSION
-from pdrop_eval.benchmarks.registry import IMAGES, NO_INTERVAL
+from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import Score, score
 from pdrop_eval.benchmarks.task_files import TaskInfo
@@ -149,13 +156,30 @@ def _scored(
         )
     aggregation = task.aggregation()
     items = [found[place][metric] for place in chosen]
-    numbers = numbers_of(items, on_its_own(aggregation[metric]), info.item, _is_mean(aggregation[metric]))
+    numbers = _numbers(info, metric, items, aggregation[metric])
     names = [pictures[place] for place in chosen]
     if info.cluster != IMAGES:
         names = [str(docs[ids[place]][info.cluster]) for place in chosen]
     made = _spread(_score(numbers, len(items), names, resamples, seed), chosen, len(found))
     better = task.higher_is_better().get(metric) is not False
     return Scored(made, _all_numbers(aggregation, found), metric, better, _definition(info, numbers))
+
+
+def _numbers(info: TaskInfo, metric: str, items: list[Any], function: Any) -> Numbers:
+    try:
+        return numbers_of(items, on_its_own(function), info.item, _is_mean(function), nobody_answers)
+    except NoNumberError as error:
+        raise UserError(
+            f"{info.task} has no score: {error} ({metric} of {len(items)} answers). The answers are kept. "
+            "Ask more questions, with a larger limit, or leave the task out with tasks=[...]."
+        ) from error
+
+
+@contextlib.contextmanager
+def nobody_answers() -> Iterator[None]:
+    """Within it, what asks a language model ends at once, without an error."""
+    with contextlib.suppress(NeedsJudge), caught(Replies()):
+        yield
 
 
 def _unscored(info: TaskInfo, task: Any) -> Scored:
@@ -209,18 +233,8 @@ def _is_mean(function: Any) -> bool:
 
 
 def _definition(info: TaskInfo, numbers: Numbers | None) -> dict[str, Any] | None:
-    if info.registered:
-        return None
-    rule, scale = (numbers.rule, numbers.scale) if numbers else ("mean", "percent")
-    return {
-        "name": info.name,
-        "split": info.split,
-        "scale": scale,
-        "direction": info.direction,
-        "scoring": rule,
-        "cluster": info.cluster,
-        "why": NO_INTERVAL if rule == "whole" else "lmms-eval's own number; the registry has no entry.",
-    }
+    rule, scale = (numbers.rule, numbers.scale) if numbers else ("mean", PERCENT)
+    return definition_of_numbers(info, rule, scale)
 
 
 @contextlib.contextmanager
