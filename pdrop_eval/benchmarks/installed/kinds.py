@@ -4,9 +4,11 @@ Nothing is imported, so that a task of another kind is refused at once.
 """
 
 import ast
+import shutil
 import sys
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ from pdrop_eval.benchmarks.installed.index import CLASS, installed_names
 from pdrop_eval.benchmarks.installed.source import module_files, module_imports, reach
 
 GENERATES = "generate_until"
+# What a task may ask of the generation, and what changes no answer: it is of the original LLaVA's code.
+GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
+IGNORED = ("image_aspect_ratio", "seed")
+_NEUTRAL = {"repetition_penalty": 1, "length_penalty": 1, "num_return_sequences": 1, "top_k": 0}
 SUBMISSION = "submission"  # what lmms-eval's tasks call a file for somebody else's server
 _OUTPUTS = {
     "multiple_choice": "it compares the log-likelihoods of choices, and the model writes none",
@@ -60,7 +66,7 @@ def why_refused(name: str) -> str | None:
     repeats = config.get("repeats") or 1
     if repeats != 1:
         return f"it asks each question {repeats} times"
-    return _medium(config) or _answer(config) or _number(config)
+    return _medium(config) or _answer(config) or _number(config) or _generation(config) or _machine(config)
 
 
 @cache
@@ -143,6 +149,45 @@ def _number(config: dict[str, Any]) -> str | None:
     if metrics and all(SUBMISSION in metric for metric in metrics):
         return "it has no score: it writes a file of answers for its authors' server"
     return None
+
+
+def asked_of_generation(given: dict[str, Any]) -> dict[str, Any]:
+    """What a task asks of the generation, without what changes no answer."""
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in IGNORED and not (name in _NEUTRAL and value in (None, _NEUTRAL[name]))
+    }
+
+
+def _generation(config: dict[str, Any]) -> str | None:
+    """Why a task's answers can't be generated as it asks."""
+    given = config.get("generation_kwargs")
+    others = set(asked_of_generation(given)) - set(GENERATION) if isinstance(given, dict) else set()
+    if not others:
+        return None
+    name = min(others)
+    return f"it asks the generation for {name}={given[name]}, and only {', '.join(GENERATION)} are known here"
+
+
+def _machine(config: dict[str, Any]) -> str | None:
+    """Why this machine can't score a task's answers; its functions would count them as wrong."""
+    names = reach(*_functions(config)).names
+    if "parse_latex" in names and not _version("antlr4-python3-runtime").startswith("4.11"):
+        return (
+            "its scoring reads LaTeX with sympy, which needs antlr4-python3-runtime 4.11, and Hydra, which "
+            "reads the commands here, needs 4.9"
+        )
+    if "PTBTokenizer" in names and shutil.which("java") is None:
+        return "its scoring runs Java, and there is no java on the PATH: install it (default-jre-headless)"
+    return None
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _functions(config: dict[str, Any]) -> Iterator[Function]:

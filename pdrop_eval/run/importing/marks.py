@@ -54,8 +54,8 @@ def by_items(
         UserError: They don't say enough for the benchmark's rule, or not what the log says they give.
     """
     if known.task in by_task():
-        marks = _by_rule(known, rows, questions, items, aggregation_of(known.task))
-        return Earned(known.scoring, known.scale, marks)
+        ruled = _by_rule(known, rows, questions, items, aggregation_of(known.task))
+        return Earned(known.scoring, known.scale, ruled)
     chosen = [place for place, item in enumerate(items) if item is not None]
     numbers = numbers_of_log(known, metric, [items[place] for place in chosen], claimed)
     marks: Marks = [None] * len(rows)

@@ -53,7 +53,7 @@ class OpenTask:
         chosen = {question.doc_id for question in questions}
         self._task._instances = [one for one in self._task.instances if one.doc_id in chosen]
         self._task.apply_filters()
-        found = []
+        found: list[Mapping[str, Any]] = []
         try:
             with caught(Replies()):
                 for question in questions:

@@ -41,6 +41,8 @@ def test_the_named_tasks_run_and_groups_are_expanded():
         ("mmsearch_end2end", "it is a conversation of several rounds"),
         ("gsm8k", "it has no pictures: it is text alone"),
         ("gedit_bench", "its answers are pictures that the model draws"),
+        ("olympiadbench_OE_MM_maths_en_COMP", "it asks the generation for repetition_penalty=1.2"),
+        ("seephys", "its scoring reads LaTeX with sympy, which needs antlr4-python3-runtime 4.11"),
         ("vbvr", "its answers are videos"),
         ("docvqa_test", "it has no score: it writes a file of answers"),
         ("mmmu_val_pass64", "it asks each question 64 times"),
@@ -225,6 +227,16 @@ def test_one_call_of_an_lmms_eval_function_leaves_nothing_to_the_next():
     items, call = [{"score": 1}, {"score": 1}], on_its_own(adds_up)
     assert [call(items), call(items)] == [2, 2]
     assert (items, TOTAL) == ([{"score": 1}, {"score": 1}], {"sum": 0})
+
+
+def test_captions_are_refused_where_there_is_no_java_to_score_them(monkeypatch):
+    monkeypatch.setattr(kinds.shutil, "which", lambda _: None)
+    assert "there is no java on the PATH" in why_refused.__wrapped__("textcaps_val")
+
+
+def test_what_changes_no_answer_may_be_asked_of_the_generation():
+    given = {"repetition_penalty": 1.0, "seed": 0, "image_aspect_ratio": "pad", "top_p": 0.9}
+    assert kinds.asked_of_generation(given) == {"top_p": 0.9}
 
 
 @pytest.mark.parametrize(

@@ -5,17 +5,15 @@ from typing import Any
 
 from lmms_eval.api.instance import Instance
 
+from pdrop_eval.benchmarks.installed.kinds import GENERATION, asked_of_generation
 from pdrop_eval.utils.validation import check_choice
-
-_GENERATION = ("max_new_tokens", "temperature", "top_p", "num_beams", "do_sample", "until")
-_NOT_OURS = ("image_aspect_ratio",)  # what some tasks tell the original LLaVA code; see image_processing
 
 
 def arguments_of(given: dict[str, Any], max_new_tokens: int) -> tuple[dict[str, Any], list[str]]:
     """A task's generation arguments as transformers wants them, and the texts that end an answer."""
-    given = {key: value for key, value in given.items() if key not in _NOT_OURS}
+    given = asked_of_generation(given)
     for key in given:
-        check_choice("generation argument of the task", key, _GENERATION)
+        check_choice("generation argument of the task", key, GENERATION)
     until = given.get("until") or []
     sample = bool(given.get("do_sample", (given.get("temperature") or 0) > 0))
     arguments = {

@@ -227,6 +227,11 @@ def load_task(manager: Any, info: TaskInfo) -> Any:
                 f"{info.task} can't be run: lmms-eval's task needs {reason.name}, which isn't installed. "
                 f"Install it with: pip install {reason.name}"
             ) from error
+        if isinstance(reason, ImportError):
+            raise UserError(
+                f"{info.task} can't be run: lmms-eval's task needs more than is installed: {reason}. Install "
+                "it, or leave the task out with tasks=[...]."
+            ) from error
         if "load_dataset" not in called(reason) and damaged(reason):
             raise unreadable(f"The first sample of task {info.task}", "read", reason) from error
         raise UserError(
