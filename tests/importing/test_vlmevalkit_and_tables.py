@@ -66,6 +66,49 @@ def test_mme_is_of_perception_and_its_pairs_are_those_of_a_picture():
     assert record["tasks"]["mme"]["score"] == pytest.approx(75 + 50)  # 3 of 4, and one of two pairs
 
 
+@pytest.mark.parametrize(("name", "task", "matches", "score"), [
+    # of DocVQA, distances: 1 - 0.25; 0 of the second, which is too far; the nearest of several counts
+    ("DocVQA_VAL", "docvqa_val", ("[0.25]", "[0.75]", "[1.0, 0.0]"), 100 * (0.75 + 0 + 1) / 3),
+    ("InfoVQA_VAL", "infovqa_val", ("[np.float64(0.0)]", "[0.9]", "[0.9]"), 100 / 3),
+    ("ChartQA_TEST", "chartqa", ("[True]", "[False]", "[False, True]"), 200 / 3),
+])  # fmt: skip
+def test_short_answers_earn_what_vlmevalkits_score_counts_and_not_its_column_of_means(
+    name, task, matches, score
+):
+    rows = [
+        {**gqa_rows(3)[i], "eval_match": one, "eval_score": 0.123, "eval_gt": "['red']"}
+        for i, one in enumerate(matches)
+    ]
+    sheet(Path(f"M/M_{name}_results.xlsx"), rows)
+    entry = importing("kind=vlmevalkit", "from=M")[0]["tasks"][task]
+    assert entry["score"] == pytest.approx(score)
+    sheet(Path(f"N/M_{name}_results.xlsx"), [{**row, "eval_match": ""} for row in rows])
+    with pytest.raises(UserError, match="eval_match is '', no list of numbers"):
+        importing("kind=vlmevalkit", "from=N")
+
+
+def test_multiple_choice_of_tasks_beside_the_papers():
+    sheet(Path("M/M_RealWorldQA_exact_matching_result.xlsx"), gqa_rows(hit=1))
+    sheet(Path("M/M_AI2D_TEST_openai_result.tsv"), gqa_rows(hit=0))
+    tasks = importing("kind=vlmevalkit", "from=M")[0]["tasks"]
+    assert {task: entry["score"] for task, entry in tasks.items()} == {"realworldqa": 100, "ai2d": 0}
+
+
+@pytest.mark.parametrize("name", ["MMBench_DEV_EN_V11", "AI2D_TEST_NO_MASK", "MME_CoT_TEST", "MMStar_KO"])
+def test_another_edition_of_a_data_set_is_other_data(name):
+    sheet(Path(f"M/M_{name}_openai_result.xlsx"), gqa_rows(hit=1, category="a", image_path="b"))
+    with pytest.raises(UserError, match="no results of VLMEvalKit"):
+        importing("kind=vlmevalkit", "from=M")
+
+
+def test_mmstars_parts_have_either_name():
+    rows = [{**row, "l2_category": part} for row, part in zip(gqa_rows(hit=1), "aab", strict=True)]
+    rows[0]["hit"] = 0
+    sheet(Path("M/M_MMStar_exact_matching_result.xlsx"), rows)
+    # the mean of parts: one of two in a, one of one in b
+    assert importing("kind=vlmevalkit", "from=M")[0]["tasks"]["mmstar"]["score"] == 75
+
+
 def gqa_rows(n=3, **more):
     return [
         {"index": i, "question": prompt(i), "answer": "red", "prediction": "red", **more} for i in range(n)

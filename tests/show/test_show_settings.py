@@ -43,6 +43,11 @@ def test_an_unknown_benchmark_is_refused_with_the_nearest_one():
         read_samples("docvqaa:3")
 
 
+def test_own_questions_without_their_folder_are_told_what_lacks():
+    with pytest.raises(UserError, match=r"Of your own questions, give data\.folder= and data\.metric="):
+        read_settings(["sample=my_folder_anls:3"])
+
+
 def test_a_range_that_ends_before_it_begins_is_refused():
     with pytest.raises(UserError, match=r"The range 'gqa:9-3' is empty.*gqa:3-9"):
         read_samples("gqa:9-3")

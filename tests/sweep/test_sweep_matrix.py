@@ -29,6 +29,15 @@ def cells(*arguments):
     ]
 
 
+@pytest.mark.parametrize(("given", "said"), [
+    ("models=[endpoint]", "model=endpoint is a model behind a server: only pdrop-eval can ask it"),
+    ("tasks=[ocrbench]", r"lmms-eval has it: suite\.tasks=\[ocrbench\]"),
+])  # fmt: skip
+def test_what_a_sweep_does_not_run_is_refused_with_what_does(given, said):
+    with pytest.raises(UserError, match=said):
+        runs(given)
+
+
 def test_budgets_are_for_those_that_take_one():
     """FastV and PyramidDrop at two budgets, vanilla and PruMerge (adaptive) once: 6 runs of 2 tasks."""
     found = cells("strategies=[vanilla,fastv,pdrop,prumerge]", "budgets=[64,{share:0.2}]", TWO_TASKS)

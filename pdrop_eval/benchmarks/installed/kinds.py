@@ -163,7 +163,8 @@ def asked_of_generation(given: dict[str, Any]) -> dict[str, Any]:
 def _generation(config: dict[str, Any]) -> str | None:
     """Why a task's answers can't be generated as it asks."""
     given = config.get("generation_kwargs")
-    others = set(asked_of_generation(given)) - set(GENERATION) if isinstance(given, dict) else set()
+    given = given if isinstance(given, dict) else {}
+    others = set(asked_of_generation(given)) - set(GENERATION)
     if not others:
         return None
     name = min(others)

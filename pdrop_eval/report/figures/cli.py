@@ -69,8 +69,8 @@ def make_figures(
     from pdrop_eval.report.figures.registry import all_charts
     from pdrop_eval.report.tables.commands import experiment
 
-    _check(models, tasks)
     runs = to_runs(load_records(root))
+    _check(models, tasks)  # records say which tasks there are beside the registry's
     wanted = list(figure_experiments()) if names is None else list(names)
     charts = all_charts(runs, wanted, models, tasks, like)
     if not charts:
@@ -120,15 +120,16 @@ def _write(chart: "Chart", out: Path) -> str:
 
 def _check(models: Sequence[str] | None, tasks: Sequence[str] | None) -> None:
     from pdrop_eval.benchmarks.installed.index import is_installed
-    from pdrop_eval.benchmarks.registry import check_benchmark, registered_by_task
+    from pdrop_eval.benchmarks.registry import check_benchmark, is_known, registered_by_task
     from pdrop_eval.report.figures.chart import figure_experiments
 
     drawn = dict.fromkeys(run["model"] for found in figure_experiments().values() for run in found["runs"])
     for model in models or ():
         check_choice("model of a figure", model, drawn)
     for task in tasks or ():
-        if task not in registered_by_task() and not is_installed(task):
-            check_benchmark("task", task, registered_by_task())
+        if not (task in registered_by_task() or is_installed(task) or is_known(task)):
+            fix = "Of questions of your own, there is no record of that name."
+            check_benchmark("task", task, registered_by_task(), fix)
 
 
 def _named(figures: Sequence[str] | None) -> list[str] | None:

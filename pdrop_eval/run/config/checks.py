@@ -92,8 +92,21 @@ def check_budget(budget: Any) -> dict[str, Any]:
     return asked
 
 
-def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | None) -> list[str]:
-    """The tasks to run: those asked for, in the suite's order, or all of the suite."""
+def check_tasks(
+    asked: Any, suite_tasks: list[str], suite: str, limit: int | None, packages: bool = True
+) -> list[str]:
+    """The tasks to run: those asked for, in the suite's order, or all of the suite.
+
+    Args:
+        asked: The setting `tasks`.
+        suite_tasks: Of the suite.
+        suite: Its name.
+        limit: The setting.
+        packages: Whether tasks are refused whose packages aren't installed.
+
+    Raises:
+        UserError: A task that there isn't, or that can't be run.
+    """
     if asked is None:
         tasks = list(suite_tasks)
     else:
@@ -111,7 +124,8 @@ def check_tasks(asked: Any, suite_tasks: list[str], suite: str, limit: int | Non
             check_benchmark(f"task of suite={suite}", name, suite_tasks, fix or nearest(name))
         more = [task for task in dict.fromkeys(found) if task not in suite_tasks]
         tasks = [*(task for task in suite_tasks if task in found), *more]
-        _check_packages(more)
+        if packages:
+            _check_packages(more)
     if "mme" in tasks and limit is not None and limit % 2:
         raise UserError(
             f"limit={limit} would cut one of MME's pairs of questions in two, and MME scores only pairs. "

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from pdrop_eval.benchmarks.installed.index import include
 from pdrop_eval.benchmarks.own.definition import remember_own
 from pdrop_eval.benchmarks.own.metrics import own_metric
 from pdrop_eval.run.config.quoting import parsed
@@ -60,12 +61,15 @@ def own_suite(data: Any, tasks: Sequence[str] | None, overrides: Sequence[str] =
 def own_name(overrides: Iterable[str]) -> str | None:
     """The name of the task that overrides ask for, where they give a folder; else None.
 
+    The tasks of `include_path=` are known from then on, too: a command may name them before it has a run.
+
     Raises:
-        UserError: As `own_suite`.
+        UserError: As `own_suite` and `include`.
     """
-    given = {
-        one.key_or_group: one.value() for one in parsed(one for one in overrides if one.startswith("data."))
-    }
+    known = parsed(one for one in overrides if one.startswith(("data.", "include_path=")))
+    given = {one.key_or_group: one.value() for one in known}
+    if given.get("include_path") is not None:
+        include(str(given["include_path"]))
     values = {name: given.get(f"data.{name}") for name in ("root", "folder", *_OF_FOLDER)}
     suite = own_suite(SimpleNamespace(**values), None)
     return None if suite is None else str(suite["name"])

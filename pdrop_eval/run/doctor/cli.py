@@ -64,7 +64,7 @@ def main() -> None:
                 "conf/experiment lists them."
             )
         spec = make_spec(config, chosen_strategy(sys.argv[1:]), sys.argv[1:])
-        checks.check_tasks(spec.tasks, list(spec.suite.tasks), spec.suite.name, spec.limit)
+        checks.check_tasks(spec.tasks, list(spec.suite.tasks), spec.suite.name, spec.limit, packages=False)
         for finding in examine(spec):
             print(_line(finding), flush=True)
             failures += finding.status == "FAIL"
@@ -79,7 +79,7 @@ def examine(config: RunSpec) -> Iterator[Finding]:
     behind_server = (inputs.endpoint, _hub, _disk, _results)
     model = here if config.endpoint is None else behind_server
     said = set[str]()
-    for part in (_python, _packages, *model, inputs.data, inputs.judge):
+    for part in (_python, _packages, inputs.task_packages, *model, inputs.data, inputs.judge):
         for finding in part(config):
             if finding.status == "ok" or finding.text not in said:
                 yield finding

@@ -88,9 +88,25 @@ def endpoint(config: RunSpec) -> Iterator[Finding]:
         yield Finding("ok", "endpoint", f"{spec.served} at {offer['base_url']}")
 
 
+def _tasks(config: RunSpec) -> list[str]:
+    return checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None, packages=False)
+
+
+def task_packages(config: RunSpec) -> Iterator[Finding]:
+    """What tasks that run from lmms-eval's own files import, and isn't installed."""
+    from pdrop_eval.benchmarks.installed.index import is_installed
+    from pdrop_eval.benchmarks.installed.kinds import missing_packages
+
+    for task in _tasks(config):
+        missing = missing_packages(task) if task not in config.suite.tasks and is_installed(task) else ()
+        if missing:
+            fix = f"pip install {' '.join(missing)}"
+            yield Finding("FAIL", task, f"its scoring needs {', '.join(missing)}", fix)
+
+
 def data(config: RunSpec) -> Iterator[Finding]:
     """Each data set of the run: there, readable, with all columns, and how many rows."""
-    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
+    tasks = _tasks(config)
     if config.suite.own is not None:
         yield from _all(lambda task: _own(task, config), tasks)
     elif data_from_hub(config):
@@ -183,6 +199,8 @@ def judge(config: RunSpec) -> Iterator[Finding]:
     """MM-Vet's judge, from its settings; it is not asked."""
     from pdrop_eval.benchmarks.judge_client import make_judge
 
+    if config.suite.own is not None:  # its metrics need none
+        return
     try:
         chosen = make_judge(config.judge)
     except UserError as error:
@@ -202,7 +220,7 @@ def _asking(config: RunSpec) -> list[str]:
     from pdrop_eval.benchmarks.installed.kinds import may_ask
     from pdrop_eval.benchmarks.task_files import describe
 
-    tasks = checks.check_tasks(config.tasks, list(config.suite.tasks), config.suite.name, None)
+    tasks = _tasks(config)
     installed = [task for task in tasks if describe(task, config.suite.source).installed]
     return [f"{task}'s" for task in installed if may_ask(task)]
 

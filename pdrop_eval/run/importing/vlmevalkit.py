@@ -4,6 +4,7 @@ Its evaluation writes the rows again with what they earned: `..._<judge>_result.
 choice), `..._auxmatch.xlsx` with `extracted` and `score` (yes or no). Those are taken where they are there.
 """
 
+import ast
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import check_benchmark, registered, registered_by_task
+from pdrop_eval.run.importing.benchmarks import benchmark_of_task, check_asked, in_order
 from pdrop_eval.run.importing.files import TABLES, Placed, read_rows
 from pdrop_eval.run.importing.source import (
     Row,
@@ -24,19 +25,26 @@ from pdrop_eval.run.importing.source import (
     unit_score,
 )
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import check_choice
+from pdrop_eval.utils.validation import is_finite_number, shortened
 
-# Its names of data sets, with the benchmark's key. Other editions, such as MMBench's V1.1, are other data.
+# Its names of data sets, with lmms-eval's tasks. Other editions, such as MMBench's V1.1, are other data.
 DATASETS = {
-    "MME": "mme", "POPE": "pope", "MMBench_DEV_EN": "mmbench_en", "MMBench_DEV_CN": "mmbench_cn",
-    "SEEDBench_IMG": "seed_image", "MMStar": "mmstar", "DocVQA_VAL": "docvqa", "InfoVQA_VAL": "infovqa",
-    "TextVQA_VAL": "textvqa", "ChartQA_TEST": "chartqa", "OCRVQA_TEST": "ocrvqa",
-    "GQA_TestDev_Balanced": "gqa", "VizWiz": "vizwiz", "ScienceQA_TEST": "scienceqa_image",
+    "MME": "mme", "POPE": "pope", "MMBench_DEV_EN": "mmbench_en_dev", "MMBench_DEV_CN": "mmbench_cn_dev",
+    "SEEDBench_IMG": "seedbench", "MMStar": "mmstar", "DocVQA_VAL": "docvqa_val",
+    "InfoVQA_VAL": "infovqa_val", "TextVQA_VAL": "textvqa_val", "ChartQA_TEST": "chartqa",
+    "OCRVQA_TEST": "ocrvqa", "GQA_TestDev_Balanced": "gqa", "VizWiz": "vizwiz_vqa_val",
+    "ScienceQA_TEST": "scienceqa_img", "AI2D_TEST": "ai2d", "RealWorldQA": "realworldqa",
 }  # fmt: skip
 _FAILED = "Failed to obtain answer"  # what it writes in the place of an answer
 _BESIDE = ("_acc", "_score", "_rating", "_tmp", "_PREV", "_supp", "_checkpoint")  # of all questions together
 _SCORES = ("hit", "score", "eval_score")
-_PARTS = {"mme": "category", "pope": "category", "mmstar": "l2-category"}
+# Of short answers, `eval_score` is the mean of `eval_match` whatever its score is made of: a match with each
+# right answer, and for these the distance from it, of which the smallest counts.
+_MATCHES, _DISTANCES, _BEST = "eval_match", ("docvqa_val", "infovqa_val"), ("chartqa", "ocrvqa")
+_LEAST = 0.5  # of 1 - distance: below, an answer earns nothing
+_NUMPY = re.compile(r"np\.\w+\(([^()]*)\)")  # how Python writes NumPy's numbers
+_PARTS = {"mme": ("category",), "pope": ("category",), "mmstar": ("l2-category", "l2_category")}
+_EDITION = re.compile(r"_[A-Z0-9]*[A-Z][A-Z0-9]*(_|$)")  # MMBench_DEV_EN_V11, AI2D_TEST_NO_MASK, MME_CoT_TEST
 # MME's score here is of perception alone, as in the paper; it has four categories beside those.
 _LEFT_OUT = {"mme": {"code_reasoning", "commonsense_reasoning", "numerical_calculation", "text_translation"}}
 _WITHOUT = re.compile(r"^(image|image_path)$")
@@ -67,11 +75,9 @@ def read_results(path: str, asked: Sequence[str] | None) -> Source:
     )
     groups: dict[str, list[tuple[str, Path]]] = defaultdict(list)
     for _, dataset, rest, file in named:
-        groups[_task(dataset)].append((rest, file))
-    for name in asked or ():
-        check_benchmark("task", name, registered_by_task())
-        check_choice("task of the results", name, groups)
-    tasks = [task for task in registered_by_task() if task in groups and (asked is None or task in asked)]
+        groups[DATASETS[dataset]].append((rest, file))
+    check_asked(asked or (), groups, "results")
+    tasks = in_order(groups if asked is None else asked)
     found, files = [], []
     for task in tasks:
         rows, used = _task_rows(task, groups[task])
@@ -91,13 +97,10 @@ def _split(file: Path) -> tuple[str, str, str] | None:
     """The model, the data set and what else a name says; None for files of other things."""
     for dataset in sorted(DATASETS, key=len, reverse=True):
         model, middle, rest = file.stem.rpartition(f"_{dataset}")
-        if middle and model and (not rest or rest.startswith("_")) and not rest.endswith(_BESIDE):
+        named = middle and model and (not rest or rest.startswith("_")) and not rest.endswith(_BESIDE)
+        if named and not _EDITION.search(rest):
             return model, dataset, rest
     return None
-
-
-def _task(dataset: str) -> str:
-    return registered()[DATASETS[dataset]].task
 
 
 def _task_rows(task: str, files: Sequence[tuple[str, Path]]) -> tuple[TaskRows, list[Path]]:
@@ -135,7 +138,7 @@ def _check_whole(task: str, file: Path, table: Table, answers: Path | None) -> N
         return
     there = {str(row.get("index")) for _, row in table}
     asked = [str(row.get("index")) for _, row in read_rows(answers)]
-    copies = registered_by_task()[task].rule.copies
+    copies = benchmark_of_task(task).rule.copies
     lacking = [one for one in asked if one not in there and not (copies and _copied(one))]
     if lacking:
         raise UserError(
@@ -165,10 +168,10 @@ def _rows(task: str, table: Table, column: str | None) -> list[Row]:
         )
     left_out = _LEFT_OUT.get(task, set())
     kept = [(place, row) for place, row in table if str(row.get("category")) not in left_out]
-    return [row for place, found in kept for row in _in_parts(task, _row(place, found, column))]
+    return [row for place, found in kept for row in _in_parts(task, _row(task, place, found, column))]
 
 
-def _row(place: str, found: Mapping[str, Any], column: str | None) -> Row:
+def _row(task: str, place: str, found: Mapping[str, Any], column: str | None) -> Row:
     extracted = found.get("extracted")
     said = _text(found["prediction"])
     path = found.get("image_path")
@@ -179,15 +182,44 @@ def _row(place: str, found: Mapping[str, Any], column: str | None) -> Row:
         answer=said if extracted in (None, "") else str(extracted),
         said=None if extracted in (None, "") else said,
         target=_text(found["answer"]) if "answer" in found else None,
-        score=None if column is None else unit_score(found[column], place),
+        score=None if column is None else _earned(task, place, found, column),
         doc={name: value for name, value in found.items() if not _WITHOUT.match(name)},
         pictures=str(path) if path not in (None, "") else None,
     )
 
 
+def _earned(task: str, place: str, found: Mapping[str, Any], column: str) -> float:
+    """What a question earned, as VLMEvalKit's own score counts it."""
+    if column != "eval_score" or task not in (*_DISTANCES, *_BEST):
+        return unit_score(found[column], place)
+    matches = _numbers(found.get(_MATCHES))
+    if not matches:
+        raise UserError(
+            f"{place}: {_MATCHES} is {shortened(found.get(_MATCHES))}, no list of numbers. VLMEvalKit's "
+            f"{column} alone is a mean of distances or matches, and not what {task} scores. Have the answers "
+            "scored: import the file without _results, with suite=<name>."
+        )
+    if task in _BEST:
+        return unit_score(max(matches), place)
+    near = unit_score(1 - min(matches), place)
+    return near if near >= _LEAST else 0.0
+
+
+def _numbers(value: Any) -> list[float]:
+    """A list of numbers, as pandas writes it into a cell; empty for anything else."""
+    try:
+        found = ast.literal_eval(_NUMPY.sub(r"\1", value)) if isinstance(value, str) else value
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    listed = found if isinstance(found, (list, tuple)) else [found]
+    good = all(isinstance(one, bool) or is_finite_number(one) for one in listed)
+    return [float(one) for one in listed] if good else []
+
+
 def _in_parts(task: str, row: Row) -> list[Row]:
     """A row for each part that it counts for: POPE's names all categories that ask a question."""
-    named = str(row.doc.get(_PARTS.get(task, ""), "") or "")
+    columns = (row.doc.get(name) for name in _PARTS.get(task, ()))
+    named = str(next((value for value in columns if value not in (None, "")), ""))
     parts = [one.strip() for one in named.split(",")] if task == "pope" else [named]
     return [replace(row, part=part) for part in parts if part] or [row]
 

@@ -81,6 +81,15 @@ def test_choices_several_pictures_and_groups(lmms_eval, llava, tmp_path):
     assert first["image_sizes"] == [[20, 16], [21, 16]]
 
 
+def test_the_doctor_looks_at_a_folder_and_asks_for_no_judge(folder):
+    from pdrop_eval.run.doctor import inputs
+
+    spec = compose_spec([f"data.folder='{folder}'", *OWN])
+    found = [*inputs.task_packages(spec), *inputs.data(spec), *inputs.judge(spec)]
+    assert [(one.status, one.what) for one in found] == [("ok", "my_data_exact_match")]
+    assert found[0].text.startswith("4 questions in ")
+
+
 def refused(overrides=(), tasks=None, **data):
     with pytest.raises(UserError) as error:
         own_suite(DataSpec(**data), tasks, overrides)

@@ -57,6 +57,15 @@ def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
     assert found["mmvet"].status == "ok"
 
 
+def test_a_package_that_a_task_needs_is_a_finding(monkeypatch):
+    from pdrop_eval.benchmarks.installed import kinds
+
+    monkeypatch.setattr(kinds, "missing_packages", lambda task: ("apted",) if task == "ocrbench_v2" else ())
+    spec = compose_spec(["suite=paper", "tasks=[gqa,realworldqa,ocrbench_v2]"])
+    [found] = inputs.task_packages(spec)
+    assert (found.status, found.what, found.fix) == ("FAIL", "ocrbench_v2", "pip install apted")
+
+
 @pytest.mark.parametrize("change", ["architecture", "weights", "code", "sizes", "config"])
 def test_what_is_wrong_with_a_checkpoint_is_said_once(llava, data, tmp_path, change):
     folder = tmp_path / "checkpoint"

@@ -36,7 +36,7 @@
       text("run", "Run", (run) => pdrop.runName(run), { cell: (run) => h("th", { scope: "row" }, h("a", { href: route.to(["records", run.key]) }, pdrop.runName(run)), h("small.id", null, run.run_id)) }),
       text("strategy", "Strategy", (run) => words.strategy(run.strategy)),
       text("suite", "Suite", (run) => run.suite),
-      text("status", "Status", (run) => run.status, { cell: (run) => h("td", null, h(`span.mark.${run.status === "completed" ? "right" : "partly"}`, null, run.status), " ", run.limit ? h("span.tag", null, `limit ${run.limit}`) : null) }),
+      text("status", "Status", (run) => run.status, { cell: (run) => h("td", null, h(`span.mark.${run.status === "completed" ? "right" : "partly"}`, null, run.status), " ", run.limit ? h("span.tag", null, `limit ${run.limit}`) : null, run.subset ? h("span.tag", null, run.subset) : null) }),
       amount("scored", "Benchmarks", (run) => Object.keys(run.scores).length, (run) => words.whole(Object.keys(run.scores).length)),
       amount("tflops", unit, (run) => run.tflops, (run) => (words.number(run.tflops) ? words.brief(run.tflops * factor) : words.DASH)),
       amount("share", "Mean tokens, %", (run) => run.mean_tokens_share, (run) => (words.number(run.mean_tokens_share) ? words.fixed(100 * run.mean_tokens_share) : words.DASH)),
@@ -72,7 +72,7 @@
   function facts(run) {
     const code = run.code ? [run.code.version, String(run.code.commit || "").slice(0, 10), run.code.dirty ? "with changes" : ""].filter(Boolean).join(" ") : null;
     const rows = [
-      ["Run", run.run_id], ["Model", run.model], ["Strategy", run.label], ["Other than the defaults", (run.settings || []).join(" ") || "nothing"], ["Suite", run.suite], ["Limit", run.limit ? `${run.limit} questions` : "none"],
+      ["Run", run.run_id], ["Model", run.model], ["Strategy", run.label], ["Other than the defaults", (run.settings || []).join(" ") || "nothing"], ["Suite", run.suite], ["Limit", run.limit ? `${run.limit} questions` : "none"], ["Subset", run.subset || "none"],
       ["Made", `${words.day(run.created)} UTC`], ["Code", code], ["Device", [run.device, run.dtype].filter(Boolean).join(", ")], ["Image tokens of the input", words.whole(run.image_tokens)],
       ["Tokens by layer", words.layers(run.tokens_per_layer)], ["FLOPs", [words.flops(run.tflops), run.convention].filter(Boolean).join(": ")], ["KV cache of image tokens", words.bytes(run.kv_cache_bytes)],
     ];

@@ -80,6 +80,7 @@ def run_entry(one: Recorded, stored: Mapping[str, Stored], compared: Sequence[st
         "settings": run.changes,
         "suite": run.suite,
         "limit": run.limit,
+        "subset": record.get("subset"),
         "status": record["status"],
         "error": record.get("error"),
         "created": record["created"],

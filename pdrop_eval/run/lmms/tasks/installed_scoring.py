@@ -7,10 +7,12 @@ the next command that has a judge.
 import contextlib
 import importlib
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -264,6 +266,13 @@ def as_an_answer(doc: Any, results: Any, **settings: Any) -> dict[str, Any]:
     return {}
 
 
+def _said(error: Exception) -> str:
+    """An error in words; of one without any, the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1:]
+    where = "".join(f"{Path(frame.filename).name}, line {frame.lineno}: {frame.line}" for frame in last)
+    return f"{type(error).__name__}: {str(error).strip() or where}"
+
+
 @contextlib.contextmanager
 def _failing(task: str) -> Iterator[None]:
     """Says of what lmms-eval's functions raise that the scoring fails, and answers are kept."""
@@ -273,6 +282,6 @@ def _failing(task: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UserError(
-            f"lmms-eval's own scoring of {task} fails: {type(error).__name__}: {error}. The answers are "
+            f"lmms-eval's own scoring of {task} fails: {_said(error)}. The answers are "
             "kept; the same command scores them again. Check the data, or leave it out with tasks=[...]."
         ) from error

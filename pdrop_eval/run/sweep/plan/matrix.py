@@ -6,9 +6,11 @@ from functools import cache
 from itertools import product
 from typing import Any
 
+from pdrop_eval.benchmarks.installed.index import is_installed
 from pdrop_eval.benchmarks.registry import by_task, check_benchmark
 from pdrop_eval.efficiency.budget import KINDS, check_value
 from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.run.config.endpoint import check_runs_here
 from pdrop_eval.run.config.variants import check_entry, label_of, read_entry
 from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.strategies.combinations import check_name, shown
@@ -115,6 +117,7 @@ def _of_block(block: Mapping[str, Any], spec: SweepSpec) -> Iterator[Asked]:
     for seed in seeds:
         check_whole("seeds", seed, 0)
     for model in _names("models", block["models"]):
+        check_runs_here([model], "sweep")
         check_choice("model", model, model_configs())
         for suite in _suites(block, model, spec):
             tasks = _tasks(block["tasks"], suite, spec)
@@ -227,7 +230,9 @@ def _check_tasks_known(block: Mapping[str, Any], spec: SweepSpec) -> None:
     suites = {suite for model in _names("models", block["models"]) for suite in _suites(block, model, spec)}
     listed = dict.fromkeys(task for suite in sorted(suites) for task in _suite_tasks(suite, spec))
     for task in _listed(block["tasks"]):
-        check_benchmark(f"task of suites=[{','.join(sorted(suites))}]", str(task), list(listed))
+        other = task not in listed and is_installed(str(task))
+        fix = f"lmms-eval has it: suite.tasks=[{task}] is a list of one's own." if other else ""
+        check_benchmark(f"task of suites=[{','.join(sorted(suites))}]", str(task), list(listed), fix)
 
 
 def _condition(given: Mapping[str, Any]) -> dict[str, list[Any]]:

@@ -95,7 +95,7 @@
   }
 
   /** Runs as options. */
-  const runOptions = (runs) => runs.map((run) => ({ value: run.key, words: pdrop.runName(run), hint: [run.run_id, run.suite, run.limit ? `limit ${run.limit}` : ""].filter(Boolean).join(" \u00b7 ") }));
+  const runOptions = (runs) => runs.map((run) => ({ value: run.key, words: pdrop.runName(run), hint: [run.run_id, run.suite, run.limit ? `limit ${run.limit}` : "", run.subset].filter(Boolean).join(" \u00b7 ") }));
 
   /** "LLaVA-1.5 mini, PDrop λ=0.5": a model and how it ran. */
   pdrop.runName = (run) => (run ? `${run.title || run.model} \u2013 ${run.label || run.strategy}` : "unknown run");
