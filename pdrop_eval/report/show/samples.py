@@ -78,9 +78,7 @@ def _read(part: str, own: str | None) -> Ids:
     if own is not None:
         check_choice("name of data.folder", name, [own])
     elif task not in registered_by_task() and not is_installed(task):
-        fix = (
-            "Or its task, as in docvqa_val:17. Of questions of your own, give data.folder= and data.metric=, "
-        )
+        fix = "Or its task, as in docvqa_val:17. Of your own questions, give data.folder= and data.metric=, "
         check_benchmark("benchmark", name, registered(), f"{fix}as for the run; of tasks, include_path=.")
     first, last = int(match["first"]), int(match["last"] or match["first"])
     if last < first:

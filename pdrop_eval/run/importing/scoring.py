@@ -113,7 +113,7 @@ def _none_counts(found: TaskRows, metric: str) -> UserError:
 def _definition(known: Benchmark, earned: Earned) -> dict[str, Any]:
     """What the record says of a benchmark that the registry doesn't have, as a run of ours says it."""
     if is_lmms_evals(known.task):
-        from pdrop_eval.benchmarks.installed.definition import definition_of_numbers
+        from pdrop_eval.benchmarks.numbers_definition import definition_of_numbers
 
         said = definition_of_numbers(info_of_task(known.task), earned.rule, earned.scale)
     else:

@@ -18,7 +18,6 @@ from typing import Any
 
 from pdrop_eval.benchmarks.asks import Asked, NeedsJudge, NoReplyError, RefusedError, Replies, caught
 from pdrop_eval.benchmarks.installed import stand_ins
-from pdrop_eval.benchmarks.installed.definition import definition_of_numbers
 from pdrop_eval.benchmarks.installed.items import (
     PERCENT,
     NoNumberError,
@@ -27,6 +26,7 @@ from pdrop_eval.benchmarks.installed.items import (
     on_its_own,
 )
 from pdrop_eval.benchmarks.installed.kinds import SUBMISSION
+from pdrop_eval.benchmarks.numbers_definition import definition_of_numbers
 from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import Score, score
