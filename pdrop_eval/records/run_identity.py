@@ -29,11 +29,13 @@ from pdrop_eval.utils.code.source_code import (
 )
 from pdrop_eval.utils.errors import UserError
 
+# The size of batches where answers may depend on it, so that they don't depend on the machine's memory, too.
+FIXED_BATCH = 8
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
 _ELSEWHERE = (
-    "results", "tasks", "data", "judge", "runs", "size", "workers", "feature_cache", "prefix_cache",
-    "prefix_memory", "log", "untested_packages", "include_path",
+    "results", "tasks", "data", "judge", "runs", "size", "workers", "threads", "feature_cache",
+    "prefix_cache", "prefix_memory", "log", "untested_packages", "include_path",
 )  # fmt: skip
 # An adapter is part of the weights, whose hash says which it is and whether it is merged.
 _OF_ADAPTER = ("adapter", "adapter_revision", "merge_adapter")
@@ -141,7 +143,14 @@ def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for part, names in _OF_PARTS.items():
         left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]
+    if left.get("batch_size") == "auto" and is_exact(left["device"], left.get("dtype")):
+        left["batch_size"] = FIXED_BATCH  # the same answers
     return left
+
+
+def is_exact(device: str, dtype: str | None) -> bool:
+    """Whether an answer doesn't depend on what else is in its batch."""
+    return device.partition(":")[0] == "cpu" and dtype in ("float32", "auto")
 
 
 def _given(settings: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

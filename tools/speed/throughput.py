@@ -1,7 +1,8 @@
 """How many questions a second are answered: stock lmms-eval (`llava_hf`, batch 1) and pdrop-eval, in one run.
 
-python -m tools.speed.throughput [--rounds 3] [overrides of pdrop-eval]; same model, same questions, all in
-turn within each round. Writes results/efficiency/throughput.{json,md}. On a GPU, for example:
+python -m tools.speed.throughput [--rounds 3] [--before 3c6f181] [overrides of pdrop-eval]; same model, same
+questions, all in turn within each round; beside the code as it is, an earlier commit's by its own defaults.
+Writes results/efficiency/throughput.{json,md}. On a GPU, for example:
 model=llava_1_5_7b suite=paper device=cuda dtype=float16 'tasks=[pope]' limit=500.
 """
 
@@ -24,49 +25,58 @@ from pdrop_eval.run.config.compose import check_overrides
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.run.lmms.answer_log import AnswerLog
-from pdrop_eval.run.lmms.inputs.feature_cache import GIB
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_model, open_task
 from pdrop_eval.run.lmms.tasks.task_runner import ask, quiet, run_task
+from pdrop_eval.run.threads import usual_threads
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from tools.speed.earlier_code import asked, earlier
 from tools.speed.throughput_page import FILE, throughput_lines, throughput_page
 
 DEFAULTS = ["strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
+BEFORE = "3c6f181"  # a gain is told over this commit
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way of answering. strategy: None for lmms-eval's own model."""
+    """A way of answering.
+
+    Attributes:
+        name: Its name.
+        strategy: None for lmms-eval's own model.
+        workers: Threads that prepare questions.
+        before: Whether it is the earlier code, by its own defaults.
+    """
 
     name: str
     strategy: str | None
-    batch_size: int
     workers: int = 2
-    feature_cache: float = 2
+    before: bool = False
 
 
 # Background threads take turns with the model on a small machine, so its own time is taken from the contender
 # that prepares each question in its turn.
 CONTENDERS = (
-    Contender("stock", None, 1),
-    Contender("bare", "vanilla", 1, workers=0, feature_cache=0),
-    Contender("vanilla, alone", "vanilla", 8, workers=0),
-    Contender("vanilla", "vanilla", 8),
-    Contender("pdrop, alone", "pdrop", 8, workers=0),
-    Contender("pdrop", "pdrop", 8),
+    Contender("stock", None),
+    Contender("vanilla, before", "vanilla", before=True),
+    Contender("pdrop, before", "pdrop", before=True),
+    Contender("vanilla, alone", "vanilla", workers=0),
+    Contender("vanilla", "vanilla"),
+    Contender("pdrop, alone", "pdrop", workers=0),
+    Contender("pdrop", "pdrop"),
 )
-ALONE = (None, 1, 2, 2, 4, 4)  # by contender: the one whose model's time is that of the model alone
+ALONE = (None, None, None, 3, 3, 5, 5)  # by contender: whose model's time is that of the model alone
+EARLIER = (None, None, None, 1, 1, 2, 2)  # by contender: the earlier code under the same strategy
 
 
 def ours(model: PdropLlava, contender: Contender) -> PdropLlava:
     """The model with a contender's settings: one copy of the weights serves them all."""
-    model.strategy = make_strategy(str(contender.strategy))
-    model.batch_size, model.workers = contender.batch_size, contender.workers
+    model.use(make_strategy(str(contender.strategy)))
+    model.workers = contender.workers
     model.features.clear()
-    model.features.limit_bytes = contender.feature_cache * GIB
     return model
 
 
@@ -107,7 +117,7 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
         with quiet(config.suite.source == "hub"):
             _, output, _ = ask(model, info, tasks, config.limit, config.seed, paths)
         rows = sorted(output["samples"][task], key=lambda row: row["doc_id"])
-        answers, usage = [row["filtered_resps"][0] for row in rows], None
+        answers, usage, size = [row["filtered_resps"][0] for row in rows], None, 1
     else:
         ours(model, contender)  # each task begins with an empty cache
         entry, samples = run_task(
@@ -115,14 +125,21 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
             tflops=lambda _: 0.0, truncated_images=config.suite.source == "hub",
         )  # fmt: skip
         answers, usage = [sample["answer"] for sample in samples], entry["usage"]
+        size = entry["batch_size"]
     whole = time.perf_counter() - start
     del model.generate_until
-    return {"answers": answers, "seconds": whole, "answering": sum(seconds), "usage": usage}
+    return {
+        "answers": answers, "seconds": whole, "answering": sum(seconds), "usage": usage, "batch_size": size,
+    }  # fmt: skip
 
 
-def measure(plan: Plan, rounds: int) -> list[list[list[dict[str, Any]]]]:
-    """For each contender, of each round, what `run` gave for each task. The first round doesn't count."""
+def measure(plan: Plan, rounds: int, server: Any) -> list[list[list[dict[str, Any]]]]:
+    """For each contender, of each round, what `run` gave for each task. The first round doesn't count.
+
+    A contender that can't be had, as there is no earlier code, has no rounds.
+    """
     stock, own = load_stock(plan), open_model(plan, make_strategy("vanilla"))
+    threads = torch.get_num_threads()
     found: list[list[list[dict[str, Any]]]] = [[] for _ in CONTENDERS]
     steps = tqdm(total=(rounds + 1) * len(found) * len(plan.tasks), unit="task", dynamic_ncols=True)
     for number in range(rounds + 1):
@@ -130,23 +147,31 @@ def measure(plan: Plan, rounds: int) -> list[list[list[dict[str, Any]]]]:
             index = (number + place) % len(found)
             contender, results = CONTENDERS[index], []
             model = stock if contender.strategy is None else own
-            for task in plan.tasks:
+            # One process has both models: lmms-eval's computes with as many threads as torch begins with.
+            torch.set_num_threads(usual_threads() if contender.strategy is None else threads)
+            if contender.before:
+                results = [] if server is None else asked(server, str(contender.strategy))
+                steps.update(len(plan.tasks))
+            for task in () if contender.before else plan.tasks:
                 with tempfile.TemporaryDirectory() as scratch:
                     results.append(run(contender, model, plan, task, Path(scratch)))
                 steps.update()
-            if number:
+            if number and results:
                 found[index].append(results)
     steps.close()
     return found
 
 
-def summary(plan: Plan, found: list[list[list[dict[str, Any]]]], load: dict[str, Any]) -> dict[str, Any]:
+def summary(
+    plan: Plan, found: list[list[list[dict[str, Any]]]], load: dict[str, Any], before: str | None
+) -> dict[str, Any]:
     """What the files hold: settings, environment, and of each contender its rates and its harness's share."""
     samples = sum(len(task["answers"]) for task in found[0][0])
     machine = provenance.hardware()
     config = plan.config
     return {
-        "schema": 1,
+        "schema": 2,
+        "before": before,
         "model": config.model.name,
         "suite": config.suite.name,
         "tasks": plan.tasks,
@@ -160,23 +185,45 @@ def summary(plan: Plan, found: list[list[list[dict[str, Any]]]], load: dict[str,
         "packages": provenance.package_versions(),
         "code": provenance.code_identity(),
         "contenders": [
-            {**asdict(contender), **_numbers(rounds, found[0], samples), **_harness(rounds, found, alone)}
-            for contender, rounds, alone in zip(CONTENDERS, found, ALONE, strict=True)
+            {
+                **asdict(contender),
+                **_numbers(rounds, found[0], samples),
+                **_gain(rounds, [] if first is None else found[first]),
+                **_harness(rounds, found, alone),
+            }
+            for contender, rounds, alone, first in zip(CONTENDERS, found, ALONE, EARLIER, strict=True)
+            if rounds
         ],
     }
+
+
+def _gain(rounds: list[list[dict[str, Any]]], first: list[list[dict[str, Any]]]) -> dict[str, Any]:
+    """How much faster than the earlier code in the same round, and which of its answers are the same."""
+    if not first:
+        return {}
+    times = [
+        _total(old, "answering") / _total(new, "answering") for old, new in zip(first, rounds, strict=True)
+    ]
+    return {"gain": quartiles(times), "as_before": _same(rounds[0], first[0])}
+
+
+def _same(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> int:
+    pairs = (pair for one, two in zip(mine, theirs, strict=True) for pair in _pairs(one, two))
+    return sum(a == b for a, b in pairs)
+
+
+def _pairs(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[str, str]]:
+    return list(zip(one["answers"], two["answers"], strict=True))
 
 
 def _numbers(rounds: list[list[dict[str, Any]]], stock: list[list[dict[str, Any]]], n: int) -> dict[str, Any]:
     answering = [_total(tasks, "answering") for tasks in rounds]
     stocks = [_total(tasks, "answering") for tasks in stock]
     return {
+        "batch_size": min(task["batch_size"] for task in rounds[0]),
         "samples_per_second": quartiles([n / seconds for seconds in answering]),
         "speedup": quartiles([a / b for a, b in zip(stocks, answering, strict=True)]),
-        "same_answers": sum(
-            a == b
-            for mine, theirs in zip(rounds[0], stock[0], strict=True)
-            for a, b in zip(mine["answers"], theirs["answers"], strict=True)
-        ),
+        "same_answers": _same(rounds[0], stock[0]),
     }
 
 
@@ -205,6 +252,7 @@ def main() -> None:
     """Measure, print the rates and write both files."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="that count, after a first one that doesn't")
+    parser.add_argument("--before", default=BEFORE, help="an earlier commit; empty: none")
     parser.add_argument("--out", type=Path, default=FILE, help="JSON file; the page is beside it")
     parser.add_argument("overrides", nargs="*", help=f"of pdrop-eval, after {' '.join(DEFAULTS)}")
     options = parser.parse_args()
@@ -215,7 +263,8 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"throughput: {error}")
     load = Load()
-    found = summary(plan, measure(plan, options.rounds), load.seen())
+    with earlier(options.before, overrides) as server:
+        found = summary(plan, measure(plan, options.rounds, server), load.seen(), options.before or None)
     print(throughput_lines(found))
     write_atomically(options.out, json.dumps(found, indent=1) + "\n")
     page = options.out.with_suffix(".md")

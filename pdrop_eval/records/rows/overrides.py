@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run_identity import registered_name
+from pdrop_eval.records.run_identity import FIXED_BATCH, registered_name
 from pdrop_eval.strategies.combinations import JOIN, flattened, is_combined, keys_of
 from pdrop_eval.strategies.make import combination_of
 from pdrop_eval.utils.paths import CONF
@@ -13,8 +13,8 @@ from pdrop_eval.utils.presets import presets, read_yaml
 
 # Settings that can change a score; the device and the folders do not belong here.
 SETTINGS = ("subset", "seed", "dtype", "batch_size", "attention", "downsample")
-# What a setting that is "auto" stands for on the processor, where a record says what it came to.
-_AUTO = {"dtype": "float32"}
+# What a setting that is "auto" stands for, on the processor, where a record says what it came to.
+_AUTO = {"dtype": "float32", "batch_size": FIXED_BATCH}
 # Groups that say how many tokens a strategy drops: other values are another row, not a deviation.
 SCHEDULE = ("strategy.", "budget.")
 # Not a change: what a suite was asked for, and where its data lie.

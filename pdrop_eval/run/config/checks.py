@@ -45,6 +45,9 @@ def check_settings(config: "RunSpec") -> None:
         raise UserError(f"seed={config.seed} is not allowed: NumPy takes seeds from 0 to {2**32 - 1}.")
     check_whole("bootstrap", config.bootstrap, 0)
     check_whole("workers", config.workers, 0, "0 prepares each question when its turn comes.")
+    if config.threads not in (None, "auto"):
+        fix = "A model computes with at least one; threads=auto takes as many as pay on this machine."
+        check_whole("threads", config.threads, 1, fix)
     cache = config.feature_cache
     if isinstance(cache, bool) or not isinstance(cache, (int, float)) or not 0 <= cache < float("inf"):
         raise UserError(

@@ -11,7 +11,8 @@ PRESET = "endpoint"  # its file in conf/model
 _MARK = "served"  # the setting that only an endpoint has
 _DROPS = ("strategy", "combine", "budget")
 OF_THE_SERVER = (
-    "dtype", "device", "attention", "batch_size", "workers", "feature_cache", "prefix_cache", "prefix_memory"
+    "dtype", "device", "attention", "batch_size", "workers", "threads", "feature_cache", "prefix_cache",
+    "prefix_memory",
 )  # fmt: skip
 
 

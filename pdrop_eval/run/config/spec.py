@@ -238,6 +238,7 @@ class RunSpec:
     endpoint: EndpointSpec | None = None
     prefix_cache: str = "auto"
     prefix_memory: float = 2
+    threads: int | str | None = "auto"
 
     def to_dict(self) -> dict[str, Any]:
         """Return all settings as plain dicts and lists, in the form of the configuration."""
@@ -280,11 +281,27 @@ def make_spec(config: DictConfig, preset: str, overrides: Sequence[str] = ()) ->
     else:
         strategy = strategy_spec(plain.pop("strategy"), preset, overrides)
     given = {key: value for key, value in plain.items() if key not in _OF_THE_COMMAND}
+    given["threads"] = _threads(given.get("threads"), {word.lstrip("+").split("=")[0] for word in overrides})
     made = make_typed(RunSpec, {"strategy": strategy, **given})
     if made.include_path is not None:
         include(made.include_path)
     own = own_suite(made.data, made.tasks, overrides)
     return made if own is None else replace(made, suite=make_typed(SuiteSpec, own, "suite"))
+
+
+def _threads(threads: Any, named: set[str]) -> Any:
+    """Return `threads`; null, which stands for the model's own, where the command names those alone.
+
+    Args:
+        threads: the setting.
+        named: the settings that the command gives.
+    """
+    if {"threads", "model.threads"} <= named and threads is not None:
+        raise UserError(
+            f"threads={threads} and model.threads can't be given together: both say how many threads the "
+            "model computes with. Leave out model.threads, or use threads=null, which takes it."
+        )
+    return None if "model.threads" in named else threads
 
 
 def _served(endpoint: EndpointSpec) -> ModelSpec:

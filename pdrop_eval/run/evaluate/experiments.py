@@ -18,6 +18,7 @@ from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve
 from pdrop_eval.records.rows.left_out import LeftOut, note_left_out
 from pdrop_eval.records.rows.overrides import SCHEDULE
 from pdrop_eval.records.run_identity import shared_settings
+from pdrop_eval.run.config.batch import fixed_batch
 from pdrop_eval.run.config.combine import register_all
 from pdrop_eval.run.config.spec import RunSpec, make_spec
 from pdrop_eval.run.evaluate.run_list import run_list
@@ -112,6 +113,7 @@ def _planned(
     found = []
     for number, run in enumerate(runs, 1):
         words = _overrides(run, config, overrides, given)
+        words += fixed_batch(words)
         spec = make_spec(compose("evaluate", overrides=words), run["strategy"], words)
         own = [one for one in run.get("overrides", []) if one.partition("=")[0] not in given]
         words = [f"model={run['model']}", f"strategy={run['strategy']}", *own]

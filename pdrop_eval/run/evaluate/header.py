@@ -24,6 +24,7 @@ from pdrop_eval.models.prompts import system_prompt
 from pdrop_eval.records.rows.overrides import recorded_settings
 from pdrop_eval.run.config.checks import check_budget
 from pdrop_eval.run.config.fits import within_budget
+from pdrop_eval.run.threads import threads_for
 from pdrop_eval.strategies.recipe_settings import recipes_in
 from pdrop_eval.strategies.registry import recorded_facts
 from pdrop_eval.utils.code import provenance, versions
@@ -86,7 +87,7 @@ def make_header(plan: "Plan", command: str) -> tuple[Any, dict[str, Any], Tflops
         "processes": world_size(),
         "limit": config.limit,
         "subset": config.subset,
-        "determinism": determinism(config),
+        "determinism": determinism(config, threads_for(config, transformers_config)),
         **recorded_backends(config.device),
         "efficiency": _efficiency(transformers_config, image_tokens, schedule, config.dtype),
     }
@@ -113,7 +114,7 @@ def _efficiency(config: Any, image_tokens: int, schedule: Sequence[int] | None, 
     }
 
 
-def determinism(config: Any) -> dict[str, Any]:
+def determinism(config: Any, threads: int) -> dict[str, Any]:
     """Whether the same run gives the same samples byte for byte, and what isn't fixed where it may not."""
     on_cpu = str(config.device).split(":")[0] == "cpu"
     with warnings.catch_warnings():
@@ -128,7 +129,7 @@ def determinism(config: Any) -> dict[str, Any]:
     exact = on_cpu and config.dtype == "float32"
     return {
         "repeatable": on_cpu,
-        "threads": (config.model.threads or torch.get_num_threads()) if on_cpu else None,
+        "threads": threads if on_cpu else None,
         "not_fixed": ["answers on another processor or with other packages"] if on_cpu else why,
         "batch_size": f"answers {'do not' if exact else 'may'} depend on it",
     }

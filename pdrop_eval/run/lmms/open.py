@@ -1,6 +1,7 @@
 """A plan's model and tasks, opened."""
 
 import gc
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ if TYPE_CHECKING:
 
 def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
     """The model of a plan under a strategy; `changes` replace the configured arguments of `PdropLlava`."""
-    if plan.config.model.threads is not None:
-        torch.set_num_threads(plan.config.model.threads)
+    # By its name: no answer depends on it, and what a statement imports here counts in a run's identity.
+    threads = import_module("pdrop_eval.run.threads")
+    threads.usual_threads()  # before any is set
     gc.collect()  # in a sweep, the model of the run before may still wait for it
-    return PdropLlava(plan.config.model.pretrained, strategy, **{**model_settings(plan), **changes})
+    model = PdropLlava(plan.config.model.pretrained, strategy, **{**model_settings(plan), **changes})
+    torch.set_num_threads(threads.threads_for(plan.config, model.config))
+    return model
 
 
 def model_settings(plan: "Plan") -> dict[str, Any]:

@@ -48,7 +48,7 @@ def test_workers_and_cache_change_no_byte(llava, data, tmp_path):
 
 @pytest.mark.parametrize(("device", "repeatable"), [("cpu", True), ("cuda:1", False), ("mps", False)])
 def test_the_record_says_what_is_repeatable(device, repeatable):
-    said = determinism(OmegaConf.create({"device": device, "dtype": "float32", "model": {"threads": 3}}))
+    said = determinism(OmegaConf.create({"device": device, "dtype": "float32"}), threads=3)
     assert said["repeatable"] is repeatable
     assert said["not_fixed"]
     assert said["batch_size"] == f"answers {'do not' if repeatable else 'may'} depend on it"

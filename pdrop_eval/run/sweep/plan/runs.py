@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.records.store import read_record, run_folder, run_id
+from pdrop_eval.run.config.batch import fixed_batch
 from pdrop_eval.run.config.spec import BudgetSpec, RunSpec, StrategySpec, compose_spec
 from pdrop_eval.run.evaluate.judge import left_to
 from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside, plan_from_seed
@@ -144,7 +145,7 @@ def command_of(asked: Asked, spec: SweepSpec) -> str:
     if asked.budget:
         words.append(f"budget.{asked.budget[0]}={asked.budget[1]}")
     words += [*_suite_word(asked.suite, spec), f"seed={asked.seed}", *_common(spec, asked.tasks)]
-    return command("pdrop-eval", [*words, *spec.given])
+    return command("pdrop-eval", [*words, *spec.given, *fixed_batch(spec.given)])
 
 
 class _Bases:
@@ -172,8 +173,9 @@ class _Bases:
 
     def _make(self, model: str, suite: str) -> Plan:
         tasks = tuple(self._tasks[model, suite])
-        words = [f"model={model}", *_suite_word(suite, self._spec), f"strategy={VANILLA}"]
-        return make_plan(compose_spec([*words, *_common(self._spec, tasks), *self._spec.given]))
+        words, given = [f"model={model}", *_suite_word(suite, self._spec)], self._spec.given
+        words.append(f"strategy={VANILLA}")
+        return make_plan(compose_spec([*words, *_common(self._spec, tasks), *given, *fixed_batch(given)]))
 
 
 def _suite_word(suite: str, spec: SweepSpec) -> list[str]:

@@ -15,6 +15,7 @@ from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board, FencedError, Lease
 from pdrop_eval.run.sweep.state.definition import base_spec, code_here, run_spec
 from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal.bars import passing_bars
 from pdrop_eval.utils.terminal.log import event
 from pdrop_eval.utils.text.redact import redact
@@ -88,7 +89,6 @@ class Worker:
         self._headers: dict[str, tuple[Any, dict[str, Any], Any]] = {}
         self._models = Models()
         self._ready: set[int] = set()
-        self._threads: int | None = None
 
     def compute(self, lease: Lease) -> dict[str, Any]:
         """Compute a cell and write it into its run's record.
@@ -129,7 +129,6 @@ class Worker:
         check_not_absent(plan.config.device)
         check_device(plan.config.device)
         self._expect(self._runs[run]["base"])
-        self._set_threads(plan)
         strategy, header, tflops = self._header(plan, run)
         model = self._models.open(plan, strategy)
         done = compute_task(plan, task, model, tflops, lease.writer)
@@ -173,13 +172,6 @@ class Worker:
                 plan = self.plan_of(run["id"])
                 self._models.expect(plan, plan.config.strategy.build())
 
-    def _set_threads(self, plan: Plan) -> None:
-        """Undo what the model before has set: one that names no number has what torch begins with."""
-        import torch
-
-        self._threads = self._threads or torch.get_num_threads()
-        torch.set_num_threads(plan.config.model.threads or self._threads)
-
     def _failed(self, lease: Lease, error: Exception) -> str:
         """The reason in words, noted in the run's record where there can be one."""
         from pdrop_eval.run.sweep.work.commit import note_failure
@@ -187,7 +179,7 @@ class Worker:
         told = isinstance(error, UserError | SampleError)
         reason = redact(str(error) if told else f"{type(error).__name__}: {error}")
         event("cell_failed", level="error", cell=lease.cell, error=reason)
-        if "out of memory" in reason.lower() or isinstance(error, MemoryError):
+        if is_out_of_memory(error):
             self._models = Models()  # the next one begins with an empty memory
         run = lease.cell.rpartition("/")[0]
         try:
