@@ -199,6 +199,7 @@ class RecordedImport(Part):
         pictures_known: Whether it is known which questions are about one picture.
         unconfirmed: Why it isn't known whether these are all questions.
         claimed: The score that the other program says, on its own scale.
+        other_version: That it is of another version of the task than was installed at the import.
     """
 
     scored_by: Text | None = None
@@ -206,6 +207,7 @@ class RecordedImport(Part):
     pictures_known: Flag | None = None
     unconfirmed: Text | None = None
     claimed: Number | None = None
+    other_version: Text | None = None
 
 
 class RecordedTask(Part):

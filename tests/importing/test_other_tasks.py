@@ -200,3 +200,12 @@ def test_numbers_that_lmms_evals_own_functions_make_are_taken_from_them(lmms_eva
     told = entry["tasks"]["textcaps_val"]
     assert (told["definition"]["scoring"], told["stderr"], told["n"]) == ("whole", None, 2)
     assert 0 < told["score"] < 1
+
+
+def test_figures_say_how_benchmarks_are_drawn_that_none_of_them_has():
+    from pdrop_eval.report.figures.cli import _of_others
+
+    runs = to_runs(load_records(described_run("realworldqa", (1, 1)).parents[1]))
+    assert "Of realworldqa there are runs" in _of_others(runs, None)
+    assert "pdrop-eval-figures figure=4 tasks=[realworldqa]" in _of_others(runs, ["realworldqa"])
+    assert _of_others(runs, ["gqa"]) == ""

@@ -7,6 +7,7 @@ import pytest
 from foreign_results import DATE, importing, line, lmms_eval_log, our_run, sheet
 
 from pdrop_eval import UserError
+from pdrop_eval.run.importing.text import import_text
 
 LINES = [line(0, 1.0), line(1, 0.0)]
 
@@ -79,7 +80,58 @@ def test_a_log_that_is_none_is_refused_with_the_reason(made, words):
     assert not list(Path("out").rglob("record.json"))
 
 
+def results_of(**parts):
+    path = next(log().glob("*results.json"))
+    path.write_text(json.dumps({**json.loads(path.read_text()), **parts}))
+    return path.parent
+
+
+@pytest.mark.parametrize("parts", [
+    {"config": 5, "n-samples": 4, "configs": [1], "versions": "x"}, {"config": None, "n-samples": None},
+    {"results": {"gqa": 3}, "n-samples": {"gqa": {"effective": "2"}}, "lmms_eval_version": {}},
+], ids=range(3))  # fmt: skip
+def test_parts_of_results_that_are_of_another_kind_say_nothing(parts):
+    entry = importing("kind=lmms_eval", f"from={results_of(**parts)}")[0]["tasks"]["gqa"]
+    assert (entry["score"], entry["n"]) == (50, 2)
+
+
+def test_a_log_of_another_version_of_a_task_says_so():
+    made = results_of(configs={"gqa": {"metadata": [{"version": 99.0}]}})
+    record, _ = importing("kind=lmms_eval", f"from={made}")
+    assert record["tasks"]["gqa"]["imported"]["other_version"] == "version 99 of gqa in the log, 0 here"
+    assert "may be another one: lmms-eval's version 99 of gqa" in " ".join(import_text(record, True).split())
+
+
+@pytest.mark.parametrize("name", ["gqa.jsonl", "gqa.csv"])
+def test_a_mark_of_byte_order_and_lines_of_windows_are_read(name):
+    rows = [{"doc_id": i, "answer": "red", "score": i} for i in range(2)]
+    path = sheet(Path("t") / name, rows)
+    text = path.read_text().replace("\r\n", "\n").replace("\n", "\r\n")
+    path.write_bytes(("\ufeff" + text).encode())
+    assert importing("kind=table", f"from={path}")[0]["tasks"]["gqa"]["score"] == 50
+
+
+@pytest.mark.parametrize(("rows", "words"), [
+    ([{"doc_id": "²", "score": 1}], ("line 1", "the doc_id is '²'")),
+    ([{"doc_id": "9" * 400, "score": 1}], ("line 1", "the doc_id is '999")),
+    ([{"doc_id": 0, "score": 1}, {"score": 1}], ("line 2", "no doc_id, and other rows have one")),
+    ([{"question_id": 0, "score": 1}, {"score": 1}], ("line 2", "no question_id, and other rows")),
+    ([{"doc_id": 0, "task": "gqa", "score": 1}, {"doc_id": 1, "score": 1}], ("line 2", "no task, and other")),
+], ids=range(5))  # fmt: skip
+def test_rows_of_a_table_that_are_unlike_the_others_are_named(rows, words):
+    with pytest.raises(UserError) as caught:
+        importing("kind=table", f"from={sheet(Path('gqa.jsonl'), rows)}")
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_task_that_a_table_does_not_have_is_told_those_that_it_has():
+    rows = [{"doc_id": 0, "task": "gqa", "score": 1}]
+    with pytest.raises(UserError, match=r"task of the table: 'pope'\. Allowed: gqa"):
+        importing("kind=table", f"from={sheet(Path('t.jsonl'), rows)}", "tasks=[pope]")
+
+
 @pytest.mark.parametrize(("arguments", "words"), [
+    (["kind=table", "from=x", f"name={'n' * 101}"], ("name= has 101 characters", "at most 100")),
     (["kind=lmms_evall"], ("'lmms_evall'", "Did you mean lmms_eval?")),
     ([], ("kind= is missing", "table")),
     (["kind=table"], ("from= is missing",)),

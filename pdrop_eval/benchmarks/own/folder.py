@@ -135,21 +135,29 @@ def _csv(path: Path, text: str) -> Iterator[Raw]:
                         f"{len(head)} "
                         'fields. Put texts with commas in double quotes: "one, two".'
                     )
-                yield Raw(
-                    line,
-                    {name: _cell(path, line, name, cell) for name, cell in zip(head, cells, strict=True)},
-                )
+                yield Raw(line, _fields(path, line, head, cells))
             line = reader.line_num + 1
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: no CSV ({error}). Fix its quotes.") from error
+
+
+def _fields(path: Path, line: int, head: Sequence[str], cells: Sequence[str]) -> dict[str, Any]:
+    """The cells by name; an empty column without a name, as spreadsheets leave one at the end, is none."""
+    unnamed = [cell for name, cell in zip(head, cells, strict=True) if not name and cell.strip()]
+    if unnamed:
+        raise UserError(
+            f"{path}, line {line}: the cell {shortened(unnamed[0])} is in a column without a name. Name "
+            "it in the first line, or remove it."
+        )
+    return {name: _cell(path, line, name, cell) for name, cell in zip(head, cells, strict=True) if name}
 
 
 def _check_head(path: Path, head: Sequence[str]) -> None:
     for sign, name in ((";", "semicolons"), ("\t", "tabs")):
         if len(head) == 1 and sign in head[0]:
             raise UserError(f"{path} parts its cells by {name}. Save it with commas.")
-    if len({*head}) < len(head):
-        twice = next(name for name in head if head.count(name) > 1)
+    twice = next((name for name in head if name and head.count(name) > 1), None)
+    if twice is not None:
         raise UserError(f"{path}, line 1: it names the field {twice!r} twice. Keep one.")
 
 

@@ -76,9 +76,28 @@ def make_figures(
     if not charts:
         raise NothingToDrawError(
             f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], 'mini')} "
-            "(or name the folder of your records: root=DIR)."
+            f"(or name the folder of your records: root=DIR).{_of_others(runs, tasks)}"
         )
     return "\n".join(["Written:", *(_write(chart, out) for chart in charts)]) + "\n"
+
+
+def _of_others(runs: Sequence["Run"], tasks: Sequence[str] | None) -> str:
+    """What draws benchmarks that no figure of the paper has, where there are runs of such; else nothing."""
+    from pdrop_eval.benchmarks.registry import benchmark_of, columns, of_task
+    from pdrop_eval.report.figures.chart import figure_experiments
+
+    usual = {of_task(task).key for listed in figure_experiments().values() for task in listed["tasks"]}
+    others = [key for key in columns([run.results for run in runs]) if key not in usual]
+    there = [benchmark_of(key).task for key in others if any(key in run.results for run in runs)]
+    asked = [task for task in tasks or there[:1] if task in there]
+    if not asked:
+        return ""
+    return (
+        f" Of {', '.join(asked)} there are runs, which no figure of the paper has. Figure 4 draws them where "
+        "strategies have run at its budgets, beside vanilla: pdrop-eval -m strategy=pdrop,fastv "
+        f"budget.share=0.5,0.8 with the settings of those runs, then pdrop-eval-figures figure=4 "
+        f"tasks=[{','.join(asked)}]."
+    )
 
 
 def draw_experiment(

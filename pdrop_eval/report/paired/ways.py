@@ -98,6 +98,8 @@ def notes_of(
     scored = ["lmms-eval" if side is None else str(side.get("scored_by")) for side in sides]
     if not all(one.startswith("lmms-eval") for one in scored) and scored[0] != scored[1]:
         notes.append(f"scored differently: the baseline by {scored[0]}, the candidate by {scored[1]}")
+    versions = [side["other_version"] for side in sides if side and side.get("other_version")]
+    notes += [f"of another version of the task, which may ask or score otherwise: {one}" for one in versions]
     if all(side is not None and not side.get("pictures_known") for side in sides):
         notes.append(
             "which questions are about one picture isn't known: the interval takes them as independent"

@@ -18,7 +18,7 @@ from pdrop_eval.benchmarks.registry import (
 )
 from pdrop_eval.benchmarks.task_files import TaskInfo, describe, task_names
 from pdrop_eval.utils import definitions
-from pdrop_eval.utils.validation import check_choice
+from pdrop_eval.utils.validation import check_choice, is_finite_number
 
 _OTHERS = (
     "A task of your own: include_path=<folder of its YAML>; questions of your own: data.folder=<folder>."
@@ -112,6 +112,23 @@ def definition_of(known: Benchmark) -> dict[str, str] | None:
     if known.task in registered_by_task():
         return None
     return {name: getattr(known, name) for name in _DEFINITION}
+
+
+def version_of(task: str) -> float | None:
+    """The version of a task that the installed lmms-eval's file says; None where it says none."""
+    from pdrop_eval.benchmarks.installed.chain import task_chain
+
+    found = installed_names().get(task)
+    if found is None or found.kind != TASK:
+        return None
+    return version_in(task_chain(task_file(task)).get("metadata"))
+
+
+def version_in(metadata: Any) -> float | None:
+    """The version in a task's `metadata`, which may be a list of one."""
+    found = metadata[0] if isinstance(metadata, list) and metadata else metadata
+    found = found.get("version") if isinstance(found, dict) else found
+    return float(str(found)) if is_finite_number(found) else None
 
 
 def _metric_list(task: str) -> list[Mapping[str, Any]]:

@@ -134,6 +134,8 @@ def _imported(
             whole &= every
             entry["data_sha256"] = own.data_sha256 if every or _first_ones(questions) else None
             entry |= {"subset": asked.parts[task]} if every and asked.parts.get(task) else {}
+            if every and own.whole:
+                entry[IMPORTED]["unconfirmed"] = None
         scored[task] = (entry, samples)
     limit = asked.limit if asked.known and whole else source.limit
     if not whole:

@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         check_regular(path)
-        return _parsed(path.read_text(encoding="utf-8"))
+        return _parsed(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"{path} can't be read: {error.strerror or error}. Check its permissions.") from error
     except ValueError as error:
@@ -68,7 +68,7 @@ def _parsed(text: str) -> Any:
 
 
 def _json_lines(path: Path) -> Iterator[Placed]:
-    lines = path.read_text(encoding="utf-8").split("\n")
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -20,6 +20,20 @@ from pdrop_eval.run.importing.benchmarks import (
     metrics_of,
 )
 from pdrop_eval.run.importing.files import Placed, read_json, read_rows
+from pdrop_eval.run.importing.lmms_eval_results import (
+    OLD_NAMES,
+    Results,
+    claimed_by,
+    cleaned,
+    counts_of,
+    facts_of,
+    limit_of,
+    metrics_told,
+    model_of,
+    other_version_of,
+    plain_name,
+    settings_of,
+)
 from pdrop_eval.run.importing.source import (
     Row,
     Source,
@@ -30,17 +44,8 @@ from pdrop_eval.run.importing.source import (
     one_of_each,
 )
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.text.redact import redact
-from pdrop_eval.utils.validation import is_finite_number
 
 _SAMPLES = re.compile(r"(?:(?P<date>\d{8}_\d{6}|[\d-]+T[\d.:-]+)_)?samples_(?P<task>.+)\.jsonl?$")
-_RENDERED = "_rendered"  # how the rendered tasks are called in lmms-eval's own command
-_SAID = ("lmms_eval_version", "git_hash", "date", "model_name")
-_OF_MACHINE = ("device", "device_map", "batch_size")
-_OLD_NAMES = {"mme_perception_score": "mme_percetion_score"}  # as versions before 0.3 spelt it
-_ARGUMENTS = re.compile(r"(?:^|,)(?:pretrained|model|model_version|model_name|model_path)=([^,]+)")
-
-Results = dict[Path, Mapping[str, Any]]
 
 
 def read_log(path: str, asked: Sequence[str] | None) -> Source:
@@ -61,20 +66,20 @@ def read_log(path: str, asked: Sequence[str] | None) -> Source:
     tasks = _wanted(of_task, asked)
     kept = _of_the_same(results, [of_task[task] for task in tasks])
     one_model(
-        ((_settings_of(found), file) for file, found in kept.items()),
+        ((settings_of(found), file) for file, found in kept.items()),
         "A record is of one model with one setting: import the folder of each, with a name= of its own.",
     )
-    model = next((_model_of(found) for found in kept.values()), None)
+    model = next((model_of(found) for found in kept.values()), None)
     if asked is None:
         _check_all_there(kept, tasks)
-    counts = {_plain(name): count for found in kept.values() for name, count in _counts(found).items()}
+    counts = {plain_name(name): count for found in kept.values() for name, count in counts_of(found).items()}
     rows = [_task_rows(task, of_task[task], kept, counts.get(task)) for task in tasks]
     return Source(
         tasks=rows,
         files=[*kept, *(of_task[task] for task in tasks)],
         model=model,
-        limit=_limit(kept, counts, tasks),
-        facts=_facts(kept),
+        limit=limit_of(kept, counts, tasks),
+        facts=facts_of(kept),
     )
 
 
@@ -103,7 +108,9 @@ def _old_or_results(file: Path) -> Mapping[str, Any] | None:
     found = read_json(file)
     if not isinstance(found, dict):
         return None
-    return found if isinstance(found.get("results"), dict) or isinstance(found.get("logs"), list) else None
+    if isinstance(found.get("logs"), list):
+        return found
+    return cleaned(found) if isinstance(found.get("results"), dict) else None
 
 
 def _without_samples(path: str, results: Results) -> UserError:
@@ -118,13 +125,8 @@ def _without_samples(path: str, results: Results) -> UserError:
     )
 
 
-def _plain(name: str) -> str:
-    short = name.removesuffix(_RENDERED)
-    return short if short in registered_by_task() else name
-
-
 def _our_name(name: str, asked: Sequence[str] | None) -> str:
-    task = _plain(name)
+    task = plain_name(name)
     if asked is None:
         known = f"Leave it out by naming the others: tasks=[{next(iter(registered_by_task()))},...]."
         check_task("task of the log", task, known)
@@ -150,18 +152,12 @@ def _of_the_same(results: Results, logs: Iterable[Path]) -> Results:
 
 def _check_all_there(results: Results, tasks: Sequence[str]) -> None:
     for file, found in results.items():
-        lacking = [name for name in _counts(found) if _plain(name) not in tasks]
+        lacking = [name for name in counts_of(found) if plain_name(name) not in tasks]
         if lacking:
             raise UserError(
                 f"{file} has results of {', '.join(lacking)}, and there are no samples of it: the log is "
                 f"partial. Copy all of its files, or name what is there: tasks=[{','.join(tasks)}]."
             )
-
-
-def _counts(found: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """How many questions each task has and was asked; versions before 0.2 don't say it."""
-    counts = found.get("n-samples")
-    return {k: v for k, v in counts.items() if isinstance(v, dict)} if isinstance(counts, dict) else {}
 
 
 def _task_rows(task: str, file: Path, results: Results, count: Mapping[str, Any] | None) -> TaskRows:
@@ -179,24 +175,19 @@ def _task_rows(task: str, file: Path, results: Results, count: Mapping[str, Any]
     return TaskRows(
         task=task,
         rows=rows,
-        claimed=_claimed(task, metric, results),
+        claimed=claimed_by(task, metric, results),
         scored_by="lmms-eval" if scored else None,
         unconfirmed="" if count is not None else "no results file says how many questions were asked",
         metric=metric,
+        other_version=other_version_of(task, results),
     )
 
 
 def _first_metric(task: str, lines: Sequence[Placed], results: Results) -> str:
     """The first metric that samples have, of a benchmark that the registry doesn't have; empty for none."""
-    names = [*metrics_of(task), *_metrics_told(task, results)]
+    names = [*metrics_of(task), *metrics_told(task, results)]
     there = (name for name in counted(names) if any(line.get(name) is not None for _, line in lines))
     return next(there, "")
-
-
-def _metrics_told(task: str, results: Results) -> list[str]:
-    """The metrics that the results have of a task, `exact_match,none` being one."""
-    told = [found["results"].get(task) for found in results.values()]
-    return [str(name).partition(",")[0] for numbers in told if isinstance(numbers, dict) for name in numbers]
 
 
 def _logged(file: Path) -> list[Placed]:
@@ -223,7 +214,7 @@ def _row(place: str, line: Mapping[str, Any], known: Benchmark, metric: str) -> 
         question=question if isinstance(question, str) else None,
         answer=answer,
         target=line.get("target"),
-        item=line.get(metric, line.get(_OLD_NAMES.get(metric, ""))),
+        item=line.get(metric, line.get(OLD_NAMES.get(metric, ""))),
         doc=doc if isinstance(doc, dict) else {},
     )
 
@@ -233,49 +224,3 @@ def _first(value: Any) -> Any:
     while isinstance(value, list) and value:
         value = value[0]
     return value
-
-
-def _claimed(task: str, metric: str, results: Results) -> float | None:
-    for found in results.values():
-        for name, numbers in found["results"].items():
-            if _plain(name) == task and isinstance(numbers, dict):
-                named = {name.partition(",")[0]: value for name, value in reversed(numbers.items())}
-                value = named.get(metric, named.get(_OLD_NAMES.get(metric, "")))
-                return float(value) if value is not None and is_finite_number(value) else None
-    return None
-
-
-def _limit(results: Results, counts: Mapping[str, Any], tasks: Sequence[str]) -> int | None:
-    """The most questions of a task, where not all were asked."""
-    known = [counts[task] for task in tasks if task in counts]
-    fewer = [one for one in known if one.get("effective") != one.get("original")]
-    if known:
-        return max(int(one["effective"]) for one in fewer) if fewer else None
-    limits = [found["config"].get("limit") for found in results.values() if "config" in found]
-    whole = [int(limit) for limit in limits if is_finite_number(limit) and limit >= 1]
-    return max(whole, default=None)
-
-
-def _model_of(found: Mapping[str, Any]) -> str:
-    """The model as the run's settings name it: `llava_hf of checkpoints/mini`."""
-    config = found.get("config") or found.get("model_configs") or {}
-    given = _ARGUMENTS.search(str(config.get("model_args") or ""))
-    kind = str(config.get("model") or "unknown model")
-    return f"{kind} of {given[1].strip()}" if given else kind
-
-
-def _settings_of(found: Mapping[str, Any]) -> str:
-    """The model with its arguments, but for what changes no answer: a fork's own settings are among them."""
-    config = found.get("config") or found.get("model_configs") or {}
-    arguments = str(config.get("model_args") or "").split(",")
-    kept = [one for one in arguments if one.partition("=")[0].strip() not in _OF_MACHINE]
-    return redact(f"{config.get('model')} with {','.join(kept) or 'no arguments'}")
-
-
-def _facts(results: Results) -> dict[str, Any]:
-    """What the first results file says of the run."""
-    for found in results.values():
-        config = found.get("config") or found.get("model_configs") or {}
-        said = {name: found[name] for name in _SAID if found.get(name) is not None}
-        return {**said, "model_args": config.get("model_args"), "batch_size": config.get("batch_size")}
-    return {}

@@ -33,6 +33,7 @@ COLUMNS = {
     "model": ("model",),
 }
 _LONGEST = 1024  # characters of a path
+_DIGITS = 15  # of a number of a row
 
 
 def read_table(path: str, asked: Sequence[str] | None) -> Source:
@@ -53,15 +54,19 @@ def read_table(path: str, asked: Sequence[str] | None) -> Source:
         check_task("task", name)
     placed: dict[str, list[tuple[Placed, Path]]] = {}
     homes: list[tuple[str, Path]] = []
+    seen: list[str] = []
     models: list[tuple[str, Path]] = []
     for file in files:
         rows = [(place, _named(row)) for place, row in read_rows(file)]
         for task, found in _by_task(file, rows, asked, alone=len(files) == 1).items():
+            seen.append(task)
+            if asked is not None and task not in asked:
+                continue
             homes.append((task, file))
             placed[task] = [(one, file.parent) for one in found]
         models += [(str(row["model"]), file) for _, row in rows if row.get("model") not in (None, "")]
     one_of_each(homes)
-    check_asked(asked or (), placed, "table")
+    check_asked(asked or (), dict.fromkeys(seen), "table")
     fix = "A record is of one model: give each a table of its own."
     return Source(
         [_task_rows(task, placed[task]) for task in in_order(placed)], files, one_model(models, fix)
@@ -87,13 +92,12 @@ def _by_task(
     """The rows of each task: by a column, by the file's name, or by what was asked for."""
     if not rows:
         raise UserError(f"{file} has no rows.")
-    if "task" in rows[0][1]:
+    if _all_have("task", rows):
         found: dict[str, list[Placed]] = {}
         for place, row in rows:
             task = str(row["task"])
             check_task(f"task ({place})", task)
-            if asked is None or task in asked:
-                found.setdefault(task, []).append((place, row))
+            found.setdefault(task, []).append((place, row))
         return found
     if asked and len(asked) == 1 and alone:
         return {asked[0]: list(rows)}
@@ -101,13 +105,25 @@ def _by_task(
     if not is_task(task):
         fix = "A table says its task by a column `task`, by its file's name, or by tasks=[gqa]."
         check_task(f"task of {file.name}", task, fix)
-    return {task: list(rows)} if asked is None or task in asked else {}
+    return {task: list(rows)}
+
+
+def _all_have(column: str, rows: Sequence[Placed]) -> bool:
+    """Whether the rows have a column. Raises UserError where only some do, as rows of JSON may."""
+    lacking = [place for place, row in rows if column not in row]
+    if lacking and len(lacking) < len(rows):
+        raise UserError(
+            f"{lacking[0]}: there is no {column}, and other rows have one. Give each row its own."
+        )
+    return not lacking
 
 
 def _task_rows(task: str, placed: Sequence[tuple[Placed, Path]]) -> TaskRows:
     place, first = placed[0][0]
     there = ", ".join(first)
-    if "doc_id" not in first and "question_id" not in first:
+    rows_of = [one for one, _ in placed]
+    named = [_all_have(column, rows_of) for column in ("doc_id", "question_id")]
+    if not any(named):
         raise UserError(
             f"{place}: no column numbers the questions; there are {there}. Name one doc_id (the row in the "
             "benchmark's data, from 0) or question_id (any text, no value twice)."
@@ -147,8 +163,9 @@ def _row(task: str, placed: Placed, folder: Path) -> Row:
 
 
 def _doc_id(value: Any, place: str) -> int:
-    if not isinstance(value, bool) and str(value).strip().removesuffix(".0").isdigit():
-        return int(float(value))
+    digits = str(value).strip().removesuffix(".0")
+    if not isinstance(value, bool) and digits.isascii() and digits.isdigit() and len(digits) <= _DIGITS:
+        return int(digits)
     raise UserError(
         f"{place}: the doc_id is {value!r}, no whole number from 0. Ids of another kind: name it question_id."
     )

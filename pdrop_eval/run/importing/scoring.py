@@ -73,6 +73,7 @@ def score_task(
             "pictures_known": _units_known(rows, questions),
             "unconfirmed": found.unconfirmed or None,
             "claimed": found.claimed,
+            **({"other_version": found.other_version} if found.other_version else {}),
         },
     }
     return entry, samples

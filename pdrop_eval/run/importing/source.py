@@ -61,6 +61,7 @@ class TaskRows:
         claimed: The score that the other program made of them, on its own scale; None where it says none.
         scored_by: Whose scores they are; None where there are answers alone.
         unconfirmed: Why it isn't known whether these are all questions; empty where it is.
+        other_version: That the log is of another version of the task than the installed one; None if not.
         metric: Of the items, by lmms-eval's name; empty where there are none, or the registry says it.
     """
 
@@ -70,6 +71,7 @@ class TaskRows:
     scored_by: str | None = None
     unconfirmed: str = ""
     metric: str = ""
+    other_version: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ _TEXTS = (
     "kind", "from", "name", "model", "strategy", "suite", "like", "include_path", "results", "data.root",
     "data.folder", "data.metric", "data.name", "data.prompt_ending",
 )  # fmt: skip
+_LONGEST = 100
 _HELP = "pdrop-eval-import --help lists them."
 
 
@@ -110,6 +111,10 @@ def make_spec(values: Mapping[str, Any]) -> ImportSpec:
         raise UserError("from= is missing. Name the folder, or the file, of the results: from=DIR.")
     if not (spec.name or "").strip():
         raise UserError("name= is missing. Say what the row is called in tables: name='VisionZip fork'.")
+    if len(str(spec.name)) > _LONGEST:
+        raise UserError(
+            f"name= has {len(str(spec.name))} characters, and it names a folder: use at most {_LONGEST}."
+        )
     if spec.tasks == ():
         raise UserError("tasks=[] is empty. Name some tasks, or use tasks=null for all of the log.")
     if spec.suite and spec.like:

@@ -52,5 +52,7 @@ def _notes(record: Mapping[str, Any]) -> list[str]:
             "Which questions are about one picture isn't known: intervals take them as independent. "
             "like=<folder of a run> or suite=<name> says it."
         )
+    others = sorted({entry["other_version"] for entry in entries if entry.get("other_version")})
+    notes += [f"Prompt or scoring may be another one: lmms-eval's {one}." for one in others]
     reasons = sorted({entry["unconfirmed"] for entry in entries if entry.get("unconfirmed")})
     return notes + [f"Not confirmed to be all questions: {reason}." for reason in reasons]

@@ -42,6 +42,15 @@ def stored_rows(folder, metric="exact_match"):
     return found, parquet.read_table(found.path, columns=names).to_pylist()
 
 
+def test_an_empty_column_without_a_name_is_none(folder):
+    make_pictures(folder)
+    text = "image,question,answer,,\nimages/0.png,a,red,,{}\n"
+    (folder / "data.csv").write_text(text.format(""))
+    assert [row.answers for row in read_folder(str(folder)).rows] == [("red",)]
+    (folder / "data.csv").write_text(text.format("late"))
+    assert "line 2: the cell 'late' is in a column without a name" in refused(folder)
+
+
 def test_json_lines_csv_and_parquet_are_the_same_questions(folder, tmp_path):
     write_jsonl(folder, rows_of())
     (one, rows) = stored_rows(folder)
