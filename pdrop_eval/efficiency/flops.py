@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 FORMULAS = {"pdrop": 3, "fastv": 2}
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}  # of a number, known without torch
 UNITS = {"macs": 1, "ops": 2}
 NAMES = {
     "pdrop": "PyramidDrop Eq. 4 (4nd^2 + 2n^2d + 3ndm a layer)",
@@ -89,9 +90,11 @@ def kv_cache_bytes(config: Any, tokens_per_layer: Sequence[int], dtype: "torch.d
         tokens_per_layer: tokens of each layer.
         dtype: of the cache, as a torch dtype or its name ("bfloat16").
     """
-    import torch
+    size = _BYTES.get(dtype) if isinstance(dtype, str) else dtype.itemsize
+    if size is None:
+        import torch
 
-    size = (getattr(torch, dtype) if isinstance(dtype, str) else dtype).itemsize
+        size = getattr(torch, str(dtype)).itemsize
     return 2 * decoder_of(config).kv * size * sum(tokens_per_layer)
 
 

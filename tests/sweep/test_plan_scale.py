@@ -23,6 +23,19 @@ def test_seeds_of_a_run_are_planned_once_and_are_what_each_is_alone(tmp_path, mo
     assert len({run.id for run in many.runs}) == 6
 
 
+def test_models_of_one_suite_share_its_data_and_each_is_what_it_is_alone(tmp_path, monkeypatch):
+    made = []
+    whole = runs.make_plan
+    monkeypatch.setattr(runs, "make_plan", lambda *about: made.append(about[1]) or whole(*about))
+    many = planned(tmp_path, "models=[mini,mini_pdrop_05]", "strategies=[random]")
+    assert made[0] is None
+    assert made[1].config.model.name == "mini"
+    alone = planned(tmp_path, "models=[mini_pdrop_05]", "strategies=[random]").runs[0].plan
+    shared = many.runs[1].plan
+    assert (shared.config, shared.identity, shared.data) == (alone.config, alone.identity, alone.data)
+    assert shared.task_sha256 == alone.task_sha256
+
+
 def test_what_can_not_be_is_left_out_with_each_seed(tmp_path):
     found = planned(tmp_path, "strategies=[vanilla,fastv]", "budgets=[3]", "seeds=[4,5]")
     assert [(one.asked.seed, one.spec.seed) for one in found.left_out] == [(4, 4), (5, 5)]

@@ -32,6 +32,7 @@ of them to be as unlucky as can be, all at once.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from statistics import NormalDist
 
 import numpy as np
@@ -103,7 +104,7 @@ class Difference:
     freedom: float
     units: Units = field(repr=False, compare=False)
 
-    @property
+    @cached_property
     def interval(self) -> Interval:
         """The 95% interval."""
         return self.interval_at(LEVEL)

@@ -25,6 +25,7 @@ from pdrop_eval.utils.validation import is_finite_number
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 _RATIO = "strategy.ratio="
+_NO_TEXT = frozenset({float, int, bool, type(None)})
 # What decides a run's numbers beside its configuration, in the words of a note.
 _CODE = ("sha256", "strategy", "family")  # of a record's `identity.code`
 _IDENTITY = {"model_sha256": "checkpoint", "packages": "packages"}
@@ -194,7 +195,7 @@ def pick(runs: Iterable[Run], benchmarks: Iterable[str]) -> tuple[Run | None, li
     """The run that stands for a row with these benchmarks, and those that it was preferred to, best first."""
     wanted = set(benchmarks)
     able = [run for run in runs if wanted & run.results.keys()]
-    ordered = sorted(able, key=lambda run: _preference(run, wanted))
+    ordered = sorted(able, key=lambda run: _preference(run, wanted)) if len(able) > 1 else able
     return (ordered[0], ordered[1:]) if ordered else (None, [])
 
 
@@ -244,11 +245,15 @@ def _preference(run: Run, wanted: set[str]) -> tuple:
 
 def _visible(value: Any, name: str = "") -> Any:
     """A record whose texts are each a line without control characters; its folder's path stays."""
+    if type(value) in _NO_TEXT:
+        return value
     if isinstance(value, str):
         text = value.strip().split("\n")[0] if name == "error" else value
         return text if text.isprintable() or name == "folder" else visible(text)
     if isinstance(value, dict):
-        return {_visible(key): _visible(part, key) for key, part in value.items()}
+        return {
+            key if key.isprintable() else visible(key): _visible(part, key) for key, part in value.items()
+        }
     return [_visible(part) for part in value] if isinstance(value, list) else value
 
 

@@ -17,7 +17,7 @@ from pdrop_eval.report.tables.cells import average, relative
 Found = TypeVar("Found")
 
 
-_HELD = 200_000  # samples in memory
+_HELD = 100_000  # samples in memory
 
 
 class Pairing:

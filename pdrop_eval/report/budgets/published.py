@@ -99,6 +99,7 @@ def title(model: str) -> str:
     return f"{display_names().get(architecture, architecture)}{f'-{size.upper()}' if size else ''}"
 
 
+@cache
 def model_of(architecture: str, size: str = SIZE, patches: int | None = None) -> str | None:
     """Return the model whose printed numbers are shown beside an architecture; None where none are.
 

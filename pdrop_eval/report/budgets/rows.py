@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from pdrop_eval.records.rows.run import Run
@@ -55,17 +56,17 @@ class Row:
         """The strategy, with the settings that tell it from others."""
         return " ".join([self.info.display_name, *self.words])
 
-    @property
+    @cached_property
     def layers(self) -> list[float] | None:
         """The image tokens that each layer processed, in the mean over all questions."""
         return _measured_layers(self.run) if self.run else None
 
-    @property
+    @cached_property
     def tokens(self) -> float | None:
         """The same in the mean over the layers."""
         return sum(self.layers) / len(self.layers) if self.layers else None
 
-    @property
+    @cached_property
     def tflops(self) -> float | None:
         """At the tokens that were processed, in the mean over the questions; else by the schedule."""
         if self.run is None:

@@ -1,6 +1,7 @@
 """The report as LaTeX floats with booktabs; what is no caption is left as comments."""
 
 import re
+from functools import lru_cache
 
 from pdrop_eval.report.formats.grid import Band, Grid, Section
 from pdrop_eval.report.formats.markdown import MODEL
@@ -44,6 +45,7 @@ def latex(sections: list[Section]) -> str:
     return "\n".join(parts) + "\n"
 
 
+@lru_cache(maxsize=2**16)  # a large table has few different cells
 def escaped(text: str) -> str:
     """Text whose special characters are shown as they are."""
     return _PATTERN.sub(lambda match: _SPECIAL[match[0]], visible(text))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container
+from functools import lru_cache
 
 from tabulate import tabulate
 
@@ -46,6 +47,7 @@ def pipes(heads: list[str], rows: list[list[str]], right: Container[int] = ()) -
     return tabulate(rows, heads, tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
+@lru_cache(maxsize=2**16)  # a large table has few different cells
 def escaped(text: str) -> str:
     """Text whose special characters are shown as they are."""
     plain = text if text.isprintable() else visible(text)

@@ -10,6 +10,7 @@ and is read and checked again. A record of an earlier version vouches for no che
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
@@ -103,11 +104,17 @@ def _signature(run: Run, keys: tuple[str, ...]) -> str | None:
         if not sha256 or entry.get("next_samples_sha256"):
             return None
         try:
-            status = samples_path(Path(run.folder), benchmarks()[key].task).stat()
+            status = os.stat(f"{run.folder}/{_file(key)}")
         except OSError:
             return None
         told += [key, sha256, entry.get("score"), entry.get("n"), status.st_size, status.st_mtime_ns]
     return _digest(told)
+
+
+@cache
+def _file(key: str) -> str:
+    """Where the samples of a benchmark are in a run's folder."""
+    return samples_path(Path(), benchmarks()[key].task).as_posix()
 
 
 def _digest(values: Sequence[Any]) -> str:

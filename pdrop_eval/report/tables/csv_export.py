@@ -40,11 +40,13 @@ def write_csv(columns: list[str], lines: list[dict[str, Any]]) -> str:
 
     A text that a spreadsheet would compute as a formula begins with an apostrophe; numbers stay as they are.
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
+    stream, known = io.StringIO(), {*columns}
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
     for line in lines:
-        writer.writerow({name: _plain(value) for name, value in line.items()})
+        if not line.keys() <= known:
+            raise ValueError(f"no columns: {', '.join(sorted(line.keys() - known))}")
+        writer.writerow([_plain(line[name]) if name in line else "" for name in columns])
     return stream.getvalue()
 
 

@@ -94,8 +94,13 @@ class Plan:
         return None
 
 
-def make_plan(config: RunSpec) -> Plan:
-    """Checks settings, gets the data ready, and works out the run's identity, all without torch."""
+def make_plan(config: RunSpec, beside: Plan | None = None) -> Plan:
+    """Checks settings, gets the data ready, and works out the run's identity, all without torch.
+
+    Args:
+        config: The run's settings.
+        beside: A plan on another model with the same suite, tasks and settings of data, whose data are ready.
+    """
     from pdrop_eval.benchmarks.judge_client import make_judge
     from pdrop_eval.benchmarks.own.task import data_of, info_of, sha256_of
     from pdrop_eval.models.loading.checkpoint import check_anyres
@@ -137,10 +142,11 @@ def make_plan(config: RunSpec) -> Plan:
     check_generation(config.model.generation, checkpoint.generation)
     adapter = check_adapter(config.model.adapter, config.model.adapter_revision, config.model.merge_adapter)
     commit = None if isinstance(source, Path) else hub_commit(source, "model", config.model.revision)
-    data = data_of(config.suite, config.data, tasks)
+    data = data_of(config.suite, config.data, tasks) if beside is None else beside.data
     weights = model_sha256(identity.checkpoint_sha256(source, commit), adapter)
     decides = _identity(config, checkpoint, weights, data)
-    definitions = {task: sha256_of(config.suite, task) for task in tasks}
+    known = {} if beside is None else beside.task_sha256
+    definitions = known or {task: sha256_of(config.suite, task) for task in tasks}
     return Plan(config, tasks, checkpoint, commit, data, decides, judge, adapter, definitions)
 
 

@@ -21,7 +21,10 @@ def visible(text: object, most: int | None = None) -> str:
 
     Safe on a terminal, and in XML, which forbids control characters and surrogates.
     """
-    raw = str(text).replace("\r\n", "\n")
+    raw = str(text)
+    if most is None and raw.isprintable():
+        return raw
+    raw = raw.replace("\r\n", "\n")
     if most is not None and len(raw) > most:
         raw = f"{raw[: most - 1]}…"
     lines = raw.split("\n")  # what is printable has nothing unseen in it

@@ -1,5 +1,7 @@
 """Theoretical FLOPs: every figure printed in Tables 1 to 5 of the PyramidDrop paper, from the schedule."""
 
+import sys
+
 import pytest
 import torch
 from contract import model_of
@@ -91,6 +93,13 @@ def test_the_ratio_of_eq_3():
 )
 def test_kv_cache_bytes(config, schedule, dtype, expected):
     assert kv_cache_bytes(config, schedule, dtype) == expected
+
+
+def test_the_bytes_of_common_kinds_of_numbers_need_no_torch(monkeypatch):
+    """A plan knows what a cache takes without importing it: 2 x 4096 x 3 numbers."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    found = [kv_cache_bytes(LLAVA, (2, 1), kind) for kind in ("float32", "bfloat16", "float16")]
+    assert found == [98304, 49152, 49152]
 
 
 def test_kv_cache_bytes_are_those_of_a_real_cache():

@@ -155,6 +155,7 @@ class _Bases:
         self._spec = spec
         self._tasks: dict[tuple[str, str], dict[str, None]] = {}
         self._found: dict[tuple[str, str], Plan | UserError] = {}
+        self._ready: dict[tuple[str, tuple[str, ...]], Plan] = {}  # by what decides the data
         for one in asked:
             self._tasks.setdefault((one.model, one.suite), {}).update(dict.fromkeys(one.tasks))
 
@@ -175,7 +176,10 @@ class _Bases:
         tasks = tuple(self._tasks[model, suite])
         words, given = [f"model={model}", *_suite_word(suite, self._spec)], self._spec.given
         words.append(f"strategy={VANILLA}")
-        return make_plan(compose_spec([*words, *_common(self._spec, tasks), *given, *fixed_batch(given)]))
+        config = compose_spec([*words, *_common(self._spec, tasks), *given, *fixed_batch(given)])
+        made = make_plan(config, self._ready.get((suite, tasks)))
+        self._ready.setdefault((suite, tasks), made)
+        return made
 
 
 def _suite_word(suite: str, spec: SweepSpec) -> list[str]:
