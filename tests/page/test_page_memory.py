@@ -8,21 +8,29 @@ import pytest
 import synthetic
 from paging import Read
 
-from pdrop_eval.report.site.data.spool import Spool, Spools
+from pdrop_eval.report.site.data.spool import Heap, Spool, Spools
 from pdrop_eval.utils.errors import UserError
 from tools.speed import page_memory
 
 
 def test_a_spool_gives_back_what_was_put_in_and_is_gone_after_a_fault(tmp_path):
     values = [{"n": n, "text": "紅"} for n in range(1203)]
-    with Spool(tmp_path / "a") as spool:
+    heap = Heap(tmp_path / "a")
+    with Spool(heap) as spool, Spool(heap) as beside:
         for value in values:
             spool.add(value)
+            beside.add(-value["n"])
     assert list(spool) == values
     assert [len(batch) for batch in spool.batches()] == [500, 500, 203]
-    with pytest.raises(ZeroDivisionError), Spool(tmp_path / "b") as other:
-        other.add(1 / 0)
-    assert not (tmp_path / "b").exists()
+    assert list(beside) == [-n for n in range(1203)]
+    with pytest.raises(ZeroDivisionError), Spool(heap) as other:
+        [other.add(1 / (1202 - value["n"])) for value in values]
+    assert list(other) == []
+    spool.remove()
+    assert list(beside)[-1] == -1202
+    beside.remove()
+    assert (tmp_path / "a").stat().st_size == 0  # its room is there for others
+    heap.close()
 
 
 def test_what_is_not_kept_is_read_from_the_run(tmp_path):

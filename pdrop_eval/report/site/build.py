@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,12 +85,12 @@ def make_page(sources: Sources, out: Path) -> str:
             a page.
     """
     recorded = read_runs(sources.root)
-    with opened(out) as site, site.scratch() as scratch:
+    with opened(out) as site, site.scratch() as scratch, closing(Spools(scratch)) as spools:
         notices = Notices()
         notices.unrecorded(unrecorded(sources.root))
         notices.copies({one.place: one.copies for one in recorded if one.copies})
         pictures = Pictures(site, sources.pictures, sources.data, notices)
-        build = _Build(site, pictures, Spools(scratch), notices)
+        build = _Build(site, pictures, spools, notices)
         groups = _groups(recorded)
         with progress("Reading answers", sum(map(len, groups.values()))) as bar:
             for (benchmark, _, _), group in groups.items():

@@ -56,6 +56,8 @@ def public(value: Any) -> Any:
 
 def without_folders(text: str) -> str:
     """The text with `…/name` in the place of each path from the root of a disk."""
+    if "/" not in text and "\\" not in text:
+        return text
     return _PATH.sub(lambda found: ELSEWHERE + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
 
 

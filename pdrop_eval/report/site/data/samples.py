@@ -149,9 +149,9 @@ def read_asked(one: Recorded, task: str, benchmark: str, spools: Spools) -> Aske
     """
     nominal = one.run.of("efficiency", "image_tokens_per_layer")
     asked = Asked(one, benchmark, {}, spools.new(), spools.new())
-    compared, last = spools.new(), None
+    compared, last = spools.lasting(), None
     with asked.answers, asked.sheet, compared:
-        for place, row in enumerate(each_sample(one.folder, task)):
+        for place, row in enumerate(each_sample(one.folder, task, one.run.results[benchmark])):
             key = row.get("doc_id", place)
             if key in asked.questions:
                 raise UserError(f"The samples of {one.key} name the question {key} of {task} twice.")
