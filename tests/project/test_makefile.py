@@ -117,6 +117,7 @@ def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
         ("flops", "python -m tools.speed.flops a=1"),
         ("goals", "python -m tools.speed.goals a=1"),
         ("choosing", "python -m tools.speed.choosing a=1"),
+        ("prefix-speed", "python -m tools.speed.prefix a=1"),
         ("scaling", "python -m tools.speed.scaling a=1"),
         ("figures", "pdrop-eval-figures a=1"),
         ("reference", "python -m tools.mini.reference a=1"),
