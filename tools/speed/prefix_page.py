@@ -13,8 +13,9 @@ _EXPLAINED = """Questions of one image have the same prompt up to the last image
 are computed once and kept in every layer before a strategy's first drop
 ([how](../../docs/engine.md#one-image-many-questions)). So vanilla and strategies before the decoder gain in
 all layers, where what they leave of an image is long beside a question; strategies in the decoder gain in the
-layers before their first drop only. What doesn't shrink with the width (Python, hooks, copies of keys) is the
-same with and without, so a model of the full width gains more.
+layers before their first drop only. What doesn't shrink with the width (Python, hooks, copies of keys) stands
+against the gain, so a model of the full width can be expected to gain more. CDPruner, which chooses by the
+question, and Random, which draws for each, share nothing.
 
 "Memory" is what the prefix of an image takes of LLaVA-1.5-7B in half precision, with the 35 tokens before the
 image; `prefix_memory` bounds what is kept. Where the image decides how many tokens stay, it is the most."""
@@ -90,11 +91,12 @@ def _where(found: Mapping[str, Any]) -> str:
     packages, code, hardware = found["packages"], found["code"], found["hardware"]
     others = found["load"].get("others")
     busy = "" if others is None else f" Others kept {others:.1f} cores busy meanwhile."
+    rounds = "1 round" if found["rounds"] == 1 else f"{found['rounds']} rounds"
     commit = f" at {code['commit'][:10]}" if code.get("commit") else ""
     return (
         f"Random weights: {found['layers']} layers, 576 tokens an image and a prompt as LLaVA-1.5's, width "
         f"{found['width']} in place of 4,096; answers of {found['new_tokens']} tokens, {found['batch_size']} "
-        f"questions a batch, {found['rounds']} round{'s' if found['rounds'] > 1 else ''} of vanilla. Seconds are the processor's, of one thread "
+        f"questions a batch, {rounds} of vanilla. Seconds are the processor's, of one thread "
         f"of {escaped(hardware['cpu'])}; torch {packages['torch']}, transformers {packages['transformers']}; "
         f"code {code['version']}{commit}.{busy}"
     )

@@ -53,7 +53,7 @@ def unshared_by_strategy(selector: Any, num_layers: int) -> str:
         return f"{name} chooses by the question before the decoder"
     if not getattr(selector, "shares_prefix", False):
         return (
-            f"{name} doesn't say that questions of an image have the same tokens before its first drop "
+            f"{name} doesn't promise that questions of one image have the same tokens before its first drop "
             "(shares_prefix)"
         )
     if not shared_layers(selector, num_layers):

@@ -284,8 +284,8 @@ TEXT = {"num_hidden_layers": 8, "sliding_window": None}
 @pytest.mark.parametrize(
     ("strategy", "family", "text", "reason"),
     [
-        (Unknown(), None, {}, "unknown doesn't say that questions of an image have the same tokens"),
-        (Random(tokens=9), None, {}, "random doesn't say"),
+        (Unknown(), None, {}, "unknown doesn't promise that questions of one image"),
+        (Random(tokens=9), None, {}, "random doesn't promise"),
         (CDPruner(visual_token_num=6, text_tower="tiny"), None, {}, "cdpruner chooses by the question"),
         (Vanilla(), _Family(), {}, "LLaVA-1.5: image tokens see one another"),
         (Vanilla(), None, {"sliding_window": 9}, "the model has sliding-window layers"),
@@ -302,7 +302,9 @@ def test_what_can_not_be_shared_and_why(strategy, family, text, reason):
 
 def test_refusals_name_the_reason():
     case = build(model_of("llava"), [[4, IMAGE, 5]])
-    with pytest.raises(UserError, match=r"can't be shared here: random doesn't say .* Leave prefixes out"):
+    with pytest.raises(
+        UserError, match=r"can't be shared here: random doesn't promise .* Leave prefixes out"
+    ):
         sharing(case, PrefixCache(gib=1)).under(Random(tokens=9))
     with pytest.raises(UserError, match="give prefixes=PrefixCache"):
         Vanilla()(case.model, prefix_keys=["a"])

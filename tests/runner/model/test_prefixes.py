@@ -113,7 +113,7 @@ def test_another_strategy_begins_with_nothing(llava):
     assert texts(model.generate_until(requests(model, ASKED))) == answers
     model = make(llava, strategy="vanilla", prefix_cache="on")
     with pytest.raises(
-        UserError, match=r"prefix_cache=on is not possible: random doesn't say .* Use prefix_cac"
+        UserError, match=r"prefix_cache=on is not possible: random doesn't promise .* Use prefix_cac"
     ):
         model.use(Random(tokens=4))
     model.use(Vanilla())
