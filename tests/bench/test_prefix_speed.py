@@ -46,7 +46,7 @@ def test_the_page_says_whether_the_goal_is_met_and_what_each_strategy_gains():
     (row,) = (line for line in page.splitlines() if line.startswith("| GQA"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells == ["GQA", "31", "62", "5.17", "15.50", "3.00", "1.50", "62 of 62"]
-    assert page.index("PyramidDrop") < page.index("FastV") < page.index("it draws")
+    assert page.index("PDrop") < page.index("FastV") < page.index("it draws")
     assert "85 MB" in page
     assert "A\\|B" in page
     missed = prefix_page(record(asked(on=8.0)))
@@ -60,7 +60,7 @@ def test_a_small_run_gives_the_same_answers_with_and_without(monkeypatch):
 
     monkeypatch.setattr(prefix, "TASKS", {"gqa": 3, "pope": 3})
     monkeypatch.setattr(prefix, "IMAGES", 1)
-    monkeypatch.setattr(prefix, "SIDE", 84)
+    monkeypatch.setattr(prefix, "SIDE", 126)
     found = prefix.run(32, 1, only=("pdrop", "random"))
     assert [one["task"] for one in found["goals"]] == ["gqa", "pope"]
     assert all(one["same"] == one["questions"] for one in (*found["goals"], *found["strategies"]))
