@@ -116,6 +116,31 @@ def expand_images(family: "MultimodalFamily", processor: Any, prompt: str, token
     return first + "".join(image + part for image, part in zip(images, rest, strict=True))
 
 
+def prompt_ids(family: "MultimodalFamily", processor: Any, prompt: str, tokens: Sequence[int]) -> list[int]:
+    """Return the ids of a prompt, the image token's once for each token of its images.
+
+    The text is tokenized with one token an image: image tokens are cut out before words are looked at, so
+    what is between them doesn't depend on how many they are. A processor for which it does is refused when it
+    is loaded.
+
+    Args:
+        family: the checkpoint's model family.
+        processor: the checkpoint's.
+        prompt: with one placeholder an image.
+        tokens: how many tokens each image has.
+
+    Raises:
+        PlaceholderError: other than one placeholder for each image.
+    """
+    text = expand_images(family, processor, prompt, [1] * len(tokens))
+    counts, image = iter(tokens), processor.image_token_id
+    return [
+        one
+        for token in token_ids(processor.tokenizer, text)
+        for one in ([token] * next(counts) if token == image else [token])
+    ]
+
+
 def shrunk(image: Image.Image, factor: int) -> Image.Image:
     """Return the image with each side divided by a whole number, rounded down, but never below one pixel.
 

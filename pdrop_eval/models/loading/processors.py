@@ -12,13 +12,14 @@ from torch import Tensor
 from transformers import AutoProcessor
 from transformers.image_processing_base import ImageProcessingMixin
 from transformers.models.auto.processing_auto import PROCESSOR_MAPPING
+from transformers.processing_utils import ProcessorMixin
 
 from pdrop_eval.models.family import MultimodalFamily
 from pdrop_eval.models.loading.chat_templates import settle_template
 from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.loading.shapes import outline
 from pdrop_eval.models.pictures.image_bounds import NO_BOUNDS, ImageBounds
-from pdrop_eval.models.prompts import begins_with_bos, build_prompt, expand_images, token_ids
+from pdrop_eval.models.prompts import begins_with_bos, build_prompt, prompt_ids
 from pdrop_eval.utils.errors import UserError
 
 # What transformers raises where a checkpoint's files are missing or damaged.
@@ -92,12 +93,30 @@ class Processed(NamedTuple):
     tokens: int
 
 
-def process_image(family: MultimodalFamily, processor: Any, image: Image.Image) -> Processed:
-    """Return what a processor makes of one image."""
-    found = processor(text=processor.image_token, images=[image], return_tensors="pt")
-    tokens = int((found["input_ids"] == processor.image_token_id).sum())
+def process_image(
+    family: MultimodalFamily, processor: Any, image: Image.Image, tokens: int | None = None
+) -> Processed:
+    """Return what a processor makes of one image.
+
+    Args:
+        family: the checkpoint's model family.
+        processor: the checkpoint's.
+        image: in RGB.
+        tokens: how many stand for an image of this size, where that is known: they are then not counted.
+    """
+    if tokens is None or not _takes_images_alone(processor):
+        found = processor(text=processor.image_token, images=[image], return_tensors="pt")
+        tokens = int((found["input_ids"] == processor.image_token_id).sum())
+    else:
+        found = processor(images=[image], return_tensors="pt")
     pixels = {name: found[name] for name in family.processor_inputs if name in found}
     return Processed(pixels, tokens)
+
+
+def _takes_images_alone(processor: Any) -> bool:
+    """Tell whether a processor can be given no text: the older ones, and some of one's own, look into it."""
+    usual: Any = ProcessorMixin
+    return hasattr(usual, "_process_images") and type(processor).__call__ is usual.__call__
 
 
 def _load(source: str, config: Any, common: Mapping[str, Any]) -> Any:
@@ -160,7 +179,7 @@ def _problem(
         return f"the model can't take what it makes of {what} ({_words(error)})"
     if tokens != own:
         return f"it counts {tokens:,} tokens for {what}, of which the model makes {own:,}"
-    ours = token_ids(processor.tokenizer, expand_images(family, processor, prompt, [tokens]))
+    ours = prompt_ids(family, processor, prompt, [tokens])
     if ours != found["input_ids"][0].tolist():
         return f"it puts other tokens between those of {what} than {family.display_name} has"
     return None

@@ -343,8 +343,10 @@ class PdropLlava(lmms):
             return self._encode(pixels, needs)
 
         keys = [picture.sha256 for picture, _ in asked]
-        # Of images that are kept, those of a GPU begin their way back to it, all at once.
-        return [image.mapped(self._upload) for image in self.features.get_all(keys, make, needs)]
+        found = self.features.get_all(keys, make, needs)
+        if self.placed.type == "cpu":
+            return found
+        return [image.mapped(self._upload) for image in found]  # those that are kept, all at once
 
     def _encode(self, pixels: Sequence[dict[str, Tensor]], needs: Needs | None) -> list[EncodedImage]:
         """Images, encoded; in half precision on a processor each alone, so that a run resumes exactly."""

@@ -9,6 +9,7 @@ from checkpoint_copies import MINI_TOKENS, Copy, image
 
 from pdrop_eval.models.loading.checkpoint import check_checkpoint
 from pdrop_eval.models.loading.processors import process_image
+from pdrop_eval.models.prompts import expand_images, prompt_ids, token_ids
 from pdrop_eval.utils.errors import UserError
 
 VALUES = ("patch_size", "num_additional_image_tokens", "vision_feature_select_strategy")
@@ -154,3 +155,20 @@ def test_the_probe_is_not_shared_out_by_zero_3(mini, monkeypatch):
     monkeypatch.setattr("transformers.modeling_utils.is_deepspeed_zero3_enabled", lambda: True)
     monkeypatch.setitem(sys.modules, "deepspeed", None)  # importing it fails
     assert mini.load().patch_size == 8
+
+
+@pytest.mark.parametrize("size", [(640, 400), (300, 470)])
+def test_an_image_whose_tokens_are_known_has_the_same_pixels(mini, size):
+    processor = mini.load()
+    counted = process_image(mini.family, processor, image(*size))
+    known = process_image(mini.family, processor, image(*size), counted.tokens)
+    assert known.tokens == counted.tokens == MINI_TOKENS
+    assert torch.equal(known.pixels["pixel_values"], counted.pixels["pixel_values"])
+
+
+def test_the_ids_of_a_prompt_are_those_of_its_whole_text(mini):
+    processor = mini.load()
+    prompt = f"Two:{processor.image_token}\nand {processor.image_token}. What?"
+    whole = token_ids(processor.tokenizer, expand_images(mini.family, processor, prompt, [3, 144]))
+    assert prompt_ids(mini.family, processor, prompt, [3, 144]) == whole
+    assert whole.count(processor.image_token_id) == 147

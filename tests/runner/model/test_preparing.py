@@ -81,7 +81,7 @@ def test_features_that_are_kept_are_those_that_would_be_computed(family, request
     folder = request.getfixturevalue(family)
     seen = []
     for gib in (2, 0):
-        model = make(folder, batch_size=3, feature_cache=gib)
+        model = make(folder, batch_size=3, feature_cache=gib, prefix_cache="off")
         embeddings = []
         generate = model.loaded.model.generate
 
@@ -172,7 +172,7 @@ def test_an_answer_that_fails_leaves_nothing_queued(llava, monkeypatch):
 
 
 def test_a_batch_that_is_tried_again_counts_its_images_once(llava, monkeypatch):
-    model = make(llava, batch_size="auto")
+    model = make(llava, batch_size="auto", prefix_cache="off")
     generate, sizes = model.loaded.model.generate, []
 
     def with_memory_for_two(**inputs):

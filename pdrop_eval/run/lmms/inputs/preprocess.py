@@ -26,10 +26,9 @@ from pdrop_eval.models.pictures.images import PictureError, pictures_of
 from pdrop_eval.models.prompts import (
     PlaceholderError,
     build_prompt,
-    expand_images,
+    prompt_ids,
     shrunk,
     to_square,
-    token_ids,
 )
 from pdrop_eval.run.lmms.inputs.requests import where
 from pdrop_eval.utils.code.hashing import content_hashes
@@ -116,6 +115,7 @@ class Preparer:
         self._known_tokens = known_tokens
         self._downsample = downsample
         self._context = context
+        self._counts: dict[tuple[int, int], int] = {}  # the tokens of an image, by its size
         self._pictures: WeakValueDictionary[str, Picture] = WeakValueDictionary()
         self._lock = threading.Lock()
 
@@ -144,7 +144,9 @@ class Preparer:
         self._family.check_picture(image.size, processor.image_processor, self._pad)
         if self._pad:
             image = to_square(image, processor.image_processor.image_mean)
-        return process_image(self._family, processor, image)
+        made = process_image(self._family, processor, image, self._counts.get(image.size))
+        self._counts[image.size] = made.tokens
+        return made
 
     def _images(self, request: Instance) -> list[Image.Image]:
         _, _, doc_to_visual, doc_id, task, split = request.args
@@ -176,8 +178,7 @@ class Preparer:
         return picture.processed(self.process).tokens if known is None else known
 
     def _ids(self, processor: Any, prompt: str, tokens: Sequence[int]) -> Tensor:
-        text = expand_images(self._family, processor, prompt, tokens)
-        return torch.tensor(token_ids(processor.tokenizer, text))
+        return torch.tensor(prompt_ids(self._family, processor, prompt, tokens))
 
     def _own_processor(self) -> Any:
         if not hasattr(self._of_thread, "processor"):
