@@ -33,7 +33,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
+.PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme budgets shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
 	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
 
@@ -178,8 +178,16 @@ clean:  ## Remove build outputs and caches
 
 readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(BIN)/pdrop-eval-figures out=results/figures $(ARGS)
-	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
 	$(BIN)/pdrop-eval-tables out=results/tables readme=README.md page=results/README.md $(ARGS)
+	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
+	$(if $(wildcard $(BUDGETS)),$(BUDGETS_TABLE))
+
+# The README's first table is that of sweep=mini.
+BUDGETS = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/sweep)
+BUDGETS_TABLE = $(BIN)/pdrop-eval-tables table=budgets root=$(BUDGETS) out=results/tables readme=README.md
+budgets: $(STAMP)  ## Six strategies at three budgets: results/tables/budgets.md
+	@status=0; $(BIN)/pdrop-eval-sweep sweep=mini $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
+		[ $$status -gt 1 ] || $(BUDGETS_TABLE) || status=$$?; exit $$status
 
 # Runs that failed (status 1) leave rows with the reason, and the table is made all the same.
 SHELF = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/shelf)

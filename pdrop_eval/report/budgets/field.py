@@ -174,6 +174,7 @@ def _cache(row: Row | None) -> float | None:
 
 def _notes(board: Board, pairing: Pairing, shown: _Beneath | None) -> list[Note]:
     found = [Note(text) for text in shows(board, pairing)]
+    found += [Note(board.table.notes[board.size])] if board.size in board.table.notes else []
     if any(row.own for row in board.rows):
         found.append(
             Note(

@@ -7,7 +7,7 @@ from typing import Any
 from pdrop_eval.report.budgets.blocks import Board
 from pdrop_eval.report.budgets.csv_export import published_sheet, sheet
 from pdrop_eval.report.budgets.field import field_section
-from pdrop_eval.report.budgets.first import first_boards
+from pdrop_eval.report.budgets.first import first_boards, first_field
 from pdrop_eval.report.budgets.frontier import frontier_section, frontier_sheet
 from pdrop_eval.report.budgets.layout import measured_section, published_section
 from pdrop_eval.report.budgets.paired import Pairing, compare
@@ -59,7 +59,7 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
     if table.form == "field":
         prefills = Prefills(bench)
         sections = [field_section(board, pairing, prefills, published) for board, pairing in both]
-        first = ""
+        first = first_field(found)
     else:
         sections = [measured_section(board, pairing) for board, pairing in both]
         first = "\n\n".join(first_boards([board], pairing) for board, pairing in both)

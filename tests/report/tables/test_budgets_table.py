@@ -222,6 +222,35 @@ def layers(record):
     return record["efficiency"]["image_tokens_per_layer"] or []
 
 
+def test_a_readme_gets_one_table_of_all_models_with_a_column_a_budget(tmp_path):
+    made.shelf(tmp_path / "runs")
+    made.add(tmp_path / "runs", "vanilla", 50, model=NEXT_P5, seed=3)
+    made.add(tmp_path / "runs", "fastv", 40, 72, model=NEXT_P5, seed=3, budget={"share": 0.5})
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- budgets -->\n<!-- /budgets -->\n<!-- first -->\nkept\n<!-- /first -->\n")
+    make_tables(tmp_path / "runs", tmp_path / "tables", "budgets", readme)
+    text = readme.read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "|" in line
+    ]
+    assert rows[0] == ["Model", "Strategy", "50% of tokens", "33.3% of tokens", "11.1% of tokens"]
+    found = {(row[0], row[1]): [cell.partition(" ")[0] for cell in row[2:]] for row in rows[2:]}
+    # of vanilla's 80: 76, 59, 50, 40, 60 at 48 tokens, and 20, 10, 30, 20 at 16
+    assert found == {
+        ("LLaVA-1.5 mini", "FastV"): ["-", "95.0", "25.0"],
+        ("", "PDrop"): ["-", "73.8", "12.5"],
+        ("", "PruMerge°"): ["-", "62.5", "-"],
+        ("", "Pooling"): ["-", "50.0", "37.5"],
+        ("", "Random"): ["-", "75.0", "25.0"],
+        ("LLaVA-NeXT mini p5", "FastV"): ["80.0", "-", "-"],
+    }
+    best = [row[1] for row in rows[2:] if any(cell.endswith("•") for cell in row)]
+    assert {"FastV", "Pooling"} <= {*best}
+    assert "PDrop" not in best
+    assert "FLOPs of these tokens are then 50%, 33%, 11% of those without dropping" in text
+    assert text.endswith("<!-- first -->\nkept\n<!-- /first -->\n")
+
+
 def test_a_front_has_what_no_other_beats_at_its_flops(tmp_path, board):
     made.shelf(tmp_path / "runs")
     points = {
