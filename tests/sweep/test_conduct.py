@@ -6,11 +6,13 @@ import shutil
 import pytest
 
 from pdrop_eval.run.sweep import cli
+from pdrop_eval.run.sweep.engines import engine_of
 from pdrop_eval.run.sweep.engines.base import Engine
 from pdrop_eval.run.sweep.plan import runs
 from pdrop_eval.run.sweep.plan.runs import plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board
+from pdrop_eval.run.sweep.state.queue import Queue
 from pdrop_eval.run.sweep.state.status import state_of, status_text
 from pdrop_eval.utils.errors import RunsFailedError, UserError
 
@@ -159,5 +161,14 @@ def test_a_plan_runs_nothing(sweep, results, capsys):
 
 def test_nothing_that_can_be_made_is_an_error(results):
     spec = read_sweep(["models=[llava_next_7b_pdrop_05]", "strategies=[vanilla]", f"results={results}"])
-    with pytest.raises(UserError, match=r"None of the 1 runs .* checkpoint"):
+    with pytest.raises(UserError, match=r"The only run of this sweep can't be made. .* checkpoint"):
         plan_runs(spec)
+
+
+def test_a_device_that_is_not_here_is_wrong_input_and_no_failure_of_each_cell(monkeypatch):
+    def absent(device):
+        raise UserError(f"device={device}: none here")
+
+    monkeypatch.setattr("pdrop_eval.run.sweep.engines.local.check_device", absent)
+    with pytest.raises(UserError, match="device=cuda: none here"):
+        engine_of("local").run(read_sweep(["device=cuda"]), Queue([]), None)

@@ -9,7 +9,7 @@ from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.sweep.engines import engine_of
 from pdrop_eval.run.sweep.plan import text
 from pdrop_eval.run.sweep.plan.cost import Cost
-from pdrop_eval.run.sweep.plan.matrix import Asked, asked_runs
+from pdrop_eval.run.sweep.plan.matrix import Asked, asked_runs, without_effect
 from pdrop_eval.run.sweep.plan.runs import command_of
 from pdrop_eval.run.sweep.spec import read_sweep
 from pdrop_eval.run.sweep.state.definition import base_spec
@@ -205,3 +205,10 @@ def test_a_name_that_is_too_long_for_its_column_goes_on_beneath(tmp_path):
         "                positions=renumber",
         "                seed=2",
     ]
+
+
+def test_a_block_of_exclude_that_holds_for_nothing_is_told():
+    blocks = "exclude=[{strategy:fastv},{budget:63},{task:mme,model:mini},{strategy:pdrop,budget:64}]"
+    found = without_effect(read_sweep(["strategies=[fastv,pdrop]", "budgets=[64,32]", TWO_TASKS, blocks]))
+    assert found == ["{budget:63}", "{task:mme,model:mini}"]
+    assert without_effect(read_sweep([TWO_TASKS])) == []

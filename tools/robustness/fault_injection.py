@@ -20,7 +20,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,13 +35,16 @@ from tools.robustness.faults import (
     fork,
     full_disk,
     kill_at,
+    kill_when,
+    sweep,
     table_build,
     wait,
 )
 
 BATCH = 8
 EVALUATION = ["strategy=pdrop", "tasks=[gqa,mme,chartqa]", "limit=32", f"batch_size={BATCH}"]
-SWEEP = ["-m", "strategy=vanilla,pdrop", "tasks=[gqa]", "limit=32", f"batch_size={BATCH}"]
+SWEEP = ["strategies=[vanilla,pdrop]", "tasks=[gqa]", "limit=32", f"batch_size={BATCH}"]
+PROGRAMS = {"evaluation": ("pdrop-eval", evaluation), "sweep": ("pdrop-eval-sweep", sweep)}
 TIMED = ("created", "updated", "command", "config", "resumed", "error", "code")  # of a record: may differ
 TIMED_TASK = ("wall_seconds", "usage")
 PAGE = Path("results/fault_injection.md")
@@ -94,10 +97,11 @@ def kept_answers(root: Path) -> int:
     from pdrop_eval.records.store import read_record
 
     total = 0
-    for path in root.glob("*/*/record.json"):
-        done = read_record(path)["tasks"]
+    for folder in root.glob("*/*"):
+        path = folder / "record.json"  # a sweep writes it with the first task that is finished
+        done = read_record(path)["tasks"] if path.is_file() else {}
         total += sum(entry["n"] for entry in done.values())
-        for journal in path.parent.glob("journal/*.jsonl"):
+        for journal in folder.glob("journal/*.jsonl"):
             if journal.name.split(".")[0] not in done:
                 total += len(read_answers(journal))
     return total
@@ -122,19 +126,27 @@ def read_all(root: Path, tally: Tally) -> None:
 def inject_into_runs(
     kind: str, arguments: list[str], faults: int, work: Path, chance: random.Random
 ) -> Tally:
-    """Kills `pdrop-eval` with these arguments."""
-    tally = Tally(kind, f"pdrop-eval {' '.join(arguments)}: SIGKILL at a random moment")
-    whole, length = undisturbed(arguments, work / kind)
+    """Kills one of PROGRAMS with these arguments."""
+    program, action = PROGRAMS[kind]
+    counted = kind == "sweep"  # what comes before the first answer is long, and not at stake
+    moment = "after a random number of answers" if counted else "at a random moment"
+    tally = Tally(kind, f"{program} {' '.join(arguments)}: SIGKILL {moment}")
+    whole, length = undisturbed(arguments, work / kind, action)
+    total = sum(entry["n"] for run in whole.values() for entry in run["tasks"].values())
     for number in bar(range(faults), kind):
         root, log = work / f"{kind}-{number}", work / f"{kind}-{number}.log"
         before, after = Counter(), Counter()
-        process = fork(evaluation(arguments, root, before), log)
-        killed = kill_at(process, chance.uniform(0, length), partial(read_all, root, tally))
+        process = fork(action(arguments, root, before), log)
+        watch = partial(read_all, root, tally)
+        if counted:
+            killed = kill_when(process, before, chance.randrange(1, total), watch)
+        else:
+            killed = kill_at(process, chance.uniform(0, length), watch)
         kept = kept_answers(root)
         if chance.random() < 0.5:
             damage_journals(root, chance)
         intact = kept_answers(root)
-        status = wait(fork(evaluation(arguments, root, after), log))
+        status = wait(fork(action(arguments, root, after), log))
         lost = before.value - kept
         tally.faults += 1
         tally.hit += killed
@@ -145,7 +157,6 @@ def inject_into_runs(
         tally.most_lost = max(tally.most_lost, lost)
         tally.check(status == 0, f"fault {number}: the second command ended with {status}, see {log}")
         tally.check(lost <= BATCH, f"fault {number}: {lost} answers lost")
-        total = sum(entry["n"] for run in whole.values() for entry in run["tasks"].values())
         # what is damaged afterwards costs the batches that it was part of
         tally.check(
             after.value <= total - intact + (kept - intact) * (BATCH - 1), f"fault {number}: asked again"
@@ -154,12 +165,14 @@ def inject_into_runs(
     return tally
 
 
-def undisturbed(arguments: list[str], root: Path) -> tuple[dict[str, Any], float]:
+def undisturbed(
+    arguments: list[str], root: Path, action: Callable[..., Callable[[], None]] = evaluation
+) -> tuple[dict[str, Any], float]:
     """What the command leaves without a fault, and how long it takes when the system has read its files."""
     length = 0.0
     for place in (root.with_name(f"{root.name}-warm"), root):
         started = time.monotonic()
-        status = wait(fork(evaluation(arguments, place, Counter()), root.with_suffix(".log")))
+        status = wait(fork(action(arguments, place, Counter()), root.with_suffix(".log")))
         length = time.monotonic() - started
         if status:
             sys.exit(f"the undisturbed run failed with {status}: {root.with_suffix('.log').read_text()}")

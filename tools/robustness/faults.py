@@ -65,20 +65,39 @@ def evaluation(arguments: Sequence[str], results: Path, answered: Counter) -> Ca
 
     def action() -> None:
         from pdrop_eval.run.evaluate.cli import main
-        from pdrop_eval.run.lmms.model import PdropLlava
 
-        answer = PdropLlava._answer
-
-        def counted(self: Any, batch: Any) -> Any:
-            found = answer(self, batch)
-            answered.add(len(batch))
-            return found
-
-        PdropLlava._answer = counted  # type: ignore[method-assign]
+        _count(answered)
         sys.argv = ["pdrop-eval", *arguments, f"results={results}"]
         main()
 
     return action
+
+
+def sweep(arguments: Sequence[str], results: Path, answered: Counter) -> Callable[[], None]:
+    """`pdrop-eval-sweep` with these arguments, likewise."""
+
+    def action() -> None:
+        from pdrop_eval.run.sweep.cli import main
+
+        _count(answered)
+        sys.argv = ["pdrop-eval-sweep", *arguments, f"results={results}"]
+        main()
+
+    return action
+
+
+def _count(answered: Counter) -> None:
+    """Count from now on what the model of this process answers."""
+    from pdrop_eval.run.lmms.model import PdropLlava
+
+    answer = PdropLlava._answer
+
+    def counted(self: Any, batch: Any) -> Any:
+        found = answer(self, batch)
+        answered.add(len(batch))
+        return found
+
+    PdropLlava._answer = counted  # type: ignore[method-assign]
 
 
 def table_build(root: Path, out: Path) -> Callable[[], None]:
@@ -131,6 +150,17 @@ def kill_at(process: int, moment: float, watch: Callable[[], None]) -> bool:
     while time.monotonic() < end:
         time.sleep(min(0.02, max(0.0, end - time.monotonic())))
         watch()
+    os.kill(process, signal.SIGKILL)
+    return wait(process) == -signal.SIGKILL
+
+
+def kill_when(process: int, answered: Counter, number: int, watch: Callable[[], None]) -> bool:
+    """SIGKILL when so many answers are given, unless the process ends before; see `kill_at`."""
+    while answered.value < number:
+        time.sleep(0.01)
+        watch()
+        if os.waitpid(process, os.WNOHANG) != (0, 0):
+            return False
     os.kill(process, signal.SIGKILL)
     return wait(process) == -signal.SIGKILL
 

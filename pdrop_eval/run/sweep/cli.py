@@ -17,6 +17,7 @@ from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import RunsFailedError
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.terminal.console import script
+from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.terminal.process import console_script
 from pdrop_eval.utils.text.redact import redact
 
@@ -51,12 +52,15 @@ def sweep(arguments: Sequence[str]) -> None:
     if spec.status or spec.watch:
         _status(spec)
         return
+    from pdrop_eval.run.sweep.plan.matrix import without_effect
     from pdrop_eval.run.sweep.plan.pace import pace_of
     from pdrop_eval.run.sweep.plan.runs import plan_runs
     from pdrop_eval.run.sweep.plan.text import plan_text
 
     engine.check(spec)
     planned = plan_runs(spec)
+    for block in without_effect(spec):
+        log_rank_zero(f"exclude={block} leaves nothing out: no cell that is asked for is like that.")
     if spec.plan:
         print(plan_text(planned, pace_of(Path(spec.results)), spec.actors or 1))
         return

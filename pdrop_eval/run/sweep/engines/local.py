@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pdrop_eval.models.loading.checkpoint import check_device
 from pdrop_eval.run.sweep.engines.base import Engine
 from pdrop_eval.run.sweep.spec import SweepSpec
 from pdrop_eval.run.sweep.state.progress import Progress
@@ -28,7 +29,8 @@ class Local(Engine):
                 )
 
     def run(self, spec: SweepSpec, queue: Queue, progress: Progress) -> None:
-        """Compute all cells."""
+        """Compute all cells. Raises UserError for a device that isn't here, before the first one."""
+        check_device(spec.value_of("device", "cpu"))
         worker = Worker(Path(spec.results))
         while (cell := queue.take(_HERE)) is not None:
             lease = progress.begin(cell, worker.host)

@@ -96,6 +96,18 @@ def asked_runs(spec: SweepSpec) -> list[Asked]:
     return runs
 
 
+def without_effect(spec: SweepSpec) -> list[str]:
+    """Return the blocks of `exclude` that hold for nothing that is asked for, such as a budget that isn't."""
+    if not spec.exclude:
+        return []
+    runs = asked_runs(replace(spec, exclude=[]))
+    return [
+        shown(one)
+        for one in spec.exclude
+        if not any(_holds(_condition(one), run, task) for run in runs for task in run.tasks)
+    ]
+
+
 def takes_budget(strategy: str, fields: Mapping[str, Any]) -> bool:
     """Tell whether a budget can decide a strategy's settings: it solves some, and none of them is given."""
     info = _info(strategy)

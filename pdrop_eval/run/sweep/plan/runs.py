@@ -105,7 +105,9 @@ def plan_runs(spec: SweepSpec) -> Planned:
         run = PlannedRun(one, plan, frozenset(_done(plan, there)), found[1])
         runs.setdefault(run.id, run)
     if not runs:
-        raise UserError(f"None of the {len(asked)} runs of this sweep can be made. {left_out[0].reason}")
+        none = f"None of the {len(asked)} runs of this sweep can be made."
+        alone = "The only run of this sweep can't be made."
+        raise UserError(f"{alone if len(asked) == 1 else none} {left_out[0].reason}")
     return Planned(list(runs.values()), left_out)
 
 
