@@ -145,23 +145,51 @@ def command(*arguments):
     )  # fmt: skip
 
 
+FEW = ["rates", "llava_1_5_7b", "gradients", "waits", "tower", "largest", "loading", "training"]
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory):
+    """Runs some steps, or all, on the processor; returns their results, and the page."""
+
+    def run(*arguments):
+        out = tmp_path_factory.mktemp("gpu") / "gpu.json"
+        done = command("--tiny", "--out", out, *arguments)
+        assert done.returncode == 0, done.stderr
+        steps = json.loads(out.read_text())["steps"]
+        told = {name: (one["status"], one.get("reason")) for name, one in steps.items()}
+        assert set(told.values()) == {("done", None)}, told
+        return {name: one["result"] for name, one in steps.items()}, out.with_suffix(".md").read_text()
+
+    return run
+
+
 @pytest.mark.slow
-def test_every_line_runs_on_a_processor(tmp_path):
-    done = command("--tiny", "--out", tmp_path / "gpu.json")
-    assert done.returncode == 0, done.stderr
-    found = json.loads((tmp_path / "gpu.json").read_text())
+def test_some_steps_run_on_a_processor(tried):
+    steps, page = tried("--only", *FEW)
+    assert list(steps) == FEW
+    assert "There was no GPU" in page
+    assert "`make gpu` goes on with it (`--only harness`)" in page
+    assert [len(one["variants"]) for one in steps["llava_1_5_7b"]["batches"].values()] == [5, 5]
+    assert steps["largest"]["tries"] == [
+        {"rows": 4, "fits": False, "kept_bytes": 0}, {"rows": 2, "fits": True, "kept_bytes": 0}
+    ]  # fmt: skip
+    assert steps["gradients"]["training"] == {"without": 0, "with cuDNN": 0}
+    losses = steps["training"]["fsdp"]["losses"]
+    assert losses["fsdp2"] == pytest.approx(losses["plain"], rel=1e-3)
+
+
+@pytest.mark.whole
+@pytest.mark.slow
+def test_every_line_runs_on_a_processor(tried):
+    steps, page = tried()
     from tools.speed.gpu.steps import STEPS
 
-    assert {name: one["status"] for name, one in found["steps"].items()} == {
-        one.name: "done" for one in STEPS
-    }
-    page = (tmp_path / "gpu.md").read_text()
-    assert "There was no GPU" in page
-    steps = {name: one["result"] for name, one in found["steps"].items()}
+    assert list(steps) == [step.name for step in STEPS]
+    assert "Not done yet" not in page
     for own in steps["answers"]["ways"]["float32, sdpa"].values():
         assert own["answers"] == 1
-    assert steps["largest"]["tries"][-1] == {"rows": 2, "fits": True, "kept_bytes": 0}
-    assert steps["gradients"]["training"] == {"without": 0, "with cuDNN": 0}
+    assert all(own["same"] == 1 and own["finite"] for own in steps["padding"]["ways"]["float32"].values())
     for name in ("llava_1_5_7b", "llava_next_7b", "qwen2_5_vl_7b"):
         assert [len(one["variants"]) for one in steps[name]["batches"].values()] == [5, 5]
     assert len(steps["harness"]["contenders"]) == 5

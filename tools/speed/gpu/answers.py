@@ -13,17 +13,15 @@ from tools.speed.gpu.ground import Ground
 
 _STRATEGIES = ("vanilla", "fastv", "pdrop", "visionzip")
 _TASKS = ("gqa", "docvqa_val")
-_NEW = 8
-
 Said = tuple[list[list[int]], list[list[list[int]]]]  # token ids of answers; retained ids by drop and row
 
 
 def answers(ground: Ground) -> dict[str, Any]:
     """How many answers and retained tokens are those of the processor in float32, by precision and kernel."""
-    each = ground.scaled(16, 2)
-    prompts, pictures = _questions(each)
+    new = ground.scaled(8, 2)
+    prompts, pictures = _questions(ground.scaled(16, 1))
     torch.backends.cudnn.allow_tf32 = False  # convolutions, too, are to be in float32
-    wanted = _said(_miniature("cpu", "float32"), prompts, pictures, "cpu")
+    wanted = _said(_miniature("cpu", "float32"), prompts, pictures, "cpu", new)
     found: dict[str, Any] = {"questions": len(prompts), "ways": {}}
     for dtype in ("float32", "float16", "bfloat16"):
         loaded = _miniature(ground.device, dtype)
@@ -32,7 +30,7 @@ def answers(ground: Ground) -> dict[str, Any]:
             if attention == "flash_attention_2" and (dtype == "float32" or find_spec("flash_attn") is None):
                 continue
             loaded.model.set_attn_implementation(attention)
-            said = _said(loaded, prompts, pictures, ground.device)
+            said = _said(loaded, prompts, pictures, ground.device, new)
             found["ways"][way] = {
                 label: {
                     "answers": _same(own[0], wanted[label][0]),
@@ -46,14 +44,15 @@ def answers(ground: Ground) -> dict[str, Any]:
 
 def padding(ground: Ground) -> dict[str, Any]:
     """Padded rows: is all that is cached finite, and is an answer the same alone and in a batch?"""
-    prompts, pictures = _questions(ground.scaled(8, 2))
+    prompts, pictures = _questions(ground.scaled(8, 1))
+    new = ground.scaled(8, 2)
     found: dict[str, Any] = {"questions": len(prompts), "ways": {}}
     for dtype in ("float32", "float16", "bfloat16"):
         loaded = _miniature(ground.device, dtype)
-        together = _said(loaded, prompts, pictures, ground.device)
+        together = _said(loaded, prompts, pictures, ground.device, new)
         alone: dict[str, list[list[int]]] = {label: [] for label in _STRATEGIES}
         for prompt, picture in zip(prompts, pictures, strict=True):
-            for label, own in _said(loaded, [prompt], [picture], ground.device).items():
+            for label, own in _said(loaded, [prompt], [picture], ground.device, new).items():
                 alone[label] += own[0]
         found["ways"][dtype] = {
             label: {
@@ -90,19 +89,21 @@ def _strategy(label: str) -> Any:
     return make_strategy(label, {"dominant": 27, "contextual": 5} if label == "visionzip" else {})
 
 
-def _said(loaded: Loaded, prompts: Sequence[str], pictures: Sequence[Any], device: str) -> dict[str, Said]:
+def _said(
+    loaded: Loaded, prompts: Sequence[str], pictures: Sequence[Any], device: str, new: int
+) -> dict[str, Said]:
     """By strategy."""
     model: Any = loaded.model
     found = {}
     for label in _STRATEGIES:
         inputs = _inputs(loaded, prompts, pictures, device)
         with torch.no_grad(), _strategy(label)(model) as report:
-            output = model.generate(**inputs, max_new_tokens=_NEW, do_sample=False)
+            output = model.generate(**inputs, max_new_tokens=new, do_sample=False)
             retained = [[list(map(int, ids)) for ids in drop] for drop in report.retained]
-        new = output[:, inputs["input_ids"].shape[1] :].tolist()
+        rows = output[:, inputs["input_ids"].shape[1] :].tolist()
         tokenizer = loaded.processor.tokenizer
         ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}  # a row that is done earlier is filled up
-        found[label] = ([[token for token in row if token not in ends] for row in new], retained)
+        found[label] = ([[token for token in row if token not in ends] for row in rows], retained)
     return found
 
 

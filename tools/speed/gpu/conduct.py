@@ -6,6 +6,7 @@ are forked, so that torch is imported once; this one never touches the GPU.
 
 import json
 import multiprocessing
+import os
 import time
 import traceback
 import warnings
@@ -125,7 +126,7 @@ def _in_a_process(
     partial = out.with_suffix(".partial.json")
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
-    start = time.monotonic()
+    start, used = time.monotonic(), _seconds_of_children()
     process = _fork.Process(target=_child, args=(run, given, partial, start + seconds))
     process.start()
     try:
@@ -140,7 +141,13 @@ def _in_a_process(
     if entry["status"] == "begun":
         why = f"ended after {seconds:.0f} s" if is_late else f"its process ended with {process.exitcode}"
         entry = {**entry, "status": "too long" if is_late else "crashed", "reason": why}
-    return {**entry, "seconds": round(time.monotonic() - start, 1)}
+    cpu = round(_seconds_of_children() - used, 1)
+    return {**entry, "seconds": round(time.monotonic() - start, 1), "cpu_seconds": cpu}
+
+
+def _seconds_of_children() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _child(run: Callable[..., dict[str, Any]], given: tuple[Any, ...], partial: Path, until: float) -> None:

@@ -53,6 +53,13 @@ STEPS = (
 
 
 def import_all() -> None:
-    """Import what the steps need, once for the processes that are forked for them."""
+    """Import and find out what the steps need, once for the processes that are forked for them.
+
+    Nothing is computed, nor is the GPU looked for: a process that has used it can't be forked.
+    """
     for step in STEPS:
         import_module(f"tools.speed.gpu.{step.function.partition(':')[0]}")
+    from tools.speed.gpu.ground import Ground
+
+    for model in FAMILIES:
+        Ground("cpu", 0, lambda _: None).work(model)
