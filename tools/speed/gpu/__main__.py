@@ -41,6 +41,8 @@ def main() -> None:
 
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # A process that has asked CUDA for its GPUs can't be forked; imports ask NVML then.
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
     with ending("gpu"):
         seconds = (TINY_SECONDS if options.tiny else SECONDS) if options.seconds is None else options.seconds
         if not seconds > 0:

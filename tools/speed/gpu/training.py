@@ -1,5 +1,6 @@
 """Training steps at 7B width: time and peak beside what the dry run estimates; FSDP2 in a world of one."""
 
+import gc
 import os
 import time
 from pathlib import Path
@@ -48,6 +49,8 @@ def _batch(ground: Ground, work: Work) -> dict[str, Any]:
 
 
 def _steps(ground: Ground, work: Work, label: str, checkpointing: bool) -> dict[str, Any]:
+    gc.collect()  # the model before this one
+    ground.cuda.empty_cache()
     model, batch = _model(ground, work, checkpointing), _batch(ground, work)
     learning = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-5)
