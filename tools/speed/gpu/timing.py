@@ -192,6 +192,8 @@ def _fitting(ground: Ground, model: str) -> tuple[Work, dict[str, str]]:
                 ground.work(model, strategies=(name,))
             except UserError as error:
                 reasons[name] = str(error)
+        if len(reasons) == len(STRATEGIES):  # such as a family that needs a newer transformers
+            raise SkippedError(reasons[STRATEGIES[0]]) from None
         return ground.work(model, strategies=[name for name in STRATEGIES if name not in reasons]), reasons
 
 
