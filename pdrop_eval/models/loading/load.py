@@ -30,7 +30,7 @@ from pdrop_eval.models.loading.weights import INDEX, WHOLE, weight_files
 from pdrop_eval.models.pictures.image_bounds import NO_BOUNDS, ImageBounds
 from pdrop_eval.models.prompts import build_prompt, token_ids
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.terminal.process import collect_as_usual
+from pdrop_eval.utils.terminal.collecting import collect_as_usual
 
 WEIGHT_PATTERNS = (WHOLE, INDEX, "*-of-*.safetensors")
 

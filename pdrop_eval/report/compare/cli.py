@@ -25,7 +25,7 @@ def main() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # of the libraries; our own bar is shown all the same
     status = NOT_COMPARED
     try:
-        from pdrop_eval.utils.terminal.process import collecting_seldom
+        from pdrop_eval.utils.terminal.collecting import collecting_seldom
         from pdrop_eval.utils.terminal.signals import ended_by_signals
 
         with (

@@ -10,6 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pdrop_eval.utils.code.kept import kept
+
 _TYPE_CHECKING = ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")  # of a statement, where others stand
 _NO_MEANING = ("ctx", "kind", "type_comment")  # of a syntax tree
@@ -75,6 +77,7 @@ def hash_modules(modules: dict[str, Path], without: frozenset[str] = frozenset()
     whole = hashlib.sha256()
     for name, path in sorted(modules.items()):
         whole.update(f"{name}\0{code_sha256(path, without)}\n".encode())
+    kept().save()
     return whole.hexdigest()
 
 
@@ -90,7 +93,9 @@ def code_sha256(path: Path, without: frozenset[str] = frozenset()) -> str:
 
 @lru_cache(maxsize=1024)
 def _code_sha256(path: Path, modified: int, without: frozenset[str]) -> str:
-    return _meaning_sha256(path.read_bytes(), without)
+    name = ",".join(["sha256", *sorted(without)])
+    found: str = kept().value(path, name, lambda: _meaning_sha256(path.read_bytes(), without))
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -104,13 +109,10 @@ def _meaning_sha256(source: bytes, without: frozenset[str]) -> str:
 def _imports(path: Path, modified: int, package: Path) -> tuple[str, ...]:
     """The modules of the package that a file imports."""
     found = []
-    for node in _import_statements(path.read_bytes()):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        else:
-            base = ".".join(filter(None, (_parent(path, package, node.level), node.module)))
-            parts = [f"{base}.{alias.name}" for alias in node.names]
-            found += [part if module_file(part, package) else base for part in parts]
+    for level, module, names in kept().value(path, "imports", lambda: _named(path.read_bytes())):
+        base = ".".join(filter(None, (_parent(path, package, level), module)))
+        parts = [f"{base}.{name}" for name in names]
+        found += [part if module_file(part, package) else base for part in parts] if names else [base]
     return tuple(name for name in dict.fromkeys(found) if module_file(name, package))
 
 
@@ -120,11 +122,19 @@ def _parent(path: Path, package: Path, level: int) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _import_statements(source: bytes) -> tuple[ast.Import | ast.ImportFrom, ...]:
-    """The imports of a file's content that are executed, in its functions too."""
-    return tuple(
-        node for node in _executed(_parsed(source)) if isinstance(node, (ast.Import, ast.ImportFrom))
-    )
+def _named(source: bytes) -> tuple[tuple[int, str | None, tuple[str, ...]], ...]:
+    """The imports of a file's content that are executed, in its functions too.
+
+    Returns:
+        Of each, how many packages above the file it begins, the module, and what is taken from it.
+    """
+    found: list[tuple[int, str | None, tuple[str, ...]]] = []
+    for node in _executed(_parsed(source)):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, ()) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module, tuple(alias.name for alias in node.names)))
+    return tuple(found)
 
 
 def _executed(tree: ast.Module) -> Iterator[ast.AST]:

@@ -1,23 +1,21 @@
 """The process of a console script: it starts and ends without work that nobody sees.
 
-Importing torch and transformers makes a million objects that stay until the end. While they are made, Python
-looks for garbage among them again and again; when it ends, it takes each of them apart. Both together cost
-more than a third of a short command. A program of someone else's that calls a script's function, such as a
-test, keeps Python's own ways but for the first.
+Importing torch and transformers makes a million objects. While they are made, Python looks for garbage among
+them again and again; when it ends, it takes each of them apart: more than a third of a short command's time.
+A program of someone else's that calls a script's function, such as a test, keeps Python's own exit.
 """
 
 import atexit
-import gc
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 
-_SELDOM = (50_000, 20, 100)  # new objects before a look for garbage, and looks before one among older ones
-_usual: list[tuple[int, int, int]] = []  # the thresholds that `collect_as_usual` sets again
+from pdrop_eval.utils.terminal.collecting import collecting_seldom
+from pdrop_eval.utils.terminal.deferred import defer
 
 
 def console_script(main: Callable[[], None]) -> Callable[[], None]:
@@ -26,6 +24,8 @@ def console_script(main: Callable[[], None]) -> Callable[[], None]:
     @wraps(main)
     def run() -> None:
         with collecting_seldom():
+            if is_own():
+                defer()
             try:
                 main()
             except SystemExit as leaving:
@@ -61,29 +61,6 @@ def is_own() -> bool:
     ours = name.startswith("pdrop_eval.") if spec else name.startswith("pdrop-eval") and "." not in name
     watched = sys.gettrace() or sys.getprofile() or sys.flags.interactive or sys.flags.inspect
     return ours and not watched and hasattr(threading, "_shutdown") and hasattr(atexit, "_run_exitfuncs")
-
-
-def collect_as_usual() -> None:
-    """Let garbage be looked for as often as usual, from now on: a model is there, and tensors may be garbage.
-
-    In a console script's own process, what has been made so far isn't looked at again.
-    """
-    if _usual:
-        gc.set_threshold(*_usual.pop())
-        if is_own():
-            gc.freeze()
-
-
-@contextmanager
-def collecting_seldom() -> Iterator[None]:
-    """Look for garbage seldom, until `collect_as_usual` is called or the end."""
-    _usual[:] = [gc.get_threshold()]
-    gc.set_threshold(*_SELDOM)
-    try:
-        yield
-    finally:
-        if _usual:
-            gc.set_threshold(*_usual.pop())
 
 
 def _written() -> bool:

@@ -9,7 +9,7 @@ from importlib.metadata import entry_points
 import pytest
 
 from pdrop_eval.utils.paths import PACKAGE
-from pdrop_eval.utils.terminal import process
+from pdrop_eval.utils.terminal import collecting, process
 
 # What a program leaves to the exit, and an object that only Python's own exit takes apart.
 SCRIPT = """
@@ -87,19 +87,18 @@ def test_an_output_that_is_full_at_the_exit_is_pythons_120(tmp_path):
         assert ended(tmp_path, stdout=full).returncode == 120
 
 
-def test_garbage_is_looked_for_seldom_until_a_model_is_there(monkeypatch):
+def test_garbage_is_looked_for_seldom_until_a_model_is_there():
     usual, seen = gc.get_threshold(), []
-    monkeypatch.setattr(gc, "freeze", lambda: seen.append("frozen"))
 
     @process.console_script
     def main():
         seen.append(gc.get_threshold())
-        process.collect_as_usual()
+        collecting.collect_as_usual()
         seen.append(gc.get_threshold())
-        process.collect_as_usual()
+        collecting.collect_as_usual()
 
     main()
-    assert seen == [(50_000, 20, 100), usual, *["frozen"] * process.is_own()]
+    assert seen == [(50_000, 20, 100), usual]
     assert gc.get_threshold() == usual
     with pytest.raises(ZeroDivisionError):
         process.console_script(lambda: 1 / 0)()

@@ -46,7 +46,7 @@ from pdrop_eval.run.lmms.tasks.installed_scoring import (
 from pdrop_eval.utils.distributed import gather, main_process_first, rank
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import log
-from pdrop_eval.utils.terminal.process import collect_as_usual
+from pdrop_eval.utils.terminal.collecting import collect_as_usual
 from pdrop_eval.utils.text.redact import redact
 from pdrop_eval.utils.validation import is_finite_number
 
