@@ -117,18 +117,24 @@ def stopped(data, tmp_path_factory):
         ("gradient_checkpointing=true", "lora.rank=4"), id="lora", marks=[pytest.mark.slow, pytest.mark.whole]
     ),
 ])  # fmt: skip
-def test_a_killed_training_goes_on_to_the_same_weights(config, tmp_path, monkeypatch, extra):
-    steps = ("recipe.instruct.steps=null", "recipe.instruct.epochs=2", "recipe.instruct.batch_size=8", *extra)
-    whole = run(config(*steps, f"output={tmp_path}/whole", "save_every=3"))
+def test_a_killed_training_goes_on_to_the_same_weights(config, data, tmp_path, monkeypatch, extra):
+    """Two epochs of three steps, of two batches each; what it resumes from is inside of the first epoch."""
+    conversations = json.loads((data / "instruct.json").read_text())
+    pictured = [one for one in conversations if "image" in one]
+    (tmp_path / "few.json").write_text(json.dumps(pictured[:12]))
+    changes = ("steps=null", "epochs=2", "per_device_batch=2", f"files=[{tmp_path}/few.json]")
+    steps = (*(f"recipe.instruct.{change}" for change in changes), "save_every=2", *extra)
+    whole = run(config(*steps, f"output={tmp_path}/whole"))
     with monkeypatch.context() as patch:
-        kill_at(patch, 8)
+        kill_at(patch, 4)
         with pytest.raises(KilledError):
-            run(config(*steps, "save_every=3"))
+            run(config(*steps))
     folder = tmp_path / "out" / "instruct"
-    half = folder / "checkpoint-7"  # as a process leaves it that is killed while it writes
+    half = folder / "checkpoint-3"  # as a process leaves it that is killed while it writes
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"half")
-    resumed = run(config(*steps, "save_every=3"))
+    resumed = run(config(*steps))
+    assert len(losses(whole)) == 6
     assert not half.exists()
     assert resumed["phases"][0]["resumed"] == 1
     assert losses(resumed) == losses(whole)

@@ -146,8 +146,10 @@ def test_a_size_brings_its_suite_unless_one_is_given(asked, monkeypatch):
         ("llava_next_7b", "paper", ("gqa",)),
     }
     asked.clear()
-    assert command(monkeypatch, "experiment=table5", "size=7b", "suite=mini") == 0
-    assert {run[3] for run in asked} == {"mini"}
+    assert command(monkeypatch, "experiment=table5", "model=llava_1_5_7b", "suite=mini") == 0
+    assert {run[:4] for run in asked} == {
+        ("llava_1_5_7b", *chosen, "mini") for chosen in (("vanilla", None), ("fastv", None), ("pdrop", 0.5))
+    }
 
 
 def test_a_model_or_a_strategy_picks_single_runs(asked, monkeypatch):
