@@ -117,3 +117,13 @@ def test_a_site_that_would_fetch_from_a_network_is_refused(hooks, tmp_path, fetc
     (tmp_path / "site" / "b.css").write_text(fetched)
     with pytest.raises(PluginError, match=r"b\.css.*example\.org"):
         hooks.on_post_build({"site_dir": str(tmp_path / "site")})
+
+
+def test_the_site_with_shared_results_leads_to_them(hooks, monkeypatch):
+    nav = SimpleNamespace(items=[SimpleNamespace(children=[])])
+    monkeypatch.delenv(hooks.COMMUNITY, raising=False)
+    assert hooks.on_nav(nav).items[-1].children == []
+    monkeypatch.setenv(hooks.COMMUNITY, "1")
+    (link,) = hooks.on_nav(nav).items[-1].children
+    assert (link.title, link.url) == ("Shared results", "community/index.html")
+    assert "site: export PDROP_EVAL_COMMUNITY" in (DOCS.parent / "Makefile").read_text(encoding="utf-8")

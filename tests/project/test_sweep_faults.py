@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pdrop_eval.records.journal import Journal
-from tools.robustness import sweep_disturbed, sweep_faults
+from tools.robustness import sweep_disturbed, sweep_equal, sweep_faults
 from tools.robustness.compared import differences
 
 RUN = "mini/fastv-0123456789"
@@ -75,3 +75,29 @@ def test_the_page_says_what_was_killed_and_what_was_wrong(monkeypatch):
     assert "**3 kills in 2 sweeps, 1 results lost or wrong**" in page
     assert "| worker | 2 |" in page
     assert "- WRONG: sweep-1: hangs" in page
+
+
+def write_run(folder, seconds=1.0, score=50.0, sample="yes"):
+    """A finished run beneath a folder of results."""
+    run = folder / RUN
+    (run / "samples").mkdir(parents=True)
+    task = {"n": 4, "score": score, "usage": {}, "wall_seconds": seconds}
+    record = {
+        "created": str(folder),
+        "command": "",
+        "config": {"results": str(folder)},
+        "tasks": {"gqa": task},
+    }
+    (run / "record.json").write_text(json.dumps(record))
+    (run / "samples" / "gqa.jsonl").write_text(sample)
+    return folder
+
+
+def test_two_engines_may_differ_in_time_and_place_alone(tmp_path):
+    one = write_run(tmp_path / "local")
+    same = sweep_equal.compare(one, write_run(tmp_path / "ray", seconds=2.0))
+    assert (same.cells, same.runs, same.files, same.differ) == (1, 1, {"record": 1, "samples": 1}, [])
+    assert same.fields == {"created": 1, "config.results": 1, "wall_seconds": 1}
+    other = sweep_equal.compare(one, write_run(tmp_path / "other", score=51.0, sample="no"))
+    assert other.differ == [f"{RUN}/record.json", f"{RUN}/samples/gqa.jsonl"]
+    assert sweep_equal.compare(one, tmp_path / "none").differ == other.differ

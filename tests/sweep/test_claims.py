@@ -1,6 +1,7 @@
 """Which worker has which cell where there is no driver: one each, and a silent one's are free again."""
 
 import os
+import sys
 import threading
 import time
 
@@ -82,3 +83,24 @@ def test_jobs_that_wait_for_long_are_asked_for(board, tmp_path, monkeypatch, que
     before = time.time() - holder.SILENT_SECONDS - 1
     os.utime(board.folder / "holder.json", (before, before))
     assert holder.holder_of(board)["alive"] is alive
+
+
+def test_a_worker_whose_time_is_out_is_sent_again_and_not_at_its_end(board, tmp_path, monkeypatch):
+    script = tmp_path / "bin" / "squeue"
+    script.parent.mkdir()
+    script.write_text("#!/bin/sh\necho 77\n")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{script.parent}:/bin:/usr/bin")
+    with holder.held(board, "a sweep") as jobs:
+        jobs += ["77"]
+    claims = Claims(board, "worker")
+    assert claims.take("cell")
+    with pytest.raises(SystemExit), claims.living():
+        sys.exit(-1)  # how submitit leaves once it has sent the job again
+    before = time.time() - holder.SILENT_SECONDS - 1
+    for name in ("holder.json", "workers/worker"):
+        os.utime(board.folder / name, (before, before))
+    assert holder.holder_of(board)["alive"]  # it waits in Slurm's queue
+    with Claims(board, "worker").living():
+        assert claims.take("cell")
+    assert not holder.holder_of(board)["alive"]

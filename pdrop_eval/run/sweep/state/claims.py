@@ -51,18 +51,26 @@ class Claims:
 
     @contextmanager
     def living(self) -> Iterator[None]:
-        """Touch the worker's file until the end, then leave another one that says so."""
+        """Touch the worker's file until the end, then leave another one that says so.
+
+        A worker whose time is out leaves with SystemExit and is sent again: it is silent, and not at its end.
+        """
         path = self._workers / self.worker
         ended = threading.Event()
         with writing_to(self._workers):
             path.touch()
             path.with_name(f"{self.worker}{ENDED}").unlink(missing_ok=True)
         threading.Thread(target=self._beat, args=(path, ended), daemon=True).start()
+        sent_again = False
         try:
             yield
+        except SystemExit:
+            sent_again = True
+            raise
         finally:
             ended.set()
-            path.replace(path.with_name(f"{self.worker}{ENDED}"))
+            if not sent_again:
+                path.replace(path.with_name(f"{self.worker}{ENDED}"))
 
     def _created(self, path: Path) -> bool:
         try:
