@@ -67,9 +67,9 @@ class Suffix:
         kwargs["position_ids"] = None  # they are spent, as after a drop
         if kwargs.get("cache_position") is not None:
             kwargs["cache_position"] = kwargs["cache_position"][self.start :]
-        layer = self._empty(cache_in(kwargs), number, hidden)
-        layer.keys = self._joined(lambda prefix: prefix.keys[number], -2).to(layer.keys.device)
-        layer.values = self._joined(lambda prefix: prefix.values[number], -2).to(layer.values.device)
+        layer = self._empty(cache_in(kwargs), number)
+        layer.keys = self._joined(lambda prefix: prefix.keys[number], -2)
+        layer.values = self._joined(lambda prefix: prefix.values[number], -2)
         return hidden
 
     def whole(self, number: int, hidden: Tensor) -> Tensor:
@@ -77,10 +77,13 @@ class Suffix:
         known = self._joined(lambda prefix: prefix.states[number], -2)
         return torch.cat((known.to(hidden.device), hidden), dim=1)
 
-    def _empty(self, cache: Any, number: int, like: Tensor) -> Any:
-        """Return the cache's layer, made ready as its own update makes it, whatever the version."""
+    def _empty(self, cache: Any, number: int) -> Any:
+        """Return the cache's layer, made ready as its own update makes it, whatever the version.
+
+        It is where the layer computed the prefix: of a model on several devices, states come from another.
+        """
         nothing = next(iter(self.prefixes.values())).keys[number][:, :, :0]
-        nothing = nothing.expand(len(self.rows), *nothing.shape[1:]).to(like.device)
+        nothing = nothing.expand(len(self.rows), *nothing.shape[1:])
         cache.update(nothing, nothing, number)
         return cache.layers[number]
 

@@ -64,6 +64,9 @@ def test_an_image_of_an_earlier_window_is_known_again(llava, monkeypatch):
     assert (model.prefixes.cache.misses, model.prefixes.cache.hits) == (1, 2)
     length = len("USER: ") + 16 + len("\nWhat is number 4? ASSISTANT:")
     assert list(model.prefixes._lately.values()) == [model.prefixes._token_bytes * length]
+    # Another task decides as if it were the first, which a run that resumes may have left out.
+    model.generate_until(requests(model, [("What else?", [1])], task="other"))
+    assert (model.prefixes.cache.misses, model.prefixes.cache.hits) == (1, 2)
 
 
 def test_what_is_drawn_by_chance_shares_nothing(llava):

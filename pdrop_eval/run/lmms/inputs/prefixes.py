@@ -41,17 +41,17 @@ class PrefixReuse:
         self._lately: OrderedDict[str, int] = OrderedDict()
 
     def use(self, strategy: Any) -> None:
-        """Take a strategy, and let go of what another one has left.
+        """Begin a task with a strategy, and let go of what another one has left.
 
         Raises:
             UserError: "on", and nothing can be shared under this strategy, or it doesn't fit the memory.
         """
+        self._lately.clear()  # with each task: a run that resumes has those left out that are finished
+        self._shared = set()
         if strategy is self.strategy:
             return
         self.strategy = strategy
         self.cache.clear()
-        self._lately.clear()
-        self._shared = set()
         if self.choice == OFF:
             return
         text = self.model.config.get_text_config()
