@@ -80,7 +80,7 @@ def missing_packages(name: str) -> tuple[str, ...]:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
-            names |= {package for package, _ in module_imports(path)}
+            names |= {package for package, _ in module_imports(path) if not _is_beside(path, package)}
             todo += module_files(path)
     return tuple(sorted({_PACKAGES.get(one, one) for one in names if _is_missing(one)}))
 
@@ -179,9 +179,21 @@ def _machine(config: dict[str, Any]) -> str | None:
             "its scoring reads LaTeX with sympy, which needs antlr4-python3-runtime 4.11, and Hydra, which "
             "reads the commands here, needs 4.9"
         )
+    for path in sorted(reach(*_functions(config)).files):
+        lost = [name for name, _ in module_imports(path) if _is_beside(path, name) and _is_missing(name)]
+        if lost:
+            return (
+                f"its {path.name} imports {lost[0]}, a file beside it, which Python doesn't find: begin the "
+                f"command with PYTHONPATH={path.parent}"
+            )
     if "PTBTokenizer" in names and shutil.which("java") is None:
         return "its scoring runs Java, and there is no java on the PATH: install it (default-jre-headless)"
     return None
+
+
+def _is_beside(path: Path, module: str) -> bool:
+    """Whether a module is a file beside another: no package to install, whatever there is of its name."""
+    return (path.parent / f"{module}.py").is_file()
 
 
 def _version(package: str) -> str:

@@ -36,6 +36,6 @@ def others(runs: Sequence[Run]) -> list[Section]:
 def _line(run: Run, key: str, model: str) -> Line:
     cell, tflops = measured_cell(run, key), run.of("efficiency", "tflops")
     unit = numbers.flops_unit([tflops])
-    cost = f"{numbers.flops(tflops, unit)} {unit[0]}"
+    cost = numbers.NONE if tflops is None else f"{numbers.flops(tflops, unit)} {unit[0]}"
     texts = [numbers.score(cell.half_width), "" if cell.n is None else numbers.count(cell.n)]
     return Line([Shown(model), Shown(label_of(run)), Shown(cost), shown_score(cell), *map(Shown, texts)])

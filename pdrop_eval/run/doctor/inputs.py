@@ -107,6 +107,11 @@ def task_packages(config: RunSpec) -> Iterator[Finding]:
 def data(config: RunSpec) -> Iterator[Finding]:
     """Each data set of the run: there, readable, with all columns, and how many rows."""
     tasks = _tasks(config)
+    brought = [task for task in tasks if _brings(task)]
+    yield from _all(_brought, brought)
+    tasks = [task for task in tasks if task not in brought]
+    if not tasks:
+        return
     if config.suite.own is not None:
         yield from _all(lambda task: _own(task, config), tasks)
     elif data_from_hub(config):
@@ -128,6 +133,23 @@ def _all(look: Callable[[str], Finding], tasks: Sequence[str]) -> Iterator[Findi
 
     with ThreadPoolExecutor(16) as pool:
         yield from pool.map(guarded, tasks)
+
+
+def _brings(task: str) -> bool:
+    """Whether a task of the user's own names its data files itself."""
+    from pdrop_eval.benchmarks.data.brought import brought_sha256
+
+    try:
+        return brought_sha256(task) is not None
+    except UserError:
+        return True
+
+
+def _brought(task: str) -> Finding:
+    from pdrop_eval.benchmarks.data.brought import brought_sha256
+
+    brought_sha256(task)
+    return Finding("ok", task, "the data files that the task names are there")
 
 
 def _own(task: str, config: RunSpec) -> Finding:
@@ -208,7 +230,10 @@ def judge(config: RunSpec) -> Iterator[Finding]:
         return
     if chosen is None:
         fix = "judge.model=<name>, when it is wanted"
-        named = " and ".join(["MM-Vet's", *_asking(config)])
+        named = " and ".join([*(["MM-Vet's"] if "mmvet" in _tasks(config) else []), *_asking(config)])
+        if not named:
+            yield Finding("ok", "judge", "none of the tasks needs one")
+            return
         yield Finding("warn", "judge", f"none: {named} answers are kept, but not scored", fix)
     else:
         said = chosen.describe()

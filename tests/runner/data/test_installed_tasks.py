@@ -234,6 +234,14 @@ def test_captions_are_refused_where_there_is_no_java_to_score_them(monkeypatch):
     assert "there is no java on the PATH" in why_refused.__wrapped__("textcaps_val")
 
 
+def test_a_file_beside_a_tasks_own_is_no_package_to_install(monkeypatch):
+    task = "visualwebbench_element_ocr"
+    assert "its utils.py imports prompts, a file beside it" in why_refused(task)
+    assert "prompts" not in missing_packages(task)
+    monkeypatch.syspath_prepend(kinds.task_file(task).parent)
+    assert "prompts" not in str(why_refused.__wrapped__(task))
+
+
 def test_what_changes_no_answer_may_be_asked_of_the_generation():
     given = {"repetition_penalty": 1.0, "seed": 0, "image_aspect_ratio": "pad", "top_p": 0.9}
     assert kinds.asked_of_generation(given) == {"top_p": 0.9}

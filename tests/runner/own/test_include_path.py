@@ -55,6 +55,18 @@ def folder(tmp_path):
     return made
 
 
+def test_the_doctor_says_whether_the_data_of_a_task_are_there(folder, tmp_path, monkeypatch):
+    from pdrop_eval.run.doctor import inputs
+
+    monkeypatch.chdir(tmp_path)
+    spec = compose_spec([f"include_path={folder}", "tasks=[my_colours]"])
+    found = [*inputs.task_packages(spec), *inputs.data(spec), *inputs.judge(spec)]
+    assert [(one.status, one.what) for one in found] == [("ok", "my_colours"), ("ok", "judge")]
+    (tmp_path / "rows.parquet").unlink()
+    [lost] = inputs.data(spec)
+    assert (lost.status, "rows.parquet, which aren't there" in lost.text) == ("FAIL", True)
+
+
 @pytest.mark.slow
 def test_a_task_of_the_users_runs_by_its_name(lmms_eval, llava, folder):
     given = [f"model.pretrained={llava}", "results=results", "tasks=[my_colours]"]
