@@ -150,6 +150,12 @@ def of_task(task: str) -> Benchmark:
     return benchmark_of(task)
 
 
+def key_of_task(task: str) -> str:
+    """The key of a task's benchmark; of one that no record has described yet, the task's name is its key."""
+    described = any((said.get("task") or key) == task for key, said in definitions.known().items())
+    return of_task(task).key if task in registered_by_task() or described else task
+
+
 def columns(found: Iterable[Iterable[str]]) -> list[str]:
     """The benchmarks of some runs as the columns of a table: the paper's sixteen, then the others.
 

@@ -174,3 +174,12 @@ def test_several_processes_can_not_compare(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="one process"):
         runs.make_sides(read_settings([]))
+
+
+def test_limits_are_checked_of_benchmarks_that_no_record_has_described_yet():
+    settings = read_settings(
+        ["baseline=vanilla", "candidate=pdrop", "tasks=[gqa,realworldqa]", "max_drop_of.realworldqa=1"]
+    )
+    runs.check_limits_of(settings, ["gqa", "realworldqa"])
+    with pytest.raises(UserError, match=r"max_drop_of has realworldqa, which isn't compared.*: gqa, ai2d\."):
+        runs.check_limits_of(settings, ["gqa", "ai2d"])

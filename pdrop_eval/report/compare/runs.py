@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import of_task, registered_by_task
+from pdrop_eval.benchmarks.registry import key_of_task, registered_by_task
 from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.compare.settings import Settings
@@ -244,7 +244,7 @@ def same(sides: Sequence[Side]) -> list[str]:
 
 def check_limits_of(settings: Settings, tasks: Sequence[str]) -> None:
     """Raises UserError for a limit of a benchmark that isn't among what is compared."""
-    keys = [of_task(task).key for task in tasks]
+    keys = [key_of_task(task) for task in tasks]
     absent = [key for key in settings.max_drop_of if key not in keys]
     if absent:
         raise UserError(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from pdrop_eval.benchmarks.registry import of_task
+from pdrop_eval.benchmarks.registry import key_of_task, of_task
 from pdrop_eval.records.rows.alike import kind_words, told
 from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.figures.chart import (
@@ -46,7 +46,7 @@ def fill(
             configuration.
     """
     listed = figure_experiments()[name]
-    keys = [of_task(task).key for task in tasks or listed["tasks"]]
+    keys = [key_of_task(task) for task in tasks or listed["tasks"]]
     own = sorted(keys) != sorted(of_task(task).key for task in listed["tasks"])
     asked = set(models) if models is not None else set(like) if like else None
     wanted: dict[str, list[Point]] = defaultdict(list)

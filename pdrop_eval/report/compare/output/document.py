@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pdrop_eval.benchmarks.registry import benchmark_of, names, of_task
+from pdrop_eval.benchmarks.registry import benchmark_of, key_of_task, names
 from pdrop_eval.benchmarks.scoring.difference import METHOD, Difference
 from pdrop_eval.report.compare import gate
 from pdrop_eval.report.compare.differences import differences, facts, imports, warnings
@@ -118,7 +118,7 @@ def _pairs(settings: Settings, sides: Sequence[Side]) -> tuple[list[Pairs], list
     baseline, candidate = sides[0].run, sides[1].run
     found, left_out = list[Pairs](), list[dict[str, str]]()
     faults = list[tuple[str, CannotCompareError]]()
-    for benchmark in (of_task(task).key for task in tasks_of(settings, sides)):
+    for benchmark in (key_of_task(task) for task in tasks_of(settings, sides)):
         try:
             one = pair(baseline, candidate, benchmark, settings.unpaired)
             check_share(one, settings.min_paired)
