@@ -36,13 +36,14 @@ def _round(model: Any, plan: Any, task: str) -> dict[str, Any]:
     from pdrop_eval.run.lmms.open import open_task
     from pdrop_eval.run.lmms.tasks.task_runner import run_task
 
-    config, seconds = plan.config, []
+    config, seconds, spent = plan.config, [], []
     answer = model.generate_until
 
     def generate_until(requests: Any) -> Any:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         found = answer(requests)
         seconds.append(time.perf_counter() - start)
+        spent.append(time.process_time() - used)
         return found
 
     model.generate_until = generate_until
@@ -56,7 +57,8 @@ def _round(model: Any, plan: Any, task: str) -> dict[str, Any]:
     del model.generate_until
     return {
         "answers": [sample["answer"] for sample in samples], "seconds": time.perf_counter() - start,
-        "answering": sum(seconds), "usage": entry["usage"], "batch_size": entry["batch_size"],
+        "answering": sum(seconds), "processor": sum(spent), "usage": entry["usage"],
+        "batch_size": entry["batch_size"],
     }  # fmt: skip
 
 

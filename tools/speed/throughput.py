@@ -28,7 +28,6 @@ from pdrop_eval.run.lmms.answer_log import AnswerLog
 from pdrop_eval.run.lmms.model import PdropLlava
 from pdrop_eval.run.lmms.open import open_model, open_task
 from pdrop_eval.run.lmms.tasks.task_runner import ask, quiet, run_task
-from pdrop_eval.run.threads import usual_threads
 from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
@@ -99,15 +98,16 @@ def load_stock(plan: Plan) -> Any:
 
 
 def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -> dict[str, Any]:
-    """Has one task answered. seconds: of the whole task; answering: of the questions; model: of the model."""
-    config, seconds = plan.config, []
+    """Has one task answered. seconds: of the whole task; answering, processor: of the questions."""
+    config, seconds, spent = plan.config, [], []
     info, tasks = open_task(plan, task, folder)
     answer = model.generate_until
 
     def generate_until(requests: Any) -> Any:
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         found = answer(requests)
         seconds.append(time.perf_counter() - start)
+        spent.append(time.process_time() - used)
         return found
 
     model.generate_until = generate_until
@@ -129,7 +129,8 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
     whole = time.perf_counter() - start
     del model.generate_until
     return {
-        "answers": answers, "seconds": whole, "answering": sum(seconds), "usage": usage, "batch_size": size,
+        "answers": answers, "seconds": whole, "answering": sum(seconds), "processor": sum(spent),
+        "usage": usage, "batch_size": size,
     }  # fmt: skip
 
 
@@ -139,7 +140,6 @@ def measure(plan: Plan, rounds: int, server: Any) -> list[list[list[dict[str, An
     A contender that can't be had, as there is no earlier code, has no rounds.
     """
     stock, own = load_stock(plan), open_model(plan, make_strategy("vanilla"))
-    threads = torch.get_num_threads()
     found: list[list[list[dict[str, Any]]]] = [[] for _ in CONTENDERS]
     steps = tqdm(total=(rounds + 1) * len(found) * len(plan.tasks), unit="task", dynamic_ncols=True)
     for number in range(rounds + 1):
@@ -147,8 +147,6 @@ def measure(plan: Plan, rounds: int, server: Any) -> list[list[list[dict[str, An
             index = (number + place) % len(found)
             contender, results = CONTENDERS[index], []
             model = stock if contender.strategy is None else own
-            # One process has both models: lmms-eval's computes with as many threads as torch begins with.
-            torch.set_num_threads(usual_threads() if contender.strategy is None else threads)
             if contender.before:
                 results = [] if server is None else asked(server, str(contender.strategy))
                 steps.update(len(plan.tasks))
@@ -201,10 +199,15 @@ def _gain(rounds: list[list[dict[str, Any]]], first: list[list[dict[str, Any]]])
     """How much faster than the earlier code in the same round, and which of its answers are the same."""
     if not first:
         return {}
-    times = [
-        _total(old, "answering") / _total(new, "answering") for old, new in zip(first, rounds, strict=True)
-    ]
-    return {"gain": quartiles(times), "as_before": _same(rounds[0], first[0])}
+    return {
+        "gain": quartiles(_ratios(first, rounds, "answering")),
+        "processor_gain": quartiles(_ratios(first, rounds, "processor")),
+        "as_before": _same(rounds[0], first[0]),
+    }
+
+
+def _ratios(first: list[list[dict[str, Any]]], rounds: list[list[dict[str, Any]]], key: str) -> list[float]:
+    return [_total(old, key) / _total(new, key) for old, new in zip(first, rounds, strict=True)]
 
 
 def _same(mine: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> int:
@@ -218,11 +221,11 @@ def _pairs(one: dict[str, Any], two: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _numbers(rounds: list[list[dict[str, Any]]], stock: list[list[dict[str, Any]]], n: int) -> dict[str, Any]:
     answering = [_total(tasks, "answering") for tasks in rounds]
-    stocks = [_total(tasks, "answering") for tasks in stock]
     return {
         "batch_size": min(task["batch_size"] for task in rounds[0]),
         "samples_per_second": quartiles([n / seconds for seconds in answering]),
-        "speedup": quartiles([a / b for a, b in zip(stocks, answering, strict=True)]),
+        "speedup": quartiles(_ratios(stock, rounds, "answering")),
+        "processor_ms": quartiles([1e3 * _total(tasks, "processor") / n for tasks in rounds]),
         "same_answers": _same(rounds[0], stock[0]),
     }
 
