@@ -22,12 +22,23 @@ def data(path: Path) -> tuple[str, object]:
     return json.loads(found[1]), json.loads(found[2])
 
 
+def whole_index(out: Path) -> dict:
+    """The index with the scores as the page gives them to its runs."""
+    index, scores = (data(out / f"data/{name}.js")[1] for name in ("index", "scores"))
+    for run in index["runs"]:
+        found = scores["runs"][run["key"]]
+        run["scores"] = {
+            key: dict(zip(scores["fields"], values, strict=True)) for key, values in found.items()
+        }
+    return index
+
+
 class Read:
     """A built page."""
 
     def __init__(self, out: Path):
         self.out = out
-        self.index = data(out / "data/index.js")[1]
+        self.index = whole_index(out)
         self.runs = {run["key"]: run for run in self.index["runs"]}
 
     def questions(self, name: str) -> list:

@@ -157,7 +157,7 @@ def test_only_a_few_chunks_are_held(tab):
     tab.page.wait_for_selector("[data-done=yes]")
     tab.page.evaluate("() => { for (let i = 0; i < 60; i++) pdrop.put(`made/up/${i}`, [i]); }")
     assert tab.page.evaluate("pdrop.held()") <= 25
-    assert tab.page.evaluate("pdrop.have('index').format") == 1
+    assert tab.page.evaluate("pdrop.have('index').format") == 2
 
 
 def test_a_long_list_is_paged_and_filtered_over_all_of_its_files(tab):

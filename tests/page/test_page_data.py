@@ -45,7 +45,7 @@ def test_the_index_has_all_that_the_page_reads(page):
         "format", "version", "built", "code", "notices", "benchmarks", "runs", "tables", "curves",
         "efficiency", "comparisons",
     }  # fmt: skip
-    assert index["format"] == 1
+    assert index["format"] == 2
     assert index["reference"] == "vanilla"  # the scripts ask the index which strategy it is
     assert index["notices"] == []
     assert index["efficiency"] == {"records": []}

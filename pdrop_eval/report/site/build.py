@@ -36,6 +36,7 @@ from pdrop_eval.report.site.data.samples import (
     set_name,
     take_in,
 )
+from pdrop_eval.report.site.data.scores import apart
 from pdrop_eval.report.site.data.spool import Spools
 from pdrop_eval.report.site.data.tables import tables
 from pdrop_eval.report.site.folder import PICTURES, Site, opened
@@ -46,7 +47,7 @@ from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal.console import in_checkout, script
 
-FORMAT = 1
+FORMAT = 2
 OVERVIEW = "downloads/runs.csv"
 ASSETS = Path(__file__).with_name("assets")
 
@@ -97,7 +98,9 @@ def make_page(sources: Sources, out: Path) -> str:
                 _write_group(build, benchmark, group, bar)
         index = _index(sources, build, recorded)
         _write_runs(build, recorded)
-        site.write("data/index.js", put("index", index))
+        first, scores = apart(index)
+        site.write("data/scores.js", put("scores", scores))
+        site.write("data/index.js", put("index", first))
         _write_assets(site)
         site.publish()
     return _told(index, out)

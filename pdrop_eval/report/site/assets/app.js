@@ -15,7 +15,7 @@
     tooltips();
     try {
       const index = await pdrop.load("index");
-      if (index.format !== 1) throw new Error(`data/index.js has format ${index.format}; this page reads format 1. Build the page again.`);
+      if (index.format !== 2) throw new Error(`data/index.js has format ${index.format}; this page reads format 2. Build the page again.`);
       pdrop.index = index;
       pdrop.runs = new Map((index.runs || []).map((run) => [run.key, run]));
       styles(index.strategies || {});
@@ -25,6 +25,34 @@
     } catch (error) {
       replace(main, h("h1", { tabindex: "-1" }, "No results could be loaded"), widgets.problem(error));
     }
+  }
+
+  /** The views that can be drawn without the scores of the runs, which are a file of their own. */
+  const PLAIN = ["tables", "efficiency"];
+  let scored = false;
+
+  /** Gives each run its scores, made when somebody looks at them: there may be thousands. */
+  function score({ fields, runs }) {
+    for (const run of pdrop.runs.values()) {
+      const found = runs[run.key] || {};
+      let made = null;
+      const make = () => Object.fromEntries(Object.entries(found).map(([key, values]) => [key, Object.fromEntries(fields.map((name, at) => [name, values[at]]))]));
+      Object.defineProperty(run, "scores", { enumerable: true, get: () => (made = made || make()) });
+    }
+    scored = true;
+  }
+
+  /** Reads the scores, then draws the view of the address, whichever it is by then. */
+  async function readScores() {
+    replace(main, h("p.loading", null, "Reading the scores \u2026"));
+    try {
+      const found = await pdrop.load("scores");
+      if (!scored) score(found);
+    } catch (error) {
+      replace(main, h("h1", { tabindex: "-1" }, "The scores could not be loaded"), widgets.problem(error));
+      return;
+    }
+    show();
   }
 
   /** Strategies by name, and their colours as properties of the page: their records say both. */
@@ -65,6 +93,10 @@
   function show() {
     const now = route.now();
     const name = Object.prototype.hasOwnProperty.call(NAMES, now.view) ? now.view : null;
+    if (name && !PLAIN.includes(name) && !scored) {
+      readScores();
+      return;
+    }
     const same = drawn === now.path;
     const kept = same ? keep() : null;
     clean.splice(0).forEach((run) => run());

@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pdrop_eval.benchmarks.registry import benchmarks as registry
 from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
@@ -48,19 +48,34 @@ def comparisons(recorded: Sequence[Recorded], folder: Path, read: Read = load_sa
 
 def _against_vanilla(recorded: Sequence[Recorded]) -> Iterator[tuple[Recorded, Recorded]]:
     """Each run with the run of vanilla, on the same model and suite, that was made most like it."""
-    plain = [one for one in recorded if one.run.strategy == VANILLA]
+    plain: dict[tuple[str, str], dict[_Made, Recorded]] = defaultdict(dict)
+    for one in recorded:
+        if one.run.strategy == VANILLA:  # of those that were made alike, the first
+            plain[one.run.model, one.run.suite].setdefault(_Made.of(one.run), one)
     for candidate in recorded:
         run = candidate.run
-        fits = [one for one in plain if (one.run.model, one.run.suite) == (run.model, run.suite)]
+        fits = plain.get((run.model, run.suite))
         if run.strategy != VANILLA and fits:
-            yield min(fits, key=lambda one: _unlike(one, candidate)), candidate
+            yield fits[min(fits, key=_Made.of(run).unlike)], candidate
 
 
-def _unlike(one: Recorded, other: Recorded) -> tuple[bool, bool, int, int]:
-    kinds = settings_of(one.run) != settings_of(other.run)
-    settings = {*one.run.changes} ^ {*other.run.changes}
-    lacking = len({*other.run.results} - {*one.run.results})
-    return kinds, one.run.limit != other.run.limit, lacking, len(settings)
+class _Made(NamedTuple):
+    """How a run was made, as far as a comparison asks for it."""
+
+    settings: tuple[str, ...]
+    limit: int | None
+    results: frozenset[str]
+    changes: frozenset[str]
+
+    @classmethod
+    def of(cls, run: Run) -> "_Made":
+        return cls(tuple(settings_of(run)), run.limit, frozenset(run.results), frozenset(run.changes))
+
+    def unlike(self, other: "_Made") -> tuple[bool, bool, int, int]:
+        """How much a run of vanilla differs from this one, the candidate."""
+        lacking = len(self.results - other.results)
+        differ = self.settings != other.settings, self.limit != other.limit
+        return *differ, lacking, len(self.changes ^ other.changes)
 
 
 def _asked_for(recorded: Sequence[Recorded], folder: Path) -> Iterator[tuple[Recorded, Recorded]]:
