@@ -39,7 +39,7 @@ class PyramidDrop(Strategy):
 
     - All images of a row are ranked together, with one budget: the official code tracks only the first.
     - The ranking projects one query row and the keys, not the queries, keys and values of all tokens: the
-      paper's O(n); the chosen tokens are the same.
+      paper's O(n); in float32 the chosen tokens are the same.
     - Key heads are shared out to query heads, so that GQA models work. Rows of a batch are repacked to the
       right without labels, so that the last column stays the last token; with labels to the left, as
       officially.
