@@ -8,6 +8,7 @@ of earlier versions have neither; their files are held against the number of que
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def samples_path(folder: Path, task: str) -> Path:
     return Path(folder) / "samples" / f"{plain_name(task)}.jsonl"
 
 
+@lru_cache(maxsize=4096)  # a sweep has few names and many files
 def plain_name(name: str) -> str:
     """A name as that of a file or a folder."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip(".-") or "unnamed"

@@ -9,7 +9,7 @@ others are named beneath the table, with what is different.
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from pdrop_eval.records.imported import is_imported
@@ -100,7 +100,7 @@ class Run:
         """Whether another program made its results: of what it cost nothing is known."""
         return is_imported(self.record)
 
-    @property
+    @cached_property
     def is_current(self) -> bool:
         """Whether the code that is installed now would make it."""
         target, family = self.of("strategy", "target"), self.of("model", "family")
@@ -142,7 +142,7 @@ class Run:
         wanted = set(benchmarks)
         return max((r[name] for b, r in self.results.items() if b in wanted and r.get(name)), default=None)
 
-    @property
+    @cached_property
     def deviations(self) -> list[str]:
         """What is not the default, beside the strategy's settings and budget: those say which row it is."""
         limit = [f"limit={self.limit}"] if self.limit else []
