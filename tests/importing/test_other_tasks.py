@@ -15,6 +15,7 @@ from pdrop_eval.report.paired.pairing import pair
 from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.site.data.index import run_entry
 from pdrop_eval.report.site.data.records import read_runs
+from pdrop_eval.run.importing.text import import_text
 from pdrop_eval.utils import definitions
 
 MARKS = (1, 1, 0, 1)  # of realworldqa: three of four
@@ -55,6 +56,7 @@ def test_a_log_of_any_lmms_eval_task_is_a_record_that_pairs_and_is_shown():
     record, _ = importing("kind=lmms_eval", f"from={log_of('realworldqa')}", "model=mini")
     entry = record["tasks"]["realworldqa"]
     assert (entry["score"], entry["metric"], entry["n"]) == (pytest.approx(75), "exact_match", 4)
+    assert "realworldqa 75.0 [" in " ".join(import_text(record, True).split())
     # as a run of ours says it, so that they are one benchmark
     assert {name: entry["definition"][name] for name in GENERIC} == GENERIC
     found = measure(pair(run_of(ours), run_of(record["folder"]), "realworldqa"))

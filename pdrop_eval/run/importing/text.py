@@ -36,8 +36,9 @@ def import_text(record: Mapping[str, Any], new: bool, width: int = 80) -> str:
 
 
 def _task(task: str, entry: Mapping[str, Any]) -> str:
-    known = benchmark_of(entry["benchmark"])
-    ends = interval_95(entry["score"], entry.get("stderr"), *score_range(known.scoring))
+    said = entry.get("definition") or {}  # of one that is known from this record alone
+    rule = str(said.get("scoring") or benchmark_of(entry["benchmark"]).scoring)
+    ends = interval_95(entry["score"], entry.get("stderr"), *score_range(rule))
     interval = f"[{numbers.score(ends[0])}, {numbers.score(ends[1])}]" if ends else "no interval"
     return f"  {task:<26} {numbers.score(entry['score']):>7}  {interval:<18} n {entry['n']}"
 
