@@ -41,7 +41,8 @@ def run(place, *overrides, strategy="pdrop"):
         f"model.pretrained={place / 'checkpoint'}", f"data.root={place / 'data'}",
         f"results={place / 'results'}", f"strategy={strategy}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return cli.evaluate(compose_spec([*given, *overrides]))
+    with tiny.short_answers():
+        return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 def stop_before_the_end(place):

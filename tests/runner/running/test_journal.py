@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import runner_tiny as tiny
 
 from pdrop_eval.records.journal import Journal, drop_journal
 from pdrop_eval.records.store import load_records, load_samples
@@ -114,7 +115,8 @@ def run(llava, data, results, *overrides):
     given = [
         f"model.pretrained={llava}", f"data.root={data}", f"results={results}", "tasks=[gqa]", "batch_size=2",
     ]  # fmt: skip
-    return cli.evaluate(compose_spec([*given, *overrides]))
+    with tiny.short_answers():
+        return cli.evaluate(compose_spec([*given, *overrides]))
 
 
 @pytest.fixture(scope="module")
