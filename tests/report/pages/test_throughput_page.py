@@ -119,3 +119,9 @@ def test_without_an_earlier_commit_there_is_no_gain():
     page = throughput_page({**FOUND, "before": None, "contenders": [stock, own]})
     assert "Goals:" not in page
     assert "| 3.00 [2.90, 3.10] |" in " ".join(page.split())
+
+
+def test_a_busy_machine_is_named_where_a_goal_is_missed():
+    assert "isn't in these numbers" not in throughput_page(FOUND)
+    page = throughput_page({**FOUND, "load": {"others": 1.8, "average": 20.0}})
+    assert "Others kept 1.8 of the 2 cores busy meanwhile, so threads=auto took 1" in page
