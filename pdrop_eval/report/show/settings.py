@@ -39,7 +39,7 @@ _REFUSED = {
 }
 _SAME_ANSWER = (
     "device", "log", "workers", "feature_cache", "prefix_cache", "prefix_memory", "model", "batch_size",
-    "data.root", "data.folder", "data.metric", "data.name", "data.ignore",
+    "data.root", "data.folder", "data.metric", "data.name", "data.ignore", "include_path",
 )  # fmt: skip
 _USUAL = "suite=mini"  # what nobody has to say, but `make show` does
 _LONGEST = 100
