@@ -92,6 +92,8 @@ class StagedForward:
         self.prefixes, self.prefix_keys = prefixes, prefix_keys
         check_sharing(self.family, self.config, selector, prefixes, prefix_keys)
         self._stack: ExitStack | None = None
+        self._generating = False
+        self._cache: Any = None  # of the last forward of the `generate` that runs
 
     def __enter__(self) -> Report:
         decoder = self.decoder
@@ -164,11 +166,21 @@ class StagedForward:
                 checks.check_expansion(self.model, inputs, image)
             past = self._past(inputs)
             checks.check_filled(self.family.has_images(inputs), past)
-            if self.before is None or self.prompt is not None or not self.family.has_images(inputs):
-                return generate(*args, **kwargs)
-            return self._generate_reduced(generate, inputs)
+            self._generating, self._cache = True, None
+            try:
+                if self.before is None or self.prompt is not None or not self.family.has_images(inputs):
+                    return generate(*args, **kwargs)
+                return self._generate_reduced(generate, inputs)
+            finally:
+                self._generating, self._cache = False, None
 
         return checked
+
+    def _generates_on(self, cache: Any) -> bool:
+        """Whether the cache has seen a forward of the `generate` that runs; from now on it has."""
+        seen = cache is not None and cache is self._cache
+        self._cache = cache if self._generating else None
+        return seen
 
     def _generate_reduced(self, generate: Callable[..., Any], inputs: Inputs) -> Any:
         """Generate from the short prompts; the sequences that come back begin with the prompts as given."""
@@ -221,8 +233,11 @@ class StagedForward:
             record: CacheRecord | None = getattr(cache, "pdrop_record", None)
             if record is not None and record.prompt is not None:
                 inputs = record.prompt.continued(inputs, past)
-            inputs[STATE] = Continuation(record, past, self.setup.rotary, self.setup.attention)
+            inputs[STATE] = Continuation(
+                record, past, self.setup.rotary, self.setup.attention, self._generates_on(cache)
+            )
             return (), inputs
+        self._generates_on(cache)
         vars(self.report).update(vars(Report()))  # in place: the caller holds on to it
         prompt = self.prompt
         if prompt is None and self.family.multimodal:

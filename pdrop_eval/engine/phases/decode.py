@@ -1,5 +1,6 @@
 """The state of one forward on a filled cache: each layer continues from its own shortened length."""
 
+from bisect import bisect_right
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,18 +39,33 @@ class CacheRecord:
         columns: of the prompt, before any drop.
         stages: the drops.
         prompt: the prompt's shortening before the decoder, or None.
+        padded: whether the last forward's mask had padding behind the prompt.
     """
 
     columns: int
     stages: list[CachedStage] = field(default_factory=list)
     prompt: Shortened | None = None
+    padded: bool = False
 
 
 class Continuation:
-    """One forward on a filled cache: decoding, or more text without new images."""
+    """One forward on a filled cache: decoding, or more text without new images.
 
-    def __init__(self, record: CacheRecord | None, past: int, rotary: nn.Module, attention: str):
+    Args:
+        record: of the cache.
+        past: tokens seen.
+        rotary: the decoder's rotary embedding.
+        attention: the attention implementation.
+        generated: `generate` made the new tokens, after an earlier forward on this cache: they are none of
+            them padding. To look at the mask would make the processor wait for the GPU in each step.
+    """
+
+    def __init__(
+        self, record: CacheRecord | None, past: int, rotary: nn.Module, attention: str,
+        generated: bool = False,
+    ) -> None:  # fmt: skip
         self.record = record
+        self.generated = generated
         self.past = past
         self.rotary = rotary
         self.attention = attention
@@ -87,7 +103,9 @@ class Continuation:
                     "in all."
                 )
             new = attention_mask[:, self.record.columns :].bool()
-            self.new_valid = None if bool(new.all()) else new
+            if not self.generated:
+                self.record.padded = not bool(new.all())
+            self.new_valid = new if self.record.padded else None
 
     def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
         """Replace the inputs of layer `number` in `kwargs` where tokens were dropped before it."""
@@ -99,8 +117,9 @@ class Continuation:
                 masks = [self._stage_mask(stage, hidden) for stage in stages]
                 places = self._stage_positions(stages, hidden, kwargs["position_embeddings"])
             self.inputs = list(zip(masks, places, strict=True))
-        i = sum(stage.layer <= number for stage in stages) - 1
-        kwargs["attention_mask"], kwargs["position_embeddings"] = self.inputs[i]
+            self.layers = [stage.layer for stage in stages]
+        given = self.inputs[bisect_right(self.layers, number) - 1]
+        kwargs["attention_mask"], kwargs["position_embeddings"] = given
         kwargs["position_ids"] = None
         return hidden
 
@@ -129,13 +148,14 @@ class Continuation:
 
         One call for the new tokens of all stages takes no longer than one for those of a single stage.
         """
-        moved = [self.position_ids - s.removed[:, None] for s in stages if s.removed is not None]
-        if not moved:
+        removed = [stage.removed for stage in stages if stage.removed is not None]
+        if not removed:
             return [given] * len(stages)
+        moved = self.position_ids - torch.stack(removed)[:, :, None]  # [stages, b, q]
         if getattr(self.rotary, "rope_type", None) == "default":
-            cos, sin = self.rotary(hidden, position_ids=torch.cat(moved))
-            b = len(moved[0])
-            found = iter(list(zip(cos.split(b), sin.split(b), strict=True)))
+            cos, sin = self.rotary(hidden, position_ids=moved.flatten(0, 1))
+            rows = moved.shape[1]
+            found = iter(list(zip(cos.split(rows), sin.split(rows), strict=True)))
         else:  # other scalings look at the longest position, which is to be the stage's own
             found = iter([self.rotary(hidden, position_ids=positions) for positions in moved])
         return [given if stage.removed is None else next(found) for stage in stages]
