@@ -34,7 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme budgets shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
-	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu startup scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
+	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu decode-speed startup scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
 
 # Lines that begin with ##@ are the headings of this list.
@@ -264,6 +264,9 @@ prefix-speed: $(STAMP)  ## One image, many questions: results/efficiency/prefix.
 
 gpu: $(STAMP)  ## Three 7B models on one GPU: results/efficiency/gpu.md
 	$(BIN)/python -m tools.speed.gpu $(ARGS)
+
+decode-speed: $(STAMP)  ## Decode steps after drops: results/efficiency/decode.md
+	$(BIN)/python -m tools.speed.decode $(ARGS)
 
 startup: $(STAMP)  ## Processor time of starting: results/efficiency/startup.md
 	$(BIN)/python -m tools.speed.startup $(ARGS)

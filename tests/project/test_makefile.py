@@ -119,6 +119,8 @@ def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
         ("choosing", "python -m tools.speed.choosing a=1"),
         ("prefix-speed", "python -m tools.speed.prefix a=1"),
         ("scaling", "python -m tools.speed.scaling a=1"),
+        ("startup", "python -m tools.speed.startup a=1"),
+        ("decode-speed", "python -m tools.speed.decode a=1"),
         ("figures", "pdrop-eval-figures a=1"),
         ("reference", "python -m tools.mini.reference a=1"),
         ("matrix", "python -m tools.release.matrix a=1"),

@@ -14,8 +14,8 @@ def page_of(result: Mapping[str, Any]) -> str:
     two = rows[0]
     lines = [
         "# What it costs to start", "",
-        f"**Two questions take {two['now'][1]:.1f} s of processor time, {two['ratio'][1]:.2f} times what they "
-        f"took at {result['before']}** ({two['before'][1]:.1f} s). "
+        f"**Two questions take {two['now'][1]:.1f} s of processor time, {two['ratio'][1]:.2f} times what "
+        f"they took at {result['before']}** ({two['before'][1]:.1f} s). "
         + (f"Goals missed: {', '.join(missed)}." if missed else "All goals are met."), "",
         f"`make startup`: user and system time of each command's whole process, from its start to its end, "
         f"with byte code; medians of {result['rounds']} rounds with quartiles, in which both codes ran in "
