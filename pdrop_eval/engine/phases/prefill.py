@@ -187,7 +187,7 @@ class Prefill:
 
         text = stage.valid & ~stage.image
         scoring = ScoringLayer(self.setup.family, layer, hidden, rotary, stage.valid, stage.image)
-        with torch.no_grad():
+        with ops.choosing():
             self.selections[d] = self.setup.selector.select(
                 SelectionContext(
                     drop=d,
@@ -221,7 +221,7 @@ class Prefill:
     def _drop(self, d: int, hidden: Tensor) -> Tensor:
         selection = self.selections[d]
         while selection.then is not None:
-            with torch.no_grad():
+            with ops.choosing():
                 selection = self.selections[d] = selection.then(hidden.detach())
         if selection.hidden_update is not None:
             hidden = selection.hidden_update(hidden)

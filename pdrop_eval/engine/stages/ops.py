@@ -3,11 +3,28 @@
 Shapes: b rows, n columns (tokens), t query rows, h heads, g key/value heads, e head dimension.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+
+
+@contextmanager
+def choosing() -> Iterator[None]:
+    """Within it no gradients are recorded, and autocast keeps no cast of a weight.
+
+    A weight that torch 2.9 casts without gradients is cast for good: the layer that uses it next, in the same
+    autocast, would give it no gradient.
+    """
+    was = torch.is_autocast_cache_enabled()
+    torch.set_autocast_cache_enabled(False)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        torch.set_autocast_cache_enabled(was)
 
 
 def on_device(values: Sequence[Any], device: Any, dtype: torch.dtype | None = None) -> Tensor:

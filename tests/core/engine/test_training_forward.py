@@ -213,3 +213,24 @@ def test_labels_work_through_a_multimodal_model():
     )
     assert torch.allclose(output.loss, expected)
     assert (drop.labels == 7).sum() == 8
+
+
+def test_ranking_in_autocast_takes_no_gradient_from_the_layer_that_it_looks_at(model, monkeypatch):
+    """torch 2.9 would keep the cast of a weight that ranking made without gradients, for the layer, too."""
+    kept = []
+    rank = PyramidDrop.rank
+    monkeypatch.setattr(
+        PyramidDrop, "rank", lambda *args: (kept.append(torch.is_autocast_cache_enabled()), rank(*args))[1]
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        output = forward(model, PyramidDrop(), ROWS[:2])
+        assert torch.is_autocast_cache_enabled()
+    loss = next(
+        one.loss for one in (output if isinstance(output, tuple) else (output,)) if hasattr(one, "loss")
+    )
+    loss.backward()
+    assert kept == [False] * 3
+    for layer in model.model.layers:
+        assert layer.self_attn.q_proj.weight.grad.abs().sum() > 0
+        assert layer.self_attn.k_proj.weight.grad.abs().sum() > 0
+    model.zero_grad()
