@@ -223,12 +223,8 @@ def test_ranking_in_autocast_takes_no_gradient_from_the_layer_that_it_looks_at(m
         PyramidDrop, "rank", lambda *args: (kept.append(torch.is_autocast_cache_enabled()), rank(*args))[1]
     )
     with torch.autocast("cpu", torch.bfloat16):
-        output = forward(model, PyramidDrop(), ROWS[:2])
+        forward(model, PyramidDrop(), ROWS[:2])  # and backward
         assert torch.is_autocast_cache_enabled()
-    loss = next(
-        one.loss for one in (output if isinstance(output, tuple) else (output,)) if hasattr(one, "loss")
-    )
-    loss.backward()
     assert kept == [False] * 3
     for layer in model.model.layers:
         assert layer.self_attn.q_proj.weight.grad.abs().sum() > 0
