@@ -49,6 +49,10 @@ class Pairing:
                 self._scores[which] = error
         return _given(self._scores[which])
 
+    def forget(self) -> None:
+        """Let go of the samples that were read; what was compared stays."""
+        self._answers, self._held = {}, 0
+
     def _mean(self, baseline: Run, candidate: Run) -> Mean:
         name = self._known.name(baseline, candidate, self._keys)
         found = self._known.get(name)

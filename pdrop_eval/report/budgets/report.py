@@ -53,6 +53,8 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
     for board, pairing in zip(found, pairings, strict=True):
         compare(board, pairing)
         known.save()
+        if len(found) > 1:  # the memory is another board's now
+            pairing.forget()
     if table.layout == "frontier":
         return Budgets(found, [frontier_section(board) for board in found], frontier_sheet(found), "")
     both = list(zip(found, pairings, strict=True))
