@@ -57,12 +57,15 @@ def commands(results: Path) -> dict[str, tuple[list[str], int, float]]:
 
 
 def processor_seconds(command: Sequence[str], status: int, code: Path) -> float:
-    """Run a command of the code in a folder; its processor time. Raises SystemExit for another status."""
+    """Run a command of the code in a folder; its processor time. Raises SystemExit for another status.
+
+    The folder is the current one, too: `python -m` looks there first.
+    """
     env = {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1"}
     env.pop("PYTHONDONTWRITEBYTECODE", None)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     whole = [sys.executable, "-m", *command]
-    done = subprocess.run(whole, capture_output=True, text=True, check=False, env=env)
+    done = subprocess.run(whole, capture_output=True, text=True, check=False, env=env, cwd=code)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != status:
         raise SystemExit(f"error: {' '.join(command)} ended with {done.returncode}: {done.stderr}")
