@@ -132,7 +132,8 @@ def _why(found: Mapping[str, Any], ways: Sequence[Mapping[str, Any]]) -> list[st
     return [
         f"Others kept {others:.1f} of the {cores} cores busy meanwhile, so threads=auto took "
         f"{found['threads']}, and the threads that prepare questions had no core of their own: what a second "
-        "core brings isn't in these numbers. The gain in processor time is what the code saves by itself."
+        "core brings isn't in these numbers. Times on the wall are then mostly what others did at that "
+        "moment, and vary from run to run; the gain in processor time is what the code saves by itself."
     ]
 
 
