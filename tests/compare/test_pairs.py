@@ -132,7 +132,7 @@ def test_what_waits_for_a_judge_can_be_told_from_a_fault(runs):
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        (lambda rows: rows.pop(), "2 scored samples for 3 questions"),
+        (lambda rows: rows.pop(), "2 lines for 3 questions: some were lost"),
         (lambda rows: rows[0].update(score=0.0), "they give 66.6667 and its record says 100.0000"),
         (lambda rows: rows[1].pop("content_sha256"), "line 2 has no content_sha256"),
         (lambda rows: rows[1].update(score=2.0), "line 2 has the score 2.0, no number from 0 to 1"),
