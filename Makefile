@@ -241,42 +241,42 @@ train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 	$(BIN)/python -m tools.mini.card $(TRAINING)-qwen2_5_vl
 
 flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md
-	$(BIN)/python -m tools.speed.flops $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.flops $(ARGS)
 
 bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 	$(BIN)/pdrop-eval-bench results=results/bench/page $(ARGS)
 	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
-	$(BIN)/python -m tools.speed.bench_page
+	$(BIN)/python -m tools.speed.prefill.bench_page
 
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
-	$(BIN)/python -m tools.speed.goals $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.goals $(ARGS)
 
 families-speed: $(STAMP)  ## Families and FLOPs: results/efficiency/families.md
-	$(BIN)/python -m tools.speed.families $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.families $(ARGS)
 
 choosing: $(STAMP)  ## What choosing costs: results/efficiency/choosing.md
-	$(BIN)/python -m tools.speed.choosing $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.choosing $(ARGS)
 
 prefix-speed: $(STAMP)  ## One image, many questions: results/efficiency/prefix.md
-	$(BIN)/python -m tools.speed.prefix $(ARGS)
+	$(BIN)/python -m tools.speed.answering.prefix $(ARGS)
 
 gpu: $(STAMP)  ## Three 7B models on one GPU: results/efficiency/gpu.md
 	$(BIN)/python -m tools.speed.gpu $(ARGS)
 
 decode-speed: $(STAMP)  ## Decode steps after drops: results/efficiency/decode.md
-	$(BIN)/python -m tools.speed.decode $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.decode $(ARGS)
 
 startup: $(STAMP)  ## Processor time of starting: results/efficiency/startup.md
-	$(BIN)/python -m tools.speed.startup $(ARGS)
+	$(BIN)/python -m tools.speed.answering.startup $(ARGS)
 
 scaling: $(STAMP)  ## Growth with image tokens: results/efficiency/scaling.md
-	$(BIN)/python -m tools.speed.scaling $(ARGS)
+	$(BIN)/python -m tools.speed.prefill.scaling $(ARGS)
 
 throughput: $(STAMP)  ## Questions a second: results/efficiency/throughput.md
-	$(BIN)/python -m tools.speed.throughput $(ARGS)
-	$(BIN)/python -m tools.speed.throughput --rounds 2 --out results/efficiency/throughput_next.json \
+	$(BIN)/python -m tools.speed.answering.throughput $(ARGS)
+	$(BIN)/python -m tools.speed.answering.throughput --rounds 2 --out results/efficiency/throughput_next.json \
 		model=mini_next_p5 tasks=[docvqa_val] limit=40 $(ARGS)
 
 bench-train: $(STAMP)  ## Time of training steps: results/training/speed.md
@@ -304,19 +304,19 @@ fuzz: $(STAMP)  ## Corrupt records, samples, settings and checkpoints
 	$(BIN)/python -m tools.robustness.fuzz $(ARGS)
 
 sweep-scale: $(STAMP)  ## Plan and status of 100,000 cells: results/sweep_scale.md
-	$(BIN)/python -m tools.speed.sweep_scale $(ARGS)
+	$(BIN)/python -m tools.speed.reports.sweep_scale $(ARGS)
 
 sweep-gain: $(STAMP)  ## Sweep or single commands: results/efficiency/sweep.md
-	$(BIN)/python -m tools.speed.sweep_gain $(ARGS)
+	$(BIN)/python -m tools.speed.answering.sweep_gain $(ARGS)
 
 page-speed: $(STAMP)  ## Speed of the results page: results/page_speed.md
-	$(BIN)/python -m tools.speed.page $(ARGS)
+	$(BIN)/python -m tools.speed.reports.page $(ARGS)
 
 sweep-speed: $(STAMP)  ## Table of 100,000 cells: results/sweep_speed.md
-	$(BIN)/python -m tools.speed.large_sweep $(ARGS)
+	$(BIN)/python -m tools.speed.reports.large_sweep $(ARGS)
 
 page-memory: $(STAMP)  ## Memory of making the page: results/page_memory.md
-	$(BIN)/python -m tools.speed.page_memory $(ARGS)
+	$(BIN)/python -m tools.speed.reports.page_memory $(ARGS)
 
 constraints: $(STAMP)  ## Resolve constraints.txt again
 	printf 'uv\n' | $(BIN)/uv pip compile --quiet --upgrade --universal --prerelease disallow --python-version 3.10 --extra dev \

@@ -12,7 +12,7 @@ from pdrop_eval.run.bench.settings import make_plan
 from pdrop_eval.run.bench.timing import Runner
 from pdrop_eval.run.bench.work import prepare
 from pdrop_eval.utils.errors import UserError
-from tools.speed import bench_page, goals
+from tools.speed.prefill import bench_page, goals
 
 
 def full(monkeypatch, fits):

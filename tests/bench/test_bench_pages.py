@@ -6,7 +6,7 @@ import json
 import pytest
 
 from pdrop_eval.report.bench import cli
-from tools.speed import bench_page, goals, scaling
+from tools.speed.prefill import bench_page, goals, scaling
 
 pytestmark = pytest.mark.usefixtures("idle")
 

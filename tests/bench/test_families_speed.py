@@ -6,7 +6,7 @@ import pytest
 
 from pdrop_eval.models import families
 from pdrop_eval.run.bench.timing import Seconds
-from tools.speed import families as speed
+from tools.speed.prefill import families as speed
 
 
 def times(**by_label):

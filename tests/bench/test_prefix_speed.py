@@ -28,7 +28,7 @@ def record(*goals, strategies=()):
 
 
 def test_the_page_says_whether_the_goal_is_met_and_what_each_strategy_gains():
-    from tools.speed.prefix_page import prefix_page
+    from tools.speed.answering.prefix_page import prefix_page
 
     page = prefix_page(
         record(
@@ -56,7 +56,7 @@ def test_the_page_says_whether_the_goal_is_met_and_what_each_strategy_gains():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_small_run_gives_the_same_answers_with_and_without(monkeypatch):
-    from tools.speed import prefix
+    from tools.speed.answering import prefix
 
     monkeypatch.setattr(prefix, "TASKS", {"gqa": 3, "pope": 3})
     monkeypatch.setattr(prefix, "IMAGES", 1)

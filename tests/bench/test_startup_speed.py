@@ -14,8 +14,8 @@ CODE = {"version": "0.1", "commit": "a" * 40, "dirty": False}
 
 
 def test_ratios_of_starts_are_of_the_same_round_and_a_goal_that_is_missed_is_named():
-    from tools.speed.startup import summary
-    from tools.speed.startup_page import page_of
+    from tools.speed.answering.startup import summary
+    from tools.speed.answering.startup_page import page_of
 
     rows = [
         summary("two questions", {"before": [16, 12, 20], "now": [8, 9, 5]}, 8.0),
@@ -29,7 +29,7 @@ def test_ratios_of_starts_are_of_the_same_round_and_a_goal_that_is_missed_is_nam
 
 
 def test_every_console_script_is_timed():
-    from tools.speed.startup import SCRIPTS
+    from tools.speed.answering.startup import SCRIPTS
 
     text = (PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8")
     listed = text.partition("[project.scripts]\n")[2].partition("\n\n")[0].splitlines()
@@ -37,7 +37,7 @@ def test_every_console_script_is_timed():
 
 
 def test_processor_time_is_that_of_the_whole_process(tmp_path, monkeypatch):
-    from tools.speed import startup
+    from tools.speed.answering import startup
 
     (tmp_path / "busy.py").write_text(
         "import sys, time\nwhile time.process_time() < 0.15: pass\nsys.exit(3)\n"
@@ -52,7 +52,7 @@ def test_processor_time_is_that_of_the_whole_process(tmp_path, monkeypatch):
 
 
 def test_a_decode_step_is_held_against_vanillas_of_the_same_round():
-    from tools.speed.decode import ratios
+    from tools.speed.prefill.decode import ratios
 
     steps = {"vanilla": [0.01, 0.02, 0.04], "pdrop": [0.008, 0.01, 0.04]}
     found = ratios({name: {"decode": {"all_cpu_seconds": one}} for name, one in steps.items()})

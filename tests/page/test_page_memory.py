@@ -10,7 +10,7 @@ from paging import Read
 
 from pdrop_eval.report.site.data.spool import Heap, Spool, Spools
 from pdrop_eval.utils.errors import UserError
-from tools.speed import page_memory
+from tools.speed.reports import page_memory
 
 
 def test_a_spool_gives_back_what_was_put_in_and_is_gone_after_a_fault(tmp_path):

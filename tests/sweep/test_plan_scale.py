@@ -3,7 +3,8 @@
 from pdrop_eval.run.sweep.plan import runs
 from pdrop_eval.run.sweep.plan.runs import plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
-from tools.speed import sweep_gain, sweep_scale
+from tools.speed.answering import sweep_gain
+from tools.speed.reports import sweep_scale
 
 
 def planned(results, *more):

@@ -12,7 +12,7 @@ from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaNextCo
 from pdrop_eval import FastV, Vanilla
 from pdrop_eval.efficiency.flop_counter import CountedFlops
 from pdrop_eval.efficiency.model_flops import ModelFlops
-from tools.speed.flops_page import FlopsRow, flops_csv, flops_page, part_by_part, side_by_side
+from tools.speed.prefill.flops_page import FlopsRow, flops_csv, flops_page, part_by_part, side_by_side
 
 SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "speed" / "flops.py"
 G = 10**9

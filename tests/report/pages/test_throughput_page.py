@@ -1,6 +1,6 @@
 """The page of the benchmark of evaluation throughput."""
 
-from tools.speed.throughput_page import throughput_lines, throughput_page
+from tools.speed.answering.throughput_page import throughput_lines, throughput_page
 
 COMMON = {
     "processor_ms": [9.0, 10.0, 11.0],

@@ -1,6 +1,7 @@
 """Is dropping as fast on every family as its FLOPs promise? At Qwen2.5-VL-7B's depth and heads.
 
-python -m tools.speed.families [--rounds N] [family ...]; families as `pdrop_eval/models/families` names them.
+python -m tools.speed.prefill.families [--rounds N] [family ...];
+families as `pdrop_eval/models/families` names them.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """A sweep of many cells from synthetic records: how long its table takes, and in how much memory.
 
     make sweep-speed                                  some minutes; results/sweep_speed.md and .json
-    python -m tools.speed.large_sweep --records 625   a tenth of it
+    python -m tools.speed.reports.large_sweep --records 625   a tenth of it
 
 Writes records as the runner does, each with its samples (other answers in every cell), and makes
 `table=budgets` of them: first with nothing known, then again with the cache of comparisons. A cell is one
@@ -28,7 +28,7 @@ from pdrop_eval.strategies.registry import VANILLA, installed
 from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = Path("results/sweep_speed.md")
 AIM_SECONDS, AIM_BYTES = 10.0, 2e9
 MODELS, QUESTIONS, IMAGE_TOKENS, LAYERS = 25, 16, 576, 8

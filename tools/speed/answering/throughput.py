@@ -1,7 +1,7 @@
 """How many questions a second are answered: stock lmms-eval (`llava_hf`, batch 1) and pdrop-eval, in one run.
 
-python -m tools.speed.throughput [--rounds 3] [--before 3c6f181] [overrides of pdrop-eval]; same model, same
-questions, all in turn within each round; beside the code as it is, an earlier commit's by its own defaults.
+python -m tools.speed.answering.throughput [--rounds 3] [--before 3c6f181] [overrides of pdrop-eval]; same model,
+same questions, all in turn within each round; beside the code as it is, an earlier commit's by its own defaults.
 Writes results/efficiency/throughput.{json,md}. On a GPU, for example:
 model=llava_1_5_7b suite=paper device=cuda dtype=float16 'tasks=[pope]' limit=500.
 """
@@ -32,8 +32,8 @@ from pdrop_eval.strategies.make import make_strategy
 from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
-from tools.speed.earlier_code import asked, earlier
-from tools.speed.throughput_page import FILE, throughput_lines, throughput_page
+from tools.speed.answering.earlier_code import asked, earlier
+from tools.speed.answering.throughput_page import FILE, throughput_lines, throughput_page
 
 DEFAULTS = ["strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
 BEFORE = "3c6f181"  # a gain is told over this commit

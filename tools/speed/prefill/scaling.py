@@ -1,6 +1,6 @@
 """How time and memory grow with the image tokens: 1, 2, 5 and 9 tiles of 576, and the exponents that fit.
 
-python -m tools.speed.scaling [override ...]; overrides as of pdrop-eval-bench: threads=1, say.
+python -m tools.speed.prefill.scaling [override ...]; overrides as of pdrop-eval-bench: threads=1, say.
 """
 
 import json

@@ -1,7 +1,7 @@
 """One sweep of eight strategies against eight separate commands: questions a second, and images encoded.
 
     make sweep-gain                                   some minutes; results/efficiency/sweep.md and .json
-    python -m tools.speed.sweep_gain --limit 16 --rounds 1
+    python -m tools.speed.answering.sweep_gain --limit 16 --rounds 1
 
 The same strategies answer the same questions of the same model, once in a `pdrop-eval-sweep` of engine=local
 and once by a `pdrop-eval` each, in turn in every round, from the start of a command to its end. Their

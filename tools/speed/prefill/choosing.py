@@ -1,6 +1,6 @@
 """What does choosing tokens cost? Times it for every strategy, over vanilla's prefill in the same run.
 
-python -m tools.speed.choosing [override ...]; overrides as of pdrop-eval-bench, such as rounds=9.
+python -m tools.speed.prefill.choosing [override ...]; overrides as of pdrop-eval-bench, such as rounds=9.
 """
 
 import json

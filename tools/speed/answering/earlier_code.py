@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tools.speed.answering_server import MARK
+from tools.speed.answering.answering_server import MARK
 
 
 @contextmanager
@@ -19,7 +19,7 @@ def earlier(commit: str | None, overrides: Sequence[str]) -> Iterator[subprocess
     if not commit:
         yield None
         return
-    here, script = Path(__file__).resolve().parents[2], Path(__file__).with_name("answering_server.py")
+    here, script = Path(__file__).resolve().parents[3], Path(__file__).with_name("answering_server.py")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "code"
         git = ["git", "-C", str(here), "worktree"]

@@ -1,7 +1,7 @@
 """What sharing prefixes brings: questions a second with `prefix_cache` on and off, in turn, in one run.
 
-python -m tools.speed.prefix [--width 256] [--rounds 1]; a random model with LLaVA-1.5's 32 layers and 576
-tokens an image, asked as GQA (31 questions an image) and POPE (18) ask. Writes
+python -m tools.speed.answering.prefix [--width 256] [--rounds 1]; a random model with LLaVA-1.5's 32 layers and
+576 tokens an image, asked as GQA (31 questions an image) and POPE (18) ask. Writes
 results/efficiency/prefix.{json,md}.
 """
 
@@ -33,7 +33,7 @@ from pdrop_eval.utils.code import provenance
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
-from tools.speed.prefix_page import FILE, prefix_page
+from tools.speed.answering.prefix_page import FILE, prefix_page
 
 LAYERS, SIDE, PATCH = 32, 336, 14
 TASKS = {"gqa": 31, "pope": 18}  # questions an image

@@ -1,6 +1,6 @@
 """`results/efficiency/bench.md`: the benchmarks that were measured, the newest of each kind.
 
-python -m tools.speed.bench_page [--records results/bench/page] [--out results/efficiency/bench.md]
+python -m tools.speed.prefill.bench_page [--records results/bench/page] [--out results/efficiency/bench.md]
 """
 
 import argparse

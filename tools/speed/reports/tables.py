@@ -1,6 +1,6 @@
 """How long `pdrop-eval-tables` takes for many records: makes them, runs the command, prints seconds.
 
-python -m tools.speed.tables [--records 1000]; the aim is under 3 seconds for 1,000 records.
+python -m tools.speed.reports.tables [--records 1000]; the aim is under 3 seconds for 1,000 records.
 """
 
 import argparse

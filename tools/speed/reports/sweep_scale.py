@@ -1,7 +1,7 @@
 """A sweep of 100,000 cells, half of them there: how long its plan and its status take, in how much memory.
 
     make sweep-scale                             some minutes; results/sweep_scale.md and .json
-    python -m tools.speed.sweep_scale --cells 10000
+    python -m tools.speed.reports.sweep_scale --cells 10000
 
 Plans the sweep on the embedded miniatures, writes synthetic records with samples for half of its runs, and
 its board as if it were running. Each command is timed from its start to its end.
@@ -28,7 +28,7 @@ from pdrop_eval.run.sweep.state.board import DONE, FAILED, RUNNING, Board
 from pdrop_eval.run.sweep.state.definition import cells_of, define
 from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from tools.speed.large_sweep import QUESTIONS, entry_of, record_of, samples_of
+from tools.speed.reports.large_sweep import QUESTIONS, entry_of, record_of, samples_of
 
 PAGE = Path("results/sweep_scale.md")
 AIM_SECONDS, AIM_BYTES = 10.0, 2e9

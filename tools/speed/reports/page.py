@@ -1,7 +1,7 @@
 """How large the page of results becomes, how long it takes to build, and how fast it opens in a browser.
 
     make page-speed                      some minutes; results/page_speed.md and .json
-    python -m tools.speed.page --runs 200 --opens 11
+    python -m tools.speed.reports.page --runs 200 --opens 11
 
 Makes synthetic runs (tests/page/synthetic.py) with samples, grids, masks and pictures, and builds their page:
 once into an empty folder, once again. Then opens it from disk in headless Chromium, if playwright and a
@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "page"))
 
 import synthetic  # noqa: E402

@@ -7,7 +7,7 @@ from pdrop_eval.report.formats.markdown import pipes
 
 
 def page_of(result: Mapping[str, Any]) -> str:
-    """The figures of `tools.speed.startup` as Markdown."""
+    """The figures of `tools.speed.answering.startup` as Markdown."""
     code, rows = result["code"], result["rows"]
     changed = " with changes" if code["dirty"] else ""
     missed = [row["command"] for row in rows if not row["met"]]

@@ -1,7 +1,7 @@
 """What it costs to start: processor time of each command, against an earlier commit in the same run.
 
     make startup                          about ten minutes; results/efficiency/startup.md and .json
-    python -m tools.speed.startup --rounds 1
+    python -m tools.speed.answering.startup --rounds 1
 
 Both codes run under the same interpreter and packages, in turn in every round, each with its byte code
 written before the first one. Time is user and system time of the whole process, its threads and its end.
@@ -22,7 +22,7 @@ from typing import Any
 from pdrop_eval.run.bench.statistics import quartiles
 from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from tools.speed.startup_page import page_of
+from tools.speed.answering.startup_page import page_of
 
 PAGE = Path("results/efficiency/startup.md")
 BEFORE = "3c6f181"

@@ -1,7 +1,7 @@
 """How the building of the results page grows with its samples: memory stays, time follows them.
 
     make page-memory                     some minutes; results/page_memory.md and .json
-    python -m tools.speed.page_memory --runs 20 200 --questions 300
+    python -m tools.speed.reports.page_memory --runs 20 200 --questions 300
 
 Makes synthetic runs (tests/page/synthetic.py), one, a few and many, and builds the page of each in a process
 of its own. What counts are the ratios between few and many within this one run: of peak memory, and of a
@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "tests" / "page"))
 
 import synthetic  # noqa: E402

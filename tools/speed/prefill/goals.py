@@ -1,6 +1,6 @@
 """Is dropping as fast as its FLOPs promise? Measures at one size and says of each goal how far it is met.
 
-python -m tools.speed.goals [override ...]; overrides as of pdrop-eval-bench, such as threads=1.
+python -m tools.speed.prefill.goals [override ...]; overrides as of pdrop-eval-bench, such as threads=1.
 """
 
 import json

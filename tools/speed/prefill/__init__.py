@@ -1,0 +1,1 @@
+"""Prefill, decode and their FLOPs, timed on models with random weights."""

@@ -1,0 +1,1 @@
+"""Tables, plans and pages of very many records."""
