@@ -8,7 +8,7 @@ import pytest
 from pdrop_eval.strategies.registry import installed
 from pdrop_eval.utils.paths import PACKAGE
 
-SCRIPT = PACKAGE.parent / "tools" / "speed" / "choosing.py"
+SCRIPT = PACKAGE.parent / "tools" / "speed" / "prefill" / "choosing.py"
 pytestmark = pytest.mark.skipif(not SCRIPT.is_file(), reason="benchmarks are in a checkout only")
 TINY = (
     "sizes.layers=8", "sizes.width=64", "sizes.heads=4", "sizes.kv_heads=4", "sizes.intermediate=64",

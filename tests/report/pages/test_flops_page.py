@@ -14,7 +14,7 @@ from pdrop_eval.efficiency.flop_counter import CountedFlops
 from pdrop_eval.efficiency.model_flops import ModelFlops
 from tools.speed.prefill.flops_page import FlopsRow, flops_csv, flops_page, part_by_part, side_by_side
 
-SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "speed" / "flops.py"
+SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "speed" / "prefill" / "flops.py"
 G = 10**9
 
 

@@ -1,7 +1,8 @@
 """Answers tasks as `pdrop-eval` does, each time that it is told to: one version of the code, by its defaults.
 
 Started by `tools.speed.answering.earlier_code` with a folder of code on PYTHONPATH, so it uses only what all
-versions have. A line of input, `{"strategy": "pdrop"}`, is a round; the reply is a line of JSON behind `MARK`.
+versions have. A line of input, `{"strategy": "pdrop"}`, is a round; the reply is a line of JSON behind
+`MARK`.
 """
 
 import json

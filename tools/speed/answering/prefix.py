@@ -1,7 +1,7 @@
 """What sharing prefixes brings: questions a second with `prefix_cache` on and off, in turn, in one run.
 
-python -m tools.speed.answering.prefix [--width 256] [--rounds 1]; a random model with LLaVA-1.5's 32 layers and
-576 tokens an image, asked as GQA (31 questions an image) and POPE (18) ask. Writes
+python -m tools.speed.answering.prefix [--width 256] [--rounds 1]; a random model with LLaVA-1.5's 32 layers
+and 576 tokens an image, asked as GQA (31 questions an image) and POPE (18) ask. Writes
 results/efficiency/prefix.{json,md}.
 """
 

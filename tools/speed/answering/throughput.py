@@ -1,7 +1,8 @@
 """How many questions a second are answered: stock lmms-eval (`llava_hf`, batch 1) and pdrop-eval, in one run.
 
-python -m tools.speed.answering.throughput [--rounds 3] [--before 3c6f181] [overrides of pdrop-eval]; same model,
-same questions, all in turn within each round; beside the code as it is, an earlier commit's by its own defaults.
+python -m tools.speed.answering.throughput [--rounds 3] [--before 3c6f181] [overrides of pdrop-eval]; same
+model, same questions, all in turn within each round; beside the code as it is, an earlier commit's by its own
+defaults.
 Writes results/efficiency/throughput.{json,md}. On a GPU, for example:
 model=llava_1_5_7b suite=paper device=cuda dtype=float16 'tasks=[pope]' limit=500.
 """

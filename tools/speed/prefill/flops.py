@@ -1,7 +1,7 @@
 """FLOPs three ways, side by side: by the papers' formulas, of the whole model, and counted in a real prefill.
 
-python -m tools.speed.prefill.flops [--models mini llava_1_5_7b]; writes flops.md and flops.csv. All four models
-take some minutes on two cores that know bfloat16.
+python -m tools.speed.prefill.flops [--models mini llava_1_5_7b]; writes flops.md and flops.csv. All four
+models take some minutes on two cores that know bfloat16.
 
 The 7B models have random weights, and all decoder layers share the storage of one so that they fit into
 memory: every layer computes for real, and what is counted depends on shapes alone.
