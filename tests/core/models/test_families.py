@@ -70,6 +70,7 @@ _MAY = {
         "CLIPVisionModel",
     },
     "models/loading/processors.py": {"image_token_id"},  # it compares a processor's with the model's
+    "models/prompts.py": {"image_token_id"},  # a processor's
     # A processor's image token, and the level that some versions of transformers have in CLIP's tower.
     "models/loading/load.py": {"image_token_id", "vision_tower"},
     "models/loading/original_format.py": {"model_type"},  # it tells the formats of config.json apart

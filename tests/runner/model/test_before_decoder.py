@@ -136,8 +136,8 @@ def test_who_asks_for_more_has_all_encoded_that_was_asked_for_so_far(llava):
     answers = texts(other.generate_until(requests(other, ASKED[:1])))
     assert other.answers.usage["quiz"].encoded == 1
     (held,) = model.features._kept.values()
-    assert held.needs == VisionZip.needs
-    assert model.features.bytes == held.nbytes
+    assert held.image.needs == VisionZip.needs
+    assert model.features.bytes == held.image.nbytes
     alone = make(llava, strategy=VisionZip(dominant=3, contextual=2), batch_size=1)
     assert texts(alone.generate_until(requests(alone, ASKED[:1]))) == answers
 

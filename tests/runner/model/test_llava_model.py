@@ -208,10 +208,8 @@ def test_a_forward_pass_that_fails_names_the_samples_of_its_batch(llava, monkeyp
 
 
 def test_an_unknown_generation_argument_is_not_ignored(llava):
-    from pdrop_eval.run.lmms.model import SampleError
-
     model = make(llava)
-    with pytest.raises(SampleError, match="'min_p'"):
+    with pytest.raises(UserError, match="'min_p'"):
         model.generate_until(requests(model, min_p=0.1))
 
 

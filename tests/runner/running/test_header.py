@@ -123,4 +123,4 @@ def test_the_batch_that_was_used_is_in_the_record(llava, data, tmp_path):
         "limit=2",
     ]
     record = cli.evaluate(compose_spec([*given, "batch_size=auto"]))
-    assert (record["batch_size"], record["tasks"]["gqa"]["batch_size"]) == ("auto", 8)
+    assert (record["batch_size"], record["tasks"]["gqa"]["batch_size"]) == ("auto", 32)

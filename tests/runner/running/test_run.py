@@ -56,7 +56,7 @@ def test_a_record_says_what_was_run(whole, llava):
     assert record["model"]["family"] == "llava"
     assert record["model"]["layers"] == 4
     assert len(record["model"]["sha256"]) == 64
-    assert record["batch_size"] == 8
+    assert record["batch_size"] == "auto"
     assert record["limit"] is None
 
 

@@ -122,7 +122,8 @@ class PrefixReuse:
         """Return what a prefix follows from: its images and its token ids; "" where there are no images."""
         if not question.pictures:
             return ""
-        image = (question.ids == self.model.config.image_token_id).nonzero()
+        mask = self.family.image_mask(self.model.config, {"input_ids": question.ids})
+        image = [] if mask is None else mask.nonzero()
         if not len(image):
             return ""
         digest = hashlib.sha256(question.ids[: int(image[-1]) + 1].numpy().tobytes())
@@ -153,11 +154,13 @@ class PrefixReuse:
         log.log_rank_zero(f"Questions of one image share nothing: {words}.")
 
 
-def total_memory(device: Any) -> int:
-    """Return the bytes of a device's memory: a GPU's, or the processor's."""
+def total_memory(device: Any) -> int | None:
+    """Return the bytes of a device's memory, a GPU's or the processor's; None: there is no such device."""
     import psutil
     import torch
 
     if device.type == "cuda":
+        if (device.index or 0) >= torch.cuda.device_count():
+            return None
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
