@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pdrop_eval.report.show.samples import by_tasks, check_ids
 from pdrop_eval.report.show.settings import Settings
 from pdrop_eval.run.config.spec import compose_spec
-from pdrop_eval.run.evaluate.plan import Plan, make_plan
+from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
 from pdrop_eval.utils.distributed import check_alone
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically, writing_to
@@ -174,14 +174,11 @@ def attended(
 
 def _plans(settings: Settings) -> dict[str, Plan]:
     """A plan for each strategy; they differ in nothing but its settings, so the data are checked once."""
-    from pdrop_eval.run.config.checks import check_settings
-
     plans: dict[str, Plan] = {}
     for name in settings.strategies:
         config = compose_spec(settings.overrides(name))
         if plans:
-            check_settings(config)
-            plans[name] = replace(next(iter(plans.values())), config=config)
+            plans[name] = plan_beside(next(iter(plans.values())), config)
             continue
         check_choice("log", config.log, log.KINDS)
         log.configure(config.log)
