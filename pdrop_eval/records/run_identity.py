@@ -19,6 +19,7 @@ from pdrop_eval.strategies.combinations import JOIN, is_combined
 from pdrop_eval.strategies.recipe_settings import by_content
 from pdrop_eval.strategies.registry import RECORDED
 from pdrop_eval.utils import paths
+from pdrop_eval.utils.batch_setting import FIXED_BATCH, is_exact
 from pdrop_eval.utils.code.hashing import hash_files
 from pdrop_eval.utils.code.source_code import (
     class_attribute,
@@ -29,8 +30,6 @@ from pdrop_eval.utils.code.source_code import (
 )
 from pdrop_eval.utils.errors import UserError
 
-# The size of batches where answers may depend on it, so that they don't depend on the machine's memory, too.
-FIXED_BATCH = 8
 # Not part of it: where results go and data lie, which of the suite's tasks are asked for now, who judges, and
 # what changes no answer.
 _ELSEWHERE = (
@@ -56,7 +55,7 @@ ENDPOINT = "pdrop_eval.run.endpoint.model.EndpointModel"
 _ASKS = ("run.endpoint.model", "run.lmms.tasks.task_runner", "benchmarks.scoring.score")
 # What decides such a model's answers, as far as it is known: not where the server is, nor how it is asked.
 _OF_ENDPOINT = ("name", "served", "revision", "max_new_tokens", "extra_body")
-_BEYOND_ENDPOINT = ("strategy", "budget", "device", "dtype", "attention", "batch_size")
+_BEYOND_ENDPOINT = ("strategy", "budget", "device", "dtype", "attention", "batch_size", "prefix_cache")
 # Attributes of a strategy's class that only reports read.
 _SHOWN = frozenset(RECORDED)
 # Files of a checkpoint that change no answer: what its training cost, and what was measured of it.
@@ -143,14 +142,11 @@ def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     for part, names in _OF_PARTS.items():
         left[part] = _given(left.get(part) or {}, names)
     left["device"] = str(left.get("device")).split(":")[0]
-    if left.get("batch_size") == "auto" and is_exact(left["device"], left.get("dtype")):
+    if not is_exact(left["device"], left.get("dtype")):
+        left |= _given({"prefix_cache": settings.get("prefix_cache")}, ())  # it may decide last bits there
+    elif left.get("batch_size") == "auto":
         left["batch_size"] = FIXED_BATCH  # the same answers
     return left
-
-
-def is_exact(device: str, dtype: str | None) -> bool:
-    """Whether an answer doesn't depend on what else is in its batch."""
-    return device.partition(":")[0] == "cpu" and dtype in ("float32", "auto")
 
 
 def _given(settings: Mapping[str, Any], without: Sequence[str]) -> dict[str, Any]:

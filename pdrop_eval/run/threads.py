@@ -1,4 +1,4 @@
-"""How many threads of the processor a model computes with: `threads=auto`, decided once in a process.
+"""How many threads of the processor a run has: `threads=auto` and `workers=auto`, decided once in a process.
 
 No answer depends on it. Small products are slower on several threads, as each has to be handed out, and so is
 everything where other processes keep the cores busy: threads wait for one another at each operator.
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 AUTO = "auto"
 _WORK = 250_000  # numbers that a layer handles at once, for each thread: less is not worth handing out
 _GLANCE = 0.2  # seconds that others are watched
+_WORKERS = 2  # threads that prepare questions, where they have cores
 
 
 def threads_for(config: "RunSpec", model_config: Any) -> int:
@@ -51,6 +52,24 @@ def settled_threads(asked: int | str | None, of_model: int | None, numbers: int)
     return 1 if worth == 1 else min(_free_cores(), worth)
 
 
+def workers_for(config: "RunSpec", threads: int) -> int:
+    """Return how many threads prepare questions while the model answers.
+
+    On a processor as many as the model's threads leave cores to: without one of their own they take turns
+    with the model, and both are slower than one after the other.
+
+    Args:
+        config: of the run.
+        threads: that the model computes with.
+    """
+    if config.workers != AUTO:
+        return int(config.workers)
+    if not str(config.device).startswith("cpu"):
+        return _WORKERS
+    cores = _free_cores() if config.threads == AUTO else usual_threads() // _processes()
+    return max(0, min(_WORKERS, cores - threads))
+
+
 @cache
 def usual_threads() -> int:
     """Return as many as torch begins with: by `OMP_NUM_THREADS`, or the cores that the process may use."""
@@ -64,11 +83,17 @@ def usual_threads() -> int:
 def _free_cores() -> int:
     """Return how many of these other processes leave; those of the same run share them."""
     from pdrop_eval.run.bench.machine import Load
-    from pdrop_eval.utils.distributed import world_size
 
-    most = usual_threads() // world_size()
+    most = usual_threads() // _processes()
     if most < 2:
         return 1
     load = Load()
     time.sleep(_GLANCE)
     return max(1, most - round(load.seen()["others"]))
+
+
+def _processes() -> int:
+    """Return how many processes of the run this machine has."""
+    from pdrop_eval.utils.distributed import world_size
+
+    return int(os.environ.get("LOCAL_WORLD_SIZE") or world_size())

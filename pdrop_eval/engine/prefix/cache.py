@@ -45,7 +45,8 @@ class PrefixCache:
     A prefix is everything up to a row's last image token. It is found again by what enters the decoder there,
     so nothing has to be said of which questions belong together; `prefix_keys` spares looking at it. Answers
     are those without it, up to rounding. When more than `gib` would be held, those go first that were used
-    longest ago. A cache is for one model with the same weights; another one empties it.
+    longest ago. A cache is for one model: another one empties it, as do weights that were changed in place.
+    Call `clear` after a change that torch doesn't count, such as switching an adapter.
 
     Args:
         gib: GiB of the device's memory, more than 0.
@@ -68,12 +69,14 @@ class PrefixCache:
         self.hits = self.misses = self.bytes = 0
         self._kept: OrderedDict[Hashable, Prefix] = OrderedDict()
         self._model: Any = lambda: None
+        self._version = 0
 
     def of_model(self, decoder: nn.Module) -> "PrefixCache":
-        """Return it for use with a decoder; what another one has left is let go."""
-        if self._model() is not decoder:
+        """Return it for use with a decoder; what another one has left, or other weights, is let go."""
+        version = sum(0 if one.is_inference() else one._version for one in decoder.parameters())
+        if self._model() is not decoder or self._version != version:
             self.clear()
-            self._model = weakref.ref(decoder)
+            self._model, self._version = weakref.ref(decoder), version
         return self
 
     def get(self, key: Hashable) -> Prefix | None:

@@ -51,7 +51,7 @@ def unshared_by_strategy(selector: Any, num_layers: int) -> str:
     reducer = getattr(selector, "reducer", None)
     if reducer is not None and reducer.needs.question:
         return f"{name} chooses by the question before the decoder"
-    if not getattr(selector, "shares_prefix", False):
+    if not _promises(selector):
         return (
             f"{name} doesn't promise that questions of one image have the same tokens before its first drop "
             "(shares_prefix)"
@@ -59,6 +59,14 @@ def unshared_by_strategy(selector: Any, num_layers: int) -> str:
     if not shared_layers(selector, num_layers):
         return f"{name} drops tokens before the first layer"
     return ""
+
+
+def _promises(selector: Any) -> bool:
+    """Tell whether a strategy says so itself: what overrides one of this package's promises anew."""
+    kind = type(selector)
+    ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+    own = ours or "shares_prefix" in vars(kind) or "shares_prefix" in getattr(selector, "__dict__", {})
+    return own and bool(getattr(selector, "shares_prefix", False))
 
 
 def shared_layers(selector: Any, num_layers: int) -> int:

@@ -1,6 +1,7 @@
 """Finds the prefixes of a batch among those that are kept, and computes those that aren't."""
 
 import hashlib
+import json
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +32,9 @@ class Sharing:
 
     Attributes:
         cache: what is kept.
+        decoder: the text model.
         keys: for each prompt, what its prefix follows from, ids and positions aside; None: it is looked at.
+        chosen_by: what says how images were reduced before the decoder, which `keys` don't.
         layers: those before the first drop.
         states: the layers whose entering states are kept, too; `len(modules)` for the decoder's output.
         modules: all layers of the decoder.
@@ -41,7 +44,9 @@ class Sharing:
     """
 
     cache: PrefixCache
+    decoder: nn.Module
     keys: Sequence[str] | None
+    chosen_by: str
     layers: int
     states: tuple[int, ...]
     modules: Sequence[nn.Module]
@@ -52,11 +57,14 @@ class Sharing:
     def is_possible(self, inputs: Mapping[str, Any], config: Any) -> bool:
         """Tell whether a forward that starts a sequence, with these inputs, may use what is kept.
 
-        Not where gradients are to flow, or where it is to give what every layer makes of every token.
+        Not where gradients are to flow, in training mode, whose dropout makes each forward another, or where
+        it is to give what every layer makes of every token.
         """
         mask = inputs.get("attention_mask")
         return not (
             torch.is_grad_enabled()
+            or self.decoder.training
+            or self.decoder in recording
             or inputs.get("labels") is not None
             or inputs.get("use_cache") is False
             or (mask is not None and not (isinstance(mask, Tensor) and mask.dim() == 2))
@@ -117,7 +125,7 @@ class Sharing:
                 if added is not None:
                     digest.update(added.content(number))
             else:  # beam search and num_return_sequences repeat every row
-                digest.update(self.keys[number // times].encode())
+                digest.update(json.dumps([self.chosen_by, self.keys[number // times]]).encode())
             key = digest.hexdigest(), end - at, self.layers, self.states, str(hidden.dtype)
             rows.append(Row(key, at, end - at))
         return start, rows
@@ -216,8 +224,9 @@ def sharing_of(
     depth = config.num_hidden_layers
     layers, states = shared_layers(selector, depth), states_needed(selector, depth)
     return Sharing(
-        cache=cache.of_model(decoder), keys=keys, layers=layers, states=states, modules=decoder.layers,
-        final_norm=decoder.norm, attention=config._attn_implementation,
+        cache=cache.of_model(decoder), decoder=decoder, keys=keys,
+        chosen_by=repr(getattr(selector, "reducer", None)), layers=layers, states=states,
+        modules=decoder.layers, final_norm=decoder.norm, attention=config._attn_implementation,
         token_bytes=token_bytes(config, decoder.dtype, layers, states),
     )  # fmt: skip
 

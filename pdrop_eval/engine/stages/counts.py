@@ -6,7 +6,6 @@ from typing import Any
 from torch import Tensor
 
 from pdrop_eval.engine.stages.ops import on_device
-from pdrop_eval.utils.errors import UserError
 
 
 class RetainedCounts:
@@ -50,7 +49,7 @@ def _ahead(
             selector.retained(num_layers, n) if free else None
             for n, free in zip(images, droppable, strict=True)
         ]
-    except (AttributeError, NotImplementedError, UserError):
+    except Exception:  # what is wrong is told where the drop asks
         return []
     drops = max((len(row) for row in rows if row is not None), default=0)
     found: list[list[int]] = []

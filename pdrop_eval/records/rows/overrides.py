@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.records.run_identity import FIXED_BATCH, registered_name
+from pdrop_eval.records.run_identity import registered_name
 from pdrop_eval.strategies.combinations import JOIN, flattened, is_combined, keys_of
 from pdrop_eval.strategies.make import combination_of
+from pdrop_eval.utils.batch_setting import FIXED_BATCH
 from pdrop_eval.utils.paths import CONF
 from pdrop_eval.utils.presets import presets, read_yaml
 

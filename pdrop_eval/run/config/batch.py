@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pdrop_eval.records.run_identity import FIXED_BATCH, is_exact
+from pdrop_eval.utils.batch_setting import FIXED_BATCH, is_exact
 
 
 def fixed_batch(overrides: Sequence[str]) -> list[str]:

@@ -32,6 +32,16 @@ DTYPES = ("float32", "bfloat16", "float16")
 ATTENTIONS = ("sdpa", "eager", "flash_attention_2")
 
 
+def _check_threads(config: "RunSpec") -> None:
+    """How many threads the model computes with, and how many prepare questions."""
+    if config.workers != "auto":
+        fix = "0 prepares each question when its turn comes; workers=auto takes as many as have a core."
+        check_whole("workers", config.workers, 0, fix)
+    if config.threads not in (None, "auto"):
+        fix = "A model computes with at least one; threads=auto takes as many as pay on this machine."
+        check_whole("threads", config.threads, 1, fix)
+
+
 def check_settings(config: "RunSpec") -> None:
     """The plain values: limit, batch size, dtype, device, attention, seeds and the model's choices."""
     if config.data.root is not None and not str(config.data.root).strip():
@@ -44,10 +54,7 @@ def check_settings(config: "RunSpec") -> None:
     if config.seed >= 2**32:
         raise UserError(f"seed={config.seed} is not allowed: NumPy takes seeds from 0 to {2**32 - 1}.")
     check_whole("bootstrap", config.bootstrap, 0)
-    check_whole("workers", config.workers, 0, "0 prepares each question when its turn comes.")
-    if config.threads not in (None, "auto"):
-        fix = "A model computes with at least one; threads=auto takes as many as pay on this machine."
-        check_whole("threads", config.threads, 1, fix)
+    _check_threads(config)
     cache = config.feature_cache
     if isinstance(cache, bool) or not isinstance(cache, (int, float)) or not 0 <= cache < float("inf"):
         raise UserError(

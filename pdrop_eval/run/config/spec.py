@@ -224,7 +224,7 @@ class RunSpec:
     attention: str
     seed: int
     bootstrap: int
-    workers: int
+    workers: int | str
     feature_cache: float
     log: str
     results: str

@@ -46,6 +46,7 @@ from pdrop_eval.run.lmms.inputs.requests import arguments_of, cut, where
 from pdrop_eval.run.lmms.inputs.staging import staged_inputs
 from pdrop_eval.run.lmms.measurement import Measurement
 from pdrop_eval.run.lmms.token_layout import placed, retained_of
+from pdrop_eval.utils.batch_setting import FIXED_BATCH
 from pdrop_eval.utils.distributed import run_on_all_ranks, world_size
 from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.prefix_setting import check_memory, setting_of
@@ -220,6 +221,8 @@ class PdropLlava(lmms):
         answers: list[Any] = [None] * len(requests)
         self._seed, self._told = torch.initial_seed(), time.monotonic()
         self.prefixes.use(self.strategy)
+        if self.auto_batch and any(self._is_sampled(request) for request in requests):
+            self.batch_size = min(self.batch_size, FIXED_BATCH)  # a batch draws with a seed of its own
         if self.auto_batch:  # batches as they were before an interruption
             self.batch_size = self._answers.first_batch_size(self.batch_size)
         self._began = self.batch_size
@@ -253,7 +256,7 @@ class PdropLlava(lmms):
         questions = list(islice(ready, len(indices)))
         waiting = [(indices[place], questions[place]) for place in in_order(questions)]
         self._answers.usage[waiting[0][1].request.args[4]].waiting_seconds += time.perf_counter() - started
-        sampled = self._arguments(waiting[0][1].request.args[1])[0]["do_sample"]
+        sampled = self._is_sampled(waiting[0][1].request)
         waiting = [waiting[place] for place in self.prefixes.plan([one for _, one in waiting], sampled)]
         known, waiting = self._recall(waiting)
         yield from known
@@ -282,7 +285,7 @@ class PdropLlava(lmms):
         if not self._answers.has_journal:
             return [], waiting
         request = waiting[0][1].request
-        sampled = self._arguments(request.args[1])[0]["do_sample"]
+        sampled = self._is_sampled(request)
         exact = self.loaded.model.dtype == torch.float32 and self.placed.type == "cpu" and not sampled
         known, rest, size = self._answers.recall(waiting, exact)
         if self.auto_batch and size is not None:
@@ -362,6 +365,9 @@ class PdropLlava(lmms):
 
     def _arguments(self, given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return arguments_of(given, self.max_new_tokens)
+
+    def _is_sampled(self, request: Instance) -> bool:
+        return bool(self._arguments(request.args[1])[0]["do_sample"])
 
     def _measure(
         self, question: Prepared, report: Any, row: int, new: Sequence[int], retained: list[list]

@@ -25,7 +25,9 @@ def open_model(plan: "Plan", strategy: Any, **changes: Any) -> PdropLlava:
     threads.usual_threads()  # before any is set
     gc.collect()  # in a sweep, the model of the run before may still wait for it
     model = PdropLlava(plan.config.model.pretrained, strategy, **{**model_settings(plan), **changes})
-    torch.set_num_threads(threads.threads_for(plan.config, model.config))
+    number = threads.threads_for(plan.config, model.config)
+    torch.set_num_threads(number)
+    model.workers = threads.workers_for(plan.config, number)
     return model
 
 
@@ -49,7 +51,7 @@ def model_settings(plan: "Plan") -> dict[str, Any]:
         "generation": config.model.generation,
         "devices": config.model.devices,
         **config.model.bounds.given(),
-        "workers": config.workers,
+        "workers": 0 if config.workers == "auto" else config.workers,  # `open_model` decides
         "feature_cache": config.feature_cache,
         "prefix_cache": config.prefix_cache,
         "prefix_memory": config.prefix_memory,

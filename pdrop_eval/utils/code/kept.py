@@ -1,7 +1,8 @@
 """What was read in the files of this package, kept on the disk: reading all of them takes most of a second.
 
-A file counts as unchanged while size, time of change and time of its entry in the file system are the same;
-the last of them nobody can set back.
+A file counts as unchanged while its place on the disk, size, time of change and time of its entry in the file
+system are the same; the last of them nobody can set back, but where a read-only image was made with times
+that are all alike, and there nothing is kept.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from pdrop_eval.utils.code.hashing import file_sha256
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.paths import PACKAGE, cache_folder
 
-_FORM = 1  # of the kept file
+_FORM = 2  # of the kept file
 
 
 class Kept:
@@ -38,7 +39,9 @@ class Kept:
         if not file.is_relative_to(PACKAGE):
             return make()
         stat = file.stat()
-        state = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+        if not stat.st_ctime_ns % 10**9:  # set by what made an image, as in a container's read-only one
+            return make()
+        state = [stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
         known = self._files.get(str(file))
         if known is None or known["state"] != state:
             known = self._files[str(file)] = {"state": state, "values": {}}

@@ -48,7 +48,8 @@ def leave(status: int) -> None:
     """
     if not is_own():
         return
-    threading._shutdown()  # type: ignore[attr-defined]
+    with suppress(KeyboardInterrupt):  # as Python's own exit does
+        threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     os._exit(status if _written() else 120)
 

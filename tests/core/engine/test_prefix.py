@@ -191,6 +191,49 @@ def test_keys_say_which_prefixes_are_the_same():
     assert prefixes.hits == 1
 
 
+def test_a_key_says_nothing_of_how_images_were_reduced():
+    case, prefixes = build(model_of("llava"), [[4, IMAGE, 5]]), PrefixCache(gib=1)
+    for strategy in (VisionZip(dominant=6, contextual=2), VisionZip(dominant=4, contextual=4)):
+        with case.under(strategy):
+            alone = case.forward().logits
+        with sharing(case, prefixes, prefix_keys=["same"]).under(strategy):
+            assert torch.allclose(case.forward().logits[:, -1], alone[:, -1], atol=1e-4)
+    assert (prefixes.misses, prefixes.hits) == (2, 0)
+
+
+def test_training_mode_and_other_weights_share_nothing():
+    case, prefixes = build(model_of("llava"), [[4, IMAGE, 5]]), PrefixCache(gib=1)
+    weight = case.model.get_decoder().layers[0].mlp.up_proj.weight
+    with sharing(case, prefixes).under(Vanilla()):
+        case.model.train()
+        case.forward()
+        case.model.eval()
+        assert prefixes.misses == 0
+        before = case.forward().logits
+    with torch.no_grad():
+        weight.mul_(2)
+    try:
+        with sharing(case, prefixes).under(Vanilla()):
+            assert not torch.allclose(case.forward().logits, before)
+    finally:
+        with torch.no_grad():
+            weight.mul_(0.5)
+    assert (prefixes.misses, prefixes.hits) == (2, 0)
+
+
+def test_a_promise_is_not_inherited_by_what_overrides_its_reasons():
+    class Mine(VisionZip):
+        pass
+
+    class Also(VisionZip):
+        shares_prefix = True
+
+    text = model_of("llava").config.get_text_config()
+    reasons = [unshared(families.get("llava"), text, kind()) for kind in (VisionZip, Mine, Also)]
+    assert [bool(reason) for reason in reasons] == [False, True, False]
+    assert "shares_prefix" in reasons[1]
+
+
 def test_gradients_labels_and_outputs_of_all_layers_share_nothing(columns):
     case, prefixes = build(model_of("llava"), [[4, IMAGE, 5]]), PrefixCache(gib=1)
     ids = case.inputs["input_ids"]
@@ -211,8 +254,12 @@ def test_who_records_attention_gets_all_rows():
         with AttentionShares(case.model, image, range(8)) as recorded, under:
             case.forward()
         shares.append(recorded.shares)
+    with replace(case, options={"prefixes": prefixes}).under(Vanilla()):  # who begins to look inside
+        with AttentionShares(case.model, image, range(8)) as recorded:
+            case.forward()
+        shares.append(recorded.shares)
     assert prefixes.misses == 0
-    assert all(torch.equal(shares[0][layer], shares[1][layer]) for layer in range(8))
+    assert all(torch.equal(shares[0][layer], one[layer]) for one in shares[1:] for layer in range(8))
 
 
 def test_the_prefixes_used_longest_ago_go_first():

@@ -40,6 +40,32 @@ def test_small_batches_and_busy_cores_leave_a_model_fewer_threads(monkeypatch):
     assert threads.settled_threads(None, None, 1) == 16
 
 
+def test_questions_are_prepared_in_threads_that_have_a_core_of_their_own(monkeypatch):
+    monkeypatch.setattr(threads, "usual_threads", lambda: 8)
+    monkeypatch.setattr(threads, "_free_cores", lambda: 4)
+    chosen = {
+        ("auto", 4): 0, ("auto", 3): 1, ("auto", 1): 2, ("threads=4", 4): 2, ("threads=8", 8): 0,
+        ("workers=3", 4): 3, ("device=cuda", 4): 2,
+    }  # fmt: skip
+    for (given, number), workers in chosen.items():
+        config = compose_spec([given] if "=" in given else [])
+        assert threads.workers_for(config, number) == workers, given
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "True"])
+def test_no_number_of_workers_is_refused(value):
+    with pytest.raises(UserError, match=rf"workers={value}.*workers=auto"):
+        check_settings(compose_spec([f"workers={value}"]))
+
+
+def test_where_answers_are_not_exact_shared_prefixes_are_another_run():
+    found = {}
+    for device in ("cpu", "cuda"):
+        off, usual = (compose_spec([f"device={device}", *more]) for more in (["prefix_cache=off"], []))
+        found[device] = settings_sha256(off.to_dict()) == settings_sha256(usual.to_dict())
+    assert found == {"cpu": True, "cuda": False}
+
+
 def test_what_the_machine_chooses_is_the_same_run():
     usual = settings_sha256(compose_spec().to_dict())
     for given in (["threads=2"], ["threads=1", "batch_size=8"]):

@@ -48,3 +48,20 @@ def test_the_default_answers_as_one_question_at_a_time(strategy, model):
     assert whole == one
     assert measured == alone  # which tokens each layer retained among it
     assert len(set(whole)) > 1
+
+
+def test_sampled_answers_are_those_of_batches_of_eight(model):
+    """What a batch draws goes by the questions in it, and a run that was begun with 8 counts as the same."""
+    model.use(STRATEGIES[0])
+    sampled = {"do_sample": True, "temperature": 1.0}
+
+    def drawn():
+        torch.manual_seed(0)
+        return texts(model.generate_until(requests(model, [*ASKED, *ASKED], **sampled)))
+
+    usual = drawn()
+    model.auto_batch, model.batch_size = False, 8
+    eight = drawn()
+    model.batch_size = 32
+    assert eight == usual != drawn()
+    model.auto_batch = True

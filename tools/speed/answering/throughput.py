@@ -47,13 +47,13 @@ class Contender:
     Attributes:
         name: Its name.
         strategy: None for lmms-eval's own model.
-        workers: Threads that prepare questions.
+        workers: Threads that prepare questions; None: as many as `workers=auto` chooses here.
         before: Whether it is the earlier code, by its own defaults.
     """
 
     name: str
     strategy: str | None
-    workers: int = 2
+    workers: int | None = None
     before: bool = False
 
 
@@ -72,10 +72,10 @@ ALONE = (None, None, None, 3, 3, 5, 5)  # by contender: whose model's time is th
 EARLIER = (None, None, None, 1, 1, 2, 2)  # by contender: the earlier code under the same strategy
 
 
-def ours(model: PdropLlava, contender: Contender) -> PdropLlava:
+def ours(model: PdropLlava, contender: Contender, workers: int) -> PdropLlava:
     """The model with a contender's settings: one copy of the weights serves them all."""
     model.use(make_strategy(str(contender.strategy)))
-    model.workers = contender.workers
+    model.workers = workers if contender.workers is None else contender.workers
     model.features.clear()
     return model
 
@@ -98,7 +98,9 @@ def load_stock(plan: Plan) -> Any:
     return stock
 
 
-def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -> dict[str, Any]:
+def run(
+    contender: Contender, model: Any, plan: Plan, task: str, folder: Path, workers: int
+) -> dict[str, Any]:
     """Has one task answered. seconds: of the whole task; answering, processor: of the questions."""
     config, seconds, spent = plan.config, [], []
     info, tasks = open_task(plan, task, folder)
@@ -120,7 +122,7 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
         rows = sorted(output["samples"][task], key=lambda row: row["doc_id"])
         answers, usage, size = [row["filtered_resps"][0] for row in rows], None, 1
     else:
-        ours(model, contender)  # each task begins with an empty cache
+        ours(model, contender, workers)  # each task begins with an empty cache
         entry, samples = run_task(
             model, info, tasks, AnswerLog(), limit=config.limit, seed=config.seed, resamples=config.bootstrap,
             tflops=lambda _: 0.0, truncated_images=config.suite.source == "hub",
@@ -135,12 +137,13 @@ def run(contender: Contender, model: Any, plan: Plan, task: str, folder: Path) -
     }  # fmt: skip
 
 
-def measure(plan: Plan, rounds: int, server: Any) -> list[list[list[dict[str, Any]]]]:
-    """For each contender, of each round, what `run` gave for each task. The first round doesn't count.
+def measure(plan: Plan, rounds: int, server: Any) -> tuple[list[list[list[dict[str, Any]]]], int]:
+    """For each contender, of each round, what `run` gave for each task; and the workers that auto chose.
 
-    A contender that can't be had, as there is no earlier code, has no rounds.
+    The first round doesn't count. A contender that can't be had, as there is no earlier code, has no rounds.
     """
     stock, own = load_stock(plan), open_model(plan, make_strategy("vanilla"))
+    workers = own.workers
     found: list[list[list[dict[str, Any]]]] = [[] for _ in CONTENDERS]
     steps = tqdm(total=(rounds + 1) * len(found) * len(plan.tasks), unit="task", dynamic_ncols=True)
     for number in range(rounds + 1):
@@ -153,16 +156,20 @@ def measure(plan: Plan, rounds: int, server: Any) -> list[list[list[dict[str, An
                 steps.update(len(plan.tasks))
             for task in () if contender.before else plan.tasks:
                 with tempfile.TemporaryDirectory() as scratch:
-                    results.append(run(contender, model, plan, task, Path(scratch)))
+                    results.append(run(contender, model, plan, task, Path(scratch), workers))
                 steps.update()
             if number and results:
                 found[index].append(results)
     steps.close()
-    return found
+    return found, workers
 
 
 def summary(
-    plan: Plan, found: list[list[list[dict[str, Any]]]], load: dict[str, Any], before: str | None
+    plan: Plan,
+    found: list[list[list[dict[str, Any]]]],
+    load: dict[str, Any],
+    before: str | None,
+    workers: int,
 ) -> dict[str, Any]:
     """What the files hold: settings, environment, and of each contender its rates and its harness's share."""
     samples = sum(len(task["answers"]) for task in found[0][0])
@@ -179,6 +186,7 @@ def summary(
         "device": config.device,
         "dtype": config.dtype,
         "threads": torch.get_num_threads(),
+        "workers": workers,
         "hardware": machine,
         "load": load,
         "packages": provenance.package_versions(),
@@ -186,6 +194,7 @@ def summary(
         "contenders": [
             {
                 **asdict(contender),
+                "alone": contender.workers == 0,
                 **_numbers(rounds, found[0], samples),
                 **_gain(rounds, [] if first is None else found[first]),
                 **_harness(rounds, found, alone),
@@ -268,7 +277,8 @@ def main() -> None:
         sys.exit(f"throughput: {error}")
     load = Load()
     with earlier(options.before, overrides) as server:
-        found = summary(plan, measure(plan, options.rounds, server), load.seen(), options.before or None)
+        rounds, workers = measure(plan, options.rounds, server)
+        found = summary(plan, rounds, load.seen(), options.before or None, workers)
     print(throughput_lines(found))
     write_atomically(options.out, json.dumps(found, indent=1) + "\n")
     page = options.out.with_suffix(".md")

@@ -58,10 +58,15 @@ def _where(found: Mapping[str, Any]) -> str:
     return (
         f"model={found['model']}, suite={found['suite']}: {found['samples']} questions of "
         f"{', '.join(found['tasks'])}, {found['rounds']} rounds. {escaped(on)}, {found['threads']} thread(s) "
-        f"for the model, {found['dtype']}; torch {packages['torch']}, "
+        f"for the model{_preparing(found)}, {found['dtype']}; torch {packages['torch']}, "
         f"transformers {packages['transformers']}, lmms-eval {packages['lmms-eval']}; "
         f"code {code['version']}{commit}{changed}.{busy}"
     )
+
+
+def _preparing(found: Mapping[str, Any]) -> str:
+    """How many threads prepare questions by default; nothing where it isn't known."""
+    return f" and {found['workers']} that prepare questions" if "workers" in found else ""
 
 
 def _table(found: Mapping[str, Any]) -> str:
@@ -91,8 +96,8 @@ def _table(found: Mapping[str, Any]) -> str:
 
 def _goal(found: Mapping[str, Any]) -> str:
     """Whether each goal is met, for each way of answering with workers; what is missed, by how much."""
-    ways = [one for one in found["contenders"] if "answering_overhead" in one and one["workers"]]
-    alone = {one["strategy"]: one for one in found["contenders"] if one["strategy"] and not one["workers"]}
+    ways = [one for one in found["contenders"] if "answering_overhead" in one and not _alone(one)]
+    alone = {one["strategy"]: one for one in found["contenders"] if one["strategy"] and _alone(one)}
     blocks = []
     if any("gain" in one for one in ways):
         heading = (
@@ -168,8 +173,13 @@ def _span(values: Sequence[float]) -> str:
 def _name(one: Mapping[str, Any]) -> str:
     if one["strategy"] is None:
         return f"lmms-eval llava_hf, batch {one['batch_size']}"
-    which = ", before" if one.get("before") else "" if one["workers"] else ", no workers"
+    which = ", before" if one.get("before") else ", no workers" if _alone(one) else ""
     return f"{display_name(one['strategy'])}, batch {one['batch_size']}{which}"
+
+
+def _alone(one: Mapping[str, Any]) -> bool:
+    """Whether it was told to prepare each question in its turn."""
+    return bool(one["alone"] if "alone" in one else one["strategy"] and one["workers"] == 0)
 
 
 def _range(values: Sequence[float], digits: int) -> str:

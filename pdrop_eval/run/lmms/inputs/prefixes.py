@@ -50,10 +50,14 @@ class PrefixReuse:
         self._shared = set()
         if strategy is self.strategy:
             return
-        self.strategy = strategy
+        self.strategy = None  # so that what is refused now is refused again
         self.cache.clear()
-        if self.choice == OFF:
-            return
+        if self.choice != OFF:
+            self._settle(strategy)
+        self.strategy = strategy
+
+    def _settle(self, strategy: Any) -> None:
+        """Find out whether anything can be shared under a strategy. Raises as `use`."""
         text = self.model.config.get_text_config()
         self.reason = unshared(self.family, text, strategy)
         if self.choice == ON:
