@@ -229,16 +229,16 @@ family: $(STAMP)  ## Train the missing miniatures, write their model cards
 	$(BIN)/python -m tools.mini.family $(ARGS)
 
 family-cards: $(STAMP)  ## Write the miniatures' model cards again
-	$(BIN)/python -m tools.mini.member_card $(ARGS)
+	$(BIN)/python -m tools.mini.cards.member_card $(ARGS)
 
 train-mini: $(STAMP)  ## Train the first miniature from its seed
 	$(BIN)/python -m tools.mini.training.train --out $(TRAINING) $(ARGS)
-	$(BIN)/python -m tools.mini.card $(TRAINING)
+	$(BIN)/python -m tools.mini.cards.card $(TRAINING)
 
 train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 	$(BIN)/python -m tools.mini.training.train --architecture qwen2_5_vl --vision-steps 700 --joint-steps 3000 \
 		--guided 0.5 --checkpoint-every 50 --out $(TRAINING)-qwen2_5_vl $(ARGS)
-	$(BIN)/python -m tools.mini.card $(TRAINING)-qwen2_5_vl
+	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-qwen2_5_vl
 
 flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md
 	$(BIN)/python -m tools.speed.prefill.flops $(ARGS)

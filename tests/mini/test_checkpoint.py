@@ -11,7 +11,7 @@ from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.strategies.fastv import FastV
 from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
 from tools.mini import answer
-from tools.mini.member_card import own_strategy
+from tools.mini.cards.member_card import own_strategy
 
 SHIPPED = sorted([MINI_CHECKPOINT, *(path for path in MINI_CHECKPOINTS.glob("*") if path.is_dir())])
 CARDED = [folder for folder in SHIPPED if (folder / "card.json").is_file()]

@@ -10,7 +10,7 @@ from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.records.store import Run
 from pdrop_eval.utils.errors import UserError
-from tools.mini import member_card
+from tools.mini.cards import member_card
 from tools.mini.next import save_next
 from tools.mini.training.model import build_model, build_processor
 

@@ -109,7 +109,7 @@ def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
     ("target", "command"),
     [
         ("family", "python -m tools.mini.family a=1"),
-        ("family-cards", "python -m tools.mini.member_card a=1"),
+        ("family-cards", "python -m tools.mini.cards.member_card a=1"),
         ("findings", "python -m pdrop_eval.report.findings.page a=1"),
         ("readme", "pdrop-eval-tables out=results/tables readme=README.md page=results/README.md a=1"),
         ("shelf", "pdrop-eval-tables table=shelf root=results/shelf out=results/tables readme=README.md"),

@@ -283,7 +283,7 @@ def run(names: Sequence[str], overrides: Sequence[str], options: argparse.Namesp
     ]
     print("\n".join(f"Exported: {folder}" for folder in exported) or "Nothing to do: all are there.")
     if not options.no_cards:
-        from tools.mini.member_card import write_card
+        from tools.mini.cards.member_card import write_card
 
         for folder in exported:
             write_card(folder)

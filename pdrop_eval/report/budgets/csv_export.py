@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.layout import venue, verdict
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.layout import venue, verdict
+from pdrop_eval.report.budgets.board.rows import Row
 from pdrop_eval.report.budgets.published import blocks, models, title, without_dropping
-from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import MISSING
 from pdrop_eval.report.tables.csv_export import CELL, cell_columns, write_csv

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL, METHOD
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.layout import (
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.layout import (
     ABOVE,
     BELOW,
     OPEN,
@@ -16,13 +16,13 @@ from pdrop_eval.report.budgets.layout import (
     unit_of,
     venue,
 )
-from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.board.paired import Pairing
+from pdrop_eval.report.budgets.board.rows import Row
+from pdrop_eval.report.budgets.board.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.budgets.printed_rows import MEAN, letters_of, published_line, source_notes
 from pdrop_eval.report.budgets.published import BENEATH, Printed, sources_of, without_dropping
 from pdrop_eval.report.budgets.published import title as model_title
-from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.report.budgets.speed import Prefills
-from pdrop_eval.report.budgets.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Shown, plain
 from pdrop_eval.report.paired.effect import Mean
 from pdrop_eval.report.tables.cells import PUBLISHED, shown_score

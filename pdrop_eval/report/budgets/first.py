@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.layout import ABOVE, OWN, interval, row_name, venue, verdict
-from pdrop_eval.report.budgets.paired import Pairing
-from pdrop_eval.report.budgets.rows import Row
-from pdrop_eval.report.budgets.words import asked, budget, shows
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.layout import ABOVE, OWN, interval, row_name, venue, verdict
+from pdrop_eval.report.budgets.board.paired import Pairing
+from pdrop_eval.report.budgets.board.rows import Row
+from pdrop_eval.report.budgets.board.words import asked, budget, shows
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Shown, plain
 from pdrop_eval.report.formats.markdown import escaped, markdown_grid
 from pdrop_eval.report.tables.notes import RENDERED, codes, questions

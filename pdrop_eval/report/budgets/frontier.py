@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.budgets.blocks import Board
-from pdrop_eval.report.budgets.layout import interval, title, unit_of, venue
-from pdrop_eval.report.budgets.rows import Row
-from pdrop_eval.report.budgets.words import asked, reasons
+from pdrop_eval.report.budgets.board.blocks import Board
+from pdrop_eval.report.budgets.board.layout import interval, title, unit_of, venue
+from pdrop_eval.report.budgets.board.rows import Row
+from pdrop_eval.report.budgets.board.words import asked, reasons
 from pdrop_eval.report.formats.grid import Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.tables.cells import shown_score
 from pdrop_eval.report.tables.csv_export import write_csv

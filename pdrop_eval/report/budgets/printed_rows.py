@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from string import ascii_uppercase
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.budgets.layout import TOTAL, venue
+from pdrop_eval.report.budgets.board.layout import TOTAL, venue
 from pdrop_eval.report.budgets.published import (
     Printed,
     blocks,

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pdrop_eval.report.budgets.blocks import Board
-from pdrop_eval.report.budgets.rows import Row
+from pdrop_eval.report.budgets.board.blocks import Board
+from pdrop_eval.report.budgets.board.rows import Row
 
 
 def ranks(board: Board) -> dict[str, Any] | None:

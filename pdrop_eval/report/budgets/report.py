@@ -4,13 +4,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.report.budgets.blocks import Board
+from pdrop_eval.report.budgets.board.blocks import Board
+from pdrop_eval.report.budgets.board.layout import measured_section, published_section
+from pdrop_eval.report.budgets.board.paired import Pairing, compare
 from pdrop_eval.report.budgets.csv_export import published_sheet, sheet
 from pdrop_eval.report.budgets.field import field_section
 from pdrop_eval.report.budgets.first import first_boards, first_field
 from pdrop_eval.report.budgets.frontier import frontier_section, frontier_sheet
-from pdrop_eval.report.budgets.layout import measured_section, published_section
-from pdrop_eval.report.budgets.paired import Pairing, compare
 from pdrop_eval.report.budgets.printed_rows import published_sections
 from pdrop_eval.report.budgets.published import BENEATH, NONE
 from pdrop_eval.report.budgets.ranks import ranks

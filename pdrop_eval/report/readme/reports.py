@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pdrop_eval.records.rows.left_out import LeftOut
 from pdrop_eval.records.rows.run import Run
-from pdrop_eval.report.budgets.blocks import Board, boards
+from pdrop_eval.report.budgets.board.blocks import Board, boards
 from pdrop_eval.report.budgets.published import BENEATH, NONE, ONLY
 from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.formats.html import page

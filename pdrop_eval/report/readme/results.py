@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.bench.training_speed import load_speed, speed_lines
-from pdrop_eval.report.budgets.blocks import boards
+from pdrop_eval.report.budgets.board.blocks import boards
 from pdrop_eval.report.findings.page import summary
 from pdrop_eval.report.findings.questions import Comparison
 from pdrop_eval.report.formats.grid import Section

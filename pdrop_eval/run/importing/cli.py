@@ -20,8 +20,6 @@ from pdrop_eval.run.config.compose import help_text
 from pdrop_eval.run.config.own_data import own_suite
 from pdrop_eval.run.importing import record as records
 from pdrop_eval.run.importing.benchmarks import benchmark_of_task
-from pdrop_eval.run.importing.lmms_eval_log import read_log
-from pdrop_eval.run.importing.plain_table import read_table
 from pdrop_eval.run.importing.questions import (
     Asked,
     Known,
@@ -30,10 +28,12 @@ from pdrop_eval.run.importing.questions import (
     questions_of_run,
     record_of,
 )
+from pdrop_eval.run.importing.readers.lmms_eval_log import read_log
+from pdrop_eval.run.importing.readers.plain_table import read_table
+from pdrop_eval.run.importing.readers.vlmevalkit import read_results
 from pdrop_eval.run.importing.source import Source, TaskRows, folder_of
 from pdrop_eval.run.importing.spec import ImportSpec, read_settings
 from pdrop_eval.run.importing.text import import_text
-from pdrop_eval.run.importing.vlmevalkit import read_results
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.terminal import cli
 from pdrop_eval.utils.terminal.console import script

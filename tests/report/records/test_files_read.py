@@ -13,7 +13,7 @@ from pdrop_eval.records.samples import load_samples
 from pdrop_eval.records.store import read_record
 from pdrop_eval.report.tables.spec import load_table
 from pdrop_eval.run.bench.record import read as read_bench
-from pdrop_eval.run.importing.files import read_json, read_rows
+from pdrop_eval.run.importing.readers.files import read_json, read_rows
 from pdrop_eval.run.train.data.json_stream import read_entries
 from pdrop_eval.strategies.recipe import read_recipe
 from pdrop_eval.utils.errors import UserError, naming

@@ -9,10 +9,10 @@ from report_records import NEXT_P5, edit
 
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.budgets.blocks import boards
+from pdrop_eval.report.budgets.board.blocks import boards
+from pdrop_eval.report.budgets.board.paired import Pairing, compare
 from pdrop_eval.report.budgets.field import field_section
 from pdrop_eval.report.budgets.frontier import fronts
-from pdrop_eval.report.budgets.paired import Pairing, compare
 from pdrop_eval.report.budgets.published import (
     blocks,
     model_name,

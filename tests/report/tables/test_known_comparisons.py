@@ -10,7 +10,7 @@ from report_records import edit
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.samples import checksum
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.board.paired import Pairing
 from pdrop_eval.report.paired import stored_samples
 from pdrop_eval.report.paired.known import FILE, Known
 from pdrop_eval.report.readme.cli import make_tables

@@ -11,12 +11,12 @@ import shelf_records as made
 from pdrop_eval.records.rows.left_out import LeftOut, note_left_out
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.budgets.blocks import boards
-from pdrop_eval.report.budgets.layout import venue
-from pdrop_eval.report.budgets.order import order_of
-from pdrop_eval.report.budgets.paired import Pairing, compare
+from pdrop_eval.report.budgets.board.blocks import boards
+from pdrop_eval.report.budgets.board.layout import venue
+from pdrop_eval.report.budgets.board.order import order_of
+from pdrop_eval.report.budgets.board.paired import Pairing, compare
+from pdrop_eval.report.budgets.board.words import reasons
 from pdrop_eval.report.budgets.published import model_name, printed
-from pdrop_eval.report.budgets.words import reasons
 from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables.spec import load_table, shipped
 from pdrop_eval.strategies.registry import StrategyInfo

@@ -6,7 +6,7 @@ from typing import Any
 
 from pdrop_eval.records.rows.left_out import LeftOut
 from pdrop_eval.records.rows.row_key import RowKey, family_name
-from pdrop_eval.report.budgets.blocks import boards
+from pdrop_eval.report.budgets.board.blocks import boards
 from pdrop_eval.report.budgets.report import budgets
 from pdrop_eval.report.formats.grid import Note, Section
 from pdrop_eval.report.site.data.records import Recorded

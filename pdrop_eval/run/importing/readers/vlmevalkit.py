@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.run.importing.benchmarks import benchmark_of_task, check_asked, in_order
-from pdrop_eval.run.importing.files import TABLES, Placed, read_rows
+from pdrop_eval.run.importing.readers.files import TABLES, Placed, read_rows
 from pdrop_eval.run.importing.source import (
     Row,
     Source,

@@ -19,8 +19,8 @@ from pdrop_eval.run.importing.benchmarks import (
     is_task,
     metrics_of,
 )
-from pdrop_eval.run.importing.files import Placed, read_json, read_rows
-from pdrop_eval.run.importing.lmms_eval_results import (
+from pdrop_eval.run.importing.readers.files import Placed, read_json, read_rows
+from pdrop_eval.run.importing.readers.lmms_eval_results import (
     OLD_NAMES,
     Results,
     claimed_by,

@@ -1,8 +1,8 @@
 """Export a miniature that was trained here in Hugging Face format, with a model card of what was measured.
 
-python -m tools.mini.card results/mini-training        # a finished training, to mini_base
-python -m tools.mini.card                              # its card again, of the weights that are there
-python -m tools.mini.card --architecture qwen2_5_vl    # the card of mini_qwen2_5_vl again
+python -m tools.mini.cards.card results/mini-training        # a finished training, to mini_base
+python -m tools.mini.cards.card                              # its card again, of the weights that are there
+python -m tools.mini.cards.card --architecture qwen2_5_vl    # the card of mini_qwen2_5_vl again
 """
 
 import argparse

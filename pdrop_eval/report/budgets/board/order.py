@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from itertools import combinations
 
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.paired import Pairing
 from pdrop_eval.report.budgets.published import Printed
 from pdrop_eval.report.paired.stored_samples import CannotCompareError
 

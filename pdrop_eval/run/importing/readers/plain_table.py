@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.run.importing.benchmarks import benchmark_of_task, check_asked, check_task, in_order, is_task
-from pdrop_eval.run.importing.files import TABLES, Placed, read_rows
+from pdrop_eval.run.importing.readers.files import TABLES, Placed, read_rows
 from pdrop_eval.run.importing.source import (
     Row,
     Source,

@@ -6,8 +6,8 @@ from typing import TypeVar
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.rows.run import Run
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.rows import Row
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.rows import Row
 from pdrop_eval.report.paired.answers import Answers, scores_of
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
 from pdrop_eval.report.paired.known import Known

@@ -4,11 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pdrop_eval.benchmarks.registry import names
-from pdrop_eval.report.budgets.blocks import Block, Board
-from pdrop_eval.report.budgets.order import Order, order_of
-from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.board.blocks import Block, Board
+from pdrop_eval.report.budgets.board.order import Order, order_of
+from pdrop_eval.report.budgets.board.paired import Pairing
+from pdrop_eval.report.budgets.board.rows import Row
 from pdrop_eval.report.budgets.published import title
-from pdrop_eval.report.budgets.rows import Row
 from pdrop_eval.strategies.registry import display_name
 from pdrop_eval.utils.text import numbers
 

@@ -13,9 +13,18 @@ from pdrop_eval.records.rows.alike import largest, told
 from pdrop_eval.records.rows.left_out import LeftOut
 from pdrop_eval.records.rows.row_key import family_name
 from pdrop_eval.records.rows.run import Run, pick
-from pdrop_eval.report.budgets.narrow import narrowed
+from pdrop_eval.report.budgets.board.narrow import narrowed
+from pdrop_eval.report.budgets.board.rows import (
+    BUDGET,
+    DIGITS,
+    Place,
+    Row,
+    image_tokens,
+    order,
+    place_of,
+    row_of,
+)
 from pdrop_eval.report.budgets.published import Printed, model_of, printed
-from pdrop_eval.report.budgets.rows import BUDGET, DIGITS, Place, Row, image_tokens, order, place_of, row_of
 from pdrop_eval.report.tables.cells import MISSING, Cell
 from pdrop_eval.report.tables.spec import Table
 from pdrop_eval.strategies.registry import VANILLA, info_of

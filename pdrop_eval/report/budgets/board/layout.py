@@ -5,12 +5,12 @@ from string import ascii_uppercase
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import METHOD
-from pdrop_eval.report.budgets.blocks import Board
-from pdrop_eval.report.budgets.paired import Pairing
+from pdrop_eval.report.budgets.board.blocks import Board
+from pdrop_eval.report.budgets.board.paired import Pairing
+from pdrop_eval.report.budgets.board.rows import Row
+from pdrop_eval.report.budgets.board.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.budgets.published import Printed, sources_of
 from pdrop_eval.report.budgets.published import title as model_title
-from pdrop_eval.report.budgets.rows import Row
-from pdrop_eval.report.budgets.words import asked, budget, reasons, shows, undropped
 from pdrop_eval.report.formats.grid import (
     LAYERS,
     NOT_COMPARABLE,

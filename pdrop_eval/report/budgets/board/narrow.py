@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pdrop_eval.report.budgets.blocks import Board
+    from pdrop_eval.report.budgets.board.blocks import Board
 
 
 def narrowed(board: "Board") -> "Board":

@@ -1,6 +1,6 @@
 """The model card of a member of the family: what it is, how it was trained, what was measured of it.
 
-    python -m tools.mini.member_card pdrop_eval/models/checkpoints/mini_pdrop_05
+    python -m tools.mini.cards.member_card pdrop_eval/models/checkpoints/mini_pdrop_05
 
 Nothing in a card is written by hand: sizes are those of its config.json, the training is that of its
 training_record.json, and scores are those of the evaluation records in results/runs, if they are of these
@@ -28,7 +28,7 @@ from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.text import numbers
-from tools.mini.card import NAMES, exact_match_table, print_sizes
+from tools.mini.cards.card import NAMES, exact_match_table, print_sizes
 
 RUNS = Path("results/runs")
 SUITE = "mini"

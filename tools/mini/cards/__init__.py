@@ -1,0 +1,1 @@
+"""Model cards of the miniatures: written of what was trained and measured."""
