@@ -27,6 +27,7 @@ def compare(llava, data, lmms_eval, monkeypatch, capsys):
     return run
 
 
+@pytest.mark.slow
 def test_retaining_everything_changes_no_answer(compare, monkeypatch):
     keep_all = "candidate_overrides=[strategy.ratio=1.0]"
     status, found, shown = compare(keep_all, "downsample=2")
