@@ -334,9 +334,9 @@ def test_a_server_that_is_down_is_not_asked_about_every_answer(server, tmp_path)
 
 
 def test_a_run_with_a_judge_is_scored_at_once(llava, data, tmp_path, short_answers, server, monkeypatch):
-    monkeypatch.setenv("MY_KEY", "key of mine")
+    monkeypatch.setenv("MY_KEY", "key-of-mine")
     given = ["judge.model=m", f"judge.base_url={server.url}", "judge.api_key_env=MY_KEY"]
     record = run(llava, data, tmp_path, *given)
     assert record["tasks"]["mmvet"]["score"] == 100
-    assert {key for _, key in server.headers} == {"Bearer key of mine"}
-    assert "key of mine" not in (Path(record["folder"]) / "record.json").read_text()
+    assert {key for _, key in server.headers} == {"Bearer key-of-mine"}
+    assert "key-of-mine" not in (Path(record["folder"]) / "record.json").read_text()
