@@ -2,6 +2,7 @@
 
 import csv
 import io
+from types import SimpleNamespace
 
 import pytest
 import shelf_records as made
@@ -11,6 +12,7 @@ from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets.board.blocks import boards
 from pdrop_eval.report.budgets.board.paired import Pairing, compare
+from pdrop_eval.report.budgets.board.rows import _measured_layers
 from pdrop_eval.report.budgets.field import field_section
 from pdrop_eval.report.budgets.frontier import fronts
 from pdrop_eval.report.budgets.published import (
@@ -314,3 +316,14 @@ def test_a_score_that_waits_for_its_judge_is_no_column(tmp_path, board):
         edit(run, lambda record: record["tasks"]["mmvet"].update(
             status="needs_judge", score=None, predictions="predictions/a.json"))  # fmt: skip
     assert board().table.benchmarks == ("gqa",)
+
+
+def test_benchmarks_with_other_numbers_of_layers_have_no_mean():
+    results = {
+        "gqa": {"n": 3, "retained_tokens_per_layer": [4, 2]},
+        "pope": {"n": 1, "retained_tokens_per_layer": [8, 6]},
+    }
+    run = SimpleNamespace(results=results, of=lambda *_: None)
+    assert _measured_layers(run) == [5, 3]
+    results["pope"]["retained_tokens_per_layer"].pop()
+    assert _measured_layers(run) is None

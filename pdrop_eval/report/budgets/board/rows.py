@@ -154,10 +154,15 @@ def image_tokens(run: Run) -> float | None:
 
 
 def _measured_layers(run: Run) -> list[float] | None:
-    """The mean over all questions of all benchmarks; by the schedule where none was measured."""
+    """The mean over all questions of all benchmarks; by the schedule where none was measured.
+
+    None where a damaged record has other numbers of layers for its benchmarks.
+    """
     known = [entry for entry in run.results.values() if entry.get("retained_tokens_per_layer")]
     questions = sum(entry["n"] for entry in known)
     if not known or not questions:
         return run.of("efficiency", "image_tokens_per_layer")
+    if len({len(entry["retained_tokens_per_layer"]) for entry in known}) > 1:
+        return None
     sums = [[number * entry["n"] for number in entry["retained_tokens_per_layer"]] for entry in known]
     return [sum(layer) / questions for layer in zip(*sums, strict=True)]
