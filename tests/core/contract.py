@@ -280,6 +280,8 @@ def mistral(**changes):
 @cache
 def model_of(family, attention="sdpa", dtype=torch.float32):
     """A tiny model with weights large enough to attend unevenly; shared, so don't change it."""
+    if family in families.names() and family not in FAMILIES:
+        pytest.skip(f"{family} needs a newer transformers")
     torch.manual_seed(0)
     model = FAMILIES[family]()
     with torch.no_grad():

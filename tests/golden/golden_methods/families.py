@@ -4,9 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import ClassVar
 
+import pytest
 import torch
+import transformers
 from golden_case import Case, MismatchError
 from golden_driver import MissingError
+from packaging.version import Version
 from transformers import AutoConfig
 
 from golden_methods import inside
@@ -198,6 +201,8 @@ def _by_the_strategy(case, model, inputs, kept):
 
 def _by_hand(case, model, inputs, kept):
     """Families whose positions are closed up before the decoder, here kept: the wrapper's route."""
+    if Version(transformers.__version__) < Version("5.20"):
+        pytest.skip("generate of this transformers counts on from the columns, not from the positions given")
     family = families.of_model(model)
     pixels = {name: inputs[name] for name in family.processor_inputs if name in inputs}
     with torch.no_grad():
