@@ -95,7 +95,7 @@ def test_padding_in_a_second_turn_stays_padding_for_the_answer_to_it(reads):
         ids = torch.cat((case.inputs["input_ids"], torch.full((len(mask), 2), 5)), 1)
         answer = case.model.generate(
             input_ids=ids, attention_mask=mask[:, :-3], max_new_tokens=3, min_new_tokens=3, do_sample=False,
-            past_key_values=cache,
+            **cache_argument(case.model, cache),
         )[:, -3:]  # fmt: skip
     assert torch.equal(answer, torch.cat(expected, 1))
     assert reads == [[("__bool__", "decode.py")], [], []]
