@@ -1,7 +1,8 @@
 """How many threads of the processor a run has: `threads=auto` and `workers=auto`, decided once in a process.
 
-No answer depends on it. Small products are slower on several threads, as each has to be handed out, and so is
-everything where other processes keep the cores busy: threads wait for one another at each operator.
+Answers are those of one thread, up to the last bits of float32: no run is another one by it. Small products
+are slower on several threads, as each has to be handed out, and so is everything where other processes keep
+the cores busy: threads wait for one another at each operator.
 """
 
 import os

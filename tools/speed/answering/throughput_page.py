@@ -129,10 +129,10 @@ def _goal(found: Mapping[str, Any]) -> str:
 
 
 def _why(found: Mapping[str, Any], ways: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the machine had to do with what is missed; nothing where it was idle or nothing is."""
+    """What the machine had to do with what is missed; nothing where the model had all cores or nothing is."""
     others, cores = found["load"].get("others") or 0.0, found["hardware"]["cores"]
     missed = any(one.get("gain", (0, GAIN))[1] < GAIN or one["speedup"][1] < SPEEDUP for one in ways)
-    if not missed or others < BUSY:
+    if not missed or others < BUSY or found["threads"] >= cores:
         return []
     return [
         f"Others kept {others:.1f} of the {cores} cores busy meanwhile, so threads=auto took "
