@@ -25,6 +25,7 @@ from pdrop_eval.utils.terminal import cli, log
 from pdrop_eval.utils.terminal.console import script
 from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.terminal.process import console_script
+from pdrop_eval.utils.terminal.signals import library_exits_failing
 from pdrop_eval.utils.text.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 
@@ -132,9 +133,10 @@ def _run(plan: Plan, missing: Sequence[str], models: Models) -> dict[str, Any]:
     log_rank_zero(f"{doing} for {len(missing)} task(s): {', '.join(missing)}")
     with run_on_all_ranks(lambda: _open(plan, header)) as run:
         try:
-            model = run_on_all_ranks(ready.open)
-            for task in missing:
-                _run_one(plan, run, model, task, ready.tflops)
+            with library_exits_failing():
+                model = run_on_all_ranks(ready.open)
+                for task in missing:
+                    _run_one(plan, run, model, task, ready.tflops)
             run.complete()
         except Exception as error:
             log.event("run_failed", level="error", error=str(error))

@@ -17,6 +17,7 @@ from pathlib import Path
 from pdrop_eval.run.sweep.state.board import Board
 from pdrop_eval.run.sweep.state.holder import BEAT_SECONDS, ENDED, is_fresh
 from pdrop_eval.utils.files import writing_to
+from pdrop_eval.utils.terminal.signals import exit_of_a_signal
 
 
 class Claims:
@@ -53,7 +54,8 @@ class Claims:
     def living(self) -> Iterator[None]:
         """Touch the worker's file until the end, then leave another one that says so.
 
-        A worker whose time is out leaves with SystemExit and is sent again: it is silent, and not at its end.
+        A worker whose time is out leaves with the SystemExit of a signal's handler and is sent again: it is
+        silent, and not at its end.
         """
         path = self._workers / self.worker
         ended = threading.Event()
@@ -64,8 +66,8 @@ class Claims:
         sent_again = False
         try:
             yield
-        except SystemExit:
-            sent_again = True
+        except SystemExit as leaving:
+            sent_again = exit_of_a_signal(leaving)
             raise
         finally:
             ended.set()

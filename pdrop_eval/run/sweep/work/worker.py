@@ -18,6 +18,7 @@ from pdrop_eval.utils.errors import SampleError, UserError
 from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal.bars import passing_bars
 from pdrop_eval.utils.terminal.log import event
+from pdrop_eval.utils.terminal.signals import library_exits_failing
 from pdrop_eval.utils.text.redact import redact
 
 FENCED = "fenced"
@@ -98,7 +99,7 @@ class Worker:
             or the `reason`. A cell that fails raises nothing: the others go on.
         """
         try:
-            with passing_bars():
+            with passing_bars(), library_exits_failing():
                 entry = self._computed(lease)
         except FencedError as error:
             return {"state": FENCED, "reason": str(error)}
