@@ -130,6 +130,17 @@ def settings_sha256(settings: Mapping[str, Any]) -> str:
     return _sha256(shared_settings(settings))
 
 
+def from_seed(identity: Mapping[str, Any], shared: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The identity of the same run from another seed, which only the hash of its settings depends on.
+
+    Args:
+        identity: Of the run, see `run_identity`.
+        shared: What `shared_settings` finds of its settings.
+        seed: The other seed.
+    """
+    return {**identity, "settings_sha256": _sha256({**shared, "seed": seed})}
+
+
 def shared_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that `settings_sha256` hashes, which processes that share a run have in common.
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic import field_validator as validator
 from pydantic_core import PydanticCustomError
 
+from pdrop_eval.records.json_text import parsed
 from pdrop_eval.records.rows.kinds import (
     Anything,
     Flag,
@@ -36,7 +37,7 @@ from pdrop_eval.records.rows.kinds import (
     Whole,
     Words,
 )
-from pdrop_eval.utils.validation import parse, shortened
+from pdrop_eval.utils.validation import shortened
 
 TASK_STATUSES = ("scored", "needs_judge")
 
@@ -320,7 +321,7 @@ def find_fault(record: dict[str, Any]) -> str | None:
 
 def read_sample(line: str) -> dict[str, Any]:
     """A sample from its line in a file. Raises ValueError, in words, for one that is damaged."""
-    sample = parse(line)
+    sample = parsed(line)
     fault = first_fault(RecordedSample, sample) if isinstance(sample, dict) else "a line holds no object"
     if fault:
         raise ValueError(fault)
@@ -330,7 +331,7 @@ def read_sample(line: str) -> dict[str, Any]:
 def read_samples(lines: Sequence[str]) -> list[dict[str, Any]] | None:
     """The samples of some lines, looked at together; None where one of them is damaged, or isn't alone."""
     try:
-        found = parse(f"[{','.join(lines)}]")
+        found = parsed(f"[{','.join(lines)}]")
         _all_samples().validate_python(found)
     except ValueError:  # ValidationError is one
         return None

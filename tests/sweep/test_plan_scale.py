@@ -57,3 +57,9 @@ def test_a_sweep_is_compared_with_commands_of_the_same_round():
         "separate": [{"seconds": 20, "cells": 8}, {"seconds": 30, "cells": 16}],
     }
     assert sweep_gain.gains(found) == {"whole": [2.25, 2.5, 2.75], "cells": [1.25, 1.5, 1.75]}
+
+
+def test_a_name_of_the_suite_is_not_compared_with_all_of_lmms_evals(tmp_path, monkeypatch):
+    """That takes longer than all else that is done for a task of a plan."""
+    monkeypatch.setattr("pdrop_eval.run.config.checks.nearest", None)
+    assert [run.plan.tasks for run in planned(tmp_path, "strategies=[random]").runs] == [["gqa"]]

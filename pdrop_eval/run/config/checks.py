@@ -129,9 +129,12 @@ def check_tasks(
                 found += expanded(name, suite_tasks)
                 continue
             found.append(name)
-            other = name in by_task() and name not in suite_tasks
-            fix = f"{name} is in no list of this suite: suite.tasks=[{name}] takes it in." if other else ""
-            check_benchmark(f"task of suite={suite}", name, suite_tasks, fix or nearest(name))
+            if name not in suite_tasks:
+                other = name in by_task()
+                fix = (
+                    f"{name} is in no list of this suite: suite.tasks=[{name}] takes it in." if other else ""
+                )
+                check_benchmark(f"task of suite={suite}", name, suite_tasks, fix or nearest(name))
         more = [task for task in dict.fromkeys(found) if task not in suite_tasks]
         tasks = [*(task for task in suite_tasks if task in found), *more]
         if packages:

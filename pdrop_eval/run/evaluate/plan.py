@@ -1,6 +1,7 @@
 """A run's plan: everything that is checked and found out before torch is imported."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ class Plan:
     def strategy(self) -> str:
         """The strategy's name."""
         return self.config.strategy.name
+
+    @cached_property
+    def shared(self) -> dict[str, Any]:
+        """Those of its settings that decide its numbers: worked out once for all of its seeds."""
+        from pdrop_eval.records.run_identity import shared_settings
+
+        return shared_settings(self.config.to_dict())
 
     def missing(self, record: dict[str, Any] | None) -> list[str]:
         """The tasks that the record lacks, that have changed since, or whose samples were lost."""
@@ -176,9 +184,10 @@ def plan_beside(plan: Plan, config: RunSpec) -> Plan:
 
 def plan_from_seed(plan: Plan, seed: int) -> Plan:
     """The same run from another seed, which only its identity depends on."""
-    config = replace(plan.config, seed=seed)
-    decides = _identity(config, plan.checkpoint, plan.identity["model_sha256"], plan.data)
-    return replace(plan, config=config, identity=decides)
+    from pdrop_eval.records.run_identity import from_seed
+
+    decides = from_seed(plan.identity, plan.shared, seed)
+    return replace(plan, config=replace(plan.config, seed=seed), identity=decides)
 
 
 def _settled(config: RunSpec, family: Any, checkpoint: Any) -> RunSpec:

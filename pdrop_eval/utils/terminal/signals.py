@@ -98,7 +98,9 @@ def _code_of(handler: object) -> CodeType | None:
     """The code of a handler in Python, be it a function, a method, a partial or an object with a call."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    called = handler if inspect.isroutine(handler) else type(handler).__dict__.get("__call__")
+    called = (
+        handler if inspect.isroutine(handler) else inspect.getattr_static(type(handler), "__call__", None)
+    )
     found = getattr(called, "__code__", None)
     return found if isinstance(found, CodeType) else None
 

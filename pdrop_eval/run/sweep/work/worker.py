@@ -7,6 +7,7 @@ Nothing heavy is imported before the first cell.
 import os
 import socket
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ class Worker:
             self._check_same(self._bases[place].identity, base["identity"])
         plan = plan_beside(self._bases[place], run_spec(self._bases[place].config, defined))
         order = [task for task in plan.tasks if task in defined["tasks"]]
-        return Plan(**{**vars(plan), "tasks": order})
+        return replace(plan, tasks=order)
 
     def _check_same(self, here: dict[str, Any], driver: dict[str, Any]) -> None:
         differ = [name for name in driver if here.get(name) != driver[name]]
