@@ -264,19 +264,21 @@ def contributions(baseline: Tally, candidate: Tally) -> np.ndarray:
 
 def tango(gained: float, lost: float, n: float, z: float) -> Interval:
     """Tango's score interval of the share gained minus the share lost, of n; the counts may be fractions."""
-    found = (gained - lost) / n
-
-    def score(shift: float) -> float:
-        b = -(gained + lost) + (2 * n - gained + lost) * shift
-        share = (math.sqrt(max(b * b + 8 * n * lost * shift * (1 - shift), 0.0)) - b) / (4 * n)
-        variance = n * (2 * share + shift - shift * shift)
-        return n * (found - shift) / math.sqrt(variance) if variance > 0 else math.inf
+    found, sqrt = (gained - lost) / n, math.sqrt
+    constant, linear, product, four = -(gained + lost), 2 * n - gained + lost, 8 * n * lost, 4 * n
 
     def end(outside: float) -> float:
         inside = found
         for _ in range(_STEPS):
-            middle = (inside + outside) / 2
-            inside, outside = (inside, middle) if abs(score(middle)) > z else (middle, outside)
+            shift = (inside + outside) / 2
+            b = constant + linear * shift
+            square = b * b + product * shift * (1 - shift)
+            share = ((sqrt(square) if square > 0.0 else 0.0) - b) / four
+            variance = n * (2 * share + shift - shift * shift)
+            if variance > 0 and abs(n * (found - shift) / sqrt(variance)) <= z:  # the score of this shift
+                inside = shift
+            else:
+                outside = shift
         return inside
 
     return end(-1.0), end(1.0)

@@ -12,6 +12,8 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
+from pydantic_core import to_json
+
 from pdrop_eval.records.imported import is_imported
 from pdrop_eval.records.rows.overrides import SCHEDULE
 from pdrop_eval.records.rows.row_key import RowKey
@@ -25,6 +27,8 @@ from pdrop_eval.utils.validation import is_finite_number
 
 SCORED, NEEDS_JUDGE = "scored", "needs_judge"
 _RATIO = "strategy.ratio="
+# In a record's JSON: what may be unprintable, a message of which one line is told, and what `_run` settles.
+_UNPLAIN = (b"\\", b"\x7f", b'"error"', b'"definition"')
 _NO_TEXT = frozenset({float, int, bool, type(None)})
 # What decides a run's numbers beside its configuration, in the words of a note.
 _CODE = ("sha256", "strategy", "family")  # of a record's `identity.code`
@@ -185,7 +189,7 @@ def to_runs(records: Iterable[dict[str, Any]], unfinished: bool = False) -> list
     Raises:
         UserError: Two of one run contradict each other.
     """
-    runs = [_run(_visible(record)) for record in records]
+    runs = [_run({**record} if _is_plain(record) else _visible(record)) for record in records]
     found = [run for run in runs if run.results or unfinished]
     _check_contradictions(found)
     return found
@@ -241,6 +245,15 @@ def _preference(run: Run, wanted: set[str]) -> tuple:
         newest,
         run.folder,
     )
+
+
+def _is_plain(record: dict[str, Any]) -> bool:
+    """Whether nothing of a record is to be made visible, nor told otherwise: so it is with nearly all.
+
+    In JSON, whatever isn't printable is escaped, isn't ASCII, or is DEL.
+    """
+    text = to_json(record)
+    return text.isascii() and not any(one in text for one in _UNPLAIN)
 
 
 def _visible(value: Any, name: str = "") -> Any:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.records.rows.row_key import family_name
-from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.formats.markdown import escaped
+from pdrop_eval.report.formats.pipes import pipes
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.strategies.registry import VANILLA, display_name
 

@@ -20,7 +20,8 @@ from pdrop_eval.report.findings.questions import (
     find,
     printed,
 )
-from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.formats.markdown import escaped
+from pdrop_eval.report.formats.pipes import pipes
 from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES

@@ -1,12 +1,10 @@
 """The report as GitHub's Markdown, with headings of the third level so that it can stand in a README."""
 
 import re
-from collections.abc import Container
 from functools import lru_cache
 
-from tabulate import tabulate
-
 from pdrop_eval.report.formats.grid import Grid, Section
+from pdrop_eval.report.formats.pipes import pipes
 from pdrop_eval.utils.text.escape import visible
 
 MODEL = "Model"
@@ -39,12 +37,6 @@ def markdown_grid(grid: Grid) -> str:
     labels = grid.labels + named
     right = set(range(labels, len(heads) - grid.left))
     return pipes([escaped(head) for head in heads], rows, right)
-
-
-def pipes(heads: list[str], rows: list[list[str]], right: Container[int] = ()) -> str:
-    """A table of texts that are escaped already; `right` are the columns that are aligned to the right."""
-    aligned = ["right" if index in right else "left" for index in range(len(heads))]
-    return tabulate(rows, heads, tablefmt="pipe", colalign=aligned, disable_numparse=True)
 
 
 @lru_cache(maxsize=2**16)  # a large table has few different cells

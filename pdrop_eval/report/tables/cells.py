@@ -7,6 +7,7 @@ MME divided by 20, and a difference of MME is divided by 20 too.
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmark_of, divisors
@@ -37,7 +38,7 @@ class Cell:
         """Half the width of the 95% interval; None where the bootstrap can't see one."""
         return half_width(self.stderr)
 
-    @property
+    @cached_property
     def interval(self) -> tuple[float, float] | None:
         """The 95% interval, cut at the ends of the scale."""
         return interval_95(self.score, self.stderr, 0.0, self.most)
@@ -66,10 +67,10 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
         return Cell(
             JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
         )
-    state, why = (PARTIAL, run.part) if run.part else (MEASURED, "")
-    state = IMPORTED if run.imported else state
-    known["why"] = ", ".join(filter(None, [why, benchmark_of(benchmark).no_interval]))
-    most = None if benchmark_of(benchmark).scale in ("sum", "own") else 100.0
+    part, about = run.part, benchmark_of(benchmark)
+    state = IMPORTED if run.imported else PARTIAL if part else MEASURED
+    known["why"] = ", ".join(filter(None, [part, about.no_interval]))
+    most = None if about.scale in ("sum", "own") else 100.0
     return Cell(state, float(entry["score"]), entry.get("stderr"), most=most, **known)
 
 
@@ -80,7 +81,7 @@ def relative(cell: Cell, vanilla: Cell) -> Cell:
     if not vanilla.score or vanilla.questions != cell.questions:
         why = "vanilla has no score" if not vanilla.score else "vanilla answered other questions"
         return replace(cell, score=None, stderr=None, why=why)
-    return replace(cell, score=100 * cell.score / vanilla.score, stderr=None, most=None)
+    return Cell(cell.state, 100 * cell.score / vanilla.score, n=cell.n, data=cell.data, why=cell.why)
 
 
 def average(cells: Mapping[str, Cell], benchmarks: Iterable[str], in_percent: bool = False) -> Cell | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from functools import cache, lru_cache
 from typing import Any
 
 from pdrop_eval.records.rows.row_key import RowKey
@@ -46,7 +47,8 @@ def write_csv(columns: list[str], lines: list[dict[str, Any]]) -> str:
     for line in lines:
         if not line.keys() <= known:
             raise ValueError(f"no columns: {', '.join(sorted(line.keys() - known))}")
-        writer.writerow([_plain(line[name]) if name in line else "" for name in columns])
+        told = {name: _plain(value) for name, value in line.items()}
+        writer.writerow([told.get(name, "") for name in columns])
     return stream.getvalue()
 
 
@@ -76,11 +78,16 @@ def cell_columns(name: str, cell: Cell | None) -> dict[str, Any]:
     """What a line says of one cell."""
     if cell is None:
         return {f"{name}_state": "missing"}
-    found = {name: cell.score, f"{name}_state": cell.state, f"{name}_n": cell.n}
-    found[f"{name}_stderr"] = 0.0 if cell.alike else cell.stderr
+    state, stderr, low, high, n = _names(name)
+    found = {name: cell.score, state: cell.state, n: cell.n, stderr: 0.0 if cell.alike else cell.stderr}
     if cell.interval:
-        found |= dict(zip((f"{name}_low", f"{name}_high"), cell.interval, strict=True))
+        found[low], found[high] = cell.interval
     return found
+
+
+@cache
+def _names(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_{part}" for part in CELL)
 
 
 def key_columns(key: RowKey) -> dict[str, Any]:
@@ -120,8 +127,11 @@ def _line(part: Part, row: Row) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return format(value, PLACES)
-    if not isinstance(value, str):
-        return value
+    return _text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=2**16)  # a large table has few different texts
+def _text(value: str) -> str:
     text = visible(value)  # a line break alone would end the row for some programs
     formula = text.lstrip(" ").startswith(_FORMULA) and not _NUMBER.fullmatch(text)
     return f"'{text}" if formula else text

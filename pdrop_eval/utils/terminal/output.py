@@ -17,6 +17,8 @@ _HANDLER = "pdrop_eval_plain"
 
 def printable(text: str) -> str:
     """The text as standard output can show it; as it is, where it can show all of it."""
+    if text.isascii():
+        return text
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

@@ -14,7 +14,8 @@ from pdrop_eval.report.figures.cli import make_figures
 from pdrop_eval.report.figures.flops.chart import make_charts
 from pdrop_eval.report.figures.flops.draw import draw
 from pdrop_eval.report.figures.flops.text import figure_csv, figure_markdown
-from pdrop_eval.report.formats.markdown import escaped, pipes
+from pdrop_eval.report.formats.markdown import escaped
+from pdrop_eval.report.formats.pipes import pipes
 from pdrop_eval.report.readme.cli import make_tables
 from pdrop_eval.report.tables import commands
 from pdrop_eval.report.tables.commands import command

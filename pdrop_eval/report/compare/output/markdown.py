@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pdrop_eval.report.compare.output import format
-from pdrop_eval.report.formats.markdown import pipes
+from pdrop_eval.report.formats.pipes import pipes
 from pdrop_eval.utils.text.escape import in_markdown, plain_markdown
 from pdrop_eval.utils.text.numbers import difference, score
 
