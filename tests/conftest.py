@@ -3,11 +3,12 @@
 import gc
 import json
 import os
-import types
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import composing
 import pytest
 
 LIMIT_SECONDS = 3.0
@@ -16,6 +17,7 @@ ESSENTIAL = "essential"  # of those it has whatever they take: a killed process,
 
 # What is imported and collected stays until the end: looking through it again and again finds nothing.
 gc.disable()
+_imported = {"modules": 0}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -40,10 +42,23 @@ def spread(cases: int, number: int) -> set[int]:
 
 
 def pytest_collection_finish() -> None:
-    """Takes what the imports made out of every later garbage collection, of which a run makes several."""
+    """Collects garbage from here on."""
+    _leave_out_modules()
+    gc.set_threshold(20_000, 20, 20)
+    gc.enable()
+
+
+def pytest_runtest_logfinish() -> None:
+    """The first test that needs transformers or lmms-eval has imported it."""
+    if len(sys.modules) > _imported["modules"] + 200:
+        _leave_out_modules()
+
+
+def _leave_out_modules() -> None:
+    """Takes what imports made out of every later garbage collection: each model that is opened makes one."""
     gc.collect()
     gc.freeze()
-    gc.enable()
+    _imported["modules"] = len(sys.modules)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,17 +70,10 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _configuration_is_read_by_libyaml() -> Iterator[None]:
-    """Hydra reads the same files a thousand times: OmegaConf's loader is libyaml's, and is made once."""
-    import yaml
-    from omegaconf import _utils
-
-    fast = types.ModuleType("yaml")
-    vars(fast).update(vars(yaml), SafeLoader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+def _configurations_are_composed_once() -> Iterator[None]:
+    """Tests compose a thousand, of few choices."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_utils, "yaml", fast)
-        loader = _utils.get_yaml_loader()
-        patch.setattr(_utils, "get_yaml_loader", lambda: loader)
+        composing.keep(patch.setattr)
         yield
 
 

@@ -161,6 +161,7 @@ DROPS_SOMETHING = ("sparsevlm", "mustdrop")
 IMAGE = "image"
 # One image; two of them; none; one with a longer text: ragged lengths, ragged image counts.
 ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [7], [3, IMAGE, 19])
+NEW = 4  # tokens of an answer
 SIZES = ((20, 40), (40, 25), (40, 40), (30, 40))  # of the images in turn, for LLaVA-NeXT
 
 
@@ -327,10 +328,17 @@ class Case:
         with torch.no_grad():
             return self.model(**{**self.inputs, **changes})
 
-    def generate(self, new=6, **changes):
+    def generate(self, new=NEW, **changes):
         """Generated tokens [b, new]; ids of the prompt, where there are any, are cut off."""
         settings = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, **changes}
         return self.model.generate(**self.inputs, **settings)[:, -new:]
+
+    def answer(self, new=NEW, **changes):
+        """Generated tokens [b, new], and the logits [b, new, vocabulary] that they are chosen by."""
+        settings = {"max_new_tokens": new, "min_new_tokens": new, "do_sample": False, **changes}
+        asked = {"output_logits": True, "return_dict_in_generate": True}
+        output = self.model.generate(**self.inputs, **settings, **asked)
+        return output.sequences[:, -new:], torch.stack(output.logits, 1)
 
     def with_inputs(self, **changes):
         return replace(self, inputs={**self.inputs, **changes})

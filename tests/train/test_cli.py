@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import composing
 import pytest
 
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
@@ -15,6 +17,9 @@ FIRST = "phases=[instruct]"
 PROGRAM = """
 import contextlib, io, json, sys
 sys.modules["torch"] = None
+sys.path.append(sys.argv[2])
+import composing  # the calls share what their configurations have in common
+composing.keep(setattr)
 from pdrop_eval.run.train.cli import main
 found = []
 for arguments in json.loads(sys.argv[1]):
@@ -67,7 +72,7 @@ WRONG = [
 def commands(calls, cwd):
     """Exit status, standard output and standard error of each call, in a process without torch."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, json.dumps(calls)],
+        [sys.executable, "-c", PROGRAM, json.dumps(calls), str(Path(composing.__file__).parent)],
         capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, "COLUMNS": "80"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ import torch
 from contract import (
     BESIDE_SCORES,
     IMAGE_ID,
+    NEW,
     ROWS,
     UNSCORED,
     case_of,
@@ -95,13 +96,14 @@ def test_the_best_scored_tokens_are_retained(strategy, family):
 def test_a_batch_equals_its_rows_alone(strategy, family):
     case = case_of(family)
     with case.under(strategy) as drop:
-        logits, tokens = case.forward().logits[:, -1], case.generate()
+        tokens, logits = case.answer()
     retained, sources, lengths = drop.retained, drop.sources, drop.kv_lengths
     for row in range(len(ROWS)):
         alone = case.alone(row)
         with alone.under(strategy) as drop:
-            assert torch.allclose(alone.forward().logits[0, -1], logits[row], atol=1e-4)
-            assert torch.equal(alone.generate()[0], tokens[row])
+            own_tokens, own_logits = alone.answer()
+            assert torch.allclose(own_logits[0], logits[row], atol=1e-4)
+            assert torch.equal(own_tokens[0], tokens[row])
         assert [ids[0].tolist() for ids in drop.retained] == [ids[row].tolist() for ids in retained]
         if sources is not None:
             own = drop.sources[0].tolist() if drop.sources is not None else []
@@ -114,17 +116,9 @@ def test_cached_decoding_equals_one_forward(strategy, family):
     """With labels the query row is the one before the answer, as in generation: one forward must agree."""
     case = case_of(family).alone(1)
     with case.under(strategy) as first:
-        steps = case.model.generate(
-            **case.inputs,
-            max_new_tokens=6,
-            min_new_tokens=6,
-            do_sample=False,
-            suppress_tokens=[IMAGE_ID, IMAGE_ID + 1],  # images and videos
-            output_logits=True,
-            return_dict_in_generate=True,
-        )
-    full = extended(case, steps.sequences[:, -6:])
-    targets = full.inputs["labels"][0, -6:]
+        tokens, logits = case.answer(suppress_tokens=[IMAGE_ID, IMAGE_ID + 1])  # images and videos
+    full = extended(case, tokens)
+    targets = full.inputs["labels"][0, -NEW:]
     if not strategy.trains:
         with (
             full.under(strategy),
@@ -138,14 +132,14 @@ def test_cached_decoding_equals_one_forward(strategy, family):
     again = strategy if strategy.trains or not strategy.drops(8) else Replay(strategy, first.retained)
     with full.under(again) as report:
         output = full.forward()
-    assert torch.allclose(output.logits[0, -7:-1], torch.cat(steps.logits), atol=1e-4)
+    assert torch.allclose(output.logits[0, -NEW - 1 : -1], logits[0], atol=1e-4)
     if not strategy.trains:
         return
-    loss = torch.nn.functional.cross_entropy(output.logits[0, -7:-1], targets)
+    loss = torch.nn.functional.cross_entropy(output.logits[0, -NEW - 1 : -1], targets)
     assert torch.allclose(output.loss, loss, atol=1e-5)
     if report.labels is not None:  # of vanilla, the model itself computes the loss
-        assert report.labels[0, -6:].tolist() == targets.tolist()
-        assert set(report.labels[0, :-6].tolist()) == {-100}
+        assert report.labels[0, -NEW:].tolist() == targets.tolist()
+        assert set(report.labels[0, :-NEW].tolist()) == {-100}
 
 
 class Replay(Strategy):
@@ -170,11 +164,11 @@ def extended(case, answer):
     else:
         embedded = case.model.get_input_embeddings()(answer).detach()
         inputs["inputs_embeds"] = torch.cat((inputs["inputs_embeds"], embedded), 1)
-        options["image_mask"] = torch.nn.functional.pad(options["image_mask"], (0, 6))
+        options["image_mask"] = torch.nn.functional.pad(options["image_mask"], (0, NEW))
     prompt = inputs["attention_mask"]
-    inputs["attention_mask"] = torch.nn.functional.pad(prompt, (0, 6), value=1)
+    inputs["attention_mask"] = torch.nn.functional.pad(prompt, (0, NEW), value=1)
     if "mm_token_type_ids" in inputs:
-        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, 6))
+        inputs["mm_token_type_ids"] = torch.nn.functional.pad(inputs["mm_token_type_ids"], (0, NEW))
     inputs["labels"] = torch.cat((torch.full_like(prompt, -100), answer), 1)
     return replace(case, inputs=inputs, options=options)
 
@@ -182,7 +176,7 @@ def extended(case, answer):
 @every_pair
 def test_nothing_is_left_behind(strategy, family):
     case = case_of(family)
-    case.forward()
+    plain_of(family)  # transformers adds its own hooks at the first forward
     before = hooks(case.model)
     with case.under(strategy):
         during = hooks(case.model)
@@ -198,7 +192,7 @@ def test_nothing_is_left_behind(strategy, family):
 @every_pair
 def test_nothing_is_left_behind_after_an_error(strategy, family):
     case = case_of(family)
-    case.forward()
+    plain_of(family)
     before = hooks(case.model)
     decoder = case.model.get_decoder()
     failing = decoder.layers[6].register_forward_pre_hook(lambda *_: 1 / 0)

@@ -131,7 +131,7 @@ def test_a_question_for_each_row_is_asked_for():
     ):
         case.generate()
     with strategy(case.model, questions=["a", "b", "c", "d"]):
-        assert case.generate().shape == (4, 6)
+        assert case.generate(new=6).shape == (4, 6)
 
 
 def test_generation_without_a_cache_is_refused_and_a_static_cache_is_not():

@@ -7,7 +7,9 @@ import sys
 import tempfile
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
+import composing
 import pytest
 
 from pdrop_eval.models.loading import devices
@@ -22,6 +24,9 @@ from pdrop_eval.utils.errors import UserError
 PROGRAM = """
 import contextlib, importlib, io, json, sys
 sys.modules["torch"] = None
+sys.path.append(sys.argv[2])
+import composing  # the calls share what their configurations have in common
+composing.keep(setattr)
 from pdrop_eval.models.loading import devices
 devices._built_for = lambda: set()
 found = []
@@ -135,9 +140,10 @@ LEFT = [pytest.mark.slow, pytest.mark.whole]
 @cache
 def refusals(places):
     """Exit status and message of some cases, all from one process."""
+    calls = json.dumps([CASES[place][:2] for place in places])
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [sys.executable, "-c", PROGRAM, json.dumps([CASES[place][:2] for place in places])],
+            [sys.executable, "-c", PROGRAM, calls, Path(composing.__file__).parent],
             capture_output=True, text=True, check=False, cwd=folder,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
