@@ -13,7 +13,7 @@ from torch import nn
 
 from pdrop_eval.models.pictures.token_grid import Grid
 from pdrop_eval.records.token_mask import pack
-from pdrop_eval.report.figures.style import DPI, TEXT_WIDTH, drawing, saved
+from pdrop_eval.report.figures.style import DPI, TEXT_WIDTH, drawing
 from pdrop_eval.report.show import lettering, raster
 from pdrop_eval.report.show.asking import Outcome
 from pdrop_eval.report.show.drawing import draw, figure_of
@@ -63,7 +63,8 @@ def panels(spec):
     """Of each panel: its pixels in the PNG, and the box of the picture that they show."""
     with drawing():
         figure = figure_of(spec)
-        png = np.asarray(Image.open(io.BytesIO(saved(figure)["png"])).convert("RGB"))
+        figure.savefig(stream := io.BytesIO(), format="png", dpi=DPI)
+        png = np.asarray(Image.open(stream).convert("RGB"))
     found = []
     for axes in figure.axes:
         place = axes.get_position()
