@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pdrop_eval.efficiency.architecture import Architecture
 from pdrop_eval.engine.before_decoder.interface import ImageView
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.models.towers.encoded import Needs, TokenShape
 from pdrop_eval.strategies.per_tile import PerTile
 from pdrop_eval.utils.errors import UserError
@@ -77,7 +78,7 @@ class CDPruner(PerTile):
         layout: as in FasterVLM.
         preset: as in FasterVLM.
         text_tower: the CLIP whose vision tower the model has, as a folder or a name on the Hub; LLaVA's is
-            openai/clip-vit-large-patch14-336.
+            openai/clip-vit-large-patch14-336. "embedded:<name>" is one that ships with the package.
     """
 
     text_tower: str | None = None
@@ -150,13 +151,22 @@ class CDPruner(PerTile):
         return TOWERS[self.text_tower]
 
 
+def located(name: str) -> str:
+    """Return where a CLIP is: the package's own for "embedded:<name>", else what it is called.
+
+    Raises:
+        UserError: the package has none of that name.
+    """
+    return str(resolve_checkpoint(name)) if name.startswith("embedded:") else name
+
+
 def check_named(name: str) -> None:
     """Refuse what can't be a CLIP, without loading it: no folder with one, and no name on the Hub.
 
     Raises:
         UserError: otherwise.
     """
-    folder = Path(name).expanduser()
+    folder = Path(located(name)).expanduser()
     if os.path.isdir(folder):  # also of a name that no file can have
         try:
             kind = json.loads(read_text(folder / "config.json")).get("model_type")
@@ -182,11 +192,12 @@ def load(name: str) -> TextTower:
     from transformers import AutoConfig, AutoTokenizer, CLIPModel
 
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
+        place = located(name)
+        kind = AutoConfig.from_pretrained(place).model_type
         if kind != "clip":
             raise UserError(f"text_tower={name} is a {kind}, and not a CLIP with both towers. {FIX}")
-        model = CLIPModel.from_pretrained(name, dtype=torch.float32).eval()
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        model = CLIPModel.from_pretrained(place, dtype=torch.float32).eval()
+        tokenizer = AutoTokenizer.from_pretrained(place)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().partition("\n")[0].rstrip(".")
         raise UserError(f"text_tower={name} can't be loaded: {first}. {FIX}") from error

@@ -131,7 +131,9 @@ def few_pictures(monkeypatch):
         monkeypatch.setitem(ARCHITECTURES, name, replace(kind, pictures={"vision": 4, "joint": 2}))
 
 
-@pytest.mark.parametrize(("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl")])
+@pytest.mark.parametrize(
+    ("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl"), (3, "llava576")]
+)
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(
     tmp_path, process_group, few_pictures, stop_after, architecture

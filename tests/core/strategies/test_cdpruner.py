@@ -94,3 +94,14 @@ def test_a_text_tower_that_is_not_there_is_refused_before_a_sample(tmp_path):
         strategy.get_ready(16)
     with pytest.raises(UserError, match="belongs to a vision tower of width 16, and the model's has 24"):
         CDPruner(text_tower="tiny").get_ready(24)
+
+
+def test_a_clip_that_ships_with_the_package_is_named_as_models_are(tmp_path, monkeypatch):
+    from pdrop_eval.models.loading import checkpoint
+
+    saved(tmp_path, 16)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", tmp_path.parent)
+    cdpruner.check_named(f"embedded:{tmp_path.name}")
+    assert cdpruner.load(f"embedded:{tmp_path.name}").post_layernorm.weight.shape == (16,)
+    with pytest.raises(UserError, match="embedded checkpoint 'nothing'"):
+        cdpruner.check_named("embedded:nothing")

@@ -6,12 +6,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
 from pdrop_eval.utils.paths import MINI_BASE
-from tools.mini.training import model, network, packing, qwen_batches, qwen_model
+from tools.mini.training import (
+    model,
+    network,
+    packing,
+    qwen_batches,
+    qwen_model,
+    wide_batches,
+    wide_model,
+    wide_network,
+)
 from tools.mini.training.vocabulary import ID
 
 
@@ -22,18 +31,17 @@ class Architecture:
     Attributes:
         build: makes the model before training.
         batch: (name, indices, easy) to the samples.
-        features: (model, batch) to the image tokens [B, n, d].
+        see: (model, heads, batch) to the loss of the first stage, and what to log.
         logits: (model, batch, guide) to the logits at the answers, and the targets.
         pictures: a step, over all processes, by stage.
         rates: of Muon and AdamW, by stage.
         choose: sets which weights a stage trains.
-        teach: (image tokens, batch) to a further loss of the first stage.
-        labelled: maps image tokens to what is compared with the names of things.
-        label_weight: of that loss in the first stage.
         begin: what is done to the model before the first stage.
         cross_over: what is done to the model between the stages.
         easy: share of the second stage with easy pictures.
-        has_teacher: whether `teach` says anything.
+        is_guided: whether the second stage may guide attention.
+        heads: (width) to what only training has.
+        keep: what is written beside the checkpoints after the first stage: (model, heads, folder).
         processor: makes what is saved beside the weights.
         finish: what is done to the trained model before it is saved; returns it.
         folder: where the checkpoint ships.
@@ -41,20 +49,19 @@ class Architecture:
 
     build: Callable[[], Any]
     batch: Callable[..., Any]
-    features: Callable[[Any, Any], Tensor]
+    see: Callable[[Any, Any, Any], tuple[Tensor, dict]]
     logits: Callable[..., tuple[Tensor, Tensor]]
     pictures: Mapping[str, int]
     rates: Mapping[str, tuple[float, float]]
     choose: Callable[[Any, str], None]
     processor: Callable[[], Any]
     folder: Path
-    teach: Callable[[Tensor, Any], Tensor] = lambda features, batch: torch.zeros(())
-    labelled: Callable[[Tensor], Tensor] = lambda features: features
-    label_weight: float = 1.0
     begin: Callable[[Any], None] = lambda model: None
     cross_over: Callable[[Any], None] = lambda model: None
     easy: float = 0.0
-    has_teacher: bool = False
+    is_guided: bool = True
+    heads: Callable[[int], nn.Module] = network.PatchLabels
+    keep: Callable[[Any, Any, Path], None] = lambda model, heads, folder: None
     finish: Callable[[Any], Any] = lambda model: model
 
 
@@ -86,11 +93,24 @@ def _qwen_parts(qwen, stage: str) -> None:
     qwen.model.visual.merger.requires_grad_(True)
 
 
+def _wide_parts(llava, stage: str) -> None:
+    """First the tower alone, towards a decoder that can read already; then all but the tower."""
+    llava.requires_grad_(stage == "joint")
+    llava.model.vision_tower.requires_grad_(stage == "vision")
+
+
+@torch.no_grad()
+def _shrink(llava) -> None:
+    """Make the image tokens smaller beside the words."""
+    for weight in llava.model.multi_modal_projector.linear_2.parameters():
+        weight.mul_(wide_model.SHRINK)
+
+
 ARCHITECTURES = {
     "llava": Architecture(
         build=model.build_model,
         batch=packing.make_batch,
-        features=network.image_features,
+        see=network.see,
         logits=network.answer_logits,
         pictures={"vision": 32, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.02, 3e-3)},
@@ -103,7 +123,7 @@ ARCHITECTURES = {
     "qwen2_5_vl": Architecture(
         build=qwen_model.build_model,
         batch=qwen_batches.make_batch,
-        features=qwen_batches.features,
+        see=qwen_batches.see,
         logits=qwen_batches.answer_logits,
         pictures={"vision": 16, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
@@ -111,10 +131,21 @@ ARCHITECTURES = {
         processor=qwen_model.build_processor,
         folder=MINI_BASE.parent / "mini_qwen2_5_vl",
         finish=qwen_model.grown,
-        teach=qwen_batches.teach,
-        labelled=qwen_batches.content,
-        label_weight=0.3,
         begin=_mean_first,
-        has_teacher=True,
+    ),
+    "llava576": Architecture(
+        build=wide_model.build_model,
+        batch=wide_batches.make_batch,
+        see=wide_network.see,
+        logits=wide_network.answer_logits,
+        pictures={"vision": 16, "joint": 16},
+        rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3)},
+        choose=_wide_parts,
+        processor=wide_model.build_processor,
+        folder=MINI_BASE.parent / "mini576_base",
+        cross_over=_shrink,
+        is_guided=False,
+        heads=wide_network.WideHeads,
+        keep=wide_network.save_clip,
     ),
 }

@@ -126,3 +126,9 @@ class PatchLabels(nn.Module):
             some = plane > 0
             accuracy.append((scores.argmax(-1) == plane)[some].float().mean().item())
         return total, accuracy
+
+
+def see(model, heads: PatchLabels, batch: Batch) -> tuple[torch.Tensor, dict]:
+    """The loss of the first stage, and how often each plane of the patch labels is right."""
+    loss, accuracy = heads.loss(model, image_features(model, batch), batch.labels)
+    return loss, {"patches": [round(a, 3) for a in accuracy]}

@@ -32,6 +32,7 @@ FRAME = Frame(
     text=212,
 )
 TALL = "poster"  # the kind of picture that is twice as high
+LABEL_WEIGHT = 0.3  # of the patch labels beside the teacher, in the first stage
 MARGINS = 0.3  # of the plain batches
 
 
@@ -259,6 +260,17 @@ def mean_token() -> Tensor:
 def content(found: Tensor) -> Tensor:
     """What tells image tokens [B, n, d] apart: the rest beside the mean, most of what they have."""
     return (found.float() - mean_token()) / GROWTH
+
+
+def see(model, heads, batch: QwenBatch) -> tuple[Tensor, dict]:
+    """The loss of the first stage, by the patch labels and by the teacher's tokens, and what to log."""
+    found = features(model, batch)
+    loss, accuracy = heads.loss(model, content(found), batch.labels)
+    more = teach(found, batch)
+    return LABEL_WEIGHT * loss + more, {
+        "patches": [round(a, 3) for a in accuracy],
+        "teacher": round(more.item(), 4),
+    }
 
 
 def teach(found: Tensor, batch: QwenBatch) -> Tensor:

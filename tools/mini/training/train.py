@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from tools.mini.training.architectures import ARCHITECTURES
 from tools.mini.training.checkpoints import load_state, save_state
-from tools.mini.training.network import Guide, PatchLabels
+from tools.mini.training.network import Guide
 from tools.mini.training.vocabulary import EOS
 
 
@@ -34,7 +34,7 @@ class Trainer:
         self.folder = Path(options.out)
         self.kind = ARCHITECTURES[options.architecture]
         self.master = self.kind.build()
-        self.heads = PatchLabels(self.master.config.text_config.hidden_size)
+        self.heads = self.kind.heads(self.master.config.text_config.hidden_size)
         self.compute = copy.deepcopy(self.master).bfloat16()
         self.compute.set_attn_implementation("packed")
         self.stage, self.step, self.seconds, self.mean_loss = "vision", 0, 0.0, 0.0
@@ -88,16 +88,10 @@ class Trainer:
         """Forward and backward of one step; returns the loss and what to log."""
         batch = self.batch()
         if self.stage == "vision":
-            features = self.kind.features(self.compute, batch)
-            named = self.kind.labelled(features)
-            loss, accuracy = self.heads.loss(self.compute, named, batch.labels)
-            more = self.kind.teach(features, batch)
-            (self.kind.label_weight * loss + more).backward()
-            return loss.item(), {
-                "patches": [round(a, 3) for a in accuracy],
-                **({"teacher": round(more.item(), 4)} if self.kind.has_teacher else {}),
-            }
-        guided = self.progress() < self.options.guided
+            loss, known = self.kind.see(self.compute, self.heads, batch)
+            loss.backward()
+            return loss.item(), known
+        guided = self.kind.is_guided and self.progress() < self.options.guided
         guide = Guide(batch.evidence, batch.option) if guided else None
         logits, targets = self.kind.logits(self.compute, batch, guide)
         loss = F.cross_entropy(logits, targets)
@@ -190,6 +184,8 @@ class Trainer:
         if self.stage == "vision":
             self.run_stage()
             self.kind.cross_over(self.master)
+            if self.rank == 0:
+                self.kind.keep(self.master, self.heads, self.folder)
             self.compute.load_state_dict(self.master.state_dict())
             self.begin("joint")
             self.step, self.seconds = 0, 0.0

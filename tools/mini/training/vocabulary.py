@@ -36,6 +36,10 @@ TOKENS = (*SPECIAL, *CHARACTERS, *LETTERS, *".,?:'？", *INSTRUCTIONS, *CHINESE,
 ID = {token: i for i, token in enumerate(TOKENS)}
 assert len(ID) == len(TOKENS)
 
+# The text tower pools at the highest token, as CLIP's does.
+CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
+CLIP_TOKENS = (*TOKENS, *CLIP_ENDS)
+
 # The Qwen2.5-VL miniature has the same words; what frames a conversation takes the places of `SPECIAL`.
 QWEN_SPECIAL = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<unk>", "<|image_pad|>", "user", "assistant"),
@@ -98,8 +102,21 @@ def build_qwen_tokenizer():
     )
 
 
-def _tokenizer(tokens: tuple[str, ...], pattern: str, begins: bool, **special):
-    """A fast tokenizer of whole words; `begins`: every text starts with the token that says so."""
+def build_clip_tokenizer():
+    """The tokenizer of the text tower beside the miniature: a caption has a beginning and an end."""
+    return _tokenizer(
+        CLIP_TOKENS,
+        _pattern((*SPECIAL, *CLIP_ENDS)),
+        begins=True,
+        bos_token=CLIP_ENDS[0],
+        eos_token=CLIP_ENDS[1],
+        pad_token="<pad>",
+        ends=True,
+    )
+
+
+def _tokenizer(tokens: tuple[str, ...], pattern: str, begins: bool, ends: bool = False, **special):
+    """A fast tokenizer of whole words; `begins`, `ends`: every text has the token that says so."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -109,8 +126,10 @@ def _tokenizer(tokens: tuple[str, ...], pattern: str, begins: bool, **special):
     blanks = pre_tokenizers.Split(Regex(r"\A\s+\z"), "removed")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([isolate, blanks])
     if begins:
+        marks = [special["bos_token"], *([special["eos_token"]] if ends else [])]
         tokenizer.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", BOS)]
+            single=f"{marks[0]} $A {marks[1]}" if ends else f"{marks[0]} $A",
+            special_tokens=[(mark, ids[mark]) for mark in marks],
         )
     # Words are set apart by a space, characters are not: "top left" but "4B7".
     space = decoders.Replace(Regex(r"^(?=[A-Za-z]?[a-z]+$)"), " ")

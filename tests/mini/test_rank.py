@@ -1,0 +1,105 @@
+"""How well the miniature's order predicts the published one: cells, correlation, interval, page."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from pdrop_eval.strategies.registry import info_of
+from pdrop_eval.utils.errors import UserError
+from tools.mini import rank
+from tools.mini.rank import Cell, cells, correlation
+
+KEYS = ("gqa", "textvqa", "pope")
+
+
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch):
+    monkeypatch.setattr(rank, "RESAMPLES", 200)
+
+
+def row(strategy, scores, words=(), run=True):
+    found = {name: SimpleNamespace(score=score) for name, score in zip(KEYS, scores, strict=True)}
+    return SimpleNamespace(info=info_of(strategy), words=words, run=run or None, cells=found)
+
+
+def board(*blocks, vanilla=(80.0, 50.0, 90.0)):
+    whole = row("vanilla", vanilla) if vanilla else None
+    made = [SimpleNamespace(share=share, rows=rows) for share, rows in blocks]
+    return SimpleNamespace(vanilla=whole, blocks=made, model="LLaVA-1.5 mini")
+
+
+def cell(strategy, tokens, measured, published):
+    return Cell(strategy, tokens, measured, published, 1, "")
+
+
+def test_a_cell_compares_what_both_have_each_in_percent_of_its_own():
+    found = cells(board((1 / 9, [row("divprune", (40.0, 45.0, 90.0))])))
+    assert [(c.strategy, c.tokens, c.benchmarks) for c in found] == [("divprune", 64, 3)]
+    assert found[0].measured == pytest.approx((50 + 90 + 100) / 3)
+    gqa, text, pope = 57.78 / 61.9, 54.69 / 58.2, 85.56 / 85.9  # MMTok's table 1, which has all three
+    assert found[0].published == pytest.approx(100 * (gqa + text + pope) / 3, abs=0.01)
+    assert "MMTok" in found[0].source
+
+
+def test_groups_compare_their_own_benchmarks():
+    measured = board((1 / 3, [row("fastv", (40.0, 45.0, 90.0))]))
+    assert [c.measured for c in cells(measured, "recognition")] == [75.0]
+    assert [c.measured for c in cells(measured, "reading")] == [90.0]
+
+
+def test_a_mean_that_is_printed_alone_counts_for_all_and_for_no_group():
+    measured = board((128 / 576, [row("vispruner", (40.0, 45.0, 90.0))]))
+    (found,) = cells(measured)
+    assert (found.measured, found.published) == (pytest.approx(80.0), 96.7)
+    assert cells(measured, "reading") == []
+
+
+def test_what_has_no_place_in_the_comparison_is_left_out():
+    """Other budgets, other settings, what couldn't be run, and what isn't published at a budget."""
+    rows = [
+        row("divprune", (1.0, 1.0, 1.0), words=("layout=tile",)),
+        row("fastv", (1.0, 1.0, 1.0), run=False),
+        row("random", (1.0, 1.0, 1.0)),
+    ]
+    assert cells(board((0.5, [row("fastv", (1.0, 1.0, 1.0))]), (1 / 9, rows))) == []
+
+
+def test_without_vanilla_there_is_nothing_to_compare_with():
+    with pytest.raises(UserError, match="strategy=vanilla"):
+        cells(board((1 / 9, []), vanilla=None))
+
+
+@pytest.mark.parametrize(("sign", "value"), [(1, 1.0), (-1, -1.0)])
+def test_the_same_order_correlates_fully_and_the_opposite_one_inversely(sign, value):
+    found = [
+        cell(name, t, sign * (i * 10 + t / 64), i * 10 + t / 64)
+        for i, name in enumerate("abcd")
+        for t in (64, 128)
+    ]
+    known = correlation(found)
+    assert known is not None
+    assert (known.value, known.low, known.high) == pytest.approx((value, value, value))
+    assert (known.cells, known.strategies) == (8, 4)
+
+
+def test_the_correlation_is_spearmans_and_its_interval_holds_strategies_together():
+    """Ranks 1 2 3 4 and 1 3 2 4: 1 - 6 * 2 / (4 * 15) = 0.8. A strategy's cells are drawn together."""
+    found = [cell("a", 64, 1, 1), cell("b", 64, 2, 3), cell("c", 64, 3, 2), cell("d", 64, 4, 4)]
+    known = correlation(found)
+    assert known is not None
+    assert known.value == pytest.approx(0.8)
+    assert known.low < 0.8 < known.high
+    assert correlation(found[:2]) is None
+
+
+def test_no_strategy_is_on_both_sides_of_the_split():
+    assert not {*rank.CHOSEN_ON} & {*rank.TESTED_ON}
+    assert len(rank.CHOSEN_ON) == len(rank.TESTED_ON) == 5
+
+
+def test_the_page_has_each_group_and_half():
+    rows = [row(name, (70.0 - i, 45.0, 80.0 - i)) for i, name in enumerate(rank.CHOSEN_ON)]
+    page = rank.summary(board((128 / 576, rows)))
+    assert page.count("\n| all |") == page.count("\n| recognition |") == 3
+    assert "too few cells" in page  # of the held-out half, none was run
+    assert rank.table(cells(board((128 / 576, rows)))).count("chosen on") == 5

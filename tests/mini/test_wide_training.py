@@ -1,0 +1,126 @@
+"""The training of the miniature of 576 tokens computes what transformers' own forward does."""
+
+from random import Random
+
+import pytest
+import torch
+
+from pdrop_eval.benchmarks.rendered import pictures
+from pdrop_eval.benchmarks.rendered.canvas import CHARACTERS, COLORS, THINGS
+from pdrop_eval.strategies import cdpruner
+from tools.mini.training import captions, wide_batches, wide_network
+from tools.mini.training.lessons import training_questions
+from tools.mini.training.packing import draw
+from tools.mini.training.vocabulary import EOS, TOKENS, UNKNOWN, encode
+from tools.mini.training.wide_model import build_model, build_processor
+from tools.mini.training.wide_network import Kept, WideHeads
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model().eval()
+
+
+@pytest.fixture(scope="module")
+def heads():
+    torch.manual_seed(1)
+    return WideHeads(128)
+
+
+def test_a_packed_question_gets_the_logits_that_it_gets_alone(model):
+    """Pixels, image tokens, positions and answers are those of the checkpoint that is saved."""
+    batch = wide_batches.make_batch("test", range(1))
+    rng = Random("test:0")
+    picture = draw(rng)
+    asked = training_questions(rng, picture)[:2]
+    processor = build_processor()
+    with torch.no_grad():
+        model.set_attn_implementation("packed")
+        packed, wanted = wide_network.answer_logits(model, batch)
+        model.set_attn_implementation("sdpa")
+        alone, answers = [], []
+        for question in asked:
+            text = f"USER: <image>\n{question.prompt} ASSISTANT:"
+            inputs = processor(images=picture.image, text=text, return_tensors="pt")
+            torch.testing.assert_close(
+                batch.pixels, inputs["pixel_values"], atol=6.5 / 127.5, rtol=0
+            )  # grain
+            answer = [*encode(question.answer), EOS]
+            ids = torch.cat([inputs["input_ids"], torch.tensor([answer[:-1]], dtype=torch.long)], 1)
+            logits = model(input_ids=ids, pixel_values=batch.pixels).logits
+            alone.append(logits[0, -len(answer) :])
+            answers += answer
+    assert wanted[: len(answers)].tolist() == answers
+    torch.testing.assert_close(packed[: len(answers)], torch.cat(alone), atol=5e-4, rtol=1e-3)
+
+
+def test_what_only_left_out_tokens_show_is_no_target():
+    ids = torch.tensor([[0, 25, 26, 575]])  # of 24 x 24: cells (0, 0), (0, 0), (0, 1) and the last
+    holds = Kept(ids, ids, 576).holds()[0]
+    assert holds.nonzero()[:, 0].tolist() == [0, 1, 143]
+
+
+def test_left_out_tokens_keep_their_positions_or_close_the_gaps():
+    seen = set()
+    for seed in range(40):
+        kept = wide_network.kept_tokens(Random(seed), 2)
+        count = kept.ids.shape[1]
+        assert (kept.ids.diff() > 0).all()
+        if torch.equal(kept.positions, kept.ids + 2):
+            assert kept.next_position == 578
+            seen.add("all" if count == 576 else "kept")
+        else:
+            assert kept.positions[0].tolist() == list(range(2, 2 + count))
+            assert kept.next_position == 2 + count
+            seen.add("renumbered")
+    assert seen == {"all", "kept", "renumbered"}
+
+
+@pytest.mark.parametrize("kind", pictures.KINDS)
+def test_a_caption_is_true_and_wrong_ones_are_not(kind):
+    rng = Random(2)
+    picture = pictures.KINDS[kind](rng)
+    told = captions.caption(picture)
+    for item in picture.items:
+        assert f"{item.color} {item.thing}".strip() in told
+    wrong = captions.wrong_captions(rng, picture, 4)
+    assert told not in wrong
+    assert all(UNKNOWN not in encode(text) for text in (told, *wrong))
+    assert len(encode(told)) <= 62
+
+
+def test_a_picture_holds_its_colors_its_things_and_its_characters():
+    picture = pictures.signs(Random(1), 2)
+    shown = dict(zip(captions.HELD, captions.held(picture), strict=True))
+    names = [name for name in (*COLORS, *THINGS) if shown[name]]
+    assert sorted(names) == sorted({name for item in picture.items for name in (item.color, item.thing)})
+    assert {c for c in CHARACTERS if shown[c]} == {c for item in picture.items for c in item.text}
+
+
+def test_the_class_token_is_taught_its_own_caption(heads):
+    """Where a picture is embedded as its caption is, the caption is found."""
+    batch = wide_batches.make_batch("test", range(2))
+    ends = batch.captions.argmax(-1)
+    assert (batch.captions.gather(1, ends[:, None]) == len(TOKENS) + 1).all()
+    with torch.no_grad():
+        hidden = heads.text_model(batch.captions[:2]).last_hidden_state[torch.arange(2), ends[:2]]
+        texts = heads.text_projection(hidden)
+        pooled = texts @ torch.linalg.pinv(heads.visual_projection.weight).T
+        _, (_, right) = heads.class_loss(pooled, batch)
+        _, (_, crossed) = heads.class_loss(pooled.flip(0), batch)
+    assert (right, crossed) == (1.0, 0.0)
+
+
+def test_the_clip_that_is_saved_is_the_one_that_was_trained(model, heads, tmp_path):
+    """CDPruner reads it, and embeds a caption as training does."""
+    wide_network.save_clip(model, heads, tmp_path)
+    tower = cdpruner.load(str(tmp_path / "clip"))
+    text = "scene: red circle, blue star"
+    assert tower.tokenize(text) == [i for i in wide_batches.caption_ids(text) if i]
+    ids = torch.tensor([wide_batches.caption_ids(text)])
+    with torch.no_grad():
+        hidden = heads.text_model(ids).last_hidden_state[0, ids.argmax()]
+        found = cdpruner.embedded(tower, text)[0]
+    torch.testing.assert_close(found, heads.text_projection(hidden), atol=0.02, rtol=0.05)  # bfloat16
+    assert tower.post_layernorm.weight.shape == (128,)

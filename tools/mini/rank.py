@@ -1,0 +1,274 @@
+"""How well the miniature's order of strategies predicts that of LLaVA-1.5-7B: `make rank`.
+
+    python -m tools.mini.rank --root results/shelf --out results/figures
+
+A cell is a strategy at a budget, 192, 128 or 64 of 576 tokens or the same share of another number. What is
+compared is the mean over benchmarks of the score in percent of the model's own without dropping: measured
+here, and published for the 7B model, over the benchmarks that both have. Where a source prints that mean
+alone, it is taken as it is. A cell that isn't published, or can't be run here, doesn't enter.
+
+Spearman's rank correlation is over all cells; its interval resamples strategies, each with all its cells.
+The training recipe was chosen on the strategies of `CHOSEN_ON`; the others are the test.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pdrop_eval.records.rows.run import to_runs
+from pdrop_eval.records.store import load_records
+from pdrop_eval.report.budgets.board.blocks import Board, boards
+from pdrop_eval.report.budgets.published import FILE
+from pdrop_eval.report.tables.spec import find_table
+from pdrop_eval.strategies.registry import VANILLA, info_of
+from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.terminal.cli import ending
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MODEL, WHOLE, BUDGETS = "llava-1.5-7b", 576, (192, 128, 64)
+CLOSE = 0.01  # budgets whose shares differ by no more are the same
+# Fixed before any of them was measured on the miniature of 576 tokens: of each kind one half.
+CHOSEN_ON = ("fastv", "sparsevlm", "visionzip", "divprune", "prumerge_plus")
+TESTED_ON = ("pdrop", "dart", "vispruner", "hired", "cdpruner")
+# Benchmarks by what they ask, as the published file calls them, with our names.
+RECOGNITION = {"gqa": "gqa", "mmbench_en": "mmbench_en", "mme_total": "mme", "mme_perception": "mme",
+               "pope": "pope", "sqa": "scienceqa_image", "vqav2": "vqav2"}  # fmt: skip
+READING = {"textvqa": "textvqa"}
+GROUPS = {"all": RECOGNITION | READING, "recognition": RECOGNITION, "reading": READING}
+AVERAGE = "avg_percent"  # a mean in percent that a source prints without its parts
+RESAMPLES, SEED = 2_000, 0
+NAME = "rank_mini_vs_7b"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A strategy at a budget: both means in percent of no dropping, and where the published one is from."""
+
+    strategy: str
+    tokens: int
+    measured: float
+    published: float
+    benchmarks: int
+    source: str
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's over cells, with the interval over strategies; None where there are too few."""
+
+    value: float
+    low: float
+    high: float
+    cells: int
+    strategies: int
+
+
+def published(group: str) -> dict[tuple[str, int], list[tuple[str, dict[str, float], float | None]]]:
+    """What is printed of each strategy at each budget: source, percent by our benchmark, and its mean."""
+    scores: dict[tuple[str, str, str], dict[str, float]] = {}
+    with FILE.open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file):
+            if line["model"] == MODEL and line["image_tokens"].isdigit():
+                where = line["source"], line["strategy"], line["image_tokens"]
+                scores.setdefault(where, {})[line["benchmark"]] = float(line["score"])
+    whole = {source: found for (source, strategy, _), found in scores.items() if strategy == VANILLA}
+    others = {name: score for found in whole.values() for name, score in found.items()}
+    made: dict[tuple[str, int], list[tuple[str, dict[str, float], float | None]]] = {}
+    for (source, strategy, tokens), found in scores.items():
+        if strategy == VANILLA or int(tokens) not in BUDGETS:
+            continue
+        reference = {**others, **whole.get(source, {})}
+        percent = {
+            ours: 100 * found[name] / reference[name] for name, ours in GROUPS[group].items() if name in found
+        }
+        average = found.get(AVERAGE) if group == "all" else None
+        made.setdefault((strategy, int(tokens)), []).append((source, percent, average))
+    return made
+
+
+def cells(board: Board, group: str = "all") -> list[Cell]:
+    """The cells that were measured on a model and are published of the 7B one."""
+    if board.vanilla is None:
+        raise UserError(f"{board.model} was not measured without dropping: run strategy=vanilla, too.")
+    whole = {name: cell.score for name, cell in board.vanilla.cells.items() if cell.score}
+    printed = published(group)
+    found = []
+    for block in board.blocks:
+        near = [b for b in BUDGETS if block.share is not None and abs(block.share - b / WHOLE) <= CLOSE]
+        for row in block.rows if near else ():
+            sources = printed.get((row.info.name, near[0]), [])
+            if row.run is None or row.words or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
+                continue
+            own = {
+                name: 100 * cell.score / whole[name]
+                for name, cell in row.cells.items()
+                if cell.score is not None and name in whole
+            }
+            best = max(sources, key=lambda one: len(one[1].keys() & own.keys()), default=None)
+            if best is None:
+                continue
+            source, percent, average = best
+            shared = sorted(percent.keys() & own.keys())
+            if not shared and average is not None:
+                shared = sorted(own.keys() & {*GROUPS[group].values()})
+                found.append(Cell(row.info.name, near[0], _mean(own, shared), average, len(shared), source))
+            elif shared:
+                values = _mean(own, shared), _mean(percent, shared)
+                found.append(Cell(row.info.name, near[0], *values, len(shared), source))
+    return found
+
+
+def _mean(values: dict[str, float], names: Sequence[str]) -> float:
+    return sum(values[name] for name in names) / len(names)
+
+
+def correlation(found: Sequence[Cell]) -> Correlation | None:
+    """Spearman's of measured and published, with its 95% interval over strategies; None if there is none."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    names = sorted({cell.strategy for cell in found})
+    if len(found) < 4 or len(names) < 3:
+        return None
+    pairs = [np.array([(c.measured, c.published) for c in found if c.strategy == name]).T for name in names]
+
+    def spearman(values: np.ndarray) -> float:
+        """Pearson's correlation of the ranks; of values that are all the same there is none."""
+        ranks = rankdata(values, axis=1)
+        return float(np.corrcoef(ranks)[0, 1]) if np.ptp(ranks, axis=1).all() else float("nan")
+
+    every = spearman(np.concatenate(pairs, 1))
+    if np.isnan(every):
+        return None
+    rng = np.random.default_rng(SEED)
+    draws = rng.integers(len(names), size=(RESAMPLES, len(names)))
+    values = [spearman(np.concatenate([pairs[i] for i in draw], 1)) for draw in draws]
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return Correlation(every, float(low), float(high), len(found), len(names))
+
+
+def drawn(found: Sequence[Cell], told: str) -> "Figure":
+    """Published against measured, and both orders side by side."""
+    from matplotlib.figure import Figure
+    from scipy.stats import rankdata
+
+    from pdrop_eval.report.figures.style import FADED, TEXT_WIDTH, looks
+
+    names = [n for n in (*CHOSEN_ON, *TESTED_ON) if any(cell.strategy == n for cell in found)]
+    styles = looks(names)
+    figure = Figure(figsize=(TEXT_WIDTH, 3.4), layout="constrained")
+    points, ranks = figure.subplots(1, 2)
+    orders = {
+        "published": rankdata([-cell.published for cell in found]),
+        "measured": rankdata([-cell.measured for cell in found]),
+    }
+    for name in names:
+        own = [i for i, cell in enumerate(found) if cell.strategy == name]
+        look = {key: value for key, value in styles[name].items() if key != "linestyle"}
+        fill = {} if name in CHOSEN_ON else {"markerfacecolor": "white"}
+        for axes, x, y in (
+            (points, [found[i].measured for i in own], [found[i].published for i in own]),
+            (ranks, [orders["measured"][i] for i in own], [orders["published"][i] for i in own]),
+        ):
+            axes.plot(x, y, linestyle="", label=info_of(name).display_name, **look, **fill)
+            for i, *at in zip(own, x, y, strict=True):
+                axes.annotate(
+                    str(found[i].tokens), at, (3, 2), textcoords="offset points", fontsize=5.5, color=FADED
+                )
+    points.set(xlabel="miniature, % of its own", ylabel="LLaVA-1.5-7B, published, % of its own")
+    points.set_title(told)
+    ranks.plot([1, len(found)], [1, len(found)], color=FADED, linewidth=0.7, zorder=0)
+    ranks.set(xlabel="rank on the miniature (1: the best)", ylabel="published rank")
+    ranks.invert_xaxis()
+    ranks.invert_yaxis()
+    ranks.set_title("The two orders")
+    handles, labels = points.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    return figure
+
+
+def _told(found: Correlation | None) -> str:
+    if found is None:
+        return "too few cells"
+    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def summary(board: Board) -> str:
+    """The correlations in Markdown: all, by group, and by the half on which the recipe was chosen."""
+    lines = [
+        "| Benchmarks | Strategies | Spearman, 95% interval | Cells | Strategies |",
+        "|---|---|---|---|---|",
+    ]
+    halves = {"all": (*CHOSEN_ON, *TESTED_ON), "chosen on": CHOSEN_ON, "held out": TESTED_ON}
+    for group in GROUPS:
+        known = cells(board, group)
+        for half, names in halves.items():
+            own = correlation([cell for cell in known if cell.strategy in names])
+            count = f"{own.cells} | {own.strategies}" if own else "- | -"
+            lines.append(f"| {group} | {half} | {_told(own)} | {count} |")
+    return "\n".join(lines) + "\n"
+
+
+def table(found: Iterable[Cell]) -> str:
+    """The cells as CSV."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["strategy", "tokens", "measured_percent", "published_percent", "benchmarks", "half", "source"]
+    )
+    for cell in found:
+        half = "chosen on" if cell.strategy in CHOSEN_ON else "held out"
+        values = f"{cell.measured:.4f}", f"{cell.published:.4f}"
+        writer.writerow([cell.strategy, cell.tokens, *values, cell.benchmarks, half, cell.source])
+    return stream.getvalue()
+
+
+def main() -> None:
+    """Parse the command line, compare, and write the figure, its data and its page."""
+    parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
+    parser.add_argument("--root", type=Path, default=Path("results/shelf"), help="folder of the records")
+    parser.add_argument("--table", default="shelf", help="the table whose columns are compared")
+    parser.add_argument("--out", type=Path, default=Path("results/figures"), help="where the figure goes")
+    options = parser.parse_args()
+    with ending("error"):
+        write(options.root, options.table, options.out)
+
+
+def write(root: Path, name: str, out: Path) -> None:
+    """What the command does. Raises UserError."""
+    from pdrop_eval.report.figures.style import drawing, saved
+
+    found = boards(find_table(name), to_runs(load_records(root)))
+    ours = [board for board in found if board.architecture == "llava-1.5"]
+    if not ours:
+        raise UserError(f"No run of a LLaVA-1.5 at a budget is in {root}. Run first: make shelf")
+    board = ours[0]
+    known = cells(board)
+    page = f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}"
+    with drawing():
+        files: dict[str, str | bytes] = dict(saved(drawn(known, f"Spearman {_told(correlation(known))}")))
+    for kind, content in {**files, "csv": table(known), "md": page}.items():
+        write_atomically(out / f"{NAME}.{kind}", content)
+    print(f"{page}\nWritten: {out / NAME}.{{{','.join([*files, 'csv', 'md'])}}}")
+
+
+PAGE = """\
+A cell is a strategy at a budget: 192, 128 or 64 of 576 image tokens. Compared is the mean over benchmarks of
+the score in percent of the model's own without dropping, on the miniature and as published of LLaVA-1.5-7B,
+over the benchmarks that both have. A cell without a published number doesn't enter. The interval resamples
+strategies. The recipe of the miniature was chosen on the first half of the strategies; the held-out half is
+the test.
+
+![Published against measured](rank_mini_vs_7b.svg)
+"""
+
+
+if __name__ == "__main__":
+    main()
