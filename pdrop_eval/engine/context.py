@@ -18,7 +18,8 @@ from pdrop_eval.engine.per_image import lengths_of_inputs, lengths_of_prompt
 from pdrop_eval.engine.phases.decode import CacheRecord, Continuation
 from pdrop_eval.engine.phases.prefill import Prefill, Setup
 from pdrop_eval.engine.prefix.cache import PrefixCache
-from pdrop_eval.engine.prefix.sharing import STATE, check_sharing, sharing_of
+from pdrop_eval.engine.prefix.computing import STATE
+from pdrop_eval.engine.prefix.sharing import check_sharing, sharing_of
 from pdrop_eval.engine.report import Report
 from pdrop_eval.engine.stages.positions import settled_positions
 from pdrop_eval.models import families

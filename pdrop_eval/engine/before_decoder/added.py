@@ -22,10 +22,11 @@ class AddedFeatures:
         self.features = features
         self.row = (mask.flatten().cumsum(0) - 1).view(mask.shape)
 
-    def of_row(self, number: int) -> "AddedFeatures":
-        """Return what is added to one row of the batch."""
+    def of_rows(self, numbers: Sequence[int]) -> "AddedFeatures":
+        """Return what is added to some rows of the batch."""
         own = copy(self)
-        own.mask, own.row = self.mask[number : number + 1], self.row[number : number + 1]
+        own.mask = torch.stack([self.mask[number] for number in numbers])
+        own.row = torch.stack([self.row[number] for number in numbers])
         return own
 
     def content(self, number: int) -> bytes:

@@ -14,15 +14,14 @@ from pdrop_eval.engine.attention_recorder import recording
 from pdrop_eval.engine.before_decoder.added import AddedFeatures
 from pdrop_eval.engine.checks import mask_kind
 from pdrop_eval.engine.prefix.cache import Prefix, PrefixCache
+from pdrop_eval.engine.prefix.computing import computed, groups
 from pdrop_eval.engine.prefix.fits import shared_layers, states_needed, unshared
 from pdrop_eval.engine.prefix.suffix import Row, Suffix
-from pdrop_eval.engine.stages import ops
 from pdrop_eval.engine.stages.stage import Stage
 from pdrop_eval.models.family import Family
-from pdrop_eval.models.kv_cache import NAMES, cache_in
+from pdrop_eval.models.kv_cache import cache_in
 from pdrop_eval.utils.errors import UserError
 
-STATE = "pdrop_state"  # the keyword argument in which a forward's state travels down to the layers
 _OUTPUTS = ("output_hidden_states", "output_attentions")  # of all columns in all layers
 
 
@@ -91,12 +90,21 @@ class Sharing:
         if sum({row.key: row.length for row in rows}.values()) * self.token_bytes > self.cache.limit_bytes:
             return None
         prefixes: dict[Hashable, Prefix] = {}
+        unknown: dict[Hashable, tuple[int, Row]] = {}
         for number, row in enumerate(rows):
-            if row.key not in prefixes:
-                kept = self.cache.get(row.key)
-                self.cache.hits += kept is not None
-                self.cache.misses += kept is None
-                prefixes[row.key] = kept or self._computed(number, row, hidden, kwargs, added)
+            if row.key in prefixes or row.key in unknown:
+                continue
+            kept = self.cache.get(row.key)
+            self.cache.hits += kept is not None
+            self.cache.misses += kept is None
+            if kept is None:
+                unknown[row.key] = number, row
+            else:
+                prefixes[row.key] = kept
+        for group in groups(list(unknown.values()), hidden):
+            for key, prefix in computed(self, group, hidden, kwargs, added).items():
+                prefixes[key] = prefix
+                self.cache.keep(key, prefix)
         valid = stage.valid if stage.padded else None
         return Suffix(start, self.layers, rows, prefixes, valid, mask_kind(self.attention))
 
@@ -129,45 +137,6 @@ class Sharing:
             key = digest.hexdigest(), end - at, self.layers, self.states, str(hidden.dtype)
             rows.append(Row(key, at, end - at))
         return start, rows
-
-    def _computed(
-        self, number: int, row: Row, hidden: Tensor, kwargs: dict[str, Any], added: AddedFeatures | None
-    ) -> Prefix:
-        """Run the layers before the first drop on one row's prefix, always alone: it is always the same."""
-        own = slice(row.first, row.first + row.length)
-        states, rotary = hidden[number : number + 1, own], kwargs["position_embeddings"]
-        cache = DynamicCache()
-        mask = ops.layer_mask(mask_kind(self.attention), None, row.length, row.length, states)
-        given = {
-            **kwargs, "attention_mask": mask, "position_ids": None, STATE: _Alone(),
-            "position_embeddings": tuple(_of_row(part, number)[..., own, :] for part in rotary),
-            **{name: cache for name in NAMES if kwargs.get(name) is not None},
-        }  # fmt: skip
-        if given.get("cache_position") is not None:
-            given["cache_position"] = given["cache_position"][: row.length]
-        columns = torch.arange(own.start, own.stop, device=hidden.device)[None]
-        kept = {}
-        for layer in range(self.layers):
-            if layer in self.states:
-                kept[layer] = states.clone()
-            output = self.modules[layer](states, **given)
-            states = output[0] if isinstance(output, tuple) else output
-            if added is not None:
-                states = added.of_row(number).after(layer, states, columns)
-        if self.layers in self.states:
-            kept[self.layers] = self.final_norm(states) if self.layers == len(self.modules) else states
-        layers: Any = cache.layers[: self.layers]
-        prefix = Prefix(tuple(one.keys for one in layers), tuple(one.values for one in layers), kept)
-        self.cache.keep(row.key, prefix)
-        return prefix
-
-
-class _Alone:
-    """The state of layers that compute a prefix: nothing is changed on their way."""
-
-    def enter_layer(self, number: int, layer: nn.Module, hidden: Tensor, kwargs: dict[str, Any]) -> Tensor:
-        """Return the hidden states as they are."""
-        return hidden
 
 
 def token_bytes(config: Any, dtype: torch.dtype, layers: int, states: Sequence[int]) -> int:
@@ -239,11 +208,6 @@ def _holds(cache: Any) -> bool:
         and not any(getattr(layer, "is_sliding", False) for layer in cache.layers)
         and not cache.get_seq_length()
     )
-
-
-def _of_row(rotary: Tensor, number: int) -> Tensor:
-    """Return one row of cos or sin [..., b or 1, n, e]."""
-    return rotary if rotary.shape[-3] == 1 else rotary.narrow(-3, number, 1)
 
 
 def _content(values: Tensor) -> bytes:

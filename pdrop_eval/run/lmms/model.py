@@ -38,6 +38,7 @@ from pdrop_eval.run.lmms.generation import (
     strategy_of,
 )
 from pdrop_eval.run.lmms.inputs.batching import first_batch_size, groups_of, in_order, left_padded, seed_of
+from pdrop_eval.run.lmms.inputs.documents import Documents
 from pdrop_eval.run.lmms.inputs.feature_cache import GIB, FeatureCache
 from pdrop_eval.run.lmms.inputs.prefetch import prepared
 from pdrop_eval.run.lmms.inputs.prefixes import PrefixReuse, total_memory
@@ -145,7 +146,7 @@ class PdropLlava(lmms):
             loaded.processor,
             chat_template,
             image_processing,
-            lambda task, split, doc_id: self.task_dict[task][split][doc_id],
+            Documents(lambda task, split: self.task_dict[task][split]),
             self.features.tokens,
             downsample=downsample,
             context=context or config.get_text_config().max_position_embeddings,

@@ -32,11 +32,14 @@ from contract import (
 from pdrop_eval import UserError, Vanilla
 from pdrop_eval.engine.attention_recorder import AttentionShares
 from pdrop_eval.engine.prefix.cache import Prefix, PrefixCache
+from pdrop_eval.engine.prefix.computing import groups
 from pdrop_eval.engine.prefix.fits import states_needed, unshared
+from pdrop_eval.engine.prefix.suffix import Row
 from pdrop_eval.models import families
 from pdrop_eval.strategies.base import Strategy
 
-ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [3, IMAGE, 19])  # each has an image; ragged
+# Each has an image; ragged. The prefixes of the first and the last are of one length, and computed together.
+ROWS = ([4, IMAGE, 5], [2, IMAGE, 3, IMAGE, 4], [4, IMAGE, 19])
 SHARING = [one for one in (*STRATEGIES, *BEFORE, *BOTH) if one.shares_prefix]
 # Vanilla and PyramidDrop on every family, the others on one of two.
 PAIRS = [
@@ -126,6 +129,14 @@ def test_only_what_follows_the_prefix_is_computed_before_the_first_drop(attentio
     assert report.index.tolist() == [[29, 30, 31, 32, 33]]
     assert report.scatter(output.logits).shape[1] == 34
     assert output.past_key_values.get_seq_length() == 34
+
+
+def test_prefixes_of_one_length_are_computed_together_where_rounding_allows_it():
+    lengths = (29, 28, 29, 29, 55, 29, 29)
+    rows = [(number, Row(number, 3, length)) for number, length in enumerate(lengths)]
+    found = [[number for number, _ in group] for group in groups(rows, torch.zeros(7, 60, 4))]
+    assert found == [[0, 2, 3, 5], [1], [4], [6]]
+    assert groups(rows, torch.zeros(7, 60, 4).bfloat16()) == [[row] for row in rows]
 
 
 def test_rows_with_shorter_questions_compute_the_end_of_their_prefix_again(columns):

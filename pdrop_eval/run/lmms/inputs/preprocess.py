@@ -31,7 +31,7 @@ from pdrop_eval.models.prompts import (
     to_square,
 )
 from pdrop_eval.run.lmms.inputs.requests import where
-from pdrop_eval.utils.code.hashing import content_hashes
+from pdrop_eval.utils.code.hashing import ContentHashes, content_hashes
 
 
 class Picture:
@@ -156,7 +156,7 @@ class Preparer:
         processor = self._own_processor()
         system = self._family.lmms_system
         prompt = build_prompt(self._chat_template, processor, request.args[0], len(images), system)
-        content, whole = content_hashes(request.args[0], images)
+        content, whole = self._own_hashes()(request.args[0], images)
         keys = [whole] if len(images) == 1 else [content_hashes("", [image])[1] for image in images]
         pictures = tuple(map(self._picture, keys, images))
         tokens = [self._tokens(picture) for picture in pictures]
@@ -179,6 +179,12 @@ class Preparer:
 
     def _ids(self, processor: Any, prompt: str, tokens: Sequence[int]) -> Tensor:
         return torch.tensor(prompt_ids(self._family, processor, prompt, tokens))
+
+    def _own_hashes(self) -> ContentHashes:
+        if not hasattr(self._of_thread, "hashes"):
+            self._of_thread.hashes = ContentHashes()
+        hashes: ContentHashes = self._of_thread.hashes
+        return hashes
 
     def _own_processor(self) -> Any:
         if not hasattr(self._of_thread, "processor"):
