@@ -1,6 +1,8 @@
 """What all tests share: the run that people wait for names the tests that are too slow for it."""
 
+import functools
 import gc
+import importlib.metadata
 import json
 import os
 import sys
@@ -74,6 +76,18 @@ def _configurations_are_composed_once() -> Iterator[None]:
     """Tests compose a thousand, of few choices."""
     with pytest.MonkeyPatch.context() as patch:
         composing.keep(patch.setattr)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _versions_are_read_once() -> Iterator[None]:
+    """Each run asks for those of a dozen packages, twice, and reading one takes milliseconds."""
+    from pdrop_eval.utils.code import provenance, versions
+
+    version = functools.cache(importlib.metadata.version)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (provenance, versions):
+            patch.setattr(module, "version", version)
         yield
 
 
