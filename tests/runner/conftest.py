@@ -24,6 +24,26 @@ def lmms_eval():
     return lmms_eval
 
 
+@pytest.fixture(scope="session", autouse=True)
+def processors_are_tried_once():
+    """Models are loaded three hundred times: pictures are put through an unchanged processor once."""
+    from pdrop_eval.models.loading import processors
+
+    put_through, fitting = processors._try, set()
+
+    def once(processor, family, model, pretrained, template):
+        folder = Path(processors.resolve_checkpoint(pretrained))
+        files = [(path, path.stat().st_size, path.stat().st_mtime_ns) for path in folder.glob("*")]
+        key = (repr(processor), model.config.to_json_string(), template, *sorted(files))
+        if key not in fitting or not files:
+            put_through(processor, family, model, pretrained, template)
+        fitting.add(key)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processors, "_try", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def llava(tmp_path_factory) -> Path:
     return tiny.checkpoint(tmp_path_factory.mktemp("llava") / "tiny")
