@@ -37,7 +37,7 @@ SOURCES = ("rendered", "hub")
 # Of a benchmark's entry, what isn't computed with; a subset's questions have a hash of their own.
 _WORDS = ("name", "comparable", "why", "paper", "groups")
 _INSTALLED = "pdrop_eval.benchmarks.installed.items"  # finds the rule of a task's numbers
-_JUDGED = "pdrop_eval.benchmarks.mmvet"  # scores what a judge has read
+_JUDGED = "pdrop_eval.benchmarks.judging.mmvet"  # scores what a judge has read
 
 
 @dataclass(frozen=True)

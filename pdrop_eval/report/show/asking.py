@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from pdrop_eval.benchmarks.asks import Replies
+from pdrop_eval.benchmarks.judging.asks import Replies
 from pdrop_eval.benchmarks.sample_errors import PICTURE_ERRORS, VALUE_ERRORS, guard, unreadable
 from pdrop_eval.benchmarks.task_files import TaskInfo
 from pdrop_eval.models.families import multimodal

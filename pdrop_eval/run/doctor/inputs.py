@@ -219,7 +219,7 @@ def _rendered(config: RunSpec, tasks: Sequence[str]) -> Iterator[Finding]:
 
 def judge(config: RunSpec) -> Iterator[Finding]:
     """MM-Vet's judge, from its settings; it is not asked."""
-    from pdrop_eval.benchmarks.judge_client import make_judge
+    from pdrop_eval.benchmarks.judging.client import make_judge
 
     if config.suite.own is not None:  # its metrics need none
         return

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pdrop_eval.benchmarks.judge_client import Judge
+from pdrop_eval.benchmarks.judging.client import Judge
 from pdrop_eval.utils.text.escape import visible
 from pdrop_eval.utils.text.redact import redact_address
 
@@ -28,7 +28,7 @@ def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], plan: 
         JudgeError: The judge leaves an answer unscored: the scores that it gave wait in the run's folder for
             the next call, and all else is kept.
     """
-    from pdrop_eval.benchmarks.mmvet import Judged, judge_entry
+    from pdrop_eval.benchmarks.judging.mmvet import Judged, judge_entry
     from pdrop_eval.benchmarks.task_files import describe
     from pdrop_eval.records.store import Run, load_samples
 
@@ -69,7 +69,7 @@ def _judge_installed(
     """
     from lmms_eval.tasks import TaskManager
 
-    from pdrop_eval.benchmarks.asks import KeptReplies, Replies
+    from pdrop_eval.benchmarks.judging.asks import KeptReplies, Replies
     from pdrop_eval.benchmarks.sample_errors import guard
     from pdrop_eval.run.lmms.open import open_task
     from pdrop_eval.run.lmms.tasks.installed_scoring import score_installed

@@ -109,7 +109,7 @@ def make_plan(config: RunSpec, beside: Plan | None = None) -> Plan:
         config: The run's settings.
         beside: A plan on another model with the same suite, tasks and settings of data, whose data are ready.
     """
-    from pdrop_eval.benchmarks.judge_client import make_judge
+    from pdrop_eval.benchmarks.judging.client import make_judge
     from pdrop_eval.benchmarks.own.task import data_of, info_of, sha256_of
     from pdrop_eval.models.loading.checkpoint import check_anyres
     from pdrop_eval.models.loading.hub import hub_commit, set_offline

@@ -36,7 +36,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
         UserError: Data that can't be read, or a folder that can't be written.
         SampleError: A sample that fails; the answers before it stay in the journal.
     """
-    from pdrop_eval.benchmarks.mmvet import submission
+    from pdrop_eval.benchmarks.judging.mmvet import submission
     from pdrop_eval.benchmarks.own.task import definition_of
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_task

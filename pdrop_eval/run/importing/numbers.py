@@ -100,7 +100,7 @@ def _of_a_run(known: Benchmark, items: Sequence[Any]) -> Numbers:
 
 def _remembering(task: str, metric: str, whole: list[float | None]) -> Number:
     """lmms-eval's function of a metric; what it says of all items, its first call, is kept."""
-    from pdrop_eval.benchmarks.asks import NeedsJudge, Replies, caught
+    from pdrop_eval.benchmarks.judging.asks import NeedsJudge, Replies, caught
     from pdrop_eval.run.lmms.tasks.task_runner import quiet
 
     function = on_its_own(_named(task, metric))

@@ -46,7 +46,7 @@ class OpenTask:
         Raises:
             UserError: A language model has to say what they earn.
         """
-        from pdrop_eval.benchmarks.asks import NeedsJudge, Replies, caught
+        from pdrop_eval.benchmarks.judging.asks import NeedsJudge, Replies, caught
 
         for row, question in zip(rows, questions, strict=True):
             self._requests[question.doc_id].resps = [row.answer]

@@ -5,8 +5,15 @@ import socket
 
 import pytest
 
-from pdrop_eval.benchmarks.asks import KeptReplies, NeedsJudge, NoReplyError, RefusedError, Replies, caught
-from pdrop_eval.benchmarks.judge_client import Judge, JudgeError
+from pdrop_eval.benchmarks.judging.asks import (
+    KeptReplies,
+    NeedsJudge,
+    NoReplyError,
+    RefusedError,
+    Replies,
+    caught,
+)
+from pdrop_eval.benchmarks.judging.client import Judge, JudgeError
 
 URL = "https://api.openai.com/v1/chat/completions"
 ASKED = {"model": "gpt-4", "messages": [{"role": "user", "content": "Is it right?"}], "max_tokens": 16}

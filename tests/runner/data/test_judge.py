@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pdrop_eval.benchmarks import mmvet
-from pdrop_eval.benchmarks.judge_client import Judge, JudgeError, make_judge
+from pdrop_eval.benchmarks.judging import mmvet
+from pdrop_eval.benchmarks.judging.client import Judge, JudgeError, make_judge
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli

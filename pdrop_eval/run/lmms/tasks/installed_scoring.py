@@ -16,7 +16,6 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from pdrop_eval.benchmarks.asks import Asked, NeedsJudge, NoReplyError, RefusedError, Replies, caught
 from pdrop_eval.benchmarks.installed import stand_ins
 from pdrop_eval.benchmarks.installed.items import (
     PERCENT,
@@ -26,6 +25,7 @@ from pdrop_eval.benchmarks.installed.items import (
     on_its_own,
 )
 from pdrop_eval.benchmarks.installed.kinds import SUBMISSION
+from pdrop_eval.benchmarks.judging.asks import Asked, NeedsJudge, NoReplyError, RefusedError, Replies, caught
 from pdrop_eval.benchmarks.numbers_definition import definition_of_numbers
 from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule

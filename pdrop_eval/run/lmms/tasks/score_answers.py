@@ -200,7 +200,7 @@ def _scored(config: RunSpec, name: str, answers: list[str], scratch: Path) -> Ta
 
 def _installed(info: Any, task: Any, requests: Any, pictures: list[str], config: RunSpec) -> TaskScore:
     """The score of a task that runs from lmms-eval's own files."""
-    from pdrop_eval.benchmarks.asks import Replies
+    from pdrop_eval.benchmarks.judging.asks import Replies
     from pdrop_eval.run.lmms.tasks.installed_scoring import score_installed
 
     said = [(request.doc_id, [next(iter(request.filtered_resps.values()))]) for request in requests]

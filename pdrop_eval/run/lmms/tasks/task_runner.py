@@ -19,8 +19,8 @@ from PIL import ImageFile
 from tenacity import RetryError
 from tqdm import tqdm
 
-from pdrop_eval.benchmarks.asks import Replies
 from pdrop_eval.benchmarks.installed.items import OWN
+from pdrop_eval.benchmarks.judging.asks import Replies
 from pdrop_eval.benchmarks.registry import IMAGES
 from pdrop_eval.benchmarks.sample_errors import (
     aggregating,

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from pdrop_eval.benchmarks.judge_client import Judge
+from pdrop_eval.benchmarks.judging.client import Judge
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import writing_to
 from pdrop_eval.utils.server.bounded_request import THREAD

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pdrop_eval.benchmarks.judge_client import Judge, JudgeError
+from pdrop_eval.benchmarks.judging.client import Judge, JudgeError
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 from pdrop_eval.benchmarks.scoring.score import score
 from pdrop_eval.benchmarks.task_files import installed_tasks
