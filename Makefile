@@ -35,7 +35,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme budgets shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
 	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu decode-speed startup scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
-	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed
+	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed site-scale
 
 # Lines that begin with ##@ are the headings of this list.
 help:  ## Show the targets and their variables
@@ -314,6 +314,9 @@ page-speed: $(STAMP)  ## Speed of the results page: results/page_speed.md
 
 sweep-speed: $(STAMP)  ## Table of 100,000 cells: results/sweep_speed.md
 	$(BIN)/python -m tools.speed.reports.large_sweep $(ARGS)
+
+site-scale: $(STAMP)  ## Figures and page of 5,000 records: results/site_scale.md
+	$(BIN)/python -m tools.speed.reports.site_scale $(ARGS)
 
 page-memory: $(STAMP)  ## Memory of making the page: results/page_memory.md
 	$(BIN)/python -m tools.speed.reports.page_memory $(ARGS)

@@ -4,7 +4,7 @@ from pdrop_eval.run.sweep.plan import runs
 from pdrop_eval.run.sweep.plan.runs import plan_runs
 from pdrop_eval.run.sweep.spec import read_sweep
 from tools.speed.answering import sweep_gain
-from tools.speed.reports import sweep_scale
+from tools.speed.reports import site_scale, sweep_scale
 
 
 def planned(results, *more):
@@ -63,3 +63,13 @@ def test_a_name_of_the_suite_is_not_compared_with_all_of_lmms_evals(tmp_path, mo
     """That takes longer than all else that is done for a task of a plan."""
     monkeypatch.setattr("pdrop_eval.run.config.checks.nearest", None)
     assert [run.plan.tasks for run in planned(tmp_path, "strategies=[random]").runs] == [["gqa"]]
+
+
+def test_a_page_that_takes_the_main_thread_for_over_two_seconds_misses_its_aim():
+    result = {
+        "commands": {"pdrop-eval-page": {"processor_seconds": 9.9, "bytes": 2.1e9}},
+        "opening": {"main_thread_ms": 2001.0},
+    }
+    assert site_scale.met(result) == {"pdrop-eval-page": False, "opening": False}
+    result["commands"]["pdrop-eval-page"]["bytes"] = result["opening"]["main_thread_ms"] = 1999
+    assert site_scale.met(result) == {"pdrop-eval-page": True, "opening": True}

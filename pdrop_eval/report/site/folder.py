@@ -33,6 +33,7 @@ class Site:
         self.used: set[str] = set()  # pictures of this build
         self._known = known
         self._stage = out / _STAGE
+        self._made: set[Path] = set()  # folders of this build
 
     def write(self, name: str, content: str | bytes) -> None:
         """Makes a file; a second one of the same name takes its place."""
@@ -78,12 +79,12 @@ class Site:
 
     def publish(self) -> None:
         """Moves all files into place, then removes those of the last build that this one doesn't have."""
-        names = sorted(
-            path.relative_to(self._stage).as_posix() for path in self._stage.rglob("*") if path.is_file()
-        )
+        names = sorted(_files(self._stage))
         names.sort(key=lambda name: _LAST.index(name) if name in _LAST else -1)
         self._check(names)
         _write_manifest(self.out, self._known | {*names})
+        for folder in {(self.out / name).parent for name in names}:
+            folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             self._move(name)
         self._remove((self._known - {*names}) | self._unused())
@@ -93,14 +94,15 @@ class Site:
         if not is_inner_path(name):
             raise ValueError(f"{name!r} is no path within the page")
         path = self._stage / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.parent not in self._made:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._made.add(path.parent)
         return path
 
     def _move(self, name: str) -> None:
         source, target = self._stage / name, self.out / name
         if target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
             return  # what hasn't changed keeps its time
-        target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(source, target)
 
     def _check(self, names: list[str]) -> None:
@@ -133,6 +135,13 @@ class Site:
         for folder in sorted(folders, key=lambda path: -len(path.parts)):
             with contextlib.suppress(OSError):  # what still holds something stays
                 folder.rmdir()
+
+
+def _files(folder: Path) -> Iterator[str]:
+    """All files beneath a folder, by their path within it."""
+    for place, _, names in os.walk(folder):
+        inner = Path(place).relative_to(folder)
+        yield from ((inner / name).as_posix() for name in names)
 
 
 @contextlib.contextmanager

@@ -4,12 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Container
+from functools import lru_cache
 from typing import Any
 
 from pdrop_eval.report.tables.commands import ELSEWHERE
-from pdrop_eval.utils.text.redact import redact_all
+from pdrop_eval.utils.text import redact as secrets
 
 _LONGEST = 100  # letters of a file's name
+_SHORT = 200  # letters of a text that many records have
 # A path from the root of a disk says who ran it and where; its last name is enough. Not a path: what follows
 # a letter ("and/or"), a tilde, or two slashes (an address).
 _PATH = re.compile(r"(?:file://|(?<![\w./~…-]))(?:[A-Za-z]:\\|/)[\w.@+%=~-]+(?:[\\/][\w.@+%=~-]+)*[\\/]?")
@@ -51,7 +53,7 @@ def unique(name: str, taken: Container[str]) -> str:
 
 def public(value: Any) -> Any:
     """A value of a record without secrets, and without the folders of the machine that it was made on."""
-    return _without_folders(redact_all(value))
+    return _public(value, tuple(secrets._values()))  # the environment is asked once, and not for each text
 
 
 def without_folders(text: str) -> str:
@@ -61,9 +63,28 @@ def without_folders(text: str) -> str:
     return _PATH.sub(lambda found: ELSEWHERE + re.split(r"[\\/]", found[0].rstrip("\\/"))[-1], text)
 
 
-def _without_folders(value: Any) -> Any:
+def _public(value: Any, hidden: tuple[str, ...]) -> Any:
     if isinstance(value, str):
-        return without_folders(value)
+        return _known(value, hidden) if len(value) <= _SHORT else _text(value, hidden)
     if isinstance(value, dict):
-        return {without_folders(str(key)): _without_folders(part) for key, part in value.items()}
-    return [_without_folders(part) for part in value] if isinstance(value, (list, tuple)) else value
+        return {
+            without_folders(str(key)): (isinstance(part, str) and _hidden(str(key))) or _public(part, hidden)
+            for key, part in value.items()
+        }
+    return [_public(part, hidden) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(maxsize=2**16)  # thousands of records have few different texts
+def _known(text: str, hidden: tuple[str, ...]) -> str:
+    return _text(text, hidden)
+
+
+def _text(text: str, hidden: tuple[str, ...]) -> str:
+    return without_folders(secrets._redacted(text, hidden))
+
+
+@lru_cache(maxsize=2**12)
+def _hidden(name: str) -> str:
+    """What stands in the place of each text of a name that says that it is a secret; empty for others."""
+    found = str(secrets.redact_all({name: "text"})[name])
+    return "" if found == "text" else found

@@ -1,8 +1,9 @@
 """The paper's tables filled: with what was measured, and with what is published."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from pdrop_eval.records.rows.alike import largest, told
 from pdrop_eval.records.rows.row_key import RowKey, family_name
@@ -67,6 +68,7 @@ class Part:
     Attributes:
         refused: Runs of models that were trained otherwise than their configuration says, with the reason.
         left_out: Rows that only runs of another kind could fill, where no published row asks for them.
+        found: What is worked out once for all rows, by its name.
     """
 
     table: Table
@@ -75,6 +77,7 @@ class Part:
     groups: list[Group]
     refused: list[tuple[Run, str]] = field(default_factory=list)
     left_out: list[Row] = field(default_factory=list)
+    found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rows(self) -> list[Row]:
@@ -133,17 +136,18 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
     beside = {name: _beside(keys, asked, table, name) for name, keys in wanted.items()}
     rows_of = {name: [*keys, *beside[name]] for name, keys in wanted.items()}
     alike = _alike(table, able, [key for keys in rows_of.values() for key in keys])
-    rows = {key: _measured_row(table, key, able, alike) for keys in rows_of.values() for key in keys}
+    kind = {id(run) for run in alike}
+    rows = {key: _measured_row(table, key, able, alike, kind) for keys in rows_of.values() for key in keys}
     added = {key for keys in beside.values() for key in keys}
-    left_out = [row for key, row in rows.items() if key in added and not row.run]
+    without = {key: row for key, row in rows.items() if key in added and not row.run}
     groups = []
     for architecture, keys in rows_of.items():
-        shown = [rows[key] for key in keys if rows[key] not in left_out]
+        shown = [rows[key] for key in keys if key not in without]
         if shown:
             name = family_name(architecture, size)
             groups.append(Group(name, shown, _delta(table, shown), architecture in beyond))
     _blank_other_questions(table, groups)
-    return Part(table, size, suite, groups, refused, left_out)
+    return Part(table, size, suite, groups, refused, list(without.values()))
 
 
 def _alike(table: Table, able: Mapping[RowKey, list[Run]], keys: Iterable[RowKey]) -> list[Run]:
@@ -188,8 +192,10 @@ def _beside(keys: list[RowKey], asked: list[RowKey], table: Table, architecture:
     return sorted(own, key=table.place)
 
 
-def _measured_row(table: Table, key: RowKey, able: Mapping[RowKey, list[Run]], alike: Sequence[Run]) -> Row:
-    kind = {id(run) for run in alike}
+def _measured_row(
+    table: Table, key: RowKey, able: Mapping[RowKey, list[Run]], alike: Sequence[Run], kind: Set[int]
+) -> Row:
+    """A row; `kind` are the ids of the runs that are alike."""
     mine = [run for run in able.get(key, []) if id(run) in kind]
     apart = [run for run in able.get(key, []) if id(run) not in kind]
     run, others = pick(mine, table.benchmarks)

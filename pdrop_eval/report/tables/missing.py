@@ -1,6 +1,8 @@
 """What a measured table lacks, and the commands that fill it."""
 
 from collections import defaultdict
+from collections.abc import Callable
+from typing import TypeVar
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.rows.overrides import override, own_data, own_folder
@@ -9,6 +11,8 @@ from pdrop_eval.report.formats.grid import Note
 from pdrop_eval.report.tables.commands import FOLDER, Fill, experiment, fill, is_elsewhere
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.utils.paths import options
+
+Found = TypeVar("Found")
 
 # The suite of a shipped experiment, by the size of its models.
 EXPERIMENTS = {"mini": "mini", "7b": "paper"}
@@ -53,8 +57,16 @@ def fill_row(part: Part, row: Row) -> Fill:
     if runs and runs[0].imported:
         return Fill(None, needs="another import: it was made elsewhere")
     model = runs[0].model if runs else None
-    kept = _settings(row.run) if row.run else _shared(part.runs)
-    return fill(part.size, str(part.suite), row.key, model, kept, _folders(part.runs))
+    kept = _settings(row.run) if row.run else _once(part, "shared", _shared)
+    return fill(part.size, str(part.suite), row.key, model, kept, _once(part, "folders", _folders))
+
+
+def _once(part: Part, name: str, find: Callable[[list[Run]], Found]) -> Found:
+    """What all rows of a part have in common, found once: a table of a large sweep has thousands."""
+    if name not in part.found:
+        part.found[name] = find(part.runs)
+    found: Found = part.found[name]
+    return found
 
 
 def _note(needs: str, what: str, rows: list[tuple[Row, Fill]]) -> Note:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +35,27 @@ MODELS, QUESTIONS, IMAGE_TOKENS, LAYERS = 25, 16, 576, 8
 BUDGETS = tuple(range(288, 31, -8))
 
 
-def write_sweep(root: Path, records: int, questions: int = QUESTIONS) -> int:
-    """Writes so many records, 25 models alike, each with vanilla; returns their bytes."""
+def write_sweep(
+    root: Path, records: int, questions: int = QUESTIONS, keys: Sequence[str] | None = None
+) -> int:
+    """Writes so many records of some benchmarks (None: all), 25 models alike, each with vanilla.
+
+    Returns:
+        Their bytes.
+    """
     strategies = [name for name, info in installed().items() if info.solved_fields]
     cells = [(VANILLA, 0), *itertools.product(strategies, BUDGETS)]
     kinds = itertools.islice(itertools.product(range(MODELS), cells[: -(-records // MODELS)]), records)
     written = 0
     for number, (model, (strategy, tokens)) in enumerate(kinds):
-        written += _write_run(root, number, model, strategy, tokens, questions)
+        written += _write_run(root, number, model, strategy, tokens, questions, keys)
     return written
 
 
-def _write_run(root: Path, number: int, model: int, strategy: str, tokens: int, questions: int) -> int:
+def _write_run(
+    root: Path, number: int, model: int, strategy: str, tokens: int, questions: int,
+    keys: Sequence[str] | None = None,
+) -> int:  # fmt: skip
     rng, written = random.Random(number), 0
     identity = {"number": number, "code": {"sha256": "0" * 64}}
     folder = root / f"model{model}" / f"{strategy}-{number:010x}"
@@ -54,6 +63,8 @@ def _write_run(root: Path, number: int, model: int, strategy: str, tokens: int, 
     tasks = {}
     right = 0.85 if strategy == VANILLA else 0.6 + 0.2 * tokens / IMAGE_TOKENS
     for key, known in benchmarks().items():
+        if keys is not None and key not in keys:
+            continue
         lines, score = samples_of(key, questions, rng, right)
         (folder / "samples" / f"{known.task}.jsonl").write_bytes(lines)
         tasks[known.task] = entry_of(key, score, questions, lines, tokens or IMAGE_TOKENS)
