@@ -4,7 +4,19 @@ import copy
 
 import pytest
 import torch
-from contract import IMAGE_ID, ROWS, STRATEGIES, alone, build, case_of, keep_all, llama, model_of, strategy_id
+from contract import (
+    IMAGE_ID,
+    NEW,
+    ROWS,
+    STRATEGIES,
+    alone,
+    build,
+    case_of,
+    keep_all,
+    llama,
+    model_of,
+    strategy_id,
+)
 from transformers import AttentionInterface, AttentionMaskInterface, GenerationMixin, LlamaForCausalLM
 
 from pdrop_eval import FastV, PyramidDrop, Vanilla
@@ -67,7 +79,7 @@ def test_sampling_repeats_from_a_seed_and_several_sequences_share_a_prompt(strat
     with case.under(strategy) as drop:
         for _ in range(2):
             torch.manual_seed(3)
-            runs.append(case.generate(do_sample=True, num_return_sequences=2, top_k=20))
+            runs.append(case.generate(new=6, do_sample=True, num_return_sequences=2, top_k=20))
     assert torch.equal(*runs)
     rows = len(case.rows)
     assert runs[0].shape == (2 * rows, 6)
@@ -208,7 +220,7 @@ def test_half_precision_keeps_counts_and_keep_all_is_exact(strategy, dtype):
         output, tokens = case.forward(), case.generate()
     assert output.logits.dtype == dtype
     assert torch.isfinite(output.logits[:, -1]).all()
-    assert tokens.shape == (len(ROWS), 6)
+    assert tokens.shape == (len(ROWS), NEW)
     if strategy.adaptive:
         return  # the sample decides
     for layer in range(8):
