@@ -40,6 +40,7 @@ class LlavaNext(Llava):
 
     name = "llava_next"
     model_class = "LlavaNextForConditionalGeneration"
+    unshared = ""
     architecture = "llava-next"
     display_name = "LLaVA-NeXT"
     pads_images = False

@@ -32,6 +32,7 @@ class LlavaOnevision(LlavaNext):
 
     name = "llava_onevision"
     model_class = "LlavaOnevisionForConditionalGeneration"
+    unshared = ""
     text_types = ("qwen2",)
     vision_types = ("siglip_vision_model",)
     reduced_by = ("uniform", "random", "divprune")

@@ -29,6 +29,7 @@ class Qwen25VL(Qwen2VL):
 
     name = "qwen2_5_vl"
     model_class = "Qwen2_5_VLForConditionalGeneration"
+    unshared = ""
     text_types = ("qwen2_5_vl_text",)
     vision_types = ("qwen2_5_vl_vision", "qwen2_5_vl")
     architecture = "qwen2.5-vl"

@@ -38,6 +38,7 @@ class Qwen3VL(Qwen2VL):
 
     name = "qwen3_vl"
     model_class = "Qwen3VLForConditionalGeneration"
+    unshared = ""
     text_types = ("qwen3_vl_text",)
     vision_types = ("qwen3_vl_vision", "qwen3_vl")
     architecture = "qwen3-vl"

@@ -26,7 +26,8 @@ class Family:
         lowest_transformers: the first release of transformers that it works with; "" where each supported
             one does.
         unshared: why questions of one image can't share the prefix of their prompts; "" where they can: its
-            attention is causal over images too, and no position before the question depends on it.
+            attention is causal over images too, and no position before the question depends on it. It is said
+            of a model's class: a family that extends another and has a class of its own says it anew.
         architecture: its name in records and in `conf/model`.
         display_name: its name in tables and figures.
     """
@@ -40,6 +41,12 @@ class Family:
     unshared: ClassVar[str] = "it isn't known whether its attention is causal over images"
     architecture: ClassVar[str] = ""
     display_name: ClassVar[str] = ""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        of_its_own = {"model_class", "load_class", "decoder"} & vars(cls).keys()
+        if of_its_own and "unshared" not in vars(cls):
+            cls.unshared = Family.unshared
 
     def check_version(self) -> None:
         """Refuse an installed transformers that is too old for the family. Imports nothing large.

@@ -336,6 +336,21 @@ class _Family(families.get("llava").__class__):
     unshared = "image tokens see one another"
 
 
+class _Renamed(families.get("llava").__class__):
+    name = "renamed"
+
+
+class _OtherModel(families.get("llava").__class__):
+    """A model of its own, of which what its family inherits says nothing."""
+
+    model_class = "LookingBothWays"
+
+
+class _OtherDecoder(families.get("llava").__class__):
+    def decoder(self, model):
+        return model.other
+
+
 TEXT = {"num_hidden_layers": 8, "sliding_window": None}
 
 
@@ -346,6 +361,9 @@ TEXT = {"num_hidden_layers": 8, "sliding_window": None}
         (Random(tokens=9), None, {}, "random doesn't promise"),
         (CDPruner(visual_token_num=6, text_tower="tiny"), None, {}, "cdpruner chooses by the question"),
         (Vanilla(), _Family(), {}, "LLaVA-1.5: image tokens see one another"),
+        (Vanilla(), _Renamed(), {}, "$"),
+        (Vanilla(), _OtherModel(), {}, "LLaVA-1.5: it isn't known whether its attention is causal"),
+        (Vanilla(), _OtherDecoder(), {}, "LLaVA-1.5: it isn't known whether its attention is causal"),
         (Vanilla(), None, {"sliding_window": 9}, "the model has sliding-window layers"),
         (Vanilla(), None, {"rope_parameters": {"rope_type": "dynamic"}}, "its rotary positions .dynamic."),
         (Vanilla(), None, {"rope_scaling": SimpleNamespace(type="longrope")}, ".* positions .longrope."),
