@@ -94,8 +94,7 @@ def seen_patches(view: ImageView, layout: str) -> Tensor:
 
     tiles, patches = view.shape.tiles, view.shape.patches
     seen = torch.full((tiles, patches), layout == "official", device=view.tokens.device)
-    tile, patch = view.sources[view.sources[:, 1] >= 0].unbind(1)
-    seen[tile, patch] = True
+    seen[view.patch_places] = True
     return seen
 
 

@@ -127,10 +127,11 @@ class VisionZip(BeforeStrategy):
         with torch.no_grad():
             seen = torch.ones_like(scores, dtype=torch.bool)
             if self.layout == "packed":
-                tile, patch = view.sources[view.sources[:, 1] >= 0].unbind(1)
-                seen = torch.zeros_like(seen).index_put((tile, patch), torch.tensor(True, device=seen.device))
+                seen = torch.zeros_like(seen)
+                seen[view.patch_places] = True
             chosen = dominant_patches(scores, seen, dominant - 1)
             metric = view.keys()[:, 1:].unflatten(-1, (view.heads, -1)).mean(2)
+            others = [rest.nonzero().flatten() for rest in (seen & ~chosen).unbind()]
         made = [
             view.project(
                 torch.cat((
@@ -138,10 +139,10 @@ class VisionZip(BeforeStrategy):
                     merged(features[tile, rest], metric[tile, rest], contextual, self.official),
                 ))
             )
-            for tile, rest in enumerate((seen & ~chosen).unbind())
+            for tile, rest in enumerate(others)
         ]  # fmt: skip
         patches = view.take_patches(chosen, self.layout, scores)
-        overview = int(chosen[0].sum())
+        overview = min(dominant - 1, view.shape.seen[0] if self.layout == "packed" else view.shape.patches)
         order = [(made[0][:1], True), (patches.tokens[:overview], False), (made[0][1:], True)]
         order += [(patches.tokens[overview:], False)]
         order += [(one[:1], True) for one in made[1:]] + [(one[1:], True) for one in made[1:]]
@@ -246,16 +247,25 @@ def merged(features: Tensor, metric: Tensor, contextual: int, official: bool = T
     """
     import torch
 
+    from pdrop_eval.models.transfer import upload
+
     metric = metric / metric.norm(dim=-1, keepdim=True)
-    step = max(1, len(metric) // contextual)
-    target = torch.zeros(len(metric), dtype=torch.bool, device=metric.device)
-    target[: step * contextual : step] = True
-    own = (metric[~target] @ metric[target].T).argmax(1) if bool((~target).any()) else None
-    kept = features[target]
-    if own is None:
+    m, step = len(metric), max(1, len(metric) // contextual)
+    targets = slice(0, step * contextual, step)
+    kept = features[targets].contiguous()
+    if len(kept) == m:
         return kept
-    total = torch.zeros_like(kept).index_add(0, own, features[~target])
-    number = own.bincount(minlength=len(kept))[:, None].to(total.dtype)
+    is_other = torch.ones(
+        m, dtype=torch.bool
+    )  # in the host's memory: which they are follows from their number
+    is_other[targets] = False
+    others = upload(is_other.nonzero().flatten(), metric.device)
+    own = (metric[others] @ metric[targets].contiguous().T).argmax(1)
+    total = torch.zeros_like(kept).index_add(0, own, features[others])
+    number = torch.zeros(len(kept), dtype=torch.long, device=own.device).index_add(
+        0, own, torch.ones_like(own)
+    )
+    number = number[:, None].to(total.dtype)
     if official:
         return kept + total / number.clamp(min=1)
     return (kept + total) / (number + 1)

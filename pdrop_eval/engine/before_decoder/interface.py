@@ -103,7 +103,18 @@ class ImageView:
     @cached_property
     def sources(self) -> Tensor:
         """[n, 2], tile and patch of each packed token; the patch is -1 for what is none, such as newlines."""
-        return self._places.sources.to(self.tokens.device)
+        return _upload(self._places.sources, self.tokens.device)
+
+    @cached_property
+    def patch_places(self) -> tuple[Tensor, Tensor]:
+        """Tile and patch [k] of the packed tokens that are patches."""
+        tile, patch = _upload(self._places.sources[self._is_patch], self.tokens.device).unbind(1)
+        return tile, patch
+
+    @cached_property
+    def _is_patch(self) -> Tensor:
+        """[n] bool in the host's memory, false on packed tokens such as newlines; so nobody waits for it."""
+        return self._places.sources[:, 1] >= 0
 
     @property
     def side(self) -> tuple[int, int]:
@@ -161,7 +172,7 @@ class ImageView:
 
     def take(self, ids: Tensor, scores: Tensor | None = None) -> Reduced:
         """Return packed tokens in the order of their ids [T]."""
-        ids = ids.to(self.tokens.device)
+        ids = _upload(ids, self.tokens.device)
         return Reduced(self.tokens[ids], ids, scores)
 
     def take_patches(self, chosen: Tensor, layout: str = "packed", scores: Tensor | None = None) -> Reduced:
@@ -181,7 +192,7 @@ class ImageView:
         tile, patch = self.sources.unbind(1)
         if scores is not None:
             scores = scores.to(self.tokens.device)[tile, patch].masked_fill(patch < 0, -torch.inf)
-        if layout == "packed" or (self.grid is None and bool((patch >= 0).all())):
+        if layout == "packed" or (self.grid is None and bool(self._is_patch.all())):
             return self.take((chosen[tile, patch] | (patch < 0)).nonzero().flatten(), scores)
         overview = chosen[0].nonzero()
         order = torch.cat((torch.cat((torch.zeros_like(overview), overview), dim=1), self.stitched()))
@@ -192,11 +203,9 @@ class ImageView:
     def _packed(self) -> Tensor:
         import torch
 
-        tile, patch = self.sources.unbind(1)
         rows, columns = self.side
         table = torch.full((self._places.tiles, rows * columns), -1, device=self.tokens.device)
-        real = patch >= 0
-        table[tile[real], patch[real]] = real.nonzero().flatten()
+        table[self.patch_places] = _upload(self._is_patch.nonzero().flatten(), self.tokens.device)
         return table
 
 
@@ -223,3 +232,9 @@ class ImageReducer(Protocol):
 
     def reduce(self, view: ImageView) -> Reduced:
         """Choose, or make, the tokens of one image."""
+
+
+def _upload(tensor: Tensor, device: torch.device) -> Tensor:
+    from pdrop_eval.models.transfer import upload
+
+    return upload(tensor, device)

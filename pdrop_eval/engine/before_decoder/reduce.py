@@ -24,6 +24,7 @@ from pdrop_eval.engine.before_decoder.fits import check_reducer
 from pdrop_eval.engine.before_decoder.interface import ImageReducer, ImageView, Reduced
 from pdrop_eval.models.family import Family, MultimodalFamily
 from pdrop_eval.models.towers.encoded import EncodedImage, Places
+from pdrop_eval.models.transfer import upload
 from pdrop_eval.utils.errors import UserError
 
 
@@ -218,7 +219,8 @@ class BeforeStage:
         image = self.family.image_mask(self.model.config, {"input_ids": ids})
         assert image is not None
         image = image & full
-        counts = image.sum(1).tolist()
+        there = torch.stack((full, image)).cpu()  # the one read-back: which columns are of what
+        counts = there[1].sum(1).tolist()
         rows, reduced = [], []
         lengths = [len(one) for one in encoded]
         for row, numbers in enumerate(images_of_rows(lengths, counts)):
@@ -230,12 +232,12 @@ class BeforeStage:
                 question = None if questions is None else questions[row]
                 own.append(self._reduced(encoded[number], question, seed))
             reduced += own
-            rows.append(_row(ids[row], full[row], image[row], [lengths[i] for i in numbers], own))
+            rows.append(_row(ids[row], image[row], *there[:, row], [lengths[i] for i in numbers], own))
         images = [
             EncodedImage(one.tokens, added=_added(encoded[number], one)) for number, one in enumerate(reduced)
         ]
         places = self.family.position_ids(self.model, ids, mask, encoded)
-        found = _packed(ids, mask, full, image, counts, lengths, rows, images, left_aligned, places)
+        found = _packed(ids, mask, full, image, there[0], counts, lengths, rows, images, left_aligned, places)
         return replace(found, marks=_marks(found.image, reduced))
 
     def _reduced(self, encoded: EncodedImage, question: str | None, seed: Callable[[], int]) -> Reduced:
@@ -303,14 +305,16 @@ def images_of_rows(lengths: Sequence[int], counts: Sequence[int]) -> Iterator[li
 
 
 def _row(
-    ids: Tensor, valid: Tensor, image: Tensor, lengths: Sequence[int], reduced: Sequence[Reduced]
-) -> tuple[Tensor, ...]:
+    ids: Tensor, image: Tensor, valid: Tensor, pictured: Tensor, lengths: Sequence[int],
+    reduced: Sequence[Reduced],
+) -> tuple[Tensor, ...]:  # fmt: skip
     """Return the ids, image flags, full columns and sources of one short row [m], without padding.
 
-    The fifth is the full column whose position a token has, made ones too.
+    The fifth is the full column whose position a token has, made ones too. `valid` and `pictured` are in the
+    host's memory.
     """
-    text = (valid & ~image).nonzero().flatten()
-    columns = image.nonzero().flatten()
+    text = upload((valid & ~pictured).nonzero().flatten(), ids.device)
+    columns = upload(pictured.nonzero().flatten(), ids.device)
     nothing = torch.full_like(text, -1)
     parts = [(ids[text], image[text], text, nothing, text, text)]
     start = 0
@@ -344,12 +348,15 @@ def _marks(image: Tensor, reduced: Sequence[Reduced]) -> Tensor | None:
 
 
 def _packed(
-    ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, counts: list[int], lengths: list[int],
-    rows: Sequence[tuple[Tensor, ...]], images: list[EncodedImage], left_aligned: bool,
+    ids: Tensor, mask: Tensor | None, full: Tensor, image: Tensor, there: Tensor, counts: list[int],
+    lengths: list[int], rows: Sequence[tuple[Tensor, ...]], images: list[EncodedImage], left_aligned: bool,
     position_ids: Tensor | None,
 ) -> Shortened:  # fmt: skip
-    """Return the short rows as one batch; where no row is shorter, its columns stay where they were."""
-    sizes, before = [len(row[0]) for row in rows], full.sum(1).tolist()
+    """Return the short rows as one batch; where no row is shorter, its columns stay where they were.
+
+    `there` is `full` in the host's memory.
+    """
+    sizes, before = [len(row[0]) for row in rows], there.sum(1).tolist()
     longest = max(sizes)
     keep_places = sizes == before
     m = ids.shape[1] if keep_places else longest
@@ -365,8 +372,9 @@ def _packed(
 
     nothing = torch.full((len(rows), m), -1, dtype=torch.long, device=ids.device)
     padding = ids if keep_places else torch.zeros_like(nothing, dtype=ids.dtype)
-    if not keep_places and not bool(full.all()):  # what stood on padding goes on standing there
-        padding = padding + ids[~full][0]
+    if not keep_places and not bool(there.all()):  # what stood on padding goes on standing there
+        row, column = (~there).nonzero()[0].tolist()
+        padding = padding + ids[row, column]
     short_mask = mask
     if not keep_places and (mask is not None or min(sizes) < longest):
         short_mask = places.to(torch.long if mask is None else mask.dtype)

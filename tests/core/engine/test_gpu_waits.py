@@ -4,12 +4,13 @@ import copy
 
 import pytest
 import torch
-from contract import BEFORE, BOTH, LEADS, ROWS, STRATEGIES, build, model_of, strategy_id
+from contract import BEFORE, BOTH, LEADS, ROWS, STRATEGIES, FasterVLM, Uniform, build, model_of, strategy_id
 from pretended_gpu import OnGpu, PretendedGpu, place
 
 from pdrop_eval import FastV, PyramidDrop, Vanilla, VisionZip
 from pdrop_eval.engine.stages.counts import RetainedCounts
 from pdrop_eval.engine.stages.ops import on_device
+from pdrop_eval.models import transfer
 
 FEW = [*LEADS[:3], VisionZip(dominant=5, contextual=3)]
 NEXT = [PyramidDrop(ratio=0.5, stages=4)]
@@ -84,6 +85,25 @@ def test_a_prefill_reads_lengths_once_and_uploads_all_counts_at_once(strategy, u
     waits = [(note.what, note.function) for note in gpu.ours(gpu.waits) if "/engine/" in note.file]
     assert waits == [("tolist", "begin")]
     assert [note.function for note in gpu.ours(gpu.uploads)] == ["on_device"] * uploads
+
+
+@pytest.mark.parametrize(
+    ("strategy", "each"),
+    [(Uniform(tokens=7), 0), (FasterVLM(visual_token_num=6), 1), (VisionZip(dominant=5, contextual=3), 2)],
+    ids=["uniform", "fastervlm", "visionzip"],
+)
+def test_before_the_decoder_the_host_waits_for_what_the_image_decides_alone(
+    strategy, each, placed, monkeypatch
+):
+    """Four images, of which it is read which patches were chosen, and which others there are to merge.
+
+    Of the batch: where text and images are, one check of their number, lengths, and two for the report.
+    """
+    monkeypatch.setattr(transfer, "copies_by_itself", lambda device: device.type == "cuda")
+    moved, gpu = on_gpu(build(model_of("llava"), list(ROWS)), placed("llava"))
+    with gpu, moved.under(strategy):
+        moved.forward()
+    assert len(gpu.ours(gpu.waits)) == 5 + 4 * each
 
 
 def test_counts_that_were_not_said_ahead_are_uploaded_when_they_are_known():
