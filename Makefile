@@ -34,7 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme budgets shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
-	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu decode-speed startup scaling throughput gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
+	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu decode-speed startup scaling throughput harness-speed gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed site-scale
 
 # Lines that begin with ##@ are the headings of this list.
@@ -278,6 +278,9 @@ throughput: $(STAMP)  ## Questions a second: results/efficiency/throughput.md
 	$(BIN)/python -m tools.speed.answering.throughput $(ARGS)
 	$(BIN)/python -m tools.speed.answering.throughput --rounds 2 --out results/efficiency/throughput_next.json \
 		model=mini_next_p5 tasks=[docvqa_val] limit=40 $(ARGS)
+
+harness-speed: $(STAMP)  ## Harness beyond the model: results/efficiency/harness.md
+	$(BIN)/python -m tools.speed.answering.harness $(ARGS)
 
 bench-train: $(STAMP)  ## Time of training steps: results/training/speed.md
 	$(BIN)/python -m tools.speed.training $(ARGS)
