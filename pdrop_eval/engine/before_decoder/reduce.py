@@ -232,7 +232,7 @@ class BeforeStage:
                 question = None if questions is None else questions[row]
                 own.append(self._reduced(encoded[number], question, seed))
             reduced += own
-            rows.append(_row(ids[row], image[row], *there[:, row], [lengths[i] for i in numbers], own))
+            rows.append(_row(ids[row], image[row], there[:, row], [lengths[i] for i in numbers], own))
         images = [
             EncodedImage(one.tokens, added=_added(encoded[number], one)) for number, one in enumerate(reduced)
         ]
@@ -305,14 +305,14 @@ def images_of_rows(lengths: Sequence[int], counts: Sequence[int]) -> Iterator[li
 
 
 def _row(
-    ids: Tensor, image: Tensor, valid: Tensor, pictured: Tensor, lengths: Sequence[int],
-    reduced: Sequence[Reduced],
-) -> tuple[Tensor, ...]:  # fmt: skip
+    ids: Tensor, image: Tensor, there: Tensor, lengths: Sequence[int], reduced: Sequence[Reduced]
+) -> tuple[Tensor, ...]:
     """Return the ids, image flags, full columns and sources of one short row [m], without padding.
 
-    The fifth is the full column whose position a token has, made ones too. `valid` and `pictured` are in the
-    host's memory.
+    The fifth is the full column whose position a token has, made ones too. `there` is [2, n] bool in the
+    host's memory: false on padding, and true on image tokens.
     """
+    valid, pictured = there.unbind()
     text = upload((valid & ~pictured).nonzero().flatten(), ids.device)
     columns = upload(pictured.nonzero().flatten(), ids.device)
     nothing = torch.full_like(text, -1)
