@@ -34,6 +34,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup check test test-slow test-all goldens eval sweep experiment calibrate doctor tables figures show samples page docs screenshots readme budgets shelf qwen benchmarks-doc suite contact-sheets train train-mini train-mini-qwen \
+	train-mini576 rank \
 	family family-cards recipes findings flops bench-train bench goals families-speed choosing prefix-speed gpu decode-speed startup scaling throughput harness-speed gain fault-injection sweep-faults sweep-equal sweep-scale sweep-gain compare coverage \
 	reference matrix fuzz page-speed page-memory constraints clean check-results community site sweep-speed site-scale
 
@@ -239,6 +240,15 @@ train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 	$(BIN)/python -m tools.mini.training.train --architecture qwen2_5_vl --vision-steps 700 --joint-steps 3000 \
 		--guided 0.5 --checkpoint-every 50 --out $(TRAINING)-qwen2_5_vl $(ARGS)
 	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-qwen2_5_vl
+
+rank: $(STAMP)  ## Run what is published of a 7B, and compare the order of strategies
+	@status=0; $(BIN)/pdrop-eval experiment=rank $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
+		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root results/rank || status=$$?; exit $$status
+
+train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens from mini
+	$(BIN)/python -m tools.mini.training.train --architecture llava576 --vision-steps 1600 --joint-steps 2200 \
+		--checkpoint-every 100 --out $(TRAINING)-llava576 $(ARGS)
+	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-llava576
 
 flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md
 	$(BIN)/python -m tools.speed.prefill.flops $(ARGS)

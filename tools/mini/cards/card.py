@@ -10,6 +10,7 @@ import json
 import math
 import platform
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from tools.mini.training.architectures import Architecture
 
 NAMES = {task: by_task()[task].name for task in TASKS}
-DEPTHS, SHARES = (1, 2, 4, 6), (0.5, 0.1)
+SHARES = (0.5, 0.1)
 
 
 def export(run: Path, kind: "Architecture", out: Path) -> None:
@@ -43,31 +44,45 @@ def export(run: Path, kind: "Architecture", out: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(out, safe_serialization=True)
     kind.processor().save_pretrained(out)
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
+    if (run / "clip").is_dir():
+        shutil.copytree(run / "clip", out.parent / out.name.replace("base", "clip"), dirs_exist_ok=True)
 
 
-def measure(folder: Path) -> tuple[dict, dict]:
+def depths(layers: int) -> tuple[int, ...]:
+    """After which layers tokens are dropped: the first, and a quarter, a half and three quarters of all."""
+    return 1, layers // 4, layers // 2, 3 * layers // 4
+
+
+def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict]:
     """Exact match by task, and the answers with the image.
 
     With the image, with a blank one, for the best constant answer, and after drops at several depths.
+
+    Args:
+        folder: of the checkpoint.
+        questions: the first of each task.
     """
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
     from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
 
     model, processor = load_mini(folder)
+    answer = partial(answer_suite, model, processor, questions=questions)
     # Positions of more than one dimension can't be renumbered.
     pdrop = PyramidDrop() if model.config.model_type == "llava" else PyramidDrop(positions="keep")
-    answers = answer_suite(model, processor)
+    answers = answer()
     measured = {
         "image": exact_match(answers),
-        "blank image": exact_match(answer_suite(model, processor, blank=True)),
+        "blank image": exact_match(answer(blank=True)),
         "best constant answer": best_constant(),
-        "PyramidDrop, λ=0.5": exact_match(answer_suite(model, processor, pdrop)),
+        "PyramidDrop, λ=0.5": exact_match(answer(pdrop)),
     }
-    for depth in DEPTHS:
+    if pdrop.positions != "keep":
+        measured["PyramidDrop, positions kept"] = exact_match(answer(PyramidDrop(positions="keep")))
+    for depth in depths(model.config.text_config.num_hidden_layers):
         for share in SHARES:
             name = f"{share:.0%} after {depth} layer{'s' if depth > 1 else ''}"
-            measured[name] = exact_match(answer_suite(model, processor, FastV(k=depth, r=1 - share)))
+            measured[name] = exact_match(answer(FastV(k=depth, r=1 - share)))
             print(name, measured[name], flush=True)
     return measured, answers
 
@@ -97,9 +112,10 @@ def draw_curve(folder: Path, guided: float) -> None:
         right.plot(*zip(*points, strict=True), label=name)
     right.set(xlabel="step", ylabel="held-out exact match (%)", ylim=(0, 100))
     right.legend(fontsize="x-small", ncols=3)
-    left.axvline(guided, color="grey", linestyle=":")
-    left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
-    right.axvline(guided, color="grey", linestyle=":")
+    if guided:
+        left.axvline(guided, color="grey", linestyle=":")
+        left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
+        right.axvline(guided, color="grey", linestyle=":")
     figure.savefig(folder / "curve.svg", metadata={"Date": None})
 
 
@@ -131,7 +147,8 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
     """`README.md` and `card.json` beside the weights."""
     chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
     above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
-    deviation = 100 * math.sqrt(0.25 / QUESTIONS)
+    questions = len(answers[TASKS[0]])
+    deviation = 100 * math.sqrt(0.25 / questions)
     card = {"exact_match": measured, "training": run, "answers": answers}
     (folder / "card.json").write_text(json.dumps(card, ensure_ascii=False) + "\n", encoding="utf-8")
     kind = run.get("architecture", "llava")
@@ -142,11 +159,11 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
         .format(
             table=exact_match_table(measured),
             sizes=print_sizes(answers),
-            vocabulary=len(TOKENS if name == "card_template.md" else QWEN_TOKENS),
+            vocabulary=len(QWEN_TOKENS if kind == "qwen2_5_vl" else TOKENS),
             tasks=len(TASKS),
             above=len(above),
             below=", ".join(NAMES[t] for t in TASKS if t not in above) or "none",
-            questions=QUESTIONS,
+            questions=questions,
             deviation=f"{deviation:.1f}",
             **run,
         )
@@ -173,6 +190,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, nargs="?", help="folder of a finished training run")
     parser.add_argument("--architecture", choices=tuple(ARCHITECTURES), help="default: the run's, or llava")
     parser.add_argument("--out", type=Path, help="default: where the checkpoint ships")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each task that are measured")
     options = parser.parse_args()
     arguments = json.loads((options.run / "arguments.json").read_text()) if options.run else {}
     kind = ARCHITECTURES[options.architecture or arguments.get("architecture", "llava")]
@@ -182,8 +200,8 @@ def main() -> None:
         facts = training_facts(out, arguments)
     else:
         facts = json.loads((out / "card.json").read_text(encoding="utf-8"))["training"]
-    draw_curve(out, facts["guided"] * facts["joint_steps"])
-    write_card(out, *measure(out), facts)
+    draw_curve(out, facts["guided"] * facts["joint_steps"] if kind.is_guided else 0)
+    write_card(out, *measure(out, options.questions), facts)
 
 
 if __name__ == "__main__":
