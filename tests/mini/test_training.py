@@ -97,6 +97,7 @@ def _train(folder, stop_after=None, architecture="llava"):
         processes=1,
         vision_steps=2,
         joint_steps=4,
+        together_steps=2,
         guided=0.5,
         checkpoint_every=1,
     )
@@ -128,11 +129,12 @@ def process_group(tmp_path):
 def few_pictures(monkeypatch):
     """A step has four pictures, or two."""
     for name, kind in ARCHITECTURES.items():
-        monkeypatch.setitem(ARCHITECTURES, name, replace(kind, pictures={"vision": 4, "joint": 2}))
+        few = {"vision": 4, "joint": 2, "together": 2}
+        monkeypatch.setitem(ARCHITECTURES, name, replace(kind, pictures=few))
 
 
 @pytest.mark.parametrize(
-    ("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl"), (3, "llava576")]
+    ("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl"), (7, "llava576")]
 )
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(
@@ -142,7 +144,9 @@ def test_a_stopped_run_goes_on_to_the_same_weights(
     with pytest.raises(StoppedError):
         _train(tmp_path / "stopped", stop_after, architecture)
     resumed = _train(tmp_path / "stopped", architecture=architecture)
-    assert (whole.stage, whole.step) == (resumed.stage, resumed.step) == ("joint", 4)
+    last = ARCHITECTURES[architecture].stages[-1]
+    steps = {"joint": 4, "together": 2}[last]
+    assert (whole.stage, whole.step) == (resumed.stage, resumed.step) == (last, steps)
     for (name, a), b in zip(
         whole.master.state_dict().items(), resumed.master.state_dict().values(), strict=True
     ):

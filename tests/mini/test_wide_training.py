@@ -77,6 +77,33 @@ def test_left_out_tokens_keep_their_positions_or_close_the_gaps():
     assert seen == {"all", "kept", "renumbered"}
 
 
+def test_the_third_stage_asks_what_is_left_out_and_teaches_the_tower(model, heads, monkeypatch):
+    """With one token left, joint training asks only what it shows; together, every answer counts."""
+    one = torch.zeros(1, 1, dtype=torch.long)
+    monkeypatch.setattr(wide_network, "_kept", lambda batch: Kept(one, one + 2, 3))
+    model.set_attn_implementation("packed")
+    batch = wide_batches.make_batch("test", range(1))
+    with torch.no_grad():
+        _, asked = wide_network.answer_logits(model, batch)
+    everything = int((batch.packed.targets >= 0).sum())
+    shown = (batch.packed.evidence <= 0) & (batch.packed.targets >= 0)  # of no cell, or of the first
+    assert len(asked) == int(shown.sum()) < everything
+    counted = []
+    real = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(wide_network.F, "cross_entropy", lambda x, y: (counted.append(len(y)), real(x, y))[1])
+    loss, known = wide_network.see_and_answer(model, heads, batch)
+    assert counted[0] == everything
+    assert len(known["class"]) == 2
+    loss.backward()
+    first = model.model.vision_tower.get_parameter(
+        next(n for n, _ in model.model.vision_tower.named_parameters() if "patch_embedding" in n)
+    )
+    assert first.grad is not None
+    assert first.grad.abs().sum() > 0
+    model.zero_grad()
+    heads.zero_grad()
+
+
 @pytest.mark.parametrize("kind", pictures.KINDS)
 def test_a_caption_is_true_and_wrong_ones_are_not(kind):
     rng = Random(2)

@@ -31,7 +31,7 @@ class Architecture:
     Attributes:
         build: makes the model before training.
         batch: (name, indices, easy) to the samples.
-        see: (model, heads, batch) to the loss of the first stage, and what to log.
+        lessons: by stage, (model, heads, batch) to its loss, and what to log; the others have `logits` alone.
         logits: (model, batch, guide) to the logits at the answers, and the targets.
         pictures: a step, over all processes, by stage.
         rates: of Muon and AdamW, by stage.
@@ -41,7 +41,8 @@ class Architecture:
         easy: share of the second stage with easy pictures.
         is_guided: whether the second stage may guide attention.
         heads: (width) to what only training has.
-        keep: what is written beside the checkpoints after the first stage: (model, heads, folder).
+        keep: what is written beside the checkpoints at the end: (model, heads, folder).
+        stages: their names, in order.
         processor: makes what is saved beside the weights.
         finish: what is done to the trained model before it is saved; returns it.
         folder: where the checkpoint ships.
@@ -49,7 +50,7 @@ class Architecture:
 
     build: Callable[[], Any]
     batch: Callable[..., Any]
-    see: Callable[[Any, Any, Any], tuple[Tensor, dict]]
+    lessons: Mapping[str, Callable[[Any, Any, Any], tuple[Tensor, dict]]]
     logits: Callable[..., tuple[Tensor, Tensor]]
     pictures: Mapping[str, int]
     rates: Mapping[str, tuple[float, float]]
@@ -59,6 +60,7 @@ class Architecture:
     begin: Callable[[Any], None] = lambda model: None
     cross_over: Callable[[Any], None] = lambda model: None
     easy: float = 0.0
+    stages: tuple[str, ...] = ("vision", "joint")
     is_guided: bool = True
     heads: Callable[[int], nn.Module] = network.PatchLabels
     keep: Callable[[Any, Any, Path], None] = lambda model, heads, folder: None
@@ -94,9 +96,9 @@ def _qwen_parts(qwen, stage: str) -> None:
 
 
 def _wide_parts(llava, stage: str) -> None:
-    """First the tower alone, towards a decoder that can read already; then all but the tower."""
-    llava.requires_grad_(stage == "joint")
-    llava.model.vision_tower.requires_grad_(stage == "vision")
+    """First the tower alone, towards a decoder that can read already; then all but the tower; then all."""
+    llava.requires_grad_(stage != "vision")
+    llava.model.vision_tower.requires_grad_(stage != "joint")
 
 
 @torch.no_grad()
@@ -110,7 +112,7 @@ ARCHITECTURES = {
     "llava": Architecture(
         build=model.build_model,
         batch=packing.make_batch,
-        see=network.see,
+        lessons={"vision": network.see},
         logits=network.answer_logits,
         pictures={"vision": 32, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.02, 3e-3)},
@@ -123,7 +125,7 @@ ARCHITECTURES = {
     "qwen2_5_vl": Architecture(
         build=qwen_model.build_model,
         batch=qwen_batches.make_batch,
-        see=qwen_batches.see,
+        lessons={"vision": qwen_batches.see},
         logits=qwen_batches.answer_logits,
         pictures={"vision": 16, "joint": 16},
         rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
@@ -136,10 +138,11 @@ ARCHITECTURES = {
     "llava576": Architecture(
         build=wide_model.build_model,
         batch=wide_batches.make_batch,
-        see=wide_network.see,
+        lessons={"vision": wide_network.see, "together": wide_network.see_and_answer},
         logits=wide_network.answer_logits,
-        pictures={"vision": 16, "joint": 16},
-        rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3)},
+        stages=("vision", "joint", "together"),
+        pictures={"vision": 16, "joint": 16, "together": 16},
+        rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3), "together": (0.005, 5e-4)},
         choose=_wide_parts,
         processor=wide_model.build_processor,
         folder=MINI_BASE.parent / "mini576_base",

@@ -1,8 +1,9 @@
 """Train the start of the miniatures on rendered pictures: `make train-mini`, `make train-mini-qwen`.
 
-Two stages. `vision` teaches the vision tower, the projector and the word embeddings what each patch shows;
-`joint` freezes the tower, as LLaVA does, and teaches the decoder to answer questions. Matrices are trained by
-Muon, the rest by AdamW, in bfloat16 with float32 master weights, by processes of one thread each.
+Two stages or three. `vision` teaches the vision tower, the projector and the word embeddings what each patch
+shows; `joint` freezes the tower, as LLaVA does, and teaches the decoder to answer questions; `together`
+trains both while image tokens are left out, so that tokens come to know what others show. Matrices are
+trained by Muon, the rest by AdamW, in bfloat16 with float32 master weights, by processes of one thread each.
 A run is a function of its seed and of the number of processes, and goes on from its last checkpoint.
 """
 
@@ -37,7 +38,7 @@ class Trainer:
         self.heads = self.kind.heads(self.master.config.text_config.hidden_size)
         self.compute = copy.deepcopy(self.master).bfloat16()
         self.compute.set_attn_implementation("packed")
-        self.stage, self.step, self.seconds, self.mean_loss = "vision", 0, 0.0, 0.0
+        self.stage, self.step, self.seconds, self.mean_loss = self.kind.stages[0], 0, 0.0, 0.0
 
     def begin(self, stage: str) -> None:
         """Set the optimizers of a stage up."""
@@ -64,7 +65,7 @@ class Trainer:
 
     def steps(self) -> int:
         """How many steps the stage has."""
-        return self.options.vision_steps if self.stage == "vision" else self.options.joint_steps
+        return getattr(self.options, f"{self.stage}_steps")
 
     def progress(self) -> float:
         """How much of the stage is done, 0 to 1."""
@@ -87,8 +88,8 @@ class Trainer:
     def backward(self) -> tuple[float, dict]:
         """Forward and backward of one step; returns the loss and what to log."""
         batch = self.batch()
-        if self.stage == "vision":
-            loss, known = self.kind.see(self.compute, self.heads, batch)
+        if self.stage in self.kind.lessons:
+            loss, known = self.kind.lessons[self.stage](self.compute, self.heads, batch)
             loss.backward()
             return loss.item(), known
         guided = self.kind.is_guided and self.progress() < self.options.guided
@@ -173,24 +174,25 @@ class Trainer:
             print(json.dumps(entry), f"{left:.0f} min left in this stage", flush=True)
 
     def run(self) -> None:
-        """Both stages, from wherever the last checkpoint stopped."""
+        """All stages, from wherever the last checkpoint stopped."""
         state = load_state(self.folder)
-        self.begin(state["stage"] if state else "vision")
+        self.begin(state["stage"] if state else self.stage)
         if state:
             self.restore(state)
         else:
             self.kind.begin(self.master)
             self.compute.load_state_dict(self.master.state_dict())
-        if self.stage == "vision":
-            self.run_stage()
-            self.kind.cross_over(self.master)
-            if self.rank == 0:
-                self.kind.keep(self.master, self.heads, self.folder)
+        self.run_stage()
+        for stage in self.kind.stages[self.kind.stages.index(self.stage) + 1 :]:
+            if self.stage == "vision":
+                self.kind.cross_over(self.master)
             self.compute.load_state_dict(self.master.state_dict())
-            self.begin("joint")
+            self.begin(stage)
             self.step, self.seconds = 0, 0.0
             self.checkpoint()
-        self.run_stage()
+            self.run_stage()
+        if self.rank == 0:
+            self.kind.keep(self.master, self.heads, self.folder)
 
     def run_stage(self) -> None:
         """The remaining steps of the current stage."""
@@ -203,7 +205,7 @@ class Trainer:
             self.seconds += time.monotonic() - began
             if self.step % 50 == 0:
                 self.log({"loss": round(self.mean_loss, 4), **extra})
-            if self.stage == "joint" and self.step % 500 == 0:
+            if self.stage != "vision" and self.step % 500 == 0:
                 self.log({"validation": self.validate()})
             if self.step % self.options.checkpoint_every == 0 or self.step == self.steps():
                 self.checkpoint()
@@ -247,6 +249,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, choices=(1, 2, 4, 8), help="of one thread each")
     parser.add_argument("--vision-steps", type=int, default=1800)
     parser.add_argument("--joint-steps", type=int, default=5500)
+    parser.add_argument("--together-steps", type=int, default=1500)
     parser.add_argument(
         "--guided", type=float, default=0.75, help="share of the second stage with guided attention"
     )

@@ -20,6 +20,7 @@ from tools.mini.training.wide_model import CELL, FEATURE_LAYER, JOINT, SIDE_TOKE
 
 BEFORE = (BOS, USER)
 LABEL_WEIGHT = 0.3  # of the patch labels beside the teacher
+KEPT_UP = 0.1  # of the first stage's lessons in the third
 
 
 class WideHeads(PatchLabels):
@@ -57,8 +58,10 @@ class WideHeads(PatchLabels):
         return 5 * holds + 0.5 * matched, [found, (alike.argmax(-1) == right).float().mean().item()]
 
 
-def tower_states(model, pixels: Tensor, whole: bool = False) -> tuple[Tensor, Tensor | None]:
+def tower_states(model, pixels: Tensor, whole: bool = False) -> tuple[Tensor, list[Tensor]]:
     """The image tokens [B, 576, d] as the decoder gets them, and the class token [B, d] after the last norm.
+
+    The class token is given as it is where the image tokens are taken, and at the end: both normed.
 
     Args:
         model: the miniature.
@@ -73,10 +76,11 @@ def tower_states(model, pixels: Tensor, whole: bool = False) -> tuple[Tensor, Te
         hidden = _output(layer(hidden, attention_mask=None))
     tokens = model.model.multi_modal_projector(hidden[:, 1:])
     if not whole:
-        return tokens, None
+        return tokens, []
+    early = tower.post_layernorm(hidden[:, 0])
     for layer in layers[FEATURE_LAYER + 1 :]:
         hidden = _output(layer(hidden, attention_mask=None))
-    return tokens, tower.post_layernorm(hidden[:, 0])
+    return tokens, [early, tower.post_layernorm(hidden[:, 0])]
 
 
 def _output(found) -> Tensor:
@@ -135,10 +139,21 @@ def answer_logits(model, batch: WideBatch, guide: None = None) -> tuple[Tensor, 
 
     What only image tokens that were left out show is no target.
     """
+    kept = _kept(batch)
+    asked = batch.packed
+    told = kept.holds().gather(1, asked.evidence.clamp(min=0)) | (asked.evidence < 0)
+    return _answered(model, batch, kept, tower_states(model, batch.pixels)[0], (asked.targets >= 0) & told)
+
+
+def _kept(batch: WideBatch) -> Kept:
+    count = len(batch.packed.tokens)
+    return kept_tokens(Random(batch.seed), count) if batch.seed else all_tokens(count)
+
+
+def _answered(model, batch: WideBatch, kept: Kept, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and targets at the places `wanted` [B, T], where the decoder sees some of the image tokens."""
     asked, dtype = batch.packed, model.dtype
     embed = model.model.language_model.embed_tokens
-    kept = kept_tokens(Random(batch.seed), len(asked.tokens)) if batch.seed else all_tokens(len(asked.tokens))
-    image = tower_states(model, batch.pixels)[0]
     image = image.gather(1, kept.ids[..., None].expand(-1, -1, image.shape[-1]))
     count, n = kept.ids.shape
     prefix = len(BEFORE) + n
@@ -162,8 +177,6 @@ def answer_logits(model, batch: WideBatch, guide: None = None) -> tuple[Tensor, 
         use_cache=False,
         prefix=prefix,
     ).last_hidden_state[:, prefix:]
-    told = kept.holds().gather(1, asked.evidence.clamp(min=0)) | (asked.evidence < 0)
-    wanted = (asked.targets >= 0) & told
     return model.lm_head(hidden[wanted]).float(), asked.targets[wanted]
 
 
@@ -182,7 +195,6 @@ def see(model, heads: WideHeads, batch: WideBatch) -> tuple[Tensor, dict]:
     that three of four can be left out, and nothing is lost.
     """
     tokens, pooled = tower_states(model, batch.pixels, whole=True)
-    assert pooled is not None
     with torch.no_grad():
         found = _teacher().get_image_features(batch.teacher.bfloat16()).pooler_output
         found = (found if torch.is_tensor(found) else torch.stack(list(found))).float()
@@ -190,11 +202,31 @@ def see(model, heads: WideHeads, batch: WideBatch) -> tuple[Tensor, dict]:
         wanted = wanted.flatten(1, 2)
     teacher = 3 * ((tokens.float() - wanted) ** 2).mean() / (wanted - wanted.mean((0, 1))).pow(2).mean()
     labels, accuracy = heads.loss(model, tokens, batch.labels)
-    classes, found_share = heads.class_loss(pooled, batch)
+    classes, found_share = heads.class_loss(pooled[-1], batch)
     return LABEL_WEIGHT * labels + teacher + classes, {
         "patches": [round(a, 3) for a in accuracy],
         "teacher": round(teacher.item(), 4),
         "class": [round(a, 3) for a in found_share],
+    }
+
+
+def see_and_answer(model, heads: WideHeads, batch: WideBatch) -> tuple[Tensor, dict]:
+    """The loss of the third stage, and what to log.
+
+    The tower learns with the decoder while image tokens are left out, and every question counts: what a token
+    shows has to be known to others near it. The class token is taught at both ends of the last layer, so that
+    the attention by which strategies choose looks at what a picture holds.
+    """
+    tokens, pooled = tower_states(model, batch.pixels, whole=True)
+    logits, targets = _answered(model, batch, _kept(batch), tokens, batch.packed.targets >= 0)
+    answers = F.cross_entropy(logits, targets)
+    labels, accuracy = heads.loss(model, tokens, batch.labels)
+    lessons = [heads.class_loss(one, batch) for one in pooled]
+    classes = torch.stack([loss for loss, _ in lessons]).mean()
+    return answers + KEPT_UP * (labels + classes), {
+        "answers": round(answers.item(), 4),
+        "patches": [round(a, 3) for a in accuracy],
+        "class": [[round(a, 3) for a in found] for _, found in lessons],
     }
 
 
