@@ -31,7 +31,8 @@ def project_with(folder, sections):
     for name in ("pdrop_eval", "conf", "tasks", "tests/core", "tests/runner"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
     shutil.copy(ROOT / "pyproject.toml", folder)
-    shutil.copy(ROOT / "tests" / "conftest.py", folder / "tests")
+    for name in ("conftest.py", "composing.py"):
+        shutil.copy(ROOT / "tests" / name, folder / "tests")
     for entries, title in sections.items():
         blocks = steps(title)
         assert len(blocks) == 3
