@@ -151,3 +151,32 @@ def test_numbers_are_rounded_as_in_the_other_tables(tab):
         expected = [f"{value:.{digits}f}" for value in values]
         plain = [text.lstrip("-") if float(text) == 0 else text for text in expected]
         assert [text.replace("\N{MINUS SIGN}", "-") for text in shown] == plain
+
+
+@pytest.mark.slow
+def test_a_long_table_is_read_when_it_is_looked_at_and_is_the_same(
+    chromium_started, recorded, tmp_path, monkeypatch
+):
+    from browsing import Results
+    from browsing import tab as open_tab
+
+    from pdrop_eval.report.site.build import Sources, make_page
+    from pdrop_eval.report.site.data import tables
+
+    seen = {}
+    for most in (200, 0):
+        monkeypatch.setattr(tables, "MOST_ROWS", most)
+        site = tmp_path / f"site{most}"
+        make_page(Sources(recorded / "runs", recorded / "data", tmp_path / "none", pictures=0), site)
+        assert (site / "data" / "tables" / "table5.js").is_file() is (most == 0)
+        with open_tab(chromium_started, Results(site, {})) as tab:
+            tab.open("#/tables/5")
+            tab.page.wait_for_selector("table.data tbody tr")
+            seen[most] = tab.texts("main tbody tr")
+            tab.page.locator("[data-key=sort-gqa]").click()
+            tab.page.wait_for_selector("th[aria-sort=descending]")
+            tab.open("#/tables/4")
+            tab.page.wait_for_selector("table.data tbody tr")
+            assert tab.page.locator(".loading").count() == 0
+    assert seen[200] == seen[0]
+    assert len(seen[0]) > 3

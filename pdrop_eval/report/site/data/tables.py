@@ -21,13 +21,16 @@ from pdrop_eval.report.tables.spec import Table, shipped
 
 KeyOf = Callable[[Any], str | None]
 FOLDER = "downloads/tables"
+MOST_ROWS = 200  # of a table that the page reads before it is looked at
 _DIGITS = ".10g"  # as in the sheets of the tables
 
 
 def tables(
     recorded: Sequence[Recorded], left: Sequence[LeftOut] = (), bench: Path | None = None
 ) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, Any]]:
-    """All tables, their sheets by file name, and by name what is read when a table by budgets is looked at.
+    """All tables, their sheets by file name, and by name what is read when a table is looked at.
+
+    That is one by budgets, or a long one.
 
     Args:
         recorded: The runs.
@@ -52,6 +55,10 @@ def tables(
         if not parts and not table.published:
             continue
         printed = [published_part(table)] if table.published else []
+        shown = [_part(part, lambda run: keys.get(id(run))) for part in [*parts, *printed]]
+        held: dict[str, Any] = {"parts": shown}
+        if sum(len(group["rows"]) for part in shown for group in part["groups"]) > MOST_ROWS:
+            held, later[table.name] = {"load": table.name}, held
         found.append(
             {
                 **_head(table),
@@ -59,7 +66,7 @@ def tables(
                 "labels": ["Model", *table.labels],
                 "facts": list(table.facts),
                 "average": table.average,
-                "parts": [_part(part, lambda run: keys.get(id(run))) for part in [*parts, *printed]],
+                **held,
             }
         )
         sheets[f"{FOLDER}/{table.name}.csv"] = public(sheet([*parts, *printed]))

@@ -8,7 +8,7 @@
     const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables.filter((one) => words.number(one.number)).pop() || tables[0];
     if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, index.commands.eval), ".")] };
-    if (table.load) return blocks(index, tables, table);
+    if (table.load && !table.parts) return later(index, tables, table);
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
     const there = table.parts.some(printedIn); // else a line of dashes would stand under every row
@@ -26,11 +26,16 @@
     };
   }
 
-  /** A table by budgets: its sections as they are in the other formats, beneath the ranks. Read when it is looked at. */
-  function blocks(index, tables, table) {
+  /** What is read when it is looked at: a table by budgets, its sections as in the other formats beneath the ranks, or a long one. */
+  function later(index, tables, table) {
     const place = h("div");
     const draw = async () => {
       const found = await pdrop.load(`tables/${table.load}`);
+      if (found.parts) { // a long table: drawn as all others now that it is here
+        table.parts = found.parts;
+        window.dispatchEvent(new HashChangeEvent("hashchange"));
+        return [];
+      }
       const plots = (found.ranks || []).filter((one) => one.budgets.length > 1).map(pdrop.rankPlot);
       plots.forEach((one) => one.draw());
       return [plots.map((one) => one.element), found.sections.map((part) => asText(table, part))];
