@@ -241,11 +241,11 @@ train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 		--guided 0.5 --checkpoint-every 50 --out $(TRAINING)-qwen2_5_vl $(ARGS)
 	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-qwen2_5_vl
 
-rank: $(STAMP)  ## Run what is published of a 7B, and compare the order of strategies
+rank: $(STAMP)  ## Compare the order of strategies with the published one
 	@status=0; $(BIN)/pdrop-eval experiment=rank $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root results/rank || status=$$?; exit $$status
 
-train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens from mini
+train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens
 	$(BIN)/python -m tools.mini.training.train --architecture llava576 --vision-steps 1600 --joint-steps 2200 \
 		--checkpoint-every 100 --out $(TRAINING)-llava576 $(ARGS)
 	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-llava576

@@ -23,6 +23,9 @@ from tools.mini.training import (
 )
 from tools.mini.training.vocabulary import ID
 
+# What members will begin with, and no miniature that ships with the package.
+WEIGHTS = Path("tools/mini/weights")
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -145,7 +148,7 @@ ARCHITECTURES = {
         rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3), "together": (0.005, 5e-4)},
         choose=_wide_parts,
         processor=wide_model.build_processor,
-        folder=MINI_BASE.parent / "mini576_base",
+        folder=WEIGHTS / "mini576_base",
         cross_over=_shrink,
         is_guided=False,
         heads=wide_network.WideHeads,
