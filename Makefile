@@ -242,7 +242,7 @@ train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-qwen2_5_vl
 
 rank: $(STAMP)  ## Compare the order of strategies with the published one
-	@status=0; $(BIN)/pdrop-eval experiment=rank $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/pdrop-eval experiment=rank limit=$(or $(LIMIT),120) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root results/rank || status=$$?; exit $$status
 
 train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens

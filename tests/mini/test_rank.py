@@ -41,6 +41,11 @@ def test_a_cell_compares_what_both_have_each_in_percent_of_its_own():
     assert "MMTok" in found[0].source
 
 
+def test_a_setting_that_every_run_needs_is_no_variation():
+    found = cells(board((1 / 9, [row("cdpruner", (40.0, 45.0, 90.0), words=("text_tower=clip",))])))
+    assert [c.strategy for c in found] == ["cdpruner"]
+
+
 def test_groups_compare_their_own_benchmarks():
     measured = board((1 / 3, [row("fastv", (40.0, 45.0, 90.0))]))
     assert [c.measured for c in cells(measured, "recognition")] == [75.0]

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets.board.blocks import Board, boards
+from pdrop_eval.report.budgets.board.words import asked
 from pdrop_eval.report.budgets.published import FILE
+from pdrop_eval.report.tables.notes import questions, settings
 from pdrop_eval.report.tables.spec import find_table
 from pdrop_eval.strategies.registry import VANILLA, info_of
 from pdrop_eval.utils.errors import UserError
@@ -43,6 +45,7 @@ RECOGNITION = {"gqa": "gqa", "mmbench_en": "mmbench_en", "mme_total": "mme", "mm
 READING = {"textvqa": "textvqa"}
 GROUPS = {"all": RECOGNITION | READING, "recognition": RECOGNITION, "reading": READING}
 AVERAGE = "avg_percent"  # a mean in percent that a source prints without its parts
+NEEDED = "text_tower"  # a setting that says where something is, and no variation
 RESAMPLES, SEED = 2_000, 0
 NAME = "rank_mini_vs_7b"
 
@@ -104,7 +107,8 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
         near = [b for b in BUDGETS if block.share is not None and abs(block.share - b / WHOLE) <= CLOSE]
         for row in block.rows if near else ():
             sources = printed.get((row.info.name, near[0]), [])
-            if row.run is None or row.words or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
+            other = [word for word in row.words if not word.startswith(NEEDED)]  # than as published
+            if row.run is None or other or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
                 continue
             own = {
                 name: 100 * cell.score / whole[name]
@@ -194,6 +198,19 @@ def drawn(found: Sequence[Cell], told: str) -> "Figure":
     return figure
 
 
+def _out(board: Board) -> str:
+    """Which of the strategies that are compared have no cell, and why."""
+    there = {cell.strategy for cell in cells(board)}
+    rows = [row for row in board.rows if row.info.name in {*CHOSEN_ON, *TESTED_ON} - there]
+    told = {
+        row.info.display_name: f"it takes no budget, and its own setting retains {row.tokens:.0f} tokens"
+        if row.own and row.tokens
+        else row.reason or "nothing is published at these budgets"
+        for row in rows
+    }
+    return "".join(f"\nNo cell: {name}, as {why}.\n" for name, why in told.items())
+
+
 def _told(found: Correlation | None) -> str:
     if found is None:
         return "too few cells"
@@ -251,7 +268,11 @@ def write(root: Path, name: str, out: Path) -> None:
         raise UserError(f"No run of a LLaVA-1.5 at a budget is in {root}. Run first: make shelf")
     board = ours[0]
     known = cells(board)
-    page = f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}"
+    page = (
+        f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}\n"
+        f"Settings: {settings(board.runs)}\n\nQuestions: {asked(board)}, {questions(board.runs)}\n"
+        f"{_out(board)}"
+    )
     with drawing():
         files: dict[str, str | bytes] = dict(saved(drawn(known, f"Spearman {_told(correlation(known))}")))
     for kind, content in {**files, "csv": table(known), "md": page}.items():
