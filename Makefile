@@ -247,7 +247,7 @@ rank: $(STAMP)  ## Compare the order of strategies with the published one
 
 train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens
 	$(BIN)/python -m tools.mini.training.train --architecture llava576 --vision-steps 1600 --joint-steps 2200 \
-		--checkpoint-every 100 --out $(TRAINING)-llava576 $(ARGS)
+		--together-steps 0 --checkpoint-every 100 --out $(TRAINING)-llava576 $(ARGS)
 	$(BIN)/python -m tools.mini.cards.card $(TRAINING)-llava576
 
 flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md

@@ -8,7 +8,7 @@ here, and published for the 7B model, over the benchmarks that both have. Where 
 alone, it is taken as it is. A cell that isn't published, or can't be run here, doesn't enter.
 
 Spearman's rank correlation is over all cells; its interval resamples strategies, each with all its cells.
-The training recipe was chosen on the strategies of `CHOSEN_ON`; the others are the test.
+The training recipe may be chosen on the strategies of `CHOSEN_ON` alone; the others are the test.
 """
 
 import argparse
@@ -64,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's over cells, with the interval over strategies; None where there are too few."""
+    """Spearman's over cells, with its 95% interval over strategies."""
 
     value: float
     low: float
@@ -284,8 +284,8 @@ PAGE = """\
 A cell is a strategy at a budget: 192, 128 or 64 of 576 image tokens. Compared is the mean over benchmarks of
 the score in percent of the model's own without dropping, on the miniature and as published of LLaVA-1.5-7B,
 over the benchmarks that both have. A cell without a published number doesn't enter. The interval resamples
-strategies. The recipe of the miniature was chosen on the first half of the strategies; the held-out half is
-the test.
+strategies. The recipe of the miniature may be chosen on the first half of the strategies alone; the held-out
+half is the test. So far nothing of the recipe was changed after a measurement.
 
 ![Published against measured](rank_mini_vs_7b.svg)
 """
