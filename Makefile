@@ -28,6 +28,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdrop-eval-installed
 comma := ,
 space := $(subst ,, )
+# The folder that ARGS names with results=, or this one: what a target runs it also reads there.
+records = $(or $(lastword $(patsubst results=%,%,$(filter results=%,$(ARGS)))),$(1))
 # A combination in ARGS takes the place of the default strategy; beside one that is given, it is refused.
 CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=,$(ARGS)),,default),strategy=$(STRATEGY))
 
@@ -184,20 +186,20 @@ readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(if $(wildcard $(BUDGETS)),$(BUDGETS_TABLE))
 
 # The README's first table is that of sweep=mini.
-BUDGETS = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/sweep)
+BUDGETS = $(call records,results/sweep)
 BUDGETS_TABLE = $(BIN)/pdrop-eval-tables table=budgets root=$(BUDGETS) out=results/tables readme=README.md
 budgets: $(STAMP)  ## Six strategies at three budgets: results/tables/budgets.md
 	@status=0; $(BIN)/pdrop-eval-sweep sweep=mini $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(BUDGETS_TABLE) || status=$$?; exit $$status
 
 # Runs that failed (status 1) leave rows with the reason, and the table is made all the same.
-SHELF = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/shelf)
+SHELF = $(call records,results/shelf)
 SHELF_TABLE = $(BIN)/pdrop-eval-tables table=shelf root=$(SHELF) out=results/tables readme=README.md
 shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 	@status=0; $(BIN)/pdrop-eval experiment=shelf $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(SHELF_TABLE) || status=$$?; exit $$status
 
-QWEN = $(or $(patsubst results=%,%,$(filter results=%,$(ARGS))),results/qwen)
+QWEN = $(call records,results/qwen)
 qwen: $(STAMP)  ## Six strategies on Qwen2.5-VL: results/tables/qwen.md
 	@status=0; $(BIN)/pdrop-eval experiment=qwen $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
 		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=qwen root=$(QWEN) out=results/tables || status=$$?; \
@@ -243,7 +245,7 @@ train-mini-qwen: $(STAMP)  ## Train the Qwen2.5-VL miniature from mini
 
 rank: $(STAMP)  ## Compare the order of strategies with the published one
 	@status=0; $(BIN)/pdrop-eval experiment=rank limit=$(or $(LIMIT),120) $(ARGS) || status=$$?; \
-		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root results/rank || status=$$?; exit $$status
+		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root $(call records,results/rank) || status=$$?; exit $$status
 
 train-mini576: $(STAMP)  ## Train the start of the miniatures of 576 tokens
 	$(BIN)/python -m tools.mini.training.train --architecture llava576 --vision-steps 1600 --joint-steps 2200 \
@@ -258,7 +260,7 @@ bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
 	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)
-	$(BIN)/python -m tools.speed.prefill.bench_page
+	$(BIN)/python -m tools.speed.prefill.bench_page --records $(call records,results/bench/page)
 
 goals: $(STAMP)  ## Speed-up against FLOPs: results/efficiency/goals.md
 	$(BIN)/python -m tools.speed.prefill.goals $(ARGS)

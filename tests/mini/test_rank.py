@@ -102,6 +102,13 @@ def test_no_strategy_is_on_both_sides_of_the_split():
     assert len(rank.CHOSEN_ON) == len(rank.TESTED_ON) == 5
 
 
+def test_each_strategy_has_a_marker_and_a_colour_of_its_own():
+    found = [cell(name, 64, i, i) for i, name in enumerate((*rank.CHOSEN_ON, *rank.TESTED_ON))]
+    drawn = [axes.get_lines() for axes in rank.drawn(found, "").axes]
+    for lines in (drawn[0], drawn[1][:10]):  # the last line is the diagonal
+        assert len({line.get_marker() for line in lines}) == len({line.get_color() for line in lines}) == 10
+
+
 def test_the_page_has_each_group_and_half():
     rows = [row(name, (70.0 - i, 45.0, 80.0 - i)) for i, name in enumerate(rank.CHOSEN_ON)]
     page = rank.summary(board((128 / 576, rows)))

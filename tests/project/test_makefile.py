@@ -24,7 +24,7 @@ case "$1 $2" in
   "--version "*) echo Python 3.8.1 ;;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
   "-m pip") for tool in uv ruff mypy pdrop-eval pdrop-eval-tables pdrop-eval-figures pdrop-eval-bench \\
-      pdrop-eval-calibrate; do
+      pdrop-eval-calibrate pdrop-eval-sweep; do
       cp "$0" "$(dirname "$0")/$tool"; done ;;
   "-m pytest") exit "${FAIL:-0}" ;;
   "pip install") exit "${FAIL_INSTALL:-0}" ;;
@@ -133,12 +133,24 @@ def test_whatever_is_measured_is_one_command(make, target, command):
     assert asked[-1] == command
 
 
-def test_the_shelf_is_run_and_shown_from_the_same_records(make):
-    asked = make("shelf", "LIMIT=8", "ARGS=tasks=[gqa] results=mine")[1]
-    assert asked[-2:] == [
-        "pdrop-eval experiment=shelf limit=8 tasks=[gqa] results=mine",
-        "pdrop-eval-tables table=shelf root=mine out=results/tables readme=README.md",
-    ]
+@pytest.mark.parametrize(
+    ("target", "run", "shown"),
+    [
+        ("shelf", "pdrop-eval experiment=shelf limit=8",
+         "pdrop-eval-tables table=shelf root=mine out=results/tables readme=README.md"),
+        ("qwen", "pdrop-eval experiment=qwen limit=8",
+         "pdrop-eval-tables table=qwen root=mine out=results/tables"),
+        ("budgets", "pdrop-eval-sweep sweep=mini limit=8",
+         "pdrop-eval-tables table=budgets root=mine out=results/tables readme=README.md"),
+        ("rank", "pdrop-eval experiment=rank limit=8", "python -m tools.mini.rank --root mine"),
+        ("bench", "", "python -m tools.speed.prefill.bench_page --records mine"),
+    ],
+)  # fmt: skip
+def test_what_is_run_is_shown_from_the_same_records(make, target, run, shown):
+    asked = make(target, "LIMIT=8", "ARGS=tasks=[gqa] results=mine")[1]
+    assert asked[-1] == shown
+    assert asked[-2].startswith(run)
+    assert asked[-2].endswith(" tasks=[gqa] results=mine")
 
 
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])

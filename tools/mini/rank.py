@@ -1,6 +1,6 @@
 """How well the miniature's order of strategies predicts that of LLaVA-1.5-7B: `make rank`.
 
-    python -m tools.mini.rank --root results/shelf --out results/figures
+    python -m tools.mini.rank --root results/rank --out results/figures
 
 A cell is a strategy at a budget, 192, 128 or 64 of 576 tokens or the same share of another number. What is
 compared is the mean over benchmarks of the score in percent of the model's own without dropping: measured
@@ -14,7 +14,7 @@ The training recipe may be chosen on the strategies of `CHOSEN_ON` alone; the ot
 import argparse
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,10 @@ from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets.board.blocks import Board, boards
 from pdrop_eval.report.budgets.board.words import asked
-from pdrop_eval.report.budgets.published import FILE
+from pdrop_eval.report.budgets.published import AVERAGE, Printed, printed_rows
 from pdrop_eval.report.tables.notes import questions, settings
 from pdrop_eval.report.tables.spec import find_table
-from pdrop_eval.strategies.registry import VANILLA, info_of
+from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.terminal.cli import ending
@@ -39,12 +39,13 @@ CLOSE = 0.01  # budgets whose shares differ by no more are the same
 # Fixed before any of them was measured on the miniature of 576 tokens: of each kind one half.
 CHOSEN_ON = ("fastv", "sparsevlm", "visionzip", "divprune", "prumerge_plus")
 TESTED_ON = ("pdrop", "dart", "vispruner", "hired", "cdpruner")
-# Benchmarks by what they ask, as the published file calls them, with our names.
-RECOGNITION = {"gqa": "gqa", "mmbench_en": "mmbench_en", "mme_total": "mme", "mme_perception": "mme",
-               "pope": "pope", "sqa": "scienceqa_image", "vqav2": "vqav2"}  # fmt: skip
-READING = {"textvqa": "textvqa"}
-GROUPS = {"all": RECOGNITION | READING, "recognition": RECOGNITION, "reading": READING}
-AVERAGE = "avg_percent"  # a mean in percent that a source prints without its parts
+# One marker a strategy, as there are no lines to tell apart those whose colours are near.
+MARKERS = dict(zip((*CHOSEN_ON, *TESTED_ON), "sDPvXo^p*<", strict=True))
+SIZES = {"D": 4.0, "P": 5.5, "p": 5.5, "*": 7.5}  # of markers that are drawn larger or smaller than others
+# Benchmarks by what they ask.
+RECOGNITION = ("gqa", "mmbench_en", "mme", "pope", "scienceqa_image", "vqav2")
+READING = ("textvqa",)
+GROUPS = {"all": (*RECOGNITION, *READING), "recognition": RECOGNITION, "reading": READING}
 NEEDED = "text_tower"  # a setting that says where something is, and no variation
 RESAMPLES, SEED = 2_000, 0
 NAME = "rank_mini_vs_7b"
@@ -73,26 +74,13 @@ class Correlation:
     strategies: int
 
 
-def published(group: str) -> dict[tuple[str, int], list[tuple[str, dict[str, float], float | None]]]:
-    """What is printed of each strategy at each budget: source, percent by our benchmark, and its mean."""
-    scores: dict[tuple[str, str, str], dict[str, float]] = {}
-    with FILE.open(encoding="utf-8", newline="") as file:
-        for line in csv.DictReader(file):
-            if line["model"] == MODEL and line["image_tokens"].isdigit():
-                where = line["source"], line["strategy"], line["image_tokens"]
-                scores.setdefault(where, {})[line["benchmark"]] = float(line["score"])
-    whole = {source: found for (source, strategy, _), found in scores.items() if strategy == VANILLA}
-    others = {name: score for found in whole.values() for name, score in found.items()}
-    made: dict[tuple[str, int], list[tuple[str, dict[str, float], float | None]]] = {}
-    for (source, strategy, tokens), found in scores.items():
-        if strategy == VANILLA or int(tokens) not in BUDGETS:
-            continue
-        reference = {**others, **whole.get(source, {})}
-        percent = {
-            ours: 100 * found[name] / reference[name] for name, ours in GROUPS[group].items() if name in found
-        }
-        average = found.get(AVERAGE) if group == "all" else None
-        made.setdefault((strategy, int(tokens)), []).append((source, percent, average))
+def published(group: str) -> dict[tuple[str, int], list[Printed]]:
+    """What is printed of each strategy at each budget, by source; a mean without its parts counts for all."""
+    keys = (*GROUPS[group], AVERAGE) if group == "all" else GROUPS[group]
+    made: dict[tuple[str, int], list[Printed]] = {}
+    for row in printed_rows(MODEL, keys):
+        if row.tokens in BUDGETS:
+            made.setdefault((row.strategy, row.tokens), []).append(row)
     return made
 
 
@@ -115,21 +103,21 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
                 for name, cell in row.cells.items()
                 if cell.score is not None and name in whole
             }
-            best = max(sources, key=lambda one: len(one[1].keys() & own.keys()), default=None)
+            best = max(sources, key=lambda one: len(one.percents.keys() & own.keys()), default=None)
             if best is None:
                 continue
-            source, percent, average = best
-            shared = sorted(percent.keys() & own.keys())
-            if not shared and average is not None:
-                shared = sorted(own.keys() & {*GROUPS[group].values()})
-                found.append(Cell(row.info.name, near[0], _mean(own, shared), average, len(shared), source))
-            elif shared:
-                values = _mean(own, shared), _mean(percent, shared)
-                found.append(Cell(row.info.name, near[0], *values, len(shared), source))
+            shared = sorted(best.percents.keys() & own.keys())
+            average = None if shared else best.scores.get(AVERAGE)
+            if average is not None:
+                shared = sorted(own.keys() & {*GROUPS[group]})
+            if shared:
+                theirs = _mean(best.percents, shared) if average is None else average
+                values = _mean(own, shared), theirs
+                found.append(Cell(row.info.name, near[0], *values, len(shared), best.source))
     return found
 
 
-def _mean(values: dict[str, float], names: Sequence[str]) -> float:
+def _mean(values: Mapping[str, float], names: Sequence[str]) -> float:
     return sum(values[name] for name in names) / len(names)
 
 
@@ -175,7 +163,8 @@ def drawn(found: Sequence[Cell], told: str) -> "Figure":
     }
     for name in names:
         own = [i for i, cell in enumerate(found) if cell.strategy == name]
-        look = {key: value for key, value in styles[name].items() if key != "linestyle"}
+        marker = MARKERS[name]
+        look = {"color": styles[name]["color"], "marker": marker, "markersize": SIZES.get(marker, 4.5)}
         fill = {} if name in CHOSEN_ON else {"markerfacecolor": "white"}
         for axes, x, y in (
             (points, [found[i].measured for i in own], [found[i].published for i in own]),
@@ -250,7 +239,7 @@ def table(found: Iterable[Cell]) -> str:
 def main() -> None:
     """Parse the command line, compare, and write the figure, its data and its page."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("results/shelf"), help="folder of the records")
+    parser.add_argument("--root", type=Path, default=Path("results/rank"), help="folder of the records")
     parser.add_argument("--table", default="shelf", help="the table whose columns are compared")
     parser.add_argument("--out", type=Path, default=Path("results/figures"), help="where the figure goes")
     options = parser.parse_args()

@@ -25,6 +25,7 @@ FILE = Path(__file__).with_name("published.csv")
 BENEATH, ONLY, NONE = PLACES = ("beneath", "only", "none")
 SIZE = "7b"  # of the models whose numbers stand beside those of a size that papers don't have
 PAPER = "PyramidDrop, arXiv 2410.17247, table 5"
+AVERAGE = "avg_percent"
 _TOTAL = "mme_total"
 # How the file calls benchmarks; MME's perception is our score of it, its total is another one.
 # The file's "seed" is all of SEED-Bench with the videos: no score of SEED-I.
@@ -54,6 +55,7 @@ class Printed:
             None where it prints a share alone.
         share: The same, as a share of all.
         scores: By benchmark; those that it lacks are not in it.
+        percents: The same in percent of the same model's without dropping, where that is printed.
         percent: The mean of the scores in percent of the same model's without dropping; None where one lacks.
         total: Whether its score of MME is the total, with the cognition part.
     """
@@ -63,6 +65,7 @@ class Printed:
     share: float
     source: str
     scores: Mapping[str, float]
+    percents: Mapping[str, float]
     percent: float | None
     total: bool = False
 
@@ -131,13 +134,29 @@ def printed(architecture: str, share: float, keys: Sequence[str], size: str = SI
         size: Of the model.
     """
     model = model_of(architecture, size)
-    return _chosen(row for row in _rows(model or "", tuple(keys)) if abs(row.share - share) <= _CLOSE)
+    return _chosen(row for row in printed_rows(model or "", tuple(keys)) if abs(row.share - share) <= _CLOSE)
+
+
+@cache
+def printed_rows(model: str, keys: tuple[str, ...]) -> list[Printed]:
+    """Return all rows of a model at a budget, of every source that prints one of the benchmarks.
+
+    They come in the file's order. `AVERAGE` as a benchmark is a mean that a source prints without its parts.
+    """
+    sources = _sources(model)
+    whole = _vanilla(sources)
+    found = (
+        _row(source, strategy, budget, scores, whole, keys)
+        for (source, strategy, budget), scores in sources.items()
+        if strategy != VANILLA and (budget.share is not None or (budget.tokens is not None and whole[0]))
+    )
+    return [row for row in found if row.scores]
 
 
 def blocks(model: str, keys: Sequence[str]) -> list[tuple[float, list[Printed]]]:
     """Return all that is printed of a model, a block a budget, the largest first, as (share, rows)."""
     found: list[tuple[float, list[Printed]]] = []
-    for row in sorted(_rows(model, tuple(keys)), key=lambda one: -one.share):
+    for row in sorted(printed_rows(model, tuple(keys)), key=lambda one: -one.share):
         if not found or found[-1][0] - row.share > _CLOSE:
             found.append((row.share, []))
         found[-1][1].append(row)
@@ -174,19 +193,6 @@ def _chosen(rows: Iterable[Printed]) -> list[Printed]:
     return sorted(kept.values(), key=lambda row: (row.percent is None, -(row.percent or 0), row.strategy))
 
 
-@cache
-def _rows(model: str, keys: tuple[str, ...]) -> list[Printed]:
-    """All rows of a model at a budget that have a score of one of the benchmarks, in the file's order."""
-    sources = _sources(model)
-    whole = _vanilla(sources)
-    found = (
-        _row(source, strategy, budget, scores, whole, keys)
-        for (source, strategy, budget), scores in sources.items()
-        if strategy != VANILLA and (budget.share is not None or (budget.tokens is not None and whole[0]))
-    )
-    return [row for row in found if row.scores]
-
-
 def _row(
     source: str,
     strategy: str,
@@ -199,16 +205,17 @@ def _row(
     size, vanilla = whole
     others = {name: score for own in vanilla.values() for name, score in own.items()}
     reference = {**others, **vanilla.get(source, {})}
-    shown, shares, total = {}, [], False
+    shown, percents, total = {}, {}, False
     for key in keys:
         name = next((name for name in (key, *_NAMES.get(key, ())) if name in scores), None)
         if name is not None:
             shown[key] = scores[name]
             total |= name == _TOTAL
-            shares += [100 * scores[name] / reference[name]] if reference.get(name) else []
-    percent = sum(shares) / len(shares) if len(shares) == len(keys) else None
+            if reference.get(name):
+                percents[key] = 100 * scores[name] / reference[name]
+    percent = sum(percents.values()) / len(percents) if len(percents) == len(keys) else None
     share = (budget.tokens or 0) / size if budget.share is None else budget.share
-    return Printed(strategy, budget.tokens, share, source, shown, percent, total)
+    return Printed(strategy, budget.tokens, share, source, shown, percents, percent, total)
 
 
 def _vanilla(sources: Mapping[tuple[str, str, _Budget], Mapping[str, float]]) -> tuple[int, dict]:
