@@ -136,7 +136,11 @@
   }
 
   function restore({ key, typed, scrolled, open, top }) {
-    for (const one of main.querySelectorAll("details[data-key]")) if (open.includes(one.dataset.key)) one.open = true;
+    for (const one of main.querySelectorAll("details[data-key]")) {
+      if (!open.includes(one.dataset.key)) continue;
+      one.open = true;
+      one.dispatchEvent(new Event("toggle")); // now, not when this is done: what is drawn then has a height below
+    }
     for (const [name, left, above] of scrolled) {
       const box = [...main.querySelectorAll("[data-scroll]")].find((one) => one.dataset.scroll === name);
       if (box) box.scrollTo(left, above);

@@ -3,17 +3,22 @@
   "use strict";
   const { h, words, charts } = pdrop;
 
-  /** A section with the plot of one model's ranks: {element, draw}. */
+  /** The plot of one model's ranks as a part of a view: see `rows.room`. */
   pdrop.rankPlot = function (board) {
     const name = `Ranks: ${board.model}, suite ${board.suite}`;
+    let made = null;
+    return { title: name, rows: 1, make: () => { made = parts(board, name); return made.nodes; }, enter: () => made.draw() };
+  };
+
+  function parts(board, name) {
     const made = charts.chart(() => plot(board), `${name}. Rank 1 is the highest mean in percent of vanilla's; budgets from the largest to the smallest.`);
     made.element.style.setProperty("height", `${heightOf(board) + 16}px`);
     const looks = charts.looks(board.series);
-    const element = h("section.part", { "aria-label": name }, h("h2", null, name),
+    const nodes = [
       h("p", null, "Rank of each strategy at each budget by the mean over the benchmarks in percent of vanilla's; 1 is the best. Neighbours may differ by chance alone: the table says what is certain. A click on a point opens its record."),
-      charts.legend(board.series.map((one) => [one.name, looks.get(one.name)])), made.element);
-    return { element, draw: made.draw };
-  };
+      charts.legend(board.series.map((one) => [one.name, looks.get(one.name)])), made.element];
+    return { nodes, draw: made.draw };
+  }
 
   const budget = ({ tokens, share }) => `${Number.isInteger(tokens) ? words.whole(tokens) : words.fixed(tokens)} tokens${words.number(share) ? ` (${words.fixed(100 * share)}%)` : ""}`;
 

@@ -21,6 +21,7 @@
     const { points, left, title } = measure(index, some, x.value, y.value);
     const names = [...new Set(runs.map((run) => run.strategy))].filter((name) => some.some((run) => run.strategy === name)).map((name) => ({ name, strategy: name }));
     const made = charts.chart(() => plot(points, names, x.value, title), `${title} against ${AXES[x.value].name}`);
+    const room = pdrop.rows.room(points.length);
     return {
       heading: "All runs",
       lead: h("p.lead", null, "Every run as a point. Scores of different models share their questions within one suite. Drag to zoom, double-click to zoom out; a click on a point opens its record."),
@@ -29,7 +30,7 @@
         charts.legend([...charts.looks(names)].map(([name, look]) => [words.strategy(name), look])),
         points.length ? made.element : widgets.empty("No run has both numbers."),
         h("p.under", null, y.value ? "" : "Average: the mean of all benchmarks that a run of this suite may have, with MME / 20; runs that lack one are left out. ", points.some((point) => point.partial) ? "Partial (open marks): of a run with a limit, not of all questions. " : "", left ? `${words.plural(left, "run")} left out: one of the two numbers is missing.` : ""),
-        points.length ? h("section.part", null, h("h2", null, "The same in numbers"), numbers(points, x.value, title)) : null,
+        points.length ? h("section.part", null, h("h2", null, "The same in numbers"), points.length > pdrop.rows.FIRST ? room.element : null, numbers(points, x.value, title, room)) : null,
       ],
       after: () => { if (points.length) made.draw(); },
     };
@@ -73,14 +74,15 @@
     return { traces, layout: charts.layout({ x: across(x), y: title, more: { height: 440 } }) };
   }
 
-  function numbers(points, x, title) {
+  function numbers(points, x, title, room) {
     const columns = [
       { key: "run", name: "Run", first: "asc", value: (point) => pdrop.runName(point.run) },
       { key: "x", name: across(x), numeric: true, first: "asc", value: (point) => point.x }, { key: "y", name: title, numeric: true, value: (point) => point.score },
     ];
     const sort = pdrop.cells.sorting(columns);
-    return widgets.scroller(h("table.data", null, h("caption.hidden", null, title), h("thead", null, h("tr", null, columns.map((column) => pdrop.cells.heading(column, sort)))),
-      h("tbody", null, pdrop.cells.sorted(points, sort).map((point) => h("tr", null, h("th", { scope: "row" }, h("a", { href: route.to(["records", point.run.key]) }, pdrop.runName(point.run))), h("td.num", null, words.brief(point.x)),
-        h("td.num", null, point.partial ? [h("span.tag", null, "partial"), " "] : null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null))))), "Numbers of the scatter");
+    const table = h("table.data", null, h("caption.hidden", null, title), h("thead", null, h("tr", null, columns.map((column) => pdrop.cells.heading(column, sort)))));
+    const rest = room.table("numbers", table, [{ rows: pdrop.cells.sorted(points, sort) }], (point) => h("tr", null, h("th", { scope: "row" }, h("a", { href: route.to(["records", point.run.key]) }, pdrop.runName(point.run))), h("td.num", null, words.brief(point.x)),
+        h("td.num", null, point.partial ? [h("span.tag", null, "partial"), " "] : null, words.fixed(point.score), words.number(point.low) ? h("span.interval", null, ` ${words.range(point.low, point.high)}`) : null)));
+    return [widgets.scroller(table, "Numbers of the scatter"), rest];
   }
 })(window.pdrop);

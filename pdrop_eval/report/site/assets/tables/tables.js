@@ -1,44 +1,61 @@
 /* The paper's five tables, with what was measured. */
 (function (pdrop) {
   "use strict";
-  const { h, words, route, widgets, cells } = pdrop;
+  const { h, words, route, widgets, cells, rows } = pdrop;
+  const MOST_PLOTS = 4; // ranks that are drawn before they are opened
 
   function draw(index, { parts }) {
     const tables = index.tables || [];
     const table = parts[0] ? tables.find((one) => String(one.number) === parts[0]) : tables.filter((one) => words.number(one.number)).pop() || tables[0];
     if (!table && tables.length) return widgets.nowhere(`There is no Table ${words.short(parts[0], 40)}.`);
     if (!table) return { heading: "Tables", nodes: [widgets.empty("No table could be made: no run was found. Measure with ", h("code", null, index.commands.eval), ".")] };
-    if (table.load && !table.parts) return later(index, tables, table);
+    if (table.load && !table.parts && !table.sections) return later(index, tables, table);
+    if (table.sections) return blocks(index, tables, table);
     const published = widgets.toggle("published numbers", "published", true);
     const intervals = widgets.toggle("95% intervals", "intervals");
     const there = table.parts.some(printedIn); // else a line of dashes would stand under every row
     const options = { published: published.on, intervals: intervals.on };
     const measured = table.parts.filter((part) => part.source === "measured");
     const printed = table.parts.filter((part) => part.source !== "measured");
+    const { shown, search, room } = begin(measured, (part) => rowsOf(part).length, fitting);
     return {
       heading: `${table.title}: ${table.heading || table.title}`,
       lead: lead(index),
       nodes: [
         h("div.controls", null, tabs(tables, table), h("div.toggles", null, there ? published.element : null, intervals.element, reset())),
-        measured.length ? measured.map((part) => section(index, table, part, options, measured.length > 1)) : widgets.empty("Nothing of this table is measured yet."),
+        search ? h("div.controls", null, search.element, room.element) : null,
+        measured.length ? shown.map((part) => section(index, table, part, options, measured.length > 1, room)) : widgets.empty("Nothing of this table is measured yet."),
         printed.map((part) => asPrinted(index, table, part)),
       ],
+      after: room.ready,
     };
   }
 
-  /** What is read when it is looked at: a table by budgets, its sections as in the other formats beneath the ranks, or a long one. */
+  /** What of some parts is shown, and where: {shown, search, room}; a search is there only where there are many rows. */
+  function begin(parts, count, fitting) {
+    const all = parts.reduce((sum, part) => sum + count(part), 0);
+    const search = all > rows.FIRST ? rows.search() : null;
+    const shown = search && search.on ? parts.map((part) => fitting(part, search.fits)).filter(count) : parts;
+    return { shown, search, room: rows.room(all, { found: search && search.on ? shown.reduce((sum, part) => sum + count(part), 0) : null }) };
+  }
+
+  /** A part with the rows that fit a search; where one is left out, the group's difference is, too. */
+  function fitting(part, fits) {
+    const groups = part.groups.map((group) => {
+      const kept = group.rows.filter((row) => fits([part.size, part.suite, group.name, ...row.labels].join(" ")));
+      return { ...group, rows: kept, delta: kept.length === group.rows.length ? group.delta : null };
+    });
+    return { ...part, groups: groups.filter((group) => group.rows.length), whole: part };
+  }
+
+  /** What is read when it is looked at: a table by budgets or a long one, drawn as all others once it is here. */
   function later(index, tables, table) {
     const place = h("div");
     const draw = async () => {
-      const found = await pdrop.load(`tables/${table.load}`);
-      if (found.parts) { // a long table: drawn as all others now that it is here
-        table.parts = found.parts;
-        window.dispatchEvent(new HashChangeEvent("hashchange"));
-        return [];
-      }
-      const plots = (found.ranks || []).filter((one) => one.budgets.length > 1).map(pdrop.rankPlot);
-      plots.forEach((one) => one.draw());
-      return [plots.map((one) => one.element), found.sections.map((part) => asText(table, part))];
+      const { parts, sections, ranks } = await pdrop.load(`tables/${table.load}`);
+      Object.assign(table, { parts, sections, ranks });
+      window.dispatchEvent(new HashChangeEvent("hashchange"));
+      return [];
     };
     return {
       heading: `${table.title}: ${table.heading}`,
@@ -48,21 +65,56 @@
     };
   }
 
-  const asText = (table, part) => h("section.part", { "aria-label": part.title },
-    h("h2", null, part.title), part.text.map((text) => h("p", null, text)),
-    part.grids.map((one) => [h("p.under", null, h("strong", null, one.title)), widgets.scroller(textGrid(one), `${part.title}: ${one.title}`)]),
-    (part.notes || []).map(note));
+  /** A table by budgets: its sections as in the other formats, beneath the ranks. */
+  function blocks(index, tables, table) {
+    const lines = (part) => part.grids.reduce((sum, grid) => sum + grid.bands.reduce((more, band) => more + band.lines.length, 0), 0);
+    const { shown, search, room } = begin(table.sections, lines, fittingText);
+    const ranks = search && search.on ? [] : (table.ranks || []).filter((one) => one.budgets.length > 1);
+    const plots = rows.room(ranks.length, { most: MOST_PLOTS });
+    return {
+      heading: `${table.title}: ${table.heading}`,
+      lead: lead(index),
+      nodes: [
+        h("div.controls", null, tabs(tables, table)), downloads(table), search ? h("div.controls", null, search.element, room.element) : null,
+        ranks.map((one) => plots.part(pdrop.rankPlot(one))), shown.map((part) => asText(part, lines(part), room)),
+      ],
+      after: () => { plots.ready(); room.ready(); },
+    };
+  }
 
-  function textGrid(grid) {
+  /** A section with the lines that fit a search. */
+  function fittingText(part, fits) {
+    const label = (line, many) => line.slice(0, many).map((cell) => cell.text).join(" ");
+    const grids = part.grids.map((grid) => ({
+      ...grid, bands: grid.bands.map((band) => ({ ...band, lines: band.lines.filter((line) => fits(`${part.title} ${band.name || ""} ${label(line, grid.labels)}`)) })).filter((band) => band.lines.length),
+    }));
+    return { ...part, grids: grids.filter((grid) => grid.bands.length), whole: part };
+  }
+
+  const asText = (part, lines, room) => room.part({
+    title: part.title, rows: lines,
+    make: () => [
+      part.text.map((text) => h("p", null, text)),
+      part.grids.map((one) => {
+        const { element, rest } = textGrid(one, `${part.title}: ${one.title}`, room);
+        return [h("p.under", null, h("strong", null, one.title)), widgets.scroller(element, `${part.title}: ${one.title}`), rest];
+      }),
+      part.whole ? null : (part.notes || []).map(note),
+    ],
+  });
+
+  function textGrid(grid, name, room) {
     const last = grid.heads.length - 1;
     const numeric = (place) => (place >= grid.labels && !(grid.left && place === last) ? "num" : null);
-    return h("table.data", null, h("caption.hidden", null, grid.title),
-      h("thead", null, h("tr", null, grid.heads.map((head, place) => h("th", { scope: "col", class: numeric(place) }, head)))),
-      grid.bands.map((band) => h("tbody", null,
-        band.name ? h("tr.group", null, h("th", { scope: "rowgroup" }, band.name), h("td", { colspan: last })) : null,
-        band.lines.map((line) => h("tr", null, line.map((cell, place) => (place < grid.labels
-          ? h("th", { scope: "row" }, cell.text)
-          : h("td", { class: numeric(place), title: cell.hint || null }, cell.text))))))));
+    const element = h("table.data", null, h("caption.hidden", null, grid.title),
+      h("thead", null, h("tr", null, grid.heads.map((head, place) => h("th", { scope: "col", class: numeric(place) }, head)))));
+    const bodies = grid.bands.map((band) => ({
+      head: () => (band.name ? h("tr.group", null, h("th", { scope: "rowgroup" }, band.name), h("td", { colspan: last })) : null), rows: band.lines,
+    }));
+    const rest = room.table(name, element, bodies, (line) => h("tr", null, line.map((cell, place) => (place < grid.labels
+      ? h("th", { scope: "row" }, cell.text)
+      : h("td", { class: numeric(place), title: cell.hint || null }, cell.text)))));
+    return { element, rest };
   }
 
   function lead(index) {
@@ -87,24 +139,29 @@
     : null);
 
   /** several: the table stands among others, and needs a heading to be told from them. */
-  function section(index, table, part, options, several) {
-    const columns = makeColumns(index, table, part);
+  function section(index, table, part, options, several, room) {
+    const title = `Measured: size ${part.size}, suite ${part.suite || words.DASH}`;
+    const name = `${table.title}, m${title.slice(1)}`;
+    return room.part({ title, heading: several, label: name, rows: rowsOf(part).length, make: () => content(index, table, part, options, title, name, room) });
+  }
+
+  /** A part's table and what stands beneath it; of a search, the rows that fit alone. */
+  function content(index, table, part, options, title, name, room) {
+    const columns = makeColumns(index, table, part.whole || part);
     const sort = cells.sorting(columns);
     options = { ...options, published: options.published && printedIn(part) };
-    const name = `${table.title}, measured: size ${part.size}, suite ${part.suite || words.DASH}`;
-    const notes = [...(part.notes || [])];
-    return h("section.part", { "aria-label": name },
-      several ? h("h2", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}`) : null,
-      widgets.scroller(grid(index, table, part, columns, sort, options), name, `table-${table.number}-${part.size}`),
+    const { element, rest } = grid(table, columns, sort, name, room, part, (row) => line(index, row, columns, options, Boolean(sort.key)));
+    return [
+      widgets.scroller(element, name, `table-${table.number}-${part.size}`), rest,
       h("p.under", null,
-        h("strong", null, `Measured: size ${part.size}, suite ${part.suite || words.DASH}. `),
+        h("strong", null, `${title}. `),
         "Scores run from 0 to 100, MME is a sum. ", facts(table, part),
         options.published ? standing(part) : "",
         part.groups.some((group) => group.delta) && table.benchmarks.includes("mme") ? "\u0394: with MME / 20. " : "",
         partial(part) ? "\u25e6 partial: of the first questions of each benchmark, not of all. " : "",
         sort.key ? "Sorted: differences are left out. " : ""),
-      downloads(table),
-      notes.map(note));
+      part.whole ? null : [downloads(table), (part.notes || []).map(note)],
+    ];
   }
 
   /** What the paper's numbers are to the measured ones. */
@@ -159,20 +216,18 @@
     return [others.join(" / "), String(model).slice(row.group.length).trim()].filter(Boolean).join(", ");
   }
 
-  function grid(index, table, part, columns, sort, options) {
-    const bodies = sort.key
-      ? [h("tbody", null, cells.sorted(rowsOf(part), sort).map((row) => line(index, row, columns, options, true)))]
-      : part.groups.map((group) => body(index, group, columns, options));
-    return h("table.data", null, h("caption.hidden", null, `${table.title}: ${table.heading || table.title}`),
-      h("thead", null, h("tr", null, columns.map((column) => cells.heading(column, sort)))), bodies);
+  function grid(table, columns, sort, name, room, part, draw) {
+    const bodies = sort.key ? [{ rows: cells.sorted(rowsOf(part), sort) }] : part.groups.map((group) => body(group, columns));
+    const element = h("table.data", null, h("caption.hidden", null, `${table.title}: ${table.heading || table.title}`),
+      h("thead", null, h("tr", null, columns.map((column) => cells.heading(column, sort)))));
+    return { element, rest: room.table(name, element, bodies, draw) };
   }
 
-  function body(index, group, columns, options) {
-    return h("tbody", null,
-      h("tr.group", null, h("th", { scope: "rowgroup" }, group.name, group.beyond ? h("span.kind", null, " not in the paper") : null), h("td", { colspan: columns.length - 1 })),
-      group.rows.map((row) => line(index, { ...row, group: group.name }, columns, options, false)),
-      group.delta ? difference(group.delta, columns) : null);
-  }
+  const body = (group, columns) => ({
+    head: () => h("tr.group", null, h("th", { scope: "rowgroup" }, group.name, group.beyond ? h("span.kind", null, " not in the paper") : null), h("td", { colspan: columns.length - 1 })),
+    rows: group.rows.map((row) => ({ ...row, group: group.name })),
+    tail: () => (group.delta ? difference(group.delta, columns) : null),
+  });
 
   function line(index, row, columns, options, withGroup) {
     const [first, ...others] = columns;
