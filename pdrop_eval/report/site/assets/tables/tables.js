@@ -53,6 +53,7 @@
     const place = h("div");
     const draw = async () => {
       const { parts, sections, ranks } = await pdrop.load(`tables/${table.load}`);
+      if (!parts && !sections) throw new Error("The file of this table is damaged. Build the page again.");
       Object.assign(table, { parts, sections, ranks });
       window.dispatchEvent(new HashChangeEvent("hashchange"));
       return [];
