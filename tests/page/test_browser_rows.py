@@ -33,9 +33,10 @@ def shown(tab):
 
 def test_the_first_rows_are_drawn_and_the_others_said(many):
     assert (told(many), shown(many)) == ("200 of 266 rows are shown.", 200)
-    assert many.texts("main details > summary") == [
-        f"Measured: size {size}, suite mini \N{EN DASH} {rows} rows" for size, rows in (("mid", 12), ("low", 14))
-    ]
+    folded = [text.split(" \N{EN DASH} ") for text in many.texts("main details > summary")]
+    assert folded == [
+        ["Measured: size mid, suite mini", "12 rows"], ["Measured: size low, suite mini", "14 rows"],
+    ]  # fmt: skip
 
 
 def test_sorting_and_searching_are_of_all_rows(many):
