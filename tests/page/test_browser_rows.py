@@ -8,7 +8,8 @@ MANY = """() => {
     const row = part.groups.flatMap((group) => group.rows).find((one) => one.run);
     const rows = (name, many) => Array.from({length: many}, (_, i) => (
         {...row, labels: [name, `s${i}`], cells: {...row.cells, gqa: {...row.cells.gqa, score: i / 10}}}));
-    const made = (size, many) => ({...part, size, groups: [{name: "M", beyond: false, rows: rows("M", many), delta: null}]});
+    const group = (many) => ({name: "M", beyond: false, rows: rows("M", many), delta: null});
+    const made = (size, many) => ({...part, size, groups: [group(many)]});
     table.parts = [made("big", 240), made("mid", 12), made("low", 14)];
     location.hash = "#/tables/5?published=0";
 }"""

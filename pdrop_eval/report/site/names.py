@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from pdrop_eval.report.tables.commands import ELSEWHERE
-from pdrop_eval.utils.text import redact as secrets
+from pdrop_eval.utils.text.redact import environment_secrets, redact_all, redact_values
 
 _LONGEST = 100  # letters of a file's name
 _SHORT = 200  # letters of a text that many records have
@@ -53,7 +53,7 @@ def unique(name: str, taken: Container[str]) -> str:
 
 def public(value: Any) -> Any:
     """A value of a record without secrets, and without the folders of the machine that it was made on."""
-    return _public(value, tuple(secrets._values()))  # the environment is asked once, and not for each text
+    return _public(value, tuple(environment_secrets()))  # asked once, and not for each text
 
 
 def without_folders(text: str) -> str:
@@ -80,11 +80,11 @@ def _known(text: str, hidden: tuple[str, ...]) -> str:
 
 
 def _text(text: str, hidden: tuple[str, ...]) -> str:
-    return without_folders(secrets._redacted(text, hidden))
+    return without_folders(redact_values(text, hidden))
 
 
 @lru_cache(maxsize=2**12)
 def _hidden(name: str) -> str:
     """What stands in the place of each text of a name that says that it is a secret; empty for others."""
-    found = str(secrets.redact_all({name: "text"})[name])
+    found = str(redact_all({name: "text"})[name])
     return "" if found == "text" else found

@@ -86,15 +86,22 @@ def _part(part: str, mark: str) -> str:
 
 def redact(text: str) -> str:
     """The text without secrets; `***` stands in their place."""
-    return _redacted(text, _values())
+    return redact_values(text, environment_secrets())
 
 
 def redact_all(value: Any) -> Any:
     """The same for all texts inside of dicts and lists; one under a name such as `password` goes whole."""
-    return _all(value, _values())
+    return _all(value, environment_secrets())
 
 
-def _redacted(text: str, values: Sequence[str]) -> str:
+def environment_secrets() -> list[str]:
+    """What the environment holds in variables whose names say that it is a secret; longest first."""
+    found = {v for name, v in os.environ.items() if _VARIABLES.search(name) and len(v) >= _SHORTEST}
+    return sorted(found, key=len, reverse=True)  # one may be a part of another
+
+
+def redact_values(text: str, values: Sequence[str]) -> str:
+    """`redact` for many texts: values are those of `environment_secrets`, which is then asked once."""
     for value in values:
         if value in text:
             text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", _HIDDEN, text)
@@ -110,7 +117,7 @@ def _redacted(text: str, values: Sequence[str]) -> str:
 
 def _all(value: Any, values: Sequence[str]) -> Any:
     if isinstance(value, str):
-        return _redacted(value, values)
+        return redact_values(value, values)
     if isinstance(value, dict):
         return {key: _entry(str(key), item, values) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -120,8 +127,3 @@ def _all(value: Any, values: Sequence[str]) -> Any:
 
 def _entry(name: str, value: Any, values: Sequence[str]) -> Any:
     return _HIDDEN if isinstance(value, str) and _NAMED.fullmatch(name) else _all(value, values)
-
-
-def _values() -> list[str]:
-    found = {v for name, v in os.environ.items() if _VARIABLES.search(name) and len(v) >= _SHORTEST}
-    return sorted(found, key=len, reverse=True)  # one may be a part of another
