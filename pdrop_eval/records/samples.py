@@ -2,7 +2,8 @@
 
 An entry holds `samples_sha256`, of the file's bytes. While a task that is there already gets other samples,
 it also holds `next_samples_sha256`: whichever of the two files a kill leaves, it was written whole. Records
-of earlier versions have neither; their files are held against the number of questions.
+of earlier versions have neither; their files are held against the number of questions. What the samples add
+up to may stand in the entry, too (`tally`).
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from pdrop_eval.utils.files import check_regular, read_text
 from pdrop_eval.utils.validation import parse
 
 _FIELDS = ("samples_sha256", "next_samples_sha256")
+_DIGITS = 16  # of a checksum, by which a tally knows its file
 # Opening a pipe isn't waited for (what it is, is looked at then); names that other systems lack are 0.
 _PLAINLY = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _SMALL = 2**20  # bytes of a file that is in memory at once also where samples are asked for one by one
@@ -54,6 +56,26 @@ def lost_samples(folder: Path, task: str, entry: Mapping[str, Any]) -> str | Non
         return _fault(sha256, sum(1 for line in content.split(b"\n") if line), entry)
     except OSError as error:
         return (error.strerror or str(error)) if entry.get(_FIELDS[0]) else None
+
+
+def tally_of(sha256: str, tally: Mapping[str, str]) -> dict[str, str]:
+    """What samples add up to, with which file it is of: the one with this checksum."""
+    return {**tally, "samples": sha256[:_DIGITS]}
+
+
+def trusted_tally(folder: str | Path, task: str, entry: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """What a finished task's samples add up to; None where they have to be read.
+
+    The file must be there as it was written, and be the one that the tally is of.
+    """
+    tally, sha256 = entry.get("tally"), entry.get(_FIELDS[0])
+    if not tally or not sha256 or entry.get(_FIELDS[1]) or tally["samples"] != sha256[:_DIGITS]:
+        return None
+    try:
+        content = _content(f"{folder}/samples/{plain_name(task)}.jsonl")
+    except OSError:
+        return None
+    return tally if checksum(content) == sha256 else None
 
 
 def load_samples(folder: Path, task: str, entry: Mapping[str, Any] | None = None) -> list[dict]:

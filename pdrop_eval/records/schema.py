@@ -211,6 +211,20 @@ class RecordedImport(Part):
     other_version: Text | None = None
 
 
+class RecordedTally(Part):
+    """What a task's samples add up to, see `benchmarks.stored_tally`.
+
+    Attributes:
+        asked: A hash of the questions, in order.
+        values: What comparisons compute with.
+        samples: The first digits of `samples_sha256` of the file that it is of.
+    """
+
+    asked: Text
+    values: Text
+    samples: Text
+
+
 class RecordedTask(Part):
     """The result of a task: scored, or with answers that need a judge.
 
@@ -218,6 +232,7 @@ class RecordedTask(Part):
         definition: Of a benchmark that the registry doesn't have.
         samples_sha256: Of its file of samples; records of earlier versions have none.
         next_samples_sha256: Of the file that is about to replace it.
+        tally: What the samples add up to; records of earlier versions have none.
     """
 
     benchmark: Text
@@ -242,6 +257,7 @@ class RecordedTask(Part):
     task_sha256: Text | None = None
     samples_sha256: Text | None = None
     next_samples_sha256: Text | None = None
+    tally: RecordedTally | None = None
     predictions: InnerPath | None = None
     judge: RecordedJudge | None = None
     definition: RecordedDefinition | None = None

@@ -16,7 +16,7 @@ from typing import Any
 from pdrop_eval.records.journal import drop_journal
 from pdrop_eval.records.json_text import parsed
 from pdrop_eval.records.migration import SCHEMA, migrate
-from pdrop_eval.records.samples import checksum, load_samples, plain_name, samples_path
+from pdrop_eval.records.samples import checksum, load_samples, plain_name, samples_path, tally_of
 from pdrop_eval.records.schema import TASK_STATUSES, find_fault
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import Lock, read_text, remove_unfinished, write_atomically, writing_to
@@ -79,15 +79,16 @@ class Run:
 
     def add_task(
         self, task: str, result: dict, samples: list[dict], predictions: dict | None = None,
-        order: Sequence[str] = (),
+        order: Sequence[str] = (), tally: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """Stores a finished task: its samples first, then the record that says that they are there.
 
         The result's `status` is "scored" (if it says nothing) or "needs_judge": then there is no score, and
         `predictions`, the answers in the form in which they are judged, become a file that the result names.
         A task that is there already is replaced. The tasks in `order` stand in the record as there, behind
-        all others: they may be finished in any order. Raises ValueError for a result that is no measurement
-        (no finite score, no samples): it would become a number in a table.
+        all others: they may be finished in any order. `tally` is what the samples add up to
+        (`benchmarks.stored_tally`), which comparisons take in their place. Raises ValueError for a
+        result that is no measurement (no finite score, no samples): it would become a number in a table.
 
         Raises:
             UserError: It can't be written; the tasks before it stay as they were.
@@ -101,6 +102,9 @@ class Run:
                 write_atomically(self.folder / result["predictions"], answers)
         lines = "".join(_json(to_plain(sample)) + "\n" for sample in samples)
         result["samples_sha256"] = checksum(lines.encode())
+        result.pop("tally", None)
+        if tally is not None:
+            result["tally"] = tally_of(result["samples_sha256"], tally)
         others, old = {**self.record["tasks"]}, self.record["tasks"].get(task, {})
         if old.get("samples_sha256"):  # a kill between the two files leaves what the record vouches for
             self._write(tasks={**others, task: {**old, "next_samples_sha256": result["samples_sha256"]}})

@@ -8,7 +8,7 @@ from compare_samples import marks, mme, pope, sample
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring import score as scoring
-from pdrop_eval.benchmarks.scoring.difference import contributions
+from pdrop_eval.benchmarks.scoring.differences import contributions
 from pdrop_eval.benchmarks.scoring.rules import rule_names, score_range, scoring_rule
 
 MMSTAR = [("geo", 1), ("geo", 0), ("geo", 0), ("dia", 1), ("dia", 0), ("one", 1), ("two", 0)]

@@ -5,6 +5,7 @@ import hashlib
 from report_records import LLAVA_15
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.stored_tally import stored_tally
 from pdrop_eval.records.store import Run
 
 KEYS = ("gqa", "textvqa")
@@ -49,10 +50,12 @@ def add(
     name="mini",
     seed=1,
     model=LLAVA_15,
+    tally=False,
 ):
     """Writes a run whose benchmarks have so many right answers of n; `tokens` are those of every layer.
 
-    budget: as in the configuration, such as {"tokens": 48}. adaptive: the record has no schedule.
+    budget: as in the configuration, such as {"tokens": 48}. adaptive: the record has no schedule. tally: it
+    has what the samples add up to.
     """
     budget = {**BUDGET, **(budget or {})}
     config = {
@@ -90,17 +93,19 @@ def add(
                 "image_tokens_max": 144,
                 "retained_tokens_per_layer": [float(tokens)] * 8,
             }  # fmt: skip
-            run.add_task(benchmarks()[key].task, entry, samples(right, n))
+            found = samples(right, n)
+            kept = stored_tally(key, found) if tally else None
+            run.add_task(benchmarks()[key].task, entry, found, tally=kept)
         run.complete()
     return run
 
 
-def shelf(root):
+def shelf(root, tally=False):
     """Vanilla, two controls and two strategies at 48 and 16 tokens, and one that decides itself."""
-    add(root, "vanilla", 80)
+    add(root, "vanilla", 80, tally=tally)
     for tokens, random, pool, fastv, pdrop in ((48, 60, 40, 76, 59), (16, 20, 30, 20, 10)):
-        add(root, "random", random, tokens, budget={"tokens": tokens})
-        add(root, "pool", pool, tokens, budget={"tokens": tokens})
-        add(root, "fastv", fastv, tokens, budget={"tokens": tokens})
-        add(root, "pdrop", pdrop, tokens, budget={"tokens": tokens})
-    add(root, "prumerge", 50, 36.5, adaptive=True)
+        add(root, "random", random, tokens, budget={"tokens": tokens}, tally=tally)
+        add(root, "pool", pool, tokens, budget={"tokens": tokens}, tally=tally)
+        add(root, "fastv", fastv, tokens, budget={"tokens": tokens}, tally=tally)
+        add(root, "pdrop", pdrop, tokens, budget={"tokens": tokens}, tally=tally)
+    add(root, "prumerge", 50, 36.5, adaptive=True, tally=tally)

@@ -38,6 +38,13 @@ from statistics import NormalDist
 import numpy as np
 from scipy.special import stdtrit
 
+from pdrop_eval.benchmarks.scoring.differences import (
+    NO_UNITS,
+    Differences,
+    Units,
+    mean_differences,
+    tallied_differences,
+)
 from pdrop_eval.benchmarks.scoring.metric import Metric
 from pdrop_eval.benchmarks.scoring.tally import Sample, Tally, unit_numbers
 
@@ -50,28 +57,11 @@ METHOD = (
 POWER = 0.8
 _STEPS = 60  # halvings of an interval of length 2: to the last bit
 _PRIOR = 0.5  # questions of mean weight that count in the points of one change
+# Of `Differences`: what each pair has of its own.
+_OWN = ("value", "changed", "error", "moved", "span", "questions", "effective", "freedom")
+_OF_UNITS = ("baseline", "candidate", "weights")
 
 Interval = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Units:
-    """What is resampled, in points, an entry for each unit.
-
-    Attributes:
-        baseline: What the unit moves the baseline's score by.
-        candidate: The same of the candidate's.
-        weights: The points of the score that it carries.
-        pictures: What it is about, by which benchmarks know each other's units; None: not known.
-    """
-
-    baseline: np.ndarray
-    candidate: np.ndarray
-    weights: np.ndarray
-    pictures: Sequence[str | None]
-
-
-NO_UNITS = Units(np.zeros(0), np.zeros(0), np.zeros(0), ())
 
 
 @dataclass(frozen=True)
@@ -148,21 +138,7 @@ class Difference:
             baseline: The baseline's score in points; not 0.
             candidate: The candidate's.
         """
-        scale, ratio = 100 / baseline, candidate / baseline
-        units = replace(
-            self.units,
-            baseline=self.units.baseline * scale * ratio,
-            candidate=self.units.candidate * scale,
-            weights=self.units.weights * scale,
-        )
-        return replace(
-            self,
-            value=100 * (ratio - 1),
-            error=_norm(units.candidate - units.baseline),
-            moved=self.moved * scale,
-            span=self.span * scale,
-            units=units,
-        )
+        return each(many([self]).relative(np.array([baseline]), np.array([candidate])))[0]
 
     def _changes(self) -> tuple[float, float, float]:
         """Questions gained and lost, and the points of each."""
@@ -195,22 +171,10 @@ def tallied_difference(
         n: Questions.
         changed: Those that earned something else.
     """
-    scale = metric.range[1] / 100
-    weights = one.weights / scale
-    units = Units(one.influences / scale, other.influences / scale, weights, pictures)
-    return Difference(
-        value=(other.value - one.value) / scale,
-        n=n,
-        clusters=len(weights),
-        changed=changed,
-        error=_norm(units.candidate - units.baseline),
-        moved=float(np.abs(contributions(one, other)).sum()) / scale,
-        span=float(weights.sum()),
-        questions=float(weights.sum() ** 2 / (weights**2 / one.sizes).sum()),
-        effective=float(weights.sum() ** 2 / (weights**2).sum()),
-        freedom=one.freedom,
-        units=units,
+    baseline, candidate = (
+        replace(tally, sums=tally.sums[None], influences=tally.influences[None]) for tally in (one, other)
     )
+    return each(tallied_differences(metric, baseline, candidate, pictures, n, np.array([changed])))[0]
 
 
 def mean_difference(differences: Sequence[Difference]) -> Difference:
@@ -224,42 +188,30 @@ def mean_difference(differences: Sequence[Difference]) -> Difference:
     """
     if len(differences) == 1:
         return differences[0]
-    k, span = len(differences), sum(one.span for one in differences)
-    errors, freedoms, questions, effective = np.array(
-        [(one.error, one.freedom, one.span**2 / one.questions, one.span**2 / one.effective)
-         for one in differences]
-    ).T  # fmt: skip
-    moved, weights, repeated = _shared([one.units for one in differences])
-    variances = np.diag(errors**2) + np.clip(moved, 0, np.outer(errors, errors))
-    rows = variances.sum(axis=1)
-    most = max(1.0, float(freedoms.sum()) - repeated)
-    return Difference(
-        value=sum(one.value for one in differences) / k,
-        n=sum(one.n for one in differences),
-        clusters=sum(one.clusters for one in differences) - repeated,
-        changed=sum(one.changed for one in differences),
-        error=math.sqrt(rows.sum()) / k,
-        moved=sum(one.moved for one in differences) / k,
-        span=span / k,
-        questions=float(span**2 / (questions.sum() + weights.sum())),
-        effective=float(span**2 / (effective.sum() + weights.sum())),
-        freedom=min(most, float(rows.sum() ** 2 / (rows**2 / freedoms).sum())) if rows.any() else most,
-        units=NO_UNITS,
+    return each(mean_differences([many([one]) for one in differences]))[0]
+
+
+def many(differences: Sequence[Difference]) -> Differences:
+    """Differences of pairs of runs that were asked the same, as arrays."""
+    first = differences[0]
+    columns = {name: np.array([getattr(one, name) for one in differences]) for name in _OWN}
+    units = {name: np.stack([getattr(one.units, name) for one in differences]) for name in _OF_UNITS}
+    return Differences(
+        **columns, n=first.n, clusters=first.clusters, units=Units(**units, pictures=first.units.pictures)
     )
 
 
-def contributions(baseline: Tally, candidate: Tally) -> np.ndarray:
-    """What each unit adds to the difference: float64 [units].
-
-    The mean of two ways to see it: the baseline with the unit's answers of the candidate, and the candidate
-    with those of the baseline. For a mean over questions the sum over units is the difference itself; for F1
-    nearly so.
-    """
-    change = candidate.sums - baseline.sums
-    before, after = baseline.sums.sum(axis=0), candidate.sums.sum(axis=0)
-    gained = baseline.combine(before + change) - baseline.combine(before)
-    lost = candidate.combine(after) - candidate.combine(after - change)
-    return (gained + lost) / 2
+def each(differences: Differences) -> list[Difference]:
+    """The difference of each pair."""
+    columns = {name: getattr(differences, name).tolist() for name in _OWN}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    fixed, units = {"n": differences.n, "clusters": differences.clusters}, differences.units
+    if units is NO_UNITS:
+        return [Difference(**row, **fixed, units=units) for row in rows]
+    return [
+        Difference(**row, **fixed, units=Units(one, other, weights, units.pictures))
+        for row, one, other, weights in zip(rows, units.baseline, units.candidate, units.weights, strict=True)
+    ]
 
 
 def tango(gained: float, lost: float, n: float, z: float) -> Interval:
@@ -284,38 +236,9 @@ def tango(gained: float, lost: float, n: float, z: float) -> Interval:
     return end(-1.0), end(1.0)
 
 
-def _norm(values: np.ndarray) -> float:
-    return math.sqrt(float((values**2).sum()))
-
-
 def pictures_of(samples: Sequence[Sample]) -> list[str | None]:
     """What each unit is about: the hash of its (first) picture; None where none was recorded."""
     found: dict[int, str | None] = {}
     for unit, sample in zip(unit_numbers(samples).tolist(), samples, strict=True):
         found.setdefault(unit, sample.get("images_sha256"))
     return list(found.values())
-
-
-def _shared(every: Sequence[Units]) -> tuple[np.ndarray, np.ndarray, int]:
-    """What benchmarks have in common, by picture.
-
-    Returns:
-        For each two benchmarks the sum over shared pictures of what they move in both, and of what they weigh
-        in both, float64 [benchmarks, benchmarks] with zeros in the diagonal; and how many times a picture is
-        asked about again by another benchmark.
-    """
-    sums = []
-    for units in every:
-        found: dict[str, np.ndarray] = {}
-        both = np.stack([units.candidate - units.baseline, units.weights], axis=1)
-        for picture, unit in zip(units.pictures, both, strict=True):
-            if picture is not None:
-                found[picture] = found[picture] + unit if picture in found else unit
-        sums.append(found)
-    products = np.zeros((2, len(every), len(every)))
-    for i, one in enumerate(sums):
-        for j, other in enumerate(sums[:i]):
-            for picture in one.keys() & other.keys():
-                products[:, i, j] += one[picture] * other[picture]
-    products += products.transpose(0, 2, 1)
-    return products[0], products[1], sum(map(len, sums)) - len({p for found in sums for p in found})

@@ -11,7 +11,8 @@ from statistics import fmean
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, mean_difference
+from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, each, many
+from pdrop_eval.benchmarks.scoring.differences import Differences, mean_differences
 from pdrop_eval.benchmarks.scoring.significance import (
     McNemar,
     holm,
@@ -126,6 +127,21 @@ class Scores:
         return cls(pairs.benchmark, baseline, candidate, pairs.difference)
 
 
+@dataclass(frozen=True)
+class ManyScores:
+    """The same of many pairs of runs that were asked the same; float64 [pairs]."""
+
+    benchmark: str
+    baseline: np.ndarray
+    candidate: np.ndarray
+    found: Differences
+
+    def relative(self, which: np.ndarray) -> Differences:
+        """The differences of some pairs in percent of the baseline's score, which is above 0."""
+        scale = 100 / benchmark_of(self.benchmark).rule.range[1]
+        return self.found.some(which).relative(self.baseline[which] * scale, self.candidate[which] * scale)
+
+
 def measure(pairs: Pairs, settings: Settings | None = None) -> Effect:
     """The effect of one benchmark, looked at alone."""
     settings = settings or Settings()
@@ -180,20 +196,37 @@ def overall(effects: Sequence[Effect]) -> Overall:
 
 def mean_of(compared: Sequence[Effect | Scores]) -> Mean:
     """The mean over benchmarks, in points and in percent of the baseline."""
-    ratios = [_relative(one) for one in compared if one.baseline > 0]
-    relative = mean_difference(ratios) if ratios else None
+    return means_of([_alone(one) for one in compared])[0]
+
+
+def means_of(compared: Sequence[ManyScores]) -> list[Mean]:
+    """The same of many pairs of runs that were asked the same: the mean of each."""
+    found = each(mean_differences([one.found for one in compared]))
+    able = np.stack([one.baseline > 0 for one in compared], axis=1)
+    relative: list[Difference | None] = [None] * len(found)
+    for kind in {tuple(row) for row in able.tolist()}:
+        if any(kind):
+            which = np.flatnonzero((able == kind).all(axis=1))
+            ratios = [one.relative(which) for one, above in zip(compared, kind, strict=True) if above]
+            for pair, ratio in zip(which.tolist(), each(mean_differences(ratios)), strict=True):
+                relative[pair] = ratio
+    names = [one.benchmark for one in compared]
+    out = [tuple(name for name, above in zip(names, row, strict=True) if not above) for row in able.tolist()]
+    return [_mean(*one) for one in zip(found, relative, out, strict=True)]
+
+
+def _mean(found: Difference, relative: Difference | None, left_out: tuple[str, ...]) -> Mean:
     low, high = relative.ends() if relative else (0.0, 0.0)
     return Mean(
-        found=mean_difference([one.found for one in compared]),
+        found=found,
         relative=100 + relative.value if relative else None,
         relative_interval=(max(0.0, 100 + low), 100 + high) if relative else None,
-        left_out=tuple(one.benchmark for one in compared if one.baseline <= 0),
+        left_out=left_out,
     )
 
 
-def _relative(effect: Effect | Scores) -> Difference:
-    scale = 100 / benchmark_of(effect.benchmark).rule.range[1]
-    return effect.found.relative(effect.baseline * scale, effect.candidate * scale)
+def _alone(one: Effect | Scores) -> ManyScores:
+    return ManyScores(one.benchmark, np.array([one.baseline]), np.array([one.candidate]), many([one.found]))
 
 
 def _coins(benchmark: str, pictures: Sequence[str | None]) -> list[str]:

@@ -30,6 +30,7 @@ FILE = Path(".cache") / "comparisons.json"
 _MOST = 200_000  # comparisons that are kept
 _NUMBERS = [field.name for field in fields(Difference) if field.name != "units"]
 _CODE = ("benchmarks/scoring", "report/paired")
+_FILES = ("stored_tally.py", "benchmarks.yaml")
 
 
 class Known:
@@ -93,7 +94,7 @@ class Known:
 def code() -> str:
     """Return the hash of what decides a comparison beside the samples."""
     paths = [path for folder in _CODE for path in sorted((PACKAGE / folder).rglob("*.py"))]
-    return hash_files([*paths, PACKAGE / "benchmarks" / "benchmarks.yaml"])
+    return hash_files([*paths, *(PACKAGE / "benchmarks" / name for name in _FILES)])
 
 
 def _signature(run: Run, keys: tuple[str, ...]) -> str | None:

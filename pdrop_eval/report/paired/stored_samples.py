@@ -6,11 +6,11 @@ from typing import Any
 
 from pdrop_eval.benchmarks.registry import NO_INTERVAL, benchmark_of
 from pdrop_eval.benchmarks.scoring.tally import Tally
+from pdrop_eval.benchmarks.stored_tally import sample_fault, scored
 from pdrop_eval.records.imported import IMPORTED
 from pdrop_eval.records.rows.run import NEEDS_JUDGE, Run
 from pdrop_eval.records.store import load_samples
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.validation import is_finite_number
 
 _NEAR = 1e-6  # a score from its samples is the record's, but for rounding
 
@@ -115,9 +115,14 @@ def tallied_samples(run: Run, benchmark: str, read: Read | None = None) -> tuple
         raise damaged(run, benchmark, f"{len(samples)} scored samples for {entry['n']} questions")
     tally = benchmark_of(benchmark).rule.tally(samples)
     value, told = tally.value, float(entry["score"])
-    if not abs(value - told) <= _NEAR + _NEAR * abs(told):
+    if not is_near(value, told):
         raise damaged(run, benchmark, f"they give {value:.4f} and its record says {told:.4f}")
     return samples, tally
+
+
+def is_near(value: Any, told: Any) -> Any:
+    """Whether scores from samples are the records', but for rounding: of numbers, or of arrays of them."""
+    return abs(value - told) <= _NEAR + _NEAR * abs(told)
 
 
 def load(run: Run, benchmark: str, read: Read | None = None) -> list[Sample]:
@@ -134,11 +139,10 @@ def load(run: Run, benchmark: str, read: Read | None = None) -> list[Sample]:
     for place, sample in enumerate(samples, 1):
         if not isinstance(sample, dict):
             raise damaged(run, benchmark, f"line {place} is no sample")
-        fault = _fault(sample, own, foreign)
+        fault = sample_fault(sample, own, foreign)
         if fault:
             raise damaged(run, benchmark, f"line {place} {fault}")
-    counted = [sample for sample in samples if sample.get("score") is not None]
-    return sorted(counted, key=lambda sample: sample["doc_id"])
+    return scored(samples)
 
 
 def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
@@ -148,28 +152,6 @@ def damaged(run: Run, benchmark: str, why: str) -> CannotCompareError:
         f"{name_of(benchmark)}: the samples of {run.id} are damaged or of an earlier version: {why}. Move "
         "its folder away and evaluate it again.",
     )
-
-
-def _fault(sample: Sample, own: bool, foreign: bool) -> str | None:
-    """What a sample lacks, in words.
-
-    Args:
-        sample: The sample.
-        own: Scores are on a scale of lmms-eval's own.
-        foreign: It was imported, and may know neither the picture nor the target.
-    """
-    if type(sample.get("doc_id")) is not int:
-        return "has no doc_id"
-    if not isinstance(sample.get("content_sha256"), str) and not foreign:
-        return "has no content_sha256"
-    if not isinstance(sample.get("answer"), str) or (sample.get("target") is None and not foreign):
-        return "has no answer or no target"
-    score = sample.get("score")
-    if score is not None and not (is_finite_number(score) and (own or 0 <= score <= 1)):
-        return f"has the score {score!r}, no number from 0 to 1"
-    if score is not None and sample.get("cluster", sample.get("images_sha256")) is None:
-        return "has neither cluster nor images_sha256"
-    return None
 
 
 def name_of(benchmark: str) -> str:

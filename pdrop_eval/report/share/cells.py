@@ -13,7 +13,7 @@ from pdrop_eval.utils.validation import shortened
 # What a task took, and in which batches, may differ between machines; its outcome may not.
 _BESIDE = {"wall_seconds", "usage", "batch_size", "next_samples_sha256"}
 _JUDGED = {"status", "score", "stderr", "metrics", "parts", "judge"}
-_FILES = {"samples_sha256", "predictions"}  # looked at through what is in them
+_FILES = {"samples_sha256", "predictions", "tally"}  # looked at through the samples and answers
 _ANSWER = ("answer", "score", "content_sha256", "retained")
 
 

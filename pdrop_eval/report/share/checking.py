@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.benchmarks.stored_tally import same_tally, stored_tally
 from pdrop_eval.records.rows.left_out import FILE as LEFT_OUT
 from pdrop_eval.records.rows.left_out import read_left_out
 from pdrop_eval.records.rows.run import Run, to_runs
-from pdrop_eval.records.samples import load_samples, lost_samples, plain_name
+from pdrop_eval.records.samples import load_samples, lost_samples, plain_name, tally_of
 from pdrop_eval.records.store import read_record, run_id
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
 from pdrop_eval.report.share.submission import FILE, read_submission
@@ -168,6 +169,15 @@ def _private(value: Any, name: str = "") -> Iterator[str]:
         )
 
 
+def _adds_up(entry: dict[str, Any], samples: list[dict[str, Any]]) -> bool:
+    """Whether a task's tally is of these samples; made by other code, it isn't known, nor is it used."""
+    made = stored_tally(entry["benchmark"], samples)
+    told = tally_of(str(entry.get("samples_sha256")), entry["tally"])
+    return told == entry["tally"] and (
+        made is None or made["asked"] != told["asked"] or same_tally(made, told)
+    )
+
+
 def _of_task(folder: Path, run: Run, task: str, entry: dict[str, Any]) -> Iterator[str]:
     if not entry.get("samples_sha256"):
         yield "its entry has no samples_sha256: run it with this version."
@@ -180,6 +190,8 @@ def _of_task(folder: Path, run: Run, task: str, entry: dict[str, Any]) -> Iterat
         samples = load_samples(folder, task)
         if entry["benchmark"] in benchmarks() and entry["status"] == "scored":
             scored_samples(run, entry["benchmark"], lambda _folder, _task: samples)
+            if entry.get("tally") and not _adds_up(entry, samples):
+                yield "its tally isn't what its samples add up to: run it with this version."
     except (UserError, CannotCompareError) as error:
         yield str(error)
         return

@@ -188,7 +188,7 @@ def _run_one(plan: Plan, run: Any, model: Any, task: str, tflops: Any) -> None:
     from pdrop_eval.run.evaluate.task import compute_task
 
     done = compute_task(plan, task, model, tflops, rank())
-    run_on_all_ranks(lambda: run.add_task(task, done.result, done.samples, done.predictions))
+    run_on_all_ranks(lambda: run.add_task(task, done.result, done.samples, done.predictions, (), done.tally))
     if rank() == 0:
         told = {key: done.result.get(key) for key in ("status", "score", "stderr", "n", "wall_seconds")}
         log.event("task_finished", **{"task": task, **told, "recalled": done.result["usage"]["recalled"]})

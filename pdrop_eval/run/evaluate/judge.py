@@ -29,6 +29,7 @@ def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], plan: 
             the next call, and all else is kept.
     """
     from pdrop_eval.benchmarks.judging.mmvet import Judged, judge_entry
+    from pdrop_eval.benchmarks.stored_tally import stored_tally
     from pdrop_eval.benchmarks.task_files import describe
     from pdrop_eval.records.store import Run, load_samples
 
@@ -45,14 +46,14 @@ def judge_run(judge: Judge, record: dict[str, Any], tasks: Sequence[str], plan: 
                 result, samples, replies = _judge_installed(
                     judge, plan, task, entry, load_samples(folder, task), kept
                 )
-                run.add_task(task, result, samples)
+                run.add_task(task, result, samples, tally=stored_tally(entry["benchmark"], samples))
                 replies.drop()
                 continue
             judged = Judged(kept)
             result, samples = judge_entry(
                 entry, load_samples(folder, task), judge, config.bootstrap, config.seed, judged
             )
-            run.add_task(task, result, samples)
+            run.add_task(task, result, samples, tally=stored_tally(entry["benchmark"], samples))
             judged.drop()
         if was_completed:
             run.complete()

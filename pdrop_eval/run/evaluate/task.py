@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Computed:
-    """A task's entry in the record, its samples, and for a judge its predictions."""
+    """A task's entry in the record, its samples and what they add up to, and for a judge its predictions."""
 
     result: dict[str, Any]
     samples: list[dict[str, Any]]
     predictions: dict[str, Any] | None
+    tally: dict[str, str] | None = None
 
 
 def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) -> Computed:
@@ -38,6 +39,7 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
     """
     from pdrop_eval.benchmarks.judging.mmvet import submission
     from pdrop_eval.benchmarks.own.task import definition_of
+    from pdrop_eval.benchmarks.stored_tally import stored_tally
     from pdrop_eval.run.lmms.answer_log import AnswerLog
     from pdrop_eval.run.lmms.open import open_task
     from pdrop_eval.run.lmms.tasks.task_runner import run_task
@@ -69,7 +71,8 @@ def compute_task(plan: "Plan", task: str, model: Any, tflops: Any, writer: int) 
     if result.get("status") == "needs_judge":
         own = {str(sample["doc_id"]): sample["answer"] for sample in samples}
         predictions = own if info.installed else submission(samples)
-    return Computed({**result, **definition_of(config.suite), **_decides(plan, task)}, samples, predictions)
+    told = {**result, **definition_of(config.suite), **_decides(plan, task)}
+    return Computed(told, samples, predictions, stored_tally(str(result["benchmark"]), samples))
 
 
 def _journal(plan: "Plan", task: str, writer: int) -> Any:

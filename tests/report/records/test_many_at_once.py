@@ -2,19 +2,19 @@
 
 import hashlib
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shelf_records as made
 
+from pdrop_eval.benchmarks.stored_tally import packed, same_tally, stored_tally, unpacked
 from pdrop_eval.records.rows.run import to_runs
-from pdrop_eval.records.samples import checksum, each_sample, load_samples
+from pdrop_eval.records.samples import checksum, each_sample, load_samples, tally_of
 from pdrop_eval.records.store import load_records
-from pdrop_eval.report.paired import answers
-from pdrop_eval.report.paired.answers import Answers, scores_of
-from pdrop_eval.report.paired.effect import Scores
-from pdrop_eval.report.paired.pairing import pair_samples
+from pdrop_eval.report.paired.effect import Scores, mean_of
+from pdrop_eval.report.paired.many import Many
+from pdrop_eval.report.paired.pairing import pair
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.validation import _may_be_large, parse
 
@@ -74,27 +74,66 @@ def _write(folder: Path, lines: list[str]) -> dict:
     return {"n": len(lines), "samples_sha256": checksum(content)}
 
 
-def test_runs_that_were_asked_the_same_are_paired_by_place_with_the_same_numbers(tmp_path, monkeypatch):
-    made.add(tmp_path, "vanilla", 80)
-    made.add(tmp_path, "fastv", 70, 48)
-    pair = sorted(to_runs(load_records(tmp_path)), key=lambda run: run.strategy)[::-1]
-    one, other = (Answers.of(run, "gqa") for run in pair)
-    told = Scores.of(pair_samples(*pair, "gqa", one.samples, other.samples))
-    assert (told.baseline, told.candidate, told.found.changed) == (80.0, 70.0, 10)
-    monkeypatch.setattr(answers, "pair_samples", None)  # it isn't asked
-    assert scores_of(one, other) == told
+@pytest.mark.parametrize("tally", [True, False])
+def test_runs_that_were_asked_the_same_are_paired_by_place_with_the_same_numbers(tmp_path, tally):
+    made.add(tmp_path, "vanilla", 80, tally=tally)
+    made.add(tmp_path, "fastv", 70, 48, tally=tally)
+    made.add(tmp_path, "pdrop", 0, 48, tally=tally)
+    fastv, pdrop, vanilla = _runs(tmp_path)
+    pairs = [(vanilla, fastv), (fastv, pdrop), (pdrop, vanilla)]
+    found = {(one.id, other.id): mean for (one, other), mean in Many(made.KEYS).means(pairs)}
+    for baseline, candidate in pairs:
+        told = mean_of([Scores.of(pair(baseline, candidate, key)) for key in made.KEYS])
+        assert found[baseline.id, candidate.id] == told
+    mean = found[vanilla.id, fastv.id]
+    assert (mean.found.value, mean.found.changed, mean.relative) == (-10.0, 20, 87.5)
+    assert found[pdrop.id, vanilla.id].left_out == made.KEYS
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"target": ["yes"]}, {"target": 1}, {"content_sha256": "f" * 64}, {"part": "b"}, {"cluster": 7}],
-)
+    [
+        {"target": ["yes"]}, {"target": 1}, {"content_sha256": "f" * 64}, {"part": "b"}, {"cluster": 7},
+        {"doc_id": 1000},
+    ],
+)  # fmt: skip
 def test_runs_that_were_asked_something_else_are_not_paired_by_place(tmp_path, change):
-    made.add(tmp_path, "vanilla", 80)
-    (run,) = to_runs(load_records(tmp_path))
-    one = Answers.of(run, "gqa")
-    changed = [one.samples[0], {**one.samples[1], **change}, *one.samples[2:]]
-    assert one.asks_as(Answers(run, "gqa", [*map(dict, one.samples)], one.tally))
-    assert not one.asks_as(Answers(run, "gqa", changed, one.tally))
-    mixed = random.Random(1).sample(one.samples, len(one.samples))
-    assert not one.asks_as(Answers(run, "gqa", mixed, one.tally))
+    for strategy in ("vanilla", "fastv"):
+        made.add(tmp_path, strategy, 80, keys=("gqa",), tally=True)
+    (fastv, vanilla), many = _runs(tmp_path), Many(("gqa",))
+    assert len(list(many.means([(vanilla, fastv)]))) == 1
+    path = Path(fastv.folder) / "samples" / "gqa.jsonl"
+    samples = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    samples[1] |= change
+    content = "".join(json.dumps(sample) + "\n" for sample in samples).encode()
+    path.write_bytes(content)
+    fastv.results["gqa"]["samples_sha256"] = checksum(content)
+    assert list(Many(("gqa",)).means([(vanilla, fastv)])) == []
+    kept = tally_of(checksum(content), stored_tally("gqa", samples))
+    fastv.results["gqa"]["tally"] = kept
+    assert list(Many(("gqa",)).means([(vanilla, fastv)])) == []
+
+
+def test_a_tally_has_its_numbers_to_the_last_bit():
+    kept = stored_tally("gqa", [{**one, "doc_id": 9 - one["doc_id"]} for one in made.samples(1, 2)])
+    root = 50 * 0.5 * 2**0.5  # 50 points a question, half of them from the mean, for a sample of two
+    # by doc_id the wrong answer is first; of each question what it earned and that it was asked
+    assert unpacked(kept["values"]).tolist() == pytest.approx([0, 1, 1, 1, -root, root, 0, 1])
+    odd = np.array([0.1, 1 / 3, -2.5e-310, 0.1])
+    assert unpacked(packed(odd)).tobytes() == odd.tobytes()
+    many = np.random.default_rng(1).random(70_000)
+    assert np.array_equal(unpacked(packed(many)), many)
+
+
+def test_nothing_is_kept_of_what_a_comparison_would_not_rely_on():
+    whole = made.samples(1, 2)
+    for lacking in ("content_sha256", "answer", "target", "doc_id"):
+        assert stored_tally("gqa", [whole[0], {**whole[1], lacking: None}]) is None
+    assert stored_tally("gqa", [{**whole[0], "score": None}]) is None
+    assert stored_tally("my own questions", whole) is None
+    assert same_tally(stored_tally("gqa", whole), stored_tally("gqa", whole[::-1]))
+    assert not same_tally(stored_tally("gqa", whole), stored_tally("gqa", made.samples(2, 2)))
+
+
+def _runs(root):
+    return sorted(to_runs(load_records(root)), key=lambda run: run.strategy)

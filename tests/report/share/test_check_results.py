@@ -6,6 +6,7 @@ import pytest
 import shelf_records as made
 from report_records import edit
 
+from pdrop_eval.benchmarks.stored_tally import stored_tally
 from pdrop_eval.report.share.checking import Limits, check
 from pdrop_eval.report.share.merging import merge
 from pdrop_eval.report.share.submission import read_submission
@@ -121,6 +122,17 @@ def test_a_folder_of_the_machine_in_a_sample_is_named_but_not_in_what_was_asked(
     write(lambda sample: sample.update(image="/srv/me/x.png"))
     (fault,) = faults(mine)
     assert "doc_id 3: its field image names a folder" in fault
+
+
+def test_what_is_kept_of_samples_must_be_what_they_add_up_to(tmp_path, mine):
+    made.add(tmp_path / "kept", "dart", 13, 48, budget={"tokens": 48}, n=20, keys=("gqa",), tally=True)
+    merge([tmp_path / "kept"], mine, public=True)
+    assert faults(mine) == []
+    run = run_of(mine, "dart")
+    other = stored_tally("gqa", made.samples(14, 20))["values"]
+    edit(run, lambda record: record["tasks"]["gqa"]["tally"].update(values=other))
+    (fault,) = faults(mine)
+    assert "its tally isn't what its samples add up to" in fault
 
 
 def test_files_that_belong_to_no_record_links_and_sizes_are_named(mine):

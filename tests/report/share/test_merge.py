@@ -79,6 +79,13 @@ def test_the_time_that_a_task_took_may_differ(roots):
     assert merge([one, two], into).same == 4
 
 
+def test_one_record_may_keep_what_samples_add_up_to_and_the_other_not(roots):
+    one, two, into = roots
+    made.add(one, "dart", 50, 48, budget={"tokens": 48}, tally=True)
+    made.add(two, "dart", 50, 48, budget={"tokens": 48})
+    assert merge([one, two], into).same == 4
+
+
 def test_what_differs_is_named_with_both_records_and_nothing_is_written(roots):
     one, two, into = roots
     made.add(one, "dart", 50, 48, budget={"tokens": 48})

@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 
 import pytest
 import shelf_records as made
 from report_records import edit
 
+from pdrop_eval.benchmarks.stored_tally import stored_tally
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.samples import checksum
 from pdrop_eval.records.store import load_records
@@ -38,6 +40,52 @@ def test_the_second_table_reads_no_samples_and_is_the_same(tmp_path, table):
     assert table() == (first, 0)
     (tmp_path / "runs" / FILE).write_text("{")  # damaged: it is made anew
     assert table() == (first, 20)
+
+
+def test_of_records_that_keep_what_samples_add_up_to_only_the_questions_are_read(tmp_path, table):
+    made.shelf(tmp_path / "runs")
+    told, _ = table()
+    shutil.rmtree(tmp_path / "runs")
+    made.shelf(tmp_path / "runs", tally=True)
+    assert table() == (told, 2)  # two tasks, of one run
+
+
+def test_samples_that_changed_are_refused_whatever_their_record_keeps(tmp_path, table):
+    made.shelf(tmp_path / "runs", tally=True)
+    for path, words in zip(
+        sorted((tmp_path / "runs").glob("mini/*/samples/gqa.jsonl"))[-2:],
+        ("it was changed after it had been written", "some were lost"),
+        strict=True,
+    ):
+        content = path.read_bytes()
+        path.write_bytes(
+            content[: content.rindex(b"{")] if "lost" in words else content.replace(b"no", b"NO")
+        )
+        assert words in table()[0]
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda kept: kept.update(samples="0" * 16),
+        lambda kept: kept.update(asked="0" * 32),
+        lambda kept: kept.update(values=kept["values"][:-8]),
+        lambda kept: kept.update(values="no digits"),
+        lambda kept: kept.update(values=stored_tally("gqa", made.samples(60))["values"]),
+        lambda kept: kept.update(values=stored_tally("gqa", made.samples(4, 6))["values"]),
+    ],
+    ids=["other file", "other questions", "cut off", "no digits", "other score", "fewer questions"],
+)
+def test_what_a_record_keeps_is_not_relied_on_where_it_can_not_be_of_its_samples(tmp_path, table, change):
+    made.add(tmp_path / "runs", "vanilla", 80, tally=True)
+    run = made.add(tmp_path / "runs", "fastv", 70, 48, budget={"tokens": 48}, tally=True)
+    told, count = table()
+    assert count == 2
+    edit(run, lambda record: change(record["tasks"]["gqa"]["tally"]))
+    (tmp_path / "runs" / FILE).unlink()
+    again, count = table()
+    assert (again, count > 2) == (told, True)
 
 
 def test_a_new_run_is_compared_and_the_others_are_known(tmp_path, table):

@@ -219,6 +219,7 @@ def test_a_judge_scores_the_stored_answers_without_a_model(
     entry = record["tasks"]["mmvet"]
     assert (record["run_id"], record["status"]) == (before["run_id"], "completed")
     assert entry["status"] == "scored"
+    assert ("tally" in entry, "tally" in before["tasks"]["mmvet"]) == (True, False)
     assert entry["score"] == pytest.approx(25)  # the mean of 0, 10, ... 50
     assert entry["stderr"] > 0
     assert entry["clusters"] == 3

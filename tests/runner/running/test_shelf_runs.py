@@ -210,7 +210,9 @@ def records_of(root):
 
 
 def hashes(entries):
-    return {name: (entry["score"], entry["samples_sha256"]) for name, entry in entries.items()}
+    return {
+        name: (entry["score"], entry["samples_sha256"], entry["tally"]) for name, entry in entries.items()
+    }
 
 
 def status_of(root):

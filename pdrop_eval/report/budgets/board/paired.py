@@ -1,23 +1,18 @@
 """The rows of a board compared on the same questions: with vanilla, the controls, and each other."""
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Iterator, Sequence
 
 from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.benchmarks.scoring.difference import LEVEL
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.budgets.board.blocks import Block, Board
 from pdrop_eval.report.budgets.board.rows import Row
-from pdrop_eval.report.paired.answers import Answers, scores_of
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
 from pdrop_eval.report.paired.known import Known
+from pdrop_eval.report.paired.many import Many
+from pdrop_eval.report.paired.pairing import pair
 from pdrop_eval.report.paired.stored_samples import CannotCompareError
 from pdrop_eval.report.tables.cells import average, relative
-
-Found = TypeVar("Found")
-
-
-_HELD = 100_000  # samples in memory
 
 
 class Pairing:
@@ -31,9 +26,8 @@ class Pairing:
     def __init__(self, keys: Sequence[str], known: Known | None = None) -> None:
         self._keys = keys
         self._known = known or Known(None)
-        self._answers: dict[tuple[str, str], Answers | CannotCompareError] = {}
-        self._held = 0
-        self._scores: dict[tuple[str, str], Mean | CannotCompareError] = {}
+        self._many = Many(keys)
+        self._means: dict[tuple[str, str], Mean | CannotCompareError] = {}
 
     def mean(self, baseline: Run, candidate: Run) -> Mean:
         """The candidate against the baseline, over all benchmarks of the table.
@@ -42,48 +36,55 @@ class Pairing:
             CannotCompareError: They can't be paired; it says why.
         """
         which = baseline.folder, candidate.folder
-        if which not in self._scores:
-            try:
-                self._scores[which] = self._mean(baseline, candidate)
-            except CannotCompareError as error:
-                self._scores[which] = error
-        return _given(self._scores[which])
+        if which not in self._means:
+            self.prepare([(baseline, candidate)])
+        found = self._means[which]
+        if isinstance(found, CannotCompareError):
+            raise found
+        return found
+
+    def prepare(self, pairs: Sequence[tuple[Run, Run]]) -> None:
+        """Compare many pairs of a baseline and a candidate: those that were asked the same at once."""
+        names: dict[tuple[str, str], str | None] = {}
+        left: dict[tuple[str, str], tuple[Run, Run]] = {}
+        for baseline, candidate in pairs:
+            which = baseline.folder, candidate.folder
+            if which in self._means or which in left:
+                continue
+            names[which] = self._known.name(baseline, candidate, self._keys)
+            if (found := self._known.get(names[which])) is not None:
+                self._means[which] = found
+            else:
+                left[which] = baseline, candidate
+        for (one, other), mean in self._many.means(list(left.values())):
+            self._means[one.folder, other.folder] = mean
+        for which, both in left.items():
+            made = self._means[which] if which in self._means else _one_by_one(*both, self._keys)
+            self._means[which] = made
+            if isinstance(made, Mean):
+                self._known.put(names[which], made)
 
     def forget(self) -> None:
         """Let go of the samples that were read; what was compared stays."""
-        self._answers, self._held = {}, 0
+        self._many = Many(self._keys)
 
-    def _mean(self, baseline: Run, candidate: Run) -> Mean:
-        name = self._known.name(baseline, candidate, self._keys)
-        found = self._known.get(name)
-        if found is None:
-            found = mean_of([self._of(baseline, candidate, key) for key in self._keys])
-            self._known.put(name, found)
-        return found
 
-    def _of(self, baseline: Run, candidate: Run, key: str) -> Scores:
-        return scores_of(*(self._read(run, key) for run in (baseline, candidate)))
-
-    def _read(self, run: Run, key: str) -> Answers:
-        which = run.folder, key
-        found = self._answers.pop(which, None)
-        if found is None:
-            try:
-                found = Answers.of(run, key)
-                self._held += len(found.samples)
-            except CannotCompareError as error:
-                found = error
-        self._answers[which] = found  # the last to be dropped
-        while self._held > _HELD and len(self._answers) > 2 * len(self._keys):
-            dropped = self._answers.pop(next(iter(self._answers)))
-            self._held -= 0 if isinstance(dropped, CannotCompareError) else len(dropped.samples)
-        return _given(found)
+def _one_by_one(baseline: Run, candidate: Run, keys: Sequence[str]) -> Mean | CannotCompareError:
+    """Pair two runs question by question; whatever forbids it is told."""
+    try:
+        return mean_of([Scores.of(pair(baseline, candidate, key)) for key in keys])
+    except CannotCompareError as error:
+        return error
 
 
 def compare(board: Board, pairing: Pairing) -> None:
     """Give the rows their means against vanilla and against the controls."""
     if board.vanilla is not None and not _lacking(board.vanilla):
         board.vanilla.percent = 100.0
+    for row in board.rows:
+        if row.run is not None:
+            _in_percent(board, row)
+    pairing.prepare(list(_pairs(board)))
     for block in board.blocks:
         for row in block.rows:
             _compare_row(board, block, row, pairing)
@@ -91,24 +92,44 @@ def compare(board: Board, pairing: Pairing) -> None:
             _compare_with_best(block, pairing)
 
 
+def _pairs(board: Board) -> Iterator[tuple[Run, Run]]:
+    """What is compared: rows with vanilla, with the controls, and with the best of their block."""
+    for block in board.blocks:
+        best = block.best if board.table.form == "field" else None
+        for row in block.rows:
+            if row.run is None:
+                continue
+            others = [control for _, control in _controls(board, block, row)]
+            others += [board.vanilla] if board.vanilla is not None and not row.why else []
+            others += [best] if best is not None and best is not row and row.percent is not None else []
+            yield from ((other.run, row.run) for other in others if other.run is not None)
+
+
+def _controls(board: Board, block: Block, row: Row) -> Iterator[tuple[str, Row]]:
+    for name in board.table.controls:
+        control = block.row_of(name)
+        if control is not None and control is not row:
+            yield name, control
+
+
 def _compare_row(board: Board, block: Block, row: Row, pairing: Pairing) -> None:
     if row.run is None:
         return
-    _compare_with_vanilla(board, row, pairing)
-    for name in board.table.controls:
-        control = block.row_of(name)
-        if control is None or control.run is None or control is row:
-            continue
+    if not row.why and board.vanilla is not None and board.vanilla.run is not None:
+        try:
+            row.mean = pairing.mean(board.vanilla.run, row.run)
+        except CannotCompareError as error:
+            row.why = str(error)
+    for name, control in _controls(board, block, row):
+        assert control.run is not None
         try:
             row.against[name] = pairing.mean(control.run, row.run)
         except CannotCompareError:
             row.against[name] = None
 
 
-def _compare_with_vanilla(board: Board, row: Row, pairing: Pairing) -> None:
-    """Give a row its mean in percent of vanilla's, with its interval, or say why it has none."""
-    if row.run is None:
-        return
+def _in_percent(board: Board, row: Row) -> None:
+    """Give a row its mean in percent of vanilla's, or say why it has none."""
     if board.vanilla is None or board.vanilla.run is None:
         row.why = "vanilla was not run"
         return
@@ -119,10 +140,6 @@ def _compare_with_vanilla(board: Board, row: Row, pairing: Pairing) -> None:
     shares = {name: relative(cell, board.vanilla.cells[name]) for name, cell in row.cells.items()}
     mean = average(shares, board.table.benchmarks, in_percent=True)
     row.percent = mean.score if mean else None
-    try:
-        row.mean = pairing.mean(board.vanilla.run, row.run)
-    except CannotCompareError as error:
-        row.why = str(error)
 
 
 def _compare_with_best(block: Block, pairing: Pairing) -> None:
@@ -162,9 +179,3 @@ def _sign(mean: Mean, level: float) -> int:
 def _lacking(row: Row) -> list[str]:
     """The benchmarks of which a row has no score."""
     return [name for name, cell in row.cells.items() if cell.score is None]
-
-
-def _given(found: Found | CannotCompareError) -> Found:
-    if isinstance(found, CannotCompareError):
-        raise found
-    return found

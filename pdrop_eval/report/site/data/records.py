@@ -131,8 +131,15 @@ def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -
         key = unique(file_name(f"{run.model}.{run.id}"), taken)
         taken.add(key.lower())
         place = _place(root, record)
-        found.append(Recorded(key, run, folder, place, public({**record, "folder": place})))
+        found.append(Recorded(key, run, folder, place, public({**_plain(record), "folder": place})))
     return found
+
+
+def _plain(record: dict[str, Any]) -> dict[str, Any]:
+    """A record without what its samples add up to: that is for comparisons, and nothing to look at."""
+    tasks = record["tasks"].items()
+    own = {task: {name: entry[name] for name in entry if name != "tally"} for task, entry in tasks}
+    return {**record, "tasks": own}
 
 
 def newest(recorded: Iterable[Recorded]) -> str:

@@ -34,7 +34,8 @@ def commit(
     task = lease.cell.rpartition("/")[2]
     with _opened(plan, header) as run:
         board.check(lease)
-        run.add_task(task, done.result, done.samples, done.predictions, list(plan.config.suite.tasks))
+        order = list(plan.config.suite.tasks)
+        run.add_task(task, done.result, done.samples, done.predictions, order, done.tally)
         record = {**run.record, "folder": str(run.folder)}
         if {*plan.tasks} <= record["tasks"].keys() and not plan.missing(record):
             run.complete()

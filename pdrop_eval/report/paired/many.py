@@ -1,0 +1,188 @@
+"""Many runs compared at once: those that were asked the same, in the same order, are paired by place.
+
+A sweep has many thousand pairs of such runs. What a run's samples add up to is in its record
+(`benchmarks.stored_tally`): the file's checksum is looked at, and the questions are read of one run
+alone. The samples of records that keep nothing are read. Numbers are those of `pairing`, to the last bit.
+What can't be compared like that is left to it: other questions, imported results, and whatever is damaged,
+which it tells in words.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pdrop_eval.benchmarks.registry import benchmark_of
+from pdrop_eval.benchmarks.scoring.difference import pictures_of
+from pdrop_eval.benchmarks.scoring.differences import tallied_differences, values_of
+from pdrop_eval.benchmarks.scoring.tally import Tally
+from pdrop_eval.benchmarks.stored_tally import added_up, unpacked, with_values
+from pdrop_eval.records.rows.run import Run
+from pdrop_eval.records.samples import trusted_tally
+from pdrop_eval.report.paired.effect import ManyScores, Mean, means_of
+from pdrop_eval.report.paired.stored_samples import CannotCompareError, is_near, scored_samples
+from pdrop_eval.report.paired.ways import imported
+
+_AT_ONCE = 500_000  # values of the pairs that are compared at once
+_HELD = 10_000_000  # values in memory
+
+Pair = tuple[Run, Run]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The questions of a benchmark that runs have in common.
+
+    Attributes:
+        benchmark: Its key.
+        n: How many there are.
+        tally: Of one of the runs.
+        pictures: What each unit is about.
+    """
+
+    benchmark: str
+    n: int
+    tally: Tally
+    pictures: Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class _Added:
+    """What a run's samples of each benchmark add up to: the questions, and the values."""
+
+    asked: tuple[Asked, ...]
+    values: list[np.ndarray]
+
+    @property
+    def count(self) -> int:
+        return sum(map(len, self.values))
+
+
+class Many:
+    """Compares runs over some benchmarks; what it has read of the last ones isn't read again.
+
+    Args:
+        keys: The benchmarks.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = keys
+        self._asked: dict[tuple[str, str], Asked] = {}
+        self._added: dict[str, _Added | None] = {}
+        self._held = 0
+
+    def means(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Mean]]:
+        """Each pair of a baseline and a candidate that were asked the same, with its mean."""
+        some: list[tuple[Pair, _Added, _Added]] = []
+        count = 0
+        for pair in pairs:
+            one, other = (self._of(run) for run in pair)
+            if one is None or other is None or one.asked != other.asked:
+                continue
+            some.append((pair, one, other))
+            count += one.count
+            if count > _AT_ONCE:
+                yield from _alike(some)
+                some, count = [], 0
+        yield from _alike(some)
+
+    def _of(self, run: Run) -> _Added | None:
+        """What a run's samples add up to; None where they can't be relied on."""
+        found = self._added.pop(run.folder) if run.folder in self._added else self._read(run)
+        self._added[run.folder] = found  # the last to be dropped
+        while self._held > _HELD and len(self._added) > 2:
+            dropped = self._added.pop(next(iter(self._added)))
+            self._held -= dropped.count if dropped else 0
+        return found
+
+    def _read(self, run: Run) -> _Added | None:
+        asked, values = [], []
+        for key in self._keys:
+            found = self._stored(run, key) or self._from_samples(run, key)
+            if found is None:
+                return None
+            asked.append(found[0])
+            values.append(found[1])
+        added = _Added(tuple(asked), values)
+        self._held += added.count
+        return added
+
+    def _stored(self, run: Run, key: str) -> tuple[Asked, np.ndarray] | None:
+        """By the record, of questions that are known."""
+        entry = run.results.get(key) or {}
+        asked = self._asked.get((key, (entry.get("tally") or {}).get("asked", "")))
+        if asked is None or entry["score"] is None or entry["n"] != asked.n or imported(run, key) is not None:
+            return None
+        tally = trusted_tally(run.folder, benchmark_of(key).task, entry)
+        values = None if tally is None else unpacked(tally["values"])
+        if values is None or len(values) != asked.tally.sums.size + len(asked.tally.sums) + asked.n:
+            return None
+        return asked, values
+
+    def _from_samples(self, run: Run, key: str) -> tuple[Asked, np.ndarray] | None:
+        if imported(run, key) is not None:
+            return None
+        try:
+            samples = scored_samples(run, key)
+        except CannotCompareError:
+            return None
+        added = added_up(benchmark_of(key), samples)
+        which = key, added.asked
+        if which not in self._asked:
+            self._asked[which] = Asked(key, added.n, added.tally, pictures_of(samples))
+        return self._asked[which], added.values
+
+
+def _alike(pairs: Sequence[tuple[Pair, _Added, _Added]]) -> Iterator[tuple[Pair, Mean]]:
+    """Compare pairs, at once those that were all asked the same."""
+    groups: dict[tuple[Asked, ...], dict[str, tuple[Run, list[np.ndarray]]]] = defaultdict(dict)
+    members: dict[tuple[Asked, ...], list[Pair]] = defaultdict(list)
+    for pair, *both in pairs:
+        members[both[0].asked].append(pair)
+        for run, added in zip(pair, both, strict=True):
+            groups[added.asked][run.folder] = run, added.values
+    for asked, some in members.items():
+        yield from _compared(asked, some, groups[asked])
+
+
+def _compared(
+    asked: tuple[Asked, ...], pairs: Sequence[Pair], runs: Mapping[str, tuple[Run, list[np.ndarray]]]
+) -> Iterator[tuple[Pair, Mean]]:
+    """Compare runs that were all asked the same; those whose records contradict themselves are left out."""
+    stacks = [np.stack([values[at] for _, values in runs.values()]) for at in range(len(asked))]
+    tallies = [with_values(one.tally, stack) for one, stack in zip(asked, stacks, strict=True)]
+    scores = [values_of(tally) for tally in tallies]
+    sound = np.ones(len(runs), dtype=bool)
+    for one, score in zip(asked, scores, strict=True):
+        told = [float(run.results[one.benchmark]["score"]) for run, _ in runs.values()]
+        sound &= is_near(score, np.array(told))
+    place = {folder: at for at, folder in enumerate(runs) if sound[at]}
+    some = [pair for pair in pairs if all(run.folder in place for run in pair)]
+    if not some:
+        return
+    sides = [np.array([place[pair[side].folder] for pair in some]) for side in (0, 1)]
+    compared = [
+        _scores(one, tally, stack[:, -one.n :], score, sides)
+        for one, tally, stack, score in zip(asked, tallies, stacks, scores, strict=True)
+    ]
+    yield from zip(some, means_of(compared), strict=True)
+
+
+def _scores(
+    asked: Asked, tally: Tally, earned: np.ndarray, score: np.ndarray, sides: Sequence[np.ndarray]
+) -> ManyScores:
+    """Those of one benchmark.
+
+    Args:
+        asked: The questions.
+        tally: Of all runs.
+        earned: What each run earned with each question, [runs, questions].
+        score: Of each run.
+        sides: The places of the baselines among the runs, and of the candidates.
+    """
+    one, other = (replace(tally, sums=tally.sums[side], influences=tally.influences[side]) for side in sides)
+    changed = (earned[sides[0]] != earned[sides[1]]).sum(axis=1)
+    rule = benchmark_of(asked.benchmark).rule
+    found = tallied_differences(rule, one, other, asked.pictures, asked.n, changed)
+    return ManyScores(asked.benchmark, score[sides[0]], score[sides[1]], found)
