@@ -14,6 +14,7 @@ from pdrop_eval.utils.errors import UserError
 # Without so many digits, or such an exponent, no number is beyond what a float holds. An exponent ends its
 # number; in a hash, whose letters look alike, more of it or a quotation mark follows.
 _EXPONENT = re.compile(r"[eE]\+?[0-9]{3,}(?:[\s,\]}]|$)")
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 _HUNDRED = re.compile(r"[0-9]{100}")
 _TENTHS = re.compile(r"[0-9]{10,}")
 
@@ -48,6 +49,8 @@ def _dense(text: str) -> Iterator[str]:
 
 def is_plain_name(name: str) -> bool:
     """Whether a text names a file in a folder on any system, and nothing above, below or elsewhere."""
+    if _PLAIN.fullmatch(name):  # nearly all, without making paths of them
+        return name not in (".", "..")
     return (
         name not in ("", ".", "..")
         and PurePosixPath(name).name == name == PureWindowsPath(name).name

@@ -205,8 +205,8 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         if variant["strategy"]
     }
     compared = comparisons(recorded, sources.compare, build.spools.samples)
-    for key, found in compared.items():
-        build.site.write(f"data/compared/{key}.js", put(f"compared/{key}", public(found)))
+    for key, found in public(compared).items():
+        build.site.write(f"data/compared/{key}.js", put(f"compared/{key}", found))
     index = {
         "format": FORMAT,
         "version": __version__,

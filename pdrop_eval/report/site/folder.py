@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pdrop_eval.utils.errors import UserError
@@ -33,12 +33,12 @@ class Site:
         self.used: set[str] = set()  # pictures of this build
         self._known = known
         self._stage = out / _STAGE
-        self._made: set[Path] = set()  # folders of this build
+        self._made: set[str] = set()  # folders of this build
 
     def write(self, name: str, content: str | bytes) -> None:
         """Makes a file; a second one of the same name takes its place."""
-        path = self._staged(name)
-        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        with open(self._staged(name), "wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -57,7 +57,7 @@ class Site:
 
     def has(self, name: str) -> bool:
         """Whether this build has made the file."""
-        return (self._stage / name).is_file()
+        return os.path.isfile(f"{self._stage}/{name}")
 
     def picture(self, name: str) -> bool:
         """Whether the picture is there already; it is then kept."""
@@ -83,40 +83,56 @@ class Site:
         names.sort(key=lambda name: _LAST.index(name) if name in _LAST else -1)
         self._check(names)
         _write_manifest(self.out, self._known | {*names})
-        for folder in {(self.out / name).parent for name in names}:
-            folder.mkdir(parents=True, exist_ok=True)
+        moved = self._move_new_folders(names)
+        for folder in _folders(names) - moved:
+            (self.out / folder).mkdir(parents=True, exist_ok=True)
         for name in names:
-            self._move(name)
+            if _folder(name) not in moved:
+                self._move(name)
         self._remove((self._known - {*names}) | self._unused())
         _write_manifest(self.out, {*names})
 
-    def _staged(self, name: str) -> Path:
+    def _staged(self, name: str) -> str:
         if not is_inner_path(name):
             raise ValueError(f"{name!r} is no path within the page")
-        path = self._stage / name
-        if path.parent not in self._made:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._made.add(path.parent)
-        return path
+        folder = _folder(name)
+        if folder not in self._made:
+            (self._stage / folder).mkdir(parents=True, exist_ok=True)
+            self._made.add(folder)
+        return f"{self._stage}/{name}"
+
+    def _move_new_folders(self, names: list[str]) -> set[str]:
+        """Moves folders as wholes that the page doesn't have yet, as those of a run; returns which."""
+        moved: set[str] = set()
+        for folder in sorted(_above(names) - _above(_LAST)):  # each after the one that it lies in
+            if _folder(folder) in moved:
+                moved.add(folder)
+            elif not os.path.lexists(f"{self.out}/{folder}"):
+                (self.out / folder).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(f"{self._stage}/{folder}", f"{self.out}/{folder}")
+                moved.add(folder)
+        return moved
 
     def _move(self, name: str) -> None:
-        source, target = self._stage / name, self.out / name
-        if target.is_file() and not target.is_symlink() and filecmp.cmp(source, target, shallow=False):
+        source, target = f"{self._stage}/{name}", f"{self.out}/{name}"
+        there = os.path.isfile(target) and not os.path.islink(target)
+        if there and filecmp.cmp(source, target, shallow=False):
             return  # what hasn't changed keeps its time
         os.replace(source, target)
 
     def _check(self, names: list[str]) -> None:
         """Refuses to write over files of others, and through links to elsewhere."""
         home = self.out.resolve()
-        for folder in {(self.out / name).parent for name in [*names, f"{PICTURES}/x"]}:
+        for folder in [self.out / name for name in {*_folders(names), PICTURES}]:
             if folder.resolve() != home / folder.relative_to(self.out):
                 raise UserError(
                     f"{folder} leads out of the page's folder. Remove the link, or choose another out=."
                 )
-        foreign = [name for name in names if name not in self._known and os.path.lexists(self.out / name)]
+        new = (name for name in names if name not in self._known)
+        foreign = next((name for name in new if os.path.lexists(f"{self.out}/{name}")), None)
         if foreign:
             raise UserError(
-                f"{self.out / foreign[0]} is no file of this page, but has the name of one. Move it away, or "
+                f"{self.out / foreign} is no file of this page, but has the name of one. Move it away, or "
                 "choose another folder: out=DIR."
             )
 
@@ -137,11 +153,30 @@ class Site:
                 folder.rmdir()
 
 
+def _folder(name: str) -> str:
+    """The folder of a file of the page; empty for the page's own."""
+    return name.rpartition("/")[0]
+
+
+def _folders(names: Iterable[str]) -> set[str]:
+    return {_folder(name) for name in names}
+
+
+def _above(names: Iterable[str]) -> set[str]:
+    """The folders of files, and those that these lie in."""
+    found: set[str] = set()
+    new = _folders(names)
+    while new:
+        found |= new
+        new = _folders(new) - found
+    return found
+
+
 def _files(folder: Path) -> Iterator[str]:
     """All files beneath a folder, by their path within it."""
     for place, _, names in os.walk(folder):
-        inner = Path(place).relative_to(folder)
-        yield from ((inner / name).as_posix() for name in names)
+        inner = Path(place).relative_to(folder).as_posix()
+        yield from (name if inner == "." else f"{inner}/{name}" for name in names)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,8 @@ def without_folders(text: str) -> str:
 
 
 def _public(value: Any, hidden: tuple[str, ...]) -> Any:
+    if value is None or isinstance(value, (int, float)):
+        return value
     if isinstance(value, str):
         return _known(value, hidden) if len(value) <= _SHORT else _text(value, hidden)
     if isinstance(value, dict):

@@ -53,6 +53,13 @@ def can_be_filled(part: Part) -> bool:
 
 def fill_row(part: Part, row: Row) -> Fill:
     """What fills a row, with the settings of its own run, or else with those that all other rows share."""
+    fills: dict[int, Fill] = part.found.setdefault("fills", {})
+    if id(row) not in fills:  # a row's note, cell and line in a sheet ask for it
+        fills[id(row)] = _fill_row(part, row)
+    return fills[id(row)]
+
+
+def _fill_row(part: Part, row: Row) -> Fill:
     runs = [row.run] if row.run else row.apart
     if runs and runs[0].imported:
         return Fill(None, needs="another import: it was made elsewhere")

@@ -34,7 +34,7 @@ def overview_sheet(recorded: Sequence[Recorded]) -> str:
     keys = shown_columns(one.run.results for one in recorded)
     columns = [*_RUN, *run_columns(recorded[0].run), *keys]
     columns += [f"{key}_{name}" for key in keys for name in CELL]
-    return write_csv(columns, [public(_run_line(one, keys)) for one in recorded])
+    return write_csv(columns, public([_run_line(one, keys) for one in recorded]))
 
 
 def _run_line(one: Recorded, keys: Sequence[str]) -> dict[str, Any]:

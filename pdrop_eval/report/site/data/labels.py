@@ -23,7 +23,7 @@ def run_labels(runs: Sequence[Run], titles: Sequence[str]) -> list[str]:
         titles: Their models in words.
     """
     suites = len({run.suite for run in runs}) > 1
-    labels = [public(_label(run, suites)) for run in runs]
+    labels = public([_label(run, suites) for run in runs])
     for facet in _FACETS:
         for alike in _same(titles, labels):
             parts = [facet(runs[place]) for place in alike]

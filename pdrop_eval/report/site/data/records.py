@@ -123,7 +123,8 @@ def _check_level(root: Path) -> None:
 
 def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -> list[Recorded]:
     taken: set[str] = set()
-    found = []
+    found: list[tuple[str, Run, Path, str]] = []
+    told: list[dict[str, Any]] = []
     for record, run in zip(records, runs, strict=True):
         folder = Path(record["folder"])
         inner = folder.relative_to(root).as_posix()
@@ -131,8 +132,9 @@ def _named(root: Path, records: Sequence[dict[str, Any]], runs: Iterable[Run]) -
         key = unique(file_name(f"{run.model}.{run.id}"), taken)
         taken.add(key.lower())
         place = _place(root, record)
-        found.append(Recorded(key, run, folder, place, public({**_plain(record), "folder": place})))
-    return found
+        found.append((key, run, folder, place))
+        told.append({**_plain(record), "folder": place})
+    return [Recorded(*one, record) for one, record in zip(found, public(told), strict=True)]
 
 
 def _plain(record: dict[str, Any]) -> dict[str, Any]:
