@@ -14,9 +14,9 @@ from pdrop_eval.report.paired.pairing import LEAVE_OUT, compare, pair
 
 
 def compared(page, key):
-    name, value = data(page.out / f"data/compared/{key}.js")
-    assert name == f"compared/{key}"
-    return value
+    name, value = data(page.out / f"data/runs/{key}.js")
+    assert name == f"run/{key}"
+    return value["compared"]
 
 
 def runs_of(folder):

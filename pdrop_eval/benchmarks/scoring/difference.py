@@ -32,7 +32,7 @@ of them to be as unlucky as can be, all at once.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import NormalDist
 
 import numpy as np
@@ -214,6 +214,7 @@ def each(differences: Differences) -> list[Difference]:
     ]
 
 
+@lru_cache(maxsize=2**14)  # a table and a page ask for the interval of the same two runs
 def tango(gained: float, lost: float, n: float, z: float) -> Interval:
     """Tango's score interval of the share gained minus the share lost, of n; the counts may be fractions."""
     found, sqrt = (gained - lost) / n, math.sqrt

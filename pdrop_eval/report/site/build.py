@@ -11,7 +11,7 @@ from typing import Any
 from pdrop_eval import __version__
 from pdrop_eval.benchmarks.registry import benchmark_of, columns
 from pdrop_eval.records.rows.left_out import read_left_out
-from pdrop_eval.report.site.data.compared import comparisons
+from pdrop_eval.report.site.data.compared import Compared, comparisons
 from pdrop_eval.report.site.data.curves import curves
 from pdrop_eval.report.site.data.downloads import copy_comparisons, overview_sheet, sample_sheet
 from pdrop_eval.report.site.data.efficiency import efficiency
@@ -76,6 +76,7 @@ class _Build:
     spools: Spools
     notices: Notices = field(default_factory=Notices)
     stored: dict[str, dict[str, Stored]] = field(default_factory=lambda: defaultdict(dict))
+    compared: Compared = field(default_factory=dict)
 
 
 def make_page(sources: Sources, out: Path) -> str:
@@ -180,9 +181,8 @@ def _write_runs(build: _Build, recorded: Iterable[Recorded]) -> None:
         json_file, csv_file = f"downloads/{one.key}.json", f"downloads/{one.key}.csv"
         files = {"json": json_file, "csv": csv_file if build.site.has(csv_file) else None}
         build.site.write(json_file, json.dumps(one.record, ensure_ascii=False, indent=2) + "\n")
-        build.site.write(
-            f"data/runs/{one.key}.js", put(f"run/{one.key}", {"record": one.record, "files": files})
-        )
+        shown = {"record": one.record, "files": files, "compared": build.compared.get(one.key, {})}
+        build.site.write(f"data/runs/{one.key}.js", put(f"run/{one.key}", shown))
 
 
 def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dict[str, Any]:
@@ -205,8 +205,7 @@ def _index(sources: Sources, build: _Build, recorded: Sequence[Recorded]) -> dic
         if variant["strategy"]
     }
     compared = comparisons(recorded, sources.compare, build.spools.samples)
-    for key, found in public(compared).items():
-        build.site.write(f"data/compared/{key}.js", put(f"compared/{key}", found))
+    build.compared = public(compared)
     index = {
         "format": FORMAT,
         "version": __version__,

@@ -11,6 +11,7 @@ from pdrop_eval.report.tables.commands import ELSEWHERE
 from pdrop_eval.utils.text.redact import environment_secrets, redact_all, redact_values
 
 _LONGEST = 100  # letters of a file's name
+_PLAIN = frozenset({int, float, bool, type(None)})  # most values by far, and never secret
 _SHORT = 200  # letters of a text that many records have
 # A path from the root of a disk says who ran it and where; its last name is enough. Not a path: what follows
 # a letter ("and/or"), a tilde, or two slashes (an address).
@@ -64,16 +65,23 @@ def without_folders(text: str) -> str:
 
 
 def _public(value: Any, hidden: tuple[str, ...]) -> Any:
-    if value is None or isinstance(value, (int, float)):
-        return value
     if isinstance(value, str):
         return _known(value, hidden) if len(value) <= _SHORT else _text(value, hidden)
     if isinstance(value, dict):
         return {
-            without_folders(str(key)): (isinstance(part, str) and _hidden(str(key))) or _public(part, hidden)
+            _name(str(key)): part
+            if part.__class__ in _PLAIN
+            else (isinstance(part, str) and _hidden(str(key))) or _public(part, hidden)
             for key, part in value.items()
         }
-    return [_public(part, hidden) for part in value] if isinstance(value, (list, tuple)) else value
+    if not isinstance(value, (list, tuple)):
+        return value
+    return [part if part.__class__ in _PLAIN else _public(part, hidden) for part in value]
+
+
+@lru_cache(maxsize=2**12)
+def _name(key: str) -> str:
+    return without_folders(key)
 
 
 @lru_cache(maxsize=2**16)  # thousands of records have few different texts

@@ -41,14 +41,14 @@ def write_csv(columns: list[str], lines: list[dict[str, Any]]) -> str:
 
     A text that a spreadsheet would compute as a formula begins with an apostrophe; numbers stay as they are.
     """
-    stream, known = io.StringIO(), {*columns}
+    stream, empty = io.StringIO(), dict.fromkeys(columns, "")
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)
     for line in lines:
-        if not line.keys() <= known:
-            raise ValueError(f"no columns: {', '.join(sorted(line.keys() - known))}")
-        told = {name: _plain(value) for name, value in line.items()}
-        writer.writerow([told.get(name, "") for name in columns])
+        if not line.keys() <= empty.keys():
+            raise ValueError(f"no columns: {', '.join(sorted(line.keys() - empty.keys()))}")
+        told = empty | {name: _plain(value) for name, value in line.items() if value is not None}
+        writer.writerow([told[name] for name in columns])
     return stream.getvalue()
 
 

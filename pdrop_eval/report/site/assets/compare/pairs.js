@@ -51,9 +51,9 @@
    * Null for other pairs: this page computes no interval.
    */
   async function computed(one, two) {
-    if ((two.compared || []).includes(one.key)) return (await pdrop.load(`compared/${two.key}`))[one.key];
+    if ((two.compared || []).includes(one.key)) return (await pdrop.load(`run/${two.key}`)).compared[one.key];
     if (!(one.compared || []).includes(two.key)) return null;
-    const found = (await pdrop.load(`compared/${one.key}`))[two.key];
+    const found = (await pdrop.load(`run/${one.key}`)).compared[two.key];
     return { mean: reversed(found.mean), benchmarks: Object.fromEntries(Object.entries(found.benchmarks).map(([key, value]) => [key, reversed(value)])) };
   }
 
