@@ -69,11 +69,16 @@ def ended_by_signals(tell: Callable[[str, int], object]) -> Iterator[None]:
 
 
 def exit_of_a_signal(leaving: SystemExit) -> bool:
-    """Whether a signal's handler has raised it, as submitit's and Ray's do, and no library's `sys.exit`."""
+    """Whether a signal's handler has raised it, as submitit's and Ray's do, and no library's `sys.exit`.
+
+    A handler that raises an Exception, as that of a time limit does, doesn't ask the program to exit: what
+    catches it may.
+    """
     codes = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number)))}
     error: BaseException | None = leaving
     while error is not None:
-        if any(frame.f_code in codes for frame, _ in traceback.walk_tb(error.__traceback__)):
+        frames = () if isinstance(error, Exception) else traceback.walk_tb(error.__traceback__)
+        if any(frame.f_code in codes for frame, _ in frames):
             return True
         error = error.__context__
     return False
@@ -98,9 +103,9 @@ def _code_of(handler: object) -> CodeType | None:
     """The code of a handler in Python, be it a function, a method, a partial or an object with a call."""
     while isinstance(handler, functools.partial):
         handler = handler.func
-    called = (
-        handler if inspect.isroutine(handler) else inspect.getattr_static(type(handler), "__call__", None)
-    )
+    if not callable(handler) or isinstance(handler, type):
+        return None  # SIG_DFL and SIG_IGN are members of an enum, whose metaclass has a call in Python
+    called = handler if inspect.isroutine(handler) else type(handler).__call__
     found = getattr(called, "__code__", None)
     return found if isinstance(found, CodeType) else None
 

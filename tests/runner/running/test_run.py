@@ -20,6 +20,7 @@ from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.strategies.registry import installed
+from pdrop_eval.utils.terminal.signals import LibraryExitError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 QUICK = ["tasks=[chartqa,gqa]", "limit=4"]
@@ -255,6 +256,17 @@ def test_a_failing_sample_fails_the_run_and_says_which(llava, data, tmp_path, mo
 
     monkeypatch.setattr(wrapper, "build_prompt", original)
     assert run(llava, data, tmp_path, *QUICK)["status"] == "completed"
+
+
+def test_a_benchmark_that_asks_to_exit_fails_the_run_with_the_reason(llava, data, tmp_path, monkeypatch):
+    from pdrop_eval.run.lmms.inputs import preprocess as wrapper
+
+    monkeypatch.setattr(wrapper, "build_prompt", lambda *_: sys.exit("no GPU is left"))
+    with pytest.raises(LibraryExitError):
+        run(llava, data, tmp_path, "tasks=[gqa]", "limit=2")
+    [record] = load_records(tmp_path)
+    assert record["status"] == "failed"
+    assert record["error"] == "a library has asked the program to exit: no GPU is left"
 
 
 def test_half_an_image_is_not_asked_about(llava, tmp_path):
