@@ -12,7 +12,7 @@ from datetime import datetime
 from functools import cache, cached_property
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from pdrop_eval.records.imported import is_imported
 from pdrop_eval.records.rows.overrides import SCHEDULE
@@ -250,9 +250,12 @@ def _preference(run: Run, wanted: set[str]) -> tuple:
 def _is_plain(record: dict[str, Any]) -> bool:
     """Whether nothing of a record is to be made visible, nor told otherwise: so it is with nearly all.
 
-    In JSON, whatever isn't printable is escaped, isn't ASCII, or is DEL.
+    In JSON, whatever isn't printable is escaped, isn't ASCII, or is DEL. Of its folder nothing is changed.
     """
-    text = to_json(record)
+    try:
+        text = to_json({name: part for name, part in record.items() if name != "folder"})
+    except PydanticSerializationError:  # half a character, as paths have it whose bytes are no UTF-8
+        return False
     return text.isascii() and not any(one in text for one in _UNPLAIN)
 
 

@@ -48,13 +48,20 @@ def test_cells_of_a_page_have_their_class_and_hint_and_nothing_is_markup():
 
 
 @pytest.mark.parametrize("more", [
-    {"suite": "a\x1bb"}, {"suite": "a\x7f"}, {"suite": "a\u202eb"}, {"a\nb": 1}, {"error": " one\ntwo"}
+    {"suite": "a\x1bb"}, {"suite": "a\x7f"}, {"suite": "a\u202eb"}, {"a\nb": 1}, {"error": " one\ntwo"},
+    {"error": " one "}, {"command": "pdrop-eval results=x\udcff"},
 ])  # fmt: skip
 def test_only_records_in_plain_letters_are_taken_as_they_are(more):
     assert runs._is_plain({"suite": "mini", "tasks": {"gqa": [1.5, None]}})
     record = {"run_id": "fastv", **more}
     assert not runs._is_plain(record)
     assert runs._visible(record) != record
+
+
+def test_a_folder_of_any_name_is_told_as_it_is():
+    folder = "Müller\udcff"  # a byte that is no UTF-8, as Python has it
+    assert runs._is_plain({"suite": "mini", "folder": folder})
+    assert runs._visible({"folder": folder}) == {"folder": folder}
 
 
 def test_tangos_interval_solves_his_equation():

@@ -1,10 +1,14 @@
 """Runs of benchmarks that aren't the paper's: other tasks of lmms-eval, and what only a record describes."""
 
+import copy
+
 import pytest
 from report_records import edit
 
 from pdrop_eval.benchmarks.registry import benchmark_of, columns, of_task
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule
+from pdrop_eval.records.rows.run import to_runs
+from pdrop_eval.records.store import load_records
 from pdrop_eval.report.tables.cells import measured_cell, shown_score
 from pdrop_eval.report.tables.overview import overview, overview_sheet
 from pdrop_eval.utils import definitions
@@ -51,6 +55,16 @@ def test_a_registered_benchmark_beside_the_sixteen_has_its_place_before_what_rec
         run, lambda record: record["tasks"].update({"ai2d": {**record["tasks"]["gqa"], "benchmark": "ai2d"}})
     )
     assert columns(one.results for one in runs())[16:] == ["ai2d", "aardvark"]
+
+
+def test_making_runs_of_records_changes_no_record(add_run, tmp_path):
+    """Of the second, the benchmark goes by another key: the first one has taken its name."""
+    other(add_run("pdrop", {}), "mine")
+    other(add_run("vanilla", {}), "mine", metric="anls")
+    records = load_records(tmp_path / "runs")
+    before = copy.deepcopy(records)
+    assert len({key for run in to_runs(records) for key in run.results}) == 2
+    assert records == before
 
 
 def test_two_benchmarks_of_one_name_that_are_scored_otherwise_stand_beside_each_other(add_run, runs):
