@@ -68,7 +68,7 @@ class Part:
     Attributes:
         refused: Runs of models that were trained otherwise than their configuration says, with the reason.
         left_out: Rows that only runs of another kind could fill, where no published row asks for them.
-        found: What is worked out once for all rows, by its name.
+        found: What is worked out once for all rows, by its name; a part with other rows begins anew.
     """
 
     table: Table
@@ -77,7 +77,7 @@ class Part:
     groups: list[Group]
     refused: list[tuple[Run, str]] = field(default_factory=list)
     left_out: list[Row] = field(default_factory=list)
-    found: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    found: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def rows(self) -> list[Row]:

@@ -1,6 +1,7 @@
 """From runs to the paper's tables: what fills a row, what is subtracted, and what is said of the rest."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from report_records import FIELDS, LLAVA_15, NEXT_P5, TABLE_5, edit
@@ -10,7 +11,7 @@ from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.report.tables.cells import Cell, average, difference
 from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.layout import cost_grid, intervals_grid, measured_section, scores_grid
-from pdrop_eval.report.tables.missing import missing_notes
+from pdrop_eval.report.tables.missing import fill_row, missing_notes
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.paths import CONF
 
@@ -506,3 +507,15 @@ def test_a_command_for_a_shared_record_names_no_folder_of_another_machine(add_ru
     assert commands
     assert "…" not in " ".join(commands)
     assert "data.root=<folder>" in commands[0]
+
+
+def test_of_a_part_with_other_rows_all_is_worked_out_anew(add_run, part):
+    """The settings for a row that is missing are those that the runs of its own part share."""
+    add_run("vanilla", {"gqa": 60.0}, seed=7)
+    add_run("fastv", {"gqa": 50.0})
+    whole = part(5)
+    missing = next(row for row in whole.rows if row.key.strategy == "pdrop")
+    assert "seed=7" not in fill_row(whole, missing).command
+    rows = [row for row in whole.rows if row.key.strategy != "fastv"]
+    alone = replace(whole, groups=[replace(whole.groups[0], rows=rows)])
+    assert "seed=7" in fill_row(alone, missing).command
