@@ -38,6 +38,7 @@ def record_of(*rows):
             for name, setting, share in rows
         ],
         "limit": 0.05, "rounds": 5, "threads": 1, "packages": {"torch": "2", "transformers": "5"},
+        "code": {"version": "1", "commit": "0123456789abcdef", "dirty": False},
         "model": {"layers": 32, "heads": 32, "width": 512, "vision_width": 128},
         "sample": {"image_tokens": 576, "text_tokens": 64},
     }  # fmt: skip
@@ -48,6 +49,7 @@ def test_the_page_names_what_is_over_the_limit_and_sets_none_to_methods_of_all_p
     assert "All 1 strategies with a limit are under it." in page
     assert "| VisionZip  | 64 tokens |" in page
     assert "2.00% [1.00%, 2.00%]" in page
+    assert "- torch 2, transformers 5; code 1 at 0123456789.\n" in page
     assert "no limit: distances of all pairs" in page
     page = choosing.page(record_of(("visionzip", "64 tokens", 0.06), ("hired", "64 tokens", 0.02)))
     assert "Over the limit: VisionZip at 64 tokens." in page

@@ -38,9 +38,11 @@ def test_the_page_says_what_is_missed(rows):
     record = {
         "rows": [vars(row) for row in rows], "families": {"qwen3_vl": {"image_tokens": 900}}, "rounds": 3,
         "threads": 1, "packages": {"torch": "2.9", "transformers": "5.23"},
+        "code": {"version": "1", "commit": "0123456789abcdef", "dirty": True},
     }  # fmt: skip
     text = speed.page(record)
     assert "Missed: Qwen3-VL: PyramidDrop over vanilla." in text
+    assert "- torch 2.9, transformers 5.23; code 1 at 0123456789 with changes.\n" in text
     lines = [re.sub(" +", " ", line) for line in text.splitlines()]
     fastv = "| Qwen3-VL | 900 | FastV over vanilla | 0.500 | 0.505 | 0.525 | 0.520 [0.520, 0.520] | 0.520 |"
     assert f"{fastv} met |" in lines

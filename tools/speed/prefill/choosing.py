@@ -17,6 +17,7 @@ from pdrop_eval.efficiency.budget import solve
 from pdrop_eval.efficiency.model_flops import KeepAll, model_flops
 from pdrop_eval.efficiency.schedules import has_schedule
 from pdrop_eval.models.families import published_config
+from pdrop_eval.report.bench.text import made_with
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import make_plan
@@ -220,8 +221,7 @@ def page(record: Mapping[str, Any]) -> str:
                 f"{sample['image_tokens']} image + {sample['text_tokens']} text tokens, with all widths an "
                 f"eighth of its own ({model['width']}; tower {model['vision_width']}); random weights.\n"
                 f"- {record['rounds']} rounds on {record['threads']} CPU thread(s), float32.\n"
-                f"- torch {record['packages'].get('torch')}, transformers "
-                f"{record['packages'].get('transformers')}.",
+                f"- {made_with(record)}",
                 pipes(heads, [_cells(row) for row in rows], {2, 3, 5, 6}),
                 "Before the decoder, choosing is what is computed from the tower's outputs (such as the "
                 "class token's attention) and all that follows up to the short prompt. In the decoder, it is "

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from pdrop_eval.models import families
+from pdrop_eval.report.bench.text import made_with
 from pdrop_eval.report.formats.markdown import escaped, pipes
 from pdrop_eval.run.bench import model as models
 from pdrop_eval.run.bench.settings import make_plan
@@ -168,8 +169,7 @@ def page(record: Mapping[str, Any]) -> str:
                 "- Qwen2.5-VL-7B's 28 layers, 28 heads and 4 of keys and values, at a quarter of its widths "
                 "(896, 4,736); random weights, float32, "
                 f"{record['threads']} CPU thread(s), SDPA. 64 text tokens beside the image's.\n"
-                f"- torch {record['packages'].get('torch')}, transformers "
-                f"{record['packages'].get('transformers')}.",
+                f"- {made_with(record)}",
                 pipes(heads, [_cells(row, record) for row in rows], {1, 3, 4, 5, 6, 7}),
                 f"The engine may add {ADDED - 1:.0%}: PyramidDrop that retains all tokens, over transformers "
                 f"without pdrop-eval. FastV and PyramidDrop, with their defaults, may be {WITHIN:.0%} above "
