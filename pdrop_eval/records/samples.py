@@ -17,7 +17,7 @@ from typing import Any
 
 from pdrop_eval.records.schema import read_sample, read_samples
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import check_regular, read_text
+from pdrop_eval.utils.files import check_regular, read_text, read_whole
 from pdrop_eval.utils.validation import parse
 
 _FIELDS = ("samples_sha256", "next_samples_sha256")
@@ -49,7 +49,7 @@ def lost_samples(folder: Path, task: str, entry: Mapping[str, Any]) -> str | Non
     An entry without a checksum, of an earlier version, doesn't say that there is a file.
     """
     try:
-        content = _content(f"{folder}/samples/{plain_name(task)}.jsonl")
+        content = content_of(f"{folder}/samples/{plain_name(task)}.jsonl")
         sha256 = checksum(content)
         if sha256 in _expected(entry):
             return None
@@ -72,7 +72,7 @@ def trusted_tally(folder: str | Path, task: str, entry: Mapping[str, Any]) -> Ma
     if not tally or not sha256 or entry.get(_FIELDS[1]) or tally["samples"] != sha256[:_DIGITS]:
         return None
     try:
-        content = _content(f"{folder}/samples/{plain_name(task)}.jsonl")
+        content = content_of(f"{folder}/samples/{plain_name(task)}.jsonl")
     except OSError:
         return None
     return tally if checksum(content) == sha256 else None
@@ -120,7 +120,7 @@ def _at_once(path: Path, entry: Mapping[str, Any], most: int | None = None) -> l
     try:
         if most is not None and path.stat().st_size > most:
             return None
-        content = _content(str(path))
+        content = content_of(str(path))
         if checksum(content) not in _expected(entry):
             return None
         return read_samples([line for line in content.decode("utf-8").split("\n") if line])
@@ -128,19 +128,21 @@ def _at_once(path: Path, entry: Mapping[str, Any], most: int | None = None) -> l
         return None
 
 
-def _content(path: str) -> bytes:
+def content_of(path: str, most: int | None = None) -> bytes:
     """The bytes of a plain file, in few calls: a sweep has a hundred thousand files.
 
     Raises:
-        OSError: As the system reports it, and for what is no plain file.
+        OSError: As the system reports it, for what is no plain file, and for one of more than `most` bytes.
     """
     file = os.open(path, _PLAINLY)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
             check_regular(Path(path))
+        if most is not None and status.st_size > most:
+            return read_whole(Path(path), most)
         parts = [os.read(file, status.st_size + 1)]
-        while parts[-1]:  # one call may give less than all
+        while parts[-1] and len(parts[0]) != status.st_size:  # one call may give less than all
             parts.append(os.read(file, _SMALL))
         return b"".join(parts)
     finally:

@@ -16,10 +16,10 @@ from typing import Any
 from pdrop_eval.records.journal import drop_journal
 from pdrop_eval.records.json_text import parsed
 from pdrop_eval.records.migration import SCHEMA, migrate
-from pdrop_eval.records.samples import checksum, load_samples, plain_name, samples_path, tally_of
+from pdrop_eval.records.samples import checksum, content_of, load_samples, plain_name, samples_path, tally_of
 from pdrop_eval.records.schema import TASK_STATUSES, find_fault
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.files import Lock, read_text, remove_unfinished, write_atomically, writing_to
+from pdrop_eval.utils.files import LARGEST_TEXT, Lock, remove_unfinished, write_atomically, writing_to
 from pdrop_eval.utils.validation import is_finite_number, to_plain
 
 __all__ = ["Run", "load_records", "load_samples", "read_record", "run_folder", "run_id"]
@@ -204,7 +204,7 @@ def read_record(path: Path) -> dict:
             brought to the present.
     """
     try:
-        record = parsed(read_text(path))
+        record = parsed(content_of(str(path), LARGEST_TEXT).decode("utf-8"))
     except OSError as error:
         raise UserError(
             f"The record {path} can't be read: {error.strerror}. Check its permissions."

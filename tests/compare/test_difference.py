@@ -11,9 +11,11 @@ from compare_samples import marks, mme, sample
 from pdrop_eval.benchmarks.scoring.difference import (
     Difference,
     Units,
+    ends_of,
     mean_difference,
     paired_difference,
     tango,
+    with_intervals,
 )
 from pdrop_eval.benchmarks.scoring.rules import scoring_rule
 
@@ -186,6 +188,28 @@ def test_no_difference_beyond_what_scores_can_have_is_shown():
     few = spread(0, 2, 3, freedom=2, span=150)
     assert few.ends()[0] < -100
     assert few.interval[0] == -100
+
+
+def test_many_intervals_at_once_are_those_of_each_to_the_last_bit():
+    every = [
+        spread(gained, lost, n, freedom=freedom)
+        for gained, lost, n in ((4, 9, 64), (0, 0, 64), (0, 9, 64), (30, 1, 40), (3, 0, 3))
+        for freedom in (1, 15, 10**6)
+    ]
+    assert ends_of(every) == [one.ends() for one in every]
+    assert ends_of(every[3:6]) == [one.ends() for one in every[3:6]]  # nothing changed in any
+    told = [replace(one).interval for one in every]
+    assert [one.interval for one in with_intervals(every)] == told
+
+
+def test_the_sign_is_that_of_the_whole_interval():
+    # McNemar's statistic of 9 gained and 1 lost is 8 / sqrt(10) = 2.53, that of 8 and 2 is 1.90; z is 1.96
+    assert [spread(*pair, 64).sign for pair in ((9, 1), (1, 9), (8, 2), (0, 0), (5, 5))] == [1, -1, 0, 0, 0]
+    for gained in range(12):
+        for level in (0.5, 0.9, 0.99):
+            one = spread(gained, 3, 40, freedom=30)
+            low, high = one.interval_at(level)
+            assert one.sign_at(level) == (low > 0) - (high < 0)
 
 
 def test_the_mean_of_benchmarks_has_the_root_of_their_variances():

@@ -11,7 +11,15 @@ from statistics import fmean
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.benchmarks.scoring.difference import LEVEL, Difference, Interval, each, many
+from pdrop_eval.benchmarks.scoring.difference import (
+    LEVEL,
+    Difference,
+    Interval,
+    each,
+    ends_of,
+    many,
+    with_intervals,
+)
 from pdrop_eval.benchmarks.scoring.differences import Differences, mean_differences
 from pdrop_eval.benchmarks.scoring.significance import (
     McNemar,
@@ -201,28 +209,26 @@ def mean_of(compared: Sequence[Effect | Scores]) -> Mean:
 
 def means_of(compared: Sequence[ManyScores]) -> list[Mean]:
     """The same of many pairs of runs that were asked the same: the mean of each."""
-    found = each(mean_differences([one.found for one in compared]))
+    found = with_intervals(each(mean_differences([one.found for one in compared])))
     able = np.stack([one.baseline > 0 for one in compared], axis=1)
-    relative: list[Difference | None] = [None] * len(found)
+    relative: list[tuple[float, Interval] | None] = [None] * len(found)
     for kind in {tuple(row) for row in able.tolist()}:
         if any(kind):
             which = np.flatnonzero((able == kind).all(axis=1))
             ratios = [one.relative(which) for one, above in zip(compared, kind, strict=True) if above]
-            for pair, ratio in zip(which.tolist(), each(mean_differences(ratios)), strict=True):
-                relative[pair] = ratio
+            mean = each(mean_differences(ratios))
+            for pair, one, ends in zip(which.tolist(), mean, ends_of(mean), strict=True):
+                relative[pair] = one.value, ends
     names = [one.benchmark for one in compared]
     out = [tuple(name for name, above in zip(names, row, strict=True) if not above) for row in able.tolist()]
     return [_mean(*one) for one in zip(found, relative, out, strict=True)]
 
 
-def _mean(found: Difference, relative: Difference | None, left_out: tuple[str, ...]) -> Mean:
-    low, high = relative.ends() if relative else (0.0, 0.0)
-    return Mean(
-        found=found,
-        relative=100 + relative.value if relative else None,
-        relative_interval=(max(0.0, 100 + low), 100 + high) if relative else None,
-        left_out=left_out,
-    )
+def _mean(found: Difference, relative: tuple[float, Interval] | None, left_out: tuple[str, ...]) -> Mean:
+    if relative is None:
+        return Mean(found, None, None, left_out)
+    value, (low, high) = relative
+    return Mean(found, 100 + value, (max(0.0, 100 + low), 100 + high), left_out)
 
 
 def _alone(one: Effect | Scores) -> ManyScores:

@@ -10,6 +10,7 @@ which it tells in words.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from pdrop_eval.benchmarks.scoring.difference import pictures_of
 from pdrop_eval.benchmarks.scoring.differences import tallied_differences, values_of
 from pdrop_eval.benchmarks.scoring.tally import Tally
 from pdrop_eval.benchmarks.stored_tally import added_up, unpacked, with_values
+from pdrop_eval.records.imported import IMPORTED
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.samples import trusted_tally
 from pdrop_eval.report.paired.effect import ManyScores, Mean, means_of
@@ -37,12 +39,14 @@ class Asked:
     Attributes:
         benchmark: Its key.
         n: How many there are.
+        count: How many values a run has.
         tally: Of one of the runs.
         pictures: What each unit is about.
     """
 
     benchmark: str
     n: int
+    count: int
     tally: Tally
     pictures: Sequence[str | None]
 
@@ -67,7 +71,7 @@ class Many:
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._keys = keys
+        self._tasks = {key: benchmark_of(key).task for key in keys}
         self._asked: dict[tuple[str, str], Asked] = {}
         self._added: dict[str, _Added | None] = {}
         self._held = 0
@@ -97,9 +101,9 @@ class Many:
         return found
 
     def _read(self, run: Run) -> _Added | None:
-        asked, values = [], []
-        for key in self._keys:
-            found = self._stored(run, key) or self._from_samples(run, key)
+        asked, values, folder = [], [], run.folder
+        for key, task in self._tasks.items():
+            found = self._stored(run.results.get(key), key, folder, task) or self._from_samples(run, key)
             if found is None:
                 return None
             asked.append(found[0])
@@ -108,17 +112,19 @@ class Many:
         self._held += added.count
         return added
 
-    def _stored(self, run: Run, key: str) -> tuple[Asked, np.ndarray] | None:
-        """By the record, of questions that are known."""
-        entry = run.results.get(key) or {}
-        asked = self._asked.get((key, (entry.get("tally") or {}).get("asked", "")))
-        if asked is None or entry["score"] is None or entry["n"] != asked.n or imported(run, key) is not None:
+    def _stored(
+        self, entry: Mapping[str, Any] | None, key: str, folder: str, task: str
+    ) -> tuple[Asked, np.ndarray] | None:
+        """By the entry of the record, of questions that are known."""
+        told = entry.get("tally") if entry else None
+        asked = self._asked.get((key, told["asked"])) if told else None
+        if entry is None or asked is None:
             return None
-        tally = trusted_tally(run.folder, benchmark_of(key).task, entry)
+        if entry.get("score") is None or entry["n"] != asked.n or entry.get(IMPORTED):
+            return None
+        tally = trusted_tally(folder, task, entry)
         values = None if tally is None else unpacked(tally["values"])
-        if values is None or len(values) != asked.tally.sums.size + len(asked.tally.sums) + asked.n:
-            return None
-        return asked, values
+        return None if values is None or len(values) != asked.count else (asked, values)
 
     def _from_samples(self, run: Run, key: str) -> tuple[Asked, np.ndarray] | None:
         if imported(run, key) is not None:
@@ -130,7 +136,8 @@ class Many:
         added = added_up(benchmark_of(key), samples)
         which = key, added.asked
         if which not in self._asked:
-            self._asked[which] = Asked(key, added.n, added.tally, pictures_of(samples))
+            pictures = pictures_of(samples)
+            self._asked[which] = Asked(key, added.n, len(added.values), added.tally, pictures)
         return self._asked[which], added.values
 
 

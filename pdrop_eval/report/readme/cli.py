@@ -1,5 +1,6 @@
 """The console script `pdrop-eval-tables`: records to tables on the screen and on disk."""
 
+import gc
 import os
 import shutil
 from collections.abc import Sequence
@@ -48,9 +49,13 @@ def _job(composed: Any) -> None:
     readme, page, bench = (
         Path(name) if name else None for name in (config.readme, config.page, config.bench)
     )
-    text = make_tables(
-        Path(config.root), Path(config.out), config.table, readme, page, config.published, bench
-    )
+    gc.disable()  # it would walk thousands of records again and again, and find nothing
+    try:
+        text = make_tables(
+            Path(config.root), Path(config.out), config.table, readme, page, config.published, bench
+        )
+    finally:
+        gc.enable()
     print(text, end="")
 
 

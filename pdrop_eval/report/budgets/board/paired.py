@@ -163,17 +163,10 @@ def _compare_with_best(block: Block, pairing: Pairing) -> None:
         left.append(row)
     while left:
         level = 1 - (1 - LEVEL) / len(left)
-        differ = [row for row in left if row.best and _sign(row.best, level)]
-        for row in differ:
-            assert row.best is not None
-            row.verdict = _sign(row.best, level)
-        left = [row for row in left if row not in differ] if differ else []
-
-
-def _sign(mean: Mean, level: float) -> int:
-    """1 or -1 where the whole interval of a level lies on that side of zero, else 0."""
-    low, high = mean.found.interval_at(level)
-    return 1 if low > 0 else -1 if high < 0 else 0
+        for row in left:
+            row.verdict = row.best.found.sign_at(level) if row.best else 0
+        same = [row for row in left if not row.verdict]
+        left = same if len(same) < len(left) else []
 
 
 def _lacking(row: Row) -> list[str]:
