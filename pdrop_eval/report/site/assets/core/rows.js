@@ -22,7 +22,7 @@
   }
 
   /**
-   * Where the parts and tables of a view are drawn as far as there is room; printing draws all of them.
+   * Where the parts and tables of a view are drawn as far as there is room; printing draws all rows.
    * all: its rows. found: those that a search leaves, null without one. most: what is drawn unasked, if these aren't rows of a table.
    * {element: what is shown in words, with a button for all; part; table; ready}; ready is to be called when they are in the view.
    */
@@ -102,8 +102,10 @@
     }
 
     const print = () => { while (waiting.size) for (const draw of [...waiting]) draw(); };
-    window.addEventListener("beforeprint", print);
-    pdrop.undo(() => window.removeEventListener("beforeprint", print));
+    if (most === null) { // a chart isn't there in time
+      window.addEventListener("beforeprint", print);
+      pdrop.undo(() => window.removeEventListener("beforeprint", print));
+    }
     const ready = () => {
       there = true;
       entered.splice(0).forEach((run) => run());
