@@ -1,6 +1,7 @@
 """The comparisons that a page has computed: which pairs, and that their numbers are those of compare."""
 
 import json
+import shutil
 
 import pytest
 import synthetic
@@ -8,9 +9,12 @@ from paging import data
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.scoring.difference import mean_difference
+from pdrop_eval.benchmarks.stored_tally import stored_tally
 from pdrop_eval.records.rows.run import to_runs
+from pdrop_eval.records.samples import checksum, tally_of
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, compare, pair
+from pdrop_eval.report.site.data import compared as module
 
 
 def compared(page, key):
@@ -85,3 +89,26 @@ def test_the_pairs_of_pdrop_eval_compare_are_computed_too(tmp_path, paged):
     difference = compare(runs[named["fastv"]], runs[named["pdrop"]], "gqa")
     shown = compared(made, candidate["key"])[baseline]["benchmarks"]["gqa"]
     assert shown["interval"] == pytest.approx(difference.interval, rel=1e-9)
+
+
+def test_records_that_say_what_their_samples_add_up_to_give_the_same(
+    recorded, page, tmp_path, paged, monkeypatch
+):
+    shutil.copytree(recorded / "runs", tmp_path / "runs")
+    for path in (tmp_path / "runs").glob("*/*/record.json"):
+        record = json.loads(path.read_text(encoding="utf-8"))
+        for task, entry in record["tasks"].items():
+            content = (path.parent / "samples" / f"{task}.jsonl").read_bytes()
+            tally = stored_tally(entry["benchmark"], [json.loads(line) for line in content.splitlines()])
+            entry["samples_sha256"] = checksum(content)
+            entry["tally"] = tally and tally_of(entry["samples_sha256"], tally)
+        path.write_text(json.dumps(record), encoding="utf-8")
+    seen = []
+    at_once = module._at_once
+    monkeypatch.setattr(module, "_at_once", lambda *runs: seen.append(at_once(*runs)) or seen[-1])
+    made = paged(pictures=0)
+    assert sum(len(one) for found in seen for one in found.values()) >= 6  # differences of a benchmark each
+    told = {key: compared(page, key) for key in page.runs}
+    assert {key: compared(made, key) for key in made.runs} == told
+    assert any(told.values())
+    assert "tally" not in (made.out / f"data/runs/{next(iter(told))}.js").read_text(encoding="utf-8")

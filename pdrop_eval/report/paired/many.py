@@ -8,14 +8,14 @@ which it tells in words.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.benchmarks.scoring.difference import pictures_of
+from pdrop_eval.benchmarks.scoring.difference import Difference, each, pictures_of
 from pdrop_eval.benchmarks.scoring.differences import tallied_differences, values_of
 from pdrop_eval.benchmarks.scoring.tally import Tally
 from pdrop_eval.benchmarks.stored_tally import added_up, unpacked, with_values
@@ -30,6 +30,7 @@ _AT_ONCE = 500_000  # values of the pairs that are compared at once
 _HELD = 10_000_000  # values in memory
 
 Pair = tuple[Run, Run]
+_Told = TypeVar("_Told")
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +79,16 @@ class Many:
 
     def means(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, Mean]]:
         """Each pair of a baseline and a candidate that were asked the same, with its mean."""
+        return self._each(pairs, means_of)
+
+    def differences(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, tuple[Difference, ...]]]:
+        """The same with the difference of each benchmark, in their order."""
+        return self._each(pairs, lambda compared: zip(*(each(one.found) for one in compared), strict=True))
+
+    def _each(
+        self, pairs: Sequence[Pair], told: Callable[[Sequence[ManyScores]], Iterable[_Told]]
+    ) -> Iterator[tuple[Pair, _Told]]:
+        """Each pair with what is told of it. told: makes it of the pairs' scores by benchmark."""
         some: list[tuple[Pair, _Added, _Added]] = []
         count = 0
         for pair in pairs:
@@ -87,9 +98,9 @@ class Many:
             some.append((pair, one, other))
             count += one.count
             if count > _AT_ONCE:
-                yield from _alike(some)
+                yield from _alike(some, told)
                 some, count = [], 0
-        yield from _alike(some)
+        yield from _alike(some, told)
 
     def _of(self, run: Run) -> _Added | None:
         """What a run's samples add up to; None where they can't be relied on."""
@@ -141,7 +152,10 @@ class Many:
         return self._asked[which], added.values
 
 
-def _alike(pairs: Sequence[tuple[Pair, _Added, _Added]]) -> Iterator[tuple[Pair, Mean]]:
+def _alike(
+    pairs: Sequence[tuple[Pair, _Added, _Added]],
+    told: Callable[[Sequence[ManyScores]], Iterable[_Told]],
+) -> Iterator[tuple[Pair, _Told]]:
     """Compare pairs, at once those that were all asked the same."""
     groups: dict[tuple[Asked, ...], dict[str, tuple[Run, list[np.ndarray]]]] = defaultdict(dict)
     members: dict[tuple[Asked, ...], list[Pair]] = defaultdict(list)
@@ -150,12 +164,14 @@ def _alike(pairs: Sequence[tuple[Pair, _Added, _Added]]) -> Iterator[tuple[Pair,
         for run, added in zip(pair, both, strict=True):
             groups[added.asked][run.folder] = run, added.values
     for asked, some in members.items():
-        yield from _compared(asked, some, groups[asked])
+        found, compared = _compared(asked, some, groups[asked])
+        if found:
+            yield from zip(found, told(compared), strict=True)
 
 
 def _compared(
     asked: tuple[Asked, ...], pairs: Sequence[Pair], runs: Mapping[str, tuple[Run, list[np.ndarray]]]
-) -> Iterator[tuple[Pair, Mean]]:
+) -> tuple[list[Pair], list[ManyScores]]:
     """Compare runs that were all asked the same; those whose records contradict themselves are left out."""
     stacks = [np.stack([values[at] for _, values in runs.values()]) for at in range(len(asked))]
     tallies = [with_values(one.tally, stack) for one, stack in zip(asked, stacks, strict=True)]
@@ -167,13 +183,13 @@ def _compared(
     place = {folder: at for at, folder in enumerate(runs) if sound[at]}
     some = [pair for pair in pairs if all(run.folder in place for run in pair)]
     if not some:
-        return
+        return [], []
     sides = [np.array([place[pair[side].folder] for pair in some]) for side in (0, 1)]
     compared = [
         _scores(one, tally, stack[:, -one.n :], score, sides)
         for one, tally, stack, score in zip(asked, tallies, stacks, scores, strict=True)
     ]
-    yield from zip(some, means_of(compared), strict=True)
+    return some, compared
 
 
 def _scores(

@@ -15,6 +15,7 @@ from pdrop_eval.benchmarks.scoring.difference import Difference, mean_difference
 from pdrop_eval.records.rows.alike import settings_of
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.records.store import load_samples
+from pdrop_eval.report.paired.many import Many
 from pdrop_eval.report.paired.pairing import LEAVE_OUT, Pairs, Samples, pair_samples
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, Read, scored_samples, why_of
 from pdrop_eval.report.site.data.index import known_benchmarks
@@ -98,16 +99,21 @@ def _of_baseline(
 ) -> dict[str, dict[str, Any]]:
     """The differences of the benchmarks that a baseline and each candidate have, and their mean, by its key.
 
-    Benchmark by benchmark: in memory are the baseline's samples and those of one candidate.
+    Those that were asked the same are compared at once by what their records add up to. The others benchmark
+    by benchmark: in memory are the baseline's samples and those of one candidate.
     """
     one = baseline.on_disk
     told: dict[str, dict[str, Any]] = {candidate.key: {} for candidate in candidates}
     differences: dict[str, dict[str, Difference]] = {candidate.key: {} for candidate in candidates}
+    at_once = _at_once(baseline, candidates)
     shared = {key for candidate in candidates for key in known_benchmarks(candidate) if key in one.results}
     for benchmark in sorted(shared):
         first: Samples | CannotCompareError | None = None
         for candidate in candidates:
-            if benchmark in known_benchmarks(candidate):
+            if known := at_once[candidate.key].get(benchmark):
+                told[candidate.key][benchmark] = _entry(known)
+                differences[candidate.key][benchmark] = known
+            elif benchmark in known_benchmarks(candidate):
                 first = _samples(one, benchmark, read) if first is None else first
                 entry, difference = _compared(one, candidate.on_disk, benchmark, first, read)
                 told[candidate.key][benchmark] = entry
@@ -122,6 +128,24 @@ def _of_baseline(
             "benchmarks": {key: told[candidate.key][key] for key in order},
             "mean": _entry(mean_difference(own)) if own else None,
         }
+    return found
+
+
+def _at_once(baseline: Recorded, candidates: Sequence[Recorded]) -> dict[str, dict[str, Difference]]:
+    """The differences, by the candidate's key, of runs that were asked the same, if their records add up."""
+    one = baseline.on_disk
+    groups: dict[tuple[str, ...], dict[str, tuple[Run, Run]]] = defaultdict(dict)
+    for candidate in candidates:
+        entries = candidate.run.results
+        keys = tuple(
+            key for key in known_benchmarks(candidate) if key in one.results and entries[key].get("tally")
+        )
+        groups[keys][candidate.key] = one, candidate.on_disk
+    found: dict[str, dict[str, Difference]] = defaultdict(dict)
+    for keys, pairs in groups.items():
+        key_of = {other.folder: key for key, (_, other) in pairs.items()}
+        for (_, other), differences in Many(keys).differences(list(pairs.values())) if keys else ():
+            found[key_of[other.folder]] = dict(zip(keys, differences, strict=True))
     return found
 
 

@@ -150,6 +150,7 @@ def read_asked(one: Recorded, task: str, benchmark: str, spools: Spools) -> Aske
     nominal = one.run.of("efficiency", "image_tokens_per_layer")
     asked = Asked(one, benchmark, {}, spools.new(), spools.new())
     compared, last = spools.lasting(), None
+    added_up = bool(one.run.results[benchmark].get("tally"))
     with asked.answers, asked.sheet, compared:
         for place, row in enumerate(each_sample(one.folder, task, one.run.results[benchmark])):
             key = row.get("doc_id", place)
@@ -162,9 +163,11 @@ def read_asked(one: Recorded, task: str, benchmark: str, spools: Spools) -> Aske
             asked.fits &= answer.fits
             asked.answers.add((key, answer))
             asked.sheet.add(sheet_line(row, benchmark))
-            compared.add({name: value for name, value in row.items() if name not in _unread(row)})
+            if not added_up:  # else comparisons read what the record has
+                compared.add({name: value for name, value in row.items() if name not in _unread(row)})
             last = key
-    spools.keep(one.folder, task, compared)
+    if not added_up:
+        spools.keep(one.folder, task, compared)
     return asked
 
 
