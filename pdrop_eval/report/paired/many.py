@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pdrop_eval.benchmarks.registry import benchmark_of
-from pdrop_eval.benchmarks.scoring.difference import Difference, each, pictures_of
+from pdrop_eval.benchmarks.scoring.difference import Difference, each, pictures_of, with_intervals
 from pdrop_eval.benchmarks.scoring.differences import tallied_differences, values_of
 from pdrop_eval.benchmarks.scoring.tally import Tally
 from pdrop_eval.benchmarks.stored_tally import added_up, unpacked, with_values
@@ -83,7 +83,7 @@ class Many:
 
     def differences(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, tuple[Difference, ...]]]:
         """The same with the difference of each benchmark, in their order."""
-        return self._each(pairs, lambda compared: zip(*(each(one.found) for one in compared), strict=True))
+        return self._each(pairs, _differences)
 
     def _each(
         self, pairs: Sequence[Pair], told: Callable[[Sequence[ManyScores]], Iterable[_Told]]
@@ -150,6 +150,11 @@ class Many:
             pictures = pictures_of(samples)
             self._asked[which] = Asked(key, added.n, len(added.values), added.tally, pictures)
         return self._asked[which], added.values
+
+
+def _differences(compared: Sequence[ManyScores]) -> Iterator[tuple[Difference, ...]]:
+    """Those of each pair, with their intervals, which are computed at once."""
+    yield from zip(*(with_intervals(each(one.found)) for one in compared), strict=True)
 
 
 def _alike(
