@@ -229,6 +229,16 @@ def test_hostile_names_and_texts_stay_text_within_the_folder(tmp_path, quick):
     assert page.answers(run["key"], "gqa")[place][0] == TAGS
 
 
+def test_a_folder_whose_name_is_no_utf_8_is_written_out(tmp_path):
+    folder = os.fsdecode(b"mini/\xff")
+    with opened(tmp_path / "site") as site:
+        site.write("data/a.js", put("a", {"folder": folder}))
+        site.append("a.csv", folder)
+        written = tmp_path / "site" / site._stage.name
+        assert data(written / "data" / "a.js") == ("a", {"folder": folder})
+        assert (written / "a.csv").read_text("utf-8") == "mini/\\udcff"
+
+
 def test_a_name_that_is_a_formula_is_text_in_a_sheet(tmp_path, quick):
     samples = synthetic.samples("mini", "vanilla", "gqa", range(1))
     samples[0]["answer"] = "=HYPERLINK(A1)"
@@ -261,6 +271,7 @@ def test_a_files_name_is_plain(text, name):
 
 
 def test_long_names_are_cut_and_stay_apart():
+    assert file_name(200 * "a" + "\udcff") != file_name(200 * "a" + "\udcfe")
     one, other = file_name("a" * 300), file_name("a" * 301)
     assert len(one) == len(other) == 100
     assert one != other

@@ -38,7 +38,7 @@ class Site:
     def write(self, name: str, content: str | bytes) -> None:
         """Makes a file; a second one of the same name takes its place."""
         with open(self._staged(name), "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
+            file.write(_bytes(content) if isinstance(content, str) else content)
 
     @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -53,7 +53,7 @@ class Site:
     def append(self, name: str, text: str) -> None:
         """Adds to a file of this build."""
         with open(self._staged(name), "ab") as file:
-            file.write(text.encode("utf-8"))
+            file.write(_bytes(text))
 
     def has(self, name: str) -> bool:
         """Whether this build has made the file."""
@@ -151,6 +151,11 @@ class Site:
         for folder in sorted(folders, key=lambda path: -len(path.parts)):
             with contextlib.suppress(OSError):  # what still holds something stays
                 folder.rmdir()
+
+
+def _bytes(text: str) -> bytes:
+    """A file's content; of a folder's name that is no UTF-8, what can't be encoded is written out."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _folder(name: str) -> str:

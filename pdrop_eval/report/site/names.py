@@ -40,7 +40,8 @@ def file_name(text: object) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(text)).strip(".-") or "unnamed"
     if len(name) <= _LONGEST:
         return name
-    return f"{name[: _LONGEST - 9]}-{hashlib.sha256(str(text).encode()).hexdigest()[:8]}"
+    whole = str(text).encode(errors="backslashreplace")
+    return f"{name[: _LONGEST - 9]}-{hashlib.sha256(whole).hexdigest()[:8]}"
 
 
 def unique(name: str, taken: Container[str]) -> str:
