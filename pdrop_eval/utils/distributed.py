@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.exits import library_exits_failing
 
 T = TypeVar("T")
 _PATIENCE = timedelta(hours=12)  # a process that is done waits for the others
@@ -141,7 +142,8 @@ def _connected() -> bool:
 
 def _attempt(action: Callable[[], T]) -> tuple[Any, Exception | None]:
     try:
-        return action(), None
+        with library_exits_failing():  # the others would wait for a process that has left
+            return action(), None
     except Exception as error:
         return None, error
 

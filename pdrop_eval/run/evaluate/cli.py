@@ -21,11 +21,11 @@ from pdrop_eval.run.evaluate.models import Models
 from pdrop_eval.run.evaluate.plan import Plan, make_plan
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.distributed import check_same, gather, main_process_first, rank, run_on_all_ranks
+from pdrop_eval.utils.exits import library_exits_failing
 from pdrop_eval.utils.terminal import cli, log
 from pdrop_eval.utils.terminal.console import script
 from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.terminal.process import console_script
-from pdrop_eval.utils.terminal.signals import library_exits_failing
 from pdrop_eval.utils.text.redact import redact, redact_all
 from pdrop_eval.utils.validation import check_choice
 

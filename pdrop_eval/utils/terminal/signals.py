@@ -5,15 +5,12 @@ closed terminal does, it dies where it stands, and its scratch folders stay.
 """
 
 import contextlib
-import functools
-import inspect
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
-from types import CodeType, FrameType
+from types import FrameType
 from typing import NoReturn
 
 _NAMES = ("SIGTERM", "SIGHUP")
@@ -29,14 +26,6 @@ class EndedBySignal(BaseException):
     def __init__(self, number: int):
         super().__init__(signal.Signals(number).name)
         self.number = number
-
-
-class LibraryExitError(RuntimeError):
-    """A library, or a model's or a benchmark's own code, has asked the program to exit."""
-
-    def __init__(self, code: object):
-        status = "" if code is None else f" with status {code}" if isinstance(code, int) else f": {code}"
-        super().__init__(f"a library has asked the program to exit{status}")
 
 
 @contextlib.contextmanager
@@ -66,48 +55,6 @@ def ended_by_signals(tell: Callable[[str, int], object]) -> Iterator[None]:
             _end(ended.number)
         finally:
             _reset()
-
-
-def exit_of_a_signal(leaving: SystemExit) -> bool:
-    """Whether a signal's handler has raised it, as submitit's and Ray's do, and no library's `sys.exit`.
-
-    A handler that raises an Exception, as that of a time limit does, doesn't ask the program to exit: what
-    catches it may.
-    """
-    codes = {code for number in signal.valid_signals() if (code := _code_of(signal.getsignal(number)))}
-    error: BaseException | None = leaving
-    while error is not None:
-        frames = () if isinstance(error, Exception) else traceback.walk_tb(error.__traceback__)
-        if any(frame.f_code in codes for frame, _ in frames):
-            return True
-        error = error.__context__
-    return False
-
-
-@contextlib.contextmanager
-def library_exits_failing() -> Iterator[None]:
-    """Within it, a library that asks the program to exit has failed; that of a signal's handler goes on.
-
-    Raises:
-        LibraryExitError: In place of the library's SystemExit.
-    """
-    try:
-        yield
-    except SystemExit as leaving:
-        if exit_of_a_signal(leaving):
-            raise
-        raise LibraryExitError(leaving.code) from leaving
-
-
-def _code_of(handler: object) -> CodeType | None:
-    """The code of a handler in Python, be it a function, a method, a partial or an object with a call."""
-    while isinstance(handler, functools.partial):
-        handler = handler.func
-    if not callable(handler) or isinstance(handler, type):
-        return None  # SIG_DFL and SIG_IGN are members of an enum, whose metaclass has a call in Python
-    called = handler if inspect.isroutine(handler) else type(handler).__call__
-    found = getattr(called, "__code__", None)
-    return found if isinstance(found, CodeType) else None
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:

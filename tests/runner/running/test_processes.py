@@ -14,6 +14,7 @@ from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.exits import LibraryExitError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 # pairs, an odd number, one that leaves the second process without a question, and one without a score
@@ -137,6 +138,17 @@ def test_what_processes_were_asked_differently_is_named_in_each(other, words, mo
         distributed.check_same(SAME)
     monkeypatch.setattr(distributed, "gather", lambda value: [SAME, SAME, {**SAME}])
     distributed.check_same(SAME)
+
+
+def test_of_a_library_that_asks_one_process_to_exit_all_are_told(monkeypatch):
+    """None waits for it until its patience is over."""
+    told = []
+    monkeypatch.setattr(distributed, "_failed_together", False)
+    monkeypatch.setattr(distributed, "_connected", lambda: True)
+    monkeypatch.setattr(distributed, "gather", lambda value: told.append(value) or [None, value])
+    with pytest.raises(LibraryExitError):
+        distributed.run_on_all_ranks(lambda: sys.exit("no GPU is left"))
+    assert told == ["a library has asked the program to exit: no GPU is left"]
 
 
 def test_a_world_without_its_address_is_refused(llava, uneven, tmp_path, monkeypatch):

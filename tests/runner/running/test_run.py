@@ -20,7 +20,7 @@ from pdrop_eval.records.store import load_records, load_samples
 from pdrop_eval.run.config.spec import compose_spec
 from pdrop_eval.run.evaluate import cli
 from pdrop_eval.strategies.registry import installed
-from pdrop_eval.utils.terminal.signals import LibraryExitError
+from pdrop_eval.utils.exits import LibraryExitError
 
 pytestmark = pytest.mark.usefixtures("lmms_eval")
 QUICK = ["tasks=[chartqa,gqa]", "limit=4"]

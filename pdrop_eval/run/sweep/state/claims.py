@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pdrop_eval.run.sweep.state.board import Board
 from pdrop_eval.run.sweep.state.holder import BEAT_SECONDS, ENDED, is_fresh
+from pdrop_eval.utils.exits import exit_of_a_signal
 from pdrop_eval.utils.files import writing_to
-from pdrop_eval.utils.terminal.signals import exit_of_a_signal
 
 
 class Claims:

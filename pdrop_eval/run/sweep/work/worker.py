@@ -16,10 +16,10 @@ from pdrop_eval.run.evaluate.plan import Plan, make_plan, plan_beside
 from pdrop_eval.run.sweep.state.board import DONE, FAILED, Board, FencedError, Lease
 from pdrop_eval.run.sweep.state.definition import base_spec, code_here, run_spec
 from pdrop_eval.utils.errors import SampleError, UserError
+from pdrop_eval.utils.exits import library_exits_failing
 from pdrop_eval.utils.memory import is_out_of_memory
 from pdrop_eval.utils.terminal.bars import passing_bars
 from pdrop_eval.utils.terminal.log import event
-from pdrop_eval.utils.terminal.signals import library_exits_failing
 from pdrop_eval.utils.text.redact import redact
 
 FENCED = "fenced"
