@@ -134,7 +134,8 @@ def few_pictures(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("stop_after", "architecture"), [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl"), (7, "llava576")]
+    ("stop_after", "architecture"),
+    [(1, "llava"), (4, "llava"), (3, "qwen2_5_vl"), (3, "llava576"), (7, "llava576")],
 )
 @pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_weights(

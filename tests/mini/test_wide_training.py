@@ -1,5 +1,6 @@
 """The training of the miniature of 576 tokens computes what transformers' own forward does."""
 
+import copy
 from random import Random
 
 import pytest
@@ -8,12 +9,14 @@ import torch
 from pdrop_eval.benchmarks.rendered import pictures
 from pdrop_eval.benchmarks.rendered.canvas import CHARACTERS, COLORS, THINGS
 from pdrop_eval.strategies import cdpruner
-from tools.mini.training import captions, wide_batches, wide_network
+from tools.mini.training import captions, wide_batches, wide_clip, wide_network, wide_tokens
+from tools.mini.training.architectures import ARCHITECTURES
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.packing import draw
 from tools.mini.training.vocabulary import EOS, TOKENS, UNKNOWN, encode
-from tools.mini.training.wide_model import build_model, build_processor
-from tools.mini.training.wide_network import Kept, WideHeads
+from tools.mini.training.wide_model import LAID, build_model, build_processor, laid_anew
+from tools.mini.training.wide_network import WideHeads
+from tools.mini.training.wide_tokens import Kept
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +67,7 @@ def test_what_only_left_out_tokens_show_is_no_target():
 def test_left_out_tokens_keep_their_positions_or_close_the_gaps():
     seen = set()
     for seed in range(40):
-        kept = wide_network.kept_tokens(Random(seed), 2)
+        kept = wide_tokens.kept_tokens(Random(seed), 2)
         count = kept.ids.shape[1]
         assert (kept.ids.diff() > 0).all()
         if torch.equal(kept.positions, kept.ids + 2):
@@ -80,7 +83,7 @@ def test_left_out_tokens_keep_their_positions_or_close_the_gaps():
 def test_the_third_stage_asks_what_is_left_out_and_teaches_the_tower(model, heads, monkeypatch):
     """With one token left, joint training asks only what it shows; together, every answer counts."""
     one = torch.zeros(1, 1, dtype=torch.long)
-    monkeypatch.setattr(wide_network, "_kept", lambda batch: Kept(one, one + 2, 3))
+    monkeypatch.setattr(wide_network, "_kept", lambda batch, by_cell=0.0: Kept(one, one + 2, 3))
     model.set_attn_implementation("packed")
     batch = wide_batches.make_batch("test", range(1))
     with torch.no_grad():
@@ -90,7 +93,9 @@ def test_the_third_stage_asks_what_is_left_out_and_teaches_the_tower(model, head
     assert len(asked) == int(shown.sum()) < everything
     counted = []
     real = torch.nn.functional.cross_entropy
-    monkeypatch.setattr(wide_network.F, "cross_entropy", lambda x, y: (counted.append(len(y)), real(x, y))[1])
+    monkeypatch.setattr(
+        wide_network.F, "cross_entropy", lambda x, y, **how: (counted.append(len(y)), real(x, y, **how))[1]
+    )
     loss, known = wide_network.see_and_answer(model, heads, batch)
     assert counted[0] == everything
     assert len(known["class"]) == 2
@@ -102,6 +107,80 @@ def test_the_third_stage_asks_what_is_left_out_and_teaches_the_tower(model, head
     assert first.grad.abs().sum() > 0
     model.zero_grad()
     heads.zero_grad()
+
+
+def test_cells_are_left_out_whole_and_the_others_by_half():
+    seen = set()
+    for seed in range(20):
+        kept = wide_tokens.kept_tokens(Random(seed), 3, whole=0.0, by_cell=1.0)
+        assert (kept.ids.diff() > 0).all()
+        cells = kept.ids // 24 // 2 * 12 + kept.ids % 24 // 2
+        for row in cells:
+            assert row.unique(return_counts=True)[1].eq(2).all()
+        assert 36 <= kept.ids.shape[1] // 2 <= 96
+        seen.add(kept.ids.shape[1])
+    assert len(seen) > 5
+
+
+def test_the_decoder_is_laid_anew_with_its_layers_first_and_the_rest_the_identity(model):
+    """What the sixteen layers compute is what the ten of twelve do that they begin with."""
+    deep = ARCHITECTURES["llava576"].cross_over(model, "together").eval()
+    assert deep.config.text_config.num_hidden_layers == 16
+    few = copy.deepcopy(model)
+    few.set_attn_implementation("sdpa")
+    decoder = few.model.language_model
+    decoder.layers = torch.nn.ModuleList(decoder.layers[number] for number in LAID)
+    words = torch.arange(20)[None]
+    with torch.no_grad():
+        found, expected = (one(input_ids=words, use_cache=False).logits for one in (deep, few))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    later = deep.model.language_model.layers[12].self_attn.q_proj.weight
+    assert later.std().item() == pytest.approx(
+        128**-0.5, rel=0.1
+    )  # not the same nothing for all: it can learn
+    tower = "model.vision_tower"
+    assert all(
+        torch.equal(w, dict(model.named_parameters())[n]) for n, w in deep.named_parameters() if tower in n
+    )
+    assert laid_anew(model).dtype == model.dtype
+
+
+def test_a_token_is_taught_the_characters_beside_it(heads, model, monkeypatch):
+    """Right where the cells beside hold what it says; what stands elsewhere doesn't count."""
+    labels = torch.zeros(1, 4, 24, 24, dtype=torch.long)
+    labels[:, 2, 4:6, 6:8], labels[:, 2, 4:6, 8:10] = 3, 5  # two cells side by side
+    wanted = {-1: torch.zeros(24, 24, dtype=torch.long), 1: torch.zeros(24, 24, dtype=torch.long)}
+    wanted[-1][4:6, 8:10], wanted[-1][4:6, 10:12] = 3, 5  # what stands to the left of these
+    wanted[1][4:6, 4:6], wanted[1][4:6, 6:8] = 3, 5
+    steps = iter((-1, 1))
+
+    def says(self, model, features):
+        scores = torch.nn.functional.one_hot(wanted[next(steps)].flatten(), 70).float()[None] * 50
+        return [scores] * 4
+
+    monkeypatch.setattr(WideHeads, "forward", says)
+    loss, right = heads.beside_loss(model, torch.zeros(1, 576, 128), labels.flatten(2))
+    assert loss.item() == pytest.approx(0, abs=1e-4)
+    assert right == 1.0
+
+
+def test_the_first_layers_are_asked_for_the_rest_of_the_answer(heads, model, monkeypatch):
+    """Of two answers of two tokens and the end, the place before the first is asked for all three."""
+    targets = torch.tensor([[-100, 7, 8, EOS, -100, 9, 5, EOS]])
+    asked = []
+    real = torch.nn.functional.cross_entropy
+    monkeypatch.setattr(
+        wide_network.F, "cross_entropy", lambda x, y, **how: (asked.append(y.tolist()), real(x, y, **how))[1]
+    )
+    loss = heads.ahead_loss(model, torch.randn(1, 8, 128), targets)
+    assert asked == [[7, 8, EOS, 9, 5, EOS], [8, EOS, 5, EOS], [EOS, EOS], []]
+    assert loss.isfinite()
+    short = heads.ahead_loss(model, torch.randn(1, 2, 128), torch.tensor([[7, EOS]]))
+    assert short.isfinite()
+    short.backward()  # every process has a gradient of all, which they add up
+    assert all(ahead.weight.grad is not None for ahead in heads.ahead)
+    heads.zero_grad()
+    model.zero_grad()
 
 
 @pytest.mark.parametrize("kind", pictures.KINDS)
@@ -141,7 +220,7 @@ def test_the_class_token_is_taught_its_own_caption(heads):
 
 def test_the_clip_that_is_saved_is_the_one_that_was_trained(model, heads, tmp_path):
     """CDPruner reads it, and embeds a caption as training does."""
-    wide_network.save_clip(model, heads, tmp_path)
+    wide_clip.save_clip(model, heads, tmp_path)
     tower = cdpruner.load(str(tmp_path / "clip"))
     text = "scene: red circle, blue star"
     assert tower.tokenize(text) == [i for i in wide_batches.caption_ids(text) if i]

@@ -18,6 +18,7 @@ from tools.mini.training import (
     qwen_batches,
     qwen_model,
     wide_batches,
+    wide_clip,
     wide_model,
     wide_network,
 )
@@ -40,7 +41,7 @@ class Architecture:
         rates: of Muon and AdamW, by stage.
         choose: sets which weights a stage trains.
         begin: what is done to the model before the first stage.
-        cross_over: what is done to the model between the stages.
+        cross_over: (model, stage) to the model that the stage begins with; the same one, or one built anew.
         easy: share of the second stage with easy pictures.
         is_guided: whether the second stage may guide attention.
         heads: (width) to what only training has.
@@ -61,7 +62,7 @@ class Architecture:
     processor: Callable[[], Any]
     folder: Path
     begin: Callable[[Any], None] = lambda model: None
-    cross_over: Callable[[Any], None] = lambda model: None
+    cross_over: Callable[[Any, str], Any] = lambda model, stage: model
     easy: float = 0.0
     stages: tuple[str, ...] = ("vision", "joint")
     is_guided: bool = True
@@ -69,15 +70,23 @@ class Architecture:
     keep: Callable[[Any, Any, Path], None] = lambda model, heads, folder: None
     finish: Callable[[Any], Any] = lambda model: model
 
+    def built_for(self, stage: str) -> Any:
+        """A model of the shape that the stage trains, whose weights are to be read."""
+        made = self.build()
+        for one in self.stages[1 : self.stages.index(stage) + 1]:
+            made = self.cross_over(made, one)
+        return made
+
 
 @torch.no_grad()
-def _words_to_output(llava) -> None:
+def _words_to_output(llava, stage: str):
     """The output layer starts from the word embeddings."""
     embedding = llava.model.language_model.embed_tokens.weight
     for words in (CN_COLORS, CN_SHAPES):
         for english, chinese in words.items():
             embedding[ID[chinese]] = embedding[ID[english]]
     llava.lm_head.weight.copy_(F.rms_norm(embedding, (embedding.shape[1],)) * 0.1)
+    return llava
 
 
 def _llava_parts(llava, stage: str) -> None:
@@ -105,10 +114,13 @@ def _wide_parts(llava, stage: str) -> None:
 
 
 @torch.no_grad()
-def _shrink(llava) -> None:
-    """Make the image tokens smaller beside the words."""
+def _shrink_or_deepen(llava, stage: str):
+    """First make the image tokens smaller beside the words; then lay the decoder anew."""
+    if stage == "together":
+        return wide_model.laid_anew(llava)
     for weight in llava.model.multi_modal_projector.linear_2.parameters():
         weight.mul_(wide_model.SHRINK)
+    return llava
 
 
 ARCHITECTURES = {
@@ -145,13 +157,13 @@ ARCHITECTURES = {
         logits=wide_network.answer_logits,
         stages=("vision", "joint", "together"),
         pictures={"vision": 16, "joint": 16, "together": 16},
-        rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3), "together": (0.005, 5e-4)},
+        rates={"vision": (0.01, 2e-3), "joint": (0.01, 1e-3), "together": (0.01, 1e-3)},
         choose=_wide_parts,
         processor=wide_model.build_processor,
         folder=WEIGHTS / "mini576_base",
-        cross_over=_shrink,
+        cross_over=_shrink_or_deepen,
         is_guided=False,
         heads=wide_network.WideHeads,
-        keep=wide_network.save_clip,
+        keep=wide_clip.save_clip,
     ),
 }

@@ -18,28 +18,44 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_config():
-    """The configuration: CLIP of 3 layers and Llama of 8, width 128, 144 image tokens, 2.2M parameters."""
+def build_config(
+    size: int = SIZE,
+    tower: int = 3,
+    depth: int = 8,
+    feature: int = -1,
+    joint: int = 128,
+    positions: int = 1024,
+):
+    """The configuration: by default CLIP of 3 layers and Llama of 8, 144 image tokens, 2.2M parameters.
+
+    Args:
+        size: of a picture, in pixels in each direction.
+        tower: layers of the tower.
+        depth: layers of the decoder.
+        feature: the layer of the tower that image tokens are taken from.
+        joint: width of the space of pictures and captions.
+        positions: that the decoder has.
+    """
     from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig
 
     vision = CLIPVisionConfig(
         hidden_size=128,
         intermediate_size=384,
-        num_hidden_layers=3,
+        num_hidden_layers=tower,
         num_attention_heads=4,
-        image_size=SIZE,
+        image_size=size,
         patch_size=PATCH,
-        projection_dim=128,
+        projection_dim=joint,
         hidden_act="gelu_pytorch_tanh",
     )
     text = LlamaConfig(
         vocab_size=len(TOKENS),
         hidden_size=128,
         intermediate_size=352,
-        num_hidden_layers=8,
+        num_hidden_layers=depth,
         num_attention_heads=4,
         num_key_value_heads=4,
-        max_position_embeddings=1024,
+        max_position_embeddings=positions,
         bos_token_id=BOS,
         eos_token_id=EOS,
         pad_token_id=PAD,
@@ -50,9 +66,9 @@ def build_config():
         vision_config=vision,
         text_config=text,
         image_token_index=IMAGE,
-        image_seq_length=IMAGE_TOKENS,
+        image_seq_length=(size // PATCH) ** 2,
         vision_feature_select_strategy="default",
-        vision_feature_layer=-1,
+        vision_feature_layer=feature,
         projector_hidden_act="gelu",
         tie_word_embeddings=False,
     )
@@ -81,13 +97,13 @@ def build_model():
     return model
 
 
-def build_processor():
-    """The processor: no cropping, pixels to -1..1, the tokenizer with its chat template."""
+def build_processor(size: int = SIZE):
+    """The processor: no cropping, `size` pixels to -1..1, the tokenizer with its chat template."""
     from transformers import CLIPImageProcessor, LlavaProcessor
 
     images = CLIPImageProcessor(
         do_resize=True,
-        size={"height": SIZE, "width": SIZE},
+        size={"height": size, "width": size},
         do_center_crop=False,
         image_mean=[0.5] * 3,
         image_std=[0.5] * 3,

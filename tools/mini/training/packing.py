@@ -148,15 +148,26 @@ def make_batch(name: str, indices: range, easy: bool = False) -> Batch:
         labels.append(picture.labels)
         rows.append(packed)
         tasks.append(asked)
+    return questions_of(rows, tasks, torch.from_numpy(np.stack(pixels)), torch.from_numpy(np.stack(labels)))
+
+
+def questions_of(
+    rows: list[np.ndarray],
+    tasks: list[list[str]],
+    pixels: torch.Tensor,
+    labels: torch.Tensor,
+    prefix: int | None = len(PREFIX),
+) -> Batch:
+    """The packed questions of some pictures as one batch.
+
+    Args:
+        rows: from `pack`.
+        tasks: from `pack`.
+        pixels: of the pictures.
+        labels: what they show.
+        prefix: how many tokens stand before the questions, for the mask; None where a step decides: it is
+            then the segments [B, T].
+    """
     tokens, targets, segments, positions, evidence, option = torch.from_numpy(np.stack(rows)).unbind(1)
-    return Batch(
-        torch.from_numpy(np.stack(pixels)),
-        torch.from_numpy(np.stack(labels)),
-        tokens,
-        targets,
-        positions,
-        attention_mask(segments),
-        evidence,
-        option,
-        tasks,
-    )
+    mask = segments if prefix is None else attention_mask(segments, prefix)
+    return Batch(pixels, labels, tokens, targets, positions, mask, evidence, option, tasks)

@@ -18,7 +18,7 @@ from pdrop_eval.benchmarks.rendered.pictures import KINDS, Picture
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 from tools.mini.training.lessons import training_questions
 from tools.mini.training.network import Guide
-from tools.mini.training.packing import EASY, SHARES, Batch, Frame, attention_mask, normalise, pack
+from tools.mini.training.packing import EASY, SHARES, Batch, Frame, normalise, pack, questions_of
 from tools.mini.training.qwen_model import GROWTH, MERGE, TOKEN, WINDOW, tower_features
 from tools.mini.training.vocabulary import ASSISTANT, BOS, EOS, QWEN_TOKENS, USER
 
@@ -170,20 +170,9 @@ def make_batch(name: str, indices: range, easy: bool = False) -> QwenBatch:
         seen.append(normalise(picture.image))
         rows.append(packed)
         tasks.append(asked)
-    tokens, targets, segments, positions, evidence, option = torch.from_numpy(np.stack(rows)).unbind(1)
-    prefix = len(BEFORE) + frame.image_tokens
     whole = layout.spread(np.ones((1, GRID * GRID), np.int64))[0]
-    packed_questions = Batch(
-        pixels=torch.empty(0),
-        labels=torch.empty(0),
-        tokens=tokens,
-        targets=targets,
-        positions=positions,
-        mask=attention_mask(segments, prefix),
-        evidence=evidence,
-        option=option,
-        tasks=tasks,
-    )
+    nothing = torch.empty(0)  # pixels and labels are the batch's own
+    packed_questions = questions_of(rows, tasks, nothing, nothing, len(BEFORE) + frame.image_tokens)
     return QwenBatch(
         torch.from_numpy(np.stack(pixels)),
         torch.from_numpy(np.stack(labels)),

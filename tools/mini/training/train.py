@@ -36,9 +36,13 @@ class Trainer:
         self.kind = ARCHITECTURES[options.architecture]
         self.master = self.kind.build()
         self.heads = self.kind.heads(self.master.config.text_config.hidden_size)
+        self.replicate()
+        self.stage, self.step, self.seconds, self.mean_loss = self.kind.stages[0], 0, 0.0, 0.0
+
+    def replicate(self) -> None:
+        """Make the bfloat16 replica of the master weights anew."""
         self.compute = copy.deepcopy(self.master).bfloat16()
         self.compute.set_attn_implementation("packed")
-        self.stage, self.step, self.seconds, self.mean_loss = self.kind.stages[0], 0, 0.0, 0.0
 
     def begin(self, stage: str) -> None:
         """Set the optimizers of a stage up."""
@@ -48,7 +52,7 @@ class Trainer:
         weights = dict(self.master.named_parameters()) | dict(self.heads.named_parameters())
         replicas = dict(self.compute.named_parameters()) | dict(self.heads.named_parameters())
         self.pairs = [(weights[n], replicas[n]) for n in weights if weights[n].requires_grad]
-        # Label heads take part in the first stage only.
+        # Label heads take part in the first and the third stage only.
         matrices: list[torch.Tensor] = []
         others: list[torch.Tensor] = []
         for name, weight in weights.items():
@@ -63,9 +67,9 @@ class Trainer:
         ]
         self.rates = self.kind.rates[stage]
 
-    def steps(self) -> int:
-        """How many steps the stage has."""
-        return getattr(self.options, f"{self.stage}_steps")
+    def steps(self, stage: str | None = None) -> int:
+        """How many steps a stage has, by default the current one."""
+        return getattr(self.options, f"{stage or self.stage}_steps")
 
     def progress(self) -> float:
         """How much of the stage is done, 0 to 1."""
@@ -176,17 +180,19 @@ class Trainer:
     def run(self) -> None:
         """All stages, from wherever the last checkpoint stopped."""
         state = load_state(self.folder)
-        self.begin(state["stage"] if state else self.stage)
         if state:
             self.restore(state)
         else:
             self.kind.begin(self.master)
-            self.compute.load_state_dict(self.master.state_dict())
+            self.replicate()
+            self.begin(self.stage)
         self.run_stage()
-        for stage in self.kind.stages[self.kind.stages.index(self.stage) + 1 :]:
-            if self.stage == "vision":
-                self.kind.cross_over(self.master)
-            self.compute.load_state_dict(self.master.state_dict())
+        for number, stage in enumerate(self.kind.stages):
+            if number <= self.kind.stages.index(self.stage) or not self.steps(stage):
+                continue
+            torch.manual_seed(self.options.seed + number)  # whatever was drawn since the start
+            self.master = self.kind.cross_over(self.master, stage)
+            self.replicate()
             self.begin(stage)
             self.step, self.seconds = 0, 0.0
             self.checkpoint()
@@ -225,9 +231,11 @@ class Trainer:
     def restore(self, state: dict) -> None:
         """Take up a checkpoint."""
         self.step, self.seconds, self.mean_loss = state["step"], state["seconds"], state["loss"]
+        self.master = self.kind.built_for(state["stage"])
         self.master.load_state_dict(state["modules"]["model"])
         self.heads.load_state_dict(state["modules"]["heads"])
-        self.compute.load_state_dict(self.master.state_dict())
+        self.replicate()
+        self.begin(state["stage"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict({**optimizer.state_dict(), "state": saved})
 

@@ -39,6 +39,7 @@ assert len(ID) == len(TOKENS)
 # The text tower pools at the highest token, as CLIP's does.
 CLIP_ENDS = ("<|startoftext|>", "<|endoftext|>")
 CLIP_TOKENS = (*TOKENS, *CLIP_ENDS)
+CLIP_BEGIN, CLIP_END = (CLIP_TOKENS.index(end) for end in CLIP_ENDS)
 
 # The Qwen2.5-VL miniature has the same words; what frames a conversation takes the places of `SPECIAL`.
 QWEN_SPECIAL = (

@@ -11,8 +11,8 @@ from torch import Tensor
 from pdrop_eval.benchmarks.rendered.canvas import GRID
 from tools.mini.training.captions import caption, held, wrong_captions
 from tools.mini.training.lessons import training_questions
-from tools.mini.training.packing import Batch, Frame, attention_mask, draw, normalise, pack
-from tools.mini.training.vocabulary import PAD, TOKENS, encode
+from tools.mini.training.packing import Batch, Frame, attention_mask, draw, normalise, pack, questions_of
+from tools.mini.training.vocabulary import CLIP_BEGIN, CLIP_END, PAD, encode
 from tools.mini.training.wide_model import CAPTION, CELL, WIDE
 
 WRONG = 5  # captions to a picture
@@ -60,7 +60,7 @@ def normalise_wide(image: np.ndarray) -> np.ndarray:
 
 def caption_ids(text: str) -> list[int]:
     """A caption's tokens, padded to the text tower's length: beginning, words and characters, end."""
-    ids = [len(TOKENS), *encode(text)[: CAPTION - 2], len(TOKENS) + 1]
+    ids = [CLIP_BEGIN, *encode(text)[: CAPTION - 2], CLIP_END]
     return ids + [PAD] * (CAPTION - len(ids))
 
 
@@ -86,18 +86,8 @@ def make_batch(name: str, indices: range, easy: bool = False) -> WideBatch:
         own.append(caption_ids(caption(picture)))
         wrong += [caption_ids(text) for text in wrong_captions(rng, picture, WRONG)]
         holds.append(held(picture))
-    tokens, targets, segments, positions, evidence, option = torch.from_numpy(np.stack(rows)).unbind(1)
-    packed_questions = Batch(
-        pixels=torch.empty(0),
-        labels=torch.empty(0),
-        tokens=tokens,
-        targets=targets,
-        positions=positions,
-        mask=segments,
-        evidence=evidence,
-        option=option,
-        tasks=tasks,
-    )
+    nothing = torch.empty(0)  # pixels and labels are the batch's own
+    packed_questions = questions_of(rows, tasks, nothing, nothing, None)
     return WideBatch(
         torch.from_numpy(np.stack(pixels)),
         torch.from_numpy(np.stack(labels)),

@@ -1,8 +1,6 @@
 """What training adds to the miniature of 576 tokens: its class token's lessons, and image tokens left out."""
 
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,17 +12,27 @@ from pdrop_eval.benchmarks.rendered.canvas import GRID
 from pdrop_eval.utils.paths import MINI_CHECKPOINT
 from tools.mini.training.captions import HELD
 from tools.mini.training.network import PatchLabels
-from tools.mini.training.vocabulary import BOS, USER, build_clip_tokenizer
+from tools.mini.training.vocabulary import EOS
 from tools.mini.training.wide_batches import WideBatch
 from tools.mini.training.wide_model import CELL, FEATURE_LAYER, JOINT, SIDE_TOKENS, build_text_config
+from tools.mini.training.wide_tokens import BEFORE, Kept, all_tokens, kept_tokens
 
-BEFORE = (BOS, USER)
+CHARACTER = 2  # which of the planes of labels
 LABEL_WEIGHT = 0.3  # of the patch labels beside the teacher
 KEPT_UP = 0.1  # of the first stage's lessons in the third
+EARLY = 5  # layers of the decoder after which the third stage asks for the answer, too
+EARLY_WEIGHT = 0.3
+AHEAD = 4  # tokens of the answer that are asked for there: the next one and those after it
+BESIDE = (-1, 1)  # cells to the left and the right whose characters a token is taught
+BESIDE_WEIGHT = 0.2
+BY_CELL = 0.4  # of the third stage's steps that leave tokens out leave out whole cells
 
 
 class WideHeads(PatchLabels):
-    """Patch labels, and for the class token: what the picture holds, and which caption is the picture's."""
+    """Patch labels, and for the class token: what the picture holds, and which caption is the picture's.
+
+    For the third stage also: what stands beside a token, and what an answer goes on with.
+    """
 
     def __init__(self, width: int):
         from transformers import CLIPTextModel
@@ -35,6 +43,57 @@ class WideHeads(PatchLabels):
         self.text_projection = nn.Linear(build_text_config().hidden_size, JOINT, bias=False)
         self.text_model = CLIPTextModel(build_text_config())
         self.logit_scale = nn.Parameter(torch.tensor(2.3))
+        self.beside = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in BESIDE)
+        self.ahead = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(AHEAD))
+        for ahead in self.ahead:
+            nn.init.eye_(ahead.weight)
+
+    def beside_loss(self, model, tokens: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+        """What tokens [B, 576, d] know of the characters beside them: the loss, and how often they are right.
+
+        Args:
+            model: whose word embeddings name the characters.
+            tokens: as the decoder gets them.
+            labels: int [B, 4, 576].
+        """
+        grid = labels[:, CHARACTER].unflatten(1, (SIDE_TOKENS, SIDE_TOKENS))
+        losses, right = [], []
+        for step, beside in zip(BESIDE, self.beside, strict=True):
+            wanted = torch.zeros_like(grid)
+            if step > 0:
+                wanted[..., : -step * CELL] = grid[..., step * CELL :]
+            else:
+                wanted[..., -step * CELL :] = grid[..., : step * CELL]
+            wanted = wanted.flatten()
+            scores = self(model, beside(tokens.float()))[CHARACTER].flatten(0, 1)
+            losses.append(F.cross_entropy(scores, wanted))
+            right.append((scores.argmax(-1) == wanted)[wanted > 0].float().mean())
+        return torch.stack(losses).sum(), torch.stack(right).mean().item()
+
+    def ahead_loss(self, model, hidden: Tensor, targets: Tensor) -> Tensor:
+        """How well the first layers know the answer: the loss of the next tokens of it, `AHEAD` at once.
+
+        In a large vocabulary the end of a question knows a whole word, which is one token there. Here it
+        knows the first character unless it is asked for the others.
+
+        Args:
+            model: whose norm and output layer are used.
+            hidden: [B, T, d], after `EARLY` layers.
+            targets: int [B, T], below zero where there is none.
+        """
+        normed = model.model.language_model.norm(hidden)
+        goes_on = targets >= 0
+        losses = []
+        for step, ahead in enumerate(self.ahead):
+            wanted = targets[:, step:]
+            if step:
+                goes_on = goes_on[:, :-1] & (targets[:, step - 1 : -1] != EOS) & (wanted >= 0)
+            known = ahead(normed[:, : wanted.shape[1]][goes_on].float())
+            scores = model.lm_head(known.to(hidden.dtype)).float()
+            # A sum: where no answer is that long, the mean of nothing is no number.
+            total = F.cross_entropy(scores, wanted[goes_on], reduction="sum")
+            losses.append(total / goes_on.sum().clamp(min=1))
+        return torch.stack(losses).mean()
 
     def class_loss(self, pooled: Tensor, batch: WideBatch) -> tuple[Tensor, list[float]]:
         """What the class token [B, d] is taught: the loss; how often it finds what is held, and the caption.
@@ -87,53 +146,6 @@ def _output(found) -> Tensor:
     return found[0] if isinstance(found, tuple) else found
 
 
-@dataclass(frozen=True)
-class Kept:
-    """The image tokens that a step leaves to the decoder, the same number of each picture.
-
-    Attributes:
-        ids: int [B, n], in order, of the 576.
-        positions: int [B, n], that the decoder is told.
-        next_position: of the text that follows.
-    """
-
-    ids: Tensor
-    positions: Tensor
-    next_position: int
-
-    def holds(self) -> Tensor:
-        """Bool [B, 12 * 12]: whether one of a cell's tokens is left."""
-        found = torch.zeros(len(self.ids), SIDE_TOKENS**2, dtype=torch.bool).scatter_(1, self.ids, True)
-        half = SIDE_TOKENS // 2
-        return found.view(-1, half, 2, half, 2).any(4).any(2).flatten(1)
-
-
-def kept_tokens(rng: Random, count: int, whole: float = 0.15) -> Kept:
-    """Which image tokens the decoder sees: all, or random ones, at their own positions or renumbered.
-
-    Args:
-        rng: decides.
-        count: of the pictures.
-        whole: how often all are left.
-    """
-    total, first = SIDE_TOKENS**2, len(BEFORE)
-    if rng.random() < whole:
-        return all_tokens(count)
-    n = rng.randint(total // 9, total // 2)
-    order = torch.Generator().manual_seed(rng.getrandbits(32))
-    ids = torch.stack([torch.randperm(total, generator=order)[:n].sort().values for _ in range(count)])
-    if rng.random() < 0.5:
-        return Kept(ids, first + torch.arange(n).expand(count, -1), first + n)
-    return Kept(ids, first + ids, first + total)
-
-
-def all_tokens(count: int) -> Kept:
-    """All image tokens of `count` pictures, at their own positions."""
-    total, first = SIDE_TOKENS**2, len(BEFORE)
-    ids = torch.arange(total).expand(count, -1)
-    return Kept(ids, first + ids, first + total)
-
-
 def answer_logits(model, batch: WideBatch, guide: None = None) -> tuple[Tensor, Tensor]:
     """Logits [answers, vocabulary] at the places that have a target, and the targets [answers].
 
@@ -142,25 +154,25 @@ def answer_logits(model, batch: WideBatch, guide: None = None) -> tuple[Tensor, 
     kept = _kept(batch)
     asked = batch.packed
     told = kept.holds().gather(1, asked.evidence.clamp(min=0)) | (asked.evidence < 0)
-    return _answered(model, batch, kept, tower_states(model, batch.pixels)[0], (asked.targets >= 0) & told)
+    wanted = (asked.targets >= 0) & told
+    hidden = _decoded(model, batch, kept, tower_states(model, batch.pixels)[0])[-1]
+    return model.lm_head(hidden[wanted]).float(), asked.targets[wanted]
 
 
-def _kept(batch: WideBatch) -> Kept:
+def _kept(batch: WideBatch, by_cell: float = 0.0) -> Kept:
     count = len(batch.packed.tokens)
-    return kept_tokens(Random(batch.seed), count) if batch.seed else all_tokens(count)
+    return kept_tokens(Random(batch.seed), count, by_cell=by_cell) if batch.seed else all_tokens(count)
 
 
-def _answered(model, batch: WideBatch, kept: Kept, image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and targets at the places `wanted` [B, T], where the decoder sees some of the image tokens."""
+def _decoded(model, batch: WideBatch, kept: Kept, image: Tensor) -> list[Tensor]:
+    """The questions' hidden states [B, T, d] after `EARLY` layers and at the end, of some image tokens."""
     asked, dtype = batch.packed, model.dtype
     embed = model.model.language_model.embed_tokens
     image = image.gather(1, kept.ids[..., None].expand(-1, -1, image.shape[-1]))
     count, n = kept.ids.shape
     prefix = len(BEFORE) + n
     before = torch.tensor(BEFORE).expand(count, -1)
-    seen = torch.ones(prefix, prefix, dtype=torch.bool).tril()
     mask = batch.question_mask(prefix)
-    mask[:, 0, :prefix, :prefix] = seen
     bias = torch.zeros(mask.shape, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
     positions = torch.cat(
         [
@@ -170,14 +182,15 @@ def _answered(model, batch: WideBatch, kept: Kept, image: Tensor, wanted: Tensor
         ],
         1,
     )
-    hidden = model.model.language_model(
+    known = model.model.language_model(
         inputs_embeds=torch.cat([embed(before), image, embed(asked.tokens)], 1),
         attention_mask=bias,
         position_ids=positions,
         use_cache=False,
         prefix=prefix,
-    ).last_hidden_state[:, prefix:]
-    return model.lm_head(hidden[wanted]).float(), asked.targets[wanted]
+        output_hidden_states=True,
+    )
+    return [known.hidden_states[EARLY][:, prefix:], known.last_hidden_state[:, prefix:]]
 
 
 @cache
@@ -213,43 +226,26 @@ def see(model, heads: WideHeads, batch: WideBatch) -> tuple[Tensor, dict]:
 def see_and_answer(model, heads: WideHeads, batch: WideBatch) -> tuple[Tensor, dict]:
     """The loss of the third stage, and what to log.
 
-    The tower learns with the decoder while image tokens are left out, and every question counts: what a token
-    shows has to be known to others near it. The class token is taught at both ends of the last layer, so that
-    the attention by which strategies choose looks at what a picture holds.
+    The tower learns with the decoder while image tokens or whole cells are left out, and every question
+    counts: what a token shows has to be known to others near it, which are also taught the characters beside
+    them. The first layers of the decoder are asked for the answer, too. The class token is taught at both
+    ends of the last layer, so that the attention by which strategies choose looks at what a picture holds.
     """
     tokens, pooled = tower_states(model, batch.pixels, whole=True)
-    logits, targets = _answered(model, batch, _kept(batch), tokens, batch.packed.targets >= 0)
-    answers = F.cross_entropy(logits, targets)
+    early, late = _decoded(model, batch, _kept(batch, BY_CELL), tokens)
+    targets = batch.packed.targets
+    asked = targets >= 0
+    answers = F.cross_entropy(model.lm_head(late[asked]).float(), targets[asked])
+    ahead = heads.ahead_loss(model, early, targets)
     labels, accuracy = heads.loss(model, tokens, batch.labels)
+    beside, beside_right = heads.beside_loss(model, tokens, batch.labels)
     lessons = [heads.class_loss(one, batch) for one in pooled]
     classes = torch.stack([loss for loss, _ in lessons]).mean()
-    return answers + KEPT_UP * (labels + classes), {
+    loss = answers + EARLY_WEIGHT * ahead + KEPT_UP * (labels + classes) + BESIDE_WEIGHT * beside
+    return loss, {
         "answers": round(answers.item(), 4),
+        "ahead": round(ahead.item(), 4),
         "patches": [round(a, 3) for a in accuracy],
+        "beside": round(beside_right, 3),
         "class": [[round(a, 3) for a in found] for _, found in lessons],
     }
-
-
-def save_clip(model, heads: WideHeads, folder: Path) -> None:
-    """Write the CLIP of the tower and the text tower, with its tokenizer, into `<folder>/clip`."""
-    from transformers import CLIPConfig, CLIPModel
-
-    config = CLIPConfig(
-        text_config=build_text_config().to_dict(),
-        vision_config=model.config.vision_config.to_dict(),
-        projection_dim=JOINT,
-    )
-    clip = CLIPModel(config)
-    parts = {
-        "text_model": heads.text_model,
-        "text_projection": heads.text_projection,
-        "visual_projection": heads.visual_projection,
-        "vision_model": model.model.vision_tower,
-    }
-    with torch.no_grad():
-        for name, part in parts.items():
-            own = getattr(clip, name)
-            own.load_state_dict(getattr(part, name, part).state_dict())
-        clip.logit_scale.copy_(heads.logit_scale)
-    clip.bfloat16().save_pretrained(folder / "clip")
-    build_clip_tokenizer().save_pretrained(folder / "clip")
