@@ -54,19 +54,23 @@ def answer_suite(
     return found
 
 
+def is_right(answers: dict[str, list[str]]) -> dict[str, list[bool]]:
+    """Whether each answer is exactly right, by task."""
+    return {
+        task: [a == question.answer for a, (_, question, _) in zip(given, render(task), strict=False)]
+        for task, given in answers.items()
+    }
+
+
 def exact_match(answers: dict[str, list[str]]) -> dict[str, float]:
     """Share of exactly right answers by task, 0 to 1."""
-    shares = {}
-    for task, given in answers.items():
-        right = [a == question.answer for a, (_, question, _) in zip(given, render(task), strict=False)]
-        shares[task] = sum(right) / len(right)
-    return shares
+    return {task: sum(right) / len(right) for task, right in is_right(answers).items()}
 
 
-def best_constant() -> dict[str, float]:
-    """Share of right answers by task for the best answer that is always the same."""
-    shares = {}
+def best_constant(questions: int = QUESTIONS) -> dict[str, list[str]]:
+    """By task, the answer that is right most often, given to each of the first `questions` questions."""
+    given = {}
     for task in TASKS:
-        answers = Counter(question.answer for _, question, _ in render(task))
-        shares[task] = answers.most_common(1)[0][1] / answers.total()
-    return shares
+        asked = [question.answer for _, question, _ in render(task, questions)]
+        given[task] = Counter(asked).most_common(1)[0][:1] * len(asked)
+    return {task: list(answers) for task, answers in given.items()}

@@ -3,6 +3,7 @@
 python -m tools.mini.cards.card results/mini-training        # a finished training, to mini_base
 python -m tools.mini.cards.card                              # its card again, of the weights that are there
 python -m tools.mini.cards.card --architecture qwen2_5_vl    # the card of mini_qwen2_5_vl again
+python -m tools.mini.cards.card --architecture llava576 --written   # its page again, from what was measured
 """
 
 import argparse
@@ -10,20 +11,18 @@ import json
 import math
 import platform
 import shutil
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pdrop_eval.benchmarks.registry import by_task
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
+from tools.mini.cards.targets import NAMES, SHARES, dropped, target_table, targets
 from tools.mini.training.checkpoints import load_state
 from tools.mini.training.vocabulary import QWEN_TOKENS, TOKENS
 
 if TYPE_CHECKING:
     from tools.mini.training.architectures import Architecture
 
-NAMES = {task: by_task()[task].name for task in TASKS}
-SHARES = (0.5, 0.1)
+RANK = Path("results/figures/rank_mini_vs_7b.md")
 
 
 def export(run: Path, kind: "Architecture", out: Path) -> None:
@@ -36,7 +35,7 @@ def export(run: Path, kind: "Architecture", out: Path) -> None:
     state = load_state(run)
     if state is None:
         raise SystemExit(f"There is no checkpoint in {run}. Run `make train-mini` first.")
-    model = kind.build()
+    model = kind.built_for(state["stage"])
     model.load_state_dict(state["modules"]["model"])
     model = kind.finish(model)
     model.generation_config.max_new_tokens = 16
@@ -45,7 +44,8 @@ def export(run: Path, kind: "Architecture", out: Path) -> None:
     kind.processor().save_pretrained(out)
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
     if (run / "clip").is_dir():
-        shutil.copytree(run / "clip", out.parent / out.name.replace("base", "clip"), dirs_exist_ok=True)
+        beside = out.with_name(f"{out.name.removesuffix('_base')}_clip")
+        shutil.copytree(run / "clip", beside, dirs_exist_ok=True)
 
 
 def depths(layers: int) -> tuple[int, ...]:
@@ -53,8 +53,8 @@ def depths(layers: int) -> tuple[int, ...]:
     return 1, layers // 4, layers // 2, 3 * layers // 4
 
 
-def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict]:
-    """Exact match by task, and the answers with the image.
+def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict, dict]:
+    """Exact match by task, what of it was aimed at, and the answers with the image.
 
     With the image, with a blank one, for the best constant answer, and after drops at several depths.
 
@@ -64,44 +64,53 @@ def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict]:
     """
     from pdrop_eval.strategies.fastv import FastV
     from pdrop_eval.strategies.pyramiddrop import PyramidDrop
-    from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
+    from tools.mini.answer import answer_suite, best_constant, exact_match, is_right, load_mini
 
     model, processor = load_mini(folder)
-    answer = partial(answer_suite, model, processor, questions=questions)
+    right: dict[str, dict[str, list[bool]]] = {}
+
+    def asked(name: str, *args, **kwargs) -> dict:
+        answers = answer_suite(model, processor, *args, questions=questions, **kwargs)
+        right[name] = is_right(answers)
+        measured[name] = exact_match(answers)
+        print(f"{name}: {100 * sum(measured[name].values()) / len(TASKS):.1f}", flush=True)
+        return answers
+
+    measured: dict[str, dict[str, float]] = {}
+    answers = asked("image")
+    asked("blank image", blank=True)
+    constant = best_constant(questions)
+    right["best constant answer"], measured["best constant answer"] = (
+        is_right(constant),
+        exact_match(constant),
+    )
     # Positions of more than one dimension can't be renumbered.
-    pdrop = PyramidDrop() if model.config.model_type == "llava" else PyramidDrop(positions="keep")
-    answers = answer()
-    measured = {
-        "image": exact_match(answers),
-        "blank image": exact_match(answer(blank=True)),
-        "best constant answer": best_constant(),
-        "PyramidDrop, λ=0.5": exact_match(answer(pdrop)),
-    }
-    if pdrop.positions != "keep":
-        measured["PyramidDrop, positions kept"] = exact_match(answer(PyramidDrop(positions="keep")))
-    for depth in depths(model.config.text_config.num_hidden_layers):
+    can_renumber = model.config.model_type == "llava"
+    asked("PyramidDrop, λ=0.5", PyramidDrop() if can_renumber else PyramidDrop(positions="keep"))
+    if can_renumber:
+        asked("PyramidDrop, positions kept", PyramidDrop(positions="keep"))
+    layers = model.config.text_config.num_hidden_layers
+    for depth in depths(layers):
         for share in SHARES:
-            name = f"{share:.0%} after {depth} layer{'s' if depth > 1 else ''}"
-            measured[name] = exact_match(answer(FastV(k=depth, r=1 - share)))
-            print(name, measured[name], flush=True)
-    return measured, answers
+            asked(dropped(share, depth), FastV(k=depth, r=1 - share))
+    return measured, targets(measured, right, layers), answers
 
 
-def _log(folder: Path) -> list[dict]:
-    lines = (folder / "training_log.jsonl").read_text().splitlines()
+def _log(folder: Path, name: str = "training_log.jsonl") -> list[dict]:
+    lines = (folder / name).read_text().splitlines()
     # After a resume a step may be logged again: the later line counts.
     return list({(e["stage"], e["step"], "validation" in e): e for e in map(json.loads, lines)}.values())
 
 
 def draw_curve(folder: Path, guided: float) -> None:
-    """`curve.svg`: loss and held-out accuracy of the second stage, guided up to step `guided`."""
+    """`curve.svg`: loss and held-out accuracy after the first stage, guided up to step `guided`."""
     import matplotlib
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "pdrop-eval"
     from matplotlib import pyplot as plt
 
-    log = [entry for entry in _log(folder) if entry["stage"] == "joint"]
+    log, ends = _answering(_log(folder))
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
     losses = [e for e in log if "loss" in e]
     left.plot([e["step"] for e in losses], [e["loss"] for e in losses], color="black")
@@ -116,7 +125,22 @@ def draw_curve(folder: Path, guided: float) -> None:
         left.axvline(guided, color="grey", linestyle=":")
         left.annotate("guidance ends ", (guided, losses[1]["loss"]), ha="right", color="dimgrey")
         right.axvline(guided, color="grey", linestyle=":")
+    for end in ends:
+        for axis in (left, right):
+            axis.axvline(end, color="grey", linestyle="--")
     figure.savefig(folder / "curve.svg", metadata={"Date": None})
+
+
+def _answering(log: list[dict]) -> tuple[list[dict], list[int]]:
+    """The stages in which questions are answered as one, and the steps at which one ended."""
+    second = [entry for entry in log if entry["stage"] == "joint"]
+    third = [entry for entry in log if entry["stage"] == "together"]
+    if not third:
+        return second, []
+    end = max(entry["step"] for entry in second)
+    # The third stage has other lessons beside the answers, which its loss adds up.
+    own = ({**e, "step": end + e["step"]} | ({"loss": e["answers"]} if "answers" in e else {}) for e in third)
+    return [*second, *own], [end]
 
 
 def exact_match_table(measured: dict) -> str:
@@ -143,13 +167,13 @@ def print_sizes(answers: dict[str, list[str]]) -> str:
     return "\n".join(rows)
 
 
-def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
+def write_card(folder: Path, measured: dict, aims: dict, answers: dict, run: dict) -> None:
     """`README.md` and `card.json` beside the weights."""
     chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
     above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
     questions = len(answers[TASKS[0]])
     deviation = 100 * math.sqrt(0.25 / questions)
-    card = {"exact_match": measured, "training": run, "answers": answers}
+    card = {"exact_match": measured, "targets": aims, "training": run, "answers": answers}
     (folder / "card.json").write_text(json.dumps(card, ensure_ascii=False) + "\n", encoding="utf-8")
     kind = run.get("architecture", "llava")
     name = "card_template.md" if kind == "llava" else f"card_{kind}.md"
@@ -158,6 +182,8 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
         .read_text(encoding="utf-8")
         .format(
             table=exact_match_table(measured),
+            targets=target_table(aims),
+            rank=rank_table(folder),
             sizes=print_sizes(answers),
             vocabulary=len(QWEN_TOKENS if kind == "qwen2_5_vl" else TOKENS),
             tasks=len(TASKS),
@@ -170,16 +196,42 @@ def write_card(folder: Path, measured: dict, answers: dict, run: dict) -> None:
     )
 
 
+def rank_table(folder: Path) -> str:
+    """The correlations of `make rank`, as its page has them; if it is of other weights, what to do."""
+    from pdrop_eval.records.run_identity import checkpoint_sha256
+
+    page = RANK.read_text(encoding="utf-8") if RANK.is_file() else ""
+    if f"checkpoint {checkpoint_sha256(folder, None)[:12]}." not in page:
+        return "Not measured of these weights: `make rank`, which writes this card again."
+    return "\n".join(line for line in page.splitlines() if line.startswith("|"))
+
+
 def training_facts(folder: Path, arguments: dict) -> dict:
     """What the log says of the run: minutes of each stage, steps, last loss, and on what it ran."""
     facts = dict(arguments)
-    for stage in ("vision", "joint"):
-        entries = [e for e in _log(folder) if e["stage"] == stage]
+    log = _log(folder)
+    stages = dict.fromkeys(e["stage"] for e in log)
+    facts = {k: v for k, v in facts.items() if not k.endswith("_steps") or k.removesuffix("_steps") in stages}
+    for stage in stages:
+        entries = [e for e in log if e["stage"] == stage]
         facts[f"{stage}_minutes"] = round(entries[-1]["seconds"] / 60)
         facts[f"{stage}_steps"] = entries[-1]["step"]
-        facts[f"{stage}_loss"] = [e["loss"] for e in entries if "loss" in e][-1]
+        losses = [e.get("answers", e["loss"]) for e in entries if "loss" in e]
+        last = losses[-5:] if "answers" in entries[0] else losses[-1:]  # of single steps, or a running mean
+        facts[f"{stage}_loss"] = round(sum(last) / len(last), 4)
     facts["machine"] = platform.machine()
     return facts
+
+
+def _check_stages(run: Path, kind: "Architecture") -> None:
+    """Refuse a training without all of the stages that its card speaks of."""
+    logged = {entry["stage"] for entry in _log(run, "log.jsonl")}
+    missing = [stage for stage in kind.stages if stage not in logged]
+    if missing:
+        raise SystemExit(
+            f"The training in {run} has no stage {', '.join(missing)}, which the card describes: none may "
+            "have 0 steps."
+        )
 
 
 def main() -> None:
@@ -191,15 +243,27 @@ def main() -> None:
     parser.add_argument("--architecture", choices=tuple(ARCHITECTURES), help="default: the run's, or llava")
     parser.add_argument("--out", type=Path, help="default: where the checkpoint ships")
     parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each task that are measured")
+    parser.add_argument(
+        "--written",
+        action="store_true",
+        help="measure nothing: the page again, from card.json, if it is there",
+    )
     options = parser.parse_args()
     arguments = json.loads((options.run / "arguments.json").read_text()) if options.run else {}
     kind = ARCHITECTURES[options.architecture or arguments.get("architecture", "llava")]
     out = options.out or kind.folder
     if options.run:
+        _check_stages(options.run, kind)
         export(options.run, kind, out)
         facts = training_facts(out, arguments)
+    elif options.written and not (out / "card.json").is_file():
+        return
     else:
-        facts = json.loads((out / "card.json").read_text(encoding="utf-8"))["training"]
+        card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+        facts = card["training"]
+        if options.written:
+            write_card(out, card["exact_match"], card["targets"], card["answers"], facts)
+            return
     draw_curve(out, facts["guided"] * facts["joint_steps"] if kind.is_guided else 0)
     write_card(out, *measure(out, options.questions), facts)
 
