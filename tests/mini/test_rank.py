@@ -17,9 +17,11 @@ def _few_resamples(monkeypatch):
     monkeypatch.setattr(rank, "RESAMPLES", 200)
 
 
-def row(strategy, scores, words=(), run=True):
+def row(strategy, scores, words=(), run=True, own=False, tokens=None):
     found = {name: SimpleNamespace(score=score) for name, score in zip(KEYS, scores, strict=True)}
-    return SimpleNamespace(info=info_of(strategy), words=words, run=run or None, cells=found)
+    return SimpleNamespace(
+        info=info_of(strategy), words=words, run=run or None, cells=found, own=own, tokens=tokens
+    )
 
 
 def board(*blocks, vanilla=(80.0, 50.0, 90.0)):
@@ -44,6 +46,18 @@ def test_a_cell_compares_what_both_have_each_in_percent_of_its_own():
 def test_a_setting_that_every_run_needs_is_no_variation():
     found = cells(board((1 / 9, [row("cdpruner", (40.0, 45.0, 90.0), words=("text_tower=clip",))])))
     assert [c.strategy for c in found] == ["cdpruner"]
+    assert cells(board((1 / 9, [row("divprune", (40.0, 45.0, 90.0), words=("rope=False",))]))) == []
+
+
+def test_a_strategy_at_its_own_setting_is_a_cell_at_its_own_tokens_alone():
+    """PruMerge+ is published at 128; the block is the nearest to what it measured, which may be far."""
+
+    def placed(tokens):
+        own = row("prumerge_plus", (40.0, 45.0, 90.0), own=True, tokens=tokens)
+        return [c.tokens for c in cells(board((128 / 576, [own])))]
+
+    assert placed(150.0) == []
+    assert placed(130.0) == [128]
 
 
 def test_groups_compare_their_own_benchmarks():

@@ -98,6 +98,8 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
             other = [word for word in row.words if not word.startswith(NEEDED)]  # than as published
             if row.run is None or other or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
                 continue
+            if row.own and abs(row.tokens / WHOLE - near[0] / WHOLE) > CLOSE:
+                continue  # its own setting is another budget, though this block is the nearest
             own = {
                 name: 100 * cell.score / whole[name]
                 for name, cell in row.cells.items()
@@ -254,11 +256,15 @@ def write(root: Path, name: str, out: Path) -> None:
     found = boards(find_table(name), to_runs(load_records(root)))
     ours = [board for board in found if board.architecture == "llava-1.5"]
     if not ours:
-        raise UserError(f"No run of a LLaVA-1.5 at a budget is in {root}. Run first: make shelf")
+        raise UserError(f"No run of a LLaVA-1.5 at a budget is in {root}. Run first: make rank")
+    if len(ours) > 1:
+        names = ", ".join(board.model for board in ours)
+        raise UserError(f"{root} has runs of several models: {names}. Name a folder with those of one.")
     board = ours[0]
     known = cells(board)
     page = (
         f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}\n"
+        f"{MEASURED} {board.model}, checkpoint {str(board.runs[0].checkpoint)[:12]}.\n\n"
         f"Settings: {settings(board.runs)}\n\nQuestions: {asked(board)}, {questions(board.runs)}\n"
         f"{_out(board)}"
     )
@@ -269,12 +275,14 @@ def write(root: Path, name: str, out: Path) -> None:
     print(f"{page}\nWritten: {out / NAME}.{{{','.join([*files, 'csv', 'md'])}}}")
 
 
+MEASURED = "Measured on"  # what the page says before the model and its checkpoint
 PAGE = """\
 A cell is a strategy at a budget: 192, 128 or 64 of 576 image tokens. Compared is the mean over benchmarks of
 the score in percent of the model's own without dropping, on the miniature and as published of LLaVA-1.5-7B,
 over the benchmarks that both have. A cell without a published number doesn't enter. The interval resamples
-strategies. The recipe of the miniature may be chosen on the first half of the strategies alone; the held-out
-half is the test. So far nothing of the recipe was changed after a measurement.
+strategies. The recipe of the miniature may be chosen on the first half of the strategies; the held-out half
+is the test. Its last stage was thought of after an earlier measurement of both halves (the model's card says
+why), so the held-out half is no untouched test of that stage.
 
 ![Published against measured](rank_mini_vs_7b.svg)
 """
