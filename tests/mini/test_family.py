@@ -59,8 +59,9 @@ def dirs(tmp_path):
 
 def test_the_members_are_the_models_of_the_tables(monkeypatch):
     conf = {path.stem for path in (CONF / "model").glob("mini*.yaml")}
-    assert set(FAMILY) == conf - {"mini_qwen2_5_vl"}  # which has a training of its own
-    for name, member in FAMILY.items():
+    read = {name: member for name, member in FAMILY.items() if member.start != family.WIDE_BASE}
+    assert set(read) == conf - {"mini_qwen2_5_vl"}  # which has a training of its own
+    for name, member in read.items():
         model = compose_config([f"model={name}"]).model
         assert (model.train, model.train_ratio) == ("pdrop" if member.ratio else "vanilla", member.ratio)
         assert (CONF / "recipe" / f"{member.recipe}.yaml").is_file()
@@ -69,7 +70,7 @@ def test_the_members_are_the_models_of_the_tables(monkeypatch):
 
 def test_members_of_an_architecture_differ_in_their_strategy_alone():
     for member in FAMILY.values():
-        vanilla = FAMILY[member.model]
+        vanilla = FAMILY[member.name.partition("_pdrop")[0]]
         assert (member.recipe, member.grids) == (vanilla.recipe, vanilla.grids)
         start = family.FAMILY.get(member.start)
         assert start is None or start.ratio == member.ratio
@@ -78,6 +79,16 @@ def test_members_of_an_architecture_differ_in_their_strategy_alone():
 def test_a_member_is_shipped_where_its_model_is_read():
     assert family.shipped("mini") == MINI_CHECKPOINT
     assert family.shipped("mini_next_p9") == MINI_CHECKPOINTS / "mini_next_p9"
+
+
+def test_members_of_576_tokens_lie_beside_their_start(tmp_path):
+    assert family.shipped("mini576_pdrop_05") == family.WIDE / "mini576_pdrop_05"
+    assert family.start_of(FAMILY["mini576"], tmp_path) == str(family.WIDE / "mini576_base")
+    line = family.command(FAMILY["mini576_pdrop_05"], "there", tmp_path)
+    assert line[3:] == [
+        "model=mini", "model.pretrained=there", "recipe=mini576", "phases=[instruct]", "strategy=pdrop",
+        "strategy.ratio=0.5", f"output={tmp_path / 'mini576_pdrop_05'}",
+    ]  # fmt: skip
 
 
 def test_the_command_line_says_all(tmp_path):

@@ -1,12 +1,14 @@
 """The LLaVA-NeXT miniature begins with what the one of LLaVA-1.5 knows."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
 from transformers import AutoProcessor, LlavaNextForConditionalGeneration
 
 from pdrop_eval.benchmarks.rendered.suite import render
+from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.utils.errors import UserError
 from tools.mini import answer
 from tools.mini import next as mini_next
@@ -101,3 +103,13 @@ def test_what_is_no_llava_1_5_is_refused(start, tmp_path):
         mini_next.build_next(start, "p4")
     with pytest.raises(UserError, match="of type llava_next"):
         mini_next.build_next(mini_next.save_next(start, "p5", tmp_path / "p5"), "p5")
+
+
+@pytest.mark.parametrize(
+    ("size", "anyres", "positions"),
+    # 144 + 4 x 144 + 24 + 512; 9 x 144 + 12 x 8 + 512 at the most; 5 x 576 + 48 + 512; 9 x 576 + 24 x 8 + 512
+    [(96, "p5", 2048), (96, "p9", 2048), (192, "p5", 4096), (192, "p9", 8192)],
+)
+def test_there_is_a_position_for_every_token(size, anyres, positions):
+    vision = SimpleNamespace(image_size=size, patch_size=8)
+    assert mini_next._positions(vision, pinpoints(anyres, size)) == positions

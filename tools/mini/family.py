@@ -6,7 +6,8 @@
 Each member is one `pdrop-eval-train` in a process of its own: members of one recipe see the same data in the
 same order from the same start, and differ in their strategy alone. A LLaVA-NeXT begins with the LLaVA-1.5 of
 its own strategy, and one of up to eight tiles with the one of up to four. A training that was interrupted
-goes on; one that is finished is only exported, to where `model=<name>` finds it.
+goes on; one that is finished is only exported, to where `model=<name>` finds it. The members of 576 image
+tokens ship with no wheel: they lie beside what they begin with.
 """
 
 import argparse
@@ -29,7 +30,8 @@ from pdrop_eval.utils.validation import check_choice
 WORK = Path("results/family")
 DATA = Path("results/training-data")
 SHIPPED = MINI_CHECKPOINT.parent
-BASE = "mini_base"
+BASE, WIDE_BASE = "mini_base", "mini576_base"
+WIDE = Path("tools/mini/weights")  # of the miniatures of 576 image tokens, in a clone of the repository
 RECORD = "training_record.json"
 LOG = "training_log.jsonl"
 MOST_BYTES = 15_000_000  # of a member's folder
@@ -39,13 +41,16 @@ _WEIGHTS = ("*.json", "*.jinja", "*.safetensors")
 RENDERED: dict[str, dict[str, Any]] = {
     "family": {"pictures": 24000, "turns": (1, 1), "seed": 1},
     "next": {"pictures": 8000, "turns": (1, 1), "seed": 2, "small": 0.5},
+    "wide": {"pictures": 8000, "turns": (1, 1), "seed": 3},
 }
-_DATA_OF = {"mini_family": "family", "mini_next": "next", "mini_next_p9": "next"}
+_DATA_OF = {"mini_family": "family", "mini_next": "next", "mini_next_p9": "next", "mini576": "wide"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One miniature. `name` is its model in conf/model, `start` the member (or `BASE`) that it begins with.
+    """One miniature. `name` is its model in conf/model, `start` the member or base that it begins with.
+
+    Those of 576 image tokens are no models of conf/model: they are read from their folders.
 
     Attributes:
         grids: Of the LLaVA-NeXT that its start, a LLaVA-1.5, is made into first; None: it begins as it is.
@@ -60,7 +65,7 @@ class Member:
     @property
     def model(self) -> str:
         """The model group that says how images are cut, before there is a checkpoint of its own."""
-        return self.name.partition("_pdrop")[0]
+        return "mini" if self.start == WIDE_BASE else self.name.partition("_pdrop")[0]
 
     @property
     def strategy(self) -> list[str]:
@@ -83,6 +88,8 @@ def _members() -> Iterable[Member]:
         yield Member(_name("mini_next_p5", ratio), "mini_next", _name("mini", ratio), ratio, "p5")
     for ratio in (None, 0.5):
         yield Member(_name("mini_next_p9", ratio), "mini_next_p9", _name("mini_next_p5", ratio), ratio)
+    for ratio in (None, 0.5):
+        yield Member(_name("mini576", ratio), "mini576", WIDE_BASE, ratio)
 
 
 def _name(model: str, ratio: float | None) -> str:
@@ -93,7 +100,9 @@ FAMILY: dict[str, Member] = {member.name: member for member in _members()}
 
 
 def shipped(name: str, root: Path = SHIPPED) -> Path:
-    """The folder that `model=<name>` reads; `root` is the package's own."""
+    """The folder that a member is exported to; `root` is the package's own, which `model=<name>` reads."""
+    if root == SHIPPED and FAMILY[name].start == WIDE_BASE:
+        return WIDE / name
     return root / name
 
 
@@ -103,19 +112,19 @@ def is_trained(folder: Path) -> bool:
 
 
 def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = False) -> list[Member]:
-    """The members to train, in order: those named (or all) that are missing, each after its start.
+    """The members to train, in order: those named (or all that ship) that are missing, each after its start.
 
     Args:
         again: Also those of them that are shipped, unless their training is in `work`.
     """
     for name in names:
         check_choice("member of the family", name, FAMILY)
-    wanted = list(names) or list(FAMILY)
+    wanted = list(names) or [name for name, member in FAMILY.items() if member.start != WIDE_BASE]
     needed: list[Member] = []
 
     def need(name: str) -> None:
         there = is_trained(shipped(name, root)) and not (again and name in wanted)
-        if name == BASE or is_trained(work / name) or there:
+        if name in (BASE, WIDE_BASE) or is_trained(work / name) or there:
             return
         member = FAMILY[name]
         need(member.start)
@@ -131,6 +140,8 @@ def start_of(member: Member, work: Path, root: Path = SHIPPED) -> str:
     """Where the training begins, as `model.pretrained` names it; made here if it has to be made."""
     if member.start == BASE:
         return f"embedded:{BASE}"
+    if member.start == WIDE_BASE:
+        return str(WIDE / WIDE_BASE)
     before = work / member.start if is_trained(work / member.start) else shipped(member.start, root)
     if not is_trained(before):
         raise UserError(f"{member.name} begins with {member.start}, which isn't trained: train it first.")
@@ -241,7 +252,7 @@ def _slim(record: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _base(member: Member, record: Mapping[str, Any], work: Path, root: Path) -> dict[str, Any]:
     """What the training began with: its name, its shape, its hash, and how it was trained itself."""
     base = {"name": member.start, "sha256": record["base"]["sha256"]}
-    if member.start == BASE:
+    if member.start in (BASE, WIDE_BASE):
         return base
     before = work / member.start if is_trained(work / member.start) else shipped(member.start, root)
     earlier = json.loads((before / RECORD).read_text(encoding="utf-8"))

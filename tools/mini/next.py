@@ -12,7 +12,7 @@ from typing import Any
 from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.utils.errors import UserError
 
-POSITIONS = 2048  # p9 has up to 1,344 image tokens; the miniature of LLaVA-1.5 was made for 1,024 in all
+TEXT = 512  # tokens of a question and its answer that fit beside the largest picture
 _BLANK = 240 / 127.5 - 1  # light grey, as the paper of the rendered pictures, in the processor's units
 _SHARED = (
     "vision_feature_layer",
@@ -56,7 +56,9 @@ def _config(config: Any, grids: list[list[int]]) -> Any:
     from transformers import LlavaNextConfig
 
     text = config.text_config.to_dict()
-    text["max_position_embeddings"] = max(POSITIONS, text["max_position_embeddings"])
+    text["max_position_embeddings"] = max(
+        _positions(config.vision_config, grids), text["max_position_embeddings"]
+    )
     return LlavaNextConfig(
         vision_config=config.vision_config.to_dict(),
         text_config=text,
@@ -65,6 +67,16 @@ def _config(config: Any, grids: list[list[int]]) -> Any:
         image_grid_pinpoints=grids,
         **{name: getattr(config, name) for name in _SHARED},
     )
+
+
+def _positions(vision: Any, grids: list[list[int]]) -> int:
+    """Positions for the overview, the largest grid with its newlines, and a question: a power of two."""
+    side = vision.image_size // vision.patch_size
+    most = max(
+        (height // vision.image_size) * side * ((width // vision.image_size) * side + 1)
+        for height, width in grids
+    )
+    return 1 << (side**2 + most + TEXT - 1).bit_length()
 
 
 def _blank_patch(llava: Any) -> Any:
