@@ -98,7 +98,7 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
             other = [word for word in row.words if not word.startswith(NEEDED)]  # than as published
             if row.run is None or other or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
                 continue
-            if row.own and abs(row.tokens / WHOLE - near[0] / WHOLE) > CLOSE:
+            if row.own and (row.tokens is None or abs(row.tokens - near[0]) > CLOSE * WHOLE):
                 continue  # its own setting is another budget, though this block is the nearest
             own = {
                 name: 100 * cell.score / whole[name]

@@ -69,8 +69,8 @@ def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict, dict]
     model, processor = load_mini(folder)
     right: dict[str, dict[str, list[bool]]] = {}
 
-    def asked(name: str, *args, **kwargs) -> dict:
-        answers = answer_suite(model, processor, *args, questions=questions, **kwargs)
+    def asked(name: str, strategy=None, blank: bool = False) -> dict:
+        answers = answer_suite(model, processor, strategy, blank, questions)
         right[name] = is_right(answers)
         measured[name] = exact_match(answers)
         print(f"{name}: {100 * sum(measured[name].values()) / len(TASKS):.1f}", flush=True)

@@ -86,7 +86,7 @@ def measure(
     measured = {
         "image": exact_match(answers),
         "blank image": exact_match(blank),
-        "best constant answer": best_constant(),
+        "best constant answer": exact_match(best_constant()),
     }
     if run is None:
         return measured, answers, "Measured when this card was written."

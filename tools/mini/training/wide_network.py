@@ -44,9 +44,10 @@ class WideHeads(PatchLabels):
         self.text_model = CLIPTextModel(build_text_config())
         self.logit_scale = nn.Parameter(torch.tensor(2.3))
         self.beside = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in BESIDE)
-        self.ahead = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(AHEAD))
-        for ahead in self.ahead:
-            nn.init.eye_(ahead.weight)
+        ahead = [nn.Linear(width, width, bias=False) for _ in range(AHEAD)]
+        for one in ahead:
+            nn.init.eye_(one.weight)
+        self.ahead = nn.ModuleList(ahead)
 
     def beside_loss(self, model, tokens: Tensor, labels: Tensor) -> tuple[Tensor, float]:
         """What tokens [B, 576, d] know of the characters beside them: the loss, and how often they are right.
