@@ -17,6 +17,7 @@ from pdrop_eval.report.budgets.ranks import ranks
 from pdrop_eval.report.budgets.speed import Prefills
 from pdrop_eval.report.formats.grid import Section
 from pdrop_eval.report.paired.known import Known
+from pdrop_eval.report.paired.many import Questions
 from pdrop_eval.report.tables.spec import Table
 
 
@@ -49,7 +50,8 @@ def budgets(table: Table, found: list[Board], bench: Path | None = None, publish
         published: Whether printed rows are shown: "beneath" or "none".
     """
     known = Known(_root(found))
-    pairings = [Pairing(board.table.benchmarks, known) for board in found]
+    asked: Questions = {}
+    pairings = [Pairing(board.table.benchmarks, known, asked) for board in found]
     for board, pairing in zip(found, pairings, strict=True):
         compare(board, pairing)
         known.save()

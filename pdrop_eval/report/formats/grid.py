@@ -9,9 +9,12 @@ LAYERS = "Image tokens x layers"
 CARE, NOT_COMPARABLE = "†", "‡"
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)  # not frozen: that takes longer, and a table may have 100,000
 class Shown:
-    """A cell as text, with its state (a word of `cells`) and a hint for formats that can show one."""
+    """A cell as text, with its state (a word of `cells`) and a hint for formats that can show one.
+
+    It isn't changed once it is made.
+    """
 
     text: str
     state: str = ""

@@ -99,13 +99,14 @@ def code() -> str:
 
 def _signature(run: Run, keys: tuple[str, ...]) -> str | None:
     told: list[Any] = []
+    folder = run.folder
     for key in keys:
         entry = run.results.get(key) or {}
         sha256 = entry.get("samples_sha256")
         if not sha256 or entry.get("next_samples_sha256"):
             return None
         try:
-            status = os.stat(f"{run.folder}/{_file(key)}")
+            status = os.stat(f"{folder}/{_file(key)}")
         except OSError:
             return None
         told += [key, sha256, entry.get("score"), entry.get("n"), status.st_size, status.st_mtime_ns]
@@ -119,7 +120,7 @@ def _file(key: str) -> str:
 
 
 def _digest(values: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()
+    return hashlib.sha256(repr(values).encode()).hexdigest()
 
 
 def _read(path: Path | None) -> dict[str, Any]:

@@ -52,6 +52,9 @@ class Asked:
     pictures: Sequence[str | None]
 
 
+Questions = dict[tuple[str, str], Asked]
+
+
 @dataclass(frozen=True)
 class _Added:
     """What a run's samples of each benchmark add up to: the questions, and the values."""
@@ -69,11 +72,12 @@ class Many:
 
     Args:
         keys: The benchmarks.
+        asked: The questions that were read, by benchmark and hash, where several of these share them.
     """
 
-    def __init__(self, keys: Sequence[str]) -> None:
+    def __init__(self, keys: Sequence[str], asked: Questions | None = None) -> None:
         self._tasks = {key: benchmark_of(key).task for key in keys}
-        self._asked: dict[tuple[str, str], Asked] = {}
+        self._asked: Questions = {} if asked is None else asked
         self._added: dict[str, _Added | None] = {}
         self._held = 0
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmark_of, divisors
 from pdrop_eval.benchmarks.scoring.interval import half_width, interval_95, is_alike
@@ -21,9 +20,12 @@ MISSING, JUDGE = "missing", "needs judge"
 IMPORTED = "imported"  # a measurement of another program's
 
 
-@dataclass(frozen=True)
+@dataclass(unsafe_hash=True)  # not frozen: that takes four times as long, and a table may have 100,000
 class Cell:
-    """One place in a table. Everything but the state and why it is so is missing where nothing is known."""
+    """One place in a table. Everything but the state and why it is so is missing where nothing is known.
+
+    It isn't changed once it is made.
+    """
 
     state: str
     score: float | None = None
@@ -62,16 +64,15 @@ def measured_cell(run: Run | None, benchmark: str) -> Cell:
     if entry is None:
         error = str(run.record.get("error") or "").strip().split("\n")[0]
         return Cell(MISSING, why=f"{run.id} stopped before it: {error}" if error else f"not in {run.id} yet")
-    known: dict[str, Any] = {"n": entry.get("n"), "data": entry.get("data_sha256")}
+    n, data = entry.get("n"), entry.get("data_sha256")
     if entry.get("status") == NEEDS_JUDGE or entry.get("score") is None:
-        return Cell(
-            JUDGE, why=f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}", **known
-        )
+        why = f"the answers are in {run.folder}/{entry.get('predictions', 'samples')}"
+        return Cell(JUDGE, n=n, data=data, why=why)
     part, about = run.part, benchmark_of(benchmark)
     state = IMPORTED if run.imported else PARTIAL if part else MEASURED
-    known["why"] = ", ".join(filter(None, [part, about.no_interval]))
+    why = ", ".join(filter(None, [part, about.no_interval]))
     most = None if about.scale in ("sum", "own") else 100.0
-    return Cell(state, float(entry["score"]), entry.get("stderr"), most=most, **known)
+    return Cell(state, float(entry["score"]), entry.get("stderr"), n, data, why, most)
 
 
 def relative(cell: Cell, vanilla: Cell) -> Cell:
@@ -140,7 +141,7 @@ def shown_score(cell: Cell | None) -> Shown:
         facts.append(f"n {count(cell.n)}")
     if cell.alike:
         facts.append("no 95% interval: nothing varied")
-    if cell.interval:
-        low, high = cell.interval
+    if interval := cell.interval:
+        low, high = interval
         facts.append(f"95% interval {score(low)} to {score(high)}")
-    return Shown(score(cell.score), cell.state, ", ".join(fact for fact in facts if fact))
+    return Shown(score(cell.score), cell.state, ", ".join(filter(None, facts)))

@@ -9,7 +9,7 @@ from pdrop_eval.report.budgets.board.blocks import Block, Board
 from pdrop_eval.report.budgets.board.rows import Row
 from pdrop_eval.report.paired.effect import Mean, Scores, mean_of
 from pdrop_eval.report.paired.known import Known
-from pdrop_eval.report.paired.many import Many
+from pdrop_eval.report.paired.many import Many, Questions
 from pdrop_eval.report.paired.pairing import pair
 from pdrop_eval.report.paired.stored_samples import CannotCompareError
 from pdrop_eval.report.tables.cells import average, relative
@@ -21,12 +21,16 @@ class Pairing:
     Args:
         keys: The benchmarks.
         known: Comparisons of earlier tables.
+        asked: Questions that were read, where several tables share them.
     """
 
-    def __init__(self, keys: Sequence[str], known: Known | None = None) -> None:
+    def __init__(
+        self, keys: Sequence[str], known: Known | None = None, asked: Questions | None = None
+    ) -> None:
         self._keys = keys
         self._known = known or Known(None)
-        self._many = Many(keys)
+        self._asked: Questions = {} if asked is None else asked
+        self._many = Many(keys, self._asked)
         self._means: dict[tuple[str, str], Mean | CannotCompareError] = {}
 
     def mean(self, baseline: Run, candidate: Run) -> Mean:
@@ -66,7 +70,7 @@ class Pairing:
 
     def forget(self) -> None:
         """Let go of the samples that were read; what was compared stays."""
-        self._many = Many(self._keys)
+        self._many = Many(self._keys, self._asked)
 
 
 def _one_by_one(baseline: Run, candidate: Run, keys: Sequence[str]) -> Mean | CannotCompareError:
