@@ -102,6 +102,14 @@ def test_the_page_of_results_shows_the_tables_that_were_measured():
         assert table.removeprefix("### ") in page, "run make readme"
 
 
+def test_every_page_of_measured_costs_names_its_commit():
+    table = README.partition("Each statement about cost")[2].partition("These pages were measured")[0]
+    pages = [name for name in re.findall(r"\]\((results/\S+\.md)\)", table) if not name.endswith("/flops.md")]
+    assert len(pages) >= 12
+    named = re.compile(r"code \d\S* at [0-9a-f]{10}")
+    assert [name for name in pages if not named.search((ROOT / name).read_text("utf-8"))] == []
+
+
 def test_the_readme_begins_with_the_problem_two_commands_a_table_and_a_figure():
     """What a page on the web shows before one scrolls."""
     first = README.splitlines()[:40]
