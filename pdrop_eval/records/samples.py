@@ -142,7 +142,9 @@ def content_of(path: str, most: int | None = None) -> bytes:
         if most is not None and status.st_size > most:
             return read_whole(Path(path), most)
         parts = [os.read(file, status.st_size + 1)]
-        while parts[-1] and len(parts[0]) != status.st_size:  # one call may give less than all
+        if len(parts[0]) == status.st_size:
+            return parts[0]
+        while parts[-1]:  # one call may give less than all
             parts.append(os.read(file, _SMALL))
         return b"".join(parts)
     finally:
