@@ -60,6 +60,17 @@ def test_a_strategy_at_its_own_setting_is_a_cell_at_its_own_tokens_alone():
     assert placed(130.0) == [128]
 
 
+def test_claims_say_how_often_they_hold_here_and_as_published():
+    found = [
+        cell("pdrop", 192, 93.0, 96.0), cell("fastv", 192, 88.0, 90.0),
+        cell("pdrop", 64, 70.0, 86.0), cell("fastv", 64, 75.0, 70.0),
+    ]  # fmt: skip
+    assert rank.claims(found) == (
+        "- PDrop keeps more than FastV at 1 of 2 budgets here (93.0 and 88.0% at 192, 70.0 and 75.0% at 64), "
+        "and as published at 2.\n"
+    )
+
+
 def test_groups_compare_their_own_benchmarks():
     measured = board((1 / 3, [row("fastv", (40.0, 45.0, 90.0))]))
     assert [c.measured for c in cells(measured, "recognition")] == [75.0]

@@ -1,6 +1,7 @@
 """The training of the miniature of 576 tokens computes what transformers' own forward does."""
 
 import copy
+import json
 from random import Random
 
 import pytest
@@ -230,3 +231,14 @@ def test_the_clip_that_is_saved_is_the_one_that_was_trained(model, heads, tmp_pa
         found = cdpruner.embedded(tower, text)[0]
     torch.testing.assert_close(found, heads.text_projection(hidden), atol=0.02, rtol=0.05)  # bfloat16
     assert tower.post_layernorm.weight.shape == (128,)
+
+
+def test_the_committed_start_is_what_the_last_stage_trains():
+    """Shape, stages and card are of one training."""
+    kind = ARCHITECTURES["llava576"]
+    text = json.loads((kind.folder / "config.json").read_text(encoding="utf-8"))["text_config"]
+    assert text["num_hidden_layers"] == kind.built_for(kind.stages[-1]).config.text_config.num_hidden_layers
+    lines = (kind.folder / "training_log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(lines[-1])["stage"] == kind.stages[-1]
+    card = json.loads((kind.folder / "card.json").read_text(encoding="utf-8"))
+    assert card["training"]["together_steps"] == json.loads(lines[-1])["step"]

@@ -47,6 +47,8 @@ RECOGNITION = ("gqa", "mmbench_en", "mme", "pope", "scienceqa_image", "vqav2")
 READING = ("textvqa",)
 GROUPS = {"all": (*RECOGNITION, *READING), "recognition": RECOGNITION, "reading": READING}
 NEEDED = "text_tower"  # a setting that says where something is, and no variation
+# Who keeps more than whom, as the papers of the first print (PyramidDrop: table 5).
+CLAIMS = (("pdrop", "fastv"), ("sparsevlm", "fastv"), ("visionzip", "fastv"))
 RESAMPLES, SEED = 2_000, 0
 NAME = "rank_mini_vs_7b"
 
@@ -208,6 +210,29 @@ def _told(found: Correlation | None) -> str:
     return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
 
 
+def claims(found: Sequence[Cell]) -> str:
+    """Which of two strategies keeps more where papers say so, at each budget: a list in Markdown."""
+    scores = {(cell.strategy, cell.tokens): cell for cell in found}
+    lines = []
+    for better, worse in CLAIMS:
+        pairs = [
+            (scores[better, tokens], scores[worse, tokens])
+            for tokens in BUDGETS
+            if {(better, tokens), (worse, tokens)} <= scores.keys()
+        ]
+        if not pairs:
+            continue
+        here = sum(a.measured > b.measured for a, b in pairs)
+        there = sum(a.published > b.published for a, b in pairs)
+        told = ", ".join(f"{a.measured:.1f} and {b.measured:.1f}% at {a.tokens}" for a, b in pairs)
+        names = [info_of(name).display_name for name in (better, worse)]
+        lines.append(
+            f"- {names[0]} keeps more than {names[1]} at {here} of {len(pairs)} budgets here ({told}), and "
+            f"as published at {there}."
+        )
+    return "\n".join(lines) + "\n"
+
+
 def summary(board: Board) -> str:
     """The correlations in Markdown: all, by group, and by the half on which the recipe was chosen."""
     lines = [
@@ -264,6 +289,7 @@ def write(root: Path, name: str, out: Path) -> None:
     known = cells(board)
     page = (
         f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}\n"
+        f"What papers say of two strategies, on the miniature:\n\n{claims(known)}\n"
         f"{MEASURED} {board.model}, checkpoint {str(board.runs[0].checkpoint)[:12]}.\n\n"
         f"Settings: {settings(board.runs)}\n\nQuestions: {asked(board)}, {questions(board.runs)}\n"
         f"{_out(board)}"

@@ -19,6 +19,7 @@ from pdrop_eval.report.tables.layout import scores_grid
 from pdrop_eval.report.tables.spec import TABLES, Table, shipped
 
 FORMATS = ("md", "csv", "tex", "html")
+PREDICTED = "rank_mini_vs_7b.md"  # from `make rank`
 _INTRO = """# Results
 
 `make readme` writes this page from the records of evaluations and of `make bench-train`; no number is written
@@ -57,11 +58,26 @@ def results_page(
             speed_lines(speed),
             "Details: [speed](training/speed.md).",
         ]
+    parts += predicted(folder / "figures" / PREDICTED, folder)
     for heading, text in figures_text(list(runs), folder / "figures", folder).values():
         parts += [f"## {heading}", text]
     parts.append("## Tables")
     parts += [_table(table, runs) for table in TABLES.values()]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def predicted(page: Path, folder: Path) -> list[str]:
+    """What `make rank` found, as a section of the page in `folder`; nothing where it wasn't run."""
+    if not page.is_file():
+        return []
+    _, _, text = page.read_text(encoding="utf-8").partition("\n")
+    place = os.path.relpath(page.parent, folder).replace(os.sep, "/")
+    shown = text.strip().replace("](rank_", f"]({place}/rank_")
+    return [
+        "## What the miniature predicts of a 7B model",
+        shown,
+        f"Figure and numbers: [{page.stem}]({place}/{page.name}).",
+    ]
 
 
 def _index(runs: Sequence[Run], folder: Path, tables: Path) -> str:

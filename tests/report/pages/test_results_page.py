@@ -52,7 +52,13 @@ def test_its_links_lead_to_files(page, tmp_path):
     (tmp_path / "results" / "training").mkdir(parents=True)
     for name, content in (("speed.json", json.dumps(SPEED)), ("speed.md", "")):
         (tmp_path / "results" / "training" / name).write_text(content)
+    (tmp_path / "results" / "figures").mkdir()
+    drawn = tmp_path / "results" / "figures" / "rank_mini_vs_7b.svg"
+    drawn.touch()
+    drawn.with_suffix(".md").write_text("# The order\n\n![Both](rank_mini_vs_7b.svg)\n\n| all | 0.8 |\n")
     text = page()
+    assert "## What the miniature predicts of a 7B model\n\n![Both](figures/rank_mini_vs_7b.svg)" in text
+    assert "| all | 0.8 |\n\nFigure and numbers: [rank_mini_vs_7b](figures/rank_mini_vs_7b.md)." in text
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert "training/speed.md" in links
     assert "training/findings.md" in links
