@@ -114,6 +114,11 @@ def test_what_is_missing_is_planned_with_what_it_starts_from(trained, dirs):
         family.plan(["mini_05"], *dirs)
 
 
+def test_members_of_576_tokens_are_planned_from_where_they_ship(tmp_path, monkeypatch):
+    monkeypatch.setattr(family, "WIDE", tmp_path)
+    assert family.plan(["mini576_pdrop_05"], tmp_path / "work") == [FAMILY["mini576_pdrop_05"]]
+
+
 def test_what_is_shipped_is_trained_again_when_asked_to(trained, dirs):
     work, root = dirs
     made = trained("mini")

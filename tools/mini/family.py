@@ -123,8 +123,9 @@ def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = F
     needed: list[Member] = []
 
     def need(name: str) -> None:
-        there = is_trained(shipped(name, root)) and not (again and name in wanted)
-        if name in (BASE, WIDE_BASE) or is_trained(work / name) or there:
+        if name in (BASE, WIDE_BASE) or is_trained(work / name):
+            return
+        if is_trained(shipped(name, root)) and not (again and name in wanted):
             return
         member = FAMILY[name]
         need(member.start)
