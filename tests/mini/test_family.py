@@ -59,7 +59,7 @@ def dirs(tmp_path):
 
 def test_the_members_are_the_models_of_the_tables(monkeypatch):
     conf = {path.stem for path in (CONF / "model").glob("mini*.yaml")}
-    read = {name: member for name, member in FAMILY.items() if member.start != family.WIDE_BASE}
+    read = {name: member for name, member in FAMILY.items() if not member.is_wide}
     assert set(read) == conf - {"mini_qwen2_5_vl"}  # which has a training of its own
     for name, member in read.items():
         model = compose_config([f"model={name}"]).model
@@ -89,6 +89,14 @@ def test_members_of_576_tokens_lie_beside_their_start(tmp_path):
         "model=mini", "model.pretrained=there", "recipe=mini576", "phases=[instruct]", "strategy=pdrop",
         "strategy.ratio=0.5", f"output={tmp_path / 'mini576_pdrop_05'}",
     ]  # fmt: skip
+    nine = FAMILY["mini576_next_p9_pdrop_05"]
+    assert (nine.start, nine.shape) == ("mini576_next_p5_pdrop_05", "LLaVA-NeXT p9")
+    assert family.command(nine, "there", tmp_path)[3:6] == [
+        "model=mini_next_p9", "model.pretrained=there", "recipe=mini576_next_p9",
+    ]  # fmt: skip
+    for member in FAMILY.values():
+        assert (CONF / "recipe" / f"{member.recipe}.yaml").is_file()
+        assert family._DATA_OF[member.recipe] in family.RENDERED
 
 
 def test_the_command_line_says_all(tmp_path):

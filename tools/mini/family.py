@@ -42,8 +42,12 @@ RENDERED: dict[str, dict[str, Any]] = {
     "family": {"pictures": 24000, "turns": (1, 1), "seed": 1},
     "next": {"pictures": 8000, "turns": (1, 1), "seed": 2, "small": 0.5},
     "wide": {"pictures": 8000, "turns": (1, 1), "seed": 3},
+    "wide_next": {"pictures": 4000, "turns": (1, 1), "seed": 4, "small": 0.5},
 }
-_DATA_OF = {"mini_family": "family", "mini_next": "next", "mini_next_p9": "next", "mini576": "wide"}
+_DATA_OF = {
+    "mini_family": "family", "mini_next": "next", "mini_next_p9": "next",
+    "mini576": "wide", "mini576_next": "wide_next", "mini576_next_p9": "wide_next",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,12 @@ class Member:
     @property
     def model(self) -> str:
         """The model group that says how images are cut, before there is a checkpoint of its own."""
-        return "mini" if self.start == WIDE_BASE else self.name.partition("_pdrop")[0]
+        return self.name.partition("_pdrop")[0].replace("mini576", "mini")
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it has 576 image tokens a tile."""
+        return self.name.startswith("mini576")
 
     @property
     def strategy(self) -> list[str]:
@@ -89,7 +98,10 @@ def _members() -> Iterable[Member]:
     for ratio in (None, 0.5):
         yield Member(_name("mini_next_p9", ratio), "mini_next_p9", _name("mini_next_p5", ratio), ratio)
     for ratio in (None, 0.5):
-        yield Member(_name("mini576", ratio), "mini576", WIDE_BASE, ratio)
+        one, five, nine = (_name(f"mini576{more}", ratio) for more in ("", "_next_p5", "_next_p9"))
+        yield Member(one, "mini576", WIDE_BASE, ratio)
+        yield Member(five, "mini576_next", one, ratio, "p5")
+        yield Member(nine, "mini576_next_p9", five, ratio)
 
 
 def _name(model: str, ratio: float | None) -> str:
@@ -101,7 +113,7 @@ FAMILY: dict[str, Member] = {member.name: member for member in _members()}
 
 def shipped(name: str, root: Path = SHIPPED) -> Path:
     """The folder that a member is exported to; `root` is the package's own, which `model=<name>` reads."""
-    if root == SHIPPED and FAMILY[name].start == WIDE_BASE:
+    if root == SHIPPED and FAMILY[name].is_wide:
         return WIDE / name
     return root / name
 
@@ -119,7 +131,7 @@ def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = F
     """
     for name in names:
         check_choice("member of the family", name, FAMILY)
-    wanted = list(names) or [name for name, member in FAMILY.items() if member.start != WIDE_BASE]
+    wanted = list(names) or [name for name, member in FAMILY.items() if not member.is_wide]
     needed: list[Member] = []
 
     def need(name: str) -> None:

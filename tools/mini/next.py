@@ -56,9 +56,10 @@ def _config(config: Any, grids: list[list[int]]) -> Any:
     from transformers import LlavaNextConfig
 
     text = config.text_config.to_dict()
-    text["max_position_embeddings"] = max(
-        _positions(config.vision_config, grids), text["max_position_embeddings"]
-    )
+    # One of up to eight tiles begins with one of up to four.
+    tiled = [*grids, *(pinpoints("p9", config.vision_config.image_size) or [])]
+    positions = _positions(config.vision_config, tiled)
+    text["max_position_embeddings"] = max(positions, text["max_position_embeddings"])
     return LlavaNextConfig(
         vision_config=config.vision_config.to_dict(),
         text_config=text,
