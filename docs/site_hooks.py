@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HOME = "repository"
 READ = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tasks/README.md", "results/*.md")
 READ += tuple(f"pdrop_eval/models/checkpoints/{name}/README.md" for name in ("mini", "mini_qwen2_5_vl"))
-READ += ("results/community/README.md",)
+READ += ("tools/mini/weights/mini576_base/README.md", "results/community/README.md")
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
 READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
 STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
@@ -74,7 +74,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return match[0]
         if target.startswith("docs/"):
             found = target.removeprefix("docs/")
-        elif (ROOT / target).is_file():
+        elif (ROOT / target).is_file() and (not target.endswith(".md") or _is_read(target, files)):
             found = _add(target, files, config)
         else:
             return match[0]
@@ -118,6 +118,11 @@ def _families() -> str:
     finally:
         sys.path.remove(str(ROOT))
     return catalogue("../../pdrop_eval/models/families")
+
+
+def _is_read(name: str, files: Files) -> bool:
+    """Whether a document has a page; one that begins to have one while pages are made would get none."""
+    return files.get_file_from_path(f"{HOME}/{name}") is not None
 
 
 def _add(name: str, files: Files, config: Any) -> str:
