@@ -43,7 +43,7 @@ CHOSEN = $(if $(findstring command,$(origin STRATEGY))$(if $(findstring combine=
 # Lines that begin with ##@ are the headings of this list.
 help:  ## Show the targets and their variables
 	@awk -F ':.*## ' '/^##@ / {print ""; print substr($$0, 5) ":"} \
-		/^[a-z-]+:.*## / && !/^help/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / && !/^help/ {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables and their values (make eval STRATEGY=fastv LIMIT=32):"
 	@echo "  STRATEGY=$(STRATEGY) MODEL=$(MODEL) SUITE=$(SUITE) LIMIT=$(LIMIT) BATCH_SIZE=$(BATCH_SIZE) ARGS=$(ARGS)"

@@ -24,7 +24,12 @@ READ = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tasks/README.md", "resu
 READ += tuple(f"pdrop_eval/models/checkpoints/{name}/README.md" for name in ("mini", "mini_qwen2_5_vl"))
 READ += ("tools/mini/weights/mini576_base/README.md", "results/community/README.md")
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
-READ += ("results/compare/coverage.md",)  # what else lies in results/ is of those who evaluate
+READ += (
+    "results/sweep_scale.md",
+    "results/sweep_speed.md",
+    "results/site_scale.md",
+    "results/compare/coverage.md",
+)  # what else lies in results/ is of those who evaluate
 STRATEGIES = "<!-- strategies -->"  # where the catalogue of strategies and their documentation go
 FAMILIES = "<!-- families -->"  # where the catalogue of model families goes
 COMMUNITY = "PDROP_EVAL_COMMUNITY"  # set where the site has the page of shared results

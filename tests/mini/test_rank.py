@@ -68,6 +68,8 @@ def test_claims_say_how_often_they_hold_here_and_as_published():
     assert rank.claims(found) == (
         "- PDrop keeps more than FastV at 1 of 2 budgets here (93.0 and 88.0% at 192, 70.0 and 75.0% at 64), "
         "and as published at 2.\n"
+        "- Of 1 pairs of strategies at 192 tokens 1 stand as published.\n"
+        "- Of 1 pairs of strategies at 64 tokens 0 stand as published.\n"
     )
 
 
@@ -137,6 +139,7 @@ def test_each_strategy_has_a_marker_and_a_colour_of_its_own():
 def test_the_page_has_each_group_and_half():
     rows = [row(name, (70.0 - i, 45.0, 80.0 - i)) for i, name in enumerate(rank.CHOSEN_ON)]
     page = rank.summary(board((128 / 576, rows)))
-    assert page.count("\n| all |") == page.count("\n| recognition |") == 3
+    assert page.count("\n| all |") == 6  # with one for each budget
+    assert page.count("\n| recognition |") == 3
     assert "too few cells" in page  # of the held-out half, none was run
     assert rank.table(cells(board((128 / 576, rows)))).count("chosen on") == 5

@@ -16,6 +16,7 @@ from pdrop_eval.utils.text import numbers
 
 # What the README says in the place of a caption's words.
 _BEST = "•"
+_OWN_SETTING = f" {OWN} takes no budget and stands at its own setting, with its measured tokens."
 _PLAIN = "rendered by this project: do not compare these scores with published ones."
 
 
@@ -49,10 +50,14 @@ def _cell(row: Row | None, board: Board) -> str:
     marks = "".join(
         _initial(name) for name in board.table.controls if verdict(row.against.get(name)) == ABOVE
     )
-    tokens = f" at {numbers.exact(round(row.tokens, 1))}" if row.own and row.tokens is not None else ""
     return " ".join(
-        filter(None, [numbers.score(row.percent), interval(row.mean), f"{marks}{tokens}".strip()])
+        filter(None, [numbers.score(row.percent), interval(row.mean), f"{marks}{_at(row)}".strip()])
     )
+
+
+def _at(row: Row) -> str:
+    """The tokens of a row that stands at its own setting: ` at 125.9`."""
+    return f" at {numbers.exact(round(row.tokens, 1))}" if row.own and row.tokens is not None else ""
 
 
 def _explained(board: Board) -> str:
@@ -61,11 +66,7 @@ def _explained(board: Board) -> str:
         for name in board.table.controls
     )
     asked_of = questions(board.runs).replace(RENDERED, _PLAIN)
-    own = (
-        f" {OWN} takes no budget and stands at its own setting, with its measured tokens."
-        if _own(board)
-        else ""
-    )
+    own = _OWN_SETTING if _own(board) else ""
     note = board.table.notes.get(board.size, "")
     keys, file = board.table.benchmarks, f"results/tables/{board.table.name}.md"
     return escaped(
@@ -124,7 +125,9 @@ def _field_cell(block: Block, row: Row) -> str:
     if row.percent is None:
         return numbers.NONE
     mark = _BEST if row is block.best or row.verdict == 0 else ""
-    return " ".join(filter(None, [numbers.score(row.percent), interval(row.mean), mark]))
+    return " ".join(
+        filter(None, [numbers.score(row.percent), interval(row.mean), f"{mark}{_at(row)}".strip()])
+    )
 
 
 def _explained_field(boards: Sequence[Board], shares: Sequence[float]) -> str:
@@ -134,14 +137,15 @@ def _explained_field(boards: Sequence[Board], shares: Sequence[float]) -> str:
     note = " ".join(filter(None, known))
     counts = " / ".join(dict.fromkeys(asked(board) for board in boards))
     costs = ", ".join(filter(None, (_flops(boards, share) for share in shares)))
+    own = _OWN_SETTING if any(map(_own, boards)) else ""
     return escaped(
         f"The mean of {', '.join(names(keys).values())} in percent of the same model's without dropping, "
         f"on the same questions, with its paired 95% interval. {_BEST}: the highest mean at the budget, and "
         "those that don't differ from it for certain (Holm's procedure on the intervals, 95% for a model and "
         "budget). A budget is the image tokens that a layer processes in the mean, as a share of all; the "
-        f"prefill's FLOPs of these tokens are then {costs} of those without dropping. Questions: {counts}, "
-        f"{questions(runs).replace(RENDERED, _PLAIN)} {note} Raw scores, costs and what papers print: "
-        f"`results/tables/{table.name}.md`. Measured with pdrop-eval {codes(runs)}."
+        f"prefill's FLOPs of these tokens are then {costs} of those without dropping.{own} Questions: "
+        f"{counts}, {questions(runs).replace(RENDERED, _PLAIN)} {note} Raw scores, costs and what papers "
+        f"print: `results/tables/{table.name}.md`. Measured with pdrop-eval {codes(runs)}."
     )
 
 

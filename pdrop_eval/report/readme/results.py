@@ -24,7 +24,7 @@ _INTRO = """# Results
 
 `make readme` writes this page from the records of evaluations and of `make bench-train`; no number is written
 by hand. Each model size and suite has its own tables. The miniatures answer rendered questions: compare their
-scores only with each other, never with published ones."""
+scores only with each other, never with published ones; only their order of strategies is compared."""
 
 
 def results_page(
