@@ -92,13 +92,15 @@ def tallied_differences(
     shape = (pairs, len(weights))
     units = Units(one.influences / scale, other.influences / scale, np.broadcast_to(weights, shape), pictures)
     whole = float(weights.sum())
+    totals = before, after = _totals(one), _totals(other)
+    value = np.asarray(other.combine(after) - one.combine(before))[..., 0]
     return Differences(
-        value=(values_of(other) - values_of(one)) / scale,
+        value=value / scale,
         n=n,
         clusters=len(weights),
         changed=changed,
         error=_norm(units.candidate - units.baseline),
-        moved=np.abs(contributions(one, other)).sum(axis=-1) / scale,
+        moved=np.abs(contributions(one, other, totals)).sum(axis=-1) / scale,
         span=np.full(pairs, whole),
         questions=np.full(pairs, float(weights.sum() ** 2 / (weights**2 / one.sizes).sum())),
         effective=np.full(pairs, float(weights.sum() ** 2 / (weights**2).sum())),
@@ -150,15 +152,26 @@ def values_of(tally: Tally) -> np.ndarray:
     return np.asarray(tally.combine(tally.sums.sum(axis=-2)))
 
 
-def contributions(baseline: Tally, candidate: Tally) -> np.ndarray:
+def _totals(tally: Tally) -> np.ndarray:
+    return tally.sums.sum(axis=-2, keepdims=True)
+
+
+def contributions(
+    baseline: Tally, candidate: Tally, totals: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """What each unit adds to the difference: float64 [..., units] of sums [..., units, k].
 
     The mean of two ways to see it: the baseline with the unit's answers of the candidate, and the candidate
     with those of the baseline. For a mean over questions the sum over units is the difference itself; for F1
     nearly so.
+
+    Args:
+        baseline: its answers, added up.
+        candidate: the same.
+        totals: the sums of both over all units, [..., 1, k], where they are known.
     """
+    before, after = totals or (_totals(baseline), _totals(candidate))
     change = candidate.sums - baseline.sums
-    before, after = (tally.sums.sum(axis=-2, keepdims=True) for tally in (baseline, candidate))
     gained = baseline.combine(before + change) - baseline.combine(before)
     lost = candidate.combine(after) - candidate.combine(after - change)
     return np.asarray((gained + lost) / 2)
