@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 STRATEGY ?= pdrop
-MODEL ?= mini
+MODEL ?= mini576
 SUITE ?= mini
 # A folder of the user's own data is a suite by itself.
 ASKED = $(if $(findstring data.folder=,$(ARGS)),,suite=$(SUITE))
@@ -104,7 +104,7 @@ doctor: $(STAMP)  ## Check packages, disk, data, checkpoints of MODEL, SUITE
 train: $(STAMP)  ## Train the miniature for minutes: checkpoints/mini_STRATEGY
 	$(BIN)/python -m tools.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
 		--captions $(CAPTIONS) --turns 1-1 --processes 2
-	$(BIN)/pdrop-eval-train model.pretrained=embedded:mini_base $(CHOSEN) $(ARGS)
+	$(BIN)/pdrop-eval-train $(CHOSEN) $(ARGS)
 
 ##@ Develop
 
@@ -185,10 +185,10 @@ readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
 	$(if $(wildcard $(BUDGETS)),$(BUDGETS_TABLE))
 
-# The README's first table has the records that `make rank` compares.
-BUDGETS = $(call records,results/rank)
+# The README's first table has the records that `make rank` compares, which are some of the shelf's.
+BUDGETS = $(call records,results/shelf)
 BUDGETS_TABLE = $(BIN)/pdrop-eval-tables table=budgets root=$(BUDGETS) out=results/tables readme=README.md
-RANKED = $(BIN)/pdrop-eval experiment=rank limit=$(or $(LIMIT),120) $(ARGS)
+RANKED = $(BIN)/pdrop-eval experiment=rank $(if $(LIMIT),limit=$(LIMIT)) $(ARGS)
 budgets: $(STAMP)  ## Ten strategies at three budgets: results/tables/budgets.md
 	@status=0; $(RANKED) || status=$$?; [ $$status -gt 1 ] || $(BUDGETS_TABLE) || status=$$?; exit $$status
 
@@ -213,16 +213,16 @@ qwen: $(STAMP)  ## Six strategies on Qwen2.5-VL: results/tables/qwen.md
 # Every task of the suite, 20 questions each. FitPrune's own script takes the ratio 60.
 RECIPES = pdrop_eval/strategies/recipes
 recipes: $(STAMP)  ## Calibrate the miniature again: what the package ships
-	$(BIN)/pdrop-eval-calibrate strategy=vtw out=$(RECIPES)/vtw/mini.json again=true $(ARGS)
+	$(BIN)/pdrop-eval-calibrate strategy=vtw out=$(RECIPES)/vtw/mini576.json again=true $(ARGS)
 	@set -e; for ratio in 40 50 60 70 80 90; do $(BIN)/pdrop-eval-calibrate strategy=fitprune ratio=$$ratio \
-		out=$(RECIPES)/fitprune/mini_$$ratio.json again=true $(ARGS); done
-	cp $(RECIPES)/fitprune/mini_60.json $(RECIPES)/fitprune/mini.json
+		out=$(RECIPES)/fitprune/mini576_$$ratio.json again=true $(ARGS); done
+	cp $(RECIPES)/fitprune/mini576_60.json $(RECIPES)/fitprune/mini576.json
 
 samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
-	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini
-	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini
-	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop model=mini_next_p5 out=results/figures \
-		name=figure5_mini_next_p5
+	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini576
+	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini576
+	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop model=mini576_next_p5 out=results/figures \
+		name=figure5_mini576_next_p5
 
 screenshots: $(STAMP)  ## Screenshots of the results page: results/figures
 	$(BIN)/python -m tools.release.screenshots $(ARGS)

@@ -15,8 +15,7 @@ def _shipped(name: str) -> Path:
 CONF = _shipped("conf")
 TASKS = _shipped("tasks")
 MINI_CHECKPOINTS = PACKAGE / "models" / "checkpoints"  # of the miniatures, by name
-MINI_CHECKPOINT = MINI_CHECKPOINTS / "mini"  # of LLaVA-1.5, trained without dropping
-MINI_BASE = MINI_CHECKPOINTS / "mini_base"  # what all of them go back to
+MINI_CHECKPOINT = MINI_CHECKPOINTS / "mini"  # the smallest: tests and benchmarks of speed use it
 
 
 def options(group: str) -> list[str]:

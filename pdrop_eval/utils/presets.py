@@ -10,6 +10,8 @@ from typing import Any
 
 from pdrop_eval.utils.paths import CONF
 
+DEFAULT_SIZE = "mini576"  # of the models of an experiment that names none
+
 
 @cache
 def presets(group: str, conf: Path = CONF) -> dict[str, dict[str, Any]]:

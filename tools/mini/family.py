@@ -1,13 +1,13 @@
 """The family of miniatures: LLaVA-1.5 and LLaVA-NeXT, trained with and without PyramidDrop.
 
     python -m tools.mini.family                       # all that are missing
-    python -m tools.mini.family mini mini_pdrop_05    # these, and what they start from
+    python -m tools.mini.family mini576 mini576_pdrop_05    # these, and what they start from
 
 Each member is one `pdrop-eval-train` in a process of its own: members of one recipe see the same data in the
 same order from the same start, and differ in their strategy alone. A LLaVA-NeXT begins with the LLaVA-1.5 of
-its own strategy, and one of up to eight tiles with the one of up to four. A training that was interrupted
-goes on; one that is finished is only exported, to where `model=<name>` finds it. The members of 576 image
-tokens ship with no wheel: they lie beside what they begin with.
+its own strategy; it is trained on up to eight tiles and serves both `mini576_next_p5` and `mini576_next_p9`,
+which cut infographics alone differently. A training that was interrupted goes on; one that is finished is
+only exported, to where the models of conf/model find it.
 """
 
 import argparse
@@ -23,15 +23,15 @@ from typing import Any
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.validation import check_choice
 
 WORK = Path("results/family")
 DATA = Path("results/training-data")
-SHIPPED = MINI_CHECKPOINT.parent
-BASE, WIDE_BASE = "mini_base", "mini576_base"
-WIDE = Path("tools/mini/weights")  # of the miniatures of 576 image tokens, in a clone of the repository
+SHIPPED = MINI_CHECKPOINTS
+BASE = "mini576_base"
+STARTS = Path("tools/mini/weights")  # of what no model of conf/model is, in a clone of the repository
 RECORD = "training_record.json"
 LOG = "training_log.jsonl"
 MOST_BYTES = 15_000_000  # of a member's folder
@@ -39,22 +39,15 @@ _WEIGHTS = ("*.json", "*.jinja", "*.safetensors")
 
 # What the recipes read: arguments of `tools.mini.conversations`, by folder.
 RENDERED: dict[str, dict[str, Any]] = {
-    "family": {"pictures": 24000, "turns": (1, 1), "seed": 1},
-    "next": {"pictures": 8000, "turns": (1, 1), "seed": 2, "small": 0.5},
     "wide": {"pictures": 8000, "turns": (1, 1), "seed": 3},
     "wide_next": {"pictures": 4000, "turns": (1, 1), "seed": 4, "small": 0.5},
 }
-_DATA_OF = {
-    "mini_family": "family", "mini_next": "next", "mini_next_p9": "next",
-    "mini576": "wide", "mini576_next": "wide_next", "mini576_next_p9": "wide_next",
-}  # fmt: skip
+_DATA_OF = {"mini576": "wide", "mini576_next": "wide_next"}
 
 
 @dataclass(frozen=True)
 class Member:
-    """One miniature. `name` is its model in conf/model, `start` the member or base that it begins with.
-
-    Those of 576 image tokens are no models of conf/model: they are read from their folders.
+    """One miniature. `name` is its checkpoint, `start` the member or base that it begins with.
 
     Attributes:
         grids: Of the LLaVA-NeXT that its start, a LLaVA-1.5, is made into first; None: it begins as it is.
@@ -69,12 +62,7 @@ class Member:
     @property
     def model(self) -> str:
         """The model group that says how images are cut, before there is a checkpoint of its own."""
-        return self.name.partition("_pdrop")[0].replace("mini576", "mini")
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it has 576 image tokens a tile."""
-        return self.name.startswith("mini576")
+        return self.recipe if self.grids is None else f"{self.recipe}_{self.grids}"
 
     @property
     def strategy(self) -> list[str]:
@@ -86,22 +74,14 @@ class Member:
     @property
     def shape(self) -> str:
         """What its start is made into; empty if nothing."""
-        grids = self.model.removeprefix("mini_next_")
-        return f"LLaVA-NeXT {grids}" if grids != self.model else ""
+        return "" if self.grids is None else f"LLaVA-NeXT {self.grids}"
 
 
 def _members() -> Iterable[Member]:
-    for ratio in (None, 0.4, 0.5, 0.6):
-        yield Member(_name("mini", ratio), "mini_family", BASE, ratio)
-    for ratio in (None, 0.4, 0.5, 0.6):
-        yield Member(_name("mini_next_p5", ratio), "mini_next", _name("mini", ratio), ratio, "p5")
     for ratio in (None, 0.5):
-        yield Member(_name("mini_next_p9", ratio), "mini_next_p9", _name("mini_next_p5", ratio), ratio)
-    for ratio in (None, 0.5):
-        one, five, nine = (_name(f"mini576{more}", ratio) for more in ("", "_next_p5", "_next_p9"))
-        yield Member(one, "mini576", WIDE_BASE, ratio)
-        yield Member(five, "mini576_next", one, ratio, "p5")
-        yield Member(nine, "mini576_next_p9", five, ratio)
+        one = _name("mini576", ratio)
+        yield Member(one, "mini576", BASE, ratio)
+        yield Member(_name("mini576_next", ratio), "mini576_next", one, ratio, "p9")
 
 
 def _name(model: str, ratio: float | None) -> str:
@@ -112,9 +92,7 @@ FAMILY: dict[str, Member] = {member.name: member for member in _members()}
 
 
 def shipped(name: str, root: Path = SHIPPED) -> Path:
-    """The folder that a member is exported to; `root` is the package's own, which `model=<name>` reads."""
-    if root == SHIPPED and FAMILY[name].is_wide:
-        return WIDE / name
+    """The folder that a member is exported to; `root` is the package's own, which conf/model reads."""
     return root / name
 
 
@@ -131,11 +109,11 @@ def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = F
     """
     for name in names:
         check_choice("member of the family", name, FAMILY)
-    wanted = list(names) or [name for name, member in FAMILY.items() if not member.is_wide]
+    wanted = list(names or FAMILY)
     needed: list[Member] = []
 
     def need(name: str) -> None:
-        if name in (BASE, WIDE_BASE) or is_trained(work / name):
+        if name == BASE or is_trained(work / name):
             return
         if is_trained(shipped(name, root)) and not (again and name in wanted):
             return
@@ -152,9 +130,7 @@ def plan(names: Sequence[str], work: Path, root: Path = SHIPPED, again: bool = F
 def start_of(member: Member, work: Path, root: Path = SHIPPED) -> str:
     """Where the training begins, as `model.pretrained` names it; made here if it has to be made."""
     if member.start == BASE:
-        return f"embedded:{BASE}"
-    if member.start == WIDE_BASE:
-        return str(WIDE / WIDE_BASE)
+        return str(STARTS / BASE)
     before = work / member.start if is_trained(work / member.start) else shipped(member.start, root)
     if not is_trained(before):
         raise UserError(f"{member.name} begins with {member.start}, which isn't trained: train it first.")
@@ -265,7 +241,7 @@ def _slim(record: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _base(member: Member, record: Mapping[str, Any], work: Path, root: Path) -> dict[str, Any]:
     """What the training began with: its name, its shape, its hash, and how it was trained itself."""
     base = {"name": member.start, "sha256": record["base"]["sha256"]}
-    if member.start in (BASE, WIDE_BASE):
+    if member.start == BASE:
         return base
     before = work / member.start if is_trained(work / member.start) else shipped(member.start, root)
     earlier = json.loads((before / RECORD).read_text(encoding="utf-8"))
@@ -294,8 +270,8 @@ def main() -> None:
 def run(names: Sequence[str], overrides: Sequence[str], options: argparse.Namespace) -> None:
     """What the command does. Raises UserError."""
     work, root = options.work, options.out
-    if not (MINI_BASE / "model.safetensors").is_file():
-        raise UserError(f"The start of the family is not in {MINI_BASE}. Make it: make train-mini")
+    if not (STARTS / BASE / "model.safetensors").is_file():
+        raise UserError(f"The start of the family is not in {STARTS / BASE}. Make it: make train-mini576")
     members = plan(names, work, root, options.again)
     render_data(members, options.processes)
     for member in members:

@@ -33,7 +33,7 @@ _REFUSED = {
     "combine": "A combination is named as any strategy: candidate=[visionzip,{pdrop:{ratio:0.4}}].",
     "experiment": "An experiment is a list of runs of its own: a comparison has two.",
     "runs": "An experiment is a list of runs of its own: a comparison has two.",
-    "size": "It picks runs of an experiment. Name a model: model=mini.",
+    "size": "It picks runs of an experiment. Name a model: model=mini576.",
 }
 # What both runs have in common by necessity: one side's own would narrow the comparison without a word.
 _OF_BOTH = ("tasks", "suite", "results", "log")

@@ -26,6 +26,7 @@ from pdrop_eval.report.paired.pairing import shown
 from pdrop_eval.report.tables.notes import questions
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.files import write_atomically, writing_to
+from pdrop_eval.utils.presets import DEFAULT_SIZE
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.text import numbers
 
@@ -80,7 +81,7 @@ def findings_page(found: Sequence[Comparison]) -> str:
             parts.append(f"{level} {number}. {question.title}")
             parts += _question(question, asked)
     parts.append(_HOW)
-    if any(size == "mini" for size, _ in sets):
+    if any(size == DEFAULT_SIZE for size, _ in sets):
         parts.append(_MINI)
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -33,7 +33,7 @@ _REFUSED = {
     "subset": "What is shown is sample=: sample=docvqa:0-9.",
     "experiment": "An experiment is a list of runs; name strategies: strategy=pdrop,fastv.",
     "runs": "An experiment is a list of runs; name strategies: strategy=pdrop,fastv.",
-    "size": "It picks runs of an experiment. Name a model: model=mini.",
+    "size": "It picks runs of an experiment. Name a model: model=mini576.",
     "results": "No record is written; the drawings go to out=.",
     "judge": "A judge scores runs; what is shown here is the answer itself.",
 }

@@ -231,7 +231,7 @@ def _commands() -> dict[str, str]:
     return {
         "compare": script("pdrop-eval-compare"),
         "show": script("pdrop-eval-show"),
-        "bench": "make bench" if there else "pdrop-eval-bench model=mini",
+        "bench": "make bench" if there else "pdrop-eval-bench model=mini576",
         "eval": "make eval" if there else "pdrop-eval",
     }
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from pdrop_eval.records.rows.overrides import USERS_FOLDER
 from pdrop_eval.records.rows.row_key import RowKey
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, PACKAGE
-from pdrop_eval.utils.presets import presets
+from pdrop_eval.utils.presets import DEFAULT_SIZE, presets
 from pdrop_eval.utils.terminal.console import in_checkout, script, typed
 
 FOLDER = "<folder>"  # stands for the user's checkpoint
 ELSEWHERE = "…/"  # stands for the folders of another machine, in records that are shared
-DEFAULT_SIZE = "mini"  # of an experiment that names none
 # What a shell or make would not leave as it is: a record that others wrote must not write our commands.
 _SPECIAL = re.compile(r"[^\w@%+=:,./~\[\]{}-]", re.ASCII)
 _PLACEHOLDER = re.compile("<(folder|name)>$")

@@ -11,11 +11,12 @@ from pdrop_eval.report.formats.grid import Note
 from pdrop_eval.report.tables.commands import FOLDER, Fill, experiment, fill, is_elsewhere
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.utils.paths import options
+from pdrop_eval.utils.presets import DEFAULT_SIZE
 
 Found = TypeVar("Found")
 
 # The suite of a shipped experiment, by the size of its models.
-EXPERIMENTS = {"mini": "mini", "7b": "paper"}
+EXPERIMENTS = {DEFAULT_SIZE: "mini", "7b": "paper"}
 # Where a run is, and its record, if its command doesn't say.
 DEVICE, RESULTS = "cpu", "results/runs"
 

@@ -26,7 +26,7 @@ from pdrop_eval.strategies.combinations import check_name
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.distributed import ElsewhereError, check_same, rank, start
 from pdrop_eval.utils.errors import RunsFailedError, SampleError, UserError
-from pdrop_eval.utils.presets import model_configs, suite_of
+from pdrop_eval.utils.presets import DEFAULT_SIZE, model_configs, suite_of
 from pdrop_eval.utils.terminal.console import command
 from pdrop_eval.utils.terminal.log import log_rank_zero
 from pdrop_eval.utils.text.redact import redact, redact_all
@@ -71,8 +71,8 @@ def run_experiment(
 
     Args:
         config: `runs` is the list.
-        overrides: Those of the command line. `size=` picks the models ("mini" if it isn't given), `model=`
-            and `strategy=` pick single runs, everything else holds for each of them.
+        overrides: Those of the command line. `size=` picks the models (the miniatures if it isn't given),
+            `model=` and `strategy=` pick single runs, everything else holds for each of them.
         evaluate: Makes a run.
         check: Raises UserError for a run that can't be made; with `keep_going`, it is asked of all runs
             before the first is made.
@@ -199,7 +199,7 @@ def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
         runs = [run for run in runs if run["model"] == given["model"]]
     if "size" in given or "model" not in given:
         sizes = dict.fromkeys(models[run["model"]]["size"] for run in runs)
-        size = given.get("size", "mini")
+        size = given.get("size", DEFAULT_SIZE)
         check_choice("size of this experiment's models", size, sizes)
         runs = [run for run in runs if models[run["model"]]["size"] == size]
     if "strategy" in given:

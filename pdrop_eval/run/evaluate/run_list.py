@@ -3,8 +3,10 @@
 An entry is a run, or several: all strategies (or a list of them), each at some budgets.
 
     runs:
-      - {model: mini, strategy: pdrop, overrides: [strategy.ratio=0.4]}
-      - {model: mini, strategies: all, tokens: [48, 32, 16], overrides: [limit=100]}
+      - {model: mini576, strategy: pdrop, overrides: [strategy.ratio=0.4]}
+      - {model: mini576, strategies: all, tokens: [192, 128, 64], overrides: [limit=100]}
+
+Of several, `own` has what one of the strategies takes beside `overrides`, by its name.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ from pdrop_eval.utils.validation import check_choice
 
 ALL = "all"
 _RUN = ({"model", "strategy"}, {"model", "strategy", "overrides"})  # what it needs, and what it may have
-_SEVERAL = ({"model", "strategies"}, {"model", "strategies", "tokens", "overrides"})
+_SEVERAL = ({"model", "strategies"}, {"model", "strategies", "tokens", "overrides", "own"})
 
 
 def run_list(runs: Any) -> list[dict[str, Any]]:
@@ -35,7 +37,7 @@ def run_list(runs: Any) -> list[dict[str, Any]]:
         if not _is_entry(entry):
             raise UserError(
                 f"runs={entry if entry is not None else runs} is no list of runs. Each is a model and a "
-                "strategy, and may have overrides: runs=[{model: mini, strategy: pdrop, "
+                "strategy, and may have overrides: runs=[{model: mini576, strategy: pdrop, "
                 "overrides: [strategy.ratio=0.4]}]. Or it is several: {model: mini, strategies: all, tokens: "
                 "[64, 32]}, with the image tokens a layer."
             )
@@ -62,12 +64,29 @@ def _several(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             check_name(str(name), more=[ALL], fix="Write strategies: all, or a list.")
     budgets = [f"budget.tokens={tokens}" for tokens in _numbers(entry.get("tokens") or [])]
     common = list(entry.get("overrides") or [])
+    own = _own(entry)
     combined = [name for name in (asked if isinstance(asked, list) else [asked]) if is_combined(name)]
     for name, info in (_listed() | {name: info_of(name) for name in combined}).items():
         if asked == ALL or name in asked:
             fitted = [[budget] for budget in budgets] if info.solved_fields else []
             for budget in fitted or [[]]:
-                yield {"model": entry["model"], "strategy": name, "overrides": [*budget, *common]}
+                yield {
+                    "model": entry["model"],
+                    "strategy": name,
+                    "overrides": [*budget, *common, *own.get(name, [])],
+                }
+
+
+def _own(entry: Mapping[str, Any]) -> Mapping[str, list[str]]:
+    """What single strategies take beside `overrides`."""
+    own = entry.get("own") or {}
+    if not (isinstance(own, dict) and all(isinstance(settings, list) for settings in own.values())):
+        raise UserError(
+            f"own={own}: write a list of settings for a strategy, {{cdpruner: [strategy.text_tower=DIR]}}."
+        )
+    for name in own:
+        check_name(str(name))
+    return own
 
 
 def _numbers(tokens: Any) -> list[float]:

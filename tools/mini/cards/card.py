@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 from tools.mini.cards.targets import NAMES, SHARES, dropped, target_table, targets
 from tools.mini.training.checkpoints import load_state
 from tools.mini.training.vocabulary import QWEN_TOKENS, TOKENS
@@ -44,7 +45,7 @@ def export(run: Path, kind: "Architecture", out: Path) -> None:
     kind.processor().save_pretrained(out)
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
     if (run / "clip").is_dir():
-        beside = out.with_name(f"{out.name.removesuffix('_base')}_clip")
+        beside = MINI_CHECKPOINTS / f"{out.name.removesuffix('_base')}_clip"
         shutil.copytree(run / "clip", beside, dirs_exist_ok=True)
 
 

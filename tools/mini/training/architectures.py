@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pdrop_eval.benchmarks.rendered.facts import CN_COLORS, CN_SHAPES
-from pdrop_eval.utils.paths import MINI_BASE
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 from tools.mini.training import (
     model,
     network,
@@ -133,7 +133,7 @@ ARCHITECTURES = {
         rates={"vision": (0.02, 3e-3), "joint": (0.02, 3e-3)},
         choose=_llava_parts,
         processor=model.build_processor,
-        folder=MINI_BASE,
+        folder=WEIGHTS / "mini_base",
         cross_over=_words_to_output,
         easy=0.15,
     ),
@@ -146,7 +146,7 @@ ARCHITECTURES = {
         rates={"vision": (0.02, 3e-3), "joint": (0.01, 1e-3)},
         choose=_qwen_parts,
         processor=qwen_model.build_processor,
-        folder=MINI_BASE.parent / "mini_qwen2_5_vl",
+        folder=MINI_CHECKPOINTS / "mini_qwen2_5_vl",
         finish=qwen_model.grown,
         begin=_mean_first,
     ),
