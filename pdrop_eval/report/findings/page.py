@@ -1,4 +1,4 @@
-"""`results/training/findings.md`: what the records say of the paper's claims about training, in plain words.
+"""`results/training/findings.md`: what the records say of the paper's claims, in plain words.
 
 Every sentence is chosen by the numbers; none is written for a certain result.
 """
@@ -31,7 +31,7 @@ from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.text import numbers
 
 RUNS, PAGE = Path("results/runs"), Path("results/training/findings.md")
-TITLE = "# What training with PDrop changed"
+TITLE = "# The paper's claims, asked of the records"
 _MADE = """Made by `make findings` from the evaluation records; no sentence here is written by hand. A
 difference is one row's score minus another's, in points on the 0-to-100 scale (MME / 20), on the same
 questions, with a 95% interval in brackets."""

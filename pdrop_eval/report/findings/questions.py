@@ -1,4 +1,4 @@
-"""The paper's claims about training, asked of the records: three questions, each answered by a number.
+"""The paper's claims, asked of the records: four questions, each answered by a number.
 
 A comparison is two rows with the same questions: what one scores minus what the other does, for each
 benchmark and in the mean, with a paired 95% interval. The answer follows from the interval alone.
@@ -19,7 +19,7 @@ from pdrop_eval.report.paired.pairing import CannotCompareError, compare
 from pdrop_eval.report.tables.commands import Fill, fill
 from pdrop_eval.report.tables.spec import TABLES
 
-MATCH, GAIN, FASTV = "match", "gain", "fastv"
+MATCH, GAIN, FASTV, UNTRAINED = "match", "gain", "fastv", "untrained"
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ QUESTIONS = (
         ("vanilla", "fastv"),
         "FastV on the PDrop-trained model minus FastV on the vanilla-trained one",
         (3,),
+    ),
+    Question(
+        UNTRAINED,
+        "At inference only, without training for it, does PDrop score higher than FastV?",
+        ("vanilla", "pdrop"),
+        ("vanilla", "fastv"),
+        "PDrop minus FastV, both on the vanilla-trained model, each at its own setting",
+        (5,),
     ),
 )
 

@@ -25,6 +25,9 @@ _INTRO = """# Results
 `make readme` writes this page from the records of evaluations and of `make bench-train`; no number is written
 by hand. Each model size and suite has its own tables. The miniatures answer rendered questions: compare their
 scores only with each other, never with published ones; only their order of strategies is compared."""
+_CLAIMS = """The PyramidDrop paper says yes to each of these questions, for its 7B models. That dropping
+costs less the deeper in the decoder it happens is its Figure 1, and that PDrop beats FastV at equal budgets
+its Figure 4: the figures below answer both for the miniatures, in a sentence of their own."""
 
 
 def results_page(
@@ -45,9 +48,10 @@ def results_page(
     answers = summary(found)
     if answers:
         parts += [
-            "## What training with PDrop changed",
+            "## Which of the paper's claims the miniatures show",
+            _CLAIMS,
             answers,
-            "Details: [findings](training/findings.md).",
+            "Each benchmark, and what the paper prints: [findings](training/findings.md).",
         ]
     speed = load_speed(folder / "training" / "speed.json")
     if speed:
@@ -90,7 +94,7 @@ def _index(runs: Sequence[Run], folder: Path, tables: Path) -> str:
     made = [table for table in shipped().values() if _is_made(table, runs, tables)]
     lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in made]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
-    lines.append("- What training with PDrop changed: [findings](training/findings.md)")
+    lines.append("- The paper's claims, asked of the records: [findings](training/findings.md)")
     if (folder / "training" / "speed.md").is_file():
         lines.append("- Training speed: [speed](training/speed.md)")
     return "\n".join(lines)
