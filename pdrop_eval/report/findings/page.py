@@ -48,15 +48,21 @@ _MINI = """## What the miniature can't show
 
 - **One seed.** Another order of the data gives other weights and other scores; by how much was not measured,
   and no interval here includes it.
-- **Few steps.** The lengths of the trainings are above; the paper's models saw hundreds of thousands of
-  samples.
-- **The start was trained without dropping.** All members of the family go back to one model that had learned
-  all its tasks with every token. The paper trains with dropping from the first step of both phases.
-- **Few tokens.** A tile has 144 image tokens, and each character of a text has one of its own. λ=0.5 leaves
-  18 of them in the last layers; of the 576 of LLaVA-1.5-7B it leaves 72.
-- **Guided attention.** In a part of its own training, that start was told which patches hold the answer.
-  PDrop and FastV rank tokens by attention, so a part of what they find was trained into it.
-- **Size.** Eight layers of width 128, rendered pictures and questions: these numbers are no evidence for or
+- **Few steps.** The lengths of the trainings are above: 300 steps of 16 conversations, or 400 of four for
+  LLaVA-NeXT. The paper's models saw hundreds of thousands of samples.
+- **The start knows dropped tokens.** All members of the family go back to one model that had learned all its
+  tasks already, and in most steps of the last two stages of that training random image tokens were left out.
+  So the member that was trained without dropping begins with what the paper gives to the other one alone,
+  from the first step of both phases; the two differ in the steps above.
+- **Tokens alike.** A tile has 576 image tokens, and λ=0.5 leaves 72 of them in the last quarter of the
+  layers, as in LLaVA-1.5-7B. But four tokens show what one cell of a rendered picture holds, and each was
+  taught all of it, so that three of them can be left out: how much can be dropped of a photograph is not
+  shown.
+- **Where the attention comes from.** None was guided in the trainings of these members, nor in that of their
+  start. But its first layers began as those of an earlier miniature, which was told in a part of its training
+  which patches hold the answer. PDrop and FastV rank tokens by attention, so a part of what they find may be
+  left from there.
+- **Size.** 16 layers of width 128, rendered pictures and questions: these numbers are no evidence for or
   against the paper's claims about 7B models."""
 
 
