@@ -106,7 +106,7 @@ def test_combinations_have_a_command_too():
     ("arguments", "told"),
     [
         (["modles=[mini]"], "Did you mean models?"),
-        (["model=mini"], "In a sweep write models=[mini]"),
+        (["model=mini"], "In a sweep write models=[mini576]"),
         (["strategy.k=3"], "strategies=[fastv"),
         (["budget.tokens=64"], "budgets=[64"),
         (["experiment=table5"], "lists of its own"),

@@ -14,7 +14,7 @@ from pdrop_eval.utils.validation import check_choice, check_whole
 ENTRY = "sweep"
 # What pdrop-eval calls what a sweep has a list of, with the way to write it here.
 _AXES = {
-    "model": "models=[mini]",
+    "model": "models=[mini576]",
     "strategy": "strategies=[fastv,{pdrop:{ratio:0.4}}]",
     "combine": "strategies=[{combine:[visionzip,pdrop]}]",
     "budget": "budgets=[64,{share:0.2}]",
