@@ -128,7 +128,7 @@ def test_combinations_have_a_command_too():
         (["retries=-1"], "retries=-1"),
         (["limit=0"], "limit=0"),
         (["batchsize=3"], "batch_size"),
-        (['overrides=["model=mini"]'], "models=[mini]"),
+        (['overrides=["model=mini"]'], "models=[mini576]"),
         (["hello"], "name=value"),
     ],
 )  # fmt: skip
