@@ -12,6 +12,7 @@ from pdrop_eval.benchmarks.rendered import suite
 from pdrop_eval.benchmarks.rendered.canvas import SHAPES
 from pdrop_eval.benchmarks.rendered.facts import PLURALS
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 from tools.mini.training import packing
 
 
@@ -138,6 +139,16 @@ def test_counts_and_relations_are_true():
 def test_a_part_of_the_reading_tasks_asks_for_small_print(task):
     small = [question.small for _, question, _ in suite.render(task)]
     assert 0.15 < sum(small) / len(small) < 0.35
+
+
+def test_what_is_read_takes_several_tokens_to_answer():
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(MINI_CHECKPOINTS / "mini576")
+    for task in ("docvqa_val", "infovqa_val", "textvqa_val", "ocrvqa"):
+        answers = [question.answer for _, question, _ in suite.render(task, 60)]
+        counts = [len(tokenizer(answer, add_special_tokens=False).input_ids) for answer in answers]
+        assert sum(counts) / len(counts) >= 3, task
 
 
 @pytest.mark.slow
