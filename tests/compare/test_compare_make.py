@@ -41,7 +41,7 @@ def test_its_variables_become_settings(make):
     done = make(0, "BASELINE=fastv", "CANDIDATE=a/b", "LIMIT=64", "ARGS=max_drop=3 gate=possible")
     assert done.returncode == 0
     assert done.stderr == ""
-    expected = "baseline=fastv candidate=a/b model=mini suite=mini limit=64 max_drop=3 gate=possible"
+    expected = "baseline=fastv candidate=a/b model=mini576 suite=mini limit=64 max_drop=3 gate=possible"
     assert done.stdout.split() == expected.split()
 
 

@@ -26,18 +26,18 @@ def test_settings_of_pdrop_eval_hold_for_both_runs_and_its_own_for_one():
         [
             "limit=64",
             "tasks=[gqa,pope]",
-            "model=mini",
-            "candidate_overrides=[model=mini_pdrop_05,strategy.k=3]",
+            "model=mini576",
+            "candidate_overrides=[model=mini576_pdrop_05,strategy.k=3]",
         ]
     )
-    assert settings.overrides("baseline") == ("limit=64", "tasks=[gqa,pope]", "model=mini")
-    own = ("model=mini_pdrop_05", "strategy.k=3")
+    assert settings.overrides("baseline") == ("limit=64", "tasks=[gqa,pope]", "model=mini576")
+    own = ("model=mini576_pdrop_05", "strategy.k=3")
     assert settings.overrides("candidate") == ("limit=64", "tasks=[gqa,pope]", *own)  # the model once
 
 
 def test_a_setting_within_a_group_takes_nothing_else_of_it_away():
-    settings = read_settings(["model.threads=2", "candidate_overrides=[model=mini_pdrop_05]"])
-    assert settings.overrides("candidate") == ("model.threads=2", "model=mini_pdrop_05")
+    settings = read_settings(["model.threads=2", "candidate_overrides=[model=mini576_pdrop_05]"])
+    assert settings.overrides("candidate") == ("model.threads=2", "model=mini576_pdrop_05")
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_files_are_named_after_what_is_compared():
         return default_name(arguments)
 
     assert name() == "vanilla_vs_pdrop"
-    assert name("limit=64", "model=mini") == "vanilla_vs_pdrop_mini_64"
+    assert name("limit=64", "model=mini576") == "vanilla_vs_pdrop_mini576_64"
     assert name("out=x", "name=y") == "vanilla_vs_pdrop"
     long = name(f"candidate_overrides=[data.root={'x' * 200}]")
     other = name(f"candidate_overrides=[data.root={'x' * 201}]")

@@ -22,8 +22,8 @@ LIMIT = 8
 
 
 def evaluated(strategy):
-    given = [f"strategy={strategy}", f"limit={LIMIT}", f"tasks=[{','.join(TASKS)}]", "results=out"]
-    return evaluate.evaluate(compose_spec(given))
+    given = ["model=mini", f"strategy={strategy}", f"limit={LIMIT}", f"tasks=[{','.join(TASKS)}]"]
+    return evaluate.evaluate(compose_spec([*given, "results=out"]))
 
 
 def logged(model, arguments, folder):

@@ -144,7 +144,7 @@ def test_help_needs_nothing_and_lists_every_setting(command):
         (["model=minii"], "Did you mean mini"),
         (
             ["view=attention", "layers=[1,4]"],
-            "layers=4 is outside of the model: the 4 layers of mini are 0 to 3.",
+            "layers=4 is outside of the model: the 4 layers of mini576 are 0 to 3.",
         ),
         (["strategy.ratio=7"], "ratio"),
         (["strategy=pdrop,fastv", "strategy.k=2"], "strategy=pdrop"),

@@ -16,7 +16,9 @@ from pdrop_eval.run.sweep.state.queue import Queue
 from pdrop_eval.run.sweep.state.status import state_of, status_text
 from pdrop_eval.utils.errors import RunsFailedError, UserError
 
-SMALL = ["strategies=[vanilla,fastv,prumerge]", "budgets=[64,3]", "tasks=[gqa,pope]", "limit=2"]
+SMALL = [
+    "models=[mini]", "strategies=[vanilla,fastv,prumerge]", "budgets=[64,3]", "tasks=[gqa,pope]", "limit=2"
+]  # fmt: skip
 
 
 class Fake(Engine):

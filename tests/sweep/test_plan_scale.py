@@ -7,8 +7,9 @@ from tools.speed.answering import sweep_gain
 from tools.speed.reports import site_scale, sweep_scale
 
 
-def planned(results, *more):
-    return plan_runs(read_sweep(["budgets=[64]", "tasks=[gqa]", f"results={results}", *more]))
+def planned(results, *more, models="mini"):
+    given = [f"models=[{models}]", "budgets=[64]", "tasks=[gqa]", f"results={results}"]
+    return plan_runs(read_sweep([*given, *more]))
 
 
 def test_seeds_of_a_run_are_planned_once_and_are_what_each_is_alone(tmp_path, monkeypatch):
@@ -28,10 +29,10 @@ def test_models_of_one_suite_share_its_data_and_each_is_what_it_is_alone(tmp_pat
     made = []
     whole = runs.make_plan
     monkeypatch.setattr(runs, "make_plan", lambda *about: made.append(about[1]) or whole(*about))
-    many = planned(tmp_path, "models=[mini,mini_pdrop_05]", "strategies=[random]")
+    many = planned(tmp_path, "strategies=[random]", models="mini,mini_next_p5")
     assert made[0] is None
     assert made[1].config.model.name == "mini"
-    alone = planned(tmp_path, "models=[mini_pdrop_05]", "strategies=[random]").runs[0].plan
+    alone = planned(tmp_path, "strategies=[random]", models="mini_next_p5").runs[0].plan
     shared = many.runs[1].plan
     assert (shared.config, shared.identity, shared.data) == (alone.config, alone.identity, alone.data)
     assert shared.task_sha256 == alone.task_sha256

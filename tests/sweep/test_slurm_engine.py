@@ -17,7 +17,7 @@ from pdrop_eval.run.sweep.state.board import Board
 from pdrop_eval.run.sweep.state.status import state_of
 from pdrop_eval.utils.errors import UserError
 
-SMALL = ["engine=slurm", "strategies=[vanilla,fastv]", "tasks=[gqa,pope]", "limit=2"]
+SMALL = ["engine=slurm", "models=[mini]", "strategies=[vanilla,fastv]", "tasks=[gqa,pope]", "limit=2"]
 # What submitit asks of sbatch: the script's path comes last, and the answer names the job.
 SBATCH = "#!/bin/sh\nfor last; do :; done\ncp $last {sent}\necho Submitted batch job 77\n"
 

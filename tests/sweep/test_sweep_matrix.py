@@ -43,8 +43,8 @@ def test_budgets_are_for_those_that_take_one():
     found = cells("strategies=[vanilla,fastv,pdrop,prumerge]", "budgets=[64,{share:0.2}]", TWO_TASKS)
     assert len(found) == 12
     assert [one for one in found if one[1] == "vanilla"] == [
-        ("mini", "vanilla", None, 1, "pope"),
-        ("mini", "vanilla", None, 1, "gqa"),
+        ("mini576", "vanilla", None, 1, "pope"),
+        ("mini576", "vanilla", None, 1, "gqa"),
     ]
     assert {one[2] for one in found if one[1] == "pdrop"} == {("tokens", 64), ("share", 0.2)}
     assert {one[2] for one in found if one[1] == "prumerge"} == {None}
@@ -70,14 +70,14 @@ def test_what_is_excluded_goes_and_what_is_included_comes():
     found = cells(
         "strategies=[fastv,random]", "budgets=[64,32]", TWO_TASKS,
         "exclude=[{strategy:fastv,budget:32},{strategy:random,task:pope}]",
-        "include=[{models:[mini_next_p5],strategies:[fastv],budgets:[{share:0.5}],tasks:[gqa]}]",
+        "include=[{models:[mini576_next_p5],strategies:[fastv],budgets:[{share:0.5}],tasks:[gqa]}]",
     )  # fmt: skip
     assert found == [
-        ("mini", "fastv", ("tokens", 64), 1, "pope"),
-        ("mini", "fastv", ("tokens", 64), 1, "gqa"),
-        ("mini", "random", ("tokens", 64), 1, "gqa"),
-        ("mini", "random", ("tokens", 32), 1, "gqa"),
-        ("mini_next_p5", "fastv", ("share", 0.5), 1, "gqa"),
+        ("mini576", "fastv", ("tokens", 64), 1, "pope"),
+        ("mini576", "fastv", ("tokens", 64), 1, "gqa"),
+        ("mini576", "random", ("tokens", 64), 1, "gqa"),
+        ("mini576", "random", ("tokens", 32), 1, "gqa"),
+        ("mini576_next_p5", "fastv", ("share", 0.5), 1, "gqa"),
     ]
 
 
@@ -91,7 +91,7 @@ def test_the_command_of_a_run_is_that_of_pdrop_eval():
     )
     (run,) = asked_runs(spec)
     assert command_of(run, spec).partition("pdrop-eval ")[2] == (
-        "model=mini strategy=fastv strategy.rope=false budget.tokens=64 suite=mini seed=1 'tasks=[gqa]' "
+        "model=mini576 strategy=fastv strategy.rope=false budget.tokens=64 suite=mini seed=1 'tasks=[gqa]' "
         "limit=2 results=results/runs batch_size=4"
     )
 
@@ -159,7 +159,7 @@ def test_a_folder_of_own_data_is_the_only_suite(own_data):
         ("pdrop", "shapes_exact_match", ("shapes_exact_match",)),
     ]
     assert command_of(found[1], read_sweep(arguments)).partition("pdrop-eval ")[2] == (
-        "model=mini strategy=pdrop seed=1 limit=3 results=results/runs "
+        "model=mini576 strategy=pdrop seed=1 limit=3 results=results/runs "
         "data.folder=shapes data.metric=exact_match"
     )
 
@@ -186,7 +186,7 @@ def test_words_tell_each_run_from_all_others(tmp_path):
     given = ["strategies=[random,{pdrop:{ratio:0.4}}]", "budgets=[64]", "suites=[mini,paper]", "seeds=[1,2]"]
     found = asked_runs(read_sweep([*given, "tasks=[gqa]", f"results={tmp_path}"]))
     assert [run.words for run in found] == [
-        f"{strategy}{seed}{budget}, mini{suite}"
+        f"{strategy}{seed}{budget}, mini576{suite}"
         for suite in ("", " suite=paper")
         for seed in ("", " seed=2")
         for strategy, budget in (("random", ", tokens=64"), ("pdrop ratio=0.4", ""))
@@ -208,7 +208,7 @@ def test_a_name_that_is_too_long_for_its_column_goes_on_beneath(tmp_path):
 
 
 def test_a_block_of_exclude_that_holds_for_nothing_is_told():
-    blocks = "exclude=[{strategy:fastv},{budget:63},{task:mme,model:mini},{strategy:pdrop,budget:64}]"
+    blocks = "exclude=[{strategy:fastv},{budget:63},{task:mme,model:mini576},{strategy:pdrop,budget:64}]"
     found = without_effect(read_sweep(["strategies=[fastv,pdrop]", "budgets=[64,32]", TWO_TASKS, blocks]))
-    assert found == ["{budget:63}", "{task:mme,model:mini}"]
+    assert found == ["{budget:63}", "{task:mme,model:mini576}"]
     assert without_effect(read_sweep([TWO_TASKS])) == []

@@ -24,7 +24,7 @@ def by_hand(tmp_path_factory):
     """The same runs, each by a command of its own."""
     results = tmp_path_factory.mktemp("by_hand")
     for name in ("vanilla", "fastv", "visionzip"):
-        own = [f"strategy={name}", *(["budget.tokens=64"] if name != "vanilla" else [])]
+        own = ["model=mini", f"strategy={name}", *(["budget.tokens=64"] if name != "vanilla" else [])]
         evaluate.evaluate(compose_spec([*own, TASKS, "limit=2", f"results={results}"]), False)
     return content(results)
 

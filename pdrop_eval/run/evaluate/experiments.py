@@ -71,8 +71,9 @@ def run_experiment(
 
     Args:
         config: `runs` is the list.
-        overrides: Those of the command line. `size=` picks the models (the miniatures if it isn't given),
-            `model=` and `strategy=` pick single runs, everything else holds for each of them.
+        overrides: Those of the command line. `size=` picks the models (if it isn't given, the miniatures, or
+            else those of the first run's size), `model=` and `strategy=` pick single runs, everything else
+            holds for each of them.
         evaluate: Makes a run.
         check: Raises UserError for a run that can't be made; with `keep_going`, it is asked of all runs
             before the first is made.
@@ -199,7 +200,8 @@ def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
         runs = [run for run in runs if run["model"] == given["model"]]
     if "size" in given or "model" not in given:
         sizes = dict.fromkeys(models[run["model"]]["size"] for run in runs)
-        size = given.get("size", DEFAULT_SIZE)
+        usual = DEFAULT_SIZE if DEFAULT_SIZE in sizes else next(iter(sizes))
+        size = given.get("size", usual)
         check_choice("size of this experiment's models", size, sizes)
         runs = [run for run in runs if models[run["model"]]["size"] == size]
     if "strategy" in given:

@@ -38,8 +38,8 @@ def run_list(runs: Any) -> list[dict[str, Any]]:
             raise UserError(
                 f"runs={entry if entry is not None else runs} is no list of runs. Each is a model and a "
                 "strategy, and may have overrides: runs=[{model: mini576, strategy: pdrop, "
-                "overrides: [strategy.ratio=0.4]}]. Or it is several: {model: mini, strategies: all, tokens: "
-                "[64, 32]}, with the image tokens a layer."
+                "overrides: [strategy.ratio=0.4]}]. Or it is several: {model: mini576, strategies: all, "
+                "tokens: [128, 64]}, with the image tokens a layer."
             )
         check_choice("model", entry["model"], model_configs())
         if "strategy" in entry:

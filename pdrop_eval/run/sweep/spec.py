@@ -169,6 +169,6 @@ def _check(spec: SweepSpec) -> None:
 
 
 _EXAMPLES = {
-    "include": "models:[mini],strategies:[fastv],budgets:[96]",
+    "include": "models:[mini576],strategies:[fastv],budgets:[96]",
     "exclude": "strategy:fastv,budget:32",
 }

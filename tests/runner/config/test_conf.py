@@ -1,5 +1,6 @@
 """Every YAML in conf/ can be composed, and what it names can be built."""
 
+import re
 from dataclasses import fields
 from pathlib import Path
 
@@ -72,14 +73,16 @@ def test_a_further_familys_model_is_a_published_one(name):
 def test_a_models_name_says_what_it_is(name):
     model = model_configs()[name]
     ratio = f"0.{name[-1]}" if "_pdrop_0" in name else None
-    assert model["size"] == ("7b" if "_7b" in name else "mini")
+    assert model["size"] == ("7b" if "_7b" in name else name.partition("_")[0])
     assert model["architecture"] == ("llava-next" if "_next_" in name else "llava-1.5")
     assert model["patches"] == (9 if "_p9" in name else 5 if "_next_" in name else 1)
     assert model["anyres"] == {1: None, 5: "p5", 9: "p9"}[model["patches"]]
     assert (model["train"], model["train_ratio"]) == (("pdrop", float(ratio)) if ratio else ("vanilla", None))
     published = {"mini": "embedded", "llava_1_5_7b": "llava-hf/llava-1.5-7b-hf",
                  "llava_next_7b": "llava-hf/llava-v1.6-vicuna-7b-hf"}  # fmt: skip
-    own = f"checkpoints/{name}" if model["size"] == "7b" else f"embedded:{name}"
+    # The miniature LLaVA-NeXT of 576 tokens a tile is one checkpoint for five tiles and for nine
+    shared = re.sub("^mini576_next_p[59]", "mini576_next", name)
+    own = f"checkpoints/{name}" if model["size"] == "7b" else f"embedded:{shared}"
     assert model["pretrained"] == published.get(name, own)
 
 
@@ -98,7 +101,7 @@ def test_an_experiment_composes(name):
 
 def test_the_default_run_is_pyramiddrop_on_the_miniature():
     config = compose.compose_config()
-    assert (config.model.name, config.suite.name) == ("mini", "mini")
+    assert (config.model.name, config.suite.name) == ("mini576", "mini")
     assert instantiate_strategy(OmegaConf.to_container(config.strategy)).name == "pdrop"
 
 

@@ -42,6 +42,7 @@ print(json.dumps(found))
 """
 EVALUATE, TRAIN = "pdrop_eval.run.evaluate.cli", "pdrop_eval.run.train.cli"
 CALIBRATE = "pdrop_eval.run.calibrate.cli"
+MINI = "model=mini"  # of 8 layers and 144 image tokens
 SHOW, BENCH = "pdrop_eval.report.show.cli", "pdrop_eval.report.bench.cli"
 CASES = [
     (EVALUATE, ["strategy.ratio=2"], "strategy.ratio=2 is not allowed: use a number in [0, 1]"),
@@ -50,7 +51,7 @@ CASES = [
     (EVALUATE, [f"strategy.score={'x' * 20_000}"], "... (20,008 characters) is unknown: use one of"),
     (EVALUATE, ["strategy=vtw", "strategy.recipe=/dev/zero"], "it is a device or a pipe, and no plain file"),
     (EVALUATE, ["strategy.layers=[2,4]"], "strategy.ratios=[0.5,0.25]"),
-    (EVALUATE, ["strategy.stages=9"], "strategy.stages=9 does not fit a model of 8 layers"),
+    (EVALUATE, [MINI, "strategy.stages=9"], "strategy.stages=9 does not fit a model of 8 layers"),
     (EVALUATE, ["+strategy.ration=0.5"], "Unknown setting of PyramidDrop: 'ration'"),
     (EVALUATE, ["strategy=uniform", "strategy.tokens=0"], "strategy.tokens=0"),
     (EVALUATE, ["strategy=random", "strategy.tokens=0"], "strategy.tokens=0"),
@@ -63,23 +64,31 @@ CASES = [
     (CALIBRATE, ["strategy=pdrop"], "strategy=pdrop has no rule that is calibrated"),
     (CALIBRATE, ["limit=0"], "limit=0 is not allowed"),
     (CALIBRATE, ["tasks=[gqaa]"], "Unknown task of suite=mini: 'gqaa'"),
-    (EVALUATE, ["strategy=uniform", "strategy.tokens=145"], "strategy.tokens=145 is not allowed"),
-    (EVALUATE, ["strategy=visionzip", "strategy.preset=64"], "strategy.preset=64 of VisionZip is made for"),
+    (EVALUATE, [MINI, "strategy=uniform", "strategy.tokens=145"], "strategy.tokens=145 is not allowed"),
+    (
+        EVALUATE,
+        [MINI, "strategy=visionzip", "strategy.preset=64"],
+        "strategy.preset=64 of VisionZip is made for",
+    ),
     (EVALUATE, ["strategy=cdpruner"], "name the CLIP from which the model's vision tower is"),
     (EVALUATE, ["strategy=prumerge", "budget.tokens=64"], "PruMerge can't be fitted to a budget"),
     (EVALUATE, ["combine=[visionzip,{pdrop:{ratio:2}}]"], "strategy.pdrop.ratio=2 is not allowed"),
     (EVALUATE, ["combine=[visionzip,pdrop]", "strategy=fastv"], "can't be given together"),
     (
         EVALUATE,
-        ["combine=[visionzip,{pdrop:{stages:9}}]"],
+        [MINI, "combine=[visionzip,{pdrop:{stages:9}}]"],
         "strategy.pdrop.stages=9 does not fit",
     ),
     (
         EVALUATE,
-        ["combine=[{uniform:{tokens:20}},{random:{k:2,tokens:21}}]"],
+        [MINI, "combine=[{uniform:{tokens:20}},{random:{k:2,tokens:21}}]"],
         "uniform leaves 20 of an image's 144 tokens, and random asks for 21",
     ),
-    (EVALUATE, ["combine=[{uniform:{tokens:145}},fastv]"], "strategy.uniform.tokens=145 is not allowed"),
+    (
+        EVALUATE,
+        [MINI, "combine=[{uniform:{tokens:145}},fastv]"],
+        "strategy.uniform.tokens=145 is not allowed",
+    ),
     (EVALUATE, ["combine=[uniform,feather]"], "feather goes by the places of tokens"),
     (SHOW, ["sample=gqa:0", "combine=[uniform,visionzip]"], "both act before the decoder"),
     (TRAIN, ["combine=[fastv,pdrop]"], "both act in the decoder"),
@@ -98,7 +107,7 @@ CASES = [
     (BENCH, ["strategies=[{pdrop:{ratio:2}}]"], "ratio=2 is not allowed"),
     (BENCH, ["strategies=[]"], "strategies=[] is empty. Name some"),
     (BENCH, ["strategies=null"], "strategies=[] is empty. Name some"),
-    (BENCH, ["model=mini", "strategies=[{fastv:{k:9}}]"], "strategies has fastv k=9: k=9 is not allowed"),
+    (BENCH, [MINI, "strategies=[{fastv:{k:9}}]"], "strategies has fastv k=9: k=9 is not allowed"),
     (BENCH, ["model=llava_1_5_7b", "strategies=[{fastv:{k:33}}]"], "use values from 1 to 32"),
     (
         BENCH,
@@ -106,14 +115,14 @@ CASES = [
         "a model of 4 layers",
     ),
     (BENCH, ["architecture=qwen2_5_vl_7b", "strategies=[{fastv:{k:29}}]"], "use values from 1 to 28"),
-    (BENCH, ["model=mini", "strategies=[{fastv:{attention_rank:145}}]"], "let it retain 144 or fewer"),
-    (BENCH, ["model=mini", "image_tokens=100"], "image_tokens=100 is no whole number of images"),
-    (BENCH, ["model=mini", "strategies=[{uniform:{tokens:145}}]"], "tokens=145 is not allowed"),
-    (BENCH, ["model=mini", "budget.tokens=145"], "tokens=145 can't be reached by"),
-    (BENCH, ["model=mini", "strategies=[prumerge]", "budget.share=0.5"], "decides by each image"),
+    (BENCH, [MINI, "strategies=[{fastv:{attention_rank:145}}]"], "let it retain 144 or fewer"),
+    (BENCH, [MINI, "image_tokens=100"], "image_tokens=100 is no whole number of images"),
+    (BENCH, [MINI, "strategies=[{uniform:{tokens:145}}]"], "tokens=145 is not allowed"),
+    (BENCH, [MINI, "budget.tokens=145"], "tokens=145 can't be reached by"),
+    (BENCH, [MINI, "strategies=[prumerge]", "budget.share=0.5"], "decides by each image"),
     (
         EVALUATE,
-        ["budget.tokens=145"],
+        [MINI, "budget.tokens=145"],
         "budget.tokens=145 can't be reached by PyramidDrop: with 8 layers and 144",
     ),
     (EVALUATE, ["strategy=uniform", "budget.tokens=0.5"], "budget.tokens=0.5 can't be reached by Uniform"),
@@ -123,7 +132,7 @@ CASES = [
         ["model=mini_next_p5", "budget.tflops=99"],
         "budget.tflops=99 can't be reached by PyramidDrop",
     ),
-    (EVALUATE, ["combine=[visionzip,pdrop]", "budget.tokens=1"], "budget.tokens=1 can't be reached by"),
+    (EVALUATE, [MINI, "combine=[visionzip,pdrop]", "budget.tokens=1"], "budget.tokens=1 can't be reached by"),
     (EVALUATE, ["strategy=vanilla", "budget.tokens=64"], "vanilla drops nothing"),
     (
         CALIBRATE,

@@ -19,7 +19,7 @@ from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
-from pdrop_eval.utils.presets import model_configs
+from pdrop_eval.utils.presets import DEFAULT_SIZE, model_configs
 
 
 def experiment(name):
@@ -29,9 +29,10 @@ def experiment(name):
 def row(run):
     """A run as a row of a table: architecture, patches, training, its lambda, inference, its lambda."""
     model = model_configs()[run["model"]]
-    ratios = [float(o.removeprefix("strategy.ratio=")) for o in run.get("overrides", [])]
+    settings = dict(one.split("=") for one in run.get("overrides", []))
+    ratio = settings.get("strategy.ratio")
     train = (model["architecture"], model["patches"], model["train"], model["train_ratio"])
-    return (*train, run["strategy"], ratios[0] if ratios else None)
+    return (*train, run["strategy"], None if ratio is None else float(ratio))
 
 
 def published_rows(table):
@@ -48,12 +49,15 @@ def test_the_7b_runs_of_a_table_are_its_published_rows(table):
 
 @pytest.mark.parametrize("table", "12345")
 def test_the_miniatures_run_the_same_rows(table):
-    runs = [run for run in experiment(f"table{table}").runs if model_configs()[run.model]["size"] == "mini"]
+    sizes = {name: model["size"] for name, model in model_configs().items()}
+    runs = [run for run in experiment(f"table{table}").runs if sizes[run.model] == DEFAULT_SIZE]
     rows = {row(run) for run in runs}
     assert len(runs) == len(rows)
+    # Of what is trained with PyramidDrop, they have lambda 0.5 alone
+    theirs = {one for one in published_rows(table) if one[3] in (None, 0.5)}
     # Tables 2 and 3 have LLaVA-NeXT alone; the miniature LLaVA-1.5 does what its five patches do
-    more = {("llava-1.5", 1, *r[2:]) for r in published_rows(table) if r[1] == 5}
-    assert rows == published_rows(table) | more
+    more = {("llava-1.5", 1, *one[2:]) for one in theirs if one[1] == 5}
+    assert rows == theirs | more
 
 
 @pytest.mark.parametrize("table", "12345")
@@ -83,7 +87,7 @@ def test_every_run_of_every_experiment_composes(name, choose):
         composed = compose_config(_overrides(run, config, [], {}))
         size = model_configs()[run["model"]]["size"]
         assert (composed.model.name, composed.model.size) == (run["model"], size)
-        assert composed.suite.name == {"mini": "mini", "7b": "paper"}[size]
+        assert composed.suite.name == {"mini": "mini", "mini576": "mini", "7b": "paper"}[size]
         assert list(composed.tasks) == list(config.tasks)
         assert composed.runs is None
 
@@ -128,15 +132,19 @@ def test_the_miniatures_are_the_default(asked, monkeypatch, capsys):
     common = ("mini", tasks, 2)
     assert asked == [
         (name, strategy, ratio, *common)
-        for base in ("mini_next_p5", "mini")
-        for name, strategy, ratio in [
-            (base, "vanilla", None),
-            (f"{base}_pdrop_04", "pdrop", 0.4),
-            (f"{base}_pdrop_05", "pdrop", 0.5),
-            (f"{base}_pdrop_06", "pdrop", 0.6),
-        ]
+        for base in ("mini576_next_p5", "mini576")
+        for name, strategy, ratio in [(base, "vanilla", None), (f"{base}_pdrop_05", "pdrop", 0.5)]
     ]
-    assert "8 of 8 runs are done." in capsys.readouterr().out
+    assert "4 of 4 runs are done." in capsys.readouterr().out
+
+
+def test_without_a_miniature_of_the_usual_size_the_first_runs_size_is_the_default(asked, monkeypatch):
+    assert command(monkeypatch, "experiment=qwen", "strategy=vanilla", "tasks=[gqa]") == 0
+    assert [run[:4] for run in asked] == [("mini_qwen2_5_vl", "vanilla", None, "mini")]
+    asked.clear()
+    runs = "[{model: mini, strategy: fastv}, {model: llava_1_5_7b, strategy: fastv}]"
+    assert command(monkeypatch, f"runs={runs}", "tasks=[gqa]") == 0
+    assert [run[:4] for run in asked] == [("mini", "fastv", None, "mini")]
 
 
 def test_a_size_brings_its_suite_unless_one_is_given(asked, monkeypatch):
@@ -182,18 +190,25 @@ def test_a_strategy_takes_no_settings_of_another(asked, monkeypatch, capsys):
 
 
 def test_several_experiments_are_a_sweep(asked, monkeypatch):
-    given = ["-m", "experiment=table1,table3", "model=mini"]
+    given = ["-m", "experiment=table1,table3", "model=mini576"]
     assert command(monkeypatch, *given) == 0
-    assert [run[:2] for run in asked] == [("mini", "vanilla"), ("mini", "vanilla"), ("mini", "fastv")]
+    assert [run[:2] for run in asked] == [
+        ("mini576", "vanilla"),
+        ("mini576", "vanilla"),
+        ("mini576", "fastv"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["size=13b"], ["'13b'", "mini, 7b"]),
-        (["model=llava_next_7b_p9"], ["'llava_next_7b_p9'", "mini_next_p5", "Did you mean llava_next_7b?"]),
+        (["size=13b"], ["'13b'", "mini576, 7b"]),
+        (
+            ["model=llava_next_7b_p9"],
+            ["'llava_next_7b_p9'", "mini576_next_p5", "Did you mean llava_next_7b?"],
+        ),
         (["strategy.ratio=0.4"], ["strategy.ratio", "experiment="]),
-        (["model.pretrained=somewhere"], ["2 models", "mini_next_p5, mini"]),
+        (["model.pretrained=somewhere"], ["2 models", "mini576_next_p5, mini576"]),
         (["limit=2,4"], ["Add -m"]),
     ],
 )
@@ -207,16 +222,16 @@ def test_what_an_experiment_cannot_be_told_is_refused(asked, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(("theirs", "words"), [
-    ({"runs": "[1/1] model=mini strategy=pdrop"}, "they differ in runs (process 0: [1/3] model=mini"),
-    ({"left out": {"[2/3] model=mini strategy=fastv": "not here"}},
-     "they differ in left out.[2/3] model=mini strategy=fastv (process 0: None, process 1: not here)"),
+    ({"runs": "[1/1] model=mini576 strategy=pdrop"}, "they differ in runs (process 0: [1/3] model=mini"),
+    ({"left out": {"[2/3] model=mini576 strategy=fastv": "not here"}},
+     "they differ in left out.[2/3] model=mini576 strategy=fastv (process 0: None, process 1: not here)"),
 ], ids=["other runs", "a checkpoint that one lacks"])  # fmt: skip
 def test_processes_of_an_experiment_that_differ_end_before_its_first_run(
     asked, monkeypatch, capsys, theirs, words
 ):
     monkeypatch.setattr(distributed, "_failed_together", False)
     monkeypatch.setattr(distributed, "gather", lambda ours: [ours, theirs if {*ours} == {*theirs} else ours])
-    assert command(monkeypatch, "experiment=table5", "model=mini") == 2
+    assert command(monkeypatch, "experiment=table5", "model=mini576") == 2
     assert words in " ".join(capsys.readouterr().err.split())
     assert asked == []
 
@@ -228,29 +243,29 @@ def test_what_the_first_process_refuses_is_left_out_in_all(asked, monkeypatch):
 
     monkeypatch.setattr(cli, "check", refuse)
     monkeypatch.setattr(experiments, "note_left_out", lambda *_: None)
-    assert command(monkeypatch, "experiment=table5", "model=mini", "keep_going=true") == 0
+    assert command(monkeypatch, "experiment=table5", "model=mini576", "keep_going=true") == 0
     assert [run[1] for run in asked] == ["vanilla", "pdrop"]
 
 
 @pytest.mark.slow
 def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp_path, monkeypatch, capsys):
-    trained = tmp_path / "checkpoints" / "mini_pdrop_05"
-    shutil.copytree(llava, trained)
-    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINT", llava)
-    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", trained.parent)
+    for name in ("mini576", "mini576_pdrop_05"):
+        shutil.copytree(llava, tmp_path / "checkpoints" / name)
+    monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", tmp_path / "checkpoints")
     given = ["experiment=table3", f"data.root={data}", f"results={tmp_path}/runs", "tasks=[pope]", "limit=4"]
     assert command(monkeypatch, *given) == 0
     captured = capsys.readouterr()
     assert "4 of 8 runs are done; 4 left out" in captured.out
     said = " ".join(captured.err.split())
-    assert "[3/8] model=mini_next_p5 strategy=fastv: left out. The embedded checkpoint 'mini_next_p5'" in said
+    assert "[3/8] model=mini576_next_p5 strategy=fastv: left out. The embedded" in said
+    assert "The embedded checkpoint 'mini576_next' isn't trained yet." in said
     assert max(map(len, captured.err.splitlines())) <= 80 + len(str(tmp_path))  # a path is not broken
     records = load_records(tmp_path / "runs")
     assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
-        ("mini", "vanilla", "vanilla"),
-        ("mini", "vanilla", "fastv"),
-        ("mini_pdrop_05", "pdrop", "fastv"),
-        ("mini_pdrop_05", "pdrop", "pdrop"),
+        ("mini576", "vanilla", "vanilla"),
+        ("mini576", "vanilla", "fastv"),
+        ("mini576_pdrop_05", "pdrop", "fastv"),
+        ("mini576_pdrop_05", "pdrop", "pdrop"),
     }
     monkeypatch.setattr(cli, "_run", lambda *_: pytest.fail("a finished run was computed again"))
     assert command(monkeypatch, *given) == 0
@@ -258,7 +273,7 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
 
 def test_an_experiment_of_which_nothing_can_be_run_says_why(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", tmp_path)
-    assert command(monkeypatch, "experiment=table5", "model=mini_next_p5") == 2
+    assert command(monkeypatch, "experiment=table5", "model=mini576_next_p5") == 2
     assert "None of the 3 runs" in (message := capsys.readouterr().err)
     assert "isn't trained yet" in message
 

@@ -305,7 +305,7 @@ def test_a_record_of_a_newer_version_in_the_results(llava, data, tmp_path):
     plan = cli.make_plan(
         compose_spec([f"model.pretrained={llava}", f"data.root={data}", f"results={tmp_path}"])
     )
-    path = tmp_path / "mini" / f"pdrop-{run_id(plan.identity)}" / "record.json"
+    path = tmp_path / "mini576" / f"pdrop-{run_id(plan.identity)}" / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"schema": 99}))
     message = refused(llava, data, f"results={tmp_path}")

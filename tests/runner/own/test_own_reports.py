@@ -54,7 +54,7 @@ def test_a_comparison_a_table_and_the_page(lmms_eval, llava, monkeypatch, capsys
     printed = summary(runs, Path("tables"), 80)
     assert "mine_exact_match\n" in printed
     assert "nothing measured yet" not in printed
-    rows = [line.split() for line in printed.splitlines() if line.startswith(("mini ", "       "))]
+    rows = [line.split() for line in printed.splitlines() if line.startswith(("mini576 ", "       "))]
     assert [row[-1] for row in rows] == ["4", "4"]
     (section,) = overview(runs)
     assert section.grids[0].heads[2:] == ["mine_exact_match", "Record"]

@@ -40,11 +40,15 @@ def few_pictures():
         yield
 
 
+def given(checkpoint):
+    """Four questions to a tiny checkpoint, which is called as the smallest miniature."""
+    return ["model=mini", f"model.pretrained={checkpoint}", "tasks=[gqa]", "limit=4"]
+
+
 @pytest.fixture
 def spec(deep, tmp_path):
     def composed(*overrides, checkpoint=deep):
-        given = [f"model.pretrained={checkpoint}", "tasks=[gqa]", "limit=4", f"out={tmp_path / 'made'}"]
-        return compose_calibration([*given, *overrides])
+        return compose_calibration([*given(checkpoint), f"out={tmp_path / 'made'}", *overrides])
 
     return composed
 
@@ -53,8 +57,7 @@ def spec(deep, tmp_path):
 def found(deep, tmp_path_factory):
     """A recipe of VTW, and its file."""
     folder = tmp_path_factory.mktemp("found")
-    given = [f"model.pretrained={deep}", "tasks=[gqa]", "limit=4", "eta=1000"]
-    document, path = calibrate(compose_calibration([*given, f"out={folder}"]))
+    document, path = calibrate(compose_calibration([*given(deep), "eta=1000", f"out={folder}"]))
     return document, Path(path)
 
 
@@ -82,11 +85,11 @@ def test_vtws_k_is_found_and_written_with_where_it_comes_from(found):
 def test_the_same_command_again_has_nothing_to_do(found, deep, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pdrop_eval.run.calibrate.session", None)
     document, path = found
-    given = [f"model.pretrained={deep}", "tasks=[gqa]", "limit=4", f"out={path.parent}", "device=cpu"]
-    assert calibrate(compose_calibration([*given, "eta=1000"])) == (document, str(path))
+    same = [*given(deep), f"out={path.parent}", "device=cpu"]
+    assert calibrate(compose_calibration([*same, "eta=1000"])) == (document, str(path))
     assert "Nothing to do: the recipe is there." in capsys.readouterr().err
     for other in ("eta=999", "seed=2", "limit=6", "dtype=float16"):
-        plan = plans.make_plan(compose_calibration([*given, "eta=1000", other]))
+        plan = plans.make_plan(compose_calibration([*same, "eta=1000", other]))
         assert plan.existing() is None
         assert plan.path != path
 

@@ -27,11 +27,11 @@ def findings(llava, root, *overrides):
 def test_a_machine_with_everything_is_well(llava, data):
     found = findings(llava, data)
     assert {what for what, finding in found.items() if finding.status == "FAIL"} == set()
-    for what in ("python", "packages", "device", "disk", "results", "mini", *tiny.TASKS):
+    for what in ("python", "packages", "device", "disk", "results", "mini576", *tiny.TASKS):
         assert found[what].status == "ok"
     assert found["mme"].text.startswith("6 rows")
     assert found["judge"].status == "warn"
-    assert found["mini"].text.startswith("llava, safetensors")
+    assert found["mini576"].text.startswith("llava, safetensors")
 
 
 def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
@@ -51,7 +51,7 @@ def test_all_that_is_wrong_is_said_at_once(llava, data, tmp_path):
     assert "can't be read" in failed["gqa"]
     assert "no column 'category'" in failed["pope"]
     assert "mme.parquet is missing" in failed["mme"]
-    assert "*.safetensors" in failed["mini"]
+    assert "*.safetensors" in failed["mini576"]
     assert "/proc/runs" in failed["results"]
     assert "PDROP_NO_SUCH_KEY" in failed["judge"]
     assert found["mmvet"].status == "ok"
@@ -86,7 +86,7 @@ def test_what_is_wrong_with_a_checkpoint_is_said_once(llava, data, tmp_path, cha
         for one in examine(compose_spec([f"model.pretrained={folder}", f"data.root={data}"]))
         if one.status == "FAIL"
     ]
-    assert [one.what for one in failed] == ["mini"]
+    assert [one.what for one in failed] == ["mini576"]
 
 
 def test_a_package_that_is_missing_or_too_old_is_named_with_its_command(monkeypatch):
@@ -205,7 +205,7 @@ def test_a_processor_that_does_not_fit_is_refused_in_the_same_words(
     llava, data, tmp_path, file, changes, said
 ):
     checkpoint = spoilt(llava, tmp_path / "checkpoint", file, **changes)
-    found = findings(checkpoint, data, "tasks=[gqa]")["mini"]
+    found = findings(checkpoint, data, "tasks=[gqa]")["mini576"]
     assert found.status == "FAIL"
     assert said in found.text
     with pytest.raises(UserError) as refused:
@@ -218,17 +218,17 @@ def test_a_template_that_fails_is_refused_in_the_same_words(llava, data, tmp_pat
     checkpoint = shutil.copytree(llava, tmp_path / "checkpoint")
     path = checkpoint / "chat_template.jinja"
     path.write_text(template) if template else path.unlink()
-    found = findings(checkpoint, data, "tasks=[gqa]")["mini"]
+    found = findings(checkpoint, data, "tasks=[gqa]")["mini576"]
     with pytest.raises(UserError, match="chat_template=vicuna") as refused:
         PdropLlava(str(checkpoint), device="cpu")
     assert (found.status, found.text) == ("FAIL", str(refused.value))
-    assert findings(checkpoint, data, "tasks=[gqa]", "model.chat_template=vicuna")["mini"].status == "ok"
+    assert findings(checkpoint, data, "tasks=[gqa]", "model.chat_template=vicuna")["mini576"].status == "ok"
 
 
 def test_a_processor_of_2024_is_well_for_both(llava, data, tmp_path):
     lacking = dict.fromkeys(["patch_size", "num_additional_image_tokens", "vision_feature_select_strategy"])
     checkpoint = spoilt(llava, tmp_path / "checkpoint", "processor_config.json", **lacking)
-    assert findings(checkpoint, data, "tasks=[gqa]")["mini"].status == "ok"
+    assert findings(checkpoint, data, "tasks=[gqa]")["mini576"].status == "ok"
     model = PdropLlava(str(checkpoint), device="cpu")
     assert model.preparer.process(tiny.picture(0))[1] == 16  # 16 pixels in patches of 4: 4 x 4
 

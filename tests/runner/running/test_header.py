@@ -58,7 +58,7 @@ def test_what_was_really_processed_stands_beside_the_nominal(llava_next, tmp_pat
     rows = [{**row, "image": tiny.encoded(i, size)} for i, (row, size) in enumerate(
         zip(tiny.rows("gqa", 2), [(64, 64), (128, 64)], strict=True))]  # fmt: skip
     tiny.write("gqa", rows, tmp_path / "data")
-    given = [f"model.pretrained={llava_next}", f"data.root={tmp_path / 'data'}", "model=mini_next_p9"]
+    given = [f"model.pretrained={llava_next}", f"data.root={tmp_path / 'data'}", "model=mini576_next_p9"]
     config = compose_spec([*given, "strategy=vanilla", "tasks=[gqa]", f"results={tmp_path / 'runs'}"])
     record = cli.evaluate(config)
     assert record["efficiency"]["image_tokens"] == 16 * 9
@@ -73,9 +73,9 @@ def test_what_was_really_processed_stands_beside_the_nominal(llava_next, tmp_pat
 
 
 def test_the_record_says_what_the_checkpoint_is(llava, data):
-    made = header(llava, data, "model=mini_pdrop_04")["model"]
+    made = header(llava, data, "model=mini576_pdrop_05")["model"]
     assert (made["architecture"], made["patches"], made["anyres"]) == ("llava-1.5", 1, None)
-    assert (made["size"], made["train"], made["train_ratio"]) == ("mini", "pdrop", 0.4)
+    assert (made["size"], made["train"], made["train_ratio"]) == ("mini576", "pdrop", 0.5)
     assert made["training"] is None
     with pytest.raises(UserError, match=r"model.anyres=p5 .*null"):
         header(llava, data, "model=llava_next_7b")

@@ -66,8 +66,9 @@ def stale(tree, llava, data, tmp_path, monkeypatch):
 
     def plan(*overrides, checkpoint=llava, root=data):
         forget()
-        given = [f"model.pretrained={checkpoint}", f"data.root={root}", f"tasks=[{','.join(TASKS)}]"]
-        config = compose_spec([*given, f"results={tmp_path / 'runs'}", *overrides])
+        given = ["model=mini", f"model.pretrained={checkpoint}", f"data.root={root}"]
+        given += [f"tasks=[{','.join(TASKS)}]", f"results={tmp_path / 'runs'}"]
+        config = compose_spec([*given, *overrides])
         return make_plan(config)
 
     monkeypatch.setattr("os.fsync", lambda _: None)  # only slow here

@@ -126,7 +126,7 @@ def test_the_shelf_has_records_of_its_own_and_says_what_shows_them(outcome, monk
     monkeypatch.setattr(experiments, "_made", lambda able, *_: (asked.extend(able) or [], []))
     assert outcome("experiment=shelf", "strategy=uniform")[0] == 0
     assert {one.spec.results for one in asked} == {"results/shelf"}
-    assert {one.spec.limit for one in asked} == {None}
+    assert {one.spec.limit for one in asked} == {120}
     assert "pdrop-eval-tables table=shelf root=results/shelf" in capsys.readouterr().out
     asked.clear()
     assert outcome("experiment=shelf", "strategy=uniform", "results=r", "limit=4")[0] == 0

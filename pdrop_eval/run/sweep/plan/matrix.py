@@ -251,7 +251,7 @@ def _condition(given: Mapping[str, Any]) -> dict[str, list[Any]]:
     """A block of `exclude`: what each of its names may be."""
     found = {}
     for name, value in given.items():
-        check_choice("setting of exclude", str(name), _CONDITION, "It names one of each: {model: mini}.")
+        check_choice("setting of exclude", str(name), _CONDITION, "It names one of each: {model: mini576}.")
         values = _listed(value)
         for one in values:
             _check_condition(str(name), one)
