@@ -156,16 +156,17 @@ def test_settings_are_told_apart_by_the_recipes_content(write, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("strategy", ["vtw", "fitprune"])
-def test_those_of_the_miniature_are_shipped_and_belong_to_it(strategy):
+def test_those_of_the_miniatures_are_shipped_and_belong_to_them(strategy):
     from pdrop_eval.records.recipe_file import read_recipe_file
     from pdrop_eval.records.run_identity import checkpoint_sha256
-    from pdrop_eval.utils.paths import MINI_CHECKPOINT
+    from pdrop_eval.utils.paths import MINI_CHECKPOINTS
 
     assert "mini" in recipe.shipped(strategy)
     for name in recipe.shipped(strategy):
         found = recipe.read_recipe(name, strategy)
-        assert found.layers == 8
-        assert found.model_sha256 == checkpoint_sha256(MINI_CHECKPOINT, None)
+        model = name.partition("_")[0]  # a name's other part is its ratio
+        assert found.layers == {"mini": 8, "mini576": 16}[model]
+        assert found.model_sha256 == checkpoint_sha256(MINI_CHECKPOINTS / model, None)
         document = read_recipe_file(recipe.FOLDER / strategy / f"{name}.json")
         assert document["questions"]["split"] == "calibration"
         assert document["questions"]["n"] == 320  # 20 of each of 16 tasks
@@ -187,7 +188,8 @@ def test_vtw_takes_the_miniatures_k():
 def test_fitprune_takes_the_miniatures_removals():
     from pdrop_eval.strategies.fitprune import FitPrune
 
-    assert recipe.shipped("fitprune") == ["mini", *(f"mini_{ratio}" for ratio in range(40, 100, 10))]
+    own = [name for name in recipe.shipped("fitprune") if name.partition("_")[0] == "mini"]
+    assert own == ["mini", *(f"mini_{ratio}" for ratio in range(40, 100, 10))]
     made = FitPrune(recipe="mini")
     assert made.removed == FitPrune(recipe="mini_60").removed
     assert len(made.removed) == 8
