@@ -45,9 +45,9 @@ def test_what_can_not_be_is_left_out_with_each_seed(tmp_path):
 
 
 def test_the_benchmark_plans_at_least_so_many_cells():
-    """Four models, six strategies at five budgets and vanilla, 16 tasks: 1,984 cells a seed."""
-    assert sweep_scale.settings(1985)[-1] == "seeds=[1,2]"
-    assert sweep_scale.settings(100_000)[-1].count(",") == 50  # 51 seeds: 101,184 cells
+    """Five models, five strategies at five budgets and vanilla, 16 tasks: 2,080 cells a seed."""
+    assert sweep_scale.settings(2081)[-1] == "seeds=[1,2]"
+    assert sweep_scale.settings(100_000)[-1].count(",") == 48  # 49 seeds: 101,920 cells
     assert not sweep_scale.met({"commands": {"plan=true": {"processor_seconds": 10.5, "bytes": 1}}})
 
 

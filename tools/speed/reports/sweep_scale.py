@@ -32,9 +32,9 @@ from tools.speed.reports.large_sweep import QUESTIONS, entry_of, record_of, samp
 
 PAGE = Path("results/sweep_scale.md")
 AIM_SECONDS, AIM_BYTES = 10.0, 2e9
-MODELS = ("mini", "mini576", "mini576_pdrop_05", "mini_qwen2_5_vl")
-STRATEGIES = ("fastv", "pdrop", "visionzip", "divprune", "random", "dart")
-BUDGETS = (96, 80, 72, 64, 48)
+MODELS = ("mini", "mini_pdrop_04", "mini_pdrop_05", "mini_pdrop_06", "mini_qwen2_5_vl")
+STRATEGIES = ("fastv", "pdrop", "visionzip", "divprune", "random")
+BUDGETS = (96, 80, 64, 48, 32)
 _PER_SEED = len(MODELS) * (1 + len(STRATEGIES) * len(BUDGETS)) * 16  # cells, with vanilla
 
 
