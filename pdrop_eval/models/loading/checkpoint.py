@@ -16,8 +16,6 @@ from pdrop_eval.models.text_model import check_text_config, check_window
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
 
-_ALWAYS = ("", "mini576")  # in every installation: the smallest, and what runs where no model is named
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -64,7 +62,7 @@ def resolve_checkpoint(pretrained: str) -> Path | str:
     if len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~") or folder.exists():
         raise MissingCheckpointError(
             f"The checkpoint folder {pretrained!r} doesn't exist. Give a folder that holds config.json and "
-            "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded:mini576."
+            "*.safetensors, an id on the Hugging Face Hub (organisation/name), or embedded."
         )
     return pretrained
 
@@ -73,9 +71,9 @@ def _embedded(name: str) -> Path:
     folder = MINI_CHECKPOINTS / name if name else MINI_CHECKPOINT
     if (folder / "config.json").is_file():
         return folder
-    if name not in _ALWAYS:
+    if name:
         raise MissingCheckpointError(
-            f"The embedded checkpoint {name!r} isn't trained yet. Use model=mini576, or give a checkpoint of "
+            f"The embedded checkpoint {name!r} isn't trained yet. Use model=mini, or give a checkpoint of "
             "your own with model.pretrained=<folder>."
         )
     raise MissingCheckpointError(
