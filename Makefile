@@ -257,7 +257,7 @@ flops: $(STAMP)  ## FLOPs by formula and counted: results/efficiency/flops.md
 	$(BIN)/python -m tools.speed.prefill.flops $(ARGS)
 
 bench: $(STAMP)  ## Time and memory: results/efficiency/bench.md
-	$(BIN)/pdrop-eval-bench results=results/bench/page $(ARGS)
+	$(BIN)/pdrop-eval-bench results=results/bench/page model=mini $(ARGS)
 	$(BIN)/pdrop-eval-bench results=results/bench/page model=llava_next_7b sizes.layers=16 sizes.width=384 sizes.intermediate=1032 \
 		sizes.heads=6 sizes.vision_layers=4 sizes.vision_width=256 sizes.vision_heads=4 \
 		sizes.vision_intermediate=1024 sizes.vocabulary=2000 batch_sizes=[1] rounds=5 warmup=1 $(ARGS)

@@ -10,6 +10,7 @@ from typing import Any
 
 from pdrop_eval.utils.paths import CONF
 
+DEFAULT_MODEL = "mini576"  # of a run that names none
 DEFAULT_SIZE = "mini576"  # of the models of an experiment that names none
 
 

@@ -38,7 +38,7 @@ def bench_record(**changes):
     fastv = {"label": "fastv k=3", "strategy": "fastv", "fields": fields, "schedule": [8, 4], "tflops": 1.0}
     return {
         "schema": SCHEMA, "status": "completed", "created": "2026-01-01T00:00:00+00:00",
-        "model": {"name": "mini", "weights": "random", "layers": 2, "width": 4},
+        "model": {"name": "mini576", "weights": "random", "layers": 2, "width": 4},
         "sample": {"images": 1, "tiles": 1, "image_tokens": 8, "text_tokens": 3},
         "settings": {"device": "cpu", "dtype": "float32", "attention": "sdpa", "threads": 1, "rounds": 3},
         "hardware": {"cpu": "A processor", "gpus": []}, "code": {"version": "0.1.0"},
@@ -49,6 +49,6 @@ def bench_record(**changes):
 
 def write_bench(folder, name, record):
     """Puts a record, or a text in its place, beneath folder/bench."""
-    path = folder / "bench" / "mini" / name / "record.json"
+    path = folder / "bench" / "mini576" / name / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(record if isinstance(record, str) else json.dumps(record))

@@ -66,13 +66,13 @@ def make_results(folder: Path) -> Results:
     hashes = {task: write_data(data, task, numbers) for task in ("gqa", "mme")}
     keys = {}
     for model, strategy in (
-        ("mini", "vanilla"), ("mini", "pdrop"), ("mini", "fastv"), ("mini_next_p5", "pdrop"),
+        ("mini576", "vanilla"), ("mini576", "pdrop"), ("mini576", "fastv"), ("mini576_next_p5", "pdrop"),
     ):  # fmt: skip
         asked = {
             "gqa": (_graded(model, strategy, numbers), hashes["gqa"]),
             "mme": (samples(model, "vanilla", "mme", numbers), hashes["mme"]),
         }
-        if (model, strategy) == ("mini", "vanilla"):
+        if (model, strategy) == ("mini576", "vanilla"):
             asked["infovqa_val"] = (_many(model), "d" * 64)
         made = write_run(root, model, strategy, asked, head=header(model, strategy))
         keys[f"{model} {strategy}"] = f"{model}.{made.name}"
@@ -92,7 +92,7 @@ def _graded(model: str, strategy: str, numbers: Sequence[int]) -> list[dict[str,
         right = place in RIGHT[strategy]
         sample["answer"] = sample["target"] if right else "certainly not"
         sample["score"] = float(right)
-        if model == "mini" and strategy == "pdrop":
+        if model == "mini576" and strategy == "pdrop":
             sample["retained"] = [[layer, pack([t < many for t in range(144)])] for layer, many in KEPT]
     found[HOSTILE_FOLD]["prompt"] = HOSTILE_PROMPT
     found[HOSTILE_FOLD]["content_sha256"] = "e" * 64

@@ -28,12 +28,12 @@ LAYERS = 8
 SQUARE = Geometry(tile=96, patch=8)
 TILED = Geometry(tile=96, patch=8, resolutions=((96, 192), (192, 96), (192, 192), (96, 288), (288, 96)))
 MODELS: dict[str, tuple[dict[str, Any], Geometry]] = {
-    "mini": ({"architecture": "llava-1.5", "patches": 1, "train": "vanilla", "train_ratio": None}, SQUARE),
-    "mini_pdrop_05": (
+    "mini576": ({"architecture": "llava-1.5", "patches": 1, "train": "vanilla", "train_ratio": None}, SQUARE),
+    "mini576_pdrop_05": (
         {"architecture": "llava-1.5", "patches": 1, "train": "pdrop", "train_ratio": 0.5},
         SQUARE,
     ),
-    "mini_next_p5": (
+    "mini576_next_p5": (
         {"architecture": "llava-next", "patches": 5, "train": "vanilla", "train_ratio": None},
         TILED,
     ),
@@ -170,7 +170,7 @@ def header(
 ) -> dict[str, Any]:
     """What a record says of its run. fields: of the strategy that are not the default; settings: others."""
     own, _, _ = STRATEGIES.get(strategy, ({"_target_": "a.B"}, (), 1.0))
-    kind = MODELS.get(model, MODELS["mini"])[0]
+    kind = MODELS.get(model, MODELS["mini576"])[0]
     config = {
         "limit": None, "batch_size": 8, "dtype": "float32", "device": "cpu", "seed": 1,
         "results": "results/runs",
@@ -189,7 +189,7 @@ def header(
         "code": {"version": "0.1.0", "commit": "c" * 40, "dirty": False},
         "packages": {"torch": "2.13.0"},
         "hardware": {"cpu": "A processor", "cores": 2, "gpus": []},
-        "model": {"name": model, "size": "mini", "sha256": "ab" * 32, "dtype": config["dtype"], **kind},
+        "model": {"name": model, "size": "mini576", "sha256": "ab" * 32, "dtype": config["dtype"], **kind},
         "strategy": {"name": strategy, "fields": {}},
         "suite": config["suite"],
         "efficiency": {

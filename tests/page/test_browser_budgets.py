@@ -21,7 +21,7 @@ def test_ranks_are_drawn_above_the_table_and_lead_to_records(chromium_started, t
         tab.open("#/tables/budgets")
         tab.page.wait_for_selector(".chart[data-ready] .plotly")
         assert tab.texts("main h2") == [
-            "Ranks: LLaVA-1.5 mini, suite mini", "Table budgets, measured: LLaVA-1.5 mini, suite mini"
+            "Ranks: LLaVA-1.5 mini576, suite mini", "Table budgets, measured: LLaVA-1.5 mini576, suite mini"
         ]  # fmt: skip
         chart = "document.querySelector('.chart')"
         ranks = tab.page.evaluate(f"{chart}.data.map((one) => [one.name, one.y])")

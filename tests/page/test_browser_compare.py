@@ -12,7 +12,7 @@ from synthetic import header, samples, write_data, write_run
 from pdrop_eval.benchmarks.scoring.difference import tango
 
 
-def compare(tab, one="mini vanilla", two="mini pdrop", path=""):
+def compare(tab, one="mini576 vanilla", two="mini576 pdrop", path=""):
     keys = tab.results.keys
     return tab.open(f"#/compare{path}?a={keys[one]}&b={keys[two]}")
 
@@ -48,7 +48,7 @@ def test_the_other_way_round_the_interval_is_the_same(tab):
     compare(tab)
     tab.page.wait_for_selector("[data-done=yes]")
     there = ends(line(tab, "GQA")[4])
-    compare(tab, "mini pdrop", "mini vanilla")
+    compare(tab, "mini576 pdrop", "mini576 vanilla")
     tab.page.wait_for_selector("[data-done=yes]")
     assert ends(line(tab, "GQA")[4]) == [-there[1], -there[0]]
 
@@ -61,7 +61,10 @@ def test_of_runs_of_other_limits_the_common_questions_are_compared_and_said_once
         tab.open("#/compare").page.wait_for_selector("[data-done=yes]")
         chosen = [one.input_value() for one in tab.page.get_by_role("combobox").all()]
         # FastV answered all questions as vanilla did, PDrop ten of them: what shares more is opened
-        assert chosen == ["LLaVA-1.5 mini \N{EN DASH} vanilla", "LLaVA-1.5 mini \N{EN DASH} FastV K=2 R=0.5"]
+        assert chosen == [
+            "LLaVA-1.5 mini576 \N{EN DASH} vanilla",
+            "LLaVA-1.5 mini576 \N{EN DASH} FastV K=2 R=0.5",
+        ]
         assert "unpaired" not in tab.text("pre")
         compare(tab)
         tab.page.wait_for_selector("[data-done=yes]")
@@ -82,11 +85,13 @@ def mixed_results(folder, monkeypatch):
     keys = {}
     for strategy, limit in (("vanilla", None), ("fastv", None), ("pdrop", 10)):
         asked = {
-            "gqa": (_graded("mini", strategy, [*range(QUESTIONS)])[:limit], hashes["gqa"]),
-            "mme": (samples("mini", "vanilla", "mme", [*range(QUESTIONS)])[:limit], hashes["mme"]),
+            "gqa": (_graded("mini576", strategy, [*range(QUESTIONS)])[:limit], hashes["gqa"]),
+            "mme": (samples("mini576", "vanilla", "mme", [*range(QUESTIONS)])[:limit], hashes["mme"]),
         }
-        made = write_run(folder / "runs", "mini", strategy, asked, head=header("mini", strategy, limit=limit))
-        keys[f"mini {strategy}"] = f"mini.{made.name}"
+        made = write_run(
+            folder / "runs", "mini576", strategy, asked, head=header("mini576", strategy, limit=limit)
+        )
+        keys[f"mini576 {strategy}"] = f"mini576.{made.name}"
     build(folder)
     return Results(folder / "site", keys)
 
@@ -107,12 +112,12 @@ def test_a_sum_has_an_interval_and_what_was_not_run_a_reason(tab):
 
 
 def test_runs_that_were_not_compared_have_a_difference_and_the_command(tab):
-    compare(tab, "mini pdrop", "mini fastv")
+    compare(tab, "mini576 pdrop", "mini576 fastv")
     tab.page.wait_for_selector("[data-done=yes]")
     row = line(tab, "GQA")
     assert row[3] not in ("", "\N{EN DASH}")
     assert row[4] == "\N{EN DASH}"
-    assert "pdrop-eval-compare baseline=mini/" in tab.text("pre")
+    assert "pdrop-eval-compare baseline=mini576/" in tab.text("pre")
 
 
 def test_answers_without_a_score_are_neither_lost_nor_gained(tab):
@@ -162,7 +167,7 @@ def test_runs_are_swapped_and_searched(tab):
     keys = tab.results.keys
     compare(tab)
     tab.page.get_by_role("button", name="Swap").click()
-    tab.until(f"location.hash.includes('b={keys['mini vanilla']}')")
+    tab.until(f"location.hash.includes('b={keys['mini576 vanilla']}')")
     tab.page.wait_for_selector("[data-done=yes]")
     assert "+15.0" in tab.text("table.compare")
     field = tab.page.get_by_role("combobox", name="Candidate")
@@ -171,8 +176,8 @@ def test_runs_are_swapped_and_searched(tab):
     assert tab.page.get_by_role("option").count() == 1
     field.press("ArrowDown")
     field.press("Enter")
-    tab.until(f"location.hash.includes('b={keys['mini fastv']}')")
-    assert f"pdrop-eval-compare baseline=mini/{keys['mini pdrop'].split('.')[1]}" in tab.text("pre")
+    tab.until(f"location.hash.includes('b={keys['mini576 fastv']}')")
+    assert f"pdrop-eval-compare baseline=mini576/{keys['mini576 pdrop'].split('.')[1]}" in tab.text("pre")
 
 
 def test_changed_answers_are_filtered_and_lead_to_both_overlays(tab):
@@ -192,11 +197,11 @@ def test_changed_answers_are_filtered_and_lead_to_both_overlays(tab):
 
 def test_a_missing_file_is_named_and_the_rest_goes_on(chromium_started, page_results, tmp_path):
     folder = shutil.copytree(page_results.folder, tmp_path / "copy")
-    lost = folder / "data" / "answers" / page_results.keys["mini pdrop"] / "gqa-0.js"
+    lost = folder / "data" / "answers" / page_results.keys["mini576 pdrop"] / "gqa-0.js"
     lost.unlink()
     with open_tab(chromium_started, Results(folder, page_results.keys)) as tab:
         tab.expected = lost.name
-        tab.open(f"#/samples/{page_results.keys['mini pdrop']}/gqa")
+        tab.open(f"#/samples/{page_results.keys['mini576 pdrop']}/gqa")
         assert lost.name in tab.text("[role=alert]")
         assert "missing" in tab.text("[role=alert]")
         tab.open("#/compare")

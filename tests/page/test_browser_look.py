@@ -70,7 +70,7 @@ TOUCHING = r"""() => {
 
 
 def all_routes(results):
-    key = results.keys["mini pdrop"]
+    key = results.keys["mini576 pdrop"]
     return [*ROUTES, f"#/records/{key}", f"#/samples/{key}/gqa", f"#/samples/{key}/gqa/0", "#/compare/gqa"]
 
 
@@ -163,7 +163,7 @@ def test_every_control_has_a_name_and_every_view_one_heading(tab):
 
 
 def test_a_deep_link_shows_the_same_after_a_reload(tab):
-    key, other = tab.results.keys["mini pdrop"], tab.results.keys["mini fastv"]
+    key, other = tab.results.keys["mini576 pdrop"], tab.results.keys["mini576 fastv"]
     for route in (
         f"#/samples/{key}/gqa/4?with={other}&layer=4&outline=1",
         f"#/samples/{key}/gqa?show=wrong&q=picture",

@@ -29,7 +29,7 @@ def sample(tab, name, place, tail=""):
 
 
 def test_the_slider_moves_through_the_drops_and_the_picture_follows(tab):
-    sample(tab, "mini pdrop", 0, "?layer=0")
+    sample(tab, "mini576 pdrop", 0, "?layer=0")
     grid = Grid(0, "whole", (0, 0, 1, 1), 12, 12)
     slider = tab.page.get_by_label("Decoder layer")
     assert tab.text("#stage-says") == "from layer 0 on: 144 of 144 image tokens"
@@ -47,7 +47,7 @@ def test_the_slider_moves_through_the_drops_and_the_picture_follows(tab):
 
 
 def test_the_veil_covers_the_picture_that_is_seen(tab):
-    sample(tab, "mini pdrop", 0, "?layer=4&veil=100")
+    sample(tab, "mini576 pdrop", 0, "?layer=4&veil=100")
     tab.until("document.querySelector('.frame img').naturalWidth > 0")
     import io
 
@@ -60,7 +60,7 @@ def test_the_veil_covers_the_picture_that_is_seen(tab):
 
 
 def test_each_token_of_overview_and_tiles_is_in_its_place(tab):
-    sample(tab, "mini_next_p5 pdrop", 1, "?layer=4")
+    sample(tab, "mini576_next_p5 pdrop", 1, "?layer=4")
     question, answer = tab.page.evaluate(
         """() => { const run = pdrop.runs.get(location.hash.split("/")[2]);
             const names = [`questions/${run.scores.gqa.set}/0`, `answers/${run.key}/gqa/0`];
@@ -94,7 +94,7 @@ def test_each_token_of_overview_and_tiles_is_in_its_place(tab):
 
 
 def test_other_runs_are_shown_beside_it_and_taken_away_again(tab):
-    sample(tab, "mini pdrop", 0)
+    sample(tab, "mini576 pdrop", 0)
     field = tab.page.get_by_role("combobox", name="Show another run")
     field.focus()
     field.press_sequentially("next pdrop")
@@ -103,19 +103,19 @@ def test_other_runs_are_shown_beside_it_and_taken_away_again(tab):
     tab.until("document.querySelectorAll('.panel').length === 2")
     tab.settle()
     assert tab.page.locator("canvas").count() == 3  # one picture, and overview and tiles
-    assert tab.results.keys["mini_next_p5 pdrop"] in tab.route
+    assert tab.results.keys["mini576_next_p5 pdrop"] in tab.route
     tab.page.get_by_role("button", name="Take").click()
     tab.until("document.querySelectorAll('.panel').length === 1")
 
 
 def test_nothing_is_dropped_by_vanilla_and_what_is_not_recorded_is_said(tab):
-    assert "nothing is dropped" in sample(tab, "mini vanilla", 0).text(".stage")
-    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa/7")
+    assert "nothing is dropped" in sample(tab, "mini576 vanilla", 0).text(".stage")
+    tab.open(f"#/samples/{tab.results.keys['mini576 vanilla']}/infovqa/7")
     assert "Nothing is dropped" in tab.text("main")
     assert "picture" in tab.text(".nothing").lower()
-    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/gqa")
+    tab.open(f"#/samples/{tab.results.keys['mini576 vanilla']}/gqa")
     assert "Nothing is dropped." in tab.text(".under")
-    key = tab.results.keys["mini pdrop"]
+    key = tab.results.keys["mini576 pdrop"]
     tab.page.evaluate(
         """(key) => pdrop.load(`answers/${key}/gqa/0`).then((answers) => {
             answers[0][3] = null;
@@ -126,20 +126,20 @@ def test_nothing_is_dropped_by_vanilla_and_what_is_not_recorded_is_said(tab):
 
 
 def test_a_question_has_the_name_that_the_command_line_takes(tab):
-    sample(tab, "mini fastv", 4)
+    sample(tab, "mini576 fastv", 4)
     assert tab.text("h1") == "GQA 4"
     tab.until("document.querySelector('.paging a')")
     assert "5 of 20" in tab.text(".paging")
     called = ".venv/bin/pdrop-eval-show sample=gqa:4"
-    assert tab.text(".drawing pre") == f"{called} strategy=fastv model=mini suite=mini"
-    sample(tab, "mini fastv", 4, f"?with={tab.results.keys['mini pdrop']}")
-    assert tab.texts(".drawing pre") == [f"{called} strategy=fastv,pdrop model=mini suite=mini"]
-    sample(tab, "mini fastv", 4)
+    assert tab.text(".drawing pre") == f"{called} strategy=fastv model=mini576 suite=mini"
+    sample(tab, "mini576 fastv", 4, f"?with={tab.results.keys['mini576 pdrop']}")
+    assert tab.texts(".drawing pre") == [f"{called} strategy=fastv,pdrop model=mini576 suite=mini"]
+    sample(tab, "mini576 fastv", 4)
     assert "(up to 3)" in tab.text(".beside")
     tab.page.evaluate(
         """(key) => { pdrop.have(`questions/${pdrop.runs.get(key).scores.gqa.set}/0`)[5].id = 77;
             location.hash = `#/samples/${key}/gqa/5`; }""",
-        tab.results.keys["mini fastv"],
+        tab.results.keys["mini576 fastv"],
     )
     tab.until("document.querySelector('h1').textContent === 'GQA 77'")
     assert tab.page.title().startswith("GQA 77 ")
@@ -149,12 +149,12 @@ def test_a_question_has_the_name_that_the_command_line_takes(tab):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_a_missing_picture_is_said_above_the_veil(chromium_started, page_results, theme):
     with open_tab(chromium_started, page_results, color_scheme=theme) as tab:
-        sample(tab, "mini pdrop", 0)
+        sample(tab, "mini576 pdrop", 0)
         tab.page.evaluate(
             """(key) => { const { set } = pdrop.runs.get(key).scores.gqa;
                 pdrop.have(`questions/${set}/0`)[1].pictures = [null];
                 location.hash = `#/samples/${key}/gqa/1?veil=100`; }""",
-            tab.results.keys["mini pdrop"],
+            tab.results.keys["mini576 pdrop"],
         )
         tab.until("document.querySelector('.frame .message')")
         assert "not there" in tab.text(".frame .message")
@@ -171,12 +171,12 @@ def test_a_missing_picture_is_said_above_the_veil(chromium_started, page_results
 
 
 def test_answers_that_look_like_markup_are_text(tab):
-    sample(tab, "mini pdrop", HOSTILE_FOLD)
+    sample(tab, "mini576 pdrop", HOSTILE_FOLD)
     assert HOSTILE in tab.text("main")
     assert HOSTILE_PROMPT in tab.text("main")
-    tab.open(f"#/samples/{tab.results.keys['mini pdrop']}/gqa")
+    tab.open(f"#/samples/{tab.results.keys['mini576 pdrop']}/gqa")
     assert HOSTILE in tab.text("main")
-    tab.open(f"#/samples/{tab.results.keys['mini pdrop']}/gqa?q={HOSTILE[:8].replace('<', '%3C')}")
+    tab.open(f"#/samples/{tab.results.keys['mini576 pdrop']}/gqa?q={HOSTILE[:8].replace('<', '%3C')}")
     assert tab.page.locator("li.card").count() == 1
     assert tab.page.evaluate("window.hacked") is None
     assert tab.page.locator("img[src='x']").count() == 0
@@ -195,7 +195,7 @@ def test_the_policy_stops_code_that_gets_in_all_the_same(tab):
 
 
 def test_j_and_k_move_through_the_list_and_through_samples(tab):
-    tab.open(f"#/samples/{tab.results.keys['mini pdrop']}/gqa?show=wrong")
+    tab.open(f"#/samples/{tab.results.keys['mini576 pdrop']}/gqa?show=wrong")
     places = [place for place in range(QUESTIONS) if place not in RIGHT["pdrop"]]
     assert f"{len(places)} answers" in tab.text(".count")
     for key, place in (("j", 0), ("j", 1), ("k", 0)):
@@ -217,14 +217,14 @@ def test_merged_tokens_are_counted_and_said_to_lie_nowhere(chromium_started, tmp
     for name in ("PDROP_EVAL_CACHE", "HF_HUB_CACHE"):
         monkeypatch.setenv(name, str(tmp_path / "empty"))
     numbers = [*range(QUESTIONS)]
-    answers = samples("mini", "vanilla", "gqa", numbers)
+    answers = samples("mini576", "vanilla", "gqa", numbers)
     for answer in answers:
         answer["retained"] = [[0, pack([token < 12 for token in range(144)])]]
         answer["image_tokens_per_layer"] = [15] * 8
     asked = {"gqa": (answers, write_data(tmp_path / "data", "gqa", numbers))}
-    made = write_run(tmp_path / "runs", "mini", "visionzip", asked, head=header("mini", "visionzip"))
+    made = write_run(tmp_path / "runs", "mini576", "visionzip", asked, head=header("mini576", "visionzip"))
     build(tmp_path)
-    with open_tab(chromium_started, Results(tmp_path / "site", {"it": f"mini.{made.name}"})) as tab:
+    with open_tab(chromium_started, Results(tmp_path / "site", {"it": f"mini576.{made.name}"})) as tab:
         sample(tab, "it", 0)
         said, merged = tab.texts("p.state:not(.controls p)")
         assert said == "before the decoder: 12 of 144 image tokens and 3 merged ones"

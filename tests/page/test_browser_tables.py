@@ -88,7 +88,7 @@ def test_tables_of_several_suites_have_headings_that_tell_them_apart(tab):
             location.hash = "#/tables/5?intervals=1"; }"""
     )
     tab.until("document.querySelector('main h2')")
-    assert tab.texts("main h2") == [f"Measured: size mini, suite {suite}" for suite in ("paper", "mini")]
+    assert tab.texts("main h2") == [f"Measured: size mini576, suite {suite}" for suite in ("paper", "mini")]
 
 
 def test_published_hours_say_what_they_are_hours_of(tab):
@@ -117,7 +117,7 @@ def test_a_number_leads_to_its_answers_and_a_row_to_its_record(tab):
     tab.page.wait_for_selector("table.data")
     tab.page.get_by_role("link", name="vanilla", exact=True).first.click()
     tab.settle()
-    assert "pdrop-eval model=mini strategy=vanilla" in tab.text("pre")
+    assert "pdrop-eval model=mini576 strategy=vanilla" in tab.text("pre")
 
 
 def test_a_chart_zooms_and_its_numbers_stand_beneath_it(tab):

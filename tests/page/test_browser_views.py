@@ -69,7 +69,7 @@ def test_the_back_button_returns_to_the_view_before(tab):
 
 
 def test_an_address_that_says_nothing_known_shows_words_not_an_error(tab):
-    key = tab.results.keys["mini pdrop"]
+    key = tab.results.keys["mini576 pdrop"]
     for route, words in (
         ("#/records/nothing", "There is no such run"),
         ("#/samples/nothing/gqa", "There is no such run"),
@@ -97,23 +97,25 @@ def test_records_are_found_by_words_and_the_field_keeps_what_is_typed(tab):
 
 def test_the_copy_button_copies_the_command(tab):
     tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    tab.open(f"#/records/{tab.results.keys['mini576 pdrop']}")
     tab.page.get_by_role("button", name="Copy the command").first.click()
     tab.page.wait_for_selector("button:has-text('Copied')")
-    assert tab.page.evaluate("navigator.clipboard.readText()").startswith(".venv/bin/pdrop-eval model=mini")
+    assert tab.page.evaluate("navigator.clipboard.readText()").startswith(
+        ".venv/bin/pdrop-eval model=mini576"
+    )
 
 
 def test_copying_works_without_a_clipboard_interface(tab):
     tab.page.add_init_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
-    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    tab.open(f"#/records/{tab.results.keys['mini576 pdrop']}")
     tab.page.get_by_role("button", name="Copy the command").first.click()
     said = tab.page.wait_for_selector("button:has-text('Copied'), button:has-text('Ctrl+C')").inner_text()
     selected = tab.page.evaluate("String(getSelection())")
-    assert "Copied" in said or selected.startswith(".venv/bin/pdrop-eval model=mini")
+    assert "Copied" in said or selected.startswith(".venv/bin/pdrop-eval model=mini576")
 
 
 def test_a_record_shows_its_config_and_offers_its_files(tab):
-    key = tab.results.keys["mini fastv"]
+    key = tab.results.keys["mini576 fastv"]
     tab.open(f"#/records/{key}")
     tab.page.click("summary:has-text('hardware')")
     assert "A processor" in tab.text("main")
@@ -161,13 +163,13 @@ def test_only_a_few_chunks_are_held(tab):
 
 
 def test_a_long_list_is_paged_and_filtered_over_all_of_its_files(tab):
-    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa")
+    tab.open(f"#/samples/{tab.results.keys['mini576 vanilla']}/infovqa")
     assert f"{CHUNKED:,} answers" in tab.text("main")
     assert tab.page.locator("li.card").count() == 25
     tab.page.get_by_label("Answers", exact=True).select_option("partly")
     tab.until("document.querySelectorAll('li.card').length === 1")
     assert f"word {CHUNKED - 1}" in tab.text("li.card")
-    tab.open(f"#/samples/{tab.results.keys['mini vanilla']}/infovqa?q=question+77+of")
+    tab.open(f"#/samples/{tab.results.keys['mini576 vanilla']}/infovqa?q=question+77+of")
     assert tab.page.locator("li.card").count() == 1
 
 
@@ -178,12 +180,12 @@ def test_points_of_runs_with_a_limit_are_marked(tab):
             pdrop.runs.get(dropped).limit = 4;
             const point = (run, x) => ({run, label: "", bench: {gqa: {x, score: 50, low: null, high: null}}});
             const series = (layer) => ({name: `before layer ${layer}`, strategy: "pdrop",
-                model: "mini", layer,
+                model: "mini576", layer,
                 points: [point(layer === 1 ? dropped : null, 50), point(vanilla, 100)]});
             pdrop.index.curves = [{name: "made_up", title: "Figure 1: made up", kind: "ratio", x: "%",
                 benchmarks: ["gqa"], series: [series(1), series(2)], commands: []}];
             location.hash = "#/curves/made_up"; }""",
-        [tab.results.keys["mini vanilla"], tab.results.keys["mini pdrop"]],
+        [tab.results.keys["mini576 vanilla"], tab.results.keys["mini576 pdrop"]],
     )
     tab.until("document.querySelector('.limit')")
     tab.settle()
@@ -195,13 +197,13 @@ def test_points_of_runs_with_a_limit_are_marked(tab):
 
 
 def test_an_average_of_a_run_with_a_limit_is_shown_as_partial(tab):
-    tab.open("#/curves/all?model=mini_next_p5")
+    tab.open("#/curves/all?model=mini576_next_p5")
     assert tab.page.locator("tbody tr").count() == 1
     assert tab.page.locator("tbody .tag").count() == 0
     tab.page.evaluate(
         """(key) => { Object.values(pdrop.runs.get(key).scores).forEach((one) => { one.state = "partial"; });
-            location.hash = "#/curves/all?model=mini_next_p5&x=share"; }""",
-        tab.results.keys["mini_next_p5 pdrop"],
+            location.hash = "#/curves/all?model=mini576_next_p5&x=share"; }""",
+        tab.results.keys["mini576_next_p5 pdrop"],
     )
     tab.until("document.querySelector('tbody .tag')")
     assert tab.texts("tbody .tag") == ["partial"]
@@ -209,13 +211,13 @@ def test_an_average_of_a_run_with_a_limit_is_shown_as_partial(tab):
 
 
 def test_a_command_that_makes_several_runs_says_so(tab):
-    key = tab.results.keys["mini pdrop"]
+    key = tab.results.keys["mini576 pdrop"]
     tab.open(f"#/records/{key}")
     assert "The command that made it" in tab.text("main")
     assert "other runs too" not in tab.text("main")
     for command, said in (
-        ("pdrop-eval model=mini tasks=gqa,mme strategy.layers=[2,4]", False),
-        ("pdrop-eval -m strategy=vanilla,fastv,pdrop model=mini", True),
+        ("pdrop-eval model=mini576 tasks=gqa,mme strategy.layers=[2,4]", False),
+        ("pdrop-eval -m strategy=vanilla,fastv,pdrop model=mini576", True),
         ("pdrop-eval experiment=figure1", True),
     ):
         tab.open("#/records")
@@ -245,9 +247,9 @@ def test_a_phone_shows_no_keys_and_no_tall_rows(chromium_started, page_results):
     phone = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
     with open_tab(chromium_started, page_results, **phone) as tab:
         keys = page_results.keys
-        tab.open(f"#/samples/{keys['mini pdrop']}/gqa/1")
+        tab.open(f"#/samples/{keys['mini576 pdrop']}/gqa/1")
         assert not tab.page.get_by_label("keys:").is_visible()
-        tab.open(f"#/compare?a={keys['mini vanilla']}&b={keys['mini pdrop']}")
+        tab.open(f"#/compare?a={keys['mini576 vanilla']}&b={keys['mini576 pdrop']}")
         tab.page.wait_for_selector("[data-done=yes]")
         heights = tab.page.eval_on_selector_all(
             "table.compare tbody tr", "all => all.map((one) => one.offsetHeight)"
@@ -260,7 +262,7 @@ def test_a_phone_shows_no_keys_and_no_tall_rows(chromium_started, page_results):
 def test_all_flops_of_the_runs_have_one_unit(tab):
     tab.open("#/records")
     heads = tab.texts("table.data thead th")
-    tab.open(f"#/records/{tab.results.keys['mini pdrop']}")
+    tab.open(f"#/records/{tab.results.keys['mini576 pdrop']}")
     shown = {
         unit for text in tab.texts("table.data td") for unit in ("TFLOPs", "GFLOPs", "MFLOPs") if unit in text
     }

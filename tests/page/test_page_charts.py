@@ -10,7 +10,7 @@ from paging import Read, build
 from pdrop_eval.run.bench.record import SCHEMA
 
 BUDGET = {"tokens": None, "share": 0.5, "tflops": None}
-ONCE = {"ratio": None, "stages": None, "layers": [2], "ratios": [0.5]}
+ONCE = {"ratio": None, "stages": None, "layers": [4], "ratios": [0.5]}
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def curves(page):
 
 
 def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
-    vanilla, dropped = add("mini", "vanilla"), add("mini", "pdrop", budget=BUDGET)
+    vanilla, dropped = add("mini576", "vanilla"), add("mini576", "pdrop", budget=BUDGET)
     page = paged(pictures=0)
-    curve = curves(page)["figure4_mini"]
+    curve = curves(page)["figure4_mini576"]
     assert curve.keys() >= {"name", "title", "kind", "x", "benchmarks", "series"}
     assert (curve["kind"], curve["x"]) == ("flops", "GFLOPs")
     assert curve["benchmarks"] == ["docvqa", "chartqa", "textvqa", "gqa"]
@@ -55,32 +55,32 @@ def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
 
 
 def test_figure_1_and_3_have_a_series_a_layer_over_the_share_that_remains(add, paged):
-    vanilla, once = add("mini", "vanilla"), add("mini", "pdrop", fields=ONCE)
-    other = add("mini_pdrop_05", "pdrop", fields=ONCE)
+    vanilla, once = add("mini576", "vanilla"), add("mini576", "pdrop", fields=ONCE)
+    other = add("mini576_pdrop_05", "pdrop", fields=ONCE)
     found = curves(paged(pictures=0))
-    first = found["figure1_mini"]
+    first = found["figure1_mini576"]
     assert (first["kind"], first["x"]) == ("ratio", "retained image tokens, %")
     (series,) = first["series"]
-    assert (series["name"], series["layer"]) == ("before layer 2", 2)
+    assert (series["name"], series["layer"]) == ("before layer 4", 4)
     assert [(p["run"], p["bench"]["textvqa"]["x"]) for p in series["points"]] == [(once, 50), (vanilla, 100)]
-    third = found["figure3_mini"]["series"]
+    third = found["figure3_mini576"]["series"]
     assert [one["points"][0]["run"] for one in third] == [once, other]
     assert third[1]["name"].endswith("trained with PDrop λ=0.5")
 
 
 def test_vanilla_alone_draws_nothing(add, paged):
-    add("mini", "vanilla")
+    add("mini576", "vanilla")
     assert paged(pictures=0).index["curves"] == []
 
 
 def test_benchmarks_of_speed_come_with_medians_and_quartiles(add, paged, tmp_path):
-    add("mini", "vanilla")
+    add("mini576", "vanilla")
     write_bench(tmp_path, "0123456789", bench_record())
     page = paged(pictures=0)
     (record,) = page.index["efficiency"]["records"]
-    assert record["key"] == "mini.0123456789"
+    assert record["key"] == "mini576.0123456789"
     names = ("model", "weights", "device", "dtype", "hardware", "image_tokens")
-    assert [record[name] for name in names] == ["mini", "random", "cpu", "float32", "A processor", 8]
+    assert [record[name] for name in names] == ["mini576", "random", "cpu", "float32", "A processor", 8]
     (batch,) = record["batches"]
     assert batch["batch_size"] == 4
     second = batch["variants"][1]
@@ -96,17 +96,17 @@ def test_benchmarks_of_speed_come_with_medians_and_quartiles(add, paged, tmp_pat
 
 @pytest.mark.parametrize("record", ["{", {"schema": SCHEMA, "batches": {}}, bench_record(schema=99)])
 def test_a_benchmark_that_can_not_be_read_is_named(add, paged, tmp_path, record):
-    add("mini", "vanilla")
+    add("mini576", "vanilla")
     write_bench(tmp_path, "0123456789", record)
     write_bench(tmp_path, "9876543210", bench_record())
     page = paged(pictures=0)
-    assert [one["key"] for one in page.index["efficiency"]["records"]] == ["mini.9876543210"]
+    assert [one["key"] for one in page.index["efficiency"]["records"]] == ["mini576.9876543210"]
     assert any("0123456789" in notice for notice in page.index["notices"])
     assert str(tmp_path) not in str(page.index["notices"])
 
 
 def test_comparisons_are_copied_with_their_pictures(add, paged, tmp_path):
-    add("mini", "vanilla")
+    add("mini576", "vanilla")
     folder = tmp_path / "compare"
     (folder / "a_vs_b.pictures").mkdir(parents=True)
     (folder / "a_vs_b.pictures/gqa-1.png").write_bytes(b"picture")
@@ -141,7 +141,7 @@ def compared(folder, stem, **candidate):
 
 
 def test_comparisons_can_be_told_apart(add, paged, tmp_path):
-    add("mini", "vanilla")
+    add("mini576", "vanilla")
     compared(tmp_path / "compare", "a")
     compared(tmp_path / "compare", "b")
     compared(tmp_path / "compare", "c", limit=8, suite={"name": "other"})

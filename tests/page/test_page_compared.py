@@ -74,12 +74,12 @@ def test_the_pairs_of_pdrop_eval_compare_are_computed_too(tmp_path, paged):
     stored = synthetic.write_data(tmp_path / "data", "gqa", range(9))
     named = {}
     for strategy in ("pdrop", "fastv"):
-        found = {"gqa": (synthetic.samples("mini", strategy, "gqa", range(9)), stored)}
-        named[strategy] = synthetic.write_run(tmp_path / "runs", "mini", strategy, found).name
+        found = {"gqa": (synthetic.samples("mini576", strategy, "gqa", range(9)), stored)}
+        named[strategy] = synthetic.write_run(tmp_path / "runs", "mini576", strategy, found).name
     assert [run["compared"] for run in paged().runs.values()] == [[], []]  # no vanilla
     roles = {"baseline": named["pdrop"], "candidate": named["fastv"]}
     (tmp_path / "compare").mkdir()
-    sides = {role: {"run_id": run, "model": {"name": "mini"}} for role, run in roles.items()}
+    sides = {role: {"run_id": run, "model": {"name": "mini576"}} for role, run in roles.items()}
     (tmp_path / "compare" / "a.json").write_text(json.dumps({"runs": sides}), encoding="utf-8")
     (tmp_path / "compare" / "coverage.json").write_text('{"cells": []}', encoding="utf-8")
     made = paged()

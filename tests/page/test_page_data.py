@@ -144,7 +144,7 @@ def test_the_papers_numbers_stand_beside_the_measured_ones(page):
 def test_published_numbers_are_those_of_the_same_row(page):
     rows = [row for group in page.index["tables"][4]["parts"][0]["groups"] for row in group["rows"]]
     found = {(row["labels"][0], row["labels"][1]): row["published"] for row in rows}
-    vanilla = found["LLaVA-1.5 mini", "vanilla"]
+    vanilla = found["LLaVA-1.5 mini576", "vanilla"]
     printed = next(
         row
         for row in TABLES[5].published
@@ -156,17 +156,17 @@ def test_published_numbers_are_those_of_the_same_row(page):
     }  # fmt: skip
     rows = [row for group in page.index["tables"][0]["parts"][0]["groups"] for row in group["rows"]]
     hours = {row["labels"][0]: row["published"]["hours"] for row in rows if row["labels"][1] == "vanilla"}
-    assert hours == {"LLaVA-NeXT mini p5": 366, "LLaVA-NeXT mini p9": 483, "LLaVA-1.5 mini": 104}
+    assert hours == {"LLaVA-NeXT mini576 p5": 366, "LLaVA-NeXT mini576 p9": 483, "LLaVA-1.5 mini576": 104}
 
 
 def test_words_name_a_run(page):
     words = {(run["model"], run["strategy"]): (run["title"], run["label"]) for run in page.index["runs"]}
-    assert words["mini", "vanilla"] == ("LLaVA-1.5 mini", "vanilla")
-    assert words["mini_pdrop_05", "pdrop"] == (
-        "LLaVA-1.5 mini trained with PDrop λ=0.5",
+    assert words["mini576", "vanilla"] == ("LLaVA-1.5 mini576", "vanilla")
+    assert words["mini576_pdrop_05", "pdrop"] == (
+        "LLaVA-1.5 mini576 trained with PDrop λ=0.5",
         "PDrop λ=0.5 S=4, limit 10",
     )
-    assert words["mini_next_p5", "fastv"] == ("LLaVA-NeXT mini p5", "FastV K=2 R=0.5")
+    assert words["mini576_next_p5", "fastv"] == ("LLaVA-NeXT mini576 p5", "FastV K=2 R=0.5")
 
 
 def test_a_budget_and_other_settings_are_in_the_label(tmp_path, paged):
@@ -176,9 +176,9 @@ def test_a_budget_and_other_settings_are_in_the_label(tmp_path, paged):
         ("pdrop", {"fields": {"ratio": None, "stages": None, "layers": [4], "ratios": [0.25]}}),
         ("fastv", {"fields": {"k": 3, "r": 0.75}}),
     ):
-        head = synthetic.header("mini", strategy, **more)
-        found = {"gqa": (synthetic.samples("mini", strategy, "gqa", range(2)), data)}
-        synthetic.write_run(tmp_path / "runs", "mini", strategy, found, head=head)
+        head = synthetic.header("mini576", strategy, **more)
+        found = {"gqa": (synthetic.samples("mini576", strategy, "gqa", range(2)), data)}
+        synthetic.write_run(tmp_path / "runs", "mini576", strategy, found, head=head)
     labels = {run["label"] for run in paged().index["runs"]}
     assert labels == {"PDrop share=0.5", "PDrop layers 4: 0.25", "FastV K=3 R=0.75"}
 
@@ -190,13 +190,13 @@ def labels_of(page):
 def write_gqa(folder, strategy, head, number=4, identity=None):
     """A run of GQA on the first questions."""
     data = synthetic.write_data(folder / "data", "gqa", range(4))
-    found = {"gqa": (synthetic.samples("mini", "pdrop", "gqa", range(number)), data)}
-    return synthetic.write_run(folder / "runs", "mini", strategy, found, head=head, identity=identity)
+    found = {"gqa": (synthetic.samples("mini576", "pdrop", "gqa", range(number)), data)}
+    return synthetic.write_run(folder / "runs", "mini576", strategy, found, head=head, identity=identity)
 
 
 def test_a_label_has_what_tells_a_run_from_the_others(tmp_path, paged):
     for more in ({}, {"limit": 2}, {"downsample": 4}, {"batch_size": 4}):
-        head = synthetic.header("mini", "pdrop", **more)
+        head = synthetic.header("mini576", "pdrop", **more)
         head["changes"] = [f"{name}={value}" for name, value in more.items() if name != "limit"]
         head["changes"] += ["data.root=/data"]  # of all, so that it tells nothing
         write_gqa(tmp_path, "pdrop", head)
@@ -208,7 +208,7 @@ def test_a_label_has_what_tells_a_run_from_the_others(tmp_path, paged):
 
 def test_runs_of_other_code_and_at_other_times_have_labels_of_their_own(tmp_path, paged):
     for number, commit in enumerate(("a" * 40, "b" * 40, "b" * 40)):
-        head = synthetic.header("mini", "fastv")
+        head = synthetic.header("mini576", "fastv")
         head["code"] = {"version": "0.1.0", "commit": commit, "dirty": False}
         path = write_gqa(tmp_path, "fastv", head, identity=number) / "record.json"
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -222,19 +222,19 @@ def test_runs_of_other_code_and_at_other_times_have_labels_of_their_own(tmp_path
 
 
 def test_a_strategy_that_names_no_label_is_shown_with_all_its_settings(tmp_path, paged):
-    head = synthetic.header("mini", "mine")
+    head = synthetic.header("mini576", "mine")
     head["strategy"] = {"name": "mine", "display_name": "Mine", "fields": {"k": 3, "r": 0.25, "at": None}}
     write_gqa(tmp_path, "mine", head)
     assert labels_of(paged()) == ["Mine k=3 r=0.25"]
 
 
 def test_of_copies_of_a_run_the_most_complete_one_is_the_run(tmp_path, paged):
-    folder = write_gqa(tmp_path, "pdrop", synthetic.header("mini", "pdrop"))
+    folder = write_gqa(tmp_path, "pdrop", synthetic.header("mini576", "pdrop"))
     copy = shutil.copytree(folder, folder.parent / "pdrop-copy")
     shutil.rmtree(folder / "samples")
     made = paged()
     (run,) = made.runs.values()
-    assert run["folder"].endswith("mini/pdrop-copy")
+    assert run["folder"].endswith("mini576/pdrop-copy")
     assert run["scores"]["gqa"]["samples"]
     (notice,) = [one for one in made.index["notices"] if "several folders" in one]
     assert copy.name in notice
@@ -270,7 +270,7 @@ def test_answers_stand_at_the_places_of_their_questions(page, recorded):
 
 def test_masks_and_grids_are_of_the_same_tokens(page):
     run = next(
-        run for run in page.index["runs"] if (run["model"], run["strategy"]) == ("mini_next_p5", "pdrop")
+        run for run in page.index["runs"] if (run["model"], run["strategy"]) == ("mini576_next_p5", "pdrop")
     )
     score = run["scores"]["gqa"]
     assert score["overlays"]
@@ -295,8 +295,8 @@ def test_questions_come_in_files_of_five_hundred(tmp_path, paged):
                 "content_sha256": f"{number:064d}", "image_tokens_per_layer": [1]}  # fmt: skip
 
     both = [sample(number) | {"image_tokens": 1} for number in range(1001)]
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (both, "d" * 64)})
-    synthetic.write_run(tmp_path / "runs", "mini", "pdrop", {"gqa": (both[700:703], "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (both, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", {"gqa": (both[700:703], "d" * 64)})
     page = paged()
     keys = {run["strategy"]: run["key"] for run in page.index["runs"]}
     score = page.runs[keys["vanilla"]]["scores"]["gqa"]
@@ -310,11 +310,11 @@ def test_questions_come_in_files_of_five_hundred(tmp_path, paged):
 
 
 def test_runs_that_were_asked_otherwise_have_a_set_of_their_own(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(4))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(4))
     other = [{**one, "prompt": "more words", "content_sha256": "e" * 64} for one in samples]
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
-    synthetic.write_run(tmp_path / "runs", "mini", "pdrop", {"gqa": (other, "d" * 64)})
-    synthetic.write_run(tmp_path / "runs", "mini", "fastv", {"gqa": (samples[1:3], "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", {"gqa": (other, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "fastv", {"gqa": (samples[1:3], "d" * 64)})
     page = paged(pictures=0)
     sets = {run["strategy"]: run["scores"]["gqa"]["set"] for run in page.index["runs"]}
     assert sets == {
@@ -326,11 +326,11 @@ def test_runs_that_were_asked_otherwise_have_a_set_of_their_own(tmp_path, paged)
 
 
 def test_runs_on_other_data_or_another_suite_share_nothing(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     for number, (suite, content) in enumerate((("mini", "a"), ("mini", "b"), ("paper", "a"))):
-        head = synthetic.header("mini", "vanilla", suite={"name": suite, "source": "rendered"})
+        head = synthetic.header("mini576", "vanilla", suite={"name": suite, "source": "rendered"})
         tasks = {"gqa": (samples, content * 64)}
-        synthetic.write_run(tmp_path / "runs", "mini", "vanilla", tasks, head=head, identity=number)
+        synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", tasks, head=head, identity=number)
     sets = {run["scores"]["gqa"]["set"] for run in paged(pictures=0).index["runs"]}
     assert sets == {"mini-gqa-aaaaaaaa", "mini-gqa-bbbbbbbb", "paper-gqa-aaaaaaaa"}
 
@@ -368,9 +368,11 @@ def test_the_page_is_as_new_as_its_newest_record(page, recorded):
 
 
 def test_unfinished_runs_are_shown_with_what_they_have(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)}, status="failed")
-    synthetic.write_run(tmp_path / "runs", "mini", "pdrop", {}, status="started")
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
+    synthetic.write_run(
+        tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)}, status="failed"
+    )
+    synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", {}, status="started")
     page = paged(pictures=0)
     runs = {run["strategy"]: run for run in page.index["runs"]}
     assert runs["vanilla"]["status"] == "failed"
@@ -382,9 +384,9 @@ def test_unfinished_runs_are_shown_with_what_they_have(tmp_path, paged):
 
 def test_samples_of_earlier_versions_have_answers_and_no_overlays(tmp_path, paged):
     new = ("image_sizes", "image_grids", "retained")
-    samples = synthetic.samples("mini", "pdrop", "gqa", range(3))
+    samples = synthetic.samples("mini576", "pdrop", "gqa", range(3))
     old = [{name: value for name, value in one.items() if name not in new} for one in samples]
-    synthetic.write_run(tmp_path / "runs", "mini", "pdrop", {"gqa": (old, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", {"gqa": (old, "d" * 64)})
     page = paged(pictures=0)
     (run,) = page.index["runs"]
     assert run["scores"]["gqa"]["samples"]
@@ -396,9 +398,9 @@ def test_samples_of_earlier_versions_have_answers_and_no_overlays(tmp_path, page
 
 
 def test_masks_of_another_number_of_tokens_are_not_shown(tmp_path, paged):
-    samples = synthetic.samples("mini", "pdrop", "gqa", range(2))
+    samples = synthetic.samples("mini576", "pdrop", "gqa", range(2))
     samples[1]["retained"][0][1] = "AAAA"
-    synthetic.write_run(tmp_path / "runs", "mini", "pdrop", {"gqa": (samples, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", {"gqa": (samples, "d" * 64)})
     page = paged(pictures=0)
     (run,) = page.index["runs"]
     first, second = page.answers(run["key"], "gqa")
@@ -411,9 +413,9 @@ def test_masks_of_another_number_of_tokens_are_not_shown(tmp_path, paged):
 
 
 def test_runs_without_samples_are_named_once(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     for strategy in ("vanilla", "pdrop"):
-        folder = synthetic.write_run(tmp_path / "runs", "mini", strategy, {"gqa": (samples, "d" * 64)})
+        folder = synthetic.write_run(tmp_path / "runs", "mini576", strategy, {"gqa": (samples, "d" * 64)})
         (folder / "samples" / "gqa.jsonl").unlink()
     page = paged()
     for run in page.index["runs"]:
@@ -427,41 +429,43 @@ def test_runs_without_samples_are_named_once(tmp_path, paged):
 
 
 def test_a_run_without_samples_says_what_to_do(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
-    folder = synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
+    folder = synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)})
     (folder / "samples" / "gqa.jsonl").unlink()
     (notice,) = paged().index["notices"]
     assert notice.endswith("no answers. Move the run's folder away and run it again.")
 
 
 def test_samples_without_a_record_are_named_once(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     tasks = {"gqa": (samples, "d" * 64), "mme": (samples, "e" * 64)}
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", tasks)
-    lost = synthetic.write_run(tmp_path / "runs", "mini", "pdrop", tasks)
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", tasks)
+    lost = synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", tasks)
     (lost / "record.json").unlink()
     page = paged(pictures=0)
     (notice,) = page.index["notices"]
-    assert notice.startswith(f"mini/{lost.name} has samples but no record.json, so nothing of it is shown: ")
+    assert notice.startswith(
+        f"mini576/{lost.name} has samples but no record.json, so nothing of it is shown: "
+    )
     assert notice in page.told
     assert len(page.runs) == 1
 
 
 def test_more_samples_without_a_record_are_one_notice(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(1))
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(1))
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)})
     for number in range(7):
-        (tmp_path / f"runs/mini/lost-{number}/samples").mkdir(parents=True)
-        (tmp_path / f"runs/mini/lost-{number}/samples/gqa.jsonl").write_text("")
+        (tmp_path / f"runs/mini576/lost-{number}/samples").mkdir(parents=True)
+        (tmp_path / f"runs/mini576/lost-{number}/samples/gqa.jsonl").write_text("")
     (notice,) = paged(pictures=0).index["notices"]
-    assert "mini/lost-4 and 2 others have samples but no record.json" in notice
+    assert "mini576/lost-4 and 2 others have samples but no record.json" in notice
     assert "lost-5" not in notice
 
 
 def test_damaged_samples_become_a_notice_with_the_reason(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     folder = synthetic.write_run(
-        tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64), "mme": (samples, "e" * 64)}
+        tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64), "mme": (samples, "e" * 64)}
     )
     (folder / "samples" / "gqa.jsonl").write_text('{"doc_id": 0, "answer": 5}\n')
     page = paged(pictures=0)
@@ -475,23 +479,23 @@ def test_damaged_samples_become_a_notice_with_the_reason(tmp_path, paged):
 
 
 def test_a_question_that_is_there_twice_is_a_fault_of_the_samples(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": ([*samples, samples[0]], "d" * 64)})
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": ([*samples, samples[0]], "d" * 64)})
     assert any("the question 0 of gqa twice" in notice for notice in paged().index["notices"])
 
 
 def test_a_benchmark_that_this_version_does_not_know_is_named(tmp_path, paged):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     tasks = {"gqa": (samples, "d" * 64), "new_task": (samples, "e" * 64)}
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", tasks)
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", tasks)
     page = paged(pictures=0)
     assert list(page.index["runs"][0]["scores"]) == ["gqa"]
     assert any("new_task" in notice for notice in page.index["notices"])
 
 
 def test_records_that_contradict_each_other_are_an_error_as_in_the_tables(tmp_path, quick):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
-    folder = synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
+    folder = synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)})
     copy = folder.parent / "copy"
     shutil.copytree(folder, copy)
     build(tmp_path)

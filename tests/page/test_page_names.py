@@ -33,7 +33,7 @@ def test_a_secret_of_the_environment_is_hidden_in_texts_that_were_shown_before(m
 
 
 def test_what_all_rows_of_a_table_have_in_common_is_worked_out_once():
-    part, asked = Part(TABLES[5], "mini", "mini", []), []
+    part, asked = Part(TABLES[5], "mini576", "mini", []), []
     for _ in range(3):
         assert _once(part, "shared", lambda runs: asked.append(runs) or ["seed=2"]) == ["seed=2"]
     assert asked == [[]]

@@ -26,9 +26,9 @@ def one_run(tmp_path, quick):
 
     def make(numbers=range(4), task="gqa", strategy="vanilla", samples=None, **settings):
         hashed = synthetic.write_data(tmp_path / "data", task, list(numbers))
-        head = synthetic.header("mini", strategy, data={"root": str(tmp_path / "data")}, **settings)
-        found = samples or synthetic.samples("mini", strategy, task, list(numbers))
-        synthetic.write_run(tmp_path / "runs", "mini", strategy, {task: (found, hashed)}, head=head)
+        head = synthetic.header("mini576", strategy, data={"root": str(tmp_path / "data")}, **settings)
+        found = samples or synthetic.samples("mini576", strategy, task, list(numbers))
+        synthetic.write_run(tmp_path / "runs", "mini576", strategy, {task: (found, hashed)}, head=head)
         return tmp_path / "data"
 
     return make
@@ -103,13 +103,13 @@ def add_run(folder, images, pictures, **more):
     """A run whose questions are about some pictures that are written to its data as they are given."""
     (folder / "data").mkdir()
     parquet.write_table(pa.table({"image": images}), folder / "data/gqa.parquet")
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(len(pictures)))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(len(pictures)))
     for sample, own in zip(samples, pictures, strict=True):
         sample["images_sha256"] = content_hashes("", own)[1]
         sample["image_sizes"] = [list(one.size) for one in own]
         sample["image_grids"], sample["image_tokens"], sample["retained"] = [], 0, []
-    head = synthetic.header("mini", "vanilla", data={"root": str(folder / "data")}, **more)
-    synthetic.write_run(folder / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)}, head=head)
+    head = synthetic.header("mini576", "vanilla", data={"root": str(folder / "data")}, **more)
+    synthetic.write_run(folder / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)}, head=head)
 
 
 def test_a_sample_of_several_pictures_has_a_file_for_each(tmp_path, paged):
@@ -220,7 +220,7 @@ def test_no_pictures_are_copied_where_none_are_wanted(paged, one_run):
 
 
 def test_a_question_without_a_picture_lacks_none(paged, one_run):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     samples[0] |= {
         "images_sha256": content_hashes("", [])[1],
         "image_sizes": [],

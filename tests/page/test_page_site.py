@@ -55,7 +55,7 @@ def test_files_of_runs_that_are_gone_go_and_foreign_ones_stay(small, tmp_path):
     assert len(own) == 4  # its data, its answers, two downloads
     for name in (f"data/answers/{key}/mine.txt", "pictures/mine.png", "mine.txt"):
         (tmp_path / "site" / name).write_text("mine")
-    shutil.rmtree(tmp_path / "runs" / "mini")
+    shutil.rmtree(tmp_path / "runs" / "mini576")
     build(tmp_path)
     left = Read(tmp_path / "site")
     assert list(left.runs) == [other]
@@ -130,7 +130,7 @@ def test_nothing_is_written_through_a_link_to_elsewhere(small, tmp_path):
 def test_a_build_that_breaks_off_leaves_the_page_as_it_was(small, tmp_path, monkeypatch):
     build(tmp_path)
     before = Read(tmp_path / "site").content()
-    shutil.rmtree(tmp_path / "runs" / "mini")
+    shutil.rmtree(tmp_path / "runs" / "mini576")
     with monkeypatch.context() as patch:
         patch.setattr(build_module, "_write_assets", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
@@ -179,13 +179,13 @@ def test_a_folder_that_can_not_be_made_is_said(small, tmp_path):
 
 def test_no_path_of_this_machine_is_in_any_file(small, tmp_path):
     head = synthetic.header(
-        "mini", "pdrop", results=str(tmp_path / "runs"), data={"root": str(tmp_path / "data")},
+        "mini576", "pdrop", results=str(tmp_path / "runs"), data={"root": str(tmp_path / "data")},
         api_key="sk-0123456789abcdefghij",
     )  # fmt: skip
     head["command"] = f"pdrop-eval data.root={tmp_path}/data model.pretrained='{tmp_path}/a model'"
     head["model"]["pretrained"] = str(tmp_path / "weights")
-    found = {"gqa": (synthetic.samples("mini", "pdrop", "gqa", range(2)), "f" * 64)}
-    folder = synthetic.write_run(tmp_path / "runs", "mini", "pdrop", found, head=head, status="failed")
+    found = {"gqa": (synthetic.samples("mini576", "pdrop", "gqa", range(2)), "f" * 64)}
+    folder = synthetic.write_run(tmp_path / "runs", "mini576", "pdrop", found, head=head, status="failed")
     record = json.loads((folder / "record.json").read_text())
     record["error"] = f"FileNotFoundError: {tmp_path}/weights/model.safetensors"
     (folder / "record.json").write_text(json.dumps(record))
@@ -194,17 +194,19 @@ def test_no_path_of_this_machine_is_in_any_file(small, tmp_path):
         if not name.endswith(".webp"):
             assert str(tmp_path) not in content.decode("utf-8"), name
             assert "sk-0123456789" not in content.decode("utf-8"), name
-    record = Read(tmp_path / "site").runs[f"mini.{folder.name}"]
+    record = Read(tmp_path / "site").runs[f"mini576.{folder.name}"]
     assert record["error"] == "FileNotFoundError: …/model.safetensors"
 
 
 def test_hostile_names_and_texts_stay_text_within_the_folder(tmp_path, quick):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(2))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(2))
     samples[0] |= {"prompt": SCRIPT, "answer": TAGS, "target": [TAGS, SCRIPT], "doc_id": HOSTILE,
                    "content_sha256": HOSTILE, "images_sha256": HOSTILE}  # fmt: skip
-    head = synthetic.header("mini", "vanilla", suite={"name": HOSTILE, "source": "rendered"})
+    head = synthetic.header("mini576", "vanilla", suite={"name": HOSTILE, "source": "rendered"})
     head["model"] |= {"name": TAGS, "size": HOSTILE}
-    folder = synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, HOSTILE)}, head=head)
+    folder = synthetic.write_run(
+        tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, HOSTILE)}, head=head
+    )
     record = json.loads((folder / "record.json").read_text())
     record["tasks"][HOSTILE] = {**record["tasks"]["gqa"], "benchmark": "mme"}
     record["model"]["name"] = HOSTILE
@@ -230,19 +232,19 @@ def test_hostile_names_and_texts_stay_text_within_the_folder(tmp_path, quick):
 
 
 def test_a_folder_whose_name_is_no_utf_8_is_written_out(tmp_path):
-    folder = os.fsdecode(b"mini/\xff")
+    folder = os.fsdecode(b"mini576/\xff")
     with opened(tmp_path / "site") as site:
         site.write("data/a.js", put("a", {"folder": folder}))
         site.append("a.csv", folder)
         written = tmp_path / "site" / site._stage.name
         assert data(written / "data" / "a.js") == ("a", {"folder": folder})
-        assert (written / "a.csv").read_text("utf-8") == "mini/\\udcff"
+        assert (written / "a.csv").read_text("utf-8") == "mini576/\\udcff"
 
 
 def test_a_name_that_is_a_formula_is_text_in_a_sheet(tmp_path, quick):
-    samples = synthetic.samples("mini", "vanilla", "gqa", range(1))
+    samples = synthetic.samples("mini576", "vanilla", "gqa", range(1))
     samples[0]["answer"] = "=HYPERLINK(A1)"
-    synthetic.write_run(tmp_path / "runs", "mini", "vanilla", {"gqa": (samples, "d" * 64)})
+    synthetic.write_run(tmp_path / "runs", "mini576", "vanilla", {"gqa": (samples, "d" * 64)})
     build(tmp_path, pictures=0)
     page = Read(tmp_path / "site")
     (run,) = page.index["runs"]
@@ -334,17 +336,17 @@ def test_bench_and_compare_come_from_beside_the_records(small, tmp_path, monkeyp
 
 def test_a_run_in_the_place_of_all_runs_names_the_folder_above(small, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    folder = next((tmp_path / "runs/mini").iterdir())
-    status, said = run_command(monkeypatch, capsys, f"root=runs/mini/{folder.name}", "out=site")
+    folder = next((tmp_path / "runs/mini576").iterdir())
+    status, said = run_command(monkeypatch, capsys, f"root=runs/mini576/{folder.name}", "out=site")
     assert status == 2
     assert (
         said.err
-        == f"pdrop-eval-page: root=runs/mini/{folder.name} is a run. Name the folder above: root=runs\n"
+        == f"pdrop-eval-page: root=runs/mini576/{folder.name} is a run. Name the folder above: root=runs\n"
     )
-    status, said = run_command(monkeypatch, capsys, "root=runs/mini", "out=site")
+    status, said = run_command(monkeypatch, capsys, "root=runs/mini576", "out=site")
     assert (status, said.err) == (
         2,
-        "pdrop-eval-page: root=runs/mini has the runs of one model. Name the folder above: root=runs\n",
+        "pdrop-eval-page: root=runs/mini576 has the runs of one model. Name the folder above: root=runs\n",
     )
     monkeypatch.chdir(folder)
     _, said = run_command(monkeypatch, capsys, "root=.", "out=site")

@@ -81,11 +81,11 @@ def test_the_readme_target_draws_and_writes_into_the_committed_folders(make):
 def test_eval_makes_the_environment_once(make):
     done, asked = make("eval", "STRATEGY=fastv")
     assert done.returncode == 0, done.stderr
-    assert asked[-1] == "pdrop-eval strategy=fastv model=mini suite=mini"
+    assert asked[-1] == "pdrop-eval strategy=fastv model=mini576 suite=mini"
     install = "uv pip install --quiet --compile-bytecode --python .venv/bin/python"
     assert f"{install} -c constraints.txt -e .[dev,train]" in asked
     _, again = make("eval", "STRATEGY=fastv")
-    assert again == ["pdrop-eval strategy=fastv model=mini suite=mini"]
+    assert again == ["pdrop-eval strategy=fastv model=mini576 suite=mini"]
 
 
 def test_eval_passes_its_settings_on(make):
@@ -95,12 +95,12 @@ def test_eval_passes_its_settings_on(make):
 
 def test_several_strategies_are_a_sweep(make):
     _, asked = make("eval", "STRATEGY=vanilla,fastv")
-    assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini suite=mini"
+    assert asked[-1] == "pdrop-eval -m strategy=vanilla,fastv model=mini576 suite=mini"
 
 
 def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
     _, asked = make("calibrate", "LIMIT=4", "ARGS=eta=1")
-    assert asked[-1] == "pdrop-eval-calibrate strategy=vtw model=mini suite=mini limit=4 eta=1"
+    assert asked[-1] == "pdrop-eval-calibrate strategy=vtw model=mini576 suite=mini limit=4 eta=1"
     _, asked = make("calibrate", "STRATEGY=fitprune", "MODEL=m")
     assert asked[-1] == "pdrop-eval-calibrate strategy=fitprune model=m suite=mini"
 
@@ -124,7 +124,7 @@ def test_calibrate_takes_vtw_unless_another_strategy_is_named(make):
         ("figures", "pdrop-eval-figures a=1"),
         ("reference", "python -m tools.mini.reference a=1"),
         ("matrix", "python -m tools.release.matrix a=1"),
-        ("gain", "pdrop-eval-bench model=mini budget.tokens=64 batch_sizes=[1] a=1"),
+        ("gain", "pdrop-eval-bench model=mini576 budget.tokens=64 batch_sizes=[1] a=1"),
     ],
 )
 def test_whatever_is_measured_is_one_command(make, target, command):

@@ -59,13 +59,18 @@ def test_every_reference_is_complete(name):
     model, strategy = reference.NAMES[name]
     assert (document["model"], document["strategy"]) == (model, strategy)
     assert set(document["tasks"]) == set(TASKS)
-    # PyramidDrop keeps 1, 1/2, 1/4, 1/8 in four stages of two layers; FastV half from layer 2 on.
-    shares = {"vanilla": [1] * 8, "fastv": [1] * 2 + [2] * 6, "pdrop": [1, 1, 2, 2, 4, 4, 8, 8]}[strategy]
+    # PyramidDrop keeps 1, 1/2, 1/4, 1/8 in four equal stages; FastV half from layer 2 on.
+    depth = 16 if model == "mini576" else 8
+    shares = {
+        "vanilla": [1] * depth,
+        "fastv": [1] * 2 + [2] * (depth - 2),
+        "pdrop": [share for share in (1, 2, 4, 8) for _ in range(depth // 4)],
+    }[strategy]
     for task in document["tasks"].values():
         assert len(task["samples"]) == reference.QUESTIONS[model]
         for sample in task["samples"]:
             n = sample["image_tokens"]
-            assert n == 144 if model == "mini" else n > 144
+            assert n > 144 if model == "mini_next_p5" else n == {"mini": 144, "mini576": 576}[model]
             assert sample["image_tokens_per_layer"] == [n // share for share in shares]
             kept = [len(reference_file.unspan(ids)) for ids in sample["retained"].values()]
             assert kept == sorted({n // share for share in shares} - {n}, reverse=True)

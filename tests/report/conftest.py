@@ -16,7 +16,7 @@ def add_run(tmp_path):
     """
 
     def add(
-        strategy, scores, *, n=200, complete=True, model="mini", kind=LLAVA_15, suite="mini",
+        strategy, scores, *, n=200, complete=True, model="mini576", kind=LLAVA_15, suite="mini",
         source="rendered", commit="c" * 40, training=None, judge=(), efficiency=None, **settings,
     ):  # fmt: skip
         fields = {**FIELDS.get(strategy, {"_target_": "a.B"}), **settings.pop("fields", {})}

@@ -16,7 +16,7 @@ TFLOPS = {"vanilla": 0.000412, "fastv": 0.000251, "pdrop": 0.000187}
 LLAVA_15 = {
     "architecture": "llava-1.5",
     "patches": 1,
-    "size": "mini",
+    "size": "mini576",
     "train": "vanilla",
     "train_ratio": None,
 }
@@ -81,7 +81,7 @@ def training_record(name="vanilla", ratio=None, **changes):
         "schema": 1,
         "name": "a model",
         "strategy": strategy,
-        "base": {"pretrained": "embedded:mini_base", "sha256": "b" * 64},
+        "base": {"pretrained": "embedded:mini", "sha256": "b" * 64},
         "phases": [phase],
         "device_hours": 1.26,
         "device_label": "CPU hours",

@@ -47,7 +47,7 @@ def add(
     adaptive=False,
     n=N,
     fields=None,
-    name="mini",
+    name="mini576",
     seed=1,
     model=LLAVA_15,
     tally=False,
@@ -69,7 +69,7 @@ def add(
         "batch_size": 8,
         "seed": seed,
         "code": {"version": "0.1.0", "commit": "c" * 40, "dirty": False},
-        "model": {"name": "mini", "sha256": "ab" * 32, "dtype": "float32", **model},
+        "model": {"name": "mini576", "sha256": "ab" * 32, "dtype": "float32", **model},
         "strategy": {"name": strategy, "fields": fields or {}},
         "suite": {"name": "mini", "source": "rendered"},
         "changes": [
@@ -85,7 +85,7 @@ def add(
             **({"measured": True} if adaptive else {}),
         },
     }
-    with Run.open(root, "mini", strategy, {"config": config, "name": strategy}, header) as run:
+    with Run.open(root, "mini576", strategy, {"config": config, "name": strategy}, header) as run:
         for key in keys:
             entry = {
                 "benchmark": key, "metric": "m", "score": 100 * right / n, "stderr": 1.0, "n": n,

@@ -1,9 +1,9 @@
 """A training of a few steps of the miniature."""
 
 from pdrop_eval.run.train.config.spec import compose_training
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
-START = MINI_CHECKPOINTS / "mini_base"
+START = MINI_CHECKPOINT
 
 
 def training_config(data, out, *overrides: str):

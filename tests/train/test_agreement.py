@@ -35,7 +35,7 @@ def differences(monkeypatch, one, other):
     ("recipe.instruct.per_device_batch=2", "phase.instruct.per_device_batch (process 0: 4, process 1: 2)"),
     ("recipe.instruct.steps=5", "phase.instruct.steps (process 0: 4, process 1: 5)"),
     ("phases=[pretrain,instruct]", "phases (process 0: ['instruct'], process 1: ['pretrain', 'instruct'])"),
-    ("model.pretrained=embedded", "start"),
+    ("model.pretrained=embedded:mini576", "start"),
     ("distributed=fsdp", "distributed.name (process 0: none, process 1: fsdp)"),
     ("save_every=7", "save_every (process 0: 500, process 1: 7)"),
     ("gradient_checkpointing=true", "gradient_checkpointing"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import composing
 import pytest
 
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 FIRST = "phases=[instruct]"
 # Calls the command with one list of arguments after the other. An import of torch would be an error: every
@@ -109,7 +109,7 @@ def test_wrong_data_stop_before_torch_is_loaded(tmp_path):
     turns = [{"from": "user", "value": "Hello"}, {"from": "gpt", "value": "Hi"}]
     (tmp_path / "data.json").write_text(json.dumps([{"id": "x", "conversations": turns}]))
     settings = ["recipe.instruct.files=[data.json]", "recipe.instruct.images=null", "output=out"]
-    call = [FIRST, f"model.pretrained={MINI_CHECKPOINTS / 'mini_base'}", *settings]
+    call = [FIRST, f"model.pretrained={MINI_CHECKPOINT}", *settings]
     [(status, _, err)] = commands([call], tmp_path)
     assert status == 2, err
     assert "data.json, line 1 (id x)" in err

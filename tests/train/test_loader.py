@@ -12,9 +12,9 @@ from pdrop_eval.run.train.data.conversations import Conversation, Turn
 from pdrop_eval.run.train.data.loader import Collator, GroupedSampler, TokenCounter
 from pdrop_eval.run.train.data.samples import Sample, make_samples
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
-START = MINI_CHECKPOINTS / "mini_base"
+START = MINI_CHECKPOINT
 IMAGE = 4  # the miniature's image token
 
 

@@ -9,9 +9,9 @@ from transformers import AutoProcessor
 from pdrop_eval.run.train.data.conversations import Conversation, Turn
 from pdrop_eval.run.train.data.samples import make_samples, render
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
-START = MINI_CHECKPOINTS / "mini_base"
+START = MINI_CHECKPOINT
 IMAGE = (Path("picture.png"),)
 
 
@@ -77,7 +77,7 @@ def test_the_ids_are_those_of_the_processors_own_chat_template(name):
 
     processor = AutoProcessor.from_pretrained(START)
     processor.chat_template = WRITTEN.get(name, processor.chat_template)
-    settle_template(processor, "mini_base")
+    settle_template(processor, "mini")
     made = sample(processor, TWO)
     said = [("user", [{"type": "image", "image": PICTURE}, {"type": "text", "text": QUESTION}])]
     said += [("assistant", "red"), ("user", "How many?"), ("assistant", "3")]

@@ -16,7 +16,6 @@ from pdrop_eval.run.train.plan import make_plan
 from pdrop_eval.run.train.progress import Clock
 from pdrop_eval.run.train.session import train
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 
 def run(config):
@@ -171,7 +170,7 @@ def test_what_is_done_is_not_done_again(finished, config, tmp_path, monkeypatch,
         (["strategy.ratio=0.6"], "pdrop", "0.6"),
         (["seed=1"], "pdrop", "seed: 0 there, 1 here"),
         (["recipe.instruct.learning_rate=2e-5"], "pdrop", "settings"),
-        (["model=mini", f"model.pretrained={MINI_CHECKPOINT}"], "pdrop", "start"),
+        (["model.pretrained=embedded:mini576"], "pdrop", "start"),
     ],
     ids=["strategy", "ratio", "seed", "rate", "start"],
 )

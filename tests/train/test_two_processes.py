@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def start(data, out, processes, *overrides, each=()):
     if processes > 1:
         program += ["torch.distributed.run", f"--nproc_per_node={processes}", "--standalone", "-m"]
     settings = [
-        f"model.pretrained={MINI_CHECKPOINTS / 'mini_base'}",
+        f"model.pretrained={MINI_CHECKPOINT}",
         f"recipe.instruct.files=[{data}/instruct.json]",
         f"recipe.instruct.images={data}/images",
         "phases=[instruct]",

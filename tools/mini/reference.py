@@ -1,4 +1,4 @@
-"""Regression baselines: what the embedded model answers, and which image tokens it retains, to the last one.
+"""Regression baselines: what the embedded models answer, and which image tokens it retains, to the last one.
 
     python -m tools.mini.reference            # measure, and write results/reference
     python -m tools.mini.reference --check    # measure, and compare with what is written there
@@ -27,7 +27,7 @@ from pdrop_eval.utils.validation import check_choice
 from tools.mini.reference_file import SCHEMA, differences, other_versions, read, spans, to_text
 
 FOLDER = Path("results/reference")
-QUESTIONS = {"mini": 4, "mini_next_p5": 2}  # of each benchmark; even, for MME's pairs
+QUESTIONS = {"mini": 4, "mini_next_p5": 2, "mini576": 2}  # of each benchmark; even, for MME's pairs
 # One question at a time: what else is in a batch can't move a sum by its last bit.
 SETTINGS = {"dtype": "float32", "device": "cpu", "attention": "sdpa", "batch_size": 1}
 STRATEGIES = ("vanilla", "fastv", "pdrop")
@@ -138,7 +138,7 @@ def check(name: str, folder: Path = FOLDER) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(description="Regression baselines of the embedded model.")
+    parser = argparse.ArgumentParser(description="Regression baselines of the embedded models.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all")
     parser.add_argument("--check", action="store_true", help="compare, write nothing")
     parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where the references are ({FOLDER})")

@@ -1,7 +1,7 @@
 """Pictures of the results page for the documents: tables, a sample with its retained tokens, a comparison.
 
     make screenshots                       of results/report/page, into results/figures
-    python -m tools.release.screenshots --sample docvqa:17 --model mini
+    python -m tools.release.screenshots --sample docvqa:17 --model mini576
 
 Needs playwright and a Chromium: $PDROP_EVAL_CHROMIUM, or one of those on the PATH. The page must be built
 (`make page`), with runs of vanilla, fastv and pdrop whose retained tokens are recorded.
@@ -20,6 +20,7 @@ from PIL import Image
 
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
+from pdrop_eval.utils.presets import DEFAULT_MODEL
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ["--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update"]
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=Path("results/report/page"))
     parser.add_argument("--out", type=Path, default=Path("results/figures"))
     parser.add_argument("--sample", default="docvqa:17", help="a benchmark's key and a question's place")
-    parser.add_argument("--model", default="mini", help="whose runs are shown")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="whose runs are shown")
     arguments = parser.parse_args()
     try:
         for path in take(arguments.page, arguments.out, arguments.sample, arguments.model):

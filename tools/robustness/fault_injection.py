@@ -42,8 +42,8 @@ from tools.robustness.faults import (
 )
 
 BATCH = 8
-EVALUATION = ["strategy=pdrop", "tasks=[gqa,mme,chartqa]", "limit=32", f"batch_size={BATCH}"]
-SWEEP = ["strategies=[vanilla,pdrop]", "tasks=[gqa]", "limit=32", f"batch_size={BATCH}"]
+EVALUATION = ["model=mini", "strategy=pdrop", "tasks=[gqa,mme,chartqa]", "limit=32", f"batch_size={BATCH}"]
+SWEEP = ["models=[mini]", "strategies=[vanilla,pdrop]", "tasks=[gqa]", "limit=32", f"batch_size={BATCH}"]
 PROGRAMS = {"evaluation": ("pdrop-eval", evaluation), "sweep": ("pdrop-eval-sweep", sweep)}
 TIMED = ("created", "updated", "command", "config", "resumed", "error", "code")  # of a record: may differ
 TIMED_TASK = ("wall_seconds", "usage")

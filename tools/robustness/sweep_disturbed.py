@@ -18,8 +18,8 @@ from tools.robustness.sweep_cluster import TwoNodes
 
 KINDS = ("worker", "driver", "node")
 SWEEP = [
-    "strategies=[vanilla,fastv,pdrop]", "budgets=[64]", "tasks=[gqa,pope,mme,chartqa]", "batch_size=8",
-    "limit=48",
+    "models=[mini]", "strategies=[vanilla,fastv,pdrop]", "budgets=[64]", "tasks=[gqa,pope,mme,chartqa]",
+    "batch_size=8", "limit=48",
 ]  # fmt: skip
 _PATIENCE = 1800.0  # seconds until a sweep is taken to hang: other programs may run beside it
 _DAMAGED = "pope"

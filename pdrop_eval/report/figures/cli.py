@@ -68,6 +68,7 @@ def make_figures(
     from pdrop_eval.report.figures.chart import figure_experiments
     from pdrop_eval.report.figures.registry import all_charts
     from pdrop_eval.report.tables.commands import experiment
+    from pdrop_eval.utils.presets import DEFAULT_SIZE
 
     runs = to_runs(load_records(root))
     _check(models, tasks)  # records say which tasks there are beside the registry's
@@ -75,7 +76,7 @@ def make_figures(
     charts = all_charts(runs, wanted, models, tasks, like)
     if not charts:
         raise NothingToDrawError(
-            f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], 'mini')} "
+            f"No point of a figure is measured in {root}. Run first: {experiment(wanted[0], DEFAULT_SIZE)} "
             f"(or name the folder of your records: root=DIR).{_of_others(runs, tasks)}"
         )
     return "\n".join(["Written:", *(_write(chart, out) for chart in charts)]) + "\n"

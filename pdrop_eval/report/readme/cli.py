@@ -93,12 +93,13 @@ def make_tables(
     from pdrop_eval.report.readme.reports import make_reports, readme_blocks, short_tables
     from pdrop_eval.report.tables.commands import command
     from pdrop_eval.utils.files import write_atomically, writing_to
+    from pdrop_eval.utils.presets import DEFAULT_MODEL
 
     alone = published == "only"
     runs = [] if alone else to_runs(load_records(root))
     if not runs and not alone:
         raise UserError(
-            f"No benchmark is finished in {root}. Run first: {command('pdrop', 'mini', 'mini')} "
+            f"No benchmark is finished in {root}. Run first: {command('pdrop', DEFAULT_MODEL, 'mini')} "
             "(or name the folder of your records: root=DIR)."
         )
     bench = bench or Path(os.path.abspath(root)).parent / "bench"

@@ -97,10 +97,14 @@ def test_the_overview_names_the_budget_and_does_not_mark_it_as_a_deviation(point
 
 def test_both_strategies_get_the_same_budgets_on_every_model_and_vanilla_is_there():
     listed = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "figure4.yaml"))
-    models = ("mini", "mini_next_p5", "llava_next_7b")
+    models = ("mini576", "mini576_next_p5", "llava_next_7b")
     expected = [(model, "vanilla", None) for model in models]
     overrides = [[f"budget.share={share}"] for share in SHARES]
     expected += [(m, s, o) for m in models for s in ("pdrop", "fastv") for o in overrides]
+    # The miniature of many tokens takes a part of the questions.
+    expected = [
+        (m, s, ["limit=120", *(o or [])]) if m == "mini576_next_p5" else (m, s, o) for m, s, o in expected
+    ]
     found = [(run["model"], run["strategy"], run.get("overrides")) for run in listed["runs"]]
     assert sorted(map(str, found)) == sorted(map(str, expected))
     assert [benchmarks()[key].task for key in KEYS] == listed["tasks"]
@@ -126,7 +130,7 @@ def test_a_preset_in_an_experiment_is_the_point_that_its_records_name(add_run, r
     files = {**presets("strategy"), "aggressive": {**presets("strategy")["pdrop"], "ratio": 0.3}}
     for module in (chart_module, overrides):
         monkeypatch.setattr(module, "presets", lambda group, *_: files if group == "strategy" else {})
-    listed = {"model": "mini", "strategy": "aggressive"}
+    listed = {"model": "mini576", "strategy": "aggressive"}
     half = {**listed, "overrides": ["budget.share=0.5", "strategy.stages=3"]}
     usual = {**listed, "overrides": ["strategy.ratio=0.5"]}
     made = add_run("pdrop", scores(60.0), fields={"ratio": 0.3})
@@ -153,14 +157,14 @@ def test_the_most_points_of_one_kind_make_the_figure_and_other_runs_are_named(po
     made = chart()
     assert {run.limit for run in made.runs} == {32}
     assert len(made.runs) == 3
-    assert made.name == "figure4_mini_limit32"  # it doesn't replace the whole one
+    assert made.name == "figure4_mini576_limit32"  # it doesn't replace the whole one
     assert made.refused == [
         f"{full.folder.name} (all questions), measured otherwise than the points (limit=32)"
     ]
     whole = next(run for run in runs() if not run.limit)
-    made = chart(like={"mini": whole})
+    made = chart(like={"mini576": whole})
     assert [run.id for run in made.runs] == [full.folder.name]
-    assert made.name == "figure4_mini"
+    assert made.name == "figure4_mini576"
 
 
 def test_of_as_many_points_those_of_all_questions_make_the_figure(point, chart):
@@ -180,7 +184,7 @@ def test_points_have_the_same_settings_and_most_of_them_are_shown(point, chart):
 
 def test_other_benchmarks_are_another_figure(point, chart):
     point("pdrop", 0.5, 60.0, ("pope", "gqa"))
-    assert chart(tasks=["pope", "gqa"]).name == "figure4_mini_pope_gqa"
+    assert chart(tasks=["pope", "gqa"]).name == "figure4_mini576_pope_gqa"
     assert [key for _, keys in chart().missing for key in keys].count("gqa") == 14
 
 
@@ -225,15 +229,15 @@ def test_the_page_says_what_is_missing_and_how_it_is_measured(point, chart):
     text = figure_markdown(made)
     assert "Not measured yet: FastV share=0.9." in text
     assert (
-        "make eval STRATEGY=fastv MODEL=mini SUITE=mini ARGS='budget.share=0.9 tasks=[gqa]'\n"
+        "make eval STRATEGY=fastv MODEL=mini576 SUITE=mini ARGS='budget.share=0.9 tasks=[gqa]'\n"
         "  make experiment EXPERIMENT=figure4\n" in text
     )
-    assert "![LLaVA-1.5 mini: scores of DocVQA, ChartQA, TextVQA, GQA against GFLOPs" in text
+    assert "![LLaVA-1.5 mini576: scores of DocVQA, ChartQA, TextVQA, GQA against GFLOPs" in text
     cells = ["PDrop", "share=0.5", "λ=0.5, S=4", "47%", "0.187", "45%", "60.0", "56.1 to 63.9", "200"]
     assert cells in [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     assert footer(made).startswith("200 rendered questions a benchmark (suite mini). Bars and band: 95%")
     assert "1 of 15 runs are not complete." in footer(made)
-    assert f"Model mini ({'ab' * 6}); pdrop-eval 0.1.0 at {'c' * 10}." in footer(made)
+    assert f"Model mini576 ({'ab' * 6}); pdrop-eval 0.1.0 at {'c' * 10}." in footer(made)
 
 
 def test_points_without_an_interval_and_without_questions_in_common_are_told(point, chart):
@@ -261,14 +265,14 @@ def answered(tmp_path):
         header = {
             "config": config,
             "limit": None,
-            "model": {"name": "mini", "sha256": "m", **LLAVA_15},
+            "model": {"name": "mini576", "sha256": "m", **LLAVA_15},
             "strategy": {"name": strategy, "fields": {}},
             "suite": {"name": "mini", "source": "rendered"},
             "efficiency": {"image_tokens_per_layer": [100, 50]},
         }
         entry = {"benchmark": "gqa", "metric": "m", "score": 100 * sum(earned) / len(earned), "stderr": 1.0}
         entry |= {"n": len(samples), "tflops_mean": tflops, "data_sha256": "d"}
-        with Run.open(tmp_path / "runs", "mini", strategy, {"config": config}, header) as run:
+        with Run.open(tmp_path / "runs", "mini576", strategy, {"config": config}, header) as run:
             run.add_task("gqa", entry, samples)
             run.complete()
 
@@ -354,7 +358,7 @@ def test_the_command_writes_five_files_a_figure_and_names_what_is_missing(point,
     said = make_figures(tmp_path / "runs", tmp_path / "out", tasks=["gqa"])
     kinds = ("csv", "md", "pdf", "png", "svg")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        f"figure4_mini_gqa.{kind}" for kind in kinds
+        f"figure4_mini576_gqa.{kind}" for kind in kinds
     ]
     assert "14 of 15 points are not complete." in said
     assert "make experiment EXPERIMENT=figure4" in said
@@ -365,7 +369,10 @@ def test_the_command_writes_five_files_a_figure_and_names_what_is_missing(point,
     [
         ("rot=x", "Unknown setting: 'rot'. Allowed: figure, root, out, models, tasks. Did you mean root?"),
         ("root=nowhere", "No point of a figure is measured in nowhere. Run first: make experiment"),
-        ("models=mini2", "Unknown model of a figure: 'mini2'. Allowed: mini, llava_1_5_7b, mini_pdrop_05, "),
+        (
+            "models=mini2",
+            "Unknown model of a figure: 'mini2'. Allowed: mini576, llava_1_5_7b, mini576_pdrop_05, ",
+        ),
         ("figure=2", "Unknown figure: '2'. Allowed: 1, 3, 4."),
         ("tasks=[gqb]", "Unknown task: 'gqb'."),
     ],
@@ -409,19 +416,19 @@ def experiment(point, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_experiment_runs_every_point_and_draws_into_the_folder_of_reports(experiment, tmp_path, capsys):
-    assert experiment("model=mini", "tasks=[gqa]", "limit=4") == 0
-    expected = [("mini", "vanilla", None)]
-    expected += [("mini", strategy, share) for strategy in ("pdrop", "fastv") for share in SHARES]
+    assert experiment("model=mini576", "tasks=[gqa]", "limit=4") == 0
+    expected = [("mini576", "vanilla", None)]
+    expected += [("mini576", strategy, share) for strategy in ("pdrop", "fastv") for share in SHARES]
     assert experiment.asked == expected
     out = capsys.readouterr()
     assert "15 of 15 runs are done." in out.out
-    assert "[2/15] model=mini strategy=pdrop budget.share=0.9" in " ".join(out.err.split())
-    assert (tmp_path / "report" / "figures" / "figure4_mini_limit4_gqa.svg").is_file()
+    assert "[2/15] model=mini576 strategy=pdrop budget.share=0.9" in " ".join(out.err.split())
+    assert (tmp_path / "report" / "figures" / "figure4_mini576_limit4_gqa.svg").is_file()
     assert "not complete" not in out.out
 
 
 def test_a_part_of_the_experiment_that_has_nothing_to_draw_is_no_failure(experiment, tmp_path, capsys):
-    assert experiment("model=mini", "strategy=vanilla") == 0
+    assert experiment("model=mini576", "strategy=vanilla") == 0
     assert "No point of a figure is measured" in capsys.readouterr().out
     assert not (tmp_path / "report").exists()
 
@@ -439,9 +446,9 @@ def test_the_readme_shows_the_figure_and_what_it_says_where_it_has_a_place_for_i
     make_tables(tmp_path / "runs", out, readme=tmp_path / "README.md")
     start, end = marks(FIGURE)
     block = (tmp_path / "README.md").read_text().partition(start)[2].partition(end)[0]
-    assert "](results/figures/figure4_mini.svg)" in block
-    assert "[All numbers](results/figures/figure4_mini.md)" in block
-    assert (tmp_path / "results" / "figures" / "figure4_mini.svg").is_file()
+    assert "](results/figures/figure4_mini576.svg)" in block
+    assert "[All numbers](results/figures/figure4_mini576.md)" in block
+    assert (tmp_path / "results" / "figures" / "figure4_mini576.svg").is_file()
 
 
 def test_a_readme_of_a_figure_that_is_not_measured_says_so(add_run, tmp_path):
@@ -475,5 +482,5 @@ def test_the_page_of_results_shows_figures_that_are_drawn(point, tmp_path):
     make_tables(tmp_path / "runs", tables, page=page)
     text = page.read_text()
     assert "## Accuracy against FLOPs" in text
-    assert "](figures/figure4_mini.svg)" in text
-    assert (tmp_path / "results" / "figures" / "figure4_mini.md").is_file()
+    assert "](figures/figure4_mini576.svg)" in text
+    assert (tmp_path / "results" / "figures" / "figure4_mini576.md").is_file()

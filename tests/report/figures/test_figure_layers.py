@@ -24,10 +24,10 @@ from pdrop_eval.run.evaluate import cli, experiments
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF
 
-LAYERS, DEEP = (1, 2, 4, 6), (2, 8, 16, 24)
+LAYERS, DEEP = (1, 4, 8, 12), (2, 8, 16, 24)
 RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
 TRAINED = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
-OURS, VICUNA = "mini_pdrop_05", "llava_1_5_7b"
+OURS, VICUNA = "mini576_pdrop_05", "llava_1_5_7b"
 
 
 def settings(layer, ratio):
@@ -35,17 +35,17 @@ def settings(layer, ratio):
 
 
 def tokens(layer, ratio):
-    return [144] * layer + [int(144 * ratio)] * (8 - layer)
+    return [144] * layer + [int(144 * ratio)] * (16 - layer)
 
 
 @pytest.fixture
 def drop(add_run):
-    """Writes the record of a point: `drop(4, 0.5, 60.0)`, vanilla's with layer None, `model` for others."""
+    """Writes the record of a point: `drop(8, 0.5, 60.0)`, vanilla's with layer None, `model` for others."""
 
-    def add(layer, ratio, score, keys=("textvqa",), model="mini", **given):
-        kind = {**(TRAINED if "pdrop" in model else LLAVA_15), "size": given.pop("size", "mini")}
+    def add(layer, ratio, score, keys=("textvqa",), model="mini576", **given):
+        kind = {**(TRAINED if "pdrop" in model else LLAVA_15), "size": given.pop("size", "mini576")}
         own = {} if layer is None else {"fields": {**settings(layer, ratio), **given.pop("fields", {})}}
-        own |= {} if layer is None else {"efficiency": {"image_tokens_per_layer": tokens(layer, ratio)}}
+        own["efficiency"] = {"image_tokens_per_layer": tokens(layer or 16, ratio or 1)}
         name = "vanilla" if layer is None else "pdrop"
         return add_run(name, dict.fromkeys(keys, score), model=model, kind=kind, **own, **given)
 
@@ -70,7 +70,7 @@ SAID = {"target": "a", "answer": "a"}
 def answered(tmp_path):
     """Writes a point with its answers: 1 for right ones, 0 for wrong ones."""
 
-    def add(layer, ratio, earned, model="mini"):
+    def add(layer, ratio, earned, model="mini576"):
         samples = [
             {"doc_id": i, "score": float(mark), "cluster": i, "content_sha256": str(i), **SAID}
             for i, mark in enumerate(earned)
@@ -84,7 +84,7 @@ def answered(tmp_path):
             "model": {"name": model, "sha256": "m", **(TRAINED if model == OURS else LLAVA_15)},
             "strategy": {"name": strategy, "fields": {}},
             "suite": {"name": "mini", "source": "rendered"},
-            "efficiency": {"image_tokens_per_layer": tokens(layer or 8, ratio or 1)},
+            "efficiency": {"image_tokens_per_layer": tokens(layer or 16, ratio or 1)},
         }
         entry = {"benchmark": "textvqa", "metric": "m", "score": 100 * sum(earned) / len(earned)}
         entry |= {"stderr": 1.0, "n": len(samples), "tflops_mean": 0.1, "data_sha256": "d"}
@@ -100,7 +100,7 @@ def answered(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "models"),
-    [(1, {"mini": LAYERS, VICUNA: DEEP}), (3, {"mini": LAYERS, OURS: LAYERS, VICUNA: DEEP,
+    [(1, {"mini576": LAYERS, VICUNA: DEEP}), (3, {"mini576": LAYERS, OURS: LAYERS, VICUNA: DEEP,
                                                f"{VICUNA}_pdrop_05": DEEP})],
 )  # fmt: skip
 def test_every_model_has_vanilla_and_each_layer_at_each_share(number, models):
@@ -115,28 +115,27 @@ def test_every_model_has_vanilla_and_each_layer_at_each_share(number, models):
 
 
 def test_the_layers_are_at_the_same_depths():
-    # 2/32 of 8 layers is half a layer: the first that there is
-    assert [max(1, round(8 * layer / 32)) for layer in DEEP] == list(LAYERS)
+    assert [16 * layer / 32 for layer in DEEP] == list(LAYERS)
 
 
 def test_a_point_is_the_record_that_drops_once_at_its_layer_and_share(drop, add_run, chart):
-    right = drop(4, 0.5, 60.0)
-    drop(4, 0.55, 61.0)
+    right = drop(8, 0.5, 60.0)
+    drop(8, 0.55, 61.0)
     drop(3, 0.5, 62.0)
-    drop(4, 0.5, 63.0, model="another")
-    drop(4, 0.5, 64.0, fields={"rank_with": "last_layer"})
-    drop(4, 0.5, 65.0, fields={"layers": [2, 4], "ratios": [0.7, 0.5]})
-    drop(4, 0.5, 66.0, budget={"tokens": None, "share": 0.5, "tflops": None})
+    drop(8, 0.5, 63.0, model="another")
+    drop(8, 0.5, 64.0, fields={"rank_with": "last_layer"})
+    drop(8, 0.5, 65.0, fields={"layers": [4, 8], "ratios": [0.7, 0.5]})
+    drop(8, 0.5, 66.0, budget={"tokens": None, "share": 0.5, "tflops": None})
     add_run("pdrop", {"textvqa": 67.0})
     add_run("fastv", {"textvqa": 68.0})
-    drop(2, 0.5, 69.0, keys=("gqa",))
+    drop(4, 0.5, 69.0, keys=("gqa",))
     vanilla = drop(None, None, 70.0)
     made = chart()
     assert [run.id for run in made.runs] == [vanilla.folder.name, right.folder.name]
-    assert [retained(point) for point in made.curve("mini", 4)] == [0.5, 1.0]
-    assert [point.run.id for point in made.curve("mini", 4)] == [right.folder.name, vanilla.folder.name]
-    assert made.curve("mini", 2) == []
-    assert (made.name, made.layers, made.depth) == ("figure1_mini", list(LAYERS), 8)
+    assert [retained(point) for point in made.curve("mini576", 8)] == [0.5, 1.0]
+    assert [point.run.id for point in made.curve("mini576", 8)] == [right.folder.name, vanilla.folder.name]
+    assert made.curve("mini576", 4) == []
+    assert (made.name, made.layers, made.depth) == ("figure1_mini576", list(LAYERS), 16)
     assert len(made.points) - len(made.missing) == 2
 
 
@@ -147,44 +146,44 @@ def test_vanilla_alone_is_no_figure(drop, runs):
 
 
 def test_figure_3_has_both_models_in_one_chart_and_figure_1_has_one(drop, runs):
-    for model in ("mini", OURS):
+    for model in ("mini576", OURS):
         drop(None, None, 70.0, model=model)
-        drop(4, 0.5, 60.0, model=model)
+        drop(8, 0.5, 60.0, model=model)
     first, third = all_charts(runs())
-    assert (first.name, first.models) == ("figure1_mini", ["mini"])
-    assert (third.name, third.models) == ("figure3_mini", ["mini", OURS])
+    assert (first.name, first.models) == ("figure1_mini576", ["mini576"])
+    assert (third.name, third.models) == ("figure3_mini576", ["mini576", OURS])
     assert [len(first.measured), len(third.measured)] == [2, 4]
     ours = next(p for p in third.measured if p.model == OURS and p.strategy == "pdrop")
-    assert third.rival(ours).model == "mini"
+    assert third.rival(ours).model == "mini576"
     assert third.rival(ours).settings == ours.settings
 
 
 def test_a_model_of_figure_3_that_has_no_runs_is_missing_and_not_another_chart(drop, chart):
-    drop(4, 0.5, 60.0, model=OURS)
+    drop(8, 0.5, 60.0, model=OURS)
     made = chart(3)
-    assert made.models == ["mini", OURS]
-    assert {point.model for point, _ in made.missing} == {"mini", OURS}
+    assert made.models == ["mini576", OURS]
+    assert {point.model for point, _ in made.missing} == {"mini576", OURS}
     assert len(made.missing) == 57
     assert figure_markdown(made)
-    assert chart(3, models=[OURS]).name == "figure3_mini"
+    assert chart(3, models=[OURS]).name == "figure3_mini576"
 
 
 def test_both_models_of_a_chart_were_measured_with_the_same_settings(drop, chart, runs):
-    drop(4, 0.5, 60.0)
-    drop(2, 0.5, 50.0)
-    drop(4, 0.5, 61.0, model=OURS, limit=32, n=32)
-    drop(4, 0.5, 62.0, limit=32, n=32)
+    drop(8, 0.5, 60.0)
+    drop(4, 0.5, 50.0)
+    drop(8, 0.5, 61.0, model=OURS, limit=32, n=32)
+    drop(8, 0.5, 62.0, limit=32, n=32)
     made = chart(3)
     assert {run.limit for run in made.runs} == {None}
-    assert {run.model for run in made.runs} == {"mini"}
+    assert {run.model for run in made.runs} == {"mini576"}
     limited = next(run for run in runs() if run.limit and run.model == OURS)
     made = chart(3, like={OURS: limited})
-    assert {(run.model, run.limit) for run in made.runs} == {("mini", 32), (OURS, 32)}
-    assert made.name == "figure3_mini_limit32"
+    assert {(run.model, run.limit) for run in made.runs} == {("mini576", 32), (OURS, 32)}
+    assert made.name == "figure3_mini576_limit32"
 
 
 def test_a_run_that_does_more_than_drop_once_is_no_point_of_these_figures(drop, runs, monkeypatch):
-    listed = {"figure": 1, "tasks": ["gqa"], "runs": [{"model": "mini", "strategy": "pdrop"}]}
+    listed = {"figure": 1, "tasks": ["gqa"], "runs": [{"model": "mini576", "strategy": "pdrop"}]}
     monkeypatch.setattr(figure_layers, "figure_experiments", lambda: {"mine": listed})
     with pytest.raises(UserError, match=r"Each is vanilla or drops once: strategy.layers="):
         make_charts("mine", [])
@@ -204,13 +203,13 @@ def test_an_experiment_with_a_figure_that_cannot_be_drawn_says_which_can(monkeyp
 def test_missing_points_are_named_with_their_commands(drop, chart):
     drop(None, None, 70.0)
     for layer in LAYERS:
-        for ratio in RATIOS[layer == 4 :]:
+        for ratio in RATIOS[layer == 8 :]:
             drop(layer, ratio, 60.0)
     made = chart()
     text = figure_markdown(made)
-    assert "- Not measured yet: layer 4, 10%.\n" in text
+    assert "- Not measured yet: layer 8, 10%.\n" in text
     one, whole = made.commands
-    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='strategy.layers=[4]" in one
+    assert "make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini ARGS='strategy.layers=[8]" in one
     assert "strategy.ratio=null strategy.ratios=[0.1] strategy.stages=null tasks=[textvqa_val]'" in one
     assert whole == "make experiment EXPERIMENT=figure1"
     assert one in text
@@ -231,8 +230,8 @@ def test_a_model_that_everyone_has_elsewhere_is_asked_for_by_its_folder(drop, ch
 
 def test_a_checkpoint_that_was_elsewhere_is_kept_in_the_commands_of_its_model_alone(drop, chart):
     default = {"name": OURS, "pretrained": f"embedded:{OURS}"}
-    drop(4, 0.5, 60.0)
-    run = drop(4, 0.5, 61.0, model=OURS)
+    drop(8, 0.5, 60.0)
+    run = drop(8, 0.5, 61.0, model=OURS)
     edit(run, lambda r: r["config"].update(model={**default, "pretrained": "/here"}))
     made = chart(3)
     assert made.places == {OURS: ["model.pretrained=/here"]}
@@ -248,53 +247,53 @@ def test_a_checkpoint_that_was_elsewhere_is_kept_in_the_commands_of_its_model_al
 
 def test_the_csv_has_every_number_of_every_point(drop, chart):
     drop(None, None, 66.0)
-    run = drop(4, 0.3, 60.0)
+    run = drop(8, 0.3, 60.0)
     edit(run, lambda record: record["tasks"]["textvqa_val"].update(tflops_mean=0.000309))
     lines = list(csv.DictReader(io.StringIO(figure_csv(chart()))))
     assert len(lines) == 29
     found = {(line["layer"], line["ratio"]): line for line in lines}
-    line = found["4", "0.3"]
-    # 43 is 0.3 * 144 rounded down; 4 layers of 144 and 4 of 43; 0.309 of 0.412 GFLOPs; 1.96 * 2
+    line = found["8", "0.3"]
+    # 43 is 0.3 * 144 rounded down; 8 layers of 144 and 8 of 43; 0.309 of 0.412 GFLOPs; 1.96 * 2
     assert (line["image_tokens"], line["image_tokens_retained"]) == ("144", "43")
-    assert float(line["image_tokens_share"]) == pytest.approx((4 * 144 + 4 * 43) / (8 * 144))
+    assert float(line["image_tokens_share"]) == pytest.approx((8 * 144 + 8 * 43) / (16 * 144))
     assert float(line["share_of_vanilla_flops"]) == pytest.approx(0.75)
     assert (float(line["low"]), float(line["high"])) == pytest.approx((56.08, 63.92))
-    assert (line["score"], line["n"], line["state"], line["model"]) == ("60", "200", "measured", "mini")
+    assert (line["score"], line["n"], line["state"], line["model"]) == ("60", "200", "measured", "mini576")
     assert (found["", "1"]["score"], found["", "1"]["image_tokens_retained"]) == ("66", "144")
-    assert found["6", "0.3"]["state"] == "missing"
+    assert found["12", "0.3"]["state"] == "missing"
     assert "other_model" not in line
 
 
 def test_the_page_has_a_line_a_point(drop, chart):
     drop(None, None, 66.0)
-    run = drop(4, 0.3, 60.0)
+    run = drop(8, 0.3, 60.0)
     edit(run, lambda record: record["tasks"]["textvqa_val"].update(tflops_mean=0.000309))
     made = chart()
     text = figure_markdown(made)
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
-    assert ["4", "30%", "43 of 144", "75%", "60.0", "56.1 to 63.9", "-", "200"] in lines
+    assert ["8", "30%", "43 of 144", "75%", "60.0", "56.1 to 63.9", "-", "200"] in lines
     assert ["vanilla", "100%", "144 of 144", "100%", "66.0", "62.1 to 69.9", "-", "200"] in lines
-    assert "](figure1_mini.svg)" in text
+    assert "](figure1_mini576.svg)" in text
     assert "the last instruction token pays the most attention" in text
     assert footer(made).startswith("200 rendered questions (suite mini). Bars and band: 95% intervals")
-    assert f"Model mini ({'ab' * 6}); pdrop-eval 0.1.0 at {'c' * 10}." in footer(made)
+    assert f"Model mini576 ({'ab' * 6}); pdrop-eval 0.1.0 at {'c' * 10}." in footer(made)
 
 
 def test_figure_1_says_what_each_layer_loses_and_from_where_on_nothing(answered, chart):
     answered(None, None, [1] * 40)
     answered(1, 0.1, [0] * 40)  # loses everything
     answered(1, 0.5, [1] * 40)
-    answered(2, 0.5, [1] * 10 + [0] * 30)
-    answered(4, 0.1, [1] * 40)
-    answered(4, 0.3, [0] * 30 + [1] * 10)  # a loss at more tokens: not harmless from 10% on
-    answered(4, 0.9, [1] * 39 + [0])  # one question: the interval reaches to zero
+    answered(4, 0.5, [1] * 10 + [0] * 30)
+    answered(8, 0.1, [1] * 40)
+    answered(8, 0.3, [0] * 30 + [1] * 10)  # a loss at more tokens: not harmless from 10% on
+    answered(8, 0.9, [1] * 39 + [0])  # one question: the interval reaches to zero
     text = figure_markdown(chart())
     told = shows(chart())
     assert "difference from vanilla in TextVQA is: -100.0 " in told
     assert told.count(" with 10%") == 2
     assert "-75.0 [-" in told
-    assert "+0.0 [-8.8, +8.8] at layer 4 with 10%" in told
-    assert "layer 1: from 50% on; layer 2: at no share tried; layer 4: from 90% on." in told
+    assert "+0.0 [-8.8, +8.8] at layer 8 with 10%" in told
+    assert "layer 1: from 50% on; layer 4: at no share tried; layer 8: from 90% on." in told
     assert told in text.replace("\\", "")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
     (line,) = [line for line in lines if line[:1] == ["30%"]]
@@ -307,34 +306,34 @@ def test_figure_3_says_where_the_trained_model_is_higher_beyond_the_paired_inter
     answered(None, None, right)
     answered(None, None, [0] + [1] * 39, OURS)
     for layer, ratio, other, ours in (
-        (1, 0.1, wrong, right), (1, 0.5, wrong, [1] * 20 + [0] * 20), (4, 0.1, right, wrong),
-        (6, 0.1, [1] * 39 + [0], [0] + [1] * 39), (6, 0.3, right, right),
+        (1, 0.1, wrong, right), (1, 0.5, wrong, [1] * 20 + [0] * 20), (8, 0.1, right, wrong),
+        (12, 0.1, [1] * 39 + [0], [0] + [1] * 39), (12, 0.3, right, right),
     ):  # fmt: skip
         answered(layer, ratio, other)
         answered(layer, ratio, ours, OURS)
-    answered(2, 0.5, right, OURS)  # nothing to pair it with
+    answered(4, 0.5, right, OURS)  # nothing to pair it with
     made = chart(3)
     told = shows(made)
     assert told.startswith("Trained with PDrop λ=0.5, the model scores higher than trained without dropping")
-    assert "at 2 of 5 drops (layer 1: 10%, 50%), and lower at 1 (layer 4: 10%)" in told
-    assert "; at the other 2 the interval contains zero (layer 6: 10%, 30%)." in told
+    assert "at 2 of 5 drops (layer 1: 10%, 50%), and lower at 1 (layer 8: 10%)" in told
+    assert "; at the other 2 the interval contains zero (layer 12: 10%, 30%)." in told
     assert "With all tokens, the difference is -2.5 [-" in told
     text = figure_markdown(made).replace("\\", "")
     assert told in text
-    # with an interval: two at layer 1, of which the first is +100 throughout, layer 4, one of 6, all tokens
+    # with an interval: two at layer 1, of which the first is +100 throughout, layer 8, one of 12, all tokens
     assert "of 5, about 0.25 would exclude zero by chance" in text
     lines = list(csv.DictReader(io.StringIO(figure_csv(made))))
     (line,) = [n for n in lines if (n["model"], n["layer"], n["ratio"]) == (OURS, "1", "0.5")]
-    assert (line["other_model"], line["minus_other"], line["minus_all_tokens"]) == ("mini", "50", "-47.5")
+    assert (line["other_model"], line["minus_other"], line["minus_all_tokens"]) == ("mini576", "50", "-47.5")
     assert 34 < float(line["minus_other_low"]) < 36  # 50 -+ 1.96 * 7.9
     assert (line["train"], line["train_ratio"]) == ("pdrop", "0.5")
 
 
 def test_a_training_that_is_never_higher_is_said_to_be(answered, chart):
-    for model, earned in (("mini", [1] * 40), (OURS, [0] * 40)):
+    for model, earned in (("mini576", [1] * 40), (OURS, [0] * 40)):
         answered(None, None, earned, model)
-        answered(4, 0.5, earned, model)
-    assert "at 0 of 1 drops, and lower at 1 (layer 4: 50%)." in shows(chart(3))
+        answered(8, 0.5, earned, model)
+    assert "at 0 of 1 drops, and lower at 1 (layer 8: 50%)." in shows(chart(3))
 
 
 # What is drawn
@@ -363,7 +362,7 @@ def test_the_drawn_points_are_the_numbers_of_the_records(drop, chart):
 
 
 def test_figure_3_draws_a_panel_a_layer_and_a_curve_a_model(drop, chart):
-    for model, shift in (("mini", 0.0), (OURS, 10.0)):
+    for model, shift in (("mini576", 0.0), (OURS, 10.0)):
         drop(None, None, 66.0 + shift, model=model)
         for layer in LAYERS:
             for ratio in (0.1, 0.9):
@@ -382,8 +381,8 @@ def test_figure_3_draws_a_panel_a_layer_and_a_curve_a_model(drop, chart):
 
 
 def test_what_is_missing_is_not_drawn(drop, chart):
-    drop(4, 0.5, 60.0)
-    run = drop(4, 0.3, 50.0)
+    drop(8, 0.5, 60.0)
+    run = drop(8, 0.3, 50.0)
     edit(run, lambda record: record["tasks"]["textvqa_val"].update(stderr=None))
     with drawing():
         (axes,) = figure_of(chart()).axes
@@ -396,13 +395,13 @@ def test_what_is_missing_is_not_drawn(drop, chart):
 
 @pytest.mark.slow
 def test_one_command_draws_all_figures_and_the_numbers_chosen(drop, add_run, tmp_path):
-    for model in ("mini", OURS):
+    for model in ("mini576", OURS):
         drop(None, None, 70.0, ("textvqa", "gqa"), model)
-        drop(4, 0.5, 60.0, ("textvqa", "gqa"), model)
+        drop(8, 0.5, 60.0, ("textvqa", "gqa"), model)
     add_run("fastv", {"gqa": 50.0}, budget={"tokens": None, "share": 0.5, "tflops": None})
-    (tmp_path / "runs" / "mini" / "notes").mkdir()  # not a run's
+    (tmp_path / "runs" / "mini576" / "notes").mkdir()  # not a run's
     said = make_figures(tmp_path / "runs", tmp_path / "out")
-    names = ("figure1_mini", "figure3_mini", "figure4_mini")
+    names = ("figure1_mini576", "figure3_mini576", "figure4_mini576")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         f"{name}.{kind}" for name in names for kind in ("svg", "pdf", "png", "csv", "md")
     )
@@ -412,7 +411,7 @@ def test_one_command_draws_all_figures_and_the_numbers_chosen(drop, add_run, tmp
     again = make_figures(
         tmp_path / "runs", tmp_path / "again", names=["figure3"], tasks=["gqa", "textvqa_val"]
     )
-    assert "figure3_mini_gqa_textvqa.{svg,pdf,png,csv,md}" in again
+    assert "figure3_mini576_gqa_textvqa.{svg,pdf,png,csv,md}" in again
     assert "figure1" not in again
 
 
@@ -445,28 +444,28 @@ def experiment(drop, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_the_experiment_runs_every_point_and_draws_it(experiment, tmp_path, capsys):
     assert experiment("experiment=figure3", "limit=4") == 0
-    expected = {(m, layer, r) for m in ("mini", OURS) for layer in LAYERS for r in RATIOS}
-    assert set(experiment.asked) == expected | {("mini", None, None), (OURS, None, None)}
+    expected = {(m, layer, r) for m in ("mini576", OURS) for layer in LAYERS for r in RATIOS}
+    assert set(experiment.asked) == expected | {("mini576", None, None), (OURS, None, None)}
     assert len(experiment.asked) == 58
     out = capsys.readouterr().out
     assert "58 of 58 runs are done." in out
     assert "not complete" not in out
-    assert (tmp_path / "report" / "figures" / "figure3_mini_limit4.pdf").is_file()
+    assert (tmp_path / "report" / "figures" / "figure3_mini576_limit4.pdf").is_file()
     assert not list((tmp_path / "report" / "figures").glob("figure1*"))
 
 
 @pytest.mark.slow
 def test_the_readme_and_the_page_of_results_show_each_figure_in_its_place(drop, tmp_path):
     drop(None, None, 70.0)
-    drop(4, 0.5, 60.0)
+    drop(8, 0.5, 60.0)
     names = ("table5", "figure1", "figure3", "figure4")
     (tmp_path / "README.md").write_text("".join("{}\n{}\n".format(*marks(name)) for name in names))
     tables = tmp_path / "results" / "tables"
     make_tables(tmp_path / "runs", tables, readme=tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
     blocks = [text.partition(marks(name)[0])[2].partition(marks(name)[1])[0] for name in names]
-    assert "](results/figures/figure1_mini.svg)" in blocks[1]
-    assert "](results/figures/figure3_mini.svg)" in blocks[2]
+    assert "](results/figures/figure1_mini576.svg)" in blocks[1]
+    assert "](results/figures/figure3_mini576.svg)" in blocks[2]
     assert blocks[3].strip() == "Nothing measured yet."
     page = tmp_path / "results" / "README.md"
     make_tables(tmp_path / "runs", tables, page=page)

@@ -17,7 +17,7 @@ from pdrop_eval.report.figures.registry import all_charts, files
 from pdrop_eval.report.figures.style import COLUMN, SMALL, TEXT_WIDTH, drawing, looks, saved, steps
 from pdrop_eval.utils.presets import model_configs
 
-MODELS = {"figure1": ["mini"], "figure3": ["mini", "mini_pdrop_05"], "figure4": ["mini"]}
+MODELS = {"figure1": ["mini576"], "figure3": ["mini576", "mini576_pdrop_05"], "figure4": ["mini576"]}
 
 
 @pytest.fixture

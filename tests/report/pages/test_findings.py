@@ -59,8 +59,8 @@ def answered(tmp_path):
 
 def _model(kind):
     if kind["train"] == "vanilla":
-        return "mini" if kind["architecture"] == "llava-1.5" else "mini_next_p5"
-    start = "mini" if kind["architecture"] == "llava-1.5" else "mini_next_p5"
+        return "mini576" if kind["architecture"] == "llava-1.5" else "mini576_next_p5"
+    start = "mini576" if kind["architecture"] == "llava-1.5" else "mini576_next_p5"
     return f"{start}_pdrop_0{int(kind['train_ratio'] * 10)}"
 
 
@@ -242,12 +242,14 @@ def test_each_question_is_answered_by_the_sign_and_the_interval(six):
     found = by_question(find(six.runs()))
     assert {name: round(c.mean.value) for name, c in found.items()} == {MATCH: -1, GAIN: 29, FASTV: -20}
     page = findings_page.findings_page(list(found.values()))
-    assert "**LLaVA-1.5 mini, λ=0.5**: No difference is seen; a loss of " in page
-    assert "**LLaVA-1.5 mini, λ=0.5**: Yes (the interval excludes zero)." in page
-    assert "**LLaVA-1.5 mini, λ=0.5**: No: it scores lower (the interval excludes zero)." in page
+    assert "**LLaVA-1.5 mini576, λ=0.5**: No difference is seen; a loss of " in page
+    assert "**LLaVA-1.5 mini576, λ=0.5**: Yes (the interval excludes zero)." in page
+    assert "**LLaVA-1.5 mini576, λ=0.5**: No: it scores lower (the interval excludes zero)." in page
     assert "Mean of 1 of the 16 benchmarks: +29.0 [+" in page
     assert "FAIR" not in page.upper().replace("UNFAIR", "")
-    assert "mini, mini_pdrop_05: trained for 700 steps on 11,200 samples, seed 0." in page.replace("\\_", "_")
+    assert "mini576, mini576_pdrop_05: trained for 700 steps on 11,200 samples, seed 0." in page.replace(
+        "\\_", "_"
+    )
     assert "Not measured yet" not in page
 
 
@@ -267,7 +269,7 @@ def test_rows_that_are_missing_are_named_with_their_commands(answered):
     assert found[GAIN].missing[0][0] == RowKey("llava-1.5", 1, "vanilla", None, "pdrop", 0.4)
     page = findings_page.findings_page(list(found.values()))
     assert "Not measured yet: LLaVA-1.5 trained without dropping, PDrop at inference λ=0.4." in page
-    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='strategy.ratio=0.4'" in page
+    assert "make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini ARGS='strategy.ratio=0.4'" in page
     assert "Not measured yet: LLaVA-1.5 trained with PDrop λ=0.4, FastV at inference" in page
 
 
@@ -321,12 +323,12 @@ def test_a_model_stands_beside_its_start(answered, right, words):
         record = training_record(kind["train"], kind["train_ratio"])
         strategy, correct = kind["train"], 8
         if kind["architecture"] == "llava-next":
-            record["base"] = {"name": "mini" if strategy == "vanilla" else "mini_pdrop_05"}
+            record["base"] = {"name": "mini576" if strategy == "vanilla" else "mini576_pdrop_05"}
             correct = right
         marks = {"gqa": graded([1] * correct + [0] * (10 - correct))}
         answered(strategy, kind, marks, training=record)
     page = findings_page.findings_page(find(answered.runs()))
-    assert f"mini\\_next\\_p5 began with mini. Without dropping it scores {words}" in page
+    assert f"mini576\\_next\\_p5 began with mini576. Without dropping it scores {words}" in page
 
 
 def test_what_is_not_ruled_out_is_said(answered):

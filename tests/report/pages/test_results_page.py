@@ -29,7 +29,7 @@ def page(add_run, all_scores, tmp_path):
     scores = all_scores(1400, 60.0, TABLES[1].benchmarks)
     add_run("vanilla", scores, training=training_record())
     training = training_record("pdrop", 0.5, steps=9)
-    add_run("pdrop", scores, model="mini_pdrop_05", kind=PDROP, training=training)
+    add_run("pdrop", scores, model="mini576_pdrop_05", kind=PDROP, training=training)
 
     def write():
         out = tmp_path / "results" / "README.md"
@@ -74,4 +74,4 @@ def test_findings_that_can_not_be_compared_are_left_to_their_page(page, tmp_path
     # records without samples: nothing to pair
     assert "## What training with PDrop changed" not in page()
     findings = (tmp_path / "results" / "training" / "findings.md").read_text(encoding="utf-8")
-    assert "Not compared: LLaVA-1.5 mini, λ=0.5" in findings
+    assert "Not compared: LLaVA-1.5 mini576, λ=0.5" in findings

@@ -11,7 +11,7 @@ COMMON = {
 }
 FOUND = {
     "before": "3c6f181",
-    "model": "mini",
+    "model": "mini576",
     "suite": "mini",
     "tasks": ["pope", "gqa"],
     "samples": 120,

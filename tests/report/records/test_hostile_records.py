@@ -140,10 +140,13 @@ def test_a_command_to_copy_runs_nothing_else(makefile, monkeypatch, tmp_path):
         monkeypatch.setattr(module, "PACKAGE", tmp_path / "pdrop_eval")
     for value in ("a'; touch pwned; '", "$(touch pwned)", "`touch pwned`", "a b", "x>pwned", "x|tee pwned",
                   "<name>>pwned", "a\ntouch pwned", "$$(touch pwned)"):  # fmt: skip
-        for line in (command("pdrop", "mini", "mini", [f"results={value}"]), command(value, "mini", "mini")):
+        for line in (
+            command("pdrop", "mini576", "mini", [f"results={value}"]),
+            command(value, "mini576", "mini"),
+        ):
             assert value in " ".join(shlex.split(line))
             program = f"pdrop-eval() {{ :; }}; .venv/bin/pdrop-eval() {{ :; }}; make() {{ :; }}; {line}"
             subprocess.run(["bash", "-c", program], cwd=tmp_path, check=True)
             assert not (tmp_path / "pwned").exists(), line
-    plain = command("pdrop", "mini", "mini", ["model.pretrained=<folder>"])
+    plain = command("pdrop", "mini576", "mini", ["model.pretrained=<folder>"])
     assert plain.startswith("make eval" if makefile else "pdrop-eval")

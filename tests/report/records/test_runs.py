@@ -205,8 +205,8 @@ def test_the_frame_has_a_row_for_each_finished_benchmark(add_run, tmp_path):
     assert frame["score"].tolist() == [60.0, 80.0]
     assert frame.loc[0, ["strategy", "model", "size", "changes", "n"]].tolist() == [
         "fastv",
-        "mini",
-        "mini",
+        "mini576",
+        "mini576",
         "seed=7",
         200,
     ]
@@ -253,7 +253,7 @@ def test_the_installed_code_does_not_outweigh_more_questions_or_the_default_sett
 
 def test_what_is_unlike_is_told_in_words(add_run, runs):
     add_run("pdrop", {"gqa": 60.0, "pope": 60.0}, seed=7)
-    second = add_run("pdrop", {"gqa": 61.0}, limit=16, commit="d" * 40, model="mini_too")
+    second = add_run("pdrop", {"gqa": 61.0}, limit=16, commit="d" * 40, model="mini576_too")
     edit(second, lambda record: record["identity"].update(packages={"torch": "1"}))
     third = add_run("pdrop", {"gqa": 61.0, "pope": 60.0}, seed=7, commit="e" * 40)
     edit(third, lambda record: record.update(created="2020-01-02T00:00:00+00:00"))
@@ -261,9 +261,11 @@ def test_what_is_unlike_is_told_in_words(add_run, runs):
     found = {run.limit or run.record["created"][:4]: run for run in runs()}
     (first,) = [run for key, run in found.items() if key not in (16, "2020")]
     limited, old = found[16], found["2020"]
-    assert unlike(limited, first) == "model=mini_too, limit=16, without seed=7, less complete"
-    assert unlike(first, limited) == "model=mini, all questions, seed=7"
-    assert unlike(limited, old) == "model=mini_too, limit=16, without seed=7, other packages, less complete"
+    assert unlike(limited, first) == "model=mini576_too, limit=16, without seed=7, less complete"
+    assert unlike(first, limited) == "model=mini576, all questions, seed=7"
+    assert (
+        unlike(limited, old) == "model=mini576_too, limit=16, without seed=7, other packages, less complete"
+    )
     assert unlike(old, first) == "older: 2020-01-02"
 
 

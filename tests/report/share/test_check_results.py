@@ -137,7 +137,7 @@ def test_what_is_kept_of_samples_must_be_what_they_add_up_to(tmp_path, mine):
 
 def test_files_that_belong_to_no_record_links_and_sizes_are_named(mine):
     (mine / "picture.png").write_bytes(b"x" * 3000)
-    (mine / "mini" / "link").symlink_to(mine)
+    (mine / "mini576" / "link").symlink_to(mine)
     found = faults(mine, file=0.002, submission=0.003)
     for words in ("picture.png belongs to no record", "link is a link", "max_file_mb=0.002", "max_mb=0.003"):
         assert any(words in fault for fault in found), words

@@ -54,7 +54,7 @@ def test_runs_and_tasks_of_both_are_there_and_the_sources_stay(roots):
     }
     for record in load_records(into):
         for task in record["tasks"]:
-            assert len(load_samples(into / "mini" / record["run_id"], task)) == made.N
+            assert len(load_samples(into / "mini576" / record["run_id"], task)) == made.N
     (resumed,) = found["fastv"].record["resumed"]
     assert (resumed["merged"], resumed["code"]["version"]) == (["textvqa_val"], "0.1.0")
     assert (files(one), files(two)) == before
@@ -95,7 +95,7 @@ def test_what_differs_is_named_with_both_records_and_nothing_is_written(roots):
         merge([one, two], into)
     said = str(caught.value)
     assert "Nothing was merged" in said
-    assert f"gqa: {one}/mini/{run.folder.name} and {run.folder}: 1 of 100 answers differ" in said
+    assert f"gqa: {one}/mini576/{run.folder.name} and {run.folder}: 1 of 100 answers differ" in said
     assert "the first of doc_id 7 in answers 'yes' and 'maybe'" in said
     assert not into.exists()
 
@@ -119,7 +119,7 @@ def test_a_judged_task_takes_the_place_of_one_that_waits(roots):
     (waiting.folder / "predictions").mkdir()
     (waiting.folder / "predictions" / "gqa.json").write_text("{}")
     merge([one, two], into)
-    record = json.loads((into / "mini" / judged.folder.name / "record.json").read_text("utf-8"))
+    record = json.loads((into / "mini576" / judged.folder.name / "record.json").read_text("utf-8"))
     assert (record["tasks"]["gqa"]["status"], record["tasks"]["gqa"]["score"]) == ("scored", 50.0)
 
 
@@ -155,7 +155,7 @@ def test_a_merge_that_is_cut_off_leaves_whole_runs_and_goes_on(roots, monkeypatc
         merge([one, two], into)
     there = load_records(into)
     assert len(there) == 1
-    assert all(load_samples(into / "mini" / r["run_id"], task) for r in there for task in r["tasks"])
+    assert all(load_samples(into / "mini576" / r["run_id"], task) for r in there for task in r["tasks"])
     monkeypatch.setattr(merging, "write_atomically", write)
     assert merge([one, two], into).written == 2
     whole = into.parent / "whole"
@@ -169,13 +169,13 @@ def test_a_folder_without_records_is_refused_and_its_level_named(roots):
     told = {
         one / "none": "none is no folder",
         one.parent / "empty": "no record",
-        one / "mini": "runs of one model",
+        one / "mini576": "runs of one model",
     }
     for wrong, words in told.items():
         with pytest.raises(UserError, match=words):
             merge([wrong], into)
     with pytest.raises(UserError, match="It is a run"):
-        merge([next(one.glob("mini/*"))], into)
+        merge([next(one.glob("mini576/*"))], into)
 
 
 def test_an_edited_identity_is_refused(roots):
@@ -187,7 +187,7 @@ def test_an_edited_identity_is_refused(roots):
 
 def test_reasons_of_what_could_not_be_run_come_along(roots):
     one, two, into = roots
-    left = [LeftOut("mini", "mini", name, (), "why") for name in ("hired", "dart")]
+    left = [LeftOut("mini576", "mini", name, (), "why") for name in ("hired", "dart")]
     note_left_out(one, left[:1], [])
     note_left_out(two, left, [])
     merge([one, two], into)

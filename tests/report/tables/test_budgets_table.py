@@ -190,7 +190,7 @@ def test_costs_have_the_prefill_of_the_benchmark_with_the_same_tokens_a_layer(tm
     for strategy, tokens in (("vanilla", 144), ("fastv", 48)):
         run = next(r for r in load_records(tmp_path / "runs") if len({*layers(r)} - {tokens}) == 0
                    and r["strategy"]["name"] == strategy)  # fmt: skip
-        path = tmp_path / "runs" / "mini" / run["run_id"] / "record.json"
+        path = tmp_path / "runs" / "mini576" / run["run_id"] / "record.json"
         record = json.loads(path.read_text("utf-8"))
         record["efficiency"]["kv_cache_bytes"] = 1_000_000 * tokens
         path.write_text(json.dumps(record), "utf-8")
@@ -200,14 +200,14 @@ def test_costs_have_the_prefill_of_the_benchmark_with_the_same_tokens_a_layer(tm
     ]
     bench = {
         "created": "2026-01-01", "hardware": {"cpu": "A processor", "gpus": []},
-        "settings": {"device": "cpu", "dtype": "float32"}, "model": {"name": "mini", "layers": 8},
+        "settings": {"device": "cpu", "dtype": "float32"}, "model": {"name": "mini576", "layers": 8},
         "sample": {"image_tokens": 144}, "batches": {"1": {"batch_size": 1, "variants": variants}},
         "strategies": [
             {"label": "vanilla", "strategy": None},
             {"label": "fastv k=2", "strategy": "fastv", "schedule": [48] * 8},
         ],
     }  # fmt: skip
-    path = tmp_path / "bench" / "mini" / "a" / "record.json"
+    path = tmp_path / "bench" / "mini576" / "a" / "record.json"
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps({"schema": 1, "status": "completed", **bench}), "utf-8")
     found = board()
@@ -239,12 +239,12 @@ def test_a_readme_gets_one_table_of_all_models_with_a_column_a_budget(tmp_path):
     found = {(row[0], row[1]): [cell.partition(" ")[0] for cell in row[2:]] for row in rows[2:]}
     # of vanilla's 80: 76, 59, 50, 40, 60 at 48 tokens, and 20, 10, 30, 20 at 16
     assert found == {
-        ("LLaVA-1.5 mini", "FastV"): ["-", "95.0", "25.0"],
+        ("LLaVA-1.5 mini576", "FastV"): ["-", "95.0", "25.0"],
         ("", "PDrop"): ["-", "73.8", "12.5"],
         ("", "PruMerge°"): ["-", "62.5", "-"],
         ("", "Pooling"): ["-", "50.0", "37.5"],
         ("", "Random"): ["-", "75.0", "25.0"],
-        ("LLaVA-NeXT mini p5", "FastV"): ["80.0", "-", "-"],
+        ("LLaVA-NeXT mini576 p5", "FastV"): ["80.0", "-", "-"],
     }
     best = [row[1] for row in rows[2:] if any(cell.endswith("•") for cell in row)]
     assert {"FastV", "Pooling"} <= {*best}

@@ -27,15 +27,15 @@ def reports(add_run, all_scores, runs):
         add_run(strategy, all_scores(1234.5, score, KEYS), judge=["mmvet"])
     trained = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
     training = {"device_hours": 1.26, "device_label": "CPU hours"}
-    add_run("pdrop", all_scores(1300, 67.0, KEYS), model="mini_pdrop_05", kind=trained, training=training)
-    add_run("vanilla", all_scores(1300, 67.0, KEYS), model="mini_next_p5", kind=NEXT_P5, limit=32, n=32)
+    add_run("pdrop", all_scores(1300, 67.0, KEYS), model="mini576_pdrop_05", kind=trained, training=training)
+    add_run("vanilla", all_scores(1300, 67.0, KEYS), model="mini576_next_p5", kind=NEXT_P5, limit=32, n=32)
     return {report.name: report for report in make_reports(runs(), "all")}
 
 
 @pytest.fixture
 def limited(add_run, all_scores, runs):
     """Table 5 of one run, with a limit."""
-    add_run("vanilla", all_scores(1300, 67.0, KEYS), model="mini_next_p5", kind=NEXT_P5, limit=32, n=32)
+    add_run("vanilla", all_scores(1300, 67.0, KEYS), model="mini576_next_p5", kind=NEXT_P5, limit=32, n=32)
     (report,) = [one for one in make_reports(runs(), "all") if one.name == "table5"]
     return report
 
@@ -77,7 +77,9 @@ def test_a_table_that_is_too_wide_is_cut_and_every_piece_has_the_labels():
 
 
 def test_a_long_command_is_continued_so_that_it_can_be_copied():
-    run = "make eval STRATEGY=pdrop MODEL=mini_next_p5_pdrop_05 SUITE=mini ARGS='model.pretrained=<folder>'"
+    run = (
+        "make eval STRATEGY=pdrop MODEL=mini576_next_p5_pdrop_05 SUITE=mini ARGS='model.pretrained=<folder>'"
+    )
     text = terminal([Section("s", [], [], [Note("n", [run])])], 80)
     shown = text.split("n\n", 1)[1]
     assert shown.count("\\\n") == 1
@@ -231,7 +233,7 @@ def test_the_csv_has_every_digit_and_every_state(reports):
     assert measured["llava-next", "vanilla"]["gqa_state"] == "missing"  # it is of another kind
     missing = measured["llava-next", "pdrop"]
     assert (missing["gqa"], missing["gqa_state"], missing["avg_state"]) == ("", "missing", "missing")
-    assert missing["command"].startswith("make eval STRATEGY=pdrop MODEL=mini_next_p5 SUITE=mini")
+    assert missing["command"].startswith("make eval STRATEGY=pdrop MODEL=mini576_next_p5 SUITE=mini")
     published = [row for row in rows if row["source"] == "published" and row["strategy"] == "pdrop"]
     assert [row["mme"] for row in published] == ["1533", "1500.8"]
     assert {row["mme_state"] for row in published} == {"published"}
@@ -247,7 +249,7 @@ def test_the_csv_of_the_overview_has_the_judged_benchmark_as_waiting(reports):
 def test_measured_and_published_are_told_apart(reports):
     text = reports["table5"].files()["table5.md"]
     measured, published = text.split("### Table 5, published (not measured here)")
-    assert "### Table 5, measured: size mini, suite mini" in measured
+    assert "### Table 5, measured: size mini576, suite mini" in measured
     assert "not the benchmarks themselves" in measured
     assert "multiply-adds, image tokens only" in measured
     assert "| PDrop      |" in published

@@ -53,7 +53,7 @@ def test_of_records_that_keep_what_samples_add_up_to_only_the_questions_are_read
 def test_samples_that_changed_are_refused_whatever_their_record_keeps(tmp_path, table):
     made.shelf(tmp_path / "runs", tally=True)
     for path, words in zip(
-        sorted((tmp_path / "runs").glob("mini/*/samples/gqa.jsonl"))[-2:],
+        sorted((tmp_path / "runs").glob("mini576/*/samples/gqa.jsonl"))[-2:],
         ("it was changed after it had been written", "some were lost"),
         strict=True,
     ):
@@ -101,7 +101,7 @@ def test_a_new_run_is_compared_and_the_others_are_known(tmp_path, table):
 def test_samples_that_changed_are_read_again_and_refused_where_no_record_vouches(tmp_path, table):
     made.shelf(tmp_path / "runs")
     before, _ = table()
-    path = next((tmp_path / "runs").glob("mini/pdrop-*")) / "samples" / "gqa.jsonl"
+    path = next((tmp_path / "runs").glob("mini576/pdrop-*")) / "samples" / "gqa.jsonl"
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"yes"', b'"yea"', 1))
     os.utime(path, ns=(1, 1))

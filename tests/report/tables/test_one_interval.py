@@ -102,8 +102,8 @@ def the_same(*told):
 
 
 def test_of_two_strategies_compare_figure_and_page_say_the_same(write, tmp_path, monkeypatch):
-    baseline = write("mini", "vanilla", LLAVA_15, BEFORE)
-    candidate = write("mini", "pdrop", LLAVA_15, AFTER, budget=BUDGET)
+    baseline = write("mini576", "vanilla", LLAVA_15, BEFORE)
+    candidate = write("mini576", "pdrop", LLAVA_15, AFTER, budget=BUDGET)
     runs = to_runs(load_records(tmp_path / "runs"))
     (chart,) = make_charts("figure4", runs, tasks=list(BEFORE.keys()))
     (point,) = (one for one in chart.measured if one.strategy == "pdrop")
@@ -119,8 +119,8 @@ def test_of_two_strategies_compare_figure_and_page_say_the_same(write, tmp_path,
 
 
 def test_of_two_trainings_compare_findings_and_page_say_the_same(write, tmp_path, monkeypatch):
-    baseline = write("mini", "vanilla", LLAVA_15, BEFORE)
-    candidate = write("mini_pdrop_05", "pdrop", PDROP, AFTER)
+    baseline = write("mini576", "vanilla", LLAVA_15, BEFORE)
+    candidate = write("mini576_pdrop_05", "pdrop", PDROP, AFTER)
     runs = to_runs(load_records(tmp_path / "runs"))
     (found,) = (one for one in find(runs) if one.question.name == MATCH)
     words = compared(monkeypatch, baseline, candidate)

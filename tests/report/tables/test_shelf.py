@@ -124,12 +124,12 @@ def test_above_and_below_a_control_is_beyond_the_paired_interval(tmp_path, board
 def test_what_could_not_be_run_is_a_row_with_its_reason(tmp_path, board, written):
     made.shelf(tmp_path / "runs")
     left = [
-        LeftOut("mini", "mini", "cdpruner", (f"budget.tokens={tokens}",), "no text tower")
+        LeftOut("mini576", "mini", "cdpruner", (f"budget.tokens={tokens}",), "no text tower")
         for tokens in (48, 16)
     ]
     left += [
-        LeftOut("mini", "mini", "fastv", ("budget.tokens=16",), "made since"),
-        LeftOut("mini", "mini", "prumerge_plus", (), "too few patches"),
+        LeftOut("mini576", "mini", "fastv", ("budget.tokens=16",), "made since"),
+        LeftOut("mini576", "mini", "prumerge_plus", (), "too few patches"),
         LeftOut("other", "mini", "hired", ("budget.tokens=48",), "of another model"),
     ]
     found = board(left)
@@ -154,7 +154,7 @@ def test_a_run_that_could_not_be_made_is_called_as_the_one_that_could(tmp_path, 
     made.add(tmp_path / "runs", "vanilla", 80)
     made.add(tmp_path / "runs", "sparsevlm", 70, 36, budget={"tokens": 36}, fields=version)
     settings = ("budget.tokens=16", "strategy.version=plus", "strategy.rope=false")
-    found = rows(board([LeftOut("mini", "mini", "sparsevlm", settings, "too few")]))
+    found = rows(board([LeftOut("mini576", "mini", "sparsevlm", settings, "too few")]))
     assert found == {"36": ["SparseVLM vplus rope=False"], "16": ["SparseVLM vplus rope=False"]}
 
 

@@ -80,7 +80,7 @@ def test_a_relative_table_is_in_percent_of_vanilla_on_the_same_questions(own, ad
     add_run("vanilla", {"gqa": 80.0, "mme": 1000.0})
     add_run("pdrop", {"gqa": 60.0, "mme": 1200.0})
     fastv = add_run("fastv", {"gqa": 60.0, "mme": 1100.0}, n=100, limit=100)
-    add_run("pdrop", {"gqa": 60.0}, model="mini_next_p5", kind=NEXT_P5)
+    add_run("pdrop", {"gqa": 60.0}, model="mini576_next_p5", kind=NEXT_P5)
     found = rows(load_table(own(OWN + "normalisation: relative\nfacts: [patches, tokens]\n")), runs())
     assert [found["vanilla"][name] for name in ("GQA", "MME", "Avg")] == ["100.0", "100.0", "100.0"]
     # 60/80, 1200/1000; their mean: MME isn't divided by 20 here
@@ -97,7 +97,7 @@ def test_a_relative_table_is_in_percent_of_vanilla_on_the_same_questions(own, ad
 def test_a_table_of_the_users_own_is_written_like_the_others(own, add_run, tmp_path):
     add_run("pdrop", {"gqa": 60.0, "mme": 1000.0}, budget={**BUDGET, "share": 0.5})
     text = make_tables(tmp_path / "runs", tmp_path / "out", str(own(OWN)))
-    assert "Table mine, measured: size mini, suite mini" in text
+    assert "Table mine, measured: size mini576, suite mini" in text
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         f"mine.{kind}" for kind in ("md", "csv", "tex", "html")
     }

@@ -37,7 +37,7 @@ def three(add_run, all_scores):
     add_run("pdrop", all_scores(1500, 66.0))
 
 
-def table(part, group="LLaVA-1.5 mini"):
+def table(part, group="LLaVA-1.5 mini576"):
     """Lines of a group by their labels, cells by their heads."""
     grid = scores_grid(part)
     (band,) = [band for band in grid.bands if band.name == group]
@@ -87,8 +87,8 @@ def test_an_average_over_fewer_benchmarks_is_not_formed(add_run, all_scores, par
     assert set(found["FastV"].values()) == {"FastV", "-"}
     text = notes(part(5))
     assert "Not measured yet (DocVQA): LLaVA-1.5 trained without dropping: PDrop." in text
-    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini" in text
-    assert "make eval STRATEGY=fastv MODEL=mini SUITE=mini" in text
+    assert "make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini" in text
+    assert "make eval STRATEGY=fastv MODEL=mini576 SUITE=mini" in text
 
 
 def test_the_intervals_are_196_standard_errors(three, part):
@@ -149,7 +149,7 @@ def test_only_rows_of_one_kind_stand_side_by_side(add_run, all_scores, part):
     assert (
         "Measured otherwise than the rows above (limit=32), so not beside them: PDrop: "
         f"{whole.folder.name} (all questions). As the others:\n"
-        "make eval STRATEGY=pdrop MODEL=mini SUITE=mini LIMIT=32\n"
+        "make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini LIMIT=32\n"
     ) in notes(found)
     assert "Not measured yet: LLaVA-1.5 trained without dropping: PDrop" not in notes(found)
 
@@ -202,9 +202,9 @@ def test_a_larger_set_counts_by_the_cells_that_it_fills(add_run, all_scores, par
 def test_rows_of_other_questions_are_left_out_across_the_models_of_a_table(add_run, all_scores, part):
     keys = TABLES[1].benchmarks
     limited = add_run("vanilla", all_scores(1600, 70.0, keys), limit=16, n=16)
-    add_run("vanilla", all_scores(1600, 70.0, keys), model="mini_next_p5", kind=NEXT_P5)
+    add_run("vanilla", all_scores(1600, 70.0, keys), model="mini576_next_p5", kind=NEXT_P5)
     trained = {**NEXT_P5, **PDROP_05}
-    add_run("pdrop", all_scores(1600, 70.0, keys), model="mini_next_p5_pdrop_05", kind=trained)
+    add_run("pdrop", all_scores(1600, 70.0, keys), model="mini576_next_p5_pdrop_05", kind=trained)
     assert f"so not beside them: vanilla: {limited.folder.name} (limit=16)." in notes(part(1))
     assert "Δ is formed" not in notes(part(1))
 
@@ -237,21 +237,21 @@ def test_rows_with_the_same_limit_are_subtracted_and_the_missing_ones_get_it_too
     add_run("fastv", all_scores(1400, 60.0), limit=32, n=32)
     add_run("pdrop", all_scores(1500, 66.0), limit=32, n=32)
     assert table(part(5))["Δ"]["GQA"] == "+6.0"
-    assert "make eval STRATEGY=vanilla MODEL=mini SUITE=mini LIMIT=32" in notes(part(5))
+    assert "make eval STRATEGY=vanilla MODEL=mini576 SUITE=mini LIMIT=32" in notes(part(5))
 
 
 def test_a_changed_row_is_completed_with_its_own_settings(add_run, part):
     add_run("fastv", {"gqa": 60.0}, dtype="bfloat16", complete=False)
-    assert "make eval STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=bfloat16'" in notes(part(5))
+    assert "make eval STRATEGY=fastv MODEL=mini576 SUITE=mini ARGS='dtype=bfloat16'" in notes(part(5))
 
 
 def test_a_missing_row_gets_the_settings_that_all_others_share(add_run, part):
     add_run("fastv", {"gqa": 60.0}, dtype="float16", device="cuda", batch_size=16)
     add_run("vanilla", {"gqa": 60.0}, dtype="float16", device="cuda", seed=2)
     text = notes(part(5))
-    assert "make eval STRATEGY=pdrop MODEL=mini SUITE=mini ARGS='dtype=float16 device=cuda'" in text
+    assert "make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini ARGS='dtype=float16 device=cuda'" in text
     assert "make experiment EXPERIMENT=table5 ARGS='dtype=float16 device=cuda'" in text
-    assert "STRATEGY=fastv MODEL=mini SUITE=mini ARGS='dtype=float16 batch_size=16 device=cuda'" in text
+    assert "STRATEGY=fastv MODEL=mini576 SUITE=mini ARGS='dtype=float16 batch_size=16 device=cuda'" in text
 
 
 def test_rows_of_different_checkpoints_of_one_model_are_not_subtracted(add_run, all_scores, part):
@@ -260,7 +260,7 @@ def test_rows_of_different_checkpoints_of_one_model_are_not_subtracted(add_run, 
     edit(other, lambda record: record["model"].update(sha256="cd" * 32))
     found = part(5)
     assert [group.delta for group in found.groups] == [{}, {}]
-    assert "The rows of mini differ in checkpoint: compare them with care." in notes(found)
+    assert "The rows of mini576 differ in checkpoint: compare them with care." in notes(found)
 
 
 def test_runs_that_claim_one_row_are_all_named(add_run, all_scores, part):
@@ -298,7 +298,7 @@ def test_a_suite_that_is_no_more_has_no_commands(add_run, part):
 
 
 def test_a_complete_table_has_no_commands(add_run, all_scores, part):
-    for kind, model in ((LLAVA_15, "mini"), (NEXT_P5, "mini_next_p5")):
+    for kind, model in ((LLAVA_15, "mini576"), (NEXT_P5, "mini576_next_p5")):
         for strategy in ("vanilla", "fastv", "pdrop"):
             add_run(strategy, all_scores(1500, 66.0), kind=kind, model=model)
     assert "eval" not in notes(part(5)).replace("pdrop_eval", "")
@@ -318,18 +318,18 @@ def test_sizes_and_suites_are_kept_apart(add_run, all_scores, runs):
     parts = measured_parts(TABLES[5], runs())
     assert [(part.size, part.suite) for part in parts] == [
         ("7b", "mini"),
-        ("mini", "mini"),
-        ("mini", "paper"),
+        ("mini576", "mini"),
+        ("mini576", "paper"),
     ]
     assert [group.name for group in parts[0].groups] == ["LLaVA-NeXT-7B", "LLaVA-1.5-7B"]
-    assert [group.name for group in parts[1].groups] == ["LLaVA-NeXT mini", "LLaVA-1.5 mini"]
+    assert [group.name for group in parts[1].groups] == ["LLaVA-NeXT mini576", "LLaVA-1.5 mini576"]
 
 
 def test_models_of_one_size_fill_the_rows_of_their_architecture_and_patches(add_run, part):
     add_run("vanilla", {"pope": 85.0})
-    add_run("vanilla", {"pope": 86.0}, model="mini_next_p5", kind=NEXT_P5)
+    add_run("vanilla", {"pope": 86.0}, model="mini576_next_p5", kind=NEXT_P5)
     add_run(
-        "pdrop", {"pope": 87.0}, model="mini_next_p9_pdrop_05", kind={**NEXT_P5, "patches": 9, **PDROP_05}
+        "pdrop", {"pope": 87.0}, model="mini576_next_p9_pdrop_05", kind={**NEXT_P5, "patches": 9, **PDROP_05}
     )
     popes = [
         [cell.text for cell in line.cells][-2] for band in scores_grid(part(1)).bands for line in band.lines
@@ -340,11 +340,11 @@ def test_models_of_one_size_fill_the_rows_of_their_architecture_and_patches(add_
 
 def test_table_3_subtracts_fastv_on_the_two_trainings(add_run, all_scores, part):
     keys = TABLES[3].benchmarks
-    add_run("fastv", all_scores(1400, 60.0, keys), model="mini_next_p5", kind=NEXT_P5)
+    add_run("fastv", all_scores(1400, 60.0, keys), model="mini576_next_p5", kind=NEXT_P5)
     add_run(
-        "fastv", all_scores(1420, 63.0, keys), model="mini_next_p5_pdrop_05", kind={**NEXT_P5, **PDROP_05}
+        "fastv", all_scores(1420, 63.0, keys), model="mini576_next_p5_pdrop_05", kind={**NEXT_P5, **PDROP_05}
     )
-    found = table(part(3), "LLaVA-NeXT mini")
+    found = table(part(3), "LLaVA-NeXT mini576")
     assert list(found) == ["vanilla vanilla", "PDrop PDrop", "vanilla FastV", "PDrop FastV", "Δ"]
     # MME (1420 - 1400) / 20 = 1.0, five others 3.0: the average is 16 / 6 = 2.67
     assert (found["Δ"]["MME"], found["Δ"]["POPE"], found["Δ"]["Average"]) == ("+1.0", "+3.0", "+2.7")
@@ -354,15 +354,15 @@ def test_table_3_subtracts_fastv_on_the_two_trainings(add_run, all_scores, part)
 def test_a_measured_model_that_the_paper_lacks_here_gets_a_marked_group(add_run, part, number):
     add_run("vanilla", {"textvqa": 58.0})
     group = part(number).groups[-1]
-    assert (group.name, group.beyond) == ("LLaVA-1.5 mini", True)
+    assert (group.name, group.beyond) == ("LLaVA-1.5 mini576", True)
     assert len(group.rows) == {2: 2, 3: 4}[number]
     assert group.rows[0].cells["textvqa"].score == 58.0
-    assert scores_grid(part(number)).bands[-1].name == "LLaVA-1.5 mini (not in the paper)"
+    assert scores_grid(part(number)).bands[-1].name == "LLaVA-1.5 mini576 (not in the paper)"
 
 
 def test_without_such_a_model_there_is_no_such_group(add_run, part):
-    add_run("vanilla", {"textvqa": 58.0}, model="mini_next_p5", kind=NEXT_P5)
-    assert [group.name for group in part(2).groups] == ["LLaVA-NeXT mini"]
+    add_run("vanilla", {"textvqa": 58.0}, model="mini576_next_p5", kind=NEXT_P5)
+    assert [group.name for group in part(2).groups] == ["LLaVA-NeXT mini576"]
 
 
 def test_table_4_tells_its_rows_by_lambda(add_run, all_scores, part):
@@ -398,7 +398,7 @@ def test_hours_come_from_the_checkpoints_record_of_its_training(add_run, all_sco
     add_run(
         "pdrop",
         all_scores(1400, 60.0, keys),
-        model="mini_pdrop_05",
+        model="mini576_pdrop_05",
         kind={**LLAVA_15, **PDROP_05},
         training=training,
     )
@@ -454,7 +454,7 @@ def test_a_command_writes_where_the_table_reads(add_run, all_scores, part):
     (line,) = [
         line
         for line in notes(part(5)).splitlines()
-        if line.startswith("make eval STRATEGY=pdrop MODEL=mini ")
+        if line.startswith("make eval STRATEGY=pdrop MODEL=mini576 ")
     ]
     assert "results=elsewhere" in line
     assert "data.root=mine" in line
@@ -485,11 +485,11 @@ def test_cropped_images_are_named_where_the_original_pads(add_run, all_scores, p
 
 def test_table_5_is_complete_for_the_model_that_was_measured_and_names_the_other(three, part):
     grid = scores_grid(part(5))
-    assert [band.name for band in grid.bands] == ["LLaVA-1.5 mini"]
+    assert [band.name for band in grid.bands] == ["LLaVA-1.5 mini576"]
     assert "Not measured yet: LLaVA-NeXT p5 trained without dropping: vanilla, FastV, PDrop." in notes(
         part(5)
     )
-    assert [band.name for band in scores_grid(part(1)).bands] == ["LLaVA-NeXT mini", "LLaVA-1.5 mini"]
+    assert [band.name for band in scores_grid(part(1)).bands] == ["LLaVA-NeXT mini576", "LLaVA-1.5 mini576"]
 
 
 def test_a_benchmarks_divisor_is_the_range_of_its_metric_in_percent():

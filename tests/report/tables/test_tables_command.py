@@ -28,7 +28,7 @@ def test_all_tables_and_the_overview_are_written_in_every_format_and_summed_up(o
     assert {path.name for path in (tmp_path / "out").iterdir()} == expected
     for number in range(1, 6):
         text = (tmp_path / "out" / f"table{number}.md").read_text()
-        assert f"Table {number}, measured: size mini, suite mini" in text
+        assert f"Table {number}, measured: size mini576, suite mini" in text
         assert f"Table {number}, published (not measured here)" in text
     assert "are in" in shown
     assert str(tmp_path / "out") in " ".join(shown.split())
@@ -46,7 +46,7 @@ def test_the_summary_has_each_measured_row_with_its_average_in_80_columns(
     table5 = shown.partition("Table 5: strategies at inference only\n")[2].splitlines()
     # mean of 1500 / 20 and seven scores; errors 2 / 20 and seven times 2, of independent benchmarks
     half = f"{1.96 * (0.1**2 + 7 * 2.0**2) ** 0.5 / 8:.1f}"
-    assert table5[0] == "2 of 6 rows measured (size mini, suite mini)"
+    assert table5[0] == "2 of 6 rows measured (size mini576, suite mini)"
     assert table5[1].split()[-5:] == [f"{(75 + 7 * 70) / 8:.1f}", half, "8", "of", "8"]
     assert table5[2].split()[0] == "PDrop*"
     assert table5[2].split()[-5:] == [f"{(75 + 7 * 66) / 8:.1f}", half, "8", "of", "8"]
@@ -103,7 +103,7 @@ def test_the_short_tables_have_the_measured_rows_and_name_the_others(one, tmp_pa
     make_tables(tmp_path / "runs", tmp_path / "out")
     short = (tmp_path / "out" / "tables1-4.md").read_text()
     assert [line for line in short.splitlines() if line.startswith("### ")] == [
-        f"### Table {number}, measured: size mini, suite mini" for number in range(1, 5)
+        f"### Table {number}, measured: size mini576, suite mini" for number in range(1, 5)
     ]
     assert "Not measured yet: LLaVA-NeXT p5 trained without dropping: vanilla;" in short
     assert "`results/tables/table1.md`" in short
@@ -113,7 +113,7 @@ def test_the_short_tables_say_what_their_marks_mean(add_run, all_scores, tmp_pat
     keys = TABLES[1].benchmarks
     add_run("vanilla", all_scores(1500, 66.0, keys), limit=8, n=8)
     kind = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
-    add_run("pdrop", all_scores(1500, 66.0, keys), kind=kind, model="mini_pdrop_05", seed=7, limit=8, n=8)
+    add_run("pdrop", all_scores(1500, 66.0, keys), kind=kind, model="mini576_pdrop_05", seed=7, limit=8, n=8)
     make_tables(tmp_path / "runs", tmp_path / "out")
     short = (tmp_path / "out" / "tables1-4.md").read_text()
     first = short.split("### ")[1].replace("\\", "")
@@ -143,7 +143,7 @@ def test_the_first_look_has_a_line_a_measured_strategy_with_the_average_and_its_
     # mean of 1500 / 20 and seven times 66; errors 2 / 20 and seven times 2, of independent benchmarks
     half = 1.96 * (0.1**2 + 7 * 2.0**2) ** 0.5 / 8
     assert [row[:2] + row[3:] for row in cells] == [
-        ["LLaVA-1.5 mini", "vanilla", *["70.0"] * 4, f"{(75 + 7 * 70) / 8:.1f} ± {half:.1f}"],
+        ["LLaVA-1.5 mini576", "vanilla", *["70.0"] * 4, f"{(75 + 7 * 70) / 8:.1f} ± {half:.1f}"],
         ["", "PDrop", *["66.0"] * 4, f"{(75 + 7 * 66) / 8:.1f} ± {half:.1f}"],
     ]
     assert "200 questions a benchmark, rendered by this project" in text
@@ -196,7 +196,7 @@ def test_a_readme_that_is_not_there_is_explained(tmp_path):
 
 
 def test_without_records_the_command_to_run_is_named_and_nothing_is_written(tmp_path):
-    with pytest.raises(UserError, match=r"make eval STRATEGY=pdrop MODEL=mini SUITE=mini"):
+    with pytest.raises(UserError, match=r"make eval STRATEGY=pdrop MODEL=mini576 SUITE=mini"):
         make_tables(tmp_path / "runs", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -263,5 +263,5 @@ def test_the_script_prints_the_table_and_needs_neither_torch_nor_pandas(one, tmp
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "Table 5, measured: size mini, suite mini" in done.stdout
+    assert "Table 5, measured: size mini576, suite mini" in done.stdout
     assert (tmp_path / "o" / "table5.html").is_file()

@@ -26,7 +26,7 @@ def pair(add_run, all_scores, runs):
     def make(vanilla, pdrop, kind=LLAVA_15):
         scores = all_scores(1400, 60.0, KEYS)
         add_run("vanilla", scores, kind=kind, training=vanilla)
-        add_run("pdrop", scores, model="mini_pdrop_05", kind={**kind, **PDROP}, training=pdrop)
+        add_run("pdrop", scores, model="mini576_pdrop_05", kind={**kind, **PDROP}, training=pdrop)
         (part,) = measured_parts(TABLES[1], runs())
         return part
 
@@ -68,7 +68,7 @@ def test_what_it_took_to_train_is_a_grid_of_its_own(pair):
     assert cells(grid) == {
         "Trained": "vanilla",
         "#patches": "1",
-        "Start": "embedded:mini_base bbbbbbbbbbbb",
+        "Start": "embedded:mini bbbbbbbbbbbb",
         "Steps": "700",
         "Samples": "11,200",
         "Seed": "0",
@@ -86,7 +86,7 @@ def test_all_formats_have_it_and_a_terminal_of_80_columns_too(pair, runs):
     (report,) = make_reports(runs(), "1")
     files = report.files()
     assert "training_flops,training_flops_all_tokens,training_steps" in files["table1.csv"]
-    assert ",1.5e+15,2.5e+15,700,11200,0,embedded:mini_base bbbbbbbbbbbb," in files["table1.csv"]
+    assert ",1.5e+15,2.5e+15,700,11200,0,embedded:mini bbbbbbbbbbbb," in files["table1.csv"]
     for name in ("table1.md", "table1.tex", "table1.html"):
         assert "Training PFLOPs" in files[name], name
         assert "embedded:mini" in files[name], name
@@ -96,7 +96,7 @@ def test_all_formats_have_it_and_a_terminal_of_80_columns_too(pair, runs):
 def test_a_fair_pair_is_called_one(pair):
     found = notes(pair(training_record(), training_record("pdrop", 0.5, per_device_batch=1)))
     (said,) = [text for text in found if "fair" in text]
-    assert said.startswith("The models of LLaVA-1.5 mini are a fair comparison")
+    assert said.startswith("The models of LLaVA-1.5 mini576 are a fair comparison")
     assert "steps (700) and seed (0)" in said
 
 
@@ -114,7 +114,7 @@ def test_a_fair_pair_is_called_one(pair):
 def test_an_unfair_pair_is_warned_of_in_long_and_in_short(pair, changes, word):
     part = pair(training_record(), training_record("pdrop", 0.5, **changes))
     (said,) = [text for text in notes(part) if text.startswith("NOT A FAIR COMPARISON")]
-    assert f"the trainings of LLaVA-1.5 mini differ in {word}" in said
+    assert f"the trainings of LLaVA-1.5 mini576 differ in {word}" in said
     assert said in compact([part])
 
 
@@ -151,8 +151,8 @@ def test_a_model_that_was_trained_otherwise_than_configured_fills_no_row(pair):
 def test_models_of_other_patches_are_no_pair(add_run, all_scores, runs):
     scores = all_scores(1400, 60.0, KEYS)
     p9 = {**NEXT_P5, "patches": 9}
-    add_run("vanilla", scores, model="mini_next_p5", kind=NEXT_P5, training=training_record(steps=5))
-    add_run("vanilla", scores, model="mini_next_p9", kind=p9, training=training_record(steps=9))
+    add_run("vanilla", scores, model="mini576_next_p5", kind=NEXT_P5, training=training_record(steps=5))
+    add_run("vanilla", scores, model="mini576_next_p9", kind=p9, training=training_record(steps=9))
     (part,) = measured_parts(TABLES[1], runs())
     assert not [text for text in notes(part) if "fair" in text.lower()]
 

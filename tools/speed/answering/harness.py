@@ -46,7 +46,8 @@ WIDTH, LAYERS = 256, (28, 56, 112)  # about 40, 80 and 160 ms a question on one 
 WARM = 8  # questions that don't count
 NEW = 2  # tokens of an answer: random weights never end one
 DEFAULTS = (
-    "strategy=vanilla", "suite=mini", "tasks=[pope]", "limit=48", "batch_size=8", "threads=1", "workers=0",
+    "model=mini", "strategy=vanilla", "suite=mini", "tasks=[pope]", "limit=48", "batch_size=8", "threads=1",
+    "workers=0",
 )  # fmt: skip
 
 

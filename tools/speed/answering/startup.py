@@ -27,7 +27,7 @@ from tools.speed.answering.startup_page import page_of
 PAGE = Path("results/efficiency/startup.md")
 BEFORE = "3c6f181"
 EVALUATE = "pdrop_eval.run.evaluate.cli"
-TWO = ("strategy=pdrop", "tasks=[gqa]", "limit=2")
+TWO = ("model=mini", "strategy=pdrop", "tasks=[gqa]", "limit=2")
 SCRIPTS = {
     "pdrop-eval": EVALUATE,
     "pdrop-eval-sweep": "pdrop_eval.run.sweep.cli",

@@ -30,8 +30,8 @@ def page_of(result: Mapping[str, Any]) -> str:
             ],
             {1, 2, 3, 4},
         ), "",
-        "- Two questions: `pdrop-eval strategy=pdrop 'tasks=[gqa]' limit=2`; nothing to do: the same command "
-        "again. The typo is in the name of a setting.",
+        "- Two questions: `pdrop-eval model=mini strategy=pdrop 'tasks=[gqa]' limit=2`; nothing to do: the "
+        "same command again. The typo is in the name of a setting.",
         "- What is left of the two questions: torch, transformers with torch's distributed tensors, compiler "
         "and scipy, which it imports, and lmms-eval with datasets and pandas.",
     ]  # fmt: skip

@@ -25,13 +25,13 @@ from tools.robustness.compared import content, entries
 
 PAGE = Path("results/efficiency/sweep.md")
 STRATEGIES = ("vanilla", "fastv", "pdrop", "visionzip", "divprune", "random", "uniform", "fastervlm")
-TOKENS = 64
+MODEL, TOKENS = "mini", 64
 Given = Sequence[str]
 
 
 def as_sweep(given: Given, results: Path) -> list[list[str]]:
     """The one command."""
-    lists = [f"strategies=[{','.join(STRATEGIES)}]", f"budgets=[{TOKENS}]"]
+    lists = [f"models=[{MODEL}]", f"strategies=[{','.join(STRATEGIES)}]", f"budgets=[{TOKENS}]"]
     return [["pdrop_eval.run.sweep.cli", *lists, *given, f"results={results}"]]
 
 
@@ -39,8 +39,8 @@ def one_by_one(given: Given, results: Path) -> list[list[str]]:
     """The eight commands."""
     budget = [f"budget.tokens={TOKENS}"]
     return [
-        ["pdrop_eval.run.evaluate.cli", f"strategy={name}", *(budget if name != "vanilla" else []), *given,
-         f"results={results}"]
+        ["pdrop_eval.run.evaluate.cli", f"model={MODEL}", f"strategy={name}",
+         *(budget if name != "vanilla" else []), *given, f"results={results}"]
         for name in STRATEGIES
     ]  # fmt: skip
 
@@ -84,7 +84,8 @@ def text_of(result: dict[str, Any]) -> str:
         "# One sweep against separate commands", "",
         f"**{gain['whole'][1]:.2f} times the questions a second** in one sweep, and {gain['cells'][1]:.2f} "
         f"times without the starts of processes and models (medians of {result['rounds']} rounds).", "",
-        f"`make sweep-gain`: {', '.join(STRATEGIES)} at {TOKENS} tokens a layer, "
+        f"`make sweep-gain`: {', '.join(STRATEGIES)} at {TOKENS} tokens a layer "
+        f"on {MODEL}, "
         f"`{' '.join(result['given'])}` (code {code['version']} at {str(code['commit'])[:10]}{changed}; "
         f"{result['hardware']}).", "",
         "| | questions | questions a second | without starts | images encoded |",

@@ -36,7 +36,7 @@ from pdrop_eval.utils.files import write_atomically
 from tools.speed.answering.earlier_code import asked, earlier
 from tools.speed.answering.throughput_page import FILE, throughput_lines, throughput_page
 
-DEFAULTS = ["strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
+DEFAULTS = ["model=mini", "strategy=vanilla", "tasks=[pope,docvqa_val,gqa]"]
 BEFORE = "3c6f181"  # a gain is told over this commit
 
 

@@ -33,6 +33,8 @@ STEPS = 32  # decode steps
 TITLES = {
     "mini": "LLaVA-1.5 mini",
     "mini_next_p5": "LLaVA-NeXT mini",
+    "mini576": "LLaVA-1.5 mini576",
+    "mini576_next_p5": "LLaVA-NeXT mini576 p5",
     "llava_1_5_7b": "LLaVA-1.5-7B",
     "llava_next_7b": "LLaVA-NeXT-7B",
 }

@@ -28,13 +28,13 @@ from pdrop_eval.run.sweep.state.board import DONE, FAILED, RUNNING, Board
 from pdrop_eval.run.sweep.state.definition import cells_of, define
 from pdrop_eval.utils.code.provenance import code_identity, hardware
 from pdrop_eval.utils.files import write_atomically
-from tools.speed.reports.large_sweep import QUESTIONS, entry_of, record_of, samples_of
+from tools.speed.reports.large_sweep import IMAGE_TOKENS, QUESTIONS, entry_of, record_of, samples_of
 
 PAGE = Path("results/sweep_scale.md")
 AIM_SECONDS, AIM_BYTES = 10.0, 2e9
-MODELS = ("mini", "mini_pdrop_04", "mini_pdrop_05", "mini_pdrop_06", "mini_qwen2_5_vl")
+MODELS = ("mini", "mini_next_p5", "mini_qwen2_5_vl", "mini576", "mini576_pdrop_05")
 STRATEGIES = ("fastv", "pdrop", "visionzip", "divprune", "random")
-BUDGETS = (96, 80, 64, 48, 32)
+BUDGETS = (0.7, 0.6, 0.5, 0.4, 0.33)  # as shares: the models have 144 to 720 image tokens
 _PER_SEED = len(MODELS) * (1 + len(STRATEGIES) * len(BUDGETS)) * 16  # cells, with vanilla
 
 
@@ -43,7 +43,8 @@ def settings(cells: int) -> list[str]:
     seeds = range(1, 1 + -(-cells // _PER_SEED))
     return [
         f"models=[{','.join(MODELS)}]", f"strategies=[vanilla,{','.join(STRATEGIES)}]",
-        f"budgets=[{','.join(map(str, BUDGETS))}]", f"seeds=[{','.join(map(str, seeds))}]",
+        f"budgets=[{','.join(f'{{share:{share}}}' for share in BUDGETS)}]",
+        f"seeds=[{','.join(map(str, seeds))}]",
     ]  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def _write_record(results: Path, number: int, run: PlannedRun, questions: int) -
     """A record of a planned run with all of its tasks, as the runner leaves it."""
     rng, folder, plan = random.Random(number), results / run.id, run.plan
     (folder / "samples").mkdir(parents=True)
-    tokens = int(run.asked.budget[1]) if run.asked.budget else 0
+    tokens = round(run.asked.budget[1] * IMAGE_TOKENS) if run.asked.budget else 0
     keys = {known.task: key for key, known in benchmarks().items()}
     tasks = {}
     for task in plan.tasks:

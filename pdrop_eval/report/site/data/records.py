@@ -16,6 +16,7 @@ from pdrop_eval.report.site.names import file_name, public, unique
 from pdrop_eval.report.tables.commands import command
 from pdrop_eval.strategies.registry import VANILLA
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.presets import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def read_runs(root: Path) -> list[Recorded]:
     Raises:
         UserError: There is none, a record can't be read, or two of one run contradict each other.
     """
-    hint = f"Run first: {command('pdrop', 'mini', 'mini')} (or name the folder of your records: root=DIR)."
+    hint = f"Run first: {command('pdrop', DEFAULT_MODEL, 'mini')} (or name the folder of your records: root=DIR)."
     if not root.is_dir():
         raise UserError(f"root={root} is no folder, so there are no records in it. {hint}")
     records = load_records(root)
