@@ -88,7 +88,7 @@ def read(project, name):
 
 @pytest.mark.slow
 def test_the_runner_knows_the_new_strategy_and_its_budget(project, evaluated):
-    paths = (project / "runs" / "mini").glob("spread-*/record.json")
+    paths = (project / "runs" / "mini576").glob("spread-*/record.json")
     records = {json.dumps(r["changes"]): r for r in (json.loads(path.read_text()) for path in paths)}
     assert all(record["status"] == "completed" for record in records.values())
     plain, budget = (next(r for key, r in records.items() if ("budget" in key) == b) for b in (False, True))
@@ -114,7 +114,7 @@ def test_one_before_the_decoder_leaves_its_count_or_that_of_the_budget_in_every_
 @pytest.mark.slow
 def test_one_on_both_sides_leaves_what_the_budget_allows(project, evaluated):
     """T tokens in one layer of 4 and half of them in 3: 0.4 of 4 x 16 are 25.6, so 10 + 3 * 5."""
-    (path,) = (project / "runs" / "mini").glob("funnel-*/record.json")
+    (path,) = (project / "runs" / "mini576").glob("funnel-*/record.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["efficiency"]["image_tokens_per_layer"] == [10, 5, 5, 5]
     assert record["tasks"]["gqa"]["retained_tokens_per_layer"] == [10, 5, 5, 5]
@@ -134,7 +134,7 @@ def test_tables_and_overview_have_its_rows(project, evaluated):
 
 @pytest.mark.slow
 def test_figure_4_has_its_curve(project, evaluated):
-    text = read(project, "figures/figure4_mini.md")
+    text = read(project, "figures/figure4_mini576.md")
     assert re.search(r"for Spread\b.* at several budgets", text)
     assert re.search(r"\| Spread +\| share=0.625 +\| k=2, r=0.7\d +\|", text)
 

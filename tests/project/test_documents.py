@@ -12,7 +12,8 @@ from documents import DOCUMENTS, MAKEFILE, ROOT, SCRIPTS, code, commands
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.report.readme.blocks import COMPACT, marks
 from pdrop_eval.run.config.compose import check_command_line
-from pdrop_eval.utils.paths import MINI_CHECKPOINT
+from pdrop_eval.utils.paths import MINI_CHECKPOINTS
+from pdrop_eval.utils.presets import DEFAULT_MODEL
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLES = ROOT / "results" / "tables"
@@ -127,11 +128,11 @@ def commands_of_the_start():
 
 def test_the_committed_tables_are_of_the_checkpoint_that_is_shipped():
     """Run `make eval STRATEGY=vanilla,fastv,pdrop` and `make readme` after a new training."""
-    shipped = checkpoint_sha256(MINI_CHECKPOINT, None)[:12]
+    shipped = checkpoint_sha256(MINI_CHECKPOINTS / DEFAULT_MODEL, None)[:12]
     texts = [path.read_text(encoding="utf-8") for path in TABLES.glob("table5.*")]
     named = [text for text in texts if "Checkpoints:" in text]
     assert len(named) == 3  # all but the CSV
-    assert all(f"mini {shipped}" in text for text in named)
+    assert all(f"{DEFAULT_MODEL} {shipped}" in text for text in named)
 
 
 @pytest.mark.essential

@@ -58,7 +58,7 @@ def test_without_a_browser_the_error_says_how_to_name_one(screenshots, tmp_path,
 def test_a_page_that_is_not_built_is_an_error_with_the_command(screenshots, tmp_path):
     pytest.importorskip("playwright")
     with pytest.raises(UserError, match="make page"):
-        screenshots.take(tmp_path / "page", tmp_path / "out", "docvqa:17", "mini")
+        screenshots.take(tmp_path / "page", tmp_path / "out", "docvqa:17", "mini576")
     assert not (tmp_path / "out").exists()
 
 

@@ -99,7 +99,7 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
     assert "readme" in run(binaries / "pdrop-eval-tables", "--help", cwd=tmp_path).stdout
     done = run(binaries / "pdrop-eval-tables", cwd=tmp_path, check=False)
     assert done.returncode == 2
-    assert "Run first: pdrop-eval strategy=pdrop model=mini suite=mini" in done.stderr
+    assert "Run first: pdrop-eval strategy=pdrop model=mini576 suite=mini" in done.stderr
     assert files(package) == before
     assert list(tmp_path.iterdir()) == []
 
@@ -107,12 +107,12 @@ def test_help_and_tables_work_from_any_folder_and_write_nothing(installed, tmp_p
 @pytest.mark.whole
 def test_a_small_evaluation_runs_from_another_folder(installed, tmp_path):
     binaries, package = installed
-    assert (package / "models" / "checkpoints" / "mini" / "model.safetensors").is_file()
+    assert (package / "models" / "checkpoints" / "mini576" / "model.safetensors").is_file()
     before = files(package)
     cache = {"PDROP_EVAL_CACHE": os.environ.get("PDROP_EVAL_CACHE", str(tmp_path / "cache"))}
     command = (binaries / "pdrop-eval", "strategy=pdrop", "tasks=[gqa]", "limit=2", "results=runs")
     run(*command, cwd=tmp_path, **cache)
-    (record,) = (tmp_path / "runs" / "mini").glob("pdrop-*/record.json")
+    (record,) = (tmp_path / "runs" / "mini576").glob("pdrop-*/record.json")
     assert '"status": "completed"' in record.read_text()
     run(binaries / "pdrop-eval-tables", "root=runs", "out=tables", cwd=tmp_path)
     assert "| PDrop\\*" in (tmp_path / "tables" / "table5.md").read_text()
@@ -141,11 +141,11 @@ def test_the_page_on_own_data_goes_from_a_public_package_to_a_table(installed, t
         shown[name] = run(binaries / words[0], *words[1:], cwd=tmp_path, check=False, **cache)
         passed = (0, 1) if name == "pdrop-eval-compare" else (0,)  # so few questions may tell anything
         assert shown[name].returncode in passed, shown[name].stderr
-    assert len(list((tmp_path / "results" / "runs" / "mini").glob("*/record.json"))) == 3
+    assert len(list((tmp_path / "results" / "runs" / "mini576").glob("*/record.json"))) == 3
     for strategy in ("vanilla", "FastV", "PDrop"):
-        row = rf"^(mini)? +{strategy} +0\.\d+ G +\d+\.\d .* {count}$"
+        row = rf"^(mini576)? +{strategy} +\d+\.\d+ G +\d+\.\d .* {count}$"
         assert re.search(row, shown["pdrop-eval-tables"].stdout, re.M), shown["pdrop-eval-tables"].stdout
     assert re.search(rf"^easy_vqa_test_exact_match +{count} ", shown["pdrop-eval-compare"].stdout, re.M)
-    assert list(tmp_path.glob("results/report/show/easy_vqa_test_exact_match_3_mini_pdrop.png"))
+    assert list(tmp_path.glob("results/report/show/easy_vqa_test_exact_match_3_mini576_pdrop.png"))
     assert len(list(tmp_path.glob("results/report/page/pictures/*.webp"))) == 2
     assert files(package) == before

@@ -1,6 +1,6 @@
 """FLOPs three ways, side by side: by the papers' formulas, of the whole model, and counted in a real prefill.
 
-python -m tools.speed.prefill.flops [--models mini llava_1_5_7b]; writes flops.md and flops.csv. All four
+python -m tools.speed.prefill.flops [--models mini llava_1_5_7b]; writes flops.md and flops.csv. All six
 models take some minutes on two cores that know bfloat16.
 
 The 7B models have random weights, and all decoder layers share the storage of one so that they fit into
@@ -23,9 +23,10 @@ from pdrop_eval.efficiency.flop_counter import counted_flops
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.models.families import multimodal_of, published_config
+from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.files import write_atomically
-from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.utils.presets import presets
 from tools.speed.prefill.flops_page import FlopsRow, flops_csv, flops_page, side_by_side
 
 TEXT = 64  # text tokens of the prompt
@@ -34,7 +35,7 @@ TITLES = {
     "mini": "LLaVA-1.5 mini",
     "mini_next_p5": "LLaVA-NeXT mini",
     "mini576": "LLaVA-1.5 mini576",
-    "mini576_next_p5": "LLaVA-NeXT mini576 p5",
+    "mini576_next_p5": "LLaVA-NeXT mini576",
     "llava_1_5_7b": "LLaVA-1.5-7B",
     "llava_next_7b": "LLaVA-NeXT-7B",
 }
@@ -51,8 +52,10 @@ def load(name: str) -> nn.Module:
     """The model of a name: a miniature with its weights, a 7B with random ones that its layers share."""
     torch.manual_seed(0)
     if name.startswith("mini"):
-        folder = MINI_CHECKPOINT if name == "mini" else MINI_CHECKPOINTS / name
+        preset = presets("model")[name]
+        folder = resolve_checkpoint(preset["pretrained"])
         model: nn.Module = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32)
+        multimodal_of(model.config).set_anyres(preset["anyres"], model.config)
     else:
         model = shared_layers(published_config(name))
     if hasattr(model.model, "image_newline"):

@@ -65,7 +65,8 @@ def read_runs(root: Path) -> list[Recorded]:
     Raises:
         UserError: There is none, a record can't be read, or two of one run contradict each other.
     """
-    hint = f"Run first: {command('pdrop', DEFAULT_MODEL, 'mini')} (or name the folder of your records: root=DIR)."
+    first = command("pdrop", DEFAULT_MODEL, "mini")
+    hint = f"Run first: {first} (or name the folder of your records: root=DIR)."
     if not root.is_dir():
         raise UserError(f"root={root} is no folder, so there are no records in it. {hint}")
     records = load_records(root)
