@@ -1,7 +1,8 @@
 """The paper's five tables from records of schema 2 are those that version 0.1 made of them, byte for byte.
 
 The files in `golden/` were made by commit 8e8d794 from `golden/records.jsonl`. Compared are the grid of
-scores in every format and the CSV, but for intervals, of which the method has changed since.
+scores in every format and the CSV, but for intervals, of which the method has changed since. Commands name
+the models that conf/model had then.
 """
 
 import csv
@@ -11,6 +12,9 @@ import re
 from pathlib import Path
 
 import pytest
+
+from pdrop_eval.report.tables import commands
+from pdrop_eval.utils.presets import presets
 
 GOLDEN = Path(__file__).with_name("golden")
 GRID = {  # what begins a line of a grid, and what ends the first one
@@ -52,6 +56,20 @@ def compared(name, text):
     return without_intervals(text) if name.endswith(".csv") else grid(text, name.rpartition(".")[2])
 
 
+def miniatures():
+    """The miniatures of that commit, by name."""
+    plain = {**presets("model")["mini"], "pretrained": "embedded"}
+    tiled = {**plain, "architecture": "llava-next"}
+    starts = {
+        "mini": plain, "mini_next_p5": {**tiled, "patches": 5}, "mini_next_p9": {**tiled, "patches": 9},
+    }  # fmt: skip
+    found = dict(starts)
+    for name, start in starts.items():
+        for ratio in (0.5,) if name == "mini_next_p9" else (0.4, 0.5, 0.6):
+            found[f"{name}_pdrop_0{10 * ratio:g}"] = {**start, "train": "pdrop", "train_ratio": ratio}
+    return found
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
     """The files of all tables by name."""
@@ -65,7 +83,10 @@ def files(tmp_path_factory):
         folder = root / record["model"]["name"] / record["run_id"]
         folder.mkdir(parents=True)
         (folder / "record.json").write_text(line, encoding="utf-8")
-    reports = make_reports(to_runs(load_records(root)), "all")
+    groups = {"model": {**presets("model"), **miniatures()}, "strategy": presets("strategy")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commands, "presets", groups.get)
+        reports = make_reports(to_runs(load_records(root)), "all")
     return {name: text for report in reports for name, text in report.files().items()}
 
 
