@@ -4,6 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.store import Run
 from pdrop_eval.strategies.registry import info_of
 from pdrop_eval.utils.errors import UserError
 from tools.mini import rank
@@ -32,6 +34,70 @@ def board(*blocks, vanilla=(80.0, 50.0, 90.0)):
 
 def cell(strategy, tokens, measured, published):
     return Cell(strategy, tokens, measured, published, 1, "")
+
+
+def add(root, strategy, score, tokens=None, n=120, model="mini576", sha256="ab" * 32, **fields):
+    """Writes a run of `KEYS`, at a budget if `tokens` is given, with settings of its strategy."""
+    config = {"strategy": {"_target_": "a.B", **fields}, "limit": n, "budget": {"tokens": tokens}}
+    header = {
+        "config": config,
+        "limit": n,
+        "model": {
+            "name": model, "sha256": sha256, "size": "mini576", "patches": 1, "architecture": "llava-1.5",
+            "train": "vanilla", "train_ratio": None,
+        },
+        "strategy": {"name": strategy, "fields": fields},
+        "suite": {"name": "mini", "source": "rendered"},
+        "changes": [
+            *([f"budget.tokens={tokens}"] if tokens else []),
+            *(f"strategy.{key}={value}" for key, value in fields.items()),
+        ],
+        "efficiency": {"image_tokens": 576, "image_tokens_per_layer": [tokens or 576] * 16, "measured": True},
+    }  # fmt: skip
+    identity = {"config": config, "name": strategy, "model": model, "sha256": sha256}
+    with Run.open(root, model, strategy, identity, header) as run:
+        for key in KEYS:
+            entry = {"benchmark": key, "metric": "m", "score": score, "stderr": 1.0, "n": n}
+            run.add_task(benchmarks()[key].task, {**entry, "data_sha256": f"data of {n}"}, [])
+        run.complete()
+
+
+def ranked(root):
+    """The runs that are compared: two strategies at three budgets, and CDPruner with its text tower."""
+    add(root, "vanilla", 80.0)
+    for tokens in rank.BUDGETS:
+        add(root, "fastv", 60.0, tokens)
+        add(root, "sparsevlm", 70.0, tokens)
+        add(root, "cdpruner", 75.0, tokens, text_tower="embedded:mini576_clip")
+    add(root, "prumerge_plus", 78.0)
+
+
+def test_what_else_a_shelf_has_changes_nothing(tmp_path):
+    """Variations, strategies that aren't compared, other models; most of the runs ask other questions."""
+    ranked(tmp_path / "rank")
+    ranked(tmp_path / "shelf")
+    add(tmp_path / "shelf", "sparsevlm", 1.0, version="1.0")
+    add(tmp_path / "shelf", "vanilla", 90.0, model="mini576_pdrop_05", sha256="cd" * 32)
+    for tokens in rank.BUDGETS:
+        add(tmp_path / "shelf", "fastv", 1.0, tokens, n=240, rope=False)
+        add(tmp_path / "shelf", "sparsevlm", 1.0, tokens, n=240, version="plus")
+        add(tmp_path / "shelf", "vispruner", 1.0, tokens, model="mini576_pdrop_05", sha256="cd" * 32)
+        for name in ("random", "pool", "fastervlm"):
+            add(tmp_path / "shelf", name, 1.0, tokens, n=240)
+    alone, among = (rank.board_of(tmp_path / name, "mini576", "budgets") for name in ("rank", "shelf"))
+    assert len(cells(alone)) == 9
+    assert cells(among) == cells(alone)
+    assert rank.asked(among) == "120 of each benchmark for every strategy"
+    assert rank._out(among) == rank._out(alone) != ""
+
+
+def test_runs_of_several_weights_are_not_mixed(tmp_path):
+    ranked(tmp_path)
+    add(tmp_path, "divprune", 77.0, 64, sha256="cd" * 32)
+    with pytest.raises(UserError, match="with 2 checkpoints"):
+        rank.board_of(tmp_path, "mini576", "budgets")
+    with pytest.raises(UserError, match=r"No run of mini576_next.*make rank"):
+        rank.board_of(tmp_path, "mini576_next", "budgets")
 
 
 def test_a_cell_compares_what_both_have_each_in_percent_of_its_own():

@@ -1,14 +1,17 @@
 """How well the miniature's order of strategies predicts that of LLaVA-1.5-7B: `make rank`.
 
-    python -m tools.mini.rank --root results/rank --out results/figures
+    python -m tools.mini.rank --root results/shelf --out results/figures
 
+The records are those of one model without dropping and under the strategies that are compared, as each is
+published; whatever else the folder has is passed over.
 A cell is a strategy at a budget, 192, 128 or 64 of 576 tokens or the same share of another number. What is
 compared is the mean over benchmarks of the score in percent of the model's own without dropping: measured
 here, and published for the 7B model, over the benchmarks that both have. Where a source prints that mean
 alone, it is taken as it is. A cell that isn't published, or can't be run here, doesn't enter.
 
 Spearman's rank correlation is over all cells; its interval resamples strategies, each with all its cells.
-The training recipe may be chosen on the strategies of `CHOSEN_ON` alone; the others are the test.
+The recipe of the model's start may be chosen on the strategies of `CHOSEN_ON` alone; the others are the
+test.
 """
 
 import argparse
@@ -19,14 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pdrop_eval.records.rows.run import to_runs
+from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.store import load_records
 from pdrop_eval.report.budgets.board.blocks import Board, boards
+from pdrop_eval.report.budgets.board.rows import Row, row_of
 from pdrop_eval.report.budgets.board.words import asked
 from pdrop_eval.report.budgets.published import AVERAGE, Printed, printed_rows
 from pdrop_eval.report.tables.notes import questions, settings
-from pdrop_eval.report.tables.spec import find_table
-from pdrop_eval.strategies.registry import info_of
+from pdrop_eval.report.tables.spec import Table, find_table
+from pdrop_eval.strategies.registry import VANILLA, info_of
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.terminal.cli import ending
@@ -34,6 +38,7 @@ from pdrop_eval.utils.terminal.cli import ending
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+MINIATURE = "mini576"
 MODEL, WHOLE, BUDGETS = "llava-1.5-7b", 576, (192, 128, 64)
 CLOSE = 0.01  # budgets whose shares differ by no more are the same
 # Fixed before any of them was measured on the miniature of 576 tokens: of each kind one half.
@@ -100,8 +105,7 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
         near = [b for b in BUDGETS if block.share is not None and abs(block.share - b / WHOLE) <= CLOSE]
         for row in block.rows if near else ():
             sources = printed.get((row.info.name, near[0]), [])
-            other = [word for word in row.words if not word.startswith(NEEDED)]  # than as published
-            if row.run is None or other or row.info.name not in (*CHOSEN_ON, *TESTED_ON):
+            if row.run is None or not _is_compared(row):
                 continue
             if row.own and (row.tokens is None or abs(row.tokens - near[0]) > CLOSE * WHOLE):
                 continue  # its own setting is another budget, though this block is the nearest
@@ -122,6 +126,21 @@ def cells(board: Board, group: str = "all") -> list[Cell]:
                 values = _mean(own, shared), theirs
                 found.append(Cell(row.info.name, near[0], *values, len(shared), best.source))
     return found
+
+
+def _is_compared(row: Row) -> bool:
+    """Whether it is of a strategy of either half, with the settings that are published."""
+    other = [word for word in row.words if not word.startswith(NEEDED)]
+    return row.info.name in (*CHOSEN_ON, *TESTED_ON) and not other
+
+
+def of_model(runs: Iterable[Run], model: str, table: Table) -> list[Run]:
+    """The runs that are compared, of all that a folder has: those of the model, and vanilla's."""
+    return [
+        run
+        for run in runs
+        if run.model == model and (run.strategy == VANILLA or _is_compared(row_of(run, table, ())))
+    ]
 
 
 def _mean(values: Mapping[str, float], names: Sequence[str]) -> float:
@@ -281,26 +300,42 @@ def table(found: Iterable[Cell]) -> str:
 def main() -> None:
     """Parse the command line, compare, and write the figure, its data and its page."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("results/rank"), help="folder of the records")
+    parser.add_argument("--root", type=Path, default=Path("results/shelf"), help="folder of the records")
+    parser.add_argument("--model", default=MINIATURE, help="whose order is compared")
     parser.add_argument("--table", default="budgets", help="the table whose columns are compared")
     parser.add_argument("--out", type=Path, default=Path("results/figures"), help="where the figure goes")
     options = parser.parse_args()
     with ending("error"):
-        write(options.root, options.table, options.out)
+        write(options.root, options.model, options.table, options.out)
 
 
-def write(root: Path, name: str, out: Path) -> None:
+def board_of(root: Path, model: str, name: str) -> Board:
+    """The model's runs of a folder, sorted into the blocks of a table.
+
+    Raises:
+        UserError: There are none, or they are of several suites or weights.
+    """
+    spec = find_table(name)
+    found = boards(spec, of_model(to_runs(load_records(root)), model, spec))
+    ours = [board for board in found if board.architecture == "llava-1.5"]
+    if not ours:
+        raise UserError(f"No run of {model}, a LLaVA-1.5, at a budget is in {root}. Run first: make rank")
+    kinds = sorted({(board.model, board.suite) for board in ours})
+    weights = {run.checkpoint for board in ours for run in board.runs}
+    if len(ours) > 1 or len(weights) > 1:
+        names = ", ".join(f"{model} on suite={suite}" for model, suite in kinds)
+        raise UserError(
+            f"{root} has runs of {model} that are not of one suite and one checkpoint: {names}, with "
+            f"{len(weights)} checkpoints. Name a folder with those of one: --root DIR"
+        )
+    return ours[0]
+
+
+def write(root: Path, model: str, name: str, out: Path) -> None:
     """What the command does. Raises UserError."""
     from pdrop_eval.report.figures.style import drawing, saved
 
-    found = boards(find_table(name), to_runs(load_records(root)))
-    ours = [board for board in found if board.architecture == "llava-1.5"]
-    if not ours:
-        raise UserError(f"No run of a LLaVA-1.5 at a budget is in {root}. Run first: make rank")
-    if len(ours) > 1:
-        names = ", ".join(board.model for board in ours)
-        raise UserError(f"{root} has runs of several models: {names}. Name a folder with those of one.")
-    board = ours[0]
+    board = board_of(root, model, name)
     known = cells(board)
     page = (
         f"# The miniature's order of strategies and the published one\n\n{PAGE}\n{summary(board)}\n"
@@ -322,9 +357,10 @@ A cell is a strategy at a budget: 192, 128 or 64 of 576 image tokens. Compared i
 the score in percent of the model's own without dropping, on the miniature and as published of LLaVA-1.5-7B,
 over the benchmarks that both have. A cell without a published number doesn't enter. The interval resamples
 strategies. Cells of three budgets in one order agree in part by themselves, as fewer tokens score lower
-everywhere: the last three lines are of one budget each. The recipe of the miniature may be chosen on the
-first half of the strategies; the held-out half is the test. Its last stage was thought of after an earlier
-measurement of both halves (the model's card says why), so the held-out half is no untouched test of it.
+everywhere: the last three lines are of one budget each. The recipe of the miniature's start may be chosen on
+the first half of the strategies; the held-out half is the test. The last stage of that start was thought of
+after an earlier measurement of both halves (the model's card says why), so the held-out half is no untouched
+test of it.
 
 Recognition is GQA, MMBench, MME, POPE, ScienceQA and VQAv2, reading is TextVQA. Some cells are means that a
 source prints without their parts: they are in no group. Most published numbers are copies in other papers'
