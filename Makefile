@@ -195,7 +195,7 @@ budgets: $(STAMP)  ## Ten strategies at three budgets: results/tables/budgets.md
 rank: $(STAMP)  ## Compare the order of strategies with the published one
 	@status=0; $(RANKED) || status=$$?; \
 		[ $$status -gt 1 ] || $(BIN)/python -m tools.mini.rank --root $(BUDGETS) || status=$$?; exit $$status
-	$(BIN)/python -m tools.mini.cards.card --architecture llava576 --written
+	$(BIN)/python -m tools.mini.cards.member_card --written pdrop_eval/models/checkpoints/mini576
 
 # Runs that failed (status 1) leave rows with the reason, and the table is made all the same.
 SHELF = $(call records,results/shelf)

@@ -9,16 +9,24 @@ import pytest
 from pdrop_eval.benchmarks.rendered import suite
 from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.strategies.fastv import FastV
-from pdrop_eval.utils.paths import MINI_BASE, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.utils.presets import DEFAULT_SIZE, model_configs
 from tools.mini import answer
-from tools.mini.cards.member_card import own_strategy
+from tools.mini.cards.member_card import LEAST, own_strategy
+from tools.mini.family import BASE, STARTS
 
-SHIPPED = sorted([MINI_CHECKPOINT, *(path for path in MINI_CHECKPOINTS.glob("*") if path.is_dir())])
-CARDED = [folder for folder in SHIPPED if (folder / "card.json").is_file()]
-MAIN = [folder for folder in CARDED if folder in (MINI_BASE, MINI_CHECKPOINT)]
-FIRST = 30  # questions of each task that are asked again
-FEW = 3  # of the other members
-FAST = "mini_pdrop_05"
+SHIPPED = sorted(path for path in MINI_CHECKPOINTS.glob("*") if path.is_dir())
+START = STARTS / BASE  # in a clone, and in no wheel
+CARDED = [folder for folder in (*SHIPPED, START) if (folder / "card.json").is_file()]
+DEFAULT = MINI_CHECKPOINTS / DEFAULT_SIZE
+MAIN = (MINI_CHECKPOINT, DEFAULT, START)
+FIRST = {144: 30, 576: 15}  # questions of each task that are asked again, by image tokens
+FEW, FEW_TILED = 3, 2  # of the other members; a LLaVA-NeXT of 576 tokens takes seconds each
+NEEDED = {
+    144: 0.2,
+    576: 0.15,
+}  # what dropping 90% costs at least; one cell is one of 144 tokens, or four of 576
+FAST, TILED = "mini576_pdrop_05", "mini576_next"
 
 
 def mean(shares):
@@ -39,13 +47,19 @@ def name(folder):
     return folder.name
 
 
+def tokens(folder):
+    """Image tokens of a tile."""
+    vision = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vision_config"]
+    return (vision["image_size"] // vision["patch_size"]) ** 2
+
+
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(MINI_CHECKPOINT), pytest.param(MINI_BASE, marks=pytest.mark.whole)],
+    params=[DEFAULT, MINI_CHECKPOINT, pytest.param(START, marks=pytest.mark.whole)],
     ids=name,
 )
 def main(request):
-    """The start of the family and the default model, each with its card."""
+    """The start of the family, the default model and the smallest, each with its card."""
     return request.param, card_of(request.param), answer.load_mini(request.param)
 
 
@@ -53,10 +67,10 @@ def main(request):
 def asked(main):
     """Exact match on the first questions, now: with the image, without, and with 10% of it."""
     folder, _, mini = main
-    own = strategy_of(folder)
-    again = answer.answer_suite(*mini, own, questions=FIRST)
-    blank = answer.answer_suite(*mini, own, blank=True, questions=FIRST)
-    few = answer.answer_suite(*mini, FastV(k=1, r=0.9), questions=FIRST)
+    own, first = strategy_of(folder), FIRST[tokens(folder)]
+    again = answer.answer_suite(*mini, own, questions=first)
+    blank = answer.answer_suite(*mini, own, blank=True, questions=first)
+    few = answer.answer_suite(*mini, FastV(k=1, r=0.9), questions=first)
     measured = {"image": again, "blank image": blank, "10% after 1 layer": few}
     return again, {name: answer.exact_match(found) for name, found in measured.items()}
 
@@ -67,7 +81,7 @@ def wrong(again, card):
     return sum(a != b for a, b in pairs) / len(pairs)
 
 
-@pytest.mark.parametrize("folder", SHIPPED, ids=name)
+@pytest.mark.parametrize("folder", [*SHIPPED, START], ids=name)
 def test_it_is_small_and_only_safetensors(folder):
     files = list(folder.iterdir())
     assert sum(file.stat().st_size for file in files) < 15_000_000
@@ -75,13 +89,28 @@ def test_it_is_small_and_only_safetensors(folder):
 
 
 def test_all_together_are_small():
-    assert sum(file.stat().st_size for folder in SHIPPED for file in folder.iterdir()) < 60_000_000
+    """With what the family begins with, which a clone has."""
+    assert sum(file.stat().st_size for folder in (*SHIPPED, START) for file in folder.iterdir()) < 60_000_000
+
+
+def test_every_model_that_ships_has_its_card():
+    read = {str(model["pretrained"]) for model in model_configs().values()}
+    names = {name.removeprefix("embedded:") for name in read if name.startswith("embedded:")}
+    assert {"mini", *names} <= {folder.name for folder in CARDED}
+    assert {folder.name for folder in SHIPPED} == {"mini", "mini576_clip", *names}
 
 
 @pytest.fixture(scope="module")
 def right_answers():
     """Of the whole suite, by task: rendered once for all cards."""
     return {task: [question.answer for _, question, _ in suite.render(task)] for task in suite.TASKS}
+
+
+def asked_for(folder):
+    """Questions of each task in a card: the tables ask LLaVA-NeXT of 576 tokens half of them."""
+    if folder == START:
+        return 60
+    return LEAST if folder.name.startswith(TILED) else 240
 
 
 @pytest.mark.slow
@@ -91,9 +120,11 @@ def test_the_card_counts_its_own_answers(folder, right_answers):
     assert set(card["answers"]) == set(suite.TASKS)
     for task, right in right_answers.items():
         given = card["answers"][task]
-        assert len(given) == len(right) == 240
-        assert card["exact_match"]["image"][task] == sum(map(eq, given, right)) / 240
-        assert card["exact_match"]["best constant answer"][task] == max(Counter(right).values()) / 240
+        n = len(given)
+        assert n == asked_for(folder)
+        assert len(right) == 240
+        assert card["exact_match"]["image"][task] == sum(map(eq, given, right[:n])) / n
+        assert card["exact_match"]["best constant answer"][task] == max(Counter(right[:n]).values()) / n
 
 
 def members():
@@ -107,7 +138,8 @@ def members():
 
 @pytest.mark.parametrize("folder", members())
 def test_a_member_gives_the_answers_of_its_card(folder):
-    again = answer.answer_suite(*answer.load_mini(folder), strategy_of(folder), questions=FEW)
+    few = FEW_TILED if folder.name.startswith(TILED) else FEW
+    again = answer.answer_suite(*answer.load_mini(folder), strategy_of(folder), questions=few)
     assert wrong(again, card_of(folder)) <= 0.05
 
 
@@ -135,6 +167,7 @@ def test_it_needs_the_image(main, asked):
 
 
 @pytest.mark.slow
-def test_it_needs_many_image_tokens(asked):
+def test_it_needs_many_image_tokens(main, asked):
     """Without 90% of them after the first layer, the loss is visible."""
-    assert mean(asked[1]["image"]) - mean(asked[1]["10% after 1 layer"]) > 0.2
+    least = NEEDED[tokens(main[0])]
+    assert mean(asked[1]["image"]) - mean(asked[1]["10% after 1 layer"]) > least

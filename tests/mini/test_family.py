@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from safetensors.torch import load_file
 from pdrop_eval.records.rows.training_info import Training, differences
 from pdrop_eval.run.config.compose import compose_config
 from pdrop_eval.utils.errors import UserError
-from pdrop_eval.utils.paths import CONF, MINI_CHECKPOINT, MINI_CHECKPOINTS
+from pdrop_eval.utils.paths import CONF, MINI_CHECKPOINTS
+from pdrop_eval.utils.presets import DEFAULT_SIZE, model_configs
 from tools.mini import family
 from tools.mini.family import FAMILY
 from tools.mini.training.model import build_model, build_processor
@@ -57,15 +59,19 @@ def dirs(tmp_path):
     return tmp_path / "work", tmp_path / "shipped"
 
 
-def test_the_members_are_the_models_of_the_tables(monkeypatch):
-    conf = {path.stem for path in (CONF / "model").glob("mini*.yaml")}
-    read = {name: member for name, member in FAMILY.items() if not member.is_wide}
-    assert set(read) == conf - {"mini_qwen2_5_vl"}  # which has a training of its own
-    for name, member in read.items():
+def test_the_members_are_the_models_of_the_tables():
+    """Each is read by a model, and each model of the miniatures' size reads one."""
+    models = {name: model for name, model in model_configs().items() if model["size"] == DEFAULT_SIZE}
+    assert {model["pretrained"] for model in models.values()} == {f"embedded:{name}" for name in FAMILY}
+    for name in models:
         model = compose_config([f"model={name}"]).model
+        member = FAMILY[model.pretrained.removeprefix("embedded:")]
         assert (model.train, model.train_ratio) == ("pdrop" if member.ratio else "vanilla", member.ratio)
+        assert model.architecture == ("llava-next" if member.grids else "llava-1.5")
+    for member in FAMILY.values():
         assert (CONF / "recipe" / f"{member.recipe}.yaml").is_file()
         assert (CONF / "model" / f"{member.model}.yaml").is_file()
+        assert family._DATA_OF[member.recipe] in family.RENDERED
 
 
 def test_members_of_an_architecture_differ_in_their_strategy_alone():
@@ -77,85 +83,64 @@ def test_members_of_an_architecture_differ_in_their_strategy_alone():
 
 
 def test_a_member_is_shipped_where_its_model_is_read():
-    assert family.shipped("mini") == MINI_CHECKPOINT
-    assert family.shipped("mini_next_p9") == MINI_CHECKPOINTS / "mini_next_p9"
-
-
-def test_members_of_576_tokens_lie_beside_their_start(tmp_path):
-    assert family.shipped("mini576_pdrop_05") == family.WIDE / "mini576_pdrop_05"
-    assert family.start_of(FAMILY["mini576"], tmp_path) == str(family.WIDE / "mini576_base")
-    line = family.command(FAMILY["mini576_pdrop_05"], "there", tmp_path)
-    assert line[3:] == [
-        "model=mini", "model.pretrained=there", "recipe=mini576", "phases=[instruct]", "strategy=pdrop",
-        "strategy.ratio=0.5", f"output={tmp_path / 'mini576_pdrop_05'}",
-    ]  # fmt: skip
-    nine = FAMILY["mini576_next_p9_pdrop_05"]
-    assert (nine.start, nine.shape) == ("mini576_next_p5_pdrop_05", "LLaVA-NeXT p9")
-    assert family.command(nine, "there", tmp_path)[3:6] == [
-        "model=mini_next_p9", "model.pretrained=there", "recipe=mini576_next_p9",
-    ]  # fmt: skip
-    for member in FAMILY.values():
-        assert (CONF / "recipe" / f"{member.recipe}.yaml").is_file()
-        assert family._DATA_OF[member.recipe] in family.RENDERED
+    assert family.shipped("mini576") == MINI_CHECKPOINTS / "mini576"
+    assert family.shipped("mini576_next_pdrop_05") == MINI_CHECKPOINTS / "mini576_next_pdrop_05"
 
 
 def test_the_command_line_says_all(tmp_path):
-    line = family.command(FAMILY["mini_pdrop_04"], "embedded:mini_base", tmp_path, ["seed=3"])
+    line = family.command(FAMILY["mini576_pdrop_05"], "there", tmp_path, ["seed=3"])
     assert line[1:] == [
-        "-m", "pdrop_eval.run.train.cli", "model=mini", "model.pretrained=embedded:mini_base",
-        "recipe=mini_family", "phases=[instruct]", "strategy=pdrop", "strategy.ratio=0.4",
-        f"output={tmp_path / 'mini_pdrop_04'}", "seed=3",
+        "-m", "pdrop_eval.run.train.cli", "model=mini576", "model.pretrained=there", "recipe=mini576",
+        "phases=[instruct]", "strategy=pdrop", "strategy.ratio=0.5",
+        f"output={tmp_path / 'mini576_pdrop_05'}", "seed=3",
     ]  # fmt: skip
-    line = family.command(FAMILY["mini_next_p9"], "there", tmp_path)
-    assert line[3:6] == ["model=mini_next_p9", "model.pretrained=there", "recipe=mini_next_p9"]
+    line = family.command(FAMILY["mini576_next"], "there", tmp_path)
+    assert line[3:6] == ["model=mini576_next_p9", "model.pretrained=there", "recipe=mini576_next"]
     assert "strategy=vanilla" in line
 
 
 def test_what_is_missing_is_planned_with_what_it_starts_from(trained, dirs):
-    names = [member.name for member in family.plan(["mini_next_p9_pdrop_05"], *dirs)]
-    assert names == ["mini_pdrop_05", "mini_next_p5_pdrop_05", "mini_next_p9_pdrop_05"]
-    trained("mini_pdrop_05")
-    names = [member.name for member in family.plan(["mini_next_p9_pdrop_05"], *dirs)]
-    assert names == ["mini_next_p5_pdrop_05", "mini_next_p9_pdrop_05"]
-    assert len(family.plan([], *dirs)) == 9
-    with pytest.raises(UserError, match=r"member of the family: 'mini_05'.*mini_pdrop_05"):
-        family.plan(["mini_05"], *dirs)
-
-
-def test_members_of_576_tokens_are_planned_from_where_they_ship(tmp_path, monkeypatch):
-    monkeypatch.setattr(family, "WIDE", tmp_path)
-    assert family.plan(["mini576_pdrop_05"], tmp_path / "work") == [FAMILY["mini576_pdrop_05"]]
+    names = [member.name for member in family.plan(["mini576_next_pdrop_05"], *dirs)]
+    assert names == ["mini576_pdrop_05", "mini576_next_pdrop_05"]
+    trained("mini576_pdrop_05")
+    names = [member.name for member in family.plan(["mini576_next_pdrop_05"], *dirs)]
+    assert names == ["mini576_next_pdrop_05"]
+    assert [member.name for member in family.plan([], *dirs)] == [
+        "mini576", "mini576_next", "mini576_next_pdrop_05",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"member of the family: 'mini576_05'.*mini576_pdrop_05"):
+        family.plan(["mini576_05"], *dirs)
 
 
 def test_what_is_shipped_is_trained_again_when_asked_to(trained, dirs):
     work, root = dirs
-    made = trained("mini")
-    family.export(FAMILY["mini"], work, root)
+    made = trained("mini576")
+    family.export(FAMILY["mini576"], work, root)
     shutil.rmtree(made)
-    assert family.plan(["mini"], work, root) == []
-    assert family.plan(["mini"], work, root, again=True) == [FAMILY["mini"]]
-    assert family.plan(["mini_next_p5"], work, root, again=True) == [FAMILY["mini_next_p5"]]
+    assert family.plan(["mini576"], work, root) == []
+    assert family.plan(["mini576"], work, root, again=True) == [FAMILY["mini576"]]
+    assert family.plan(["mini576_next"], work, root, again=True) == [FAMILY["mini576_next"]]
 
 
 def test_a_llava_next_begins_with_the_llava_of_its_own_strategy(trained, dirs):
-    trained("mini_pdrop_05")
-    start = family.start_of(FAMILY["mini_next_p5_pdrop_05"], *dirs)
-    assert json.loads((dirs[0] / "mini_next_p5_pdrop_05_start" / "config.json").read_text())[
-        "model_type"
-    ] == ("llava_next")
-    assert start == str(dirs[0] / "mini_next_p5_pdrop_05_start")
-    assert family.start_of(FAMILY["mini"], *dirs) == "embedded:mini_base"
-    with pytest.raises(UserError, match="begins with mini_next_p5, which isn't trained"):
-        family.start_of(FAMILY["mini_next_p9"], *dirs)
+    trained("mini576_pdrop_05")
+    start = family.start_of(FAMILY["mini576_next_pdrop_05"], *dirs)
+    assert start == str(dirs[0] / "mini576_next_pdrop_05_start")
+    config = json.loads((Path(start) / "config.json").read_text())
+    assert config["model_type"] == "llava_next"
+    assert len(config["image_grid_pinpoints"]) == 19  # up to eight tiles
+    assert family.start_of(FAMILY["mini576"], *dirs) == str(family.STARTS / "mini576_base")
+    with pytest.raises(UserError, match="begins with mini576, which isn't trained"):
+        family.start_of(FAMILY["mini576_next"], *dirs)
 
 
 def test_an_export_has_weights_record_and_log_and_nothing_of_another_training(trained, dirs):
     work, root = dirs
-    made = trained("mini_pdrop_05")
-    folder = family.shipped("mini_pdrop_05", root)
+    made = trained("mini576_pdrop_05")
+    folder = family.shipped("mini576_pdrop_05", root)
     folder.mkdir(parents=True)
     (folder / "curve.svg").write_text("of another one")
-    assert family.export(FAMILY["mini_pdrop_05"], work, root) == folder
+    assert family.export(FAMILY["mini576_pdrop_05"], work, root) == folder
     names = {path.name for path in folder.iterdir()}
     assert names == {path.name for path in made.iterdir() if path.is_file()} | {"training_log.jsonl"}
     found = load_file(folder / "model.safetensors")
@@ -166,7 +151,7 @@ def test_an_export_has_weights_record_and_log_and_nothing_of_another_training(tr
         {"phase": "instruct", "step": 2, "loss": 0.25},
     ]
     record = json.loads((folder / "training_record.json").read_text())
-    assert record["base"] == {"name": "mini_base", "sha256": "hash of mini_base"}
+    assert record["base"] == {"name": "mini576_base", "sha256": "hash of mini576_base"}
     assert not {"losses", "identity"} & record["phases"][0].keys()
 
 
@@ -174,26 +159,24 @@ def test_the_chain_of_trainings_is_in_the_record_and_makes_a_fair_pair(trained, 
     work, root = dirs
     records = []
     for end in ("", "_pdrop_05"):
-        for name in ("mini", "mini_next_p5", "mini_next_p9"):
+        for name in ("mini576", "mini576_next"):
             trained(name + end)
             family.export(FAMILY[name + end], work, root)
-        path = family.shipped(f"mini_next_p9{end}", root) / "training_record.json"
+        path = family.shipped(f"mini576_next{end}", root) / "training_record.json"
         records.append(Training.of(json.loads(path.read_text())))
-    before = records[1].before
-    assert records[1].start.startswith("mini_next_p5_pdrop_05 as LLaVA-NeXT p9")
-    assert before.start.startswith("mini_pdrop_05 as LLaVA-NeXT p5")
-    assert before.before.start.startswith("mini_base")
+    assert records[1].start.startswith("mini576_pdrop_05 as LLaVA-NeXT p9")
+    assert records[1].before.start.startswith("mini576_base")
     assert differences(records) == []
 
 
 def test_settings_that_a_training_left_are_put_right(trained, dirs):
-    made = trained("mini")
+    made = trained("mini576")
     for name, change in (
         ("tokenizer_config.json", {"padding_side": "right", "is_local": True}),
         ("config.json", {"dtype": "float32"}),
     ):
         (made / name).write_text(json.dumps({**json.loads((made / name).read_text()), **change}))
-    folder = family.export(FAMILY["mini"], *dirs)
+    folder = family.export(FAMILY["mini576"], *dirs)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
     assert settings["padding_side"] == "left"
     assert "is_local" not in settings
@@ -202,10 +185,10 @@ def test_settings_that_a_training_left_are_put_right(trained, dirs):
 
 
 def test_only_bfloat16_is_shipped(trained, dirs):
-    folder = trained("mini")
+    folder = trained("mini576")
     build_model().save_pretrained(folder)
     with pytest.raises(UserError, match=r"are F32; .* save_dtype=bfloat16"):
-        family.export(FAMILY["mini"], *dirs)
+        family.export(FAMILY["mini576"], *dirs)
 
 
 def options(dirs, **changes):
@@ -218,15 +201,15 @@ def test_the_command_trains_what_is_missing_and_exports_what_is_new(trained, dir
 
     def run(line, check):
         lines.append(line)
-        trained("mini_pdrop_05")
+        trained("mini576_pdrop_05")
         return subprocess.CompletedProcess(line, 0)
 
     monkeypatch.setattr(family, "render_data", lambda *_: None)
     monkeypatch.setattr(subprocess, "run", run)
-    family.run(["mini_pdrop_05"], ["seed=3"], options(dirs))
+    family.run(["mini576_pdrop_05"], ["seed=3"], options(dirs))
     assert [line[-1] for line in lines] == ["seed=3"]
-    assert family.is_trained(family.shipped("mini_pdrop_05", dirs[1]))
-    family.run(["mini_pdrop_05"], [], options(dirs))
+    assert family.is_trained(family.shipped("mini576_pdrop_05", dirs[1]))
+    family.run(["mini576_pdrop_05"], [], options(dirs))
     assert len(lines) == 1
     assert "Nothing to do" in capsys.readouterr().out
 
@@ -234,5 +217,5 @@ def test_the_command_trains_what_is_missing_and_exports_what_is_new(trained, dir
 def test_a_training_that_fails_ends_the_command(dirs, monkeypatch):
     monkeypatch.setattr(family, "render_data", lambda *_: None)
     monkeypatch.setattr(subprocess, "run", lambda line, check: subprocess.CompletedProcess(line, 2))
-    with pytest.raises(UserError, match="mini_pdrop_04 ended with status 2"):
-        family.run(["mini_pdrop_04"], [], options(dirs))
+    with pytest.raises(UserError, match="mini576_pdrop_05 ended with status 2"):
+        family.run(["mini576_pdrop_05"], [], options(dirs))

@@ -153,6 +153,14 @@ def test_what_is_run_is_shown_from_the_same_records(make, target, run, shown):
     assert ran.endswith(" tasks=[gqa] results=mine")
 
 
+def test_the_order_of_strategies_gets_into_the_card_of_the_model_that_was_compared(make):
+    done, asked = make("rank")
+    assert done.returncode == 0, done.stderr
+    assert asked[-2] == "python -m tools.mini.rank --root results/shelf"
+    card = "pdrop_eval/models/checkpoints/mini576"
+    assert asked[-1] == f"python -m tools.mini.cards.member_card --written {card}"
+
+
 @pytest.mark.parametrize("changed", ["pyproject.toml", "constraints.txt"])
 def test_new_requirements_are_installed(make, tmp_path, changed):
     make("setup")

@@ -1,6 +1,6 @@
 """The miniature as LLaVA-NeXT: the same weights, told to look at an overview and at the tiles of a grid.
 
-    python -m tools.mini.next --from pdrop_eval/models/checkpoints/mini --anyres p5 --out outputs/next_p5
+    python -m tools.mini.next --from pdrop_eval/models/checkpoints/mini576 --anyres p9 --out outputs/next_p9
 
 What comes out is where a training starts from, and no model to evaluate: nothing in it has seen a tile yet.
 """

@@ -11,12 +11,24 @@ import json
 import math
 import platform
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
 from pdrop_eval.utils.paths import MINI_CHECKPOINTS
-from tools.mini.cards.targets import NAMES, SHARES, dropped, target_table, targets
+from tools.mini.cards.targets import (
+    ABOVE,
+    BLANK_IMAGE,
+    CONSTANT,
+    NAMES,
+    POSITIONS_KEPT,
+    PYRAMID,
+    SHARES,
+    dropped,
+    target_table,
+    targets,
+)
 from tools.mini.training.checkpoints import load_state
 from tools.mini.training.vocabulary import QWEN_TOKENS, TOKENS
 
@@ -54,6 +66,62 @@ def depths(layers: int) -> tuple[int, ...]:
     return 1, layers // 4, layers // 2, 3 * layers // 4
 
 
+def drops(model_type: str, layers: Iterable[int], shares: Sequence[float] = SHARES) -> dict[str, Any]:
+    """The settings that are measured, by what a card calls them: PyramidDrop's, and single drops.
+
+    Args:
+        model_type: of the checkpoint's config.
+        layers: after which FastV's rule drops once.
+        shares: of the image tokens that it keeps.
+    """
+    from pdrop_eval.strategies.fastv import FastV
+    from pdrop_eval.strategies.pyramiddrop import PyramidDrop
+
+    kept = PyramidDrop(positions="keep")
+    # Positions of more than one dimension can't be renumbered.
+    both = model_type == "llava"
+    found = {PYRAMID: PyramidDrop(), POSITIONS_KEPT: kept} if both else {PYRAMID: kept}
+    return found | {
+        dropped(share, depth): FastV(k=depth, r=1 - share) for depth in layers for share in shares
+    }
+
+
+def ask(
+    mini: tuple[Any, Any],
+    strategies: Mapping[str, Any],
+    questions: int,
+    known: Mapping[str, dict[str, list[str]]] | None = None,
+) -> dict[str, dict[str, list[str]]]:
+    """Answers by setting and task: with the image, with a blank one, the best constant, with each strategy.
+
+    Args:
+        mini: a model and its processor.
+        strategies: by what the setting is called.
+        questions: the first of each task.
+        known: answers that need not be asked for, by setting.
+    """
+    from tools.mini.answer import answer_suite, best_constant, exact_match
+
+    found = dict(known or {})
+    for name, strategy in {"image": None, BLANK_IMAGE: None, CONSTANT: None, **strategies}.items():
+        if name in found:
+            continue
+        if name == CONSTANT:
+            found[name] = best_constant(questions)
+        else:
+            found[name] = answer_suite(*mini, strategy, name == BLANK_IMAGE, questions)
+        print(f"{name}: {100 * sum(exact_match(found[name]).values()) / len(TASKS):.1f}", flush=True)
+    return found
+
+
+def reached(answers: Mapping[str, dict[str, list[str]]], layers: int) -> dict[str, dict]:
+    """What of the targets answers to the same questions reach, by setting; `layers` are the decoder's."""
+    from tools.mini.answer import exact_match, is_right
+
+    measured = {name: exact_match(given) for name, given in answers.items()}
+    return targets(measured, {name: is_right(given) for name, given in answers.items()}, layers)
+
+
 def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict, dict]:
     """Exact match by task, what of it was aimed at, and the answers with the image.
 
@@ -63,38 +131,13 @@ def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict, dict]
         folder: of the checkpoint.
         questions: the first of each task.
     """
-    from pdrop_eval.strategies.fastv import FastV
-    from pdrop_eval.strategies.pyramiddrop import PyramidDrop
-    from tools.mini.answer import answer_suite, best_constant, exact_match, is_right, load_mini
+    from tools.mini.answer import exact_match, load_mini
 
     model, processor = load_mini(folder)
-    right: dict[str, dict[str, list[bool]]] = {}
-
-    def asked(name: str, strategy=None, blank: bool = False) -> dict:
-        answers = answer_suite(model, processor, strategy, blank, questions)
-        right[name] = is_right(answers)
-        measured[name] = exact_match(answers)
-        print(f"{name}: {100 * sum(measured[name].values()) / len(TASKS):.1f}", flush=True)
-        return answers
-
-    measured: dict[str, dict[str, float]] = {}
-    answers = asked("image")
-    asked("blank image", blank=True)
-    constant = best_constant(questions)
-    right["best constant answer"], measured["best constant answer"] = (
-        is_right(constant),
-        exact_match(constant),
-    )
-    # Positions of more than one dimension can't be renumbered.
-    can_renumber = model.config.model_type == "llava"
-    asked("PyramidDrop, λ=0.5", PyramidDrop() if can_renumber else PyramidDrop(positions="keep"))
-    if can_renumber:
-        asked("PyramidDrop, positions kept", PyramidDrop(positions="keep"))
     layers = model.config.text_config.num_hidden_layers
-    for depth in depths(layers):
-        for share in SHARES:
-            asked(dropped(share, depth), FastV(k=depth, r=1 - share))
-    return measured, targets(measured, right, layers), answers
+    answers = ask((model, processor), drops(model.config.model_type, depths(layers)), questions)
+    measured = {name: exact_match(given) for name, given in answers.items()}
+    return measured, reached(answers, layers), answers["image"]
 
 
 def _log(folder: Path, name: str = "training_log.jsonl") -> list[dict]:
@@ -153,6 +196,12 @@ def exact_match_table(measured: dict) -> str:
     return "\n".join([*rows, "| mean | " + " | ".join(f"{mean:.1f}" for mean in means) + " |"])
 
 
+def above_chance(measured: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """The tasks that are at least 20 points above a blank image and the best constant answer."""
+    chance = {t: max(measured[BLANK_IMAGE][t], measured[CONSTANT][t]) for t in TASKS}
+    return [t for t in TASKS if measured["image"][t] - chance[t] >= ABOVE]
+
+
 def print_sizes(answers: dict[str, list[str]]) -> str:
     """Exact match on large text and on small print, of the tasks that ask for both: a Markdown table."""
     from pdrop_eval.benchmarks.rendered.suite import render
@@ -170,8 +219,7 @@ def print_sizes(answers: dict[str, list[str]]) -> str:
 
 def write_card(folder: Path, measured: dict, aims: dict, answers: dict, run: dict) -> None:
     """`README.md` and `card.json` beside the weights."""
-    chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
-    above = [t for t in TASKS if measured["image"][t] - chance[t] >= 0.2]
+    above = above_chance(measured)
     questions = len(answers[TASKS[0]])
     deviation = 100 * math.sqrt(0.25 / questions)
     card = {"exact_match": measured, "targets": aims, "training": run, "answers": answers}
@@ -184,7 +232,6 @@ def write_card(folder: Path, measured: dict, aims: dict, answers: dict, run: dic
         .format(
             table=exact_match_table(measured),
             targets=target_table(aims),
-            rank=rank_table(folder),
             sizes=print_sizes(answers),
             vocabulary=len(QWEN_TOKENS if kind == "qwen2_5_vl" else TOKENS),
             tasks=len(TASKS),

@@ -1,23 +1,22 @@
 """The model card of a member of the family: what it is, how it was trained, what was measured of it.
 
-    python -m tools.mini.cards.member_card pdrop_eval/models/checkpoints/mini_pdrop_05
+    python -m tools.mini.cards.member_card pdrop_eval/models/checkpoints/mini576_pdrop_05
+    python -m tools.mini.cards.member_card --written    # the pages again, from what was measured
 
 Nothing in a card is written by hand: sizes are those of its config.json, the training is that of its
 training_record.json, and scores are those of the evaluation records in results/runs, if they are of these
-very weights. What no record has is measured here.
+very weights. What no record has is measured here. A LLaVA-1.5 that was trained without dropping is what
+strategies are compared on: of it, the card has also what was aimed at.
 """
 
 import argparse
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
-from pdrop_eval.models import families
-from pdrop_eval.models.pictures.tiling import patches, tile_size
 from pdrop_eval.records.rows.run import Run, pick, to_runs
 from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -28,70 +27,100 @@ from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.terminal.cli import ending
 from pdrop_eval.utils.text import numbers
-from tools.mini.cards.card import NAMES, exact_match_table, print_sizes
+from tools.mini.cards.card import ask, drops, reached
+from tools.mini.cards.member import Member
+from tools.mini.cards.member_page import write_page
+from tools.mini.cards.targets import BLANK_IMAGE, CONSTANT, NAMES, SHARES
+from tools.mini.family import FAMILY, is_trained, shipped
 
 RUNS = Path("results/runs")
 SUITE = "mini"
 BLANK = 60  # questions of each task that are asked with a blank image: enough to tell that it is needed
-_SETTINGS = ("batch_size", "learning_rate", "schedule", "warmup_ratio", "weight_decay", "template", "train")
+LEAST = 120  # questions of each task that a record has at least: of fewer, a card says too little
 
 
-def write_card(folder: Path, root: Path = RUNS, questions: int = QUESTIONS) -> None:
+def write_card(folder: Path, root: Path = RUNS, questions: int = QUESTIONS, blank: int = BLANK) -> None:
     """Write README.md and card.json beside a member's weights. Raises UserError without a training record.
 
-    `questions`: of each task that are asked here, where no record has them all.
+    Args:
+        folder: of the weights.
+        root: of the evaluation records.
+        questions: of each task that are asked here, where no record has them all.
+        blank: of each task that are asked with a blank image, and for the targets.
     """
-    path = folder / "training_record.json"
-    if not path.is_file():
-        raise UserError(f"{folder} has no training_record.json: a card says how a model was trained.")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    training = Training.of(record)
+    member = Member.of(folder)
     runs = runs_of(folder, root)
-    measured, answers, source = measure(folder, training, runs, questions)
-    card = {"exact_match": measured, "answers": answers}
+    card = {**measure(member, runs, questions, blank), "scores": _scores(runs)}
     write_atomically(folder / "card.json", json.dumps(card, ensure_ascii=False) + "\n")
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    text = _card(record, training, config, folder, runs, measured, answers, source)
-    write_atomically(folder / "README.md", text)
+    write_page(member, card)
+
+
+def write_again(folder: Path) -> None:
+    """Write README.md again from card.json, if it is there: nothing is measured, and no record is read.
+
+    Raises:
+        UserError: The card is of another version.
+    """
+    path = folder / "card.json"
+    if not path.is_file():
+        return
+    card = json.loads(path.read_text(encoding="utf-8"))
+    if not {"exact_match", "answers", "blank", "source", "scores"} <= card.keys():
+        raise UserError(f"{path} is of an earlier version. Measure again: leave out --written.")
+    write_page(Member.of(folder), card)
 
 
 def runs_of(folder: Path, root: Path) -> list[Run]:
-    """The runs of these very weights on the whole rendered suite, one a strategy, in the tables' order."""
+    """The runs of these very weights on the rendered suite, one a strategy, in the tables' order."""
     weights = checkpoint_sha256(folder, None)
     of_it = [
         run
         for run in to_runs(load_records(root))
-        if run.checkpoint == weights and run.suite == SUITE and run.limit is None
+        if run.checkpoint == weights and run.suite == SUITE and (run.limit or QUESTIONS) >= LEAST
         if run.key is not None and not run.key.settings
     ]
     keys = list(dict.fromkeys(run.key for run in of_it))
     chosen = [pick([run for run in of_it if run.key == key], benchmarks())[0] for key in keys]
-    return sorted((run for run in chosen if run), key=lambda run: (run.strategy != "vanilla", run.id))
+    return sorted(filter(None, chosen), key=lambda run: (run.strategy != "vanilla", run.id))
 
 
-def measure(
-    folder: Path, training: Training, runs: Sequence[Run], questions: int
-) -> tuple[dict[str, dict[str, float]], dict[str, list[str]], str]:
-    """Exact match by setting and task, the answers with the image, and where these are from, in words."""
+def measure(member: Member, runs: Sequence[Run], questions: int, blank: int) -> dict[str, Any]:
+    """What card.json holds but for the records' scores.
+
+    Exact match by setting and task, the answers with the image, where these are from, in words, and of a
+    member that strategies are compared on, what of the targets is reached.
+    """
     from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
 
-    answers, run = _recorded(runs, training)
+    answers, run = _recorded(runs, member)
+    asked = min(map(len, answers.values()), default=questions)
     left = [task for task in TASKS if task not in answers]
-    model, processor = load_mini(folder)
-    strategy = own_strategy(training)
+    model, processor = load_mini(member.folder)
+    strategy = own_strategy(member.training)
     if left:
-        answers |= answer_suite(model, processor, strategy, questions=questions, tasks=left)
+        answers |= answer_suite(model, processor, strategy, questions=asked, tasks=left)
     answers = {task: answers[task] for task in TASKS}
-    blank = answer_suite(model, processor, strategy, blank=True, questions=min(questions, BLANK))
+    few = min(asked, blank)
+    without = answer_suite(model, processor, strategy, blank=True, questions=few)
     measured = {
         "image": exact_match(answers),
-        "blank image": exact_match(blank),
-        "best constant answer": exact_match(best_constant()),
+        BLANK_IMAGE: exact_match(without),
+        CONSTANT: exact_match(best_constant(asked)),
     }
+    card = {"exact_match": measured, "answers": answers, "blank": few, "source": _source(run, left)}
+    if member.is_compared_on:
+        layers = int(member.config["text_config"]["num_hidden_layers"])
+        known = {"image": {task: given[:few] for task, given in answers.items()}, BLANK_IMAGE: without}
+        strategies = drops("llava", [layers // 2], [min(SHARES)])
+        card["targets"] = reached(ask((model, processor), strategies, few, known), layers)
+    return card
+
+
+def _source(run: Run | None, left: Sequence[str]) -> str:
     if run is None:
-        return measured, answers, "Measured when this card was written."
+        return "Measured when this card was written."
     some = f", but for {', '.join(NAMES[task] for task in left)}" if left else ""
-    return measured, answers, f"The answers with the image are those of the record {run.id}{some}."
+    return f"The answers with the image are those of the record {run.id}{some}."
 
 
 def own_strategy(training: Training) -> Any:
@@ -107,124 +136,52 @@ def own_strategy(training: Training) -> Any:
     )
 
 
-def _recorded(runs: Sequence[Run], training: Training) -> tuple[dict[str, list[str]], Run | None]:
-    """The answers under its own strategy, of the tasks that a record has whole."""
+def _recorded(runs: Sequence[Run], member: Member) -> tuple[dict[str, list[str]], Run | None]:
+    """The answers under its own strategy and grids, of the tasks that a record has whole."""
+    own = (*(member.training.strategy or ("vanilla", None)), member.patches)
     for run in runs:
         assert run.key is not None
-        if (run.strategy, run.key.ratio) == (training.strategy or ("vanilla", None)):
+        if (run.strategy, run.key.ratio, run.key.patches) == own:
             found = {}
             for task in run.record["tasks"]:
                 samples = load_samples(Path(run.folder), task)
-                if task in TASKS and [s["doc_id"] for s in samples] == list(range(QUESTIONS)):
+                if task in TASKS and [s["doc_id"] for s in samples] == list(range(_asked(run))):
                     found[task] = [str(sample["answer"]) for sample in samples]
             return found, run
     return {}, None
 
 
-def _card(
-    record: Mapping[str, Any], training: Training, config: Mapping[str, Any], folder: Path,
-    runs: Sequence[Run], measured: dict[str, dict[str, float]], answers: dict[str, list[str]], source: str,
-) -> str:  # fmt: skip
-    text, vision = config["text_config"], config["vision_config"]
-    chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
-    above = [task for task in TASKS if measured["image"][task] - chance[task] >= 0.2]
-    asked = min(map(len, answers.values()))
-    name, drops = str(record["name"]), training.strategy not in (None, ("vanilla", None))
-    template = (Path(__file__).parent / "member_card_template.md").read_text(encoding="utf-8")
-    return template.format(
-        name=name,
-        what=_what(training, config),
-        architecture=config["architectures"][0],
-        parameters=f"{_parameters(folder) / 1e6:.1f}M",
-        dtype=config.get("dtype", "float32"),
-        vision_layers=vision["num_hidden_layers"],
-        vision_width=vision["hidden_size"],
-        tile_tokens=(vision["image_size"] // vision["patch_size"]) ** 2,
-        images=_images(config),
-        layers=text["num_hidden_layers"],
-        width=text["hidden_size"],
-        heads=text["num_attention_heads"],
-        vocabulary=text["vocab_size"],
-        strategy=_strategy(training),
-        evaluate=(training.strategy or ("vanilla",))[0] + _ratio(training),
-        scores=_scores(runs),
-        questions=asked,
-        blank=min(asked, BLANK),
-        deviation=f"{100 * math.sqrt(0.25 / asked):.1f}",
-        under=f"with {_strategy(training)} at inference" if drops else "with nothing dropped",
-        table=exact_match_table(measured),
-        above=len(above),
-        tasks=len(TASKS),
-        below=", ".join(NAMES[task] for task in TASKS if task not in above) or "none",
-        source=source,
-        sizes=print_sizes(answers),
-        training=_training(training),
-    )
-
-
-def _what(training: Training, config: Mapping[str, Any]) -> str:
-    kind = families.multimodal_of(config).display_name
-    dropped = training.strategy not in (None, ("vanilla", None))
-    how = f"with {_strategy(training)}" if dropped else "without dropping image tokens"
-    return (
-        f"A miniature {kind}, trained {how}, on questions about rendered pictures: scenes of colored shapes, "
-        "signs, bar charts, forms, infographics, book covers and bad photographs. It is one of a family "
-        "whose members are trained alike but for the strategy, to compare training with and without "
-        "PyramidDrop on two processor cores."
-    )
-
-
-def _strategy(training: Training) -> str:
-    name, ratio = training.strategy or ("vanilla", None)
-    if name == "vanilla":
-        return "nothing dropped"
-    full = {"pdrop": "PyramidDrop"}.get(name, display_name(name))
-    return full + (f", λ={ratio:g}" if ratio is not None else "")
-
-
-def _ratio(training: Training) -> str:
-    ratio = training.strategy[1] if training.strategy else None
-    return "" if ratio in (None, 0.5) else f" ARGS='strategy.ratio={ratio:g}'"
-
-
-def _images(config: Mapping[str, Any]) -> str:
-    side = tile_size(dict(config))
-    if config["model_type"] != "llava_next":
-        return f"one tile of {side} × {side} pixels"
-    tiles = patches(config["image_grid_pinpoints"], side)
-    return f"an overview and up to {tiles - 1} tiles of {side} × {side} pixels, by the picture's shape"
-
-
-def _parameters(folder: Path) -> int:
-    from safetensors import safe_open
-
-    total = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, "np") as weights:
-            shapes = [weights.get_slice(name).get_shape() for name in weights.keys()]  # noqa: SIM118
-        total += sum(math.prod(shape) for shape in shapes)
-    return total
+def _asked(run: Run) -> int:
+    """Questions of each task."""
+    return min(run.limit or QUESTIONS, QUESTIONS)
 
 
 def _scores(runs: Sequence[Run]) -> str:
     """The scores of the records, by each benchmark's own metric: a line a benchmark, a column a strategy."""
     if not runs:
         return "No evaluation record of these weights was there when this card was written."
-    heads = [
-        display_name(run.strategy) + (f" λ={run.key.ratio:g}" if run.key and run.key.ratio else "")
-        for run in runs
-    ]
+    grids = {run.key.patches for run in runs if run.key}
+    heads = [_head(run, len(grids) > 1) for run in runs]
     rows = []
     for key, benchmark in benchmarks().items():
         found = [run.results.get(key) for run in runs]
         if any(found):
             rows.append([benchmark.name, *(_score(entry) for entry in found)])
-    records = ", ".join(run.id for run in runs)
+    records = ", ".join(
+        f"{run.id} on the first {_asked(run)} questions" if _asked(run) < QUESTIONS else run.id
+        for run in runs
+    )
     intro = (
         "Scores by each benchmark's own metric, with the half-width of the 95% interval, for the strategy at "
         f"inference (records {records}). MME is a sum, the others run from 0 to 100."
     )
     return f"{intro}\n\n{pipes(['Benchmark', *heads], rows, set(range(1, len(heads) + 1)))}"
+
+
+def _head(run: Run, with_patches: bool) -> str:
+    assert run.key is not None
+    words = [display_name(run.strategy), *([f"λ={run.key.ratio:g}"] if run.key.ratio else [])]
+    return " ".join([*words, *([f"p{run.key.patches}"] if with_patches else [])])
 
 
 def _score(entry: Mapping[str, Any] | None) -> str:
@@ -234,69 +191,8 @@ def _score(entry: Mapping[str, Any] | None) -> str:
     return f"{entry['score']:.1f}{half}"
 
 
-def _training(training: Training) -> str:
-    """What the record says: the chain of trainings, the phases of the last, and their data."""
-    parts = [_chain(training)]
-    rows = []
-    for phase in training.phases:
-        settings = phase.get("hyperparameters") or {}
-        flops = (phase.get("flops") or {}).get("image_tokens")
-        unit = numbers.total_flops_unit([flops])
-        rows.append(
-            [
-                str(phase.get("name")),
-                f"{phase.get('steps'):,}",
-                f"{phase.get('samples'):,}",
-                numbers.NONE if phase.get("loss") is None else f"{phase['loss']:.3f}",
-                numbers.NONE if phase.get("device_hours") is None else numbers.hours(phase["device_hours"]),
-                f"{numbers.total_flops(flops, unit)} {unit}",
-                "; ".join(f"{key} {_plain(settings[key])}" for key in _SETTINGS if key in settings),
-            ]
-        )
-    label = training.hours[1] if training.hours else "hours"
-    heads = ["Phase", "Steps", "Samples", "Last loss", label, "Image tokens, theory", "Settings"]
-    parts.append(pipes(heads, rows, {1, 2, 3, 4, 5}))
-    parts.append(_facts(training))
-    return "\n\n".join(part for part in parts if part)
-
-
-def _chain(training: Training) -> str:
-    """Where it began, and where that did."""
-    links, before = [], training
-    while before.record:
-        base = before.record.get("base") or {}
-        shape = f", made into a {base['as']}" if base.get("as") else ""
-        links.append(f"`{base.get('name') or base.get('pretrained')}`{shape}")
-        before = before.before
-    return (
-        f"It began with {', which began with '.join(links)}. Trained by `pdrop-eval-train`:" if links else ""
-    )
-
-
-def _facts(training: Training) -> str:
-    lines = [f"Seed {training.seed}."]
-    data = [entry for phase in training.phases for entry in phase.get("data") or []]
-    if data:
-        files = (
-            f"{e['file']} ({e['conversations']:,} conversations, sha256 {e['sha256'][:12]})" for e in data
-        )
-        lines.append(f"Data: {', '.join(files)}.")
-    if training.hardware:
-        lines.append(f"Hardware: {training.hardware}. Hours are devices x wall time.")
-    if training.convention:
-        lines.append(f"Theory: {training.convention}.")
-    lines.append("Every logged loss is in `training_log.jsonl`, the whole record in `training_record.json`.")
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
 def shipped_members() -> list[Path]:
     """The folders of the members that have been trained."""
-    from tools.mini.family import FAMILY, is_trained, shipped
-
     return [folder for folder in map(shipped, FAMILY) if is_trained(folder)]
 
 
@@ -307,10 +203,22 @@ def main() -> None:
         "folders", nargs="*", type=Path, help="members; all that are shipped if none is given"
     )
     parser.add_argument("--root", type=Path, default=RUNS, help="folder of the evaluation records")
+    parser.add_argument("--questions", type=int, default=QUESTIONS, help="of each task that no record has")
+    parser.add_argument(
+        "--blank", type=int, default=BLANK, help="of each task that a blank image is shown for"
+    )
+    parser.add_argument(
+        "--written",
+        action="store_true",
+        help="measure nothing: the page again, from card.json, if it is there",
+    )
     options = parser.parse_args()
     with ending("error"):
         for folder in options.folders or shipped_members():
-            write_card(folder, options.root)
+            if options.written:
+                write_again(folder)
+            else:
+                write_card(folder, options.root, options.questions, options.blank)
             print(folder / "README.md")
 
 

@@ -7,6 +7,8 @@ from pdrop_eval.benchmarks.rendered.suite import TASKS
 
 NAMES = {task: by_task()[task].name for task in TASKS}
 SHARES = (0.5, 0.1)
+BLANK_IMAGE, CONSTANT = "blank image", "best constant answer"  # what settings are called
+PYRAMID, POSITIONS_KEPT = "PyramidDrop, λ=0.5", "PyramidDrop, positions kept"
 ABOVE, HALF_DEPTH, POSITIONS = 0.2, 0.03, 0.01
 
 
@@ -23,9 +25,9 @@ def targets(measured: dict, right: dict, layers: int) -> dict[str, dict]:
         right: whether each answer is, by setting and task.
         layers: of the decoder.
     """
-    chance = {t: max(measured["blank image"][t], measured["best constant answer"][t]) for t in TASKS}
+    chance = {t: max(measured[BLANK_IMAGE][t], measured[CONSTANT][t]) for t in TASKS}
     lowest = min(TASKS, key=lambda task: measured["image"][task] - chance[task])
-    least = max(("blank image", "best constant answer"), key=lambda name: measured[name][lowest])
+    least = max((BLANK_IMAGE, CONSTANT), key=lambda name: measured[name][lowest])
     margin = lost({lowest: right["image"][lowest]}, {lowest: right[least][lowest]})
     half = dropped(min(SHARES), layers // 2)
     found = {
@@ -40,9 +42,8 @@ def targets(measured: dict, right: dict, layers: int) -> dict[str, dict]:
             "is_met": cost[0] < HALF_DEPTH,
         },
     }
-    kept = "PyramidDrop, positions kept"
-    if kept in right:
-        cost = lost(right[kept], right["PyramidDrop, λ=0.5"])
+    if POSITIONS_KEPT in right:
+        cost = lost(right[POSITIONS_KEPT], right[PYRAMID])
         found["cost of renumbering under PyramidDrop"] = {
             "aim": f"within {100 * POSITIONS:.0f}",
             "points": cost,
