@@ -57,14 +57,21 @@ def answer_suite(
 def is_right(answers: dict[str, list[str]]) -> dict[str, list[bool]]:
     """Whether each answer is exactly right, by task."""
     return {
-        task: [a == question.answer for a, (_, question, _) in zip(given, render(task), strict=False)]
+        task: [
+            a == question.answer for a, (_, question, _) in zip(given, render(task, len(given)), strict=True)
+        ]
         for task, given in answers.items()
     }
 
 
 def exact_match(answers: dict[str, list[str]]) -> dict[str, float]:
     """Share of exactly right answers by task, 0 to 1."""
-    return {task: sum(right) / len(right) for task, right in is_right(answers).items()}
+    return shares(is_right(answers))
+
+
+def shares(right: dict[str, list[bool]]) -> dict[str, float]:
+    """Share of right answers by task, 0 to 1."""
+    return {task: sum(found) / len(found) for task, found in right.items()}
 
 
 def best_constant(questions: int = QUESTIONS) -> dict[str, list[str]]:

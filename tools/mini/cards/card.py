@@ -116,10 +116,10 @@ def ask(
 
 def reached(answers: Mapping[str, dict[str, list[str]]], layers: int) -> dict[str, dict]:
     """What of the targets answers to the same questions reach, by setting; `layers` are the decoder's."""
-    from tools.mini.answer import exact_match, is_right
+    from tools.mini.answer import is_right, shares
 
-    measured = {name: exact_match(given) for name, given in answers.items()}
-    return targets(measured, {name: is_right(given) for name, given in answers.items()}, layers)
+    right = {name: is_right(given) for name, given in answers.items()}  # renders the questions: once
+    return targets({name: shares(found) for name, found in right.items()}, right, layers)
 
 
 def measure(folder: Path, questions: int = QUESTIONS) -> tuple[dict, dict, dict]:
