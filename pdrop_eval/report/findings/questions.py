@@ -106,7 +106,7 @@ class Comparison:
     def name(self) -> str:
         """The models in words: `LLaVA-NeXT mini p5, λ=0.5`."""
         patches = f" p{self.one.patches}" if self.one.patches > 1 else ""
-        return f"{family_name(self.one.architecture, self.size)}{patches}, λ={self.one.train_ratio:g}"
+        return f"{family_name(self.one.architecture, self.size)}{patches}, λ={_ratio(self.one):g}"
 
     @cached_property
     def mean(self) -> Difference | None:
@@ -159,15 +159,20 @@ def _models(rows: Iterable[RowKey]) -> list[RowKey]:
 
 
 def _row(model: RowKey, row: tuple[str, str]) -> RowKey:
-    train, strategy = row
+    (train, strategy), ratio = row, _ratio(model)
     return RowKey(
         model.architecture,
         model.patches,
         train,
-        model.train_ratio if train == "pdrop" else None,
+        ratio if train == "pdrop" else None,
         strategy,
-        model.train_ratio if strategy == "pdrop" else None,
+        ratio if strategy == "pdrop" else None,
     )
+
+
+def _ratio(key: RowKey) -> float | None:
+    """PyramidDrop's ratio in a row: that of the training, or of its use without one."""
+    return key.train_ratio if key.train_ratio is not None else key.ratio
 
 
 def _comparison(

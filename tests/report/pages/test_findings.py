@@ -14,7 +14,7 @@ from pdrop_eval.records.rows.row_key import RowKey
 from pdrop_eval.records.rows.run import to_runs
 from pdrop_eval.records.store import Run, load_records
 from pdrop_eval.report.findings import page as findings_page
-from pdrop_eval.report.findings.questions import FASTV, GAIN, MATCH, QUESTIONS, find, printed
+from pdrop_eval.report.findings.questions import FASTV, GAIN, MATCH, QUESTIONS, UNTRAINED, find, printed
 from pdrop_eval.report.paired.pairing import CannotCompareError, compare
 
 PDROP = {**LLAVA_15, "train": "pdrop", "train_ratio": 0.5}
@@ -240,7 +240,9 @@ def six(answered):
 
 def test_each_question_is_answered_by_the_sign_and_the_interval(six):
     found = by_question(find(six.runs()))
-    assert {name: round(c.mean.value) for name, c in found.items()} == {MATCH: -1, GAIN: 29, FASTV: -20}
+    assert {name: round(c.mean.value) for name, c in found.items()} == {
+        MATCH: -1, GAIN: 29, FASTV: -20, UNTRAINED: -10,
+    }  # fmt: skip
     page = findings_page.findings_page(list(found.values()))
     assert "**LLaVA-1.5 mini576, λ=0.5**: No difference is seen; a loss of " in page
     assert "**LLaVA-1.5 mini576, λ=0.5**: Yes (the interval excludes zero)." in page
@@ -349,11 +351,14 @@ def test_without_a_model_trained_with_dropping_the_page_says_so(answered):
 
 def test_the_papers_own_differences_stand_beside():
     p5 = RowKey("llava-next", 5, "pdrop", 0.5, "pdrop", 0.5)
-    match, gain, fastv = QUESTIONS
+    match, gain, fastv, untrained = QUESTIONS
     # as printed: Table 1 67.3 and 67.4, Table 2 62.6 and 63.0, Table 4 62.8 and 63.5; Table 3 70.0 and 68.8
     assert printed(match, p5) == [(1, -0.1), (2, -0.4), (4, -0.7)]
     assert printed(gain, p5) == []
     assert printed(fastv, p5) == [(3, 1.2)]
+    # Table 5: 68.5 and 67.0. The first of its rows is trained without dropping, and names it as well.
+    assert printed(untrained, p5) == [(5, 1.5)]
+    assert printed(untrained, RowKey("llava-next", 5, "vanilla", None, "pdrop", 0.5)) == [(5, 1.5)]
 
 
 def test_averages_of_the_papers_tables_are_formed_where_they_are_complete(answered):
@@ -376,5 +381,5 @@ def test_the_command_writes_the_page(six, tmp_path, monkeypatch, capsys):
     out = tmp_path / "training" / "findings.md"
     monkeypatch.setattr(sys, "argv", ["findings", "--root", str(tmp_path / "runs"), "--out", str(out)])
     findings_page.main()
-    assert out.read_text(encoding="utf-8").startswith("# What training with PDrop changed")
+    assert out.read_text(encoding="utf-8").startswith("# The paper's claims, asked of the records")
     assert str(out) in capsys.readouterr().out

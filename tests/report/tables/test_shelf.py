@@ -360,8 +360,8 @@ def test_a_venue_is_what_stands_between_the_authors_and_the_number(paper, words)
     assert venue(StrategyInfo("a", paper=paper)) == words
 
 
-def test_the_shipped_shelf_has_six_benchmarks_of_the_papers_and_both_controls():
+def test_the_shipped_shelf_has_seven_benchmarks_of_the_papers_and_both_controls():
     table = shipped()["shelf"]
-    assert table.columns == SIX
+    assert table.columns == (*SIX, "vqav2")
     assert table.controls == ("random", "pool")
     assert "never trained for such choices" in table.notes["mini"]
