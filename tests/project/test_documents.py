@@ -135,14 +135,26 @@ def test_the_committed_tables_are_of_the_checkpoint_that_is_shipped():
     assert all(f"{DEFAULT_MODEL} {shipped}" in text for text in named)
 
 
+def test_the_readme_says_of_the_order_of_strategies_what_was_measured():
+    page = (ROOT / "results" / "figures" / "rank_mini_vs_7b.md").read_text(encoding="utf-8")
+    checkpoint = checkpoint_sha256(MINI_CHECKPOINTS / DEFAULT_MODEL, None)[:12]
+    assert f"{DEFAULT_MODEL}, checkpoint {checkpoint}." in page
+    found = dict(re.findall(r"^\| (\w+ \| [\w ]+) \| (\d\.\d+ \[[^\]]+\]) \|", page, re.M))
+    said = " ".join(README.split())
+    assert said.count(found["all | all"]) == 2
+    assert f"in recognition alone by {found['recognition | all']}" in said
+    alone = [found[f"all | at {tokens} tokens"].split()[0] for tokens in (192, 128, 64)]
+    assert "at one budget alone by {}, {} and {};".format(*alone) in said
+
+
 @pytest.mark.essential
 def test_the_library_example_runs_and_answers_rightly(capsys):
     (example,) = re.findall(r"```python\n(.*?)```", README, re.S)
     scope: dict = {}
     exec(example, scope)
-    # besides the prompt's own tokens there are 144, 72, 36 and 18 of the image in the four stages
-    text = scope["inputs"]["input_ids"].shape[1] - 144
-    assert scope["drop"].kv_lengths == [[text + n] for n in (144, 144, 72, 72, 36, 36, 18, 18)]
+    # besides the prompt's own tokens there are 576, 288, 144 and 72 of the image in the four stages
+    text = scope["inputs"]["input_ids"].shape[1] - 576
+    assert scope["drop"].kv_lengths == [[text + n] for n in (576, 288, 144, 72) for _ in range(4)]
     assert scope["answer"].strip() == scope["question"].answer
     said = capsys.readouterr().out
     assert scope["answer"] in said
