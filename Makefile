@@ -101,7 +101,7 @@ doctor: $(STAMP)  ## Check packages, disk, data, checkpoints of MODEL, SUITE
 ##@ Train
 
 # A demonstration: two phases on 4,800 rendered pictures, from the miniature that was trained without dropping.
-train: $(STAMP)  ## Train the miniature for minutes: checkpoints/mini_STRATEGY
+train: $(STAMP)  ## Train the small miniature, minutes: checkpoints/mini_STRATEGY
 	$(BIN)/python -m tools.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
 		--captions $(CAPTIONS) --turns 1-1 --processes 2
 	$(BIN)/pdrop-eval-train $(CHOSEN) $(ARGS)
@@ -185,8 +185,8 @@ readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
 	$(if $(wildcard $(BUDGETS)),$(BUDGETS_TABLE))
 
-# The README's first table has the records that `make rank` compares, which are some of the shelf's.
-BUDGETS = $(call records,results/shelf)
+# The README's first table has the records that `make rank` compares.
+BUDGETS = $(call records,results/rank)
 BUDGETS_TABLE = $(BIN)/pdrop-eval-tables table=budgets root=$(BUDGETS) out=results/tables readme=README.md
 RANKED = $(BIN)/pdrop-eval experiment=rank $(if $(LIMIT),limit=$(LIMIT)) $(ARGS)
 budgets: $(STAMP)  ## Ten strategies at three budgets: results/tables/budgets.md

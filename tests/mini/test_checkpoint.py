@@ -26,6 +26,7 @@ NEEDED = {
     144: 0.2,
     576: 0.15,
 }  # what dropping 90% costs at least; one cell is one of 144 tokens, or four of 576
+UNTRAINED = {"mini576_next", "mini576_next_pdrop_05"}  # members that have a recipe, and no weights yet
 FAST, TILED = "mini576_pdrop_05", "mini576_next"
 
 
@@ -95,7 +96,7 @@ def test_all_together_are_small():
 
 def test_every_model_that_ships_has_its_card():
     read = {str(model["pretrained"]) for model in model_configs().values()}
-    names = {name.removeprefix("embedded:") for name in read if name.startswith("embedded:")}
+    names = {name.removeprefix("embedded:") for name in read if name.startswith("embedded:")} - UNTRAINED
     assert {"mini", *names} <= {folder.name for folder in CARDED}
     assert {folder.name for folder in SHIPPED} == {"mini", "mini576_clip", *names}
 

@@ -156,7 +156,7 @@ def test_what_is_run_is_shown_from_the_same_records(make, target, run, shown):
 def test_the_order_of_strategies_gets_into_the_card_of_the_model_that_was_compared(make):
     done, asked = make("rank")
     assert done.returncode == 0, done.stderr
-    assert asked[-2] == "python -m tools.mini.rank --root results/shelf"
+    assert asked[-2] == "python -m tools.mini.rank --root results/rank"
     card = "pdrop_eval/models/checkpoints/mini576"
     assert asked[-1] == f"python -m tools.mini.cards.member_card --written {card}"
 

@@ -1,6 +1,6 @@
 """How well the miniature's order of strategies predicts that of LLaVA-1.5-7B: `make rank`.
 
-    python -m tools.mini.rank --root results/shelf --out results/figures
+    python -m tools.mini.rank --root results/rank --out results/figures
 
 The records are those of one model without dropping and under the strategies that are compared, as each is
 published; whatever else the folder has is passed over.
@@ -300,7 +300,7 @@ def table(found: Iterable[Cell]) -> str:
 def main() -> None:
     """Parse the command line, compare, and write the figure, its data and its page."""
     parser = argparse.ArgumentParser(description=str(__doc__).partition("\n")[0])
-    parser.add_argument("--root", type=Path, default=Path("results/shelf"), help="folder of the records")
+    parser.add_argument("--root", type=Path, default=Path("results/rank"), help="folder of the records")
     parser.add_argument("--model", default=MINIATURE, help="whose order is compared")
     parser.add_argument("--table", default="budgets", help="the table whose columns are compared")
     parser.add_argument("--out", type=Path, default=Path("results/figures"), help="where the figure goes")

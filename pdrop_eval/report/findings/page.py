@@ -48,8 +48,8 @@ _MINI = """## What the miniature can't show
 
 - **One seed.** Another order of the data gives other weights and other scores; by how much was not measured,
   and no interval here includes it.
-- **Few steps.** The lengths of the trainings are above: 300 steps of 16 conversations, or 400 of four for
-  LLaVA-NeXT. The paper's models saw hundreds of thousands of samples.
+- **Few steps.** The lengths of the trainings are above; the paper's models saw hundreds of thousands of
+  samples.
 - **The start knows dropped tokens.** All members of the family go back to one model that had learned all its
   tasks already, and in most steps of the last two stages of that training random image tokens were left out.
   So the member that was trained without dropping begins with what the paper gives to the other one alone,

@@ -130,7 +130,7 @@ def find(runs: Iterable[Run]) -> list[Comparison]:
     found = []
     for (size, suite), rows in sorted(sets.items()):
         for question in QUESTIONS:
-            for model in _models(rows):
+            for model in _models(question, rows):
                 found.append(_comparison(question, size, suite, model, rows))
     return found
 
@@ -146,10 +146,17 @@ def printed(question: Question, model: RowKey) -> list[tuple[int, float]]:
     return found
 
 
-def _models(rows: Iterable[RowKey]) -> list[RowKey]:
-    """A key for each model that was trained with PyramidDrop, in the order of the tables."""
+def _models(question: Question, rows: Iterable[RowKey]) -> list[RowKey]:
+    """A key for each model that was trained with PyramidDrop, or used with it, in the order of the tables."""
     order = {name: place for place, name in enumerate(display_names())}
-    keys = {(key.architecture, key.patches, key.train_ratio) for key in rows if key.train == "pdrop"}
+    trained, inferred = question.one
+    keys = {
+        (key.architecture, key.patches, ratio)
+        for key in rows
+        if key.train == trained
+        and (trained == "pdrop" or (key.strategy == inferred and not key.settings))
+        and (ratio := _ratio(key)) is not None
+    }
     return [
         RowKey(architecture, patches, "pdrop", ratio, "pdrop", ratio)
         for architecture, patches, ratio in sorted(

@@ -25,7 +25,7 @@ _INTRO = """# Results
 `make readme` writes this page from the records of evaluations and of `make bench-train`; no number is written
 by hand. Each model size and suite has its own tables. The miniatures answer rendered questions: compare their
 scores only with each other, never with published ones; only their order of strategies is compared."""
-_CLAIMS = """The PyramidDrop paper says yes to each of these questions, for its 7B models. That dropping
+_CLAIMS = """The PyramidDrop paper says yes to these questions, for its 7B models. That dropping
 costs less the deeper in the decoder it happens is its Figure 1, and that PDrop beats FastV at equal budgets
 its Figure 4: the figures below answer both for the miniatures, in a sentence of their own."""
 

@@ -36,6 +36,7 @@ _OURS = ("experiment", "size", "model", "strategy", "tasks", "runs", "keep_going
 # Reports stand above runs, so what draws an experiment is found by its name.
 _DRAW = "pdrop_eval.report.figures.cli.draw_experiment"
 _OF_RUNS = ("strategy.", "budget.")  # what each run says for itself
+_COMMON = ("budget.", "limit=")  # of it, what any strategy could take
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,7 @@ def _chosen(runs: Any, given: dict[str, str]) -> list[dict[str, Any]]:
     if "model" in given:
         check_choice("model of this experiment", given["model"], dict.fromkeys(run["model"] for run in runs))
         runs = [run for run in runs if run["model"] == given["model"]]
-    if "size" in given or "model" not in given:
+    if "size" in given or ("experiment" in given and "model" not in given):  # a list of one's own runs whole
         sizes = dict.fromkeys(models[run["model"]]["size"] for run in runs)
         usual = DEFAULT_SIZE if DEFAULT_SIZE in sizes else next(iter(sizes))
         size = given.get("size", usual)
@@ -217,7 +218,7 @@ def _of_another(runs: Sequence[dict[str, Any]], strategy: str) -> list[dict[str,
         UserError: There is no such strategy, or the listed ones have settings that only they have.
     """
     check_name(strategy)
-    common = [run for run in runs if all(text.startswith("budget.") for text in run.get("overrides", []))]
+    common = [run for run in runs if all(text.startswith(_COMMON) for text in run.get("overrides", []))]
     listed = list(dict.fromkeys(run["strategy"] for run in runs))
     if all(run["strategy"] == VANILLA for run in common):
         raise UserError(

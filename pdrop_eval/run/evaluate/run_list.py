@@ -64,7 +64,7 @@ def _several(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             check_name(str(name), more=[ALL], fix="Write strategies: all, or a list.")
     budgets = [f"budget.tokens={tokens}" for tokens in _numbers(entry.get("tokens") or [])]
     common = list(entry.get("overrides") or [])
-    own = _own(entry)
+    own = _own(entry, asked)
     combined = [name for name in (asked if isinstance(asked, list) else [asked]) if is_combined(name)]
     for name, info in (_listed() | {name: info_of(name) for name in combined}).items():
         if asked == ALL or name in asked:
@@ -77,15 +77,18 @@ def _several(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _own(entry: Mapping[str, Any]) -> Mapping[str, list[str]]:
-    """What single strategies take beside `overrides`."""
+def _own(entry: Mapping[str, Any], asked: Any) -> Mapping[str, list[str]]:
+    """What single ones of the strategies that are asked for take beside `overrides`."""
     own = entry.get("own") or {}
-    if not (isinstance(own, dict) and all(isinstance(settings, list) for settings in own.values())):
+    lists = list(own.values()) if isinstance(own, dict) else [None]
+    if not all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists):
         raise UserError(
             f"own={own}: write a list of settings for a strategy, {{cdpruner: [strategy.text_tower=DIR]}}."
         )
     for name in own:
         check_name(str(name))
+        if asked != ALL and name not in asked:
+            raise UserError(f"own has settings of {name}, which is none of strategies={asked}. Add it there.")
     return own
 
 

@@ -255,6 +255,16 @@ def test_each_question_is_answered_by_the_sign_and_the_interval(six):
     assert "Not measured yet" not in page
 
 
+def test_what_no_training_is_needed_for_is_asked_without_one(answered):
+    for strategy, number in (("pdrop", 90), ("fastv", 70)):
+        answered(strategy, LLAVA_15, {"gqa": graded([1] * number + [0] * (100 - number))})
+    (found,) = find(answered.runs())
+    assert (found.question.name, found.name, round(found.mean.value)) == (
+        UNTRAINED, "LLaVA-1.5 mini576, λ=0.5", 20,
+    )  # fmt: skip
+    assert "Yes (the interval excludes zero)" in findings_page.summary([found])
+
+
 def test_a_match_is_not_claimed_where_the_loss_is_beyond_the_interval(answered):
     answered("vanilla", LLAVA_15, {"gqa": graded([1] * 100)})
     answered("pdrop", PDROP, {"gqa": graded([1] * 70 + [0] * 30)})

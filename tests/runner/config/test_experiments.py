@@ -141,10 +141,6 @@ def test_the_miniatures_are_the_default(asked, monkeypatch, capsys):
 def test_without_a_miniature_of_the_usual_size_the_first_runs_size_is_the_default(asked, monkeypatch):
     assert command(monkeypatch, "experiment=qwen", "strategy=vanilla", "tasks=[gqa]") == 0
     assert [run[:4] for run in asked] == [("mini_qwen2_5_vl", "vanilla", None, "mini")]
-    asked.clear()
-    runs = "[{model: mini, strategy: fastv}, {model: llava_1_5_7b, strategy: fastv}]"
-    assert command(monkeypatch, f"runs={runs}", "tasks=[gqa]") == 0
-    assert [run[:4] for run in asked] == [("mini", "fastv", None, "mini")]
 
 
 def test_a_size_brings_its_suite_unless_one_is_given(asked, monkeypatch):
@@ -298,6 +294,32 @@ def test_a_list_of_runs_that_is_none_is_refused(runs):
     config = compose_config([f"runs={runs}"])
     with pytest.raises(UserError, match="is no list of runs"):
         experiments.run_experiment(config, [], lambda *_: None)
+
+
+def test_one_of_several_strategies_takes_settings_of_its_own():
+    runs = run_list([{
+        "model": "mini576", "strategies": ["random", "uniform"], "tokens": [64], "overrides": ["limit=2"],
+        "own": {"random": ["strategy.seed=3"]},
+    }])  # fmt: skip
+    assert {run["strategy"]: run["overrides"] for run in runs} == {
+        "random": ["budget.tokens=64", "limit=2", "strategy.seed=3"],
+        "uniform": ["budget.tokens=64", "limit=2"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        ({"pdrop": ["strategy.ratio=0.4"]}, "own has settings of pdrop, which is none of strategies="),
+        ({"randm": []}, "Did you mean random"),
+        ({"random": "strategy.seed=3"}, "write a list of settings for a strategy"),
+        ({"random": [3]}, "write a list of settings for a strategy"),
+        (["random"], "write a list of settings for a strategy"),
+    ],
+)
+def test_settings_of_a_strategy_that_are_none_are_refused(own, told):
+    with pytest.raises(UserError, match=told):
+        run_list([{"model": "mini576", "strategies": ["random"], "own": own}])
 
 
 def test_size_without_an_experiment_is_refused():

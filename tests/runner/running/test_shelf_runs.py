@@ -133,6 +133,22 @@ def test_the_shelf_has_records_of_its_own_and_says_what_shows_them(outcome, monk
     assert {(one.spec.results, one.spec.limit) for one in asked} == {("r", 4)}
 
 
+def test_a_combination_takes_the_budgets_and_the_questions_of_the_shelf(outcome, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "_made", lambda able, *_: (asked.extend(able) or [], []))
+    assert outcome("experiment=shelf", "strategy=visionzip+pdrop")[0] == 0
+    assert {one.spec.budget.tokens for one in asked} == {None, 192, 128, 64}
+    assert {one.spec.limit for one in asked} == {120}
+
+
+def test_runs_of_ones_own_are_all_made_whatever_the_size_of_their_models(outcome, monkeypatch):
+    asked = []
+    monkeypatch.setattr(experiments, "_made", lambda able, *_: (asked.extend(able) or [], []))
+    runs = "runs=[{model: mini576, strategy: uniform}, {model: mini, strategy: uniform}]"
+    assert outcome(runs, "results=r")[0] == 0
+    assert [one.model for one in asked] == ["mini576", "mini"]
+
+
 def test_without_keep_going_the_first_that_fails_ends_it(outcome):
     status, made = outcome(THREE, "results=r", fails={"prumerge": UserError("no")})
     assert (status, made) == (2, ["vanilla"])

@@ -57,8 +57,8 @@ def export(run: Path, kind: "Architecture", out: Path) -> None:
     kind.processor().save_pretrained(out)
     shutil.copy(run / "log.jsonl", out / "training_log.jsonl")
     if (run / "clip").is_dir():
-        beside = MINI_CHECKPOINTS / f"{out.name.removesuffix('_base')}_clip"
-        shutil.copytree(run / "clip", beside, dirs_exist_ok=True)
+        place = MINI_CHECKPOINTS if out == kind.folder else out.parent  # shipped, or tried
+        shutil.copytree(run / "clip", place / f"{out.name.removesuffix('_base')}_clip", dirs_exist_ok=True)
 
 
 def depths(layers: int) -> tuple[int, ...]:

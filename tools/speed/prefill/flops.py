@@ -23,7 +23,7 @@ from pdrop_eval.efficiency.flop_counter import counted_flops
 from pdrop_eval.efficiency.flops import theoretical_flops
 from pdrop_eval.efficiency.model_flops import model_flops
 from pdrop_eval.models.families import multimodal_of, published_config
-from pdrop_eval.models.loading.checkpoint import resolve_checkpoint
+from pdrop_eval.models.loading.checkpoint import MissingCheckpointError, resolve_checkpoint
 from pdrop_eval.strategies.base import Strategy
 from pdrop_eval.utils.files import write_atomically
 from pdrop_eval.utils.presets import presets
@@ -127,7 +127,12 @@ def main() -> None:
     given = parser.parse_args()
     rows = []
     for name in given.models:
-        rows += count(name, load(name), STRATEGIES)
+        try:
+            model = load(name)
+        except MissingCheckpointError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        rows += count(name, model, STRATEGIES)
     try:
         given.out.mkdir(parents=True, exist_ok=True)
         for kind, text in (("csv", flops_csv(rows)), ("md", flops_page(rows))):
