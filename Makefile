@@ -101,7 +101,7 @@ doctor: $(STAMP)  ## Check packages, disk, data, checkpoints of MODEL, SUITE
 ##@ Train
 
 # A demonstration: two phases on 4,800 rendered pictures, from the miniature that was trained without dropping.
-train: $(STAMP)  ## Train the small miniature, minutes: checkpoints/mini_STRATEGY
+train: $(STAMP)  ## Train the smallest miniature: checkpoints/mini_STRATEGY
 	$(BIN)/python -m tools.mini.conversations --out results/training-data/mini --pictures $(PICTURES) \
 		--captions $(CAPTIONS) --turns 1-1 --processes 2
 	$(BIN)/pdrop-eval-train $(CHOSEN) $(ARGS)
