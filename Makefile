@@ -227,7 +227,7 @@ samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
 screenshots: $(STAMP)  ## Screenshots of the results page: results/figures
 	$(BIN)/python -m tools.release.screenshots $(ARGS)
 
-findings: $(STAMP)  ## What training changed: results/training/findings.md
+findings: $(STAMP)  ## The paper's claims: results/training/findings.md
 	$(BIN)/python -m pdrop_eval.report.findings.page $(ARGS)
 
 benchmarks-doc: $(STAMP)  ## Write docs/benchmarks.md from the registry of benchmarks
