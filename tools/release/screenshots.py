@@ -149,7 +149,8 @@ def _addresses(view: View, sample: str, model: str) -> dict[str, str]:
     key, _, place = sample.partition(":")
     if not place.isdigit():
         raise UserError(f"--sample {sample} names no question: use a benchmark and a place, as docvqa:17.")
-    runs = view.visit("", WIDE, lambda tab: tab.evaluate("pdrop.index.runs"))
+    # A view that has read the scores, which the page of tables leaves in their file.
+    runs = view.visit("#/compare", WIDE, lambda tab: tab.evaluate("pdrop.index.runs"))
     found: dict[str, str] = {}
     for run in sorted(runs, key=lambda run: (len(run["settings"]), run["limit"] is not None)):
         score = run["scores"].get(key)
