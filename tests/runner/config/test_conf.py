@@ -17,7 +17,7 @@ from pdrop_eval.strategies.make import instantiate_strategy, make_strategy
 from pdrop_eval.utils import paths
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, TASKS, options
-from pdrop_eval.utils.presets import model_configs
+from pdrop_eval.utils.presets import DEFAULT_MODEL, DEFAULT_SIZE, model_configs
 
 GROUPS = {group: options(group) for groups in compose.ENTRIES.values() for group in groups}
 LAUNCHERS = {"hydra/launcher/slurm.yaml"}  # in a group of Hydra's own
@@ -97,6 +97,15 @@ def test_a_suite_file_names_tasks_that_there_are(name):
 @pytest.mark.parametrize("name", GROUPS["experiment"])
 def test_an_experiment_composes(name):
     assert compose.compose_config([f"experiment={name}"]).suite.name == "mini"
+
+
+def test_every_place_that_names_a_default_model_names_the_same():
+    for name in ("evaluate", "calibrate", "bench"):
+        assert {"model": DEFAULT_MODEL} in OmegaConf.load(CONF / f"{name}.yaml").defaults, name
+    assert OmegaConf.load(CONF / "sweep.yaml").models == [DEFAULT_MODEL]
+    assert model_configs()[DEFAULT_MODEL]["size"] == DEFAULT_SIZE
+    makefile = (Path(__file__).parents[3] / "Makefile").read_text(encoding="utf-8")
+    assert f"\nMODEL ?= {DEFAULT_MODEL}\n" in makefile
 
 
 def test_the_default_run_is_pyramiddrop_on_the_miniature():
