@@ -65,6 +65,14 @@ def test_processor_and_model_agree_on_the_number_of_image_tokens(built, task, to
     assert logits.isfinite().all()
 
 
+def test_the_slowest_pair_of_rope_turns_as_far_over_twice_the_largest_picture(built, start):
+    _, model, _ = built
+    llava, _ = answer.load_mini(start)
+    one, column = 144, 8 * 12 * (12 + 1)  # eight tiles, one above the other, with a newline a row
+    slowest = [m.model.language_model.rotary_emb.inv_freq[-1].item() for m in (llava, model)]
+    assert slowest[0] / slowest[1] == pytest.approx(2 * (one + column) / one, rel=1e-2)  # kept in bfloat16
+
+
 def test_the_overview_is_what_llava_1_5_sees(start):
     model, processor = mini_next.build_next(start, "p5")
     llava, llavas = answer.load_mini(start)

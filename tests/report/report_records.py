@@ -21,6 +21,7 @@ LLAVA_15 = {
     "train_ratio": None,
 }
 NEXT_P5 = {**LLAVA_15, "architecture": "llava-next", "patches": 5}
+NEXT_P9 = {**NEXT_P5, "patches": 9}
 
 
 def edit(run, change):

@@ -13,8 +13,8 @@ from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.utils.errors import UserError
 
 TEXT = 512  # tokens of a question and its answer that fit beside the largest picture
-# How far beyond its largest picture a decoder can look back. Before any training, mini576 with tiles read none of
-# 16 questions of TextVQA with its own base, 10 with 8 times it and 11 with 24 times; of GQA 9, 12 and 15.
+# How far beyond its largest picture a decoder can look back. Before any training, mini576 with tiles answered
+# none of 16 questions of TextVQA with its own base, 10 with 8 times it, 11 with 24 times; of GQA 9, 12, 15.
 _SPARE = 2.0
 _BLANK = 240 / 127.5 - 1  # light grey, as the paper of the rendered pictures, in the processor's units
 _SHARED = (
@@ -62,7 +62,7 @@ def _config(config: Any, grids: list[list[int]]) -> Any:
     # One of up to eight tiles begins with one of up to four.
     tiled = [*grids, *(pinpoints("p9", config.vision_config.image_size) or [])]
     one, most = _tokens(config.vision_config, tiled)
-    positions = 1 << (most + TEXT - 1).bit_length()  # a power of two
+    positions = _positions(config.vision_config, tiled)
     text["max_position_embeddings"] = max(positions, text["max_position_embeddings"])
     rope = text["rope_parameters"]
     rope["rope_theta"] = round(rope["rope_theta"] * _slower(_SPARE * most / one, text["head_dim"]))
@@ -84,6 +84,11 @@ def _tokens(vision: Any, grids: list[list[int]]) -> tuple[int, int]:
         for height, width in grids
     )
     return side**2, side**2 + most
+
+
+def _positions(vision: Any, grids: list[list[int]]) -> int:
+    """Positions for the largest picture and a question: a power of two."""
+    return 1 << (_tokens(vision, grids)[1] + TEXT - 1).bit_length()
 
 
 def _slower(longer: float, head_dim: int) -> float:

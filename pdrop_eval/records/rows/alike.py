@@ -1,9 +1,10 @@
 """Runs of one kind: asked the same questions, with the same settings. Only their scores stand side by side.
 
 What counts as the same are the questions themselves (their number and the hash of their data), not the limit
-that chose them: a limit of 300 changes nothing where there are 240. Of the settings, those count that can
-change an answer: not the batch size, nor the seed (decoding is greedy; a strategy that draws is measured with
-several), nor where checkpoint and data lie.
+that chose them: a limit of 300 changes nothing where there are 240. Models of different architectures may be
+asked different ones: their rows are blocks of a table, whose scores aren't subtracted. Of the settings, those
+count that can change an answer: not the batch size, nor the seed (decoding is greedy; a strategy that draws
+is measured with several), nor where checkpoint and data lie.
 """
 
 from collections import defaultdict
@@ -17,7 +18,7 @@ _BESIDE = ("limit=", "batch_size=", "seed=", "model.pretrained=", "model.revisio
 
 Entry = tuple[Hashable, Run]  # a row, and a run that could fill it
 _Questions = tuple[tuple[str, Any, Any], ...]
-_Signature = tuple[str, tuple[str, ...], _Questions]
+_Signature = tuple[str, tuple[str, ...], str, _Questions]
 
 
 def settings_of(run: Run) -> tuple[str, ...]:
@@ -41,6 +42,11 @@ def largest(entries: Iterable[Entry], benchmarks: Iterable[str]) -> list[Run]:
     kinds = [_clique(first, members) for first in members]
     best = max(kinds, key=lambda kind: _worth(kind, members), default=[])
     return [run for signature in best for _, run in members[signature]]
+
+
+def nearest(architecture: str, runs: Sequence[Run]) -> Run:
+    """Of runs that are alike, the first of an architecture: what another run of it is told apart from."""
+    return next((run for run in runs if run.key and run.key.architecture == architecture), runs[0])
 
 
 def told(run: Run, than: Run) -> str:
@@ -69,15 +75,18 @@ def _signature(run: Run, keys: set[str]) -> _Signature:
         for name, entry in run.results.items()
         if name in keys and entry.get("status", SCORED) == SCORED
     )
-    return run.suite, settings_of(run), tuple(sorted(found, key=str))
+    architecture = run.key.architecture if run.key else ""
+    return run.suite, settings_of(run), architecture, tuple(sorted(found, key=str))
 
 
 def _alike(one: _Signature, other: _Signature) -> bool:
     """Whether runs may stand side by side: most of what both were asked is the same."""
     if one[:2] != other[:2]:
         return False
-    asked = {name: rest for name, *rest in other[2]}
-    shared = [rest == asked[name] for name, *rest in one[2] if name in asked]
+    if one[2] != other[2]:
+        return True
+    asked = {name: rest for name, *rest in other[3]}
+    shared = [rest == asked[name] for name, *rest in one[3] if name in asked]
     return not shared or 2 * sum(shared) > len(shared)
 
 
@@ -95,7 +104,7 @@ def _worth(kind: Sequence[_Signature], members: dict[_Signature, list[Entry]]) -
     cells: dict[tuple[Hashable, str], int] = {}
     for signature in kind:
         for row, _ in members[signature]:
-            for name, number, _data in signature[2]:
+            for name, number, _data in signature[3]:
                 cells[row, name] = max(cells.get((row, name), 0), number or 0)
     rows = {row for row, _ in cells}
     return len(cells), len(rows), sum(cells.values()), -len(kind[0][1])

@@ -1,5 +1,6 @@
 """The report as plain text for a terminal: a table that is too wide is cut into several, stacked."""
 
+import re
 import textwrap
 
 from pdrop_eval.report.formats.grid import Grid, Section
@@ -7,6 +8,7 @@ from pdrop_eval.utils.terminal.output import printable
 from pdrop_eval.utils.text.escape import visible
 
 MIN_WIDTH = 40
+_VARIABLE = re.compile(r" (?=[A-Z_]+=)")  # of make, before which a command may be continued
 # Heads in two lines: most tables then fit into 80 columns as they are.
 _NARROW = {
     "Train & Infer": ("Train &", "Infer"),
@@ -116,9 +118,14 @@ def _narrow(head: str) -> tuple[str, str]:
 
 
 def _command(text: str, width: int) -> str:
-    """A command on a line of its own, continued before its last part if it is too long."""
-    line = f"    {text}"
-    start, arguments, rest = line.partition(" ARGS=")
-    if len(line) <= width or not rest:
-        return line
-    return f"{start} \\\n       {arguments}{rest}"
+    """A command on a line of its own, continued before its variables if it is too long."""
+    if len(f"    {text}") <= width:
+        return f"    {text}"
+    first, *variables = _VARIABLE.split(text)
+    lines = [f"    {first}"]
+    for variable in variables:
+        if len(f"{lines[-1]} {variable} \\") <= width:
+            lines[-1] += f" {variable}"
+        else:
+            lines.append(f"        {variable}")
+    return " \\\n".join(lines)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pdrop_eval.records.rows.alike import largest, told
+from pdrop_eval.records.rows.alike import largest, nearest, told
 from pdrop_eval.records.rows.row_key import RowKey, family_name
 from pdrop_eval.records.rows.run import Run, pick
 from pdrop_eval.report.tables.cells import (
@@ -146,7 +146,8 @@ def _measured_part(table: Table, size: str, suite: str, runs: list[Run]) -> Part
         if shown:
             name = family_name(architecture, size)
             groups.append(Group(name, shown, _delta(table, shown), architecture in beyond))
-    _blank_other_questions(table, groups)
+    for group in groups:
+        _blank_other_questions(table, group)
     return Part(table, size, suite, groups, refused, list(without.values()))
 
 
@@ -162,9 +163,9 @@ def _whole(key: RowKey) -> RowKey:
     return replace(key, strategy=VANILLA, ratio=None, settings=())
 
 
-def _blank_other_questions(table: Table, groups: Iterable[Group]) -> None:
+def _blank_other_questions(table: Table, group: Group) -> None:
     """Of a column, only the scores of the same questions stay: those of most rows, else of most questions."""
-    rows = [row for group in groups for row in group.rows if row.run]
+    rows = [row for row in group.rows if row.run]
     for name in table.benchmarks:
         counts = Counter(row.cells[name].questions for row in rows if row.cells[name].score is not None)
         if len(counts) < 2:
@@ -202,7 +203,8 @@ def _measured_row(
     cells = {name: measured_cell(run, name) for name in table.benchmarks}
     if run is None:
         if apart and alike:
-            why = f"{apart[0].id} is of another kind than the other rows: {told(apart[0], alike[0])}"
+            unlike = told(apart[0], nearest(key.architecture, alike))
+            why = f"{apart[0].id} is of another kind than the other rows: {unlike}"
             cells = {name: replace(cell, why=why) for name, cell in cells.items()}
         return Row(key, cells, apart=apart)
     if table.relative:

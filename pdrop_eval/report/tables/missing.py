@@ -65,8 +65,18 @@ def _fill_row(part: Part, row: Row) -> Fill:
     if runs and runs[0].imported:
         return Fill(None, needs="another import: it was made elsewhere")
     model = runs[0].model if runs else None
-    kept = _settings(row.run) if row.run else _once(part, "shared", _shared)
+    kept = _settings(row.run) if row.run else _shared_with(part, row)
     return fill(part.size, str(part.suite), row.key, model, kept, _once(part, "folders", _folders))
+
+
+def _shared_with(part: Part, row: Row) -> list[str]:
+    """The settings that all rows of its architecture share: another may be asked fewer questions."""
+    architecture = row.key.architecture
+    shared: dict[str, list[str]] = part.found.setdefault("shared", {})
+    if architecture not in shared:
+        runs = [run for run in part.runs if run.key and run.key.architecture == architecture]
+        shared[architecture] = _shared(runs or part.runs)
+    return shared[architecture]
 
 
 def _once(part: Part, name: str, find: Callable[[list[Run]], Found]) -> Found:

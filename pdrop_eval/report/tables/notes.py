@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
+from itertools import combinations
 
 from pdrop_eval.benchmarks.registry import benchmark_of, names
-from pdrop_eval.records.rows.alike import kind_words, told
+from pdrop_eval.records.rows.alike import kind_words, nearest, told
 from pdrop_eval.records.rows.overrides import own_data
 from pdrop_eval.records.rows.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
 from pdrop_eval.report.tables.cells import Cell, other_questions
-from pdrop_eval.report.tables.fill import Part, Row
+from pdrop_eval.report.tables.fill import Group, Part, Row
 from pdrop_eval.report.tables.missing import can_be_filled, fill_row, missing_notes
 from pdrop_eval.report.tables.spec import HOURS
 from pdrop_eval.report.tables.training_part import training_notes
@@ -114,9 +115,13 @@ def alike_notes(cells: Iterable[Cell], average: str = "") -> list[Note]:
 
 def question_notes(part: Part) -> list[Note]:
     """Which rows didn't answer the same questions, so that their scores and averages don't compare."""
+    return [note for group in part.groups for note in _among_rows(part, group)] + _among_models(part)
+
+
+def _among_rows(part: Part, group: Group) -> list[Note]:
     alike: list[list[Row]] = []
     differ: set[str] = set()
-    for row in part.rows:
+    for row in group.rows:
         if row.run is None:
             continue
         unlike_it = [{k for one in rows for k in other_questions(one.cells, row.cells)} for rows in alike]
@@ -139,6 +144,19 @@ def question_notes(part: Part) -> list[Note]:
             f"{'; '.join(asked)}{other}.{delta}"
         )
     ]
+
+
+def _among_models(part: Part) -> list[Note]:
+    """Which models of a table were asked other questions, so that only rows of one compare."""
+    shown = {group.name: [row for row in group.rows if row.run] for group in part.groups}
+    shown = {name: rows for name, rows in shown.items() if rows}
+    pairs = combinations([rows[0].cells for rows in shown.values()], 2)
+    differ = {name for one, other in pairs for name in other_questions(one, other)}
+    if not differ:
+        return []
+    keys = [name for name in part.table.benchmarks if name in differ]
+    asked = "; ".join(f"{name}: {_asked(rows, keys)}" for name, rows in shown.items())
+    return [Note(f"Not the same questions for all models; compare rows of one model alone. {asked}.")]
 
 
 def settings(runs: list[Run]) -> str:
@@ -215,16 +233,20 @@ def kind_notes(part: Part) -> list[Note]:
     rows = [row for row in [*part.rows, *part.left_out] if row.apart and not row.run]
     if not rows or not shown:
         return []
-    named = []
+    named = defaultdict(list)
     for row in rows:
-        runs = ", ".join(f"{run.id} ({told(run, shown[0])})" for run in row.apart[:LISTED])
+        like = nearest(row.key.architecture, shown)
+        runs = ", ".join(f"{run.id} ({told(run, like)})" for run in row.apart[:LISTED])
         more = f" and {len(row.apart) - LISTED} more" if len(row.apart) > LISTED else ""
-        named.append(f"{_name(row)}: {runs}{more}")
+        named[kind_words(like) or "all questions"].append(f"{_name(row)}: {runs}{more}")
     commands = [fill_row(part, row).command for row in rows] if can_be_filled(part) else []
+    told_apart = [
+        f"than the rows above ({kind}), so not beside them: {'; '.join(found)}"
+        for kind, found in named.items()
+    ]
     return [
         Note(
-            f"Measured otherwise than the rows above ({kind_words(shown[0]) or 'all questions'}), so not "
-            f"beside them: {'; '.join(named)}.{' As the others:' if any(commands) else ''}",
+            f"Measured otherwise {', '.join(told_apart)}.{' As the others:' if any(commands) else ''}",
             [command for command in commands if command],
         )
     ]

@@ -98,10 +98,11 @@ def test_the_overview_names_the_budget_and_does_not_mark_it_as_a_deviation(point
 def test_both_strategies_get_the_same_budgets_on_every_model_and_vanilla_is_there():
     listed = OmegaConf.to_container(OmegaConf.load(CONF / "experiment" / "figure4.yaml"))
     models = ("mini576", "mini576_next_p5", "llava_next_7b")
-    expected = [(model, "vanilla", None) for model in models]
-    overrides = [[f"budget.share={share}"] for share in SHARES]
-    expected += [(m, s, o) for m in models for s in ("pdrop", "fastv") for o in overrides]
-    found = [(run["model"], run["strategy"], run.get("overrides")) for run in listed["runs"]]
+    few = {"mini576_next_p5": ["limit=60"]}  # a question of its costs as much as ten
+    expected = [(model, "vanilla", few.get(model, [])) for model in models]
+    points = [(m, s, share) for m in models for s in ("pdrop", "fastv") for share in SHARES]
+    expected += [(m, s, [f"budget.share={share}", *few.get(m, [])]) for m, s, share in points]
+    found = [(run["model"], run["strategy"], run.get("overrides", [])) for run in listed["runs"]]
     assert sorted(map(str, found)) == sorted(map(str, expected))
     assert [benchmarks()[key].task for key in KEYS] == listed["tasks"]
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from report_records import FIELDS, LLAVA_15, NEXT_P5, TABLE_5, edit
+from report_records import FIELDS, LLAVA_15, NEXT_P5, NEXT_P9, TABLE_5, edit
 
 from pdrop_eval.benchmarks.registry import divisors
 from pdrop_eval.records.run_identity import code_sha256
@@ -199,14 +199,37 @@ def test_a_larger_set_counts_by_the_cells_that_it_fills(add_run, all_scores, par
     assert [row.run.limit for row in part(5).rows if row.run] == [None, None]
 
 
-def test_rows_of_other_questions_are_left_out_across_the_models_of_a_table(add_run, all_scores, part):
+def test_rows_of_other_questions_are_left_out_across_the_models_of_an_architecture(add_run, all_scores, part):
     keys = TABLES[1].benchmarks
-    limited = add_run("vanilla", all_scores(1600, 70.0, keys), limit=16, n=16)
+    limited = add_run(
+        "vanilla", all_scores(1600, 70.0, keys), model="mini576_next_p9", kind=NEXT_P9, limit=16, n=16
+    )
     add_run("vanilla", all_scores(1600, 70.0, keys), model="mini576_next_p5", kind=NEXT_P5)
     trained = {**NEXT_P5, **PDROP_05}
     add_run("pdrop", all_scores(1600, 70.0, keys), model="mini576_next_p5_pdrop_05", kind=trained)
-    assert f"so not beside them: vanilla: {limited.folder.name} (limit=16)." in notes(part(1))
+    assert f"so not beside them: vanilla p9: {limited.folder.name} (limit=16)." in notes(part(1))
     assert "Δ is formed" not in notes(part(1))
+
+
+def test_models_of_another_architecture_may_be_asked_fewer_questions(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    add_run("vanilla", all_scores(1600, 70.0, keys))
+    few, trained = {"limit": 16, "n": 16}, {**NEXT_P5, **PDROP_05}
+    scores = all_scores(1500, 60.0, keys)
+    limited = [
+        add_run("vanilla", scores, model="mini576_next_p5", kind=NEXT_P5, **few),
+        add_run("pdrop", scores, model="mini576_next_p5_pdrop_05", kind=trained, **few),
+    ]
+    found = part(1)
+    assert {run.folder.name for run in limited} < {row.run.id for row in found.rows if row.run}
+    assert (
+        "Not the same questions for all models; compare rows of one model alone. LLaVA-NeXT mini576: 16 "
+        "questions a benchmark; LLaVA-1.5 mini576: 200 questions a benchmark."
+    ) in notes(found)
+    assert "Not the same questions;" not in notes(found)
+    commands = [line for line in notes(found).splitlines() if line.startswith("make eval")]
+    assert {"LIMIT=16" in line for line in commands if "MODEL=mini576_next_p9 " in line} == {True}
+    assert {"LIMIT=16" in line for line in commands if "MODEL=mini576_pdrop_05 " in line} == {False}
 
 
 def test_a_cell_of_other_data_is_left_out_of_its_column(add_run, all_scores, part):

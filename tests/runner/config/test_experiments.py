@@ -254,7 +254,7 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
     assert "4 of 8 runs are done; 4 left out" in captured.out
     said = " ".join(captured.err.split())
     assert "[3/8] model=mini576_next_p5 strategy=fastv: left out. The embedded" in said
-    assert "The embedded checkpoint 'mini576_next' isn't trained yet." in said
+    assert "The embedded checkpoint 'mini576_next' isn't in this installation" in said
     assert max(map(len, captured.err.splitlines())) <= 80 + len(str(tmp_path))  # a path is not broken
     records = load_records(tmp_path / "runs")
     assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
@@ -271,7 +271,7 @@ def test_an_experiment_of_which_nothing_can_be_run_says_why(data, tmp_path, monk
     monkeypatch.setattr(checkpoint, "MINI_CHECKPOINTS", tmp_path)
     assert command(monkeypatch, "experiment=table5", "model=mini576_next_p5") == 2
     assert "None of the 3 runs" in (message := capsys.readouterr().err)
-    assert "isn't trained yet" in message
+    assert "isn't in this installation" in message
 
 
 def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path):

@@ -36,7 +36,7 @@ from tools.mini.family import FAMILY, is_trained, shipped
 RUNS = Path("results/runs")
 SUITE = "mini"
 BLANK = 60  # questions of each task that are asked with a blank image: enough to tell that it is needed
-LEAST = 120  # questions of each task that a record has at least: of fewer, a card says too little
+LEAST = 60  # questions of each task that a record has at least: of fewer, a card says too little
 
 
 def write_card(folder: Path, root: Path = RUNS, questions: int = QUESTIONS, blank: int = BLANK) -> None:
