@@ -73,19 +73,13 @@ def _embedded(name: str) -> Path:
         return folder
     if name:
         raise MissingCheckpointError(
-            f"The embedded checkpoint {name!r} isn't in this installation, which has {_there()}. Use one of "
-            "these, or give a checkpoint of your own with model.pretrained=<folder>."
+            f"The embedded checkpoint {name!r} isn't in this installation. Use model=mini576, or give a "
+            "checkpoint of your own with model.pretrained=<folder>."
         )
     raise MissingCheckpointError(
         "The embedded miniature is missing from this installation. Install the package again, or "
         "give another checkpoint with model.pretrained=<folder>."
     )
-
-
-def _there() -> str:
-    """The checkpoints that came with the package, as a list in words."""
-    found = sorted(path.parent.name for path in MINI_CHECKPOINTS.glob("*/config.json"))
-    return ", ".join(f"embedded:{name}" for name in found) or "none"
 
 
 def check_checkpoint(

@@ -19,7 +19,7 @@ from pdrop_eval.run.evaluate.run_list import run_list
 from pdrop_eval.utils import distributed
 from pdrop_eval.utils.errors import UserError
 from pdrop_eval.utils.paths import CONF, options
-from pdrop_eval.utils.presets import DEFAULT_SIZE, model_configs
+from pdrop_eval.utils.presets import DEFAULT_MODEL, DEFAULT_SIZE, model_configs
 
 
 def experiment(name):
@@ -254,7 +254,8 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
     assert "4 of 8 runs are done; 4 left out" in captured.out
     said = " ".join(captured.err.split())
     assert "[3/8] model=mini576_next_p5 strategy=fastv: left out. The embedded" in said
-    assert "The embedded checkpoint 'mini576_next' isn't in this installation" in said
+    assert "The embedded checkpoint 'mini576_next' isn't in this installation." in said
+    assert f"Use model={DEFAULT_MODEL}, or give" in said
     assert max(map(len, captured.err.splitlines())) <= 80 + len(str(tmp_path))  # a path is not broken
     records = load_records(tmp_path / "runs")
     assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
