@@ -1,4 +1,4 @@
-"""Runs of one kind: asked the same questions, with the same settings. Only their scores stand side by side.
+"""Runs of one kind: the same settings, and of one architecture the same questions. A table has no others.
 
 What counts as the same are the questions themselves (their number and the hash of their data), not the limit
 that chose them: a limit of 300 changes nothing where there are 240. Models of different architectures may be
@@ -52,7 +52,7 @@ def nearest(architecture: str, runs: Sequence[Run]) -> Run:
 def told(run: Run, than: Run) -> str:
     """What makes a run another kind than one that is shown, in words: `all questions`, `limit=32, seed=7`."""
     words = []
-    if run.limit != than.limit:
+    if _asked_the_same(run, than) and run.limit != than.limit:
         words.append(f"limit={run.limit}" if run.limit else "all questions")
     own, others = (
         [one for one in one_run.deviations if not one.startswith("limit=")] for one_run in (run, than)
@@ -60,6 +60,11 @@ def told(run: Run, than: Run) -> str:
     words += [change for change in own if change not in others]
     words += [f"without {change}" for change in others if change not in own]
     return ", ".join(words) or "other data"
+
+
+def _asked_the_same(run: Run, than: Run) -> bool:
+    """Whether both have to be, as runs of one architecture."""
+    return run.key is None or than.key is None or run.key.architecture == than.key.architecture
 
 
 def kind_words(run: Run) -> str:
@@ -91,10 +96,10 @@ def _alike(one: _Signature, other: _Signature) -> bool:
 
 
 def _clique(first: _Signature, members: dict[_Signature, list[Entry]]) -> list[_Signature]:
-    """A signature and those that are like it and like each other, those with the most rows first."""
+    """A signature and those that are like it and like each other, those that fill the most first."""
     kind = [first]
     others = [one for one in members if one[:2] == first[:2] and one != first]
-    for other in sorted(others, key=lambda one: -len({row for row, _ in members[one]})):
+    for other in sorted(others, key=lambda one: _worth([one], members), reverse=True):
         if all(_alike(other, known) for known in kind):
             kind.append(other)
     return kind

@@ -15,7 +15,7 @@ from pdrop_eval.records.rows.overrides import SCHEDULE, recorded_settings
 from pdrop_eval.records.rows.row_key import family_name
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.tables.cells import Cell, measured_cell
-from pdrop_eval.report.tables.commands import FOLDER, command, is_there
+from pdrop_eval.report.tables.commands import FOLDER, command, is_there, usual_limit
 from pdrop_eval.report.tables.commands import experiment as experiment_command
 from pdrop_eval.strategies.combinations import is_combined
 from pdrop_eval.strategies.registry import VANILLA, StrategyInfo, info_of
@@ -110,12 +110,19 @@ class Chart:
     @property
     def changes(self) -> list[str]:
         """All settings that are not the default; empty for the figure of the default configuration."""
-        return [*dict.fromkeys([*self.settings, *(text for each in self.places.values() for text in each)])]
+        places = (text for each in self.places.values() for text in each)
+        return [*dict.fromkeys([*self._unusual, *places])]
+
+    @property
+    def _unusual(self) -> list[str]:
+        """The common settings without the limit that the experiment gives its model."""
+        usual = usual_limit(self.experiment, self.model)
+        return [setting for setting in self.settings if setting not in usual]
 
     @property
     def name(self) -> str:
         """Of its files. One that isn't the whole of the default has a name of its own, and replaces none."""
-        changes = [change for change in self.settings if not change.startswith(_OF_PLACE)]
+        changes = [change for change in self._unusual if not change.startswith(_OF_PLACE)]
         parts = [self.experiment, self.model, *(re.sub(r"[^A-Za-z0-9.-]+", "", change) for change in changes)]
         other = self.suite != self.default_suite  # as a record names it: it must not lead elsewhere
         parts += [re.sub(r"[^A-Za-z0-9._-]+", "", self.suite)] if other else []

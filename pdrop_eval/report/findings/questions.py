@@ -188,10 +188,15 @@ def _comparison(
     keys = _row(model, question.one), _row(model, question.other)
     made = Comparison(question, size, suite, *keys)
     chosen = [pick(rows.get(key, []), benchmarks())[0] for key in keys]
-    made.missing = [
-        (key, fill(size, suite, key)) for key, run in zip(keys, chosen, strict=True) if run is None
-    ]
     one, other = chosen
+    limits = {
+        f"limit={run.limit}" for run in chosen if run and run.limit
+    }  # what is missing is asked the same
+    made.missing = [
+        (key, fill(size, suite, key, settings=limits))
+        for key, run in zip(keys, chosen, strict=True)
+        if run is None
+    ]
     if one is None or other is None:
         return made
     made.runs = (one, other)

@@ -104,6 +104,13 @@ def experiment(table: str, size: str, settings: Iterable[str] = ()) -> str:
     return _command("experiment", [f"experiment={table}", *named], settings)
 
 
+def usual_limit(table: str, model: str | None) -> list[str]:
+    """The limit that the experiment of a table or figure gives a model's runs, as overrides."""
+    runs = presets("experiment").get(table, {}).get("runs") or []
+    own = next((run.get("overrides") or [] for run in runs if run["model"] == model), [])
+    return [change for change in own if change.startswith("limit=")]
+
+
 def _command(target: str, named: list[str], settings: Iterable[str]) -> str:
     changes = list(settings)
     limit = [change for change in changes if change.startswith("limit=")]

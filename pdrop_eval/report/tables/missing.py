@@ -8,7 +8,15 @@ from pdrop_eval.benchmarks.registry import names
 from pdrop_eval.records.rows.overrides import override, own_data, own_folder
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import Note
-from pdrop_eval.report.tables.commands import FOLDER, Fill, experiment, fill, is_elsewhere
+from pdrop_eval.report.tables.commands import (
+    FOLDER,
+    Fill,
+    experiment,
+    fill,
+    find_model,
+    is_elsewhere,
+    usual_limit,
+)
 from pdrop_eval.report.tables.fill import Part, Row
 from pdrop_eval.utils.paths import options
 from pdrop_eval.utils.presets import DEFAULT_SIZE
@@ -44,7 +52,7 @@ def experiment_of(part: Part) -> str | None:
     """The command that measures all that is missing; None if nothing is, or if no experiment does it."""
     if EXPERIMENTS.get(part.size) != part.suite or not any(row.missing for row in part.rows):
         return None
-    return experiment(part.table.name, part.size, _shared(part.runs))
+    return experiment(part.table.name, part.size, _shared_by_choice(part))
 
 
 def can_be_filled(part: Part) -> bool:
@@ -75,8 +83,22 @@ def _shared_with(part: Part, row: Row) -> list[str]:
     shared: dict[str, list[str]] = part.found.setdefault("shared", {})
     if architecture not in shared:
         runs = [run for run in part.runs if run.key and run.key.architecture == architecture]
-        shared[architecture] = _shared(runs or part.runs)
+        shared[architecture] = _shared(runs) if runs else _shared_by_others(part, row)
     return shared[architecture]
+
+
+def _shared_by_others(part: Part, row: Row) -> list[str]:
+    """For the first row of an architecture: the others' settings, and the limit that is usual for it."""
+    chosen = _shared_by_choice(part)
+    if any(setting.startswith("limit=") for setting in chosen):
+        return chosen
+    return [*chosen, *usual_limit(part.table.name, find_model(part.size, row.key))]
+
+
+def _shared_by_choice(part: Part) -> list[str]:
+    """The settings that all rows share, without a limit that the table's experiment gives each of them."""
+    usual = [{*usual_limit(part.table.name, run.model)} for run in part.runs]
+    return [one for one in _shared(part.runs) if not (usual and all(one in limits for limits in usual))]
 
 
 def _once(part: Part, name: str, find: Callable[[list[Run]], Found]) -> Found:

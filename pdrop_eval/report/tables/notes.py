@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from itertools import combinations
 
 from pdrop_eval.benchmarks.registry import benchmark_of, names
 from pdrop_eval.records.rows.alike import kind_words, nearest, told
 from pdrop_eval.records.rows.overrides import own_data
+from pdrop_eval.records.rows.row_key import family_name
 from pdrop_eval.records.rows.run import Run, pick, unlike
 from pdrop_eval.report.formats.grid import CHANGED, DELTA, Note
 from pdrop_eval.report.tables.cells import Cell, other_questions
@@ -138,25 +138,39 @@ def _among_rows(part: Part, group: Group) -> list[Note]:
     asked = [f"{', '.join(map(_name, rows))}: {_asked(rows, keys)}" for rows in alike]
     other = ", but of other data" if len({_asked(rows, keys) for rows in alike}) < len(alike) else ""
     delta = f" {DELTA} is formed only where both rows answered the same ones." if part.table.delta else ""
+    shown = [one for one in part.groups if any(row.run for row in one.rows)]
+    of = f" in {group.name}" if len(shown) > 1 else ""
     return [
         Note(
-            f"Not the same questions{which}; don't compare these rows, nor their averages. "
+            f"Not the same questions{of}{which}; don't compare these rows, nor their averages. "
             f"{'; '.join(asked)}{other}.{delta}"
         )
     ]
 
 
 def _among_models(part: Part) -> list[Note]:
-    """Which models of a table were asked other questions, so that only rows of one compare."""
-    shown = {group.name: [row for row in group.rows if row.run] for group in part.groups}
-    shown = {name: rows for name, rows in shown.items() if rows}
-    pairs = combinations([rows[0].cells for rows in shown.values()], 2)
-    differ = {name for one, other in pairs for name in other_questions(one, other)}
-    if not differ:
+    """Which blocks of a table were asked other questions, so that only rows of one block compare."""
+    blocks = {group.name: [row for row in group.rows if row.run] for group in part.groups}
+    blocks = {name: rows for name, rows in blocks.items() if rows}
+    keys = [name for name in part.table.benchmarks if _differ(name, list(blocks.values()))]
+    if not keys:
         return []
-    keys = [name for name in part.table.benchmarks if name in differ]
-    asked = "; ".join(f"{name}: {_asked(rows, keys)}" for name, rows in shown.items())
-    return [Note(f"Not the same questions for all models; compare rows of one model alone. {asked}.")]
+    which = "" if len(keys) == len(part.table.benchmarks) else f" (of {', '.join(names(keys).values())})"
+    asked = [_asked(rows, keys) for rows in blocks.values()]
+    listed = "; ".join(f"{name}: {words}" for name, words in zip(blocks, asked, strict=True))
+    other = ", but of other data" if len({*asked}) < len(asked) else ""
+    return [
+        Note(
+            f"Not the same questions in all blocks{which}; compare rows of one block alone. {listed}{other}."
+        )
+    ]
+
+
+def _differ(name: str, blocks: list[list[Row]]) -> bool:
+    """Whether blocks that have a benchmark were asked other questions of it."""
+    asked = [{row.cells[name].questions for row in rows if row.cells[name].n is not None} for rows in blocks]
+    asked = [found for found in asked if found]
+    return any(found != asked[0] for found in asked)
 
 
 def settings(runs: list[Run]) -> str:
@@ -216,8 +230,10 @@ def _not_shown(part: Part) -> list[Note]:
             past = (
                 "" if row.run.is_current else " The shown one was made by other code than is installed now."
             )
-            nearest = pick([row.run, *row.others], part.table.benchmarks)[0] is row.run
-            why = "the nearest to the default configuration" if nearest else "of the kind of the other rows"
+            is_nearest = pick([row.run, *row.others], part.table.benchmarks)[0] is row.run
+            why = (
+                "the nearest to the default configuration" if is_nearest else "of the kind of the other rows"
+            )
             notes.append(
                 Note(
                     f"{_name(row)}: several runs fit this row. Shown is {row.run.id}, {why}; "
@@ -229,27 +245,30 @@ def _not_shown(part: Part) -> list[Note]:
 
 def kind_notes(part: Part) -> list[Note]:
     """Rows that were measured otherwise than those that are shown, with the commands that mend it."""
-    shown = part.runs
-    rows = [row for row in [*part.rows, *part.left_out] if row.apart and not row.run]
-    if not rows or not shown:
+    if not part.runs:
         return []
-    named = defaultdict(list)
+    rows: dict[str, list[Row]] = defaultdict(list)
+    for row in [*part.rows, *part.left_out]:
+        if row.apart and not row.run:
+            rows[row.key.architecture].append(row)
+    return [_kind_note(part, architecture, found) for architecture, found in rows.items()]
+
+
+def _kind_note(part: Part, architecture: str, rows: list[Row]) -> Note:
+    """Of the rows of one architecture."""
+    like, named = nearest(architecture, part.runs), []
     for row in rows:
-        like = nearest(row.key.architecture, shown)
         runs = ", ".join(f"{run.id} ({told(run, like)})" for run in row.apart[:LISTED])
         more = f" and {len(row.apart) - LISTED} more" if len(row.apart) > LISTED else ""
-        named[kind_words(like) or "all questions"].append(f"{_name(row)}: {runs}{more}")
+        named.append(f"{_name(row)}: {runs}{more}")
     commands = [fill_row(part, row).command for row in rows] if can_be_filled(part) else []
-    told_apart = [
-        f"than the rows above ({kind}), so not beside them: {'; '.join(found)}"
-        for kind, found in named.items()
-    ]
-    return [
-        Note(
-            f"Measured otherwise {', '.join(told_apart)}.{' As the others:' if any(commands) else ''}",
-            [command for command in commands if command],
-        )
-    ]
+    above = len({run.key.architecture for run in part.runs if run.key})
+    of = f" of {family_name(like.key.architecture, part.size)}" if above > 1 and like.key else ""
+    return Note(
+        f"Measured otherwise than the rows{of} above ({kind_words(like) or 'all questions'}), so not "
+        f"beside them: {'; '.join(named)}.{' As the others:' if any(commands) else ''}",
+        [command for command in commands if command],
+    )
 
 
 def _comparison(part: Part) -> list[Note]:

@@ -117,8 +117,7 @@ def _planned(
         words = _overrides(run, config, overrides, given)
         words += fixed_batch(words)
         spec = make_spec(compose("evaluate", overrides=words), run["strategy"], words)
-        own = [one for one in run.get("overrides", []) if one.partition("=")[0] not in given]
-        words = [f"model={run['model']}", f"strategy={run['strategy']}", *own]
+        words = [f"model={run['model']}", f"strategy={run['strategy']}", *_own(run, given)]
         found.append(_Planned(run["model"], f"[{number}/{len(runs)}] {' '.join(words)}", spec))
     return found
 
@@ -249,6 +248,12 @@ def _check_settings(given: dict[str, str], runs: Sequence[dict[str, Any]]) -> No
         )
 
 
+def _own(run: dict[str, Any], given: dict[str, str]) -> list[str]:
+    """What a run asks for itself, but for what was given: `subset=` chooses questions as `limit=` does."""
+    other = {*given, *(["limit"] if "subset" in given else [])}
+    return [one for one in run.get("overrides", []) if one.partition("=")[0] not in other]
+
+
 def _overrides(
     run: dict[str, Any], config: DictConfig, overrides: Sequence[str], given: dict[str, str]
 ) -> list[str]:
@@ -260,5 +265,5 @@ def _overrides(
     results = [] if "results" in given else [f"results={config.results}"]
     common = [override for override in overrides if override.lstrip("+~").split("=")[0] not in _OURS]
     register_all([run["strategy"]])
-    own = [f"model={run['model']}", f"strategy={run['strategy']}", *run.get("overrides", [])]
+    own = [f"model={run['model']}", f"strategy={run['strategy']}", *_own(run, given)]
     return [*suite, *tasks, *results, *own, *common]

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 from omegaconf import OmegaConf
-from report_records import FIELDS, LLAVA_15, TABLE_5, edit
+from report_records import FIELDS, LLAVA_15, NEXT_P5, TABLE_5, edit
 
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.records.rows import overrides
@@ -105,6 +105,15 @@ def test_both_strategies_get_the_same_budgets_on_every_model_and_vanilla_is_ther
     found = [(run["model"], run["strategy"], run.get("overrides", [])) for run in listed["runs"]]
     assert sorted(map(str, found)) == sorted(map(str, expected))
     assert [benchmarks()[key].task for key in KEYS] == listed["tasks"]
+
+
+def test_the_limit_that_the_experiment_gives_a_model_is_its_default(point, chart):
+    point("pdrop", 0.5, 61.0, model="mini576_next_p5", kind=NEXT_P5, limit=60, n=60)
+    made = chart()
+    assert made.name == "figure4_mini576_next_p5"
+    *single, whole = made.commands
+    assert whole == "make experiment EXPERIMENT=figure4"
+    assert {"LIMIT=60" in line for line in single} == {True}
 
 
 def test_a_point_is_the_record_with_its_very_settings(point, add_run, chart):

@@ -86,6 +86,16 @@ def test_a_long_command_is_continued_so_that_it_can_be_copied():
     assert shown.replace("\\\n", "").split() == run.split()
 
 
+def test_a_command_is_continued_before_as_many_variables_as_it_takes():
+    run = "make eval STRATEGY=pdrop MODEL=mini576_next_p5_pdrop_05 SUITE=mini LIMIT=32 ARGS='a=1 b=2'"
+    lines = terminal([Section("s", [], [], [Note("n", [run])])], 48).split("n\n", 1)[1].splitlines()
+    assert [line.strip(" \\") for line in lines] == [
+        "make eval STRATEGY=pdrop", "MODEL=mini576_next_p5_pdrop_05", "SUITE=mini LIMIT=32 ARGS='a=1 b=2'",
+    ]  # fmt: skip
+    assert [line.endswith(" \\") for line in lines] == [True, True, False]
+    assert max(map(len, lines)) <= 48
+
+
 def test_markdown_tables_have_as_many_cells_in_each_line(reports):
     for report in reports.values():
         for block in re.findall(r"(?:^\|.*\|\n)+", markdown(report.sections), re.M):

@@ -11,7 +11,7 @@ from pdrop_eval.records.run_identity import code_sha256
 from pdrop_eval.report.tables.cells import Cell, average, difference
 from pdrop_eval.report.tables.fill import measured_parts
 from pdrop_eval.report.tables.layout import cost_grid, intervals_grid, measured_section, scores_grid
-from pdrop_eval.report.tables.missing import fill_row, missing_notes
+from pdrop_eval.report.tables.missing import experiment_of, fill_row, missing_notes
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.paths import CONF
 
@@ -223,13 +223,58 @@ def test_models_of_another_architecture_may_be_asked_fewer_questions(add_run, al
     found = part(1)
     assert {run.folder.name for run in limited} < {row.run.id for row in found.rows if row.run}
     assert (
-        "Not the same questions for all models; compare rows of one model alone. LLaVA-NeXT mini576: 16 "
+        "Not the same questions in all blocks; compare rows of one block alone. LLaVA-NeXT mini576: 16 "
         "questions a benchmark; LLaVA-1.5 mini576: 200 questions a benchmark."
     ) in notes(found)
     assert "Not the same questions;" not in notes(found)
     commands = [line for line in notes(found).splitlines() if line.startswith("make eval")]
     assert {"LIMIT=16" in line for line in commands if "MODEL=mini576_next_p9 " in line} == {True}
     assert {"LIMIT=16" in line for line in commands if "MODEL=mini576_pdrop_05 " in line} == {False}
+
+
+@pytest.mark.parametrize("trial_first", [True, False])
+def test_a_trial_of_all_models_hides_no_larger_run_of_one(add_run, all_scores, part, trial_first):
+    keys = TABLES[1].benchmarks
+    ours = [
+        {"limit": 8, "n": 8},
+        {"limit": 8, "n": 8, "model": "mini576_next_p5", "kind": NEXT_P5},
+        {"n": 240},
+        {"limit": 60, "n": 60, "model": "mini576_next_p5", "kind": NEXT_P5},
+    ]
+    for one in ours if trial_first else reversed(ours):
+        add_run("vanilla", all_scores(1600, 70.0, keys), **one)
+    assert [row.run.limit for row in part(1).rows if row.run] == [60, None]
+
+
+def test_blocks_of_other_data_with_as_many_questions_are_named(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    add_run("vanilla", all_scores(1600, 70.0, keys))
+    run = add_run("vanilla", all_scores(1600, 70.0, keys), model="mini576_next_p5", kind=NEXT_P5)
+    edit(run, lambda record: record["tasks"]["pope"].update(data_sha256="others"))
+    assert (
+        "Not the same questions in all blocks (of POPE); compare rows of one block alone. LLaVA-NeXT "
+        "mini576: 200 questions a benchmark; LLaVA-1.5 mini576: 200 questions a benchmark, but of other data."
+    ) in notes(part(1))
+
+
+def test_the_first_row_of_an_architecture_is_asked_what_its_experiment_asks(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    add_run("vanilla", all_scores(1600, 70.0, keys))
+    found = part(1)
+    commands = [fill_row(found, row).command for row in found.rows if not row.run]
+    assert {"LIMIT=60" in line for line in commands if "mini576_next_" in line} == {True}
+    assert {"LIMIT=60" in line for line in commands if "mini576_next_" not in line} == {False}
+
+
+def test_what_an_experiment_asks_of_one_architecture_is_no_limit_of_others(add_run, all_scores, part):
+    keys = TABLES[1].benchmarks
+    few = {"limit": 60, "n": 60}
+    add_run("vanilla", all_scores(1600, 70.0, keys), model="mini576_next_p5", kind=NEXT_P5, **few)
+    found = part(1)
+    commands = [fill_row(found, row).command for row in found.rows if not row.run]
+    assert {"LIMIT=60" in line for line in commands if "mini576_next_" in line} == {True}
+    assert {"LIMIT=60" in line for line in commands if "mini576_next_" not in line} == {False}
+    assert experiment_of(found) == "make experiment EXPERIMENT=table1"
 
 
 def test_a_cell_of_other_data_is_left_out_of_its_column(add_run, all_scores, part):

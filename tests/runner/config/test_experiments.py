@@ -255,7 +255,6 @@ def test_a_run_without_its_checkpoint_is_left_out_with_one_line(llava, data, tmp
     said = " ".join(captured.err.split())
     assert "[3/8] model=mini576_next_p5 strategy=fastv: left out. The embedded" in said
     assert "The embedded checkpoint 'mini576_next' isn't in this installation." in said
-    assert f"Use model={DEFAULT_MODEL}, or give" in said
     assert max(map(len, captured.err.splitlines())) <= 80 + len(str(tmp_path))  # a path is not broken
     records = load_records(tmp_path / "runs")
     assert {(r["model"]["name"], r["model"]["train"], r["strategy"]["name"]) for r in records} == {
@@ -273,6 +272,14 @@ def test_an_experiment_of_which_nothing_can_be_run_says_why(data, tmp_path, monk
     assert command(monkeypatch, "experiment=table5", "model=mini576_next_p5") == 2
     assert "None of the 3 runs" in (message := capsys.readouterr().err)
     assert "isn't in this installation" in message
+    assert f"Use model={DEFAULT_MODEL}, or give" in " ".join(message.split())
+
+
+def test_a_subset_takes_the_place_of_a_runs_own_limit():
+    config = compose_config(["experiment=table5", "results=x"])
+    run = {"model": "mini576_next_p5", "strategy": "vanilla", "overrides": ["limit=60"]}
+    assert "limit=60" in _overrides(run, config, [], {})
+    assert "limit=60" not in _overrides(run, config, ["subset=ci64"], {"subset": "ci64"})
 
 
 def test_a_run_of_an_experiment_is_the_same_run_without_it(llava, data, tmp_path):

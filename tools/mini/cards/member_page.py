@@ -38,6 +38,7 @@ def write_page(member: Member, card: Mapping[str, Any]) -> None:
         layers=text["num_hidden_layers"],
         width=text["hidden_size"],
         heads=text["num_attention_heads"],
+        rope=text["rope_parameters"]["rope_theta"],
         vocabulary=text["vocab_size"],
         strategy=strategy_words(training),
         evaluate=_evaluate(member),
