@@ -221,8 +221,8 @@ recipes: $(STAMP)  ## Calibrate the miniature again: what the package ships
 samples: $(STAMP)  ## Draw Figure 5 and the right of Figure 1: results/figures
 	$(BIN)/pdrop-eval-show sample=docvqa:17 strategy=pdrop,fastv out=results/figures name=figure5_mini576
 	$(BIN)/pdrop-eval-show sample=docvqa:17 view=attention out=results/figures name=figure1_attention_mini576
-	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop model=mini_next_p5 out=results/figures \
-		name=figure5_mini_next_p5
+	$(BIN)/pdrop-eval-show sample=infovqa:30 strategy=pdrop model=mini576_next_p5 out=results/figures \
+		name=figure5_mini576_next_p5
 
 screenshots: $(STAMP)  ## Screenshots of the results page: results/figures
 	$(BIN)/python -m tools.release.screenshots $(ARGS)
