@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pdrop_eval.benchmarks.rendered import suite
+from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
 from pdrop_eval.records.store import Run
@@ -190,6 +191,17 @@ def test_a_llava_next_answers_and_its_chain_is_told(member, tmp_path):
     assert "A miniature LLaVA-NeXT" in text
     assert "an overview and up to 4 tiles of 96 × 96 pixels" in text
     assert "began with `mini_pdrop_04`, made into a LLaVA-NeXT p5, which began with `mini_base`." in text
+
+
+def test_another_number_of_tiles_cuts_tall_pictures_alone_otherwise(member):
+    config = {"model_type": "llava_next", "vision_config": {"image_size": 192}}
+    tiled = Member(member, "next", None, {**config, "image_grid_pinpoints": pinpoints("p9", 192)})
+    assert tiled.patches == 9
+    assert {task: member_card.cuts_alike(task, 5, tiled) for task in ("gqa", "infovqa_val", "mme")} == {
+        "gqa": True, "infovqa_val": False, "mme": False,
+    }  # fmt: skip
+    assert member_card.cuts_alike("infovqa_val", 9, tiled)
+    assert not member_card.cuts_alike("gqa", 5, Member.of(member))  # of one tile
 
 
 @pytest.fixture

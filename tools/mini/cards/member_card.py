@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from pdrop_eval.benchmarks.registry import benchmarks
-from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS
+from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, render
+from pdrop_eval.models.pictures.tiling import pinpoints
 from pdrop_eval.records.rows.run import Run, pick, to_runs
 from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -92,7 +93,7 @@ def measure(member: Member, runs: Sequence[Run], questions: int, blank: int) -> 
     """
     from tools.mini.answer import answer_suite, best_constant, exact_match, load_mini
 
-    answers, run = _recorded(runs, member)
+    answers, used = _recorded(runs, member)
     asked = min(map(len, answers.values()), default=questions)
     left = [task for task in TASKS if task not in answers]
     model, processor = load_mini(member.folder)
@@ -107,7 +108,7 @@ def measure(member: Member, runs: Sequence[Run], questions: int, blank: int) -> 
         BLANK_IMAGE: exact_match(without),
         CONSTANT: exact_match(best_constant(asked)),
     }
-    card = {"exact_match": measured, "answers": answers, "blank": few, "source": _source(run, left)}
+    card = {"exact_match": measured, "answers": answers, "blank": few, "source": _source(used, left)}
     if member.is_compared_on:
         layers = int(member.config["text_config"]["num_hidden_layers"])
         known = {"image": {task: given[:few] for task, given in answers.items()}, BLANK_IMAGE: without}
@@ -116,11 +117,13 @@ def measure(member: Member, runs: Sequence[Run], questions: int, blank: int) -> 
     return card
 
 
-def _source(run: Run | None, left: Sequence[str]) -> str:
-    if run is None:
+def _source(used: Sequence[Run], left: Sequence[str]) -> str:
+    if not used:
         return "Measured when this card was written."
     some = f", but for {', '.join(NAMES[task] for task in left)}" if left else ""
-    return f"The answers with the image are those of the record {run.id}{some}."
+    first, *others = (run.id for run in used)
+    alike = f", and of {', '.join(others)} where its tiles are the same" if others else ""
+    return f"The answers with the image are those of the record {first}{alike}{some}."
 
 
 def own_strategy(training: Training) -> Any:
@@ -136,19 +139,38 @@ def own_strategy(training: Training) -> Any:
     )
 
 
-def _recorded(runs: Sequence[Run], member: Member) -> tuple[dict[str, list[str]], Run | None]:
-    """The answers under its own strategy and grids, of the tasks that a record has whole."""
-    own = (*(member.training.strategy or ("vanilla", None)), member.patches)
-    for run in runs:
+def _recorded(runs: Sequence[Run], member: Member) -> tuple[dict[str, list[str]], list[Run]]:
+    """The answers under its own strategy, of the tasks that a record has whole, and these records.
+
+    One with another number of tiles gives those of a task whose pictures it cuts as the member's grids do.
+    """
+    own = member.training.strategy or ("vanilla", None)
+    found: dict[str, list[str]] = {}
+    used = []
+    able = [run for run in runs if run.key is not None and (run.strategy, run.key.ratio) == own]
+    for run in sorted(able, key=lambda run: run.key is not None and run.key.patches != member.patches):
         assert run.key is not None
-        if (run.strategy, run.key.ratio, run.key.patches) == own:
-            found = {}
-            for task in run.record["tasks"]:
+        new = {}
+        for task in run.record["tasks"]:
+            if task in TASKS and task not in found and cuts_alike(task, run.key.patches, member):
                 samples = load_samples(Path(run.folder), task)
-                if task in TASKS and [s["doc_id"] for s in samples] == list(range(_asked(run))):
-                    found[task] = [str(sample["answer"]) for sample in samples]
-            return found, run
-    return {}, None
+                if [s["doc_id"] for s in samples] == list(range(_asked(run))):
+                    new[task] = [str(sample["answer"]) for sample in samples]
+        found |= new
+        used += [run] if new else []
+    return found, used
+
+
+def cuts_alike(task: str, patches: int, member: Member) -> bool:
+    """Whether grids of this many patches cut all pictures of a task as a member's own do."""
+    from transformers.image_processing_utils import select_best_resolution
+
+    own = member.config.get("image_grid_pinpoints")
+    if patches == member.patches or own is None:
+        return patches == member.patches
+    other = pinpoints(f"p{patches}", member.side) or []
+    sizes = {picture.image.shape[:2] for picture, _, _ in render(task)}
+    return all(select_best_resolution(size, own) == select_best_resolution(size, other) for size in sizes)
 
 
 def _asked(run: Run) -> int:
