@@ -189,9 +189,7 @@ def _comparison(
     made = Comparison(question, size, suite, *keys)
     chosen = [pick(rows.get(key, []), benchmarks())[0] for key in keys]
     one, other = chosen
-    limits = {
-        f"limit={run.limit}" for run in chosen if run and run.limit
-    }  # what is missing is asked the same
+    limits = {f"limit={run.limit}" for run in chosen if run and run.limit}  # of the one that is there
     made.missing = [
         (key, fill(size, suite, key, settings=limits))
         for key, run in zip(keys, chosen, strict=True)
