@@ -21,10 +21,11 @@ from mkdocs.structure.nav import Link, Navigation
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "repository"
 READ = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "tasks/README.md", "results/*.md")
-READ += tuple(
-    f"pdrop_eval/models/checkpoints/{name}/README.md" for name in ("mini", "mini576", "mini_qwen2_5_vl")
+READ += (
+    "pdrop_eval/models/checkpoints/*/README.md",
+    "tools/mini/weights/mini576_base/README.md",
+    "results/community/README.md",
 )
-READ += ("tools/mini/weights/mini576_base/README.md", "results/community/README.md")
 READ += tuple(f"results/{name}/*.md" for name in ("efficiency", "figures", "reference", "tables", "training"))
 READ += (
     "results/sweep_scale.md",
