@@ -17,6 +17,7 @@ from pdrop_eval.records.rows.left_out import read_left_out
 from pdrop_eval.records.rows.run import Run, to_runs
 from pdrop_eval.records.samples import load_samples, lost_samples, plain_name, tally_of
 from pdrop_eval.records.store import read_record, run_id
+from pdrop_eval.report.paired.known import FILE as COMPARISONS
 from pdrop_eval.report.paired.stored_samples import CannotCompareError, scored_samples
 from pdrop_eval.report.share.submission import FILE, read_submission
 from pdrop_eval.report.site.names import public
@@ -27,6 +28,7 @@ _LABEL = 80  # characters of a name that tables show
 # What the benchmark and the model wrote, and masks in base64, which may look like anything.
 _UNREAD = ("prompt", "answer", "target", "to_judge", "retained")
 _IGNORED = (".lock", "README.md")
+_CACHE = COMPARISONS.parts[0]  # what tables leave beside the records; git ignores it, too
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def check(root: Path, limits: Limits) -> Checked:
     if not root.is_dir():
         raise UserError(f"root={root} is no folder. Name that of the submissions, or one of them.")
     alone = (root / FILE).exists() or any(root.glob("*/*/record.json"))
-    folders = [root] if alone else sorted(path for path in root.iterdir() if path.is_dir())
+    within = sorted(path for path in root.iterdir() if path.is_dir() and path.name != _CACHE)
+    folders = [root] if alone else within
     if not folders:
         raise UserError(
             f"root={root} has nothing to check: a submission is a folder in it with {FILE} and records, "
@@ -95,6 +98,8 @@ def _of_submission(folder: Path, paths: list[Path], limits: Limits) -> Iterator[
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             yield f"{path} is a link. Share files."
+        elif path.relative_to(folder).parts[0] == _CACHE:
+            continue
         elif path.is_file() and path.name not in _IGNORED:
             size = path.stat().st_size
             total += size

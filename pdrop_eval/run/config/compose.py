@@ -205,9 +205,17 @@ def _check_group(override: Override) -> list[str]:
         if group == "strategy" and is_combined(value):
             register(value)
         elif not (group in ("experiment", "sweep") and value == ""):
-            fix = f"A new one is a file conf/{group}/{value}.yaml." if value.isidentifier() else ""
-            check_choice(group, value, options(group), fix)
+            check_choice(group, value, options(group), _how_to_add(group, value))
     return values
+
+
+def _how_to_add(group: str, name: str) -> str:
+    if not name.isidentifier():
+        return ""
+    if group != "strategy":
+        return f"A new one is a file conf/{group}/{name}.yaml."
+    files = f"its class in pdrop_eval/strategies/{name}.py and a file conf/strategy/{name}.yaml"
+    return f"A new one is {files}: see the project's CONTRIBUTING.md."
 
 
 def _check_key(key: str, chosen: Mapping[str, list[str]], entry: str, adds: bool = False) -> None:

@@ -7,6 +7,7 @@ import shelf_records as made
 from report_records import edit
 
 from pdrop_eval.benchmarks.stored_tally import stored_tally
+from pdrop_eval.report.paired import known
 from pdrop_eval.report.share.checking import Limits, check
 from pdrop_eval.report.share.merging import merge
 from pdrop_eval.report.share.submission import read_submission
@@ -133,6 +134,16 @@ def test_what_is_kept_of_samples_must_be_what_they_add_up_to(tmp_path, mine):
     edit(run, lambda record: record["tasks"]["gqa"]["tally"].update(values=other))
     (fault,) = faults(mine)
     assert "its tally isn't what its samples add up to" in fault
+
+
+def test_comparisons_that_tables_keep_beside_the_records_are_no_fault(mine):
+    for root in (mine, mine.parent):
+        kept = root / known.FILE
+        kept.parent.mkdir()
+        kept.write_text("{}")
+        assert check(root, Limits()).faults == []
+    kept.rename(mine / "kept.json")
+    assert "kept.json belongs to no record" in faults(mine)[0]
 
 
 def test_files_that_belong_to_no_record_links_and_sizes_are_named(mine):

@@ -125,6 +125,11 @@ def test_explicit_layers_become_tuples():
     ("override", "words"),
     [
         ("strategy=pdorp", ["'pdorp'", "fastv", "pdrop", "vanilla", "Did you mean pdrop?"]),
+        (
+            "strategy=mine",
+            ["A new one is its class in pdrop_eval/strategies/mine.py and a file conf/strategy/mine"],
+        ),
+        ("model=mine", ["A new one is a file conf/model/mine.yaml"]),
         ("model=mini2", ["'mini2'", "llava_1_5_7b", "Did you mean mini?"]),
         ("suite=papers", ["'papers'", "mini", "Did you mean paper?"]),
         ("experiment=table6", ["'table6'", "Did you mean table5?"]),
