@@ -173,29 +173,34 @@ def test_those_of_the_miniatures_are_shipped_and_belong_to_them(strategy):
         assert "/" not in document["made"]["config"]["model"]["pretrained"]
 
 
-def test_vtw_takes_the_miniatures_k():
+SIZES = pytest.mark.parametrize(("model", "layers", "tokens"), [("mini", 8, 144), ("mini576", 16, 576)])
+
+
+@SIZES
+def test_vtw_takes_the_miniatures_k(model, layers, tokens):
     from pdrop_eval.strategies.vtw import VTW
 
-    made = VTW(recipe="mini")
+    made = VTW(recipe=model)
     assert made.k == made.from_recipe.settings["k"]
-    assert made.drops(8) == (Drop(made.k),)
-    with pytest.raises(UserError, match="which has 8 layers, and this model has 32"):
+    assert made.drops(layers) == (Drop(made.k),)
+    with pytest.raises(UserError, match=f"which has {layers} layers, and this model has 32"):
         made.drops(32)
-    with pytest.raises(UserError, match="says k=7, and k=6 is given beside it"):
-        VTW(k=6, recipe="mini")
+    with pytest.raises(UserError, match=f"says k={made.k}, and k=6 is given beside it"):
+        VTW(k=6, recipe=model)
 
 
-def test_fitprune_takes_the_miniatures_removals():
+@SIZES
+def test_fitprune_takes_the_miniatures_removals(model, layers, tokens):
     from pdrop_eval.strategies.fitprune import FitPrune
 
-    own = [name for name in recipe.shipped("fitprune") if name.partition("_")[0] == "mini"]
-    assert own == ["mini", *(f"mini_{ratio}" for ratio in range(40, 100, 10))]
-    made = FitPrune(recipe="mini")
-    assert made.removed == FitPrune(recipe="mini_60").removed
-    assert len(made.removed) == 8
-    assert made.schedule(8, 144)[0] == 144
-    assert made.schedule(8, 144)[-1] == 144 - sum(made.removed[:-1])
-    left = [144 - sum(FitPrune(recipe=f"mini_{ratio}").removed) for ratio in range(40, 100, 10)]
+    own = [name for name in recipe.shipped("fitprune") if name.partition("_")[0] == model]
+    assert own == [model, *(f"{model}_{ratio}" for ratio in range(40, 100, 10))]
+    made = FitPrune(recipe=model)
+    assert made.removed == FitPrune(recipe=f"{model}_60").removed
+    assert len(made.removed) == layers
+    assert made.schedule(layers, tokens)[0] == tokens
+    assert made.schedule(layers, tokens)[-1] == tokens - sum(made.removed[:-1])
+    left = [tokens - sum(FitPrune(recipe=f"{model}_{ratio}").removed) for ratio in range(40, 100, 10)]
     assert left == sorted(left, reverse=True)  # the higher the ratio, the fewer are left
-    with pytest.raises(UserError, match="which has 8 layers, and this model has 32"):
+    with pytest.raises(UserError, match=f"which has {layers} layers, and this model has 32"):
         made.drops(32)
