@@ -90,7 +90,7 @@ def make_tables(
     from pdrop_eval.records.rows.run import to_runs
     from pdrop_eval.records.store import load_records
     from pdrop_eval.report.readme.blocks import COMPACT, FIGURES, has_place, with_blocks
-    from pdrop_eval.report.readme.reports import make_reports, readme_blocks, short_tables
+    from pdrop_eval.report.readme.reports import make_reports, of_own_records, readme_blocks, short_tables
     from pdrop_eval.report.tables.commands import command
     from pdrop_eval.utils.files import write_atomically, writing_to
     from pdrop_eval.utils.presets import DEFAULT_MODEL
@@ -104,6 +104,9 @@ def make_tables(
         )
     bench = bench or Path(os.path.abspath(root)).parent / "bench"
     reports = make_reports(runs, which, [] if alone else read_left_out(root), bench, published)
+    if readme is not None and which == ALL:
+        apart = of_own_records()
+        reports = [report for report in reports if report.name not in apart]
     files = {out / name: text for report in reports for name, text in report.files().items()}
     if which == ALL and not alone:
         files[out / f"{COMPACT}.md"] = short_tables(runs)

@@ -20,6 +20,7 @@ from pdrop_eval.report.tables.overview import TITLE, overview, overview_sheet
 from pdrop_eval.report.tables.spec import TABLES, Table, find_table, shipped
 from pdrop_eval.strategies.registry import catalogue
 from pdrop_eval.utils.errors import UserError
+from pdrop_eval.utils.presets import presets
 
 
 @dataclass
@@ -71,6 +72,14 @@ def make_reports(
     if which in ("overview", "all") and published != ONLY:
         reports.append(Report("overview", TITLE, overview(runs), lambda: overview_sheet(runs)))
     return reports
+
+
+def of_own_records() -> set[str]:
+    """The tables whose experiment has records of its own, by which alone a README's are made."""
+    found = presets("experiment").values()
+    return {
+        experiment["table"] for experiment in found if "table" in experiment and experiment.get("results")
+    }
 
 
 def table_report(

@@ -253,6 +253,20 @@ def test_a_readme_gets_one_table_of_all_models_with_a_column_a_budget(tmp_path):
     assert text.endswith("<!-- first -->\nkept\n<!-- /first -->\n")
 
 
+def test_a_readme_keeps_the_tables_of_other_records_when_all_are_made(tmp_path):
+    """Runs of a figure have budgets, too: they are no rows of what `make budgets` measured."""
+    made.shelf(tmp_path / "runs")
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- budgets -->\nkept\n<!-- /budgets -->\n<!-- shelf -->\nkept\n<!-- /shelf -->\n")
+    make_tables(tmp_path / "runs", tmp_path / "tables", "all", readme)
+    assert readme.read_text().count("kept") == 2
+    written = {path.stem for path in (tmp_path / "tables").iterdir()}
+    assert {"budgets", "shelf"} & written == set()
+    assert {"field", "frontier", "overview"} <= written
+    make_tables(tmp_path / "runs", tmp_path / "own", "all")
+    assert {"budgets", "shelf"} <= {path.stem for path in (tmp_path / "own").iterdir()}
+
+
 def test_a_front_has_what_no_other_beats_at_its_flops(tmp_path, board):
     made.shelf(tmp_path / "runs")
     points = {
