@@ -63,9 +63,25 @@ def fill(
         chart = kind(name, listed["figure"], members, "", keys, [*points, *beside], facts, own=own)
         _fill(chart, found, {model: run for model, run in (like or {}).items() if model in members})
         chart.points = [point for point in chart.points if point.run or point not in beside]
-        if any(point.strategy != VANILLA for point in chart.measured):
-            charts.append(chart)
+        if any(_draws(point, beside) for point in chart.measured):
+            charts.append(chart if tasks else _without_empty(chart))
     return charts
+
+
+def _draws(point: Point, beside: Sequence[Point]) -> bool:
+    """Whether a point makes a figure: not vanilla's, nor that of another strategy away from any budget."""
+    if point.strategy == VANILLA:
+        return False
+    at_budget = any(setting.startswith("budget.") for setting in point.settings)
+    return at_budget or point.spot not in {other.spot for other in beside}
+
+
+def _without_empty(chart: C) -> C:
+    """A figure without panels of which nothing was measured, under the name of those that are left."""
+    left = [key for key in chart.benchmarks if any(p.cell(key).score is not None for p in chart.measured)]
+    if left and left != chart.benchmarks:
+        chart.benchmarks, chart.own = left, True
+    return chart
 
 
 def _others(points: Iterable[Point], models: Sequence[str], runs: Iterable[Run]) -> list[Point]:

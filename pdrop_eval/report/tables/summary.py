@@ -5,12 +5,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.benchmarks.registry import benchmarks
+from pdrop_eval.records.rows.alike import nearest, told
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.formats.grid import CHANGED, Band, Grid, Line, Note, Section, Shown
 from pdrop_eval.report.formats.terminal import terminal
 from pdrop_eval.report.tables.cells import shown_score
 from pdrop_eval.report.tables.fill import Part, Row, measured_parts
 from pdrop_eval.report.tables.missing import experiment_of
+from pdrop_eval.report.tables.notes import LISTED
 from pdrop_eval.report.tables.others import is_other, others
 from pdrop_eval.report.tables.spec import TABLES
 from pdrop_eval.utils.terminal.console import script
@@ -35,6 +37,7 @@ def summary(runs: Sequence[Run], out: Path, width: int) -> str:
     bands = [_band(part) for part in parts]
     starred = any(row.run and row.run.deviations for part in parts for row in part.rows)
     notes = [Note(STAR)] if starred else []
+    notes += _set_apart(parts, out)
     commands = list(filter(None, map(experiment_of, parts)))
     notes += [Note("These commands measure what is missing:", commands)] if commands else []
     notes.append(Note(_overview(runs)))
@@ -51,6 +54,33 @@ def summary(runs: Sequence[Run], out: Path, width: int) -> str:
 def _ended(sections: list[Section], notes: list[Note]) -> list[Section]:
     """The sections, the last of them with notes at its end."""
     return [*sections[:-1], replace(sections[-1], notes=[*sections[-1].notes, *notes])]
+
+
+def _set_apart(parts: Sequence[Part], out: Path) -> list[Note]:
+    """Names the runs that were asked more than what is shown: a trial of more rows is in their place."""
+    found = {
+        run.id: told(run, row.run or nearest(row.key.architecture, part.runs))
+        for part in parts
+        for row in part.rows
+        for run in row.apart
+        if part.runs and _asked(run, part) > _asked(row.run, part)
+    }
+    if not found:
+        return []
+    named = ", ".join(f"{name} ({words})" for name, words in [*found.items()][:LISTED])
+    more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
+    return [
+        Note(
+            f"Not shown, though asked more, as the rows beside were asked other questions: {named}{more}. "
+            f"Every run is in {out / 'overview.md'}."
+        )
+    ]
+
+
+def _asked(run: Run | None, part: Part) -> int:
+    """How many questions of the table's benchmarks a run has answered."""
+    results = run.results if run else {}
+    return sum(results[name].get("n") or 0 for name in part.table.benchmarks if name in results)
 
 
 def _whole(out: Path) -> Note:

@@ -194,6 +194,27 @@ def test_other_benchmarks_are_another_figure(point, chart):
     assert [key for _, keys in chart().missing for key in keys].count("gqa") == 14
 
 
+def test_a_benchmark_that_nothing_answered_has_no_panel(point, chart):
+    point("vanilla", None, 66.0, ("docvqa", "gqa"), limit=4, n=4)
+    point("pdrop", 0.5, 60.0, ("gqa",), limit=4, n=4)
+    made = chart()
+    assert made.benchmarks == ["docvqa", "gqa"]
+    assert made.name == "figure4_mini576_limit4_docvqa_gqa"  # as a run with these tasks is named
+    assert chart(tasks=["gqa", "chartqa"]).benchmarks == ["gqa", "chartqa"]  # asked for
+
+
+def test_runs_of_other_strategies_make_a_figure_only_at_a_budget(point, add_run, runs):
+    for _ in range(2):
+        add_run("vanilla", scores(66.0))
+        add_run(
+            "random", scores(50.0), fields={"_target_": "pdrop_eval.strategies.random.Random", "ratio": 0.3}
+        )
+    assert make_charts("figure4", runs()) == []
+    point("random", 0.5, 50.0, fields={"_target_": "pdrop_eval.strategies.random.Random"})
+    (made,) = make_charts("figure4", runs())
+    assert {point.strategy for point in made.measured} == {"vanilla", "random"}
+
+
 def test_a_model_that_was_trained_otherwise_than_it_says_is_left_out_with_the_reason(point, chart):
     right = point("pdrop", 0.5, 60.0)
     training = {"strategy": {"name": "pdrop", "ratio": 0.5}, "phases": []}

@@ -257,9 +257,11 @@ def test_a_readme_keeps_the_tables_of_other_records_when_all_are_made(tmp_path):
     """Runs of a figure have budgets, too: they are no rows of what `make budgets` measured."""
     made.shelf(tmp_path / "runs")
     readme = tmp_path / "README.md"
-    readme.write_text("<!-- budgets -->\nkept\n<!-- /budgets -->\n<!-- shelf -->\nkept\n<!-- /shelf -->\n")
+    marks = "<!-- budgets -->\nkept\n<!-- /budgets -->\n<!-- shelf -->\nkept\n<!-- /shelf -->\n"
+    readme.write_text(marks + "<!-- first -->\nold\n<!-- /first -->\n")
     make_tables(tmp_path / "runs", tmp_path / "tables", "all", readme)
-    assert readme.read_text().count("kept") == 2
+    assert readme.read_text().startswith(marks)
+    assert "old" not in readme.read_text()
     written = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert {"budgets", "shelf"} & written == set()
     assert {"field", "frontier", "overview"} <= written

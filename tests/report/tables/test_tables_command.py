@@ -55,6 +55,19 @@ def test_the_summary_has_each_measured_row_with_its_average_in_80_columns(
     assert "Overview: 2 runs on suite mini, 0 with all 16 benchmarks." in shown
 
 
+def test_the_summary_names_a_full_run_that_a_trial_of_more_rows_hides(
+    add_run, all_scores, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    full = add_run("pdrop", all_scores(1500, 66.0), n=240)
+    assert "asked more" not in make_tables(tmp_path / "runs", tmp_path / "out")
+    for strategy in ("vanilla", "pdrop"):
+        add_run(strategy, all_scores(1500, 50.0), n=8, limit=8)
+    shown = " ".join(make_tables(tmp_path / "runs", tmp_path / "out").split())
+    why = "Not shown, though asked more, as the rows beside were asked other questions:"
+    assert f"{why} {full.folder.name} (all questions). Every run is in" in shown
+
+
 def test_a_table_of_which_nothing_is_measured_is_a_line_of_the_summary(one, tmp_path):
     out = tmp_path / "out"
     shown = make_tables(tmp_path / "runs", out)
