@@ -34,10 +34,10 @@ def curves(page):
 def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
     vanilla, dropped = add("mini576", "vanilla"), add("mini576", "pdrop", budget=BUDGET)
     page = paged(pictures=0)
-    curve = curves(page)["figure4_mini576"]
+    curve = curves(page)["figure4_mini576_docvqa_textvqa"]  # nothing answered its other two benchmarks
     assert curve.keys() >= {"name", "title", "kind", "x", "benchmarks", "series"}
     assert (curve["kind"], curve["x"]) == ("flops", "GFLOPs")
-    assert curve["benchmarks"] == ["docvqa", "chartqa", "textvqa", "gqa"]
+    assert curve["benchmarks"] == ["docvqa", "textvqa"]
     assert [(one["name"], one["strategy"]) for one in curve["series"]] == [
         ("vanilla", "vanilla"),
         ("PDrop", "pdrop"),
@@ -46,7 +46,7 @@ def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
         (point,) = series["points"]
         score = page.runs[key]["scores"]["textvqa"]
         assert point["run"] == key
-        assert point["bench"].keys() == {"docvqa", "textvqa"}  # the others were not measured
+        assert point["bench"].keys() == {"docvqa", "textvqa"}
         found = point["bench"]["textvqa"]
         assert found["x"] == pytest.approx(1000 * score["tflops_mean"])
         assert [found[name] for name in ("score", "low", "high")] == [

@@ -134,7 +134,7 @@ def test_tables_and_overview_have_its_rows(project, evaluated):
 
 @pytest.mark.slow
 def test_figure_4_has_its_curve(project, evaluated):
-    text = read(project, "figures/figure4_mini576.md")
+    text = read(project, "figures/figure4_mini576_gqa.md")
     assert re.search(r"for Spread\b.* at several budgets", text)
     assert re.search(r"\| Spread +\| share=0.625 +\| k=2, r=0.7\d +\|", text)
 
