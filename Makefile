@@ -184,6 +184,7 @@ readme: $(STAMP)  ## All tables, figures and pages in results/, and the README
 	$(BIN)/pdrop-eval-tables out=results/tables readme=README.md page=results/README.md $(ARGS)
 	$(if $(wildcard $(SHELF)),$(SHELF_TABLE))
 	$(if $(wildcard $(BUDGETS)),$(BUDGETS_TABLE))
+	$(if $(wildcard $(QWEN)),$(QWEN_TABLE))
 
 # The README's first table has the records that `make rank` compares.
 BUDGETS = $(call records,results/rank)
@@ -205,10 +206,10 @@ shelf: $(STAMP)  ## All strategies at three budgets: results/tables/shelf.md
 		[ $$status -gt 1 ] || $(SHELF_TABLE) || status=$$?; exit $$status
 
 QWEN = $(call records,results/qwen)
+QWEN_TABLE = $(BIN)/pdrop-eval-tables table=qwen root=$(QWEN) out=results/tables
 qwen: $(STAMP)  ## Six strategies on Qwen2.5-VL: results/tables/qwen.md
 	@status=0; $(BIN)/pdrop-eval experiment=qwen $(if $(LIMIT),limit=$(LIMIT)) $(ARGS) || status=$$?; \
-		[ $$status -gt 1 ] || $(BIN)/pdrop-eval-tables table=qwen root=$(QWEN) out=results/tables || status=$$?; \
-		exit $$status
+		[ $$status -gt 1 ] || $(QWEN_TABLE) || status=$$?; exit $$status
 
 # Every task of the suite, 20 questions each. FitPrune's own script takes the ratio 60.
 RECIPES = pdrop_eval/strategies/recipes

@@ -86,7 +86,7 @@ def all_charts(
     tasks: Sequence[str] | None = None,
     like: Mapping[str, Run] | None = None,
 ) -> list[Chart]:
-    """The figures of these experiments, all by default, of which a point other than vanilla is measured.
+    """The figures of these experiments, all by default, of which a point is measured that draws one.
 
     The other arguments are those of `select.fill`.
     """

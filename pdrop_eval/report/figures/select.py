@@ -1,7 +1,7 @@
 """Which runs make a figure: of one suite and kind, the one of which the most points are measured."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import TypeVar
 
@@ -34,7 +34,10 @@ def fill(
     tasks: Sequence[str] | None = None,
     like: Mapping[str, Run] | None = None,
 ) -> list[C]:
-    """The charts of an experiment of which a point other than vanilla is measured, with their runs.
+    """The charts of an experiment of which a point is measured that draws one, with their runs.
+
+    Vanilla's alone draws none, nor does that of a strategy which the experiment doesn't list, away from any
+    budget. A benchmark that nothing but vanilla answered has no panel, unless it is asked for.
 
     Args:
         kind: What a chart is.
@@ -61,24 +64,25 @@ def fill(
             continue
         beside = _others(points, members, found) if kind.takes_others else []
         chart = kind(name, listed["figure"], members, "", keys, [*points, *beside], facts, own=own)
-        _fill(chart, found, {model: run for model, run in (like or {}).items() if model in members})
+        drawing = {
+            point.spot for point in [*points, *filter(_at_budget, beside)] if point.strategy != VANILLA
+        }
+        own_like = {model: run for model, run in (like or {}).items() if model in members}
+        _fill(chart, found, own_like, drawing)
         chart.points = [point for point in chart.points if point.run or point not in beside]
-        if any(_draws(point, beside) for point in chart.measured):
+        if any(point.spot in drawing for point in chart.measured):
             charts.append(chart if tasks else _without_empty(chart))
     return charts
 
 
-def _draws(point: Point, beside: Sequence[Point]) -> bool:
-    """Whether a point makes a figure: not vanilla's, nor that of another strategy away from any budget."""
-    if point.strategy == VANILLA:
-        return False
-    at_budget = any(setting.startswith("budget.") for setting in point.settings)
-    return at_budget or point.spot not in {other.spot for other in beside}
+def _at_budget(point: Point) -> bool:
+    return any(setting.startswith("budget.") for setting in point.settings)
 
 
 def _without_empty(chart: C) -> C:
     """A figure without panels of which nothing was measured, under the name of those that are left."""
-    left = [key for key in chart.benchmarks if any(p.cell(key).score is not None for p in chart.measured)]
+    dropped = [point for point in chart.measured if point.strategy != VANILLA]
+    left = [key for key in chart.benchmarks if any(point.cell(key).score is not None for point in dropped)]
     if left and left != chart.benchmarks:
         chart.benchmarks, chart.own = left, True
     return chart
@@ -92,8 +96,11 @@ def _others(points: Iterable[Point], models: Sequence[str], runs: Iterable[Run])
     return list(dict.fromkeys(Point(run.strategy, tuple(sorted(run.schedule)), run.model) for run in own))
 
 
-def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:
-    """Gives a chart its suite, its settings, the runs of its points, and why other runs are left out."""
+def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run], drawing: Set[tuple]) -> None:
+    """Gives a chart its suite, its settings, the runs of its points, and why other runs are left out.
+
+    `drawing` are the points for which a figure is drawn.
+    """
     able: dict[_Group, dict[str, dict[tuple[str, ...], _Spots]]] = defaultdict(
         lambda: defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
     )
@@ -111,7 +118,7 @@ def _fill(chart: Chart, runs: Sequence[Run], like: Mapping[str, Run]) -> None:
         first = next(iter(like.values()))
         group = first.suite, _parts(first)[0]
     else:
-        group = min(able, key=lambda key: _preference(key, able[key], chart), default=("", ()))
+        group = min(able, key=lambda key: _preference(key, able[key], chart, drawing), default=("", ()))
     chosen: dict[tuple, Run | None] = {}
     for model, places in able.get(group, {}).items():
         asked = _parts(like[model])[1] if model in like else None
@@ -154,11 +161,13 @@ def _nearness(place: tuple[str, ...], spots: _Spots) -> tuple:
     return all(strategy == VANILLA for _, strategy, _ in spots), -len(spots), len(place), place
 
 
-def _preference(key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], chart: Chart) -> tuple:
+def _preference(
+    key: _Group, models: Mapping[str, Mapping[tuple[str, ...], _Spots]], chart: Chart, drawing: Set[tuple]
+) -> tuple:
     """Which runs make the figure: those that draw one at all, the default suite, most points, no limit."""
     found = [(spot, run) for places in models.values() for s in places.values() for spot, run in s.items()]
     limit = found[0][1][0].limit
     asked = float("inf") if limit is None else limit
-    drawn = any(strategy != VANILLA for (_, strategy, _), _ in found)
+    drawn = any(spot in drawing for spot, _ in found)
     points = len({spot for spot, _ in found})
     return not drawn, key[0] != chart.default_suite, -points, -asked, len(key[1]), key

@@ -75,7 +75,8 @@ def make_tables(
         out: the folder of the tables' files.
         which: a table's number, name, or YAML, or `overview`, whose text is the whole table; or `all`, for
             a summary.
-        readme: a file that gets the tables between its marks. Where it has marks for figures, these are drawn
+        readme: a file that gets the tables between its marks; of all, those of `of_own_records` are not
+            in it, nor written: each is made by its name. Where it has marks for figures, these are drawn
             into the folder `figures` beside `out`.
         page: a file that gets all results, with training/findings.md beside it.
         published: where printed numbers stand: "beneath" the measured ones, alone ("only"; then no record is
@@ -116,7 +117,7 @@ def make_tables(
             blocks |= _figures(runs, root, out.parent / "figures", readme.parent)
         files[readme] = with_blocks(readme, blocks)
     if page is not None:
-        files |= _pages(runs, page, out)
+        files |= _pages(runs, page, out, {report.name for report in reports})
     for path, text in files.items():
         with writing_to(path.parent):
             write_atomically(path, text)
@@ -136,7 +137,7 @@ def _figures(runs: list["Run"], root: Path, figures: Path, folder: Path) -> dict
     return {name: drawn.get(name, ("", NOTHING))[1] for name in FIGURES}
 
 
-def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
+def _pages(runs: list["Run"], page: Path, out: Path, written: set[str]) -> dict[Path, str]:
     """The page of results and the findings that it links to. Their numpy is imported for nothing else."""
     from pdrop_eval.report.findings.page import findings_page
     from pdrop_eval.report.findings.questions import find
@@ -144,7 +145,7 @@ def _pages(runs: list["Run"], page: Path, out: Path) -> dict[Path, str]:
 
     found = find(runs)
     findings = page.parent / "training" / "findings.md"
-    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out)}
+    return {findings: findings_page(found), page: results_page(runs, found, page.parent, out, written)}
 
 
 def _shown(reports: list["Report"], runs: list["Run"], out: Path, which: str) -> str:

@@ -75,7 +75,7 @@ def make_reports(
 
 
 def of_own_records() -> set[str]:
-    """The tables whose experiment has records of its own, by which alone a README's are made."""
+    """The tables whose experiment keeps its records in a folder of its own: a README's have no others."""
     found = presets("experiment").values()
     return {
         experiment["table"] for experiment in found if "table" in experiment and experiment.get("results")

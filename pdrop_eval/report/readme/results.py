@@ -1,13 +1,12 @@
 """`results/README.md`, written by `make readme`: what was measured on one page, with links to the rest."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
 from pdrop_eval.records.rows.run import Run
 from pdrop_eval.report.bench.training_speed import load_speed, speed_lines
-from pdrop_eval.report.budgets.board.blocks import boards
 from pdrop_eval.report.findings.page import summary
 from pdrop_eval.report.findings.questions import Comparison
 from pdrop_eval.report.formats.grid import Section
@@ -35,6 +34,7 @@ def results_page(
     found: Sequence[Comparison],
     folder: Path,
     tables: Path,
+    written: Set[str],
 ) -> str:
     """The page that lies in `folder`, beside training/.
 
@@ -43,8 +43,9 @@ def results_page(
         found: What training changed.
         folder: Where the page lies.
         tables: Where the files of the tables are.
+        written: The tables whose files are written beside the page.
     """
-    parts = [_INTRO, _index(runs, folder, tables)]
+    parts = [_INTRO, _index(folder, tables, written)]
     answers = summary(found)
     if answers:
         parts += [
@@ -84,27 +85,21 @@ def predicted(page: Path, folder: Path) -> list[str]:
     ]
 
 
-def _index(runs: Sequence[Run], folder: Path, tables: Path) -> str:
-    """Links to every file of the tables, and to the pages of training."""
+def _index(folder: Path, tables: Path, written: Set[str]) -> str:
+    """Links to every file of the tables, also to those that are there of other records; and to the pages."""
     place = os.path.relpath(tables, folder).replace(os.sep, "/")
 
     def links(name: str) -> str:
         return ", ".join(f"[{kind}]({place}/{name}.{kind})" for kind in FORMATS)
 
-    made = [table for table in shipped().values() if _is_made(table, runs, tables)]
+    there = {path.stem for path in tables.glob("*.md")} | written
+    made = [table for table in shipped().values() if table.name in there]
     lines = [f"- {table.label}, {table.title}: {links(table.name)}" for table in made]
     lines.append(f"- All benchmarks of all runs: {links('overview')}")
     lines.append("- The paper's claims, asked of the records: [findings](training/findings.md)")
     if (folder / "training" / "speed.md").is_file():
         lines.append("- Training speed: [speed](training/speed.md)")
     return "\n".join(lines)
-
-
-def _is_made(table: Table, runs: Sequence[Run], tables: Path) -> bool:
-    """Whether a table has files; those of a table by budgets may be of records in another folder."""
-    if table.in_blocks:
-        return bool(boards(table, runs)) or (tables / f"{table.name}.md").is_file()
-    return bool(table.published or measured_parts(table, runs))
 
 
 def _table(table: Table, runs: Sequence[Run]) -> str:

@@ -28,7 +28,6 @@ _LABEL = 80  # characters of a name that tables show
 # What the benchmark and the model wrote, and masks in base64, which may look like anything.
 _UNREAD = ("prompt", "answer", "target", "to_judge", "retained")
 _IGNORED = (".lock", "README.md")
-_CACHE = COMPARISONS.parts[0]  # what tables leave beside the records; git ignores it, too
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def check(root: Path, limits: Limits) -> Checked:
     if not root.is_dir():
         raise UserError(f"root={root} is no folder. Name that of the submissions, or one of them.")
     alone = (root / FILE).exists() or any(root.glob("*/*/record.json"))
-    within = sorted(path for path in root.iterdir() if path.is_dir() and path.name != _CACHE)
+    within = sorted(path for path in root.iterdir() if path.is_dir() and path.name != COMPARISONS.parts[0])
     folders = [root] if alone else within
     if not folders:
         raise UserError(
@@ -98,7 +97,7 @@ def _of_submission(folder: Path, paths: list[Path], limits: Limits) -> Iterator[
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             yield f"{path} is a link. Share files."
-        elif path.relative_to(folder).parts[0] == _CACHE:
+        elif path.relative_to(folder) == COMPARISONS:
             continue
         elif path.is_file() and path.name not in _IGNORED:
             size = path.stat().st_size

@@ -61,7 +61,7 @@ def _set_apart(parts: Sequence[Part], out: Path) -> list[Note]:
     found = {
         run.id: told(run, row.run or nearest(row.key.architecture, part.runs))
         for part in parts
-        for row in part.rows
+        for row in [*part.rows, *part.left_out]
         for run in row.apart
         if part.runs and _asked(run, part) > _asked(row.run, part)
     }
@@ -71,7 +71,7 @@ def _set_apart(parts: Sequence[Part], out: Path) -> list[Note]:
     more = f" and {len(found) - LISTED} more" if len(found) > LISTED else ""
     return [
         Note(
-            f"Not shown, though asked more, as the rows beside were asked other questions: {named}{more}. "
+            f"Not shown, though asked more, as the rows beside were asked or set otherwise: {named}{more}. "
             f"Every run is in {out / 'overview.md'}."
         )
     ]

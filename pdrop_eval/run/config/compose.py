@@ -210,6 +210,7 @@ def _check_group(override: Override) -> list[str]:
 
 
 def _how_to_add(group: str, name: str) -> str:
+    """What makes a name of a group known, where it could be one of a file and isn't a slip of the pen."""
     if not name.isidentifier():
         return ""
     if group != "strategy":

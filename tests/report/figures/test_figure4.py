@@ -195,22 +195,28 @@ def test_other_benchmarks_are_another_figure(point, chart):
 
 
 def test_a_benchmark_that_nothing_answered_has_no_panel(point, chart):
-    point("vanilla", None, 66.0, ("docvqa", "gqa"), limit=4, n=4)
-    point("pdrop", 0.5, 60.0, ("gqa",), limit=4, n=4)
+    point("vanilla", None, 66.0, limit=4, n=4)
+    point("pdrop", 0.5, 60.0, ("docvqa", "gqa"), limit=4, n=4)
+    point("fastv", 0.5, 60.0, ("gqa",), limit=4, n=4)
     made = chart()
     assert made.benchmarks == ["docvqa", "gqa"]
     assert made.name == "figure4_mini576_limit4_docvqa_gqa"  # as a run with these tasks is named
+    assert [(point.strategy, point.label, keys) for point, keys in made.missing if point.run] == [
+        ("fastv", "share=0.5", ["docvqa"])
+    ]
     assert chart(tasks=["gqa", "chartqa"]).benchmarks == ["gqa", "chartqa"]  # asked for
 
 
 def test_runs_of_other_strategies_make_a_figure_only_at_a_budget(point, add_run, runs):
-    for _ in range(2):
-        add_run("vanilla", scores(66.0))
-        add_run(
-            "random", scores(50.0), fields={"_target_": "pdrop_eval.strategies.random.Random", "ratio": 0.3}
-        )
+    other = {"_target_": "pdrop_eval.strategies.random.Random"}
+    add_run("vanilla", scores(66.0))
+    for ratio in (0.3, 0.4):
+        add_run("random", scores(50.0), fields={**other, "ratio": ratio})
     assert make_charts("figure4", runs()) == []
-    point("random", 0.5, 50.0, fields={"_target_": "pdrop_eval.strategies.random.Random"})
+    point("pdrop", 0.5, 60.0, limit=8, n=8)  # fewer points than of all questions, which draw nothing
+    (made,) = make_charts("figure4", runs())
+    assert {point.strategy for point in made.measured} == {"pdrop"}
+    point("random", 0.5, 50.0, fields=other)
     (made,) = make_charts("figure4", runs())
     assert {point.strategy for point in made.measured} == {"vanilla", "random"}
 

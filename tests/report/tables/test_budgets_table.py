@@ -265,6 +265,10 @@ def test_a_readme_keeps_the_tables_of_other_records_when_all_are_made(tmp_path):
     written = {path.stem for path in (tmp_path / "tables").iterdir()}
     assert {"budgets", "shelf"} & written == set()
     assert {"field", "frontier", "overview"} <= written
+    make_tables(tmp_path / "runs", tmp_path / "tables", "all", readme, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "](tables/field.md)" in page
+    assert "](tables/budgets.md)" not in page  # there is no such file
     make_tables(tmp_path / "runs", tmp_path / "own", "all")
     assert {"budgets", "shelf"} <= {path.stem for path in (tmp_path / "own").iterdir()}
 

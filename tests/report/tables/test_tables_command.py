@@ -64,8 +64,12 @@ def test_the_summary_names_a_full_run_that_a_trial_of_more_rows_hides(
     for strategy in ("vanilla", "pdrop"):
         add_run(strategy, all_scores(1500, 50.0), n=8, limit=8)
     shown = " ".join(make_tables(tmp_path / "runs", tmp_path / "out").split())
-    why = "Not shown, though asked more, as the rows beside were asked other questions:"
+    why = "Not shown, though asked more, as the rows beside were asked or set otherwise:"
     assert f"{why} {full.folder.name} (all questions). Every run is in" in shown
+    unlisted = add_run("random", all_scores(1500, 40.0), n=240)
+    add_run("fastv", all_scores(1500, 45.0), n=8, limit=8)
+    shown = " ".join(make_tables(tmp_path / "runs", tmp_path / "out").split())
+    assert f"{unlisted.folder.name} (all questions)" in shown
 
 
 def test_a_table_of_which_nothing_is_measured_is_a_line_of_the_summary(one, tmp_path):

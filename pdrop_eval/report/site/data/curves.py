@@ -14,7 +14,7 @@ _PERCENT = "retained image tokens, %"
 
 
 def curves(recorded: Sequence[Recorded]) -> list[dict[str, Any]]:
-    """All figures of which a point other than vanilla's is measured."""
+    """All figures of which a point is measured that draws one."""
     keys = {id(one.run): one.key for one in recorded}
     runs = [one.run for one in recorded if one.run.results]
     found = []
