@@ -34,7 +34,7 @@ def curves(page):
 def test_figure_4_has_a_point_a_run_at_its_flops_with_its_interval(add, paged):
     vanilla, dropped = add("mini576", "vanilla"), add("mini576", "pdrop", budget=BUDGET)
     page = paged(pictures=0)
-    curve = curves(page)["figure4_mini576_docvqa_textvqa"]  # nothing answered its other two benchmarks
+    curve = curves(page)["figure4_mini576_docvqa_textvqa"]  # no run has its other two benchmarks
     assert curve.keys() >= {"name", "title", "kind", "x", "benchmarks", "series"}
     assert (curve["kind"], curve["x"]) == ("flops", "GFLOPs")
     assert curve["benchmarks"] == ["docvqa", "textvqa"]

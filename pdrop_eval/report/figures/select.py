@@ -80,7 +80,7 @@ def _at_budget(point: Point) -> bool:
 
 
 def _without_empty(chart: C) -> C:
-    """A figure without panels of which nothing was measured, under the name of those that are left."""
+    """A figure without the panels of which no strategy has a point, named for those that are left."""
     dropped = [point for point in chart.measured if point.strategy != VANILLA]
     left = [key for key in chart.benchmarks if any(point.cell(key).score is not None for point in dropped)]
     if left and left != chart.benchmarks:

@@ -210,7 +210,7 @@ def _check_group(override: Override) -> list[str]:
 
 
 def _how_to_add(group: str, name: str) -> str:
-    """What makes a name of a group known, where it could be one of a file and isn't a slip of the pen."""
+    """How to make an unknown name known, for an error; empty where no file could have it."""
     if not name.isidentifier():
         return ""
     if group != "strategy":

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from contract import case_of
 
 from pdrop_eval.models.towers.encoded import TokenShape
 from pdrop_eval.strategies import divprune, hired, pool, prumerge, vispruner
+from pdrop_eval.strategies.fastervlm import FasterVLM
 from pdrop_eval.strategies.prumerge_plus import PruMergePlus
 from pdrop_eval.utils.errors import UserError
 
@@ -119,3 +121,15 @@ def test_adaptive_ones_refuse_a_budget_with_the_reason():
 def test_settings_that_cannot_be_are_refused(make, words):
     with pytest.raises(UserError, match=words):
         make()
+
+
+def test_hired_and_fastervlm_choose_the_same_without_tiles():
+    """Both keep what the class token looks at; only tiles share HiRED's budget out."""
+    case = case_of("llava_gqa", rows=[[4, "image", 5], [3, "image", 9]])
+    chosen = []
+    for strategy in (hired.HiRED(token_budget_rate=8 / 25), FasterVLM(visual_token_num=8)):
+        with case.under(strategy) as report:
+            case.forward()
+        chosen.append([ids.tolist() for ids in report.sources])
+    assert chosen[0] == chosen[1]
+    assert [len(ids) for ids in chosen[0]] == [8, 8]

@@ -18,6 +18,7 @@ from typing import Any
 from pdrop_eval.benchmarks.registry import benchmarks
 from pdrop_eval.benchmarks.rendered.suite import QUESTIONS, TASKS, render
 from pdrop_eval.models.pictures.tiling import pinpoints
+from pdrop_eval.models.pictures.token_grid import best_resolution
 from pdrop_eval.records.rows.run import Run, pick, to_runs
 from pdrop_eval.records.rows.training_info import Training
 from pdrop_eval.records.run_identity import checkpoint_sha256
@@ -163,14 +164,12 @@ def _recorded(runs: Sequence[Run], member: Member) -> tuple[dict[str, list[str]]
 
 def cuts_alike(task: str, patches: int, member: Member) -> bool:
     """Whether grids of this many patches cut all pictures of a task as a member's own do."""
-    from transformers.image_processing_utils import select_best_resolution
-
     own = member.config.get("image_grid_pinpoints")
     if patches == member.patches or own is None:
         return patches == member.patches
-    other = pinpoints(f"p{patches}", member.side) or []
+    own, other = ([(h, w) for h, w in grids] for grids in (own, pinpoints(f"p{patches}", member.side) or []))
     sizes = {picture.image.shape[:2] for picture, _, _ in render(task)}
-    return all(select_best_resolution(size, own) == select_best_resolution(size, other) for size in sizes)
+    return all(best_resolution(size, own) == best_resolution(size, other) for size in sizes)
 
 
 def _asked(run: Run) -> int:
